@@ -165,7 +165,7 @@ def test_a_link_that_leads_nowhere_is_noted(tmp_path):
     dataset = read_dataset(tmp_path)
     assert len(dataset) == 2
     (note,) = dataset.notes
-    prints(note, tmp_path / "run", "3 (circle.mp4)")
+    prints(note, tmp_path / "run", "3 broken links", "circle.mp4")
 
 
 def test_no_such_path_an_empty_folder_and_a_file_of_another_kind(tmp_path):
@@ -221,7 +221,7 @@ def test_an_empty_class_folder(tmp_path, others):
 @pytest.mark.parametrize(
     ("others", "parts"),
     [
-        (["run/notes.txt", "run/b.srt"], ["run", "2 (.srt, .txt)"]),
+        (["run/notes.txt", "run/b.srt"], ["run", "2 files that are not media", "(.srt, .txt)"]),
         (["a.mp4", "run/deeper/b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
     ],
 )
@@ -396,14 +396,14 @@ def test_a_class_that_cannot_be_divided_trains():
     assert splits_of(drawn) == {"train": 9, "val": 2}
     assert set(drawn.split("val").labels) == {"run", "swim"}
     assert set(drawn.split("train").labels) == {"run", "fly", "swim", "sit"}
-    assert drawn.notes == ("2 of 4 classes have one item ('fly'): they train and are not scored",)
+    assert drawn.notes == ("2 of 4 classes have only one item (the first: 'fly'): used for training, not scored",)
     # All of a class's group trains, and so does another class that is in it.
     groups = {"a": "ab", "b": "acd", "c": "a"}
     items = [Item(Path(f"{k}{g}.mp4"), k, group=g) for k, own in groups.items() for g in own]
     drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=0)
     assert {item.group: item.split for item in drawn.items}["a"] == "train"
     assert drawn.split("val").classes == ["b"]
-    assert "2 of 3 classes have items of one group only ('a')" in drawn.notes[0]
+    assert "2 of 3 classes have only one group (the first: 'a')" in drawn.notes[0]
     for lone in (["run", "fly"], ["run"]):
         with refuses(DataError, "one item", lone[-1]):
             Dataset(tuple(Item(Path(f"{name}.mp4"), name) for name in lone)).with_drawn_split(0.2, seed=0)

@@ -85,7 +85,7 @@ def test_the_field_of_labels_is_the_only_one_without_confidences(tmp_path: Path)
         read_dataset(dataset_of(tmp_path / "b", sample("a.png", guess=guess)))
     with refuses(DataError, "kind, weather", "ground_truth"):
         read_dataset(dataset_of(tmp_path / "c", sample("a.png", kind=one("kite"), weather=one("windy"))))
-    with refuses(DataError, "no field of labels"):
+    with refuses(DataError, "no field holds labels"):
         read_dataset(dataset_of(tmp_path / "d", sample("a.png")))
 
 
@@ -151,7 +151,7 @@ def test_what_a_label_may_not_be(tmp_path: Path, label: object, part: str) -> No
 
 def test_what_a_file_beside_may_not_be(tmp_path: Path) -> None:
     labels_of(tmp_path, {"a": "kite"})
-    for text, part in (("[]", "a path for each name"), ("[", "JSON")):
+    for text, part in (("[]", "each name to a path"), ("[", "JSON")):
         (tmp_path / "data.json").write_text(text)
         with refuses(DataError, "data.json", part):
             read_dataset(tmp_path)

@@ -98,7 +98,7 @@ def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, m
     prints(lines[0], "engine: onnxruntime", volatile=re.findall(r"[\d.]+ times|1 - cosine \S+", lines[0]))
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".onnx"]
     # From now on it is taken for fewer frames too, but not for one clip, which does not pay for looking.
-    monkeypatch.setattr(engines, "_exported", lambda *_: pytest.fail("it is kept"))
+    monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
     for count, name in ((200, "onnxruntime"), (8, "eager")):
         again = Engine(mini, "auto", count, lines.append)
         again(frames(64))
@@ -153,7 +153,7 @@ def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
     weight.ClearField("raw_data")
     value = helper.make_tensor_value_info("features", TensorProto.FLOAT, [4])
     graph = helper.make_graph([helper.make_node("Identity", ["w"], ["features"])], "g", [], [value], [weight])
-    assert engines._opened(helper.make_model(graph).SerializeToString()) is None
+    assert engines._open_session(helper.make_model(graph).SerializeToString()) is None
 
 
 def test_other_weights_sizes_and_versions_have_graphs_of_their_own(mini, monkeypatch):
@@ -299,7 +299,7 @@ def test_torch_compile_is_tried_where_the_frames_to_come_pay_for_it(mini, cache,
     lines: list[str] = []
 
     def chosen(expected):
-        return engines._compiled_where_it_pays(mini, frames(64), expected, lines.append)
+        return engines._compiled_if_faster(mini, frames(64), expected, lines.append)
 
     # 100 seconds of encoding would not pay for a trial, 1000 do.
     monkeypatch.setattr(engines, "_LOOK_COMPILED", 1000)
@@ -324,7 +324,7 @@ def test_a_compiled_encoder_that_gives_other_features_or_none_is_not_taken(mini,
     monkeypatch.setattr(torch, "compile", lambda visual, dynamic: lambda x: -mini(x) if wrong == "features" else 1 / 0)
     lines: list[str] = []
     for _ in range(2):
-        assert engines._compiled_where_it_pays(mini, frames(64), MANY, lines.append) is None
+        assert engines._compiled_if_faster(mini, frames(64), MANY, lines.append) is None
     prints("\n".join(lines), "engine: torch", "torch.compile")
 
 

@@ -138,7 +138,7 @@ def test_files_come_from_tables_lists_folders_and_shards(
     [
         ("a.csv", b"path,label\n", ""),
         ("a.txt", b"\n \n", ""),
-        ("a.csv", b"file,label\nx,y\n", "'path'; found file, label"),
+        ("a.csv", b"file,label\nx,y\n", "'path', got file, label"),
         ("a.csv", b"", "'path'"),
         ("a.csv", b"path,label\nx\n", "a.csv:2"),
         ("a.csv", b"path,label\n ,y\n", "a.csv:2: path"),

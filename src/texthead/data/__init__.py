@@ -1,18 +1,18 @@
 """Labelled files -> datasets, splits and batches of clips.
 
 dataset          items with labels, splits and groups
-sources          sources by their names, without reading them
+sources          check that a data source exists, without reading it
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
-hub              Hugging Face datasets -> files with labels
-label_studio     tasks of Label Studio -> files with labels, and out again
-fiftyone         JSON of FiftyOne -> files with labels, and out again
+hub              Hugging Face datasets -> labelled files
+label_studio     Label Studio tasks -> labelled files
+fiftyone         FiftyOne JSON -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items, unseen classes
-division         which items train, validate and are scored
-sampling         which frames and crops: pure integers
-protocol         how an item is read in testing: sizes, views, pooling
-transforms       one crop and flip a clip
-clips            the datasets of data loaders
-batches          which clips are in which batch of an epoch
-prepare          decode once: videos -> shards
+division         divide a dataset into training, validation and scored items
+sampling         frame indices and crop positions
+protocol         test settings: frames, sizes, views, pooling
+transforms       crop, flip and grey a clip
+clips            datasets for the data loaders
+batches          the batches of an epoch
+prepare          decode videos once, into shards
 """

@@ -1,4 +1,4 @@
-"""Which clips are in which batch of an epoch, for each process; and batches out of clips."""
+"""The batches of an epoch, for each process; collation of clips."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,22 +15,22 @@ from texthead.parallel.distributed import rank, ranks, share
 from texthead.parallel.loaders import data_loader
 from texthead.recipes import Recipe
 
-# The label of a blank clip, which counts nowhere; cross_entropy leaves it out by itself.
+# The label of a blank clip; it is cross_entropy's default `ignore_index`.
 NO_ITEM = -100
 
 
 def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
-    """Return this process's share of the batches of a recipe."""
+    """Return this process's share of a recipe's batches."""
     part = math.ceil(recipe.batch / recipe.accumulate)
     return EpochBatches(length, recipe.batch, part, seed=recipe.seed, rank=rank(), ranks=ranks())
 
 
 class EpochBatches(torch.utils.data.Sampler):
-    """Every item once an epoch in an order drawn from (seed, epoch); batches of (epoch, position) keys.
+    """Yield batches of (epoch, position) keys: every item once per epoch, in an order drawn from (seed, epoch).
 
-    The last batch is smaller, never dropped. Of a batch each process takes a share, and cuts it in parts of `part`
-    items, one forward pass each; all have as many parts, so that the last one may be empty. `epoch` is the one that is
-    gone through next, from its step `first_step` on.
+    The last batch may be smaller and is never dropped. Each process takes its share of a batch and divides it into
+    parts of `part` items, one forward pass each. All processes have the same number of parts, so the last may be empty.
+    Iteration covers `epoch` from step `first_step` on.
     """
 
     def __init__(self, length: int, batch: int, part: int, *, seed: int, rank: int = 0, ranks: int = 1):
@@ -45,11 +45,11 @@ class EpochBatches(torch.utils.data.Sampler):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps an epoch."""
+        """Optimiser steps per epoch."""
         return math.ceil(self.length / self.batch)
 
     def steps(self) -> Iterator[tuple[int, int]]:
-        """Yield (items of all processes, parts of each) of each optimiser step of the epoch, from `first_step` on."""
+        """Yield (items over all processes, parts per process) for each optimiser step from `first_step` on."""
         for start in range(self.first_step * self.batch, self.length, self.batch):
             items = min(self.batch, self.length - start)
             yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
@@ -60,9 +60,9 @@ class EpochBatches(torch.utils.data.Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
         for start in range(self.first_step * self.batch, self.length, self.batch):
-            whole = order[start : start + self.batch]
-            own = whole[share(len(whole), self.rank, self.ranks)]
-            for at in range(0, math.ceil(len(whole) / self.ranks), self.part):
+            batch = order[start : start + self.batch]
+            own = batch[share(len(batch), self.rank, self.ranks)]
+            for at in range(0, math.ceil(len(batch) / self.ranks), self.part):
                 yield [(self.epoch, position) for position in own[at : at + self.part]]
 
 
@@ -72,7 +72,7 @@ Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
 def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
     """Return (clips, label indices, positions) of a batch, or the error of its first unreadable item.
 
-    An empty part is one blank clip of no item: DDP and FSDP wait for a forward and a backward pass of all processes.
+    An empty part becomes one blank clip: DDP and FSDP need a forward and a backward pass on every process.
     """
     if not entries:
         return blank[None], torch.tensor([NO_ITEM]), []
@@ -89,7 +89,7 @@ def read(batch: Batch | MediaError) -> Batch:
     """Return the batch.
 
     Raises:
-        MediaError: an item of it could not be read.
+        MediaError: one of its items could not be read.
     """
     if isinstance(batch, MediaError):
         raise MediaError(batch.path, f"{batch.problem}; skip_unreadable would leave out and list such files")
@@ -99,7 +99,7 @@ def read(batch: Batch | MediaError) -> Batch:
 def loader(
     clips: TrainClips | TrainFeatures, batches: EpochBatches, workers: int, device: torch.device
 ) -> torch.utils.data.DataLoader:
-    """Return the data loader of the batches, with a generator of its own: workers leave the global one alone."""
+    """Return the data loader of the batches. It has its own generator, so workers do not advance the global one."""
     return data_loader(
         clips,
         workers,

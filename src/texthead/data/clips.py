@@ -1,4 +1,4 @@
-"""Datasets for a data loader: training clips, views of test clips, cached training features."""
+"""Datasets for the data loaders: training clips, views of test clips, cached training features."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -20,14 +20,15 @@ from texthead.media.shard import is_member
 
 
 class TrainClips(torch.utils.data.Dataset):
-    """Clips for training: (frames, label index, position) of an (epoch, position) pair.
+    """Clips for training: (frames, label index, position) for an (epoch, position) key.
 
-    An item that cannot be read gives the MediaError instead of its frames: exceptions do not cross processes whole.
+    For an unreadable item the MediaError is returned instead of the frames: raised in a worker, it would lose its
+    attributes.
 
-    Every draw is a function of (seed, epoch, position), so it does not depend on workers or on what came before.
-    Frames are spread over the video, or with a `stride` of a window that begins anywhere.
+    Every draw is a function of (seed, epoch, position), so it does not depend on the workers or on earlier draws.
+    Frames are spread over the video, or with a `stride` taken from a window with a random start.
 
-    Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop a clip.
+    Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop per clip.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class TrainClips(torch.utils.data.Dataset):
         stride: int = 0,
         most_megapixels: int = MOST_MEGAPIXELS,
     ):
-        self.paths = [str(item.path) for item in dataset.items]  # Quicker to hand to processes than items.
+        self.paths = [str(item.path) for item in dataset.items]  # Strings pickle faster than items.
         self.targets = label_indices(dataset, names)
         self.frames = frames
         self.stride = stride
@@ -64,7 +65,7 @@ class TrainClips(torch.utils.data.Dataset):
             check_windows(self.paths[position], self.stride > 0)
             with open_media(self.paths[position], self.most_megapixels) as media:
                 indices = self._indices(media.num_frames, rng)
-                # Each frame draws from the same state: what is drawn is one for all of them.
+                # Each call gets the same generator state, so all frames get the same augmentation.
                 clip = media.frames_at(indices, lambda frame: augment(frame, self.augmentation, deepcopy(rng)))
         except MediaError as error:
             return error, self.targets[position], position
@@ -80,17 +81,18 @@ class TrainClips(torch.utils.data.Dataset):
 
 
 def check_windows(path: str | Path, windows: bool) -> None:
-    """Raise MediaError if windows are asked of a prepared clip, of which only some frames were kept."""
+    """Raise MediaError if `windows` is set and the path is a prepared clip, which holds only some frames."""
     if windows and is_member(path):
         raise MediaError(
-            path, "windows of frames are not in a prepared clip: take stride=0 and origin=first or centre, or the file"
+            path,
+            "a prepared clip has no windows of frames; use stride=0 and origin=first or centre, or the original file",
         )
 
 
 class ViewClips(torch.utils.data.Dataset):
-    """Clips for testing: (views, label index, position), each frame decoded once for all views.
+    """Clips for testing: (views, label index, position); each frame is decoded once for all views.
 
-    An item that cannot be read gives the MediaError instead of its views, so that the caller decides.
+    For an unreadable item the MediaError is returned instead of the views, so that the caller decides.
     """
 
     def __init__(
@@ -123,11 +125,11 @@ class ViewClips(torch.utils.data.Dataset):
         check_windows(path, self.views.of_windows)
         with open_media(path, self.most_megapixels) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
-            wanted = sorted({index for clip in clips for index in clip})
-            crops = media.frames_at(wanted, self._crops)
-        place = {index: i for i, index in enumerate(wanted)}
-        # Views in the order clip by clip, crops inside.
-        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
+            indices = sorted({index for clip in clips for index in clip})
+            crops = media.frames_at(indices, self._crops)
+        position_of = {index: i for i, index in enumerate(indices)}
+        # Order: all crops of the first clip, then those of the second, and so on.
+        return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
 
     def _crops(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
         sizes, views = self.pixels, self.views
@@ -144,10 +146,10 @@ class ViewClips(torch.utils.data.Dataset):
 
 
 class TrainFeatures(torch.utils.data.Dataset):
-    """Clips for training on features that were encoded once: (features, label index, position).
+    """Clips for training on cached features: (features, label index, position).
 
-    `bank[i]` holds more frames of item i than a clip takes; each epoch samples among them. Of an encoder that sees
-    several frames at once it holds whole clips, of which each epoch takes one.
+    `bank[i]` holds features of more frames of item i than a clip has; each epoch samples among them. For an encoder
+    that takes whole clips, `bank[i]` holds features of several clips, and each epoch takes one.
     """
 
     def __init__(

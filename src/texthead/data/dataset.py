@@ -1,6 +1,6 @@
-"""Labelled files, and the clips that training and testing take from them. An image is a clip of one frame.
+"""Datasets: labelled files with splits and groups. An image is a clip of one frame.
 
-A dataset knows paths and labels; frames, size and sampling come from the recipe or from `Views`.
+A dataset holds paths and labels; frames, size and sampling come from the recipe or from `Views`.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ Split = Literal["train", "val", "test"]
 class Item:
     """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
-    `group` names what must stay on one side of a split (a scene, a person); `extra` keeps a manifest's other columns.
+    Items of one `group` (a scene, a person) are never divided between splits. `extra` holds a manifest's other columns.
     """
 
     path: Path
@@ -32,13 +32,13 @@ class Item:
 
     @property
     def together(self) -> str:
-        """The group key: the item's group if set, else the path of its file, which all parts of it share."""
+        """The group key: the item's group if set, else the path of its file, shared by all parts of the file."""
         return self.group or str(file_of(self.path))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled files and the labels that occur, sorted. `notes` are lines that a user should see."""
+    """Labelled files from one source. `notes` are messages for the user."""
 
     items: tuple[Item, ...]
     source: str = ""
@@ -49,7 +49,7 @@ class Dataset:
 
     @property
     def labels(self) -> list[str]:
-        """Each item's label, in order."""
+        """The label of each item."""
         return [item.label for item in self.items]
 
     @property
@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def groups(self) -> list[str]:
-        """Each item's group, a scene or a person; its file where none is named."""
+        """The group key of each item."""
         return [item.together for item in self.items]
 
     @property
@@ -76,31 +76,31 @@ class Dataset:
         return replace(self, items=tuple(self.items[position] for position in positions))
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
-        """Return the items whose label is among the names."""
-        wanted = set(names)
-        return replace(self, items=tuple(item for item in self.items if item.label in wanted))
+        """Return the items whose label is one of the names."""
+        labels = set(names)
+        return replace(self, items=tuple(item for item in self.items if item.label in labels))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
-        """Return exactly k items per class, drawn from the seed alone."""
+        """Return exactly k items per class. The draw depends on the seed alone."""
         return self.pick(splits.k_shot(self.labels, k, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
-        """Return the items of several processes that each draw k per class: a defect to measure, see `splits`."""
+        """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""
         return self.pick(splits.k_shot_per_process(self.labels, k, processes=processes, seed=seed))
 
     def fraction(self, part: float, *, seed: int) -> "Dataset":
-        """Return a seeded part of each class's items, at least one; smaller parts lie in larger ones."""
+        """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
         return self.pick(splits.fraction(self.labels, part, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
-        """Return the items `times` times over, for longer epochs. Training draws each copy anew.
+        """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
 
-        Draw first and repeat then: a draw from repeated items takes the same file more than once.
+        Draw K-shots and fractions first: drawing from repeated items can pick the same file more than once.
 
-        Source: the published few-shot code, which repeats a class's K items until an epoch is as long as of all.
+        Source: the published few-shot code, which repeats a class's K items until an epoch is as long as with all data.
 
         Raises:
-            DataError: not even once.
+            DataError: `times` is below 1.
         """
         if times < 1:
             raise DataError(f"times must be at least 1, got {times}")
@@ -109,72 +109,73 @@ class Dataset:
     def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
 
-        A class with one item, or with items of one group alone, trains and has none held out, with a note.
+        A class with only one item or one group is used for training only, with a note.
 
         Raises:
-            DataError: no class from which something can be held out.
+            DataError: no class has an item that can be held out.
         """
         groups = self.groups
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
         free, alone = _divisible(self.labels, groups)
-        what = "items of one group only" if grouped else "one item"
+        what = "only one group" if grouped else "only one item"
         if not free:
             raise DataError(
-                f"class {alone[0]!r}, as every other, has {what}: none could be held out; add items or name the splits "
-                "in a manifest"
+                f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add items, or give the "
+                "splits in a manifest"
             )
-        held = splits.hold_out(
-            [self.items[place].label for place in free],
+        held_out = splits.hold_out(
+            [self.items[position].label for position in free],
             part,
             seed=seed,
-            groups=[groups[place] for place in free] if grouped else None,
+            groups=[groups[position] for position in free] if grouped else None,
         )
-        chosen = {free[place] for place in held}
+        chosen = {free[position] for position in held_out}
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         notes = list(self.notes)
         if alone:
-            counted = f"{len(alone)} of {len(self.classes)} classes"
-            notes.append(f"{counted} have {what} ({alone[0]!r}): they train and are not scored")
+            some = f"{len(alone)} of {len(self.classes)} classes"
+            notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
 
 
 def _divisible(labels: Sequence[str], groups: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Return (the positions of items that may be held out, the classes of which none may).
+    """Return (the positions of items that may be held out, the classes without such items).
 
-    A class of one group trains, and so does all else of that group, which can leave another class with one group.
+    A class with one group keeps that group in training. Other classes lose the group too, which may leave them with
+    one group, so the search repeats until nothing changes.
     """
     free, alone = list(range(len(labels))), set[str]()
     while True:
-        homes: dict[str, set[str]] = {}
-        for place in free:
-            homes.setdefault(labels[place], set()).add(groups[place])
-        lone = {label for label, own in homes.items() if len(own) < 2}
+        label_groups: dict[str, set[str]] = {}
+        for position in free:
+            label_groups.setdefault(labels[position], set()).add(groups[position])
+        lone = {label for label, own in label_groups.items() if len(own) < 2}
         if not lone:
-            return free, sorted(set(labels) - set(homes) | alone)
+            return free, sorted(set(labels) - set(label_groups) | alone)
         alone |= lone
-        staying = {groups[place] for place in free if labels[place] in lone}
-        free = [place for place in free if labels[place] not in lone and groups[place] not in staying]
+        staying = {groups[position] for position in free if labels[position] in lone}
+        free = [position for position in free if labels[position] not in lone and groups[position] not in staying]
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:
-    """Return the number of items of each split that occurs."""
+    """Return the number of items of each split present."""
     counts = Counter(item.split for item in dataset.items)
     return {name: counts[name] for name in get_args(Split) if counts[name]}
 
 
 def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
-    """Return the place of each item's label among the names.
+    """Return the index of each item's label in `names`.
 
     Raises:
-        DataError: a label that is not among the names.
+        DataError: a label is not in `names`.
     """
-    place = {name: index for index, name in enumerate(names)}
-    unknown = sorted(set(dataset.labels) - set(place))
+    indices = {name: index for index, name in enumerate(names)}
+    unknown = sorted(set(dataset.labels) - set(indices))
     if unknown:
         raise DataError(
             f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
-            f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}: "
+            f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
             "make a new head for the data's own labels (zero_shot), or name its classes"
         )
-    return [place[label] for label in dataset.labels]
+    return [indices[label] for label in dataset.labels]

@@ -1,4 +1,4 @@
-"""Who trains, who validates and who is scored."""
+"""Divide a dataset into training, validation and scored items."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class Division:
-    """Who trains, who is looked at after each epoch, and who is scored at the end; `notes` are on what was drawn."""
+    """Items for training, for validation after each epoch, and for scoring at the end; `notes` are about the draw."""
 
     train: Dataset
     val: Dataset | None
@@ -22,31 +22,37 @@ class Division:
 
 
 def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
-    """Return the data's own splits, or a drawn one: seeded, stratified, groups whole.
+    """Divide by the data's own splits, or by a drawn one: seeded, stratified, groups whole.
+
+    Args:
+        part: fraction to hold out if the data has no splits; None for 0.2.
+        k: training items per class; None for all.
 
     Raises:
-        DataError: no item to train on, or none to hold out, training items of one class alone, or a part to hold out
-            of data that is divided already.
+        DataError: no training item, no item that can be held out, training items of a single class, or a `part` for
+            data that has splits.
     """
-    known = len(dataset.notes)
+    earlier_notes = len(dataset.notes)
     if not splits_of(dataset):
         dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
     elif part is not None:
-        raise DataError(f"held_out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
+        raise DataError(
+            f"held_out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave held_out unset"
+        )
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     if not len(train):
-        raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
+        raise DataError(f"{dataset.source}: no item has split 'train', got {splits_of(dataset)}; add training items")
     if k is not None:
         train = train.k_shot(k, seed=seed)
     scored, name = (test, "test") if len(test) else (val, "val")
     _check_classes(train)
-    # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
+    # The head has no rows for labels that occur only outside training; `eval --zero-shot` scores those.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
-    return Division(train, val if len(val) else None, scored, name, dataset.notes[known:])
+    return Division(train, val if len(val) else None, scored, name, dataset.notes[earlier_notes:])
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
-    """Return the data's own splits as `divide` does; without splits all items train, and none is held out."""
+    """Divide by the data's own splits, as `divide` does; without splits, train on all items and hold out none."""
     if splits_of(dataset):
         return divide(dataset, seed=seed, part=None, k=k)
     _check_classes(dataset)
@@ -54,11 +60,11 @@ def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
 
 
 def _check_classes(train: Dataset) -> None:
-    """Raise DataError if all training items are of one class: any model gets all of them right."""
+    """Raise DataError if all training items are of one class."""
     if len(set(train.labels)) == 1:
         raise DataError(
-            f"{train.source}: its training items ({len(train)}) are all of class {train.labels[0]!r}, so there is "
-            "nothing to learn; add items of another class"
+            f"{train.source}: all {len(train)} training items are of class {train.labels[0]!r}, so there is nothing "
+            "to learn; add items of another class"
         )
 
 
@@ -66,45 +72,45 @@ def check_no_class_lost(train: Dataset, readable: Dataset) -> None:
     """Raise DataError if a class has no readable training item."""
     lost = sorted(set(train.classes) - set(readable.classes))
     if lost:
-        raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
+        raise DataError(f"class {lost[0]!r} has no readable training item; repair its files or remove the class")
 
 
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
-    """Return the items of two sources as one dataset: the first is for training, the second for validation.
+    """Combine two sources into one dataset: the first for training, the second for validation.
 
     Raises:
-        DataError: a source with several splits of its own, or an item that is in both.
+        DataError: a source has several splits of its own, or an item is in both.
     """
     for role, dataset, alone in (("training", train_set, {"train"}), ("validation", val_set, {"val", "test"})):
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
             raise DataError(
-                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data beside another source"
+                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source"
             )
     trained = spans_by_file(resolved(item.path) for item in train_set.items)
     both = [item for item in val_set.items if shares_frames(resolved(item.path), trained)]
     if both:
         raise DataError(
             f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "
-            f"(the first: {both[0].path}): an item is trained on or scored, not both"
+            f"(the first: {both[0].path}); remove them from one of the two, so that no training item is scored"
         )
     notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}
     prints = fingerprints([item.path for item in val_set.items])
-    own = [place for place, content in enumerate(prints) if content not in contents]
-    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(own))
+    new = [position for position, content in enumerate(prints) if content not in contents]
+    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(new))
     if copies:
         message = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
-        if not own:
-            raise DataError(f"{message}: name other validation data")
-        notes.append(f"{message} and not scored ({val_set.items[copies[0]].path})")
-        val_set = val_set.pick(own)
+        if not new:
+            raise DataError(f"{message}; name other validation data")
+        notes.append(f"{message} and are not scored (the first: {val_set.items[copies[0]].path})")
+        val_set = val_set.pick(new)
     classes = set(train_set.classes)
     other = [item for item in val_set.items if item.label not in classes]
     if other:
         notes.append(
-            f"{val_set.source}: {len(other)} of {total} items are of classes without a training item "
-            f"({other[0].label!r}) and not scored"
+            f"{val_set.source}: {len(other)} of {total} items are of classes without training items "
+            f"(the first: {other[0].label!r}) and are not scored"
         )
     items = [replace(item, split="train") for item in train_set.items]
     items += [replace(item, split="val") for item in val_set.items]

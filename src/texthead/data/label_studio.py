@@ -1,4 +1,4 @@
-"""Label Studio's JSON: exports of projects -> labelled files and parts of them."""
+"""Read Label Studio's JSON exports as labelled files and parts of files."""
 
 import math
 import os
@@ -14,30 +14,29 @@ from texthead.media.open import check_part, is_media, open_media
 from texthead.media.paths import Span, file_of, part_path, read_span
 from texthead.media.reader import frames_within
 
-# A file, its label, split, group and other fields, as `Item` takes them.
+# Path, label, split, group and extra fields: the arguments of `Item`.
 Row = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
 
-# The control that tasks are written for.
+# The name of the labelling control in tasks that we write.
 CONTROL = "label"
 
-# What the data of a task with ranges says besides: the frame rate that the player counts with, and the times as we name
-# them, which frames alone would round.
+# Extra data of a task with ranges: the player's frame rate, and the exact times, which frame numbers would round.
 RATE, PARTS = "frame_rate", "parts"
 
-# Keys of values that are of a part of a file's time.
+# Keys of a result's value that mark a time range.
 _TIMES = {"start", "end", "ranges", "timelinelabels", "sequence"}
 
 LOCAL, _UPLOADS = "/data/local-files", "/data/upload/"
 
-# What JSON-MIN adds to the data of a task.
+# Fields that JSON-MIN adds to the data of a task.
 _BOOKKEEPING = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 
-# Where a JSON-MIN record has several fields: the control's name in our tasks, and in Label Studio's own templates.
+# Controls that hold the label if a JSON-MIN record has several: in our tasks, and in Label Studio's own templates.
 _USUAL_CONTROLS = (CONTROL, "choice")
 
 
 def are_tasks(value: object) -> bool:
-    """Return whether the value of a JSON file is an export of Label Studio: tasks, or the records of JSON-MIN."""
+    """Return whether the content of a JSON file is a Label Studio export: tasks, or records of JSON-MIN."""
     first = value[0] if isinstance(value, list) and value else value
     if not isinstance(first, dict):
         return False
@@ -47,26 +46,26 @@ def are_tasks(value: object) -> bool:
 def read_tasks(
     source: Path, value: Any, *, root: Path | None, split_names: Mapping[str, str]
 ) -> tuple[list[Row], list[str]]:
-    """Return the files and parts of files that have a label in an export, and notes on tasks that have none.
+    """Return the labelled files and parts of files of an export, and notes for the user.
 
-    Cancelled annotations do not count. If annotations of a task disagree, those marked as ground truth decide. The
-    fields `split` and `group` of a task's data are its split and group. A range of frames has the times of these frames
-    in the file.
+    Cancelled annotations are ignored. If the annotations of a task disagree, those marked as ground truth are used. The
+    fields `split` and `group` of a task's data are its split and group. Ranges in frames are converted to times with
+    the frame times of the file.
 
     Args:
-        value: what the JSON file holds.
+        value: the content of the JSON file.
         root: the folder that Label Studio serves local files from; the file's own if None.
-        split_names: what each known name of a split is called here.
+        split_names: maps the known split names to ours.
 
     Raises:
-        DataError: a task with several labels for a file or range, labels of both, an address, no file or several ones,
-            a range that is not of a video, or a split that is not known.
+        DataError: a task has several labels for a file or range, labels for both file and ranges, a remote address, no
+            file or several, a range of a file that is not a video, or an unknown split.
     """
-    tasks = [*_joined(source, value if isinstance(value, list) else [value])]
-    start = source.parent if root is None else root
+    tasks = [*_tasks(source, value if isinstance(value, list) else [value])]
+    root = source.parent if root is None else root
     rows: list[Row] = []
     controls: set[str] = set()
-    unlabelled = decided = unsure = 0
+    unlabelled = decided_by_truth = assumed_rates = 0
     for task in tasks:
         votes = task.votes()
         if not votes:
@@ -75,23 +74,25 @@ def read_tasks(
         controls |= {vote.control for vote in votes}
         _check_controls(task.where, {vote.control for vote in votes})
         labels, by_truth = _agreed(task, votes)
-        decided += by_truth
-        unsure += RATE not in task.data and any(place and place.in_frames for place in labels)
-        rows += _rows(task, labels, start, split_names)
+        decided_by_truth += by_truth
+        assumed_rates += RATE not in task.data and any(range_ and range_.in_frames for range_ in labels)
+        rows += _rows(task, labels, root, split_names)
     _check_controls(str(source), controls)
     notes = []
     if unlabelled:
         notes.append(f"{source}: {unlabelled} of {len(tasks)} tasks have no label and are not used")
-    if unsure:
+    if assumed_rates:
         notes.append(
-            f"{source}: ranges of {unsure} tasks are in frames; they are right only if the frameRate of the Video tag "
-            "(24 if it has none) is that of the videos"
+            f"{source}: ranges of {assumed_rates} tasks are in frames; they are right only if the frameRate of the "
+            "Video tag (24 by default) equals the videos' frame rate"
         )
-    if decided:
-        notes.append(f"{source}: annotations of {decided} tasks disagree; those marked as ground truth are used")
+    if decided_by_truth:
+        notes.append(
+            f"{source}: annotations of {decided_by_truth} tasks disagree; those marked as ground truth are used"
+        )
     if rows and not any(_exists(file_of(row[0])) for row in rows):
         raise DataError(
-            f"{source}: none of its files exists (of {len(rows)}, the first: {rows[0][0]}): give root, the folder that "
+            f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
         )
     return rows, notes
@@ -106,10 +107,10 @@ class Range(NamedTuple):
 
 
 def range_of(where: str, start: object, end: object, *, in_frames: bool) -> Range:
-    """Return a range.
+    """Return the range from `start` to `end`.
 
     Raises:
-        DataError: an end that is no number, or no whole number of frames.
+        DataError: an end is not a finite number, or not a whole number of frames.
     """
     ends = [value for value in (start, end) if isinstance(value, int | float) and -math.inf < value < math.inf]
     if len(ends) < 2 or (in_frames and any(value != int(value) for value in ends)):
@@ -120,17 +121,17 @@ def range_of(where: str, start: object, end: object, *, in_frames: bool) -> Rang
 
 @dataclass(frozen=True)
 class _Vote:
-    """A label that an annotation gives, by which control, whether it is marked as ground truth, and its range."""
+    """A label from an annotation: the control that set it, whether it is marked as ground truth, and its range."""
 
     label: str
     control: str
     truth: bool
-    place: Range | None = None
+    range_: Range | None = None
 
 
 @dataclass
 class _Task:
-    """A task: its name in messages, its data, and what its annotations hold."""
+    """A task: its name in messages, its data, its annotations, and its records of JSON-MIN (`flat`)."""
 
     where: str
     data: dict[str, Any]
@@ -141,19 +142,21 @@ class _Task:
         """Return the labels of all annotations that were not cancelled.
 
         Raises:
-            DataError: an annotation of another form, or with several labels for a file or range.
+            DataError: an annotation is malformed, or has several labels for a file or range.
         """
-        found: list[_Vote] = []
+        votes: list[_Vote] = []
         for annotation in self.annotations:
             if not isinstance(annotation, dict) or not isinstance(annotation.get("result") or [], list):
                 raise DataError(f"{self.where}: annotations must be objects with a list result; export as JSON again")
             if annotation.get("was_cancelled") or annotation.get("skipped"):
                 continue
-            found += self._of_annotation(annotation)
-        found += [vote for record in self.flat for vote in self._of_record(record)]
-        if 0 < sum(vote.place is None for vote in found) < len(found):
-            raise DataError(f"{self.where}: labels the whole file and ranges of it; keep the choice or the ranges")
-        return found
+            votes += self._of_annotation(annotation)
+        votes += [vote for record in self.flat for vote in self._of_record(record)]
+        if 0 < sum(vote.range_ is None for vote in votes) < len(votes):
+            raise DataError(
+                f"{self.where}: has a label for the whole file and labels for ranges of it; keep one or the other"
+            )
+        return votes
 
     def _of_annotation(self, annotation: dict[str, Any]) -> list[_Vote]:
         votes: list[_Vote] = []
@@ -171,10 +174,10 @@ class _Task:
                         f"{self.where}: choices must be a list of names, got {choices!r:.80}; export as JSON again"
                     )
                 votes.append(_Vote(self._only(choices), control, truth))
-        by_place: dict[Range | None, list[_Vote]] = defaultdict(list)
+        by_range: dict[Range | None, list[_Vote]] = defaultdict(list)
         for vote in votes:
-            by_place[vote.place].append(vote)
-        for here in by_place.values():
+            by_range[vote.range_].append(vote)
+        for here in by_range.values():
             if len({vote.control for vote in here}) == 1 < len(here):
                 self._only([vote.label for vote in here])
         return votes
@@ -188,13 +191,15 @@ class _Task:
         known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
         if not known or not isinstance(label, list) or "text" in content:
             raise DataError(
-                f"{self.where}: labels a part of the file, but not by TimelineLabels or by Labels with start and end; "
-                "label whole files or ranges of time"
+                f"{self.where}: a label is for a part of the file, but is neither TimelineLabels nor Labels with start "
+                "and end; label whole files or time ranges"
             )
         name = self._only(label)
         in_frames = "ranges" in content
-        places = [range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges]
-        return [_Vote(name, control, truth, place) for place in places]
+        label_ranges = [
+            range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges
+        ]
+        return [_Vote(name, control, truth, range_) for range_ in label_ranges]
 
     def _of_record(self, record: dict[str, Any]) -> list[_Vote]:
         controls = {name: content for name, content in record.items() if name not in self.data}
@@ -204,7 +209,7 @@ class _Task:
             names = [*controls]
         if len(controls) > 1 and len(names) != 1:
             raise DataError(
-                f"{self.where}: any of {listed([*controls])} may hold the label; export as JSON, not as JSON-MIN"
+                f"{self.where}: the label may be in any of {listed([*controls])}; export as JSON, not as JSON-MIN"
             )
         if not names or controls[names[0]] in (None, "", []):
             return []
@@ -215,25 +220,25 @@ class _Task:
         return [_Vote(self._only(content.get("choices") if isinstance(content, dict) else content), names[0], False)]
 
     def _only(self, choices: object) -> str:
-        """Return the one choice of an annotation."""
+        """Return the single label of an annotation."""
         labels = [choices] if isinstance(choices, str) else choices
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise DataError(f"{self.where}: choices must be a list of names; export as JSON again")
         if len(labels) != 1:
             raise DataError(
-                f"{self.where}: has {len(labels)} choices ({listed(labels)}): give each file or range one label"
+                f"{self.where}: has {len(labels)} choices ({listed(labels)}); give each file or range one label"
             )
         return labels[0]
 
 
-def _joined(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
-    """Yield the tasks; records of JSON-MIN with the same id are one task."""
+def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
+    """Yield the tasks; records of JSON-MIN with the same id form one task."""
     flat: dict[str, _Task] = {}
-    for place, task in enumerate(tasks, 1):
+    for number, task in enumerate(tasks, 1):
         if not isinstance(task, dict) or not are_tasks(task):
-            raise DataError(f"{source}: entry {place} is no task with data; export the project as JSON or JSON-MIN")
+            raise DataError(f"{source}: entry {number} is not a task with data; export the project as JSON or JSON-MIN")
         name = task.get("id")
-        where = f"{source}: task {place if name is None else f'{place} (id {name})'}"
+        where = f"{source}: task {number if name is None else f'{number} (id {name})'}"
         if "data" in task:
             annotations = task.get("annotations", task.get("completions")) or []
             if not isinstance(annotations, list):
@@ -241,12 +246,12 @@ def _joined(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
             yield _Task(where, task["data"], annotations)
             continue
         if task.get("annotation_id") is None:
-            flat.setdefault(str(place if name is None else name), _Task(where, {}))
+            flat.setdefault(str(number if name is None else name), _Task(where, {}))
             continue
         fields = {name: content for name, content in task.items() if name not in _BOOKKEEPING}
         ours = {"split", "group"} | ({RATE, PARTS} if isinstance(fields.get(PARTS), list) and RATE in fields else set())
         data = {name: content for name, content in fields.items() if name in ours or _is_source(content)}
-        first = flat.setdefault(str(place if name is None else name), _Task(where, data))
+        first = flat.setdefault(str(number if name is None else name), _Task(where, data))
         first.flat.append(fields)
     yield from flat.values()
 
@@ -260,30 +265,30 @@ def _each(content: object) -> list[Any]:
 
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
-    """Return the label of each range of a task, or of its file, and whether annotations disagree and truth decided."""
-    found = _by_place(votes)
-    true = _by_place([vote for vote in votes if vote.truth])
-    by_truth = bool(true) and true != found
-    found = true if by_truth else found
-    for labels in found.values():
+    """Return the label of each range of a task, or of its file, and whether ground truth settled a disagreement."""
+    by_range = _by_range(votes)
+    truth = _by_range([vote for vote in votes if vote.truth])
+    by_truth = bool(truth) and truth != by_range
+    by_range = truth if by_truth else by_range
+    for labels in by_range.values():
         if len(labels) > 1:
             raise DataError(
-                f"{task.where}: annotations disagree ({listed(labels)}): mark one as ground truth, or remove the others"
+                f"{task.where}: annotations disagree ({listed(labels)}); mark one as ground truth, or remove the others"
             )
-    return {place: labels[0] for place, labels in found.items()}, by_truth
+    return {range_: labels[0] for range_, labels in by_range.items()}, by_truth
 
 
-def _by_place(votes: Iterable[_Vote]) -> dict[Range | None, list[str]]:
+def _by_range(votes: Iterable[_Vote]) -> dict[Range | None, list[str]]:
     labels: dict[Range | None, set[str]] = defaultdict(set)
     for vote in votes:
-        labels[vote.place].add(vote.label)
-    return {place: sorted(names) for place, names in labels.items()}
+        labels[vote.range_].add(vote.label)
+    return {range_: sorted(names) for range_, names in labels.items()}
 
 
 def _check_controls(where: str, controls: set[str]) -> None:
     if len(controls) > 1:
         raise DataError(
-            f"{where}: choices of {len(controls)} controls ({listed(sorted(controls))}): keep the annotations of one"
+            f"{where}: labels from {len(controls)} controls ({listed(sorted(controls))}); keep the annotations of one"
         )
 
 
@@ -291,7 +296,7 @@ def _check_controls(where: str, controls: set[str]) -> None:
 
 
 class Frames:
-    """The frames of a video as labelling tools number them, from 1; ranges of them have both ends."""
+    """The frames of a video as labelling tools number them: from 1, ranges including both ends."""
 
     def __init__(self, file: Path):
         with open_media(file) as media:
@@ -299,29 +304,30 @@ class Frames:
             self.rate = media.num_frames / media.duration_seconds if media.duration_seconds else 0.0
 
     def numbers(self, part: Path) -> tuple[int, int]:
-        """Return the first and the last frame of a part of the video, or of all of it.
+        """Return the first and the last frame of a part of the video, or of the whole video.
 
         Raises:
-            MediaError: no frame is shown in it.
+            MediaError: the part contains no frame.
         """
         within = frames_within(part, self.times)
         return within.start + 1, within.stop
 
     def part(self, place: Range) -> Path:
-        """Return the part that has the frames of a range, which may end a second late.
+        """Return the part of the video with the frames of a range.
 
-        Players count frames by the longest stream of a file, which may be the sound.
+        The range may end up to a second late: players count frames by the longest stream of a file, which may be the
+        sound.
 
         Raises:
-            ValueError: frames that the video has not.
+            ValueError: frames outside the video.
         """
         first, last, count = int(place.start), int(place.end), len(self.times)
         if not 1 <= first <= min(last, count) or last > count + self.rate:
             raise ValueError(
-                f"frames {first} to {last} are not in its {count}, counted from 1; correct the range, or the frame "
-                "rate that the tool counted with"
+                f"frames {first} to {last} are outside 1 to {count}, the frames of the video; correct the range, or "
+                "the frame rate in the tool"
             )
-        # A part counts times of frames to a thousandth of a second.
+        # Parts have times in milliseconds.
         end = math.inf if last >= count else round(self.times[last], 3)
         return part_path(self.file, Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end))
 
@@ -329,26 +335,26 @@ class Frames:
 def labelled_parts(
     where: str, file: Path, labels: Mapping[Range | None, str], known: object
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the path of each labelled range of a file, or of the file, and its label.
+    """Yield (path, label) for each labelled range of a file, or for the whole file.
 
     Args:
-        known: if it is a list, the names of parts that the ranges were written from, `#t=3,7.5`. A range with exactly
-            the frames of one gets its name, whose times may lie between those of frames.
+        known: if a list, the original names of the parts, such as `#t=3,7.5`. A range with exactly the frames of such a
+            part gets its name, which preserves times that lie between frames.
 
     Raises:
-        DataError: a range that breaks a rule, or of what has no parts; a file that is needed and cannot be read.
+        DataError: a range breaks a rule, the file is not a video, or it must be read and cannot be.
     """
     if None in labels:
         yield file, labels[None]
         return
     try:
         check_part(part_path(file, Span(0.0, 1.0)))
-        if any(place and place.in_frames for place in labels) and not _exists(file):
+        if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
-                f"{where}: {file} does not exist, and its ranges are in frames: give root, the folder that paths "
-                "begin in"
+                f"{where}: {file} does not exist, but is needed for its ranges in frames; give root, the folder that "
+                "paths are relative to"
             )
-        paths = _paths_of(file, [place for place in labels if place], known)
+        paths = _part_paths(file, [range_ for range_ in labels if range_], known)
     except DataError:
         raise
     except ValueError as error:
@@ -356,22 +362,22 @@ def labelled_parts(
     yield from zip(paths, labels.values(), strict=True)
 
 
-def _paths_of(file: Path, places: Sequence[Range], known: object) -> list[Path]:
-    if not any(place.in_frames for place in places):
-        return [part_path(file, read_span(str(place.start), str(place.end))) for place in places]
+def _part_paths(file: Path, label_ranges: Sequence[Range], known: object) -> list[Path]:
+    if not any(range_.in_frames for range_ in label_ranges):
+        return [part_path(file, read_span(str(range_.start), str(range_.end))) for range_ in label_ranges]
     frames = Frames(file)
     names = [name for name in known if isinstance(name, str)] if isinstance(known, list) else []
     parts = [path for path in (Path(f"{file}{name}") for name in names) if file_of(path) == file]
-    named = {frames.numbers(path): path for path in parts}
-    found = [frames.part(place) for place in places]
-    return [named.get(frames.numbers(path), path) for path in found]
+    by_numbers = {frames.numbers(path): path for path in parts}
+    paths = [frames.part(range_) for range_ in label_ranges]
+    return [by_numbers.get(frames.numbers(path), path) for path in paths]
 
 
 # ---- paths and rows
 
 
 def _parts(address: str) -> SplitResult:
-    """Return the parts of an address; of what is none, a path alone."""
+    """Return the parts of an address; if it cannot be parsed, only a path."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -379,7 +385,7 @@ def _parts(address: str) -> SplitResult:
 
 
 def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110  # `Path.exists` raises for a name that is too long.
+    return os.path.exists(path)  # noqa: PTH110  # `Path.exists` raises if a name is too long.
 
 
 def _is_elsewhere(address: str) -> bool:
@@ -394,9 +400,9 @@ def _is_source(content: object) -> bool:
 
 
 def _path_of(address: str) -> str:
-    """Return the path behind an address of Label Studio or of a file; another address or path as it is.
+    """Return the path in a Label Studio or file address; other addresses and paths unchanged.
 
-    The server decodes `d` once, where the last value counts, and takes it from its document root.
+    The server decodes the last `d` parameter once, relative to its document root.
     """
     parts = _parts(address)
     if parts.path.rstrip("/").endswith(LOCAL) and "d" in (query := parse_qs(parts.query, errors="surrogateescape")):
@@ -411,8 +417,8 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_nam
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
     if len(sources) != 1:
-        has = f"{len(sources)} are {listed(sources)}" if sources else f"its fields are {listed([*task.data]) or 'none'}"
-        raise DataError(f"{task.where}: data must name one video or image; {has}")
+        fields = f"{len(sources)}: {listed(sources)}" if sources else f"fields {listed([*task.data]) or 'none'}"
+        raise DataError(f"{task.where}: data must name one video or image, got {fields}")
     known = task.data.get(PARTS)
     ours = {sources[0], "split", "group"} | ({RATE} if isinstance(known, list) else set())
     extra = tuple(
@@ -431,14 +437,17 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_nam
 
 def _file(where: str, address: str, root: Path) -> Path:
     if _is_elsewhere(address):
-        raise DataError(f"{where}: {address} is an address: fetch the file, and write its path there, relative to root")
+        raise DataError(
+            f"{where}: {address} is a remote address; download the file, and replace the address with its path, "
+            "relative to root"
+        )
     path = _path_of(address)
     if "\0" in path:
-        raise DataError(f"{where}: {path!r} is no path; correct it")
+        raise DataError(f"{where}: {path!r} is not a path; correct it")
     if _UPLOADS in _parts(address).path:
-        # As in Label Studio's media folder, in its folder of uploads, and alone.
-        places = [root / "upload" / path, root / path, root / Path(path).name]
-        return next((place for place in places if _exists(place)), places[0])
+        # Below Label Studio's media folder, below its upload folder, or the file alone.
+        candidates = [root / "upload" / path, root / path, root / Path(path).name]
+        return next((path for path in candidates if _exists(path)), candidates[0])
     return root / path
 
 
@@ -452,10 +461,10 @@ def checked_row(
     extra: tuple[tuple[str, str], ...],
     names: Mapping[str, str],
 ) -> Row:
-    """Return a row of a tool's JSON whose label and split are checked.
+    """Return a row for `Item`, with label and split checked.
 
     Raises:
-        DataError: an empty label, text that is no Unicode, or a split that is none of the names.
+        DataError: the label is empty, text is not valid Unicode, or the split is unknown.
     """
     label = label.strip()
     if not label:
@@ -463,7 +472,7 @@ def checked_row(
     try:
         "".join((label, group, *(text for pair in extra for text in pair))).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{where}: {label!r} or another field is no Unicode text; correct it") from None
+        raise DataError(f"{where}: {label!r} or another field is not valid Unicode; correct it") from None
     if not split:
         return path, label, None, group or None, extra
     if str(split).strip().lower() not in names:
@@ -472,10 +481,10 @@ def checked_row(
 
 
 def document_root(data: Path, files: Iterable[Path]) -> Path:
-    """Return the folder that Label Studio must serve from: the one above DATA.
+    """Return the folder that Label Studio must serve from: the parent of DATA.
 
-    Label Studio wants its storage in a folder below; of a manifest with files beside it, it is one more above.
+    Label Studio's storage must lie in a subfolder, so for a manifest with files next to it, it is the grandparent.
     """
-    root = Path(os.path.abspath(data)).parent  # noqa: PTH100  # Links stay as they are.
+    root = Path(os.path.abspath(data)).parent  # noqa: PTH100  # Links are not resolved.
     beside = not data.is_dir() and any(Path(os.path.abspath(path)).parent == root for path in files)  # noqa: PTH100
     return root.parent if beside else root

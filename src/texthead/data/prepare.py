@@ -1,8 +1,8 @@
-"""Decode once: every video as some evenly placed frames, all of them key frames, in tar shards of WebDataset's format.
+"""Decode once: store evenly spaced frames of every video, all as key frames, in tar shards in WebDataset's format.
 
-A clip is `KEY.avi` (Motion JPEG) behind a table of its frames, `KEY.frames.json`, or, of an image, `KEY.jpg`; beside it
-lies `KEY.json` with its label and where it came from. Other tools read the tars as they are; `texthead.media.shard`
-reads any clip of them by itself, `texthead.media.stored_clip` any frame.
+A video becomes `KEY.avi` (Motion JPEG), preceded by a table of its frames, `KEY.frames.json`; an image becomes
+`KEY.jpg`. `KEY.json` holds the label and the source. Other tools can read the tars directly; `texthead.media.shard`
+reads single clips, `texthead.media.stored_clip` single frames.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_O
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.startup import begin_tracker
 
-# The times of the chosen frames are kept to a millisecond.
+# Frame times are stored in milliseconds.
 _DIGITS = 3
 
 _ORDER_SEED = 0
@@ -50,14 +50,14 @@ MARK, LOCK = "prepare.json", ".lock"
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """What a clip is stored as.
+    """How clips are stored.
 
     Attributes:
-        frames: at most so many, evenly placed (segment centres); a shorter video keeps all of its own.
-        short_side: frames are scaled down to it, in pixels, and never up.
-        quality: of JPEG, by Pillow's scale from 1 to 95.
-        clips: in a shard.
-        most_megapixels: what decoding a file may hold at once, in millions of pixels of three bytes.
+        frames: maximum number of frames per clip, evenly spaced (segment centres).
+        short_side: short side of the frames in pixels; frames are scaled down to it, never up.
+        quality: JPEG quality, 1-95.
+        clips: clips per shard.
+        most_megapixels: decoding memory per file, in millions of 3-byte pixels.
 
     Raises: DataError for a number out of range.
     """
@@ -82,13 +82,13 @@ class ShardOptions:
 
     @property
     def written(self) -> dict[str, int]:
-        """The values as shards list them; the limit to what is read only where it is another than always."""
-        usual = {"most_megapixels": MOST_MEGAPIXELS}.items()
-        return {name: value for name, value in asdict(self).items() if (name, value) not in usual}
+        """The values written to the shards; `most_megapixels` only if it is not the default."""
+        defaults = {"most_megapixels": MOST_MEGAPIXELS}.items()
+        return {name: value for name, value in asdict(self).items() if (name, value) not in defaults}
 
 
 class Unreadable(NamedTuple):
-    """A file of the source that is in no shard, and why."""
+    """A source file that could not be put into a shard, and why."""
 
     path: str
     problem: str
@@ -96,7 +96,7 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` has done: clips, bytes and shards in all, shards that were there before, files left out."""
+    """Result of `prepare`: total clips, bytes and shards, shards that were finished already, files left out."""
 
     clips: int
     bytes: int
@@ -106,7 +106,7 @@ class Prepared:
 
 
 class _Task(NamedTuple):
-    """One shard: its number, its items with their places in the dataset and their files' fingerprints."""
+    """One shard to write: its number, and its items as (position in the dataset, item, fingerprint of the file)."""
 
     number: int
     items: tuple[tuple[int, Item, str], ...]
@@ -123,10 +123,7 @@ class _Task(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """One file as it lies in a shard: suffix and bytes, the table of its frames, and what is kept of their origin.
-
-    An image has no table.
-    """
+    """One file encoded for a shard: suffix, bytes, table of its frames (empty for an image), origin of its frames."""
 
     suffix: str
     data: bytes
@@ -135,7 +132,7 @@ class Clip(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What is kept of a finished shard."""
+    """The record of a finished shard."""
 
     clips: int
     bytes: int
@@ -152,29 +149,29 @@ def prepare(
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Put the dataset's clips into shards in the folder `out`; those that are finished there are left alone.
+    """Write the dataset's clips into shards in the folder `out`; finished shards there are not written again.
 
-    Clips are dealt to shards in a fixed random order, so that tools that stream shards see classes mixed; read back
-    they come in the dataset's order. What is not readable is listed with each shard.
+    Clips are assigned to shards in a fixed random order, so that tools that stream shards see mixed classes; when read
+    back, they come in the dataset's order. Each shard lists its unreadable files.
 
     Args:
-        workers: processes, of which each writes a shard at a time.
-        skip_unreadable: finish although files could not be read; without it shards that lack some are made again the
-            next time. Shards whose files have changed are so in any case.
-        progress: called with clips done and clips in all.
+        workers: number of processes; each writes one shard at a time.
+        skip_unreadable: finish without the unreadable files. Otherwise shards with unreadable files are written again
+            the next time, like shards whose source files have changed.
+        progress: called with the number of finished clips and the total.
 
     Raises:
-        DataError: `out` is remote, lies among class folders, or holds anything else than shards of this data and these
+        DataError: `out` is remote, is inside the class folders, or holds anything but shards of this data with these
             options.
-        MediaError: files could not be read, or would be larger clips than are read from shards, unless
-            `skip_unreadable`; all others are in their shards then.
-        RunError: the disk is full or read-only, another process prepares into `out`, or one of ours has ended.
+        MediaError: files cannot be read, or their clips would exceed the size limit of shards, unless
+            `skip_unreadable`. All other files are in shards by then.
+        RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
     """
     options, root = options or ShardOptions(), _folder_of(dataset)
     if address(out):
-        raise DataError(f"{out}: shards are written on this machine; copy the folder to {address(out)} when it is done")
+        raise DataError(f"{out}: must be a local folder; give one, and copy it to {address(out)} afterwards")
     if root is not None and out.resolve().is_relative_to(root):
-        raise DataError(f"{out}: lies in {root}, whose folders are classes; put shards elsewhere")
+        raise DataError(f"{out}: is inside {root}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
     _check_empty(out)
     with locked(out):
@@ -192,18 +189,18 @@ def prepare(
         lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
         if lost and not skip_unreadable:
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-            problem = f"{lost[0].problem}{more}; all else is prepared: skip_unreadable leaves such files out"
+            problem = f"{lost[0].problem}{more}; all other files are prepared: skip_unreadable leaves such files out"
             raise MediaError(Path(lost[0].path), problem)
         _write_index(dataset, out, options, [(task.tar.name, finished[task.number]) for task in tasks], len(lost))
     total = sum(shard.bytes for shard in shards)
     return Prepared(sum(shard.clips for shard in shards), total, len(tasks), skipped, tuple(lost))
 
 
-# ---- which clip goes into which shard
+# ---- assignment of clips to shards
 
 
 def _folder_of(dataset: Dataset) -> Path | None:
-    """Return the folder of class folders that the data is read from, if it is one."""
+    """Return the folder that the dataset was read from; None if the source is not a folder."""
     path = Path(dataset.source)
     return path.resolve() if dataset.source and path.is_dir() else None
 
@@ -214,7 +211,10 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     return [
         _Task(
             number,
-            tuple((place, dataset.items[place], prints[place]) for place in order[start : start + options.clips]),
+            tuple(
+                (position, dataset.items[position], prints[position])
+                for position in order[start : start + options.clips]
+            ),
             options,
             out,
         )
@@ -222,10 +222,10 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     ]
 
 
-def _row(place: int, item: Item) -> dict[str, Any]:
-    """Return what an index keeps of an item; parts of one file stay together."""
+def _row(position: int, item: Item) -> dict[str, Any]:
+    """Return an item's entry in the index; parts of one file get a common group."""
     return {
-        "order": place,
+        "order": position,
         "label": item.label,
         "split": item.split,
         "group": item.group or (str(file_of(resolved(item.path))) if is_part(item.path) else None),
@@ -235,47 +235,46 @@ def _row(place: int, item: Item) -> dict[str, Any]:
 
 
 def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
-    """Mark the folder as one for shards of this data and these options, or see that it is.
+    """Mark the folder as holding shards of this data with these options, or check its mark.
 
     Raises:
-        DataError: it is for others, or holds something else.
+        DataError: the folder is for other data or options, or holds other files.
     """
-    described = [FORMAT, options.written, [_row(place, item) for place, item in enumerate(dataset.items)]]
-    of = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    content = [FORMAT, options.written, [_row(position, item) for position, item in enumerate(dataset.items)]]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
-        begun = read_json(mark)
-        if begun.get("format") != FORMAT:
-            problem = (
-                f"is of shards of format {begun.get('format')}, which are read as they are; new ones have {FORMAT}"
-            )
-            raise DataError(f"{out}: {problem}: give a new folder")
-        if begun.get("of") != of:
+        marked = read_json(mark)
+        if marked.get("format") != FORMAT:
+            problem = f"holds shards of format {marked.get('format')}, which stay readable; new shards have {FORMAT}"
+            raise DataError(f"{out}: {problem}; give a new folder")
+        if marked.get("of") != digest:
             raise DataError(
-                f"{out}: is of shards of other data or with other options; give the same again, or a new folder"
+                f"{out}: holds shards of other data or with other options; give the same data and options, or a new "
+                "folder"
             )
-        for left in out.glob(".shard-*"):  # What a stop has left.
-            left.unlink()
+        for partial_file in out.glob(".shard-*"):  # Left behind by an interrupted run.
+            partial_file.unlink()
         return
     _check_empty(out)
-    write_json(mark, {"format": FORMAT, "of": of, "options": options.written})
+    write_json(mark, {"format": FORMAT, "of": digest, "options": options.written})
 
 
 def _check_empty(out: Path) -> None:
-    """Raise DataError if a folder that is not marked as one for shards holds something."""
+    """Raise DataError if a folder without the mark of shards is not empty."""
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
+        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it is not for shards; give a new or empty folder")
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
-    """Return the record of a shard that needs no more work: it is whole and its files have not changed."""
+    """Return the record of a shard if it is complete and its source files have not changed, else None."""
     if not task.listing.is_file() or not task.tar.is_file():
         return None
     try:
-        found = json.loads(task.listing.read_text(encoding="utf-8"))
-        done = _Done(len(found["clips"]), found["tar"]["bytes"], found["tar"]["sha256"], found["unreadable"])
-        same = found["prints"] == [fingerprint for *_, fingerprint in task.items]
+        listing = json.loads(task.listing.read_text(encoding="utf-8"))
+        done = _Done(len(listing["clips"]), listing["tar"]["bytes"], listing["tar"]["sha256"], listing["unreadable"])
+        same = listing["prints"] == [fingerprint for *_, fingerprint in task.items]
     except (ValueError, KeyError, TypeError):
         return None
     if not same or task.tar.stat().st_size != done.bytes:
@@ -287,10 +286,10 @@ def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
 
 
 def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]]:
-    """Write the shards and yield (number, record) of each when it is finished.
+    """Write the shards; yield (number, record) of each when it is finished.
 
     Raises:
-        RunError: a process ended, as where memory is short.
+        RunError: a worker process died, for example for lack of memory.
     """
     if workers <= 1 or len(tasks) <= 1:
         yield from ((task.number, _write(task)) for task in tasks)
@@ -299,11 +298,11 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=spawn, initializer=_begin_process)
     try:
-        waiting = {pool.submit(_write, task): task.number for task in tasks}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
+        numbers = {pool.submit(_write, task): task.number for task in tasks}
+        for future in as_completed(numbers):
+            yield numbers[future], future.result()
     except BrokenProcessPool:
-        raise RunError("a process that prepares clips has ended, perhaps for want of memory: fewer workers") from None
+        raise RunError("a worker process died, perhaps for lack of memory; use fewer workers") from None
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -313,33 +312,33 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
 
 
 def _begin_process() -> None:
-    """Use one thread, and leave interrupts to the process that started this one."""
+    """Use one thread, and leave interrupts to the parent process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
 def _write(task: _Task) -> _Done:
-    """Write a shard and its index, each whole or not at all, and return its record."""
+    """Write a shard and its index, each atomically; return its record."""
     clips, unreadable = [], []
     first = task.number * task.options.clips
-    task.listing.unlink(missing_ok=True)  # It is of the tar before.
-    with replacing(task.tar) as beside, tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for place, item, fingerprint in task.items:
+    task.listing.unlink(missing_ok=True)  # It describes the previous tar.
+    with replacing(task.tar) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for position, item, fingerprint in task.items:
             try:
                 if not fingerprint:
-                    raise MediaError(item.path, "could not be read when preparing began; run the command again")
+                    raise MediaError(item.path, "could not be read at the start; run the command again")
                 clip = encoded(item.path, task.options)
             except MediaError as error:
                 unreadable.append([str(error.path), error.problem])
                 continue
-            key, row = f"{first + len(clips):09d}", _row(place, item)
+            key, row = f"{first + len(clips):09d}", _row(position, item)
             _add(archive, f"{key}.json", json.dumps({**row, **clip.about}).encode())
             if clip.table:
                 _add(archive, f"{key}{TABLE_SUFFIX}", clip.table)
             offset = _add(archive, f"{key}{clip.suffix}", clip.data)
             digest = hashlib.sha256(clip.table or clip.data).hexdigest()
-            own = {"key": key, "suffix": clip.suffix, "offset": offset, "size": len(clip.data), "sha256": digest}
-            clips.append({**own, "table": len(clip.table), "print": fingerprint, **row})
+            stored = {"key": key, "suffix": clip.suffix, "offset": offset, "size": len(clip.data), "sha256": digest}
+            clips.append({**stored, "table": len(clip.table), "print": fingerprint, **row})
     with task.tar.open("rb") as file:
         done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
     tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
@@ -350,10 +349,10 @@ def _write(task: _Task) -> _Done:
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Put a file into the archive: where its bytes begin."""
+    """Add a file to the archive; return the offset of its bytes."""
     entry = tarfile.TarInfo(name)
     entry.size = len(data)
-    offset = archive.offset + tarfile.BLOCKSIZE  # One block of header: names are short, so none is extended.
+    offset = archive.offset + tarfile.BLOCKSIZE  # Names are short, so the header is one block.
     archive.addfile(entry, io.BytesIO(data))
     return offset
 
@@ -361,12 +360,12 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
 def _write_index(
     dataset: Dataset, out: Path, options: ShardOptions, shards: Sequence[tuple[str, _Done]], lost: int
 ) -> None:
-    """Write the list of all shards, in the format of WebDataset's indexed reader, with our own part."""
+    """Write the list of all shards in the format of WebDataset's indexed reader, plus a `texthead` entry."""
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    own = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
-    value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": own}
+    extra = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
+    value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 
 
@@ -374,10 +373,10 @@ def _write_index(
 
 
 def encoded(path: Path, options: ShardOptions) -> Clip:
-    """Return one file as a clip.
+    """Encode one file as a clip.
 
     Raises:
-        MediaError: it cannot be read, or would be a larger clip than is read from a shard.
+        MediaError: the file cannot be read, or its clip would exceed the size limit of shards.
     """
     try:
         with open_media(path, options.most_megapixels) as media:
@@ -386,7 +385,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
             about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
     except OSError as error:
-        raise MediaError(path, f"cannot be read ({error.strerror}); check its rights") from None
+        raise MediaError(path, f"cannot be read ({error.strerror}); check its permissions") from None
     pictures = [jpeg(frame, options.quality) for frame in frames]
     if is_image(path) and len(chosen) == 1:
         clip = Clip(".jpg", pictures[0], b"", about)
@@ -400,15 +399,13 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         ("table", len(clip.table), MOST_BYTES_OF_TABLE),
     ):
         if size > most:
-            problem = (
-                f"would be a {what} of {size} bytes, of which {most} are read: lower frames, short_side or quality"
-            )
+            problem = f"its {what} would have {size} bytes, the limit is {most}; lower frames, short_side or quality"
             raise MediaError(path, problem)
     return clip
 
 
 def _rate(seconds: Sequence[float]) -> Fraction:
-    """Return the frame rate at which the chosen frames last as long as in the source; 8 if nothing tells."""
+    """Return the frame rate that keeps the duration of the source; 8 if the times are unknown."""
     if len(seconds) < 2 or seconds[-1] <= seconds[0]:
         return Fraction(8)
     rate = Fraction((len(seconds) - 1) / (seconds[-1] - seconds[0])).limit_denominator(1000)
@@ -416,9 +413,9 @@ def _rate(seconds: Sequence[float]) -> Fraction:
 
 
 def motion_jpeg(pictures: Sequence[bytes], rate: Fraction, *, height: int, width: int) -> bytes:
-    """Return JPEG pictures as Motion JPEG in an .avi, every one a key frame.
+    """Return JPEG pictures as Motion JPEG in an .avi; every frame is a key frame.
 
-    Differs: Pillow makes the pictures. FFmpeg's own encoder is no faster, and off by 1.4 grey levels instead of 0.8.
+    Differs: the JPEGs are made by Pillow. FFmpeg's encoder is no faster, and is off by 1.4 grey levels instead of 0.8.
     """
     out = io.BytesIO()
     with av.open(out, "w", format="avi") as container:
@@ -435,9 +432,9 @@ def motion_jpeg(pictures: Sequence[bytes], rate: Fraction, *, height: int, width
 
 
 def jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
-    """Encode a frame as a JPEG, its colours at the full resolution: half of it costs accuracy (LOG.md).
+    """Encode a frame as a JPEG without chroma subsampling, which would cost accuracy (LOG.md).
 
-    Huffman codes of its own make it a fortieth smaller and quicker to decode.
+    Optimised Huffman tables make the file 2.5 % smaller and faster to decode.
     """
     out = io.BytesIO()
     picture = PIL.Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())

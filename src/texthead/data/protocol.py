@@ -1,4 +1,4 @@
-"""How a model looks at items in testing: frames, sizes, views, and what is averaged over them."""
+"""Test settings: frames, sizes, views, and what is averaged over the views."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -20,13 +20,12 @@ Pooling = Literal["features", "logits", "probabilities"]
 
 @dataclass(frozen=True)
 class Views:
-    """How a video is looked at in a test: `clips` in time, `crops` in space, "4x3" for four and three.
+    """The test views of a video: `clips` in time times `crops` in space, such as "4x3".
 
-    `origin` is the frame that a clip takes of each segment: "first" as in the published Text4Vis code, "centre" as in
-    ViFi-CLIP, "middle" as in ActionCLIP; or "dense" for windows of 128 frames. `along` says where three crops lie:
-    along the "width" as in the published Text4Vis code, or the "long-side" as in ViFi-CLIP, for portrait videos.
-    With a `stride` a clip is a window of frames that are so many apart, wherever the video is as long as that; 0
-    spreads the frames over the whole video.
+    `origin` is the frame taken from each segment: "first" as in the published Text4Vis code, "centre" as in ViFi-CLIP,
+    "middle" as in ActionCLIP; or "dense" for windows of 128 frames. `along` places three crops: along the "width" as in
+    the published Text4Vis code, or along the "long-side" as in ViFi-CLIP, for portrait videos. With a `stride`, a clip
+    is a window of frames that many apart, if the video is long enough; 0 spreads the frames over the whole video.
 
     Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, an unknown origin or side, or a negative
         stride.
@@ -52,17 +51,17 @@ class Views:
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Views":
-        """Return the one view that a recipe tests with."""
+        """Return the single view that a recipe uses in testing."""
         return cls(origin=recipe.origin, along=recipe.crops_along, stride=recipe.stride)
 
     @classmethod
     def parse(cls, text: str, origin: Origin = "first", along: Along = "width", stride: int = 0) -> "Views":
         """Parse views such as "4x3": 4 clips, 3 crops.
 
-        Raises: DataError for text of another form.
+        Raises: DataError for any other form.
         """
         clips, cross, crops = text.partition("x")
-        # `isdecimal` also takes other alphabets' digits, so plain ASCII is asked for first.
+        # `isdecimal` also accepts digits of other alphabets, hence `isascii`.
         if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
             raise DataError(f"views must be written CLIPSxCROPS like 4x3, got {text!r}")
         return cls(int(clips), int(crops), origin, along, stride)
@@ -77,19 +76,20 @@ class Views:
 
     @property
     def of_windows(self) -> bool:
-        """Whether clips are parts of a video, whose frames cannot be taken from some that were kept."""
+        """Whether clips are windows of a video; a prepared clip, which holds only some frames, has none."""
         return self.stride > 0 or self.origin == "dense"
 
     def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
-        """Return the frames of every clip, one list of `num_frames` per clip.
+        """Return the frame indices of every clip, one list of `num_frames` per clip.
 
-        With origins "centre" and "middle" each segment is cut into `clips` equal parts; clip k takes part k's frame.
+        With origins "centre" and "middle" each segment is cut into `clips` equal parts; clip k takes its frame from
+        part k.
 
         Worked example, "centre", length 40, 2 frames, 2 clips: parts of 10 with middles 5 15 | 25 35.
         The clips are 5 25 and 15 35.
         Stride 3, length 40, 4 frames, 2 clips: windows of 12 frames from 0 and 28, so 0 3 6 9 and 28 31 34 37.
 
-        Source: published code for "first" and "dense"; several clips of the others are our own extension.
+        Source: published code for "first" and "dense"; several clips with other origins are our own extension.
         Raises: DataError for a length or number of frames below 1.
         """
         if 0 < num_frames * self.stride <= length:
@@ -107,8 +107,8 @@ class Views:
 class Pixels:
     """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels.
 
-    With `squash` both sides become `resize`. Without `antialias` a smaller picture is made of each new pixel's nearest
-    ones alone, as OpenCV does it.
+    With `squash` both sides become `resize`. Without `antialias`, downscaling interpolates between the nearest pixels
+    only, as in OpenCV.
     """
 
     size: int
@@ -118,23 +118,23 @@ class Pixels:
     antialias: bool = True
 
     def with_resize(self, resize: int | None) -> "Pixels":
-        """Return the sizes with another short side before cropping, if one is given.
+        """Return a copy with another short side before cropping, or with this one if `resize` is None.
 
         Raises:
-            DataError: a short side below the crop.
+            DataError: the short side is smaller than the crop.
         """
         if resize is not None and resize < self.size:
-            raise DataError(f"resize {resize}: the crop has {self.size} pixels, the short side must not be less")
+            raise DataError(f"resize must be at least the crop size, {self.size} pixels, got {resize}")
         return replace(self, resize=resize or self.resize)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a model looks at an item in testing.
+    """How items are read in testing.
 
     Args:
         frames: frames per clip.
-        pixels: sizes in pixels; the encoder's own if None.
+        pixels: sizes in pixels; None for the encoder's own.
         views: clips in time and crops in space.
         pooling: what is averaged over the views.
 
@@ -152,25 +152,26 @@ class Protocol:
             raise DataError(f"frames must be at least 1, got {self.frames}")
         if not isinstance(self.pixels, Pixels | None):
             raise DataError(
-                f"pixels must be Pixels(size, resize, interpolation) or None, the encoder's own, got {self.pixels!r}"
+                "pixels must be Pixels(size, resize, interpolation), or None for the encoder's own, got "
+                f"{self.pixels!r}"
             )
         if self.pooling not in get_args(Pooling):
             raise DataError(f"pooling must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
 
     @property
     def sizes(self) -> Pixels:
-        """Return the sizes.
+        """The sizes.
 
-        Raises: DataError if they are left to the encoder.
+        Raises: DataError if `pixels` is None.
         """
         if self.pixels is None:
             raise DataError(
-                "pixels is None, the encoder's own sizes, which are not known here: give Pixels(size, resize, ...)"
+                "pixels is None, for the encoder's own sizes, which are unknown here; give Pixels(size, resize, ...)"
             )
         return self.pixels
 
     def to_json(self) -> dict[str, Any]:
-        """Return the protocol as JSON values; a stride of 0 is left out, as before there were others."""
+        """Return the protocol as JSON values; a stride of 0 is left out, as in older versions."""
         values = asdict(self)
         if not self.views.stride:
             del values["views"]["stride"]

@@ -1,4 +1,4 @@
-"""Labelled files -> a dataset: class folders, manifests, published lists, hub datasets, shards, labelling tools."""
+"""Read a dataset from class folders, manifests, published lists, hub datasets, shards or labelling tools."""
 
 import csv
 import os
@@ -30,7 +30,7 @@ _SPLIT_NAMES = {
     "test": "test",
 }
 
-# What each column of a manifest is; all others are an item's `extra`.
+# The known columns of a manifest; others become an item's `extra`.
 _COLUMNS = ("path", "label", "split", "group", "start", "end")
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
@@ -44,26 +44,26 @@ def read_dataset(
     frame_template: str | None = None,
     suffix: str | None = None,
 ) -> Dataset:
-    """Read the labelled files of a folder of class folders, a manifest, a published list or a `datasets` source.
+    """Read a dataset from any kind of source.
 
-    So does a folder of prepared shards, or its address, as `http://host/shards`; its clips come in the order of the
-    data that they were prepared from, so that draws from a seed are the same.
-
-    A folder with one manifest (CSV or TSV) in it is read through the manifest. Folders named train, val, test above the
-    class folders are splits. A `.txt` is a list with lines `path n_frames label` or `file label`. `datasets:...` is a
-    folder that Hugging Face `datasets` saved or can load, or a dataset of its hub. A `.json` is an export of Label
-    Studio or FiftyOne, as is a folder that FiftyOne exported.
+    - A folder of class folders; folders named train, val, test above the class folders are splits.
+    - A manifest (CSV or TSV), or a folder that holds one.
+    - A `.txt` list with lines `path n_frames label` or `file label`.
+    - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
+    - A `.json` exported by Label Studio or FiftyOne, or a folder exported by FiftyOne.
+    - A folder of prepared shards, or its address, such as `http://host/shards`. The clips come in the order of the
+      original data, so that seeded draws are the same.
 
     Args:
-        labels: a CSV with `id,name`, or `imagenet`. A list's labels are places in it; elsewhere a label becomes the
-            name of its id.
-        root: the folder that paths of a list or a `.json` begin in; the file's own if None.
-        frame_template: where a list's paths are folders of frames, the name of a frame: "img_{:05d}.jpg".
-        suffix: where a list's paths are videos without it: ".avi".
+        labels: a CSV with `id,name`, or `imagenet`. The labels of a list are row numbers in it; in other sources a
+            label is an id, replaced by its name.
+        root: the folder that paths in a list or `.json` are relative to; the file's own if None.
+        frame_template: for lists of folders of frames: the file name of a frame, such as "img_{:05d}.jpg".
+        suffix: for lists of videos without a suffix: the suffix, such as ".avi".
 
     Raises:
-        DataError: no such path, no labelled file in it, a manifest, list or label file that breaks a rule, or an
-            option that does not belong to the source.
+        DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
+            option does not apply to the source.
     """
     named = read_labels(Path(labels)) if labels is not None else None
     path = Path(source)
@@ -71,16 +71,18 @@ def read_dataset(
         if not path.is_file():
             raise no_source(path)
         if named is None:
-            raise DataError(f"{path}: a list holds numbers: give labels, a CSV with id,name in their order")
-        start = None if root is None else Path(root)
-        return _from_rows(path, *read_list(path, named, root=start, frame_template=frame_template, suffix=suffix))
+            raise DataError(f"{path}: the labels of a list are numbers; give labels, a CSV with id,name in their order")
+        folder = None if root is None else Path(root)
+        return _from_rows(path, *read_list(path, named, root=folder, frame_template=frame_template, suffix=suffix))
     is_json = path.suffix.lower() == ".json" and path.is_file()
     for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
         if value is not None and not (is_json and option == "root"):
             flag = f"--{option.replace('_', '-')}"
-            raise DataError(f"{option} ({flag}) {str(value)!r} is for lists (.txt), and {source} is none: leave it out")
+            raise DataError(
+                f"{option} ({flag}) {str(value)!r} is for lists (.txt), but {source} is not a list; leave it out"
+            )
     if is_json:
-        dataset = _read_json(path, _value(path), None if root is None else Path(root))
+        dataset = _read_json(path, _json_value(path), None if root is None else Path(root))
     elif str(source).startswith(HUB_PREFIX):
         dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES))
     else:
@@ -95,7 +97,7 @@ def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) 
     return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)))
 
 
-def _value(path: Path) -> object:
+def _json_value(path: Path) -> object:
     try:
         return read_value(path, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
     except (OSError, ValueError) as error:
@@ -103,18 +105,18 @@ def _value(path: Path) -> object:
 
 
 def _read_json(path: Path, value: object, root: Path | None) -> Dataset:
-    """Read what a labelling tool exported, known by what it holds."""
+    """Read the export of a labelling tool, recognised by its content."""
     if root is not None and not root.is_dir():
-        raise DataError(f"{root}: no such folder; root must be where the paths in {path} begin")
+        raise DataError(f"{root}: no such folder; root must be the folder that the paths in {path} are relative to")
     if not are_tasks(value) and not is_fiftyone(value):
         raise DataError(
-            f"{path}: JSON of another form; expected an export of Label Studio (JSON or JSON-MIN), or a samples.json "
-            "or labels.json of FiftyOne"
+            f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN), or a samples.json or "
+            "labels.json of FiftyOne"
         )
     read = read_tasks if are_tasks(value) else read_fiftyone
     rows, notes = read(path, value, root=root, split_names=_SPLIT_NAMES)
     if not rows:
-        raise DataError(f"{path}: no file in it has a label; label some, and export again")
+        raise DataError(f"{path}: none of its files has a label; label some, and export again")
     return _from_rows(path, rows, notes)
 
 
@@ -124,7 +126,7 @@ def _read_path(path: Path) -> Dataset:
     if path.is_file():
         return _read_manifest(path)
     if (path / "recipe.json").is_file():
-        raise DataError(f"{path}: is a run, no data; name a folder of class folders or a CSV with path,label")
+        raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
     if not path.is_dir():
         raise no_source(path)
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
@@ -132,12 +134,12 @@ def _read_path(path: Path) -> Dataset:
     manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
-        raise DataError(f"{path}: {len(manifests)} manifests ({names}): name the one to read")
+        raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
     if manifests:
         dataset = _read_manifest(manifests[0])
-        return replace(dataset, notes=(f"{path}: read through its manifest {manifests[0].name}", *dataset.notes))
+        return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
     exported = json_of(path)
-    if exported is not None and is_fiftyone(value := _value(exported)):
+    if exported is not None and is_fiftyone(value := _json_value(exported)):
         return _read_json(exported, value, None)
     return _read_folders(path)
 
@@ -155,62 +157,63 @@ def _read_manifest(path: Path) -> Dataset:
         check_lines(path)
     except OSError as error:
         raise DataError(
-            f"{path}: {error}; cut it up, or name its files by `texthead predict --manifest`, which holds none"
+            f"{path}: {error}; split it up, or predict its files with `texthead predict --manifest`, which reads row "
+            "by row"
         ) from None
     items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
     return _checked(Dataset(items, str(path)))
 
 
 def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line, row) of each row of a CSV or TSV; a row has a value for every column.
+    """Yield (line number, row) for each row of a CSV or TSV; a row has a value for every column.
 
     Args:
-        needed: the columns that must be there, and that no row may leave empty.
+        needed: columns that must exist and must not be empty in any row.
 
     Raises:
-        DataError: another kind of file, a column that is missing, or a row that breaks a rule.
+        DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
     """
     delimiter = _MANIFEST_SUFFIXES.get(path.suffix.lower())
     if delimiter is None:
         raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
     named = " and ".join(needed)
     try:
-        # A name on disk may be no UTF-8; `write_csv` keeps its bytes, so they are read back here.
+        # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
-            columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
-            "".join(columns).encode()  # A name of a column that is no UTF-8 is an error, as below.
+            columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
+            "".join(columns).encode()  # Raises UnicodeEncodeError for a column name that is not UTF-8.
             twice = [name for name, count in Counter(columns).items() if count > 1]
             if twice:
-                raise DataError(f"{path}: two columns are called {twice[0]!r}: rename or remove one")
+                raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
             missing = set(needed) - set(columns)
             if missing:
                 raise DataError(
-                    f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}: "
+                    f"{path}: no column {sorted(missing)[0]!r}, got {', '.join(columns) or 'none'}; "
                     f"the first line must name {named}, with {delimiter!r} between columns"
                 )
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
-                    raise DataError(f"{where}: the row has not as many fields as the header; quote fields with commas")
+                    raise DataError(f"{where}: the number of fields differs from the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
                     raise DataError(f"{where}: {named} must not be empty")
                 if "\0" in "".join(row.values()):
-                    raise DataError(f"{where}: holds a NUL byte; save the file as UTF-8 text")
+                    raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)
                 yield reader.line_num, row
     except UnicodeEncodeError as error:
-        problem = f"{path}: not a readable manifest (byte 0x{ord(error.object[error.start]) - 0xDC00:x} is no UTF-8)"
+        problem = f"{path}: not a readable manifest (byte 0x{ord(error.object[error.start]) - 0xDC00:x} is not UTF-8)"
         raise DataError(f"{problem}; save it as UTF-8 with a header line") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:
-    """Raise UnicodeEncodeError for text that is not UTF-8, unless it is the path of a file with exactly these bytes.
+    """Raise UnicodeEncodeError for text that is not UTF-8, unless it is the path of an existing file.
 
     Raises:
-        UnicodeEncodeError: something else is not.
+        UnicodeEncodeError: text is not UTF-8.
     """
     for column, value in row.items():
         try:
@@ -220,8 +223,8 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
                 raise
 
 
-def _known(column: str) -> str:
-    """Return the known column that `Path` or ` label` means; any other name as it is."""
+def _column_name(column: str) -> str:
+    """Return the known column for a spelling such as `Path` or ` label`; any other name unchanged."""
     name = column.strip().lower()
     return name if name in _COLUMNS else column
 
@@ -229,10 +232,10 @@ def _known(column: str) -> str:
 def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
     """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
 
-    A part is named by the columns `start` and `end`, in seconds, or by a path as `match.mp4#t=3,7.5`.
+    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`.
 
     Raises:
-        DataError: times that break a rule, or of what has no parts.
+        DataError: the times break a rule, or the file is not a video.
     """
     path = manifest.parent / row["path"]
     start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
@@ -240,7 +243,7 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
         return as_clip(path)
     where = f"{manifest}:{line}"
     if is_part(path) and (start or end):
-        raise DataError(f"{where}: the times are in the path {row['path']!r} and in start and end: leave one out")
+        raise DataError(f"{where}: times are in both the path {row['path']!r} and start and end; leave one out")
     try:
         part = (
             part_path(file_of(path), span_of(path))
@@ -258,13 +261,13 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
     """Return the item of a row; paths are relative to the manifest's folder."""
-    named = (row.get("split") or "").strip().lower()
-    if named and named not in _SPLIT_NAMES:
+    split = (row.get("split") or "").strip().lower()
+    if split and split not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
     return Item(
         path=row_path(row, manifest, line),
         label=row["label"].strip(),
-        split=_SPLIT_NAMES[named] if named else None,  # pyright: ignore[reportArgumentType]
+        split=_SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
         extra=tuple((k, v) for k, v in row.items() if k not in _COLUMNS),
     )
@@ -279,51 +282,58 @@ def _read_folders(root: Path) -> Dataset:
     listed: set[Path] = set()
     for folder, split in roots:
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            there = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
-            files = [p for p in there if p.is_file()]
+            entries = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
+            files = [p for p in entries if p.is_file()]
             media = [p for p in files if is_media(p)]
-            # Links that lead nowhere or in a circle; pipes.
-            lost = [p for p in there if is_media(p) and not p.is_file() and not p.is_dir()]
-            listed |= {*lost}
-            if lost:
-                notes.append(f"{class_folder}: names of media without a file behind them: {len(lost)} ({lost[0].name})")
+            # Broken or circular links; pipes.
+            broken = [p for p in entries if is_media(p) and not p.is_file() and not p.is_dir()]
+            listed |= {*broken}
+            if broken:
+                notes.append(
+                    f"{class_folder}: {len(broken)} broken links or other non-files are ignored (the first: "
+                    f"{broken[0].name})"
+                )
             if not media:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):
-                odd = sorted({p.suffix or p.name for p in files if not is_media(p)})
+                suffixes = sorted({p.suffix or p.name for p in files if not is_media(p)})
                 notes.append(
-                    f"{class_folder}: files that are not media: {len(files) - len(media)} ({', '.join(odd[:4])})"
+                    f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
+                    f"({', '.join(suffixes[:4])})"
                 )
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [name for name in media_below(root) if Path(name) not in listed]
     if stray and not items:
         raise DataError(
-            f"{root}: its {len(stray)} videos or images are unsorted ({stray[0]} is in no class folder): put them into "
-            "one folder per class, or list them in a CSV with path,label"
+            f"{root}: its {len(stray)} videos or images are not in class folders (the first: {stray[0]}); put them "
+            "into one folder per class, or list them in a CSV with path,label"
         )
     if stray:
-        notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
+        notes.append(
+            f"{root}: {len(stray)} media files are not directly in a class folder and are ignored (the first: "
+            f"{stray[0]})"
+        )
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """Return the dataset if it holds items, each path once (a part's has its times), and all or none have a split.
+    """Return the dataset; raise DataError unless it has items, no path twice, and a split for all items or none.
 
-    A path is the same however it is spelled: `a.jpg`, `b/../a.jpg`. Links are other files.
+    Paths are compared normalised (`b/../a.jpg` is `a.jpg`), with the times of parts; links are not resolved.
     """
     if not dataset.items:
-        raise DataError(
-            f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"
-        )
+        raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     several = [label for label in dataset.classes if len(label.splitlines()) > 1]
     if several:
-        raise DataError(f"{dataset.source}: class name {several[0][:60]!r} has several lines: write it in one")
+        raise DataError(f"{dataset.source}: class name {several[0][:60]!r} has several lines; write it on one line")
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         labels = sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path})
-        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {', '.join(labels)}): list it once")
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {', '.join(labels)}); list it once")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
-        raise DataError(f"{dataset.source}: {without} of {len(dataset.items)} items have no split: give all or none")
+        raise DataError(
+            f"{dataset.source}: {without} of {len(dataset.items)} items have no split; give all items a split, or none"
+        )
     return dataset

@@ -1,7 +1,7 @@
-"""Frame-index and view arithmetic: pure integers, no pictures.
+"""Frame indices of clips and positions of crops, in integer arithmetic.
 
-`length` is the number of frames in the video, `num_frames` the number that one clip takes (T). Every index
-counts from 0. A video shorter than a clip gives the same frame more than once.
+`length` is the number of frames in the video, `num_frames` the number of frames per clip (T). Indices start at 0. If
+a video is shorter than a clip, frames repeat.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ Along = Literal["width", "long-side"]
 
 CROP_COUNTS = (1, 3, 5, 10)
 
-# An int, or the symbolic one of a side that torch.export leaves open.
+# An int, or a symbolic int if torch.export leaves the side dynamic.
 Side = Any
 
 
 def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int]) -> list[int]:
-    """Draw one frame of each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
+    """Draw one frame from each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
 
-    A video that is not longer than the clip gives all its frames and draws the rest from them.
+    If the video is no longer than the clip, take all its frames and draw the rest from them.
 
     Worked example, length 10, 3 frames: segments 0-2, 3-5, 6-9, so draws 2, 0, 1 give 2 3 7.
     Length 2, 3 frames: 0 and 1 and a draw of 0 give 0 0 1.
@@ -39,13 +39,13 @@ def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int
 
 
 def random_window(length: int, num_frames: int, stride: int, randint: Callable[[int], int]) -> list[int]:
-    """Draw `num_frames` frames, `stride` apart, that begin anywhere; `randint(n)` draws from 0..n-1.
+    """Draw `num_frames` frames, `stride` apart, from a random start; `randint(n)` draws from 0..n-1.
 
-    A video that is shorter than num_frames * stride gives frames of all of it, as `random_in_segment` draws them.
+    If the video is shorter than num_frames * stride, draw with `random_in_segment` instead.
 
-    Worked example, length 100, 4 frames, stride 10: of 61 beginnings a draw of 7 gives 7 17 27 37.
+    Worked example, length 100, 4 frames, stride 10: there are 61 starts, and a draw of 7 gives 7 17 27 37.
 
-    Source: training of encoders that see clips (Feichtenhofer et al. 2019, and VideoMAE, ViViT, V-JEPA 2 after it).
+    Source: training of video encoders (Feichtenhofer et al. 2019; later VideoMAE, ViViT, V-JEPA 2).
     Raises: DataError for a length, number of frames or stride below 1.
     """
     _check(length, num_frames)
@@ -71,12 +71,12 @@ def first_in_segment(length: int, num_frames: int) -> list[int]:
 
 
 def centre_in_segment(length: int, num_frames: int) -> list[int]:
-    """Return the frame in the middle of each of `num_frames` equal segments.
+    """Return the frame at the centre of each of `num_frames` equal segments.
 
-    Worked example, length 10, 3 frames: middles 1.67, 5, 8.33 give 1 5 8.
+    Worked example, length 10, 3 frames: centres 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
 
-    Source: ViFi-CLIP's validation (its checkpoints were measured so).
+    Source: ViFi-CLIP's validation, used for its published results.
     Raises: DataError for a length or number of frames below 1.
     """
     _check(length, num_frames)
@@ -84,14 +84,14 @@ def centre_in_segment(length: int, num_frames: int) -> list[int]:
 
 
 def middle_in_segment(length: int, num_frames: int) -> list[int]:
-    """Return the middle one of the frames of each of `num_frames` equal segments: i * s + (s - 1) / 2, rounded down.
+    """Return the middle frame of each of `num_frames` equal segments of s frames: i * s + (s - 1) / 2, rounded down.
 
-    A video that is not longer than the clip gives the first frame of each segment.
+    If the video is no longer than the clip, return the first frame of each segment.
 
     Worked example, length 10, 3 frames: s = 3.33, so 1.17, 4.5, 7.83 give 1 4 7 (`centre_in_segment`: 1 5 8).
     Length 2, 3 frames: 0 0 1.
 
-    Source: ActionCLIP's validation (its checkpoints were measured so).
+    Source: ActionCLIP's validation, used for its published results.
     Raises: DataError for a length or number of frames below 1.
     """
     _check(length, num_frames)
@@ -103,15 +103,15 @@ def middle_in_segment(length: int, num_frames: int) -> list[int]:
 def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int]]:
     """Return one list of frames per clip: the first frames of the segments, shifted by up to one segment.
 
-    The shifts are spread evenly from 0 to the last that fits, length / num_frames - 1.
+    The shifts are spread evenly from 0 to the largest that fits, length / num_frames - 1.
 
     Worked example, length 40, 4 frames, 3 clips: shifts 0 4 9 (4.5 rounds down) on the grid 0 10 20 30.
     The last clip is 9 19 29 39.
 
     Source: published code, test with several clips; "4x3" in Sec. 4.1.
-    Differs: in a video shorter than a clip the published shifts run below 0 and wrap to the video's end, in
-    ways that depend on the numpy version; here they stay 0. Exact integers instead of floats: the same for 8,
-    16 and 32 frames and up to 10 clips.
+    Differs: for a video shorter than a clip the published shifts are negative and wrap around to the video's end,
+    depending on the numpy version; here they stay 0. Integers instead of floats: the results are the same for 8, 16
+    and 32 frames and up to 10 clips.
     Raises: DataError for a length, number of frames or number of clips below 1.
     """
     _check(length, num_frames, clips)
@@ -124,13 +124,13 @@ def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int
 def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> list[list[int]]:
     """Return one list of frames per clip: every (window // num_frames)-th frame of windows spread over the video.
 
-    A window that reaches past the end goes on at frame 0.
+    A window that reaches past the end wraps around to frame 0.
 
     Worked example, length 300, 8 frames, 4 clips of 128: stride 16, starts 0 57 114 171 (172 // 3 apart).
     Length 100, 8 frames, 1 clip: start 0, so 0 16 32 48 64 80 96 12.
 
     Source: published code, dense test.
-    Differs: one clip is the window in the middle of the video; the published code divides by zero.
+    Differs: a single clip is the window in the middle of the video; the published code divides by zero.
     Raises: DataError for a length, number of frames or number of clips below 1, or a window below num_frames.
     """
     _check(length, num_frames, clips)
@@ -148,17 +148,17 @@ def crop_offsets(
     """Return (x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
     1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
-    centre. 10: those five, then the five mirrored. Several boxes lie on quarters, rounded down, of the room
-    beside the box, so the far ones may end up to 3 pixels before the edge.
+    centre. 10: those five, then the five mirrored. For 3 crops and more, positions are multiples of a quarter of the
+    margin (side minus size), rounded down, so the far crops may end up to 3 pixels before the edge.
 
     Worked example, 341x256, size 224, 3 crops: quarters are 117 // 4 = 29 and 32 // 4 = 8.
     So x is 0, 4 * 29, 2 * 29 and y is 2 * 8: (0, 16) (116, 16) (58, 16).
 
-    Three crops `along` the "long-side" lie at both ends of it and in the middle, on halves of the room, centred on
-    the other side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
+    With `along` "long-side", three crops lie at both ends and in the middle of the long side, at multiples of half the
+    margin, and are centred on the short side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
 
-    Source: published code; "three 224x224 crops" in Sec. 4.1. A portrait picture gets its three boxes along
-    the width too, as published, though they nearly coincide; ViFi-CLIP's lie along the long side.
+    Source: published code; "three 224x224 crops" in Sec. 4.1. As published, three crops of a portrait picture lie
+    along its width too, though they nearly coincide; ViFi-CLIP's lie along the long side.
     Raises: DataError for a box larger than the picture, or another number of crops.
     """
     if size < 1 or width < size or height < size:
@@ -166,7 +166,7 @@ def crop_offsets(
     if crops not in CROP_COUNTS:
         raise DataError(f"crops must be 1, 3, 5 or 10, got {crops}")
     if crops == 1:
-        # Halves to the even number, as torchvision's CenterCrop rounds them.
+        # Round halves to even, as torchvision's CenterCrop does.
         x, y = (room // 2 + room % 4 // 3 for room in (width - size, height - size))
         return [(x, y, False)]
     if crops == 3 and along == "long-side":
@@ -190,5 +190,5 @@ def _check(length: int, num_frames: int, clips: int = 1) -> None:
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """Return at most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
+    """Return at most `most` distinct frames, evenly spaced: all of a short video, else segment centres."""
     return list(range(length)) if length <= most else centre_in_segment(length, most)

@@ -1,4 +1,4 @@
-"""Sources of labelled files by their names, without reading them."""
+"""Check that a data source exists, without reading it."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ HUB_PREFIX = "datasets:"
 
 
 def check_source(source: str | Path) -> None:
-    """Raise DataError if a source of labelled files is a path that does not exist."""
+    """Raise DataError if a data source is a path that does not exist."""
     if not str(source).startswith(HUB_PREFIX) and surely_missing(source):
         raise no_source(Path(source))
 
 
 def no_source(path: Path) -> DataError:
-    """Return the error of a path that is no source."""
+    """Return the error for a path that is not a data source."""
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
-    kinds = "class folders, a CSV with path,label, a list .txt, a .json of Label Studio or FiftyOne"
+    kinds = "class folders, a CSV with path,label, a .txt list, a .json of Label Studio or FiftyOne"
     return DataError(f"{path}: no such file or folder; give {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")

@@ -1,6 +1,6 @@
-"""Draws of items and classes: K-shot, fractions, held-out items, unseen classes. Pure, seeded, plain integers.
+"""Seeded draws of items and classes: K-shot, fractions, held-out items, unseen classes.
 
-Each draw is a function of (labels, seed) alone, so that it is the same on every process and can be saved as data.
+Each draw is a function of (labels, seed) alone, so it is the same on every process and can be saved with a run.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from texthead.errors import DataError
 
 
 def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
-    """Return the positions of each label, labels in sorted order."""
+    """Return the positions of each label's items, labels sorted."""
     positions: dict[str, list[int]] = defaultdict(list)
     for position, label in enumerate(labels):
         positions[label].append(position)
@@ -20,57 +20,57 @@ def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _shuffled(labels: Sequence[str], seed: int, *process: int) -> dict[str, list[int]]:
-    """Shuffle the positions of each label; the order depends on the numbers and the label's place only."""
+    """Shuffle the positions of each label's items; the order depends on seed, process and the label's rank only."""
     return {
-        label: [positions[i] for i in np.random.default_rng([seed, place, *process]).permutation(len(positions))]
-        for place, (label, positions) in enumerate(_by_label(labels).items())
+        label: [positions[i] for i in np.random.default_rng([seed, rank, *process]).permutation(len(positions))]
+        for rank, (label, positions) in enumerate(_by_label(labels).items())
     }
 
 
 def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
-    """Draw exactly k items per class: ascending positions. Those of a smaller k are among those of a larger one.
+    """Draw exactly k items per class; return ascending positions. A smaller k draws a subset of a larger k's items.
 
     Source: Tables 8 and 10, K-shot C-way.
-    Differs: the published code draws on each process, so that its K-shot on G processes sees up to G*K
-        (`k_shot_per_process` is that).
+    Differs: the published code draws on each process, so its K-shot on G processes trains on up to G*K items per class
+        (`k_shot_per_process`).
 
     Raises:
-        DataError: a class with fewer than k items.
+        DataError: a class has fewer than k items.
     """
     return sorted(_first(k, _shuffled(labels, seed)))
 
 
 def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: int) -> list[int]:
-    """Return the positions of all items that training sees if each process draws its own k per class, ascending.
+    """Return the ascending positions of all items drawn if each process draws its own k per class.
 
-    This is a defect, here to be measured: a "K-shot" on G processes is trained on K to G*K different items a class.
-    Of 30 items a class, 8 draws of 2 hold 12.7 different ones on average: 30 * (1 - (28 / 30)**8). The first process
-    draws what `k_shot` draws. An item that several processes have drawn stands here once.
+    This reproduces a flaw of the published code, to measure its effect: a "K-shot" on G processes trains on K to G*K
+    distinct items per class. With 30 items per class, 8 draws of 2 hold 12.7 distinct items on average:
+    30 * (1 - (28 / 30)**8). The first process draws the same items as `k_shot`. Each item is returned once.
 
-    Source: the published few-shot code, which samples on each process from a generator without a seed.
+    Source: the published few-shot code, which samples on each process from an unseeded generator.
 
     Raises:
-        DataError: a class with fewer than k items, or no process.
+        DataError: a class has fewer than k items, or `processes` is below 1.
     """
     if processes < 1:
         raise DataError(f"processes must be at least 1, got {processes}")
-    # The first draw has the key of `k_shot`.
+    # Process 0 uses the same seed sequence as `k_shot`.
     draws = [_shuffled(labels, seed, *([process] if process else [])) for process in range(processes)]
     return sorted({position for draw in draws for position in _first(k, draw)})
 
 
 def _first(k: int, shuffled: dict[str, list[int]], *, at_most: bool = False) -> list[int]:
-    """Return the first k positions of each label; with `at_most` all of a label that has fewer."""
+    """Return the first k positions of each label; with `at_most`, all positions of a label that has fewer."""
     if k < 1:
         raise DataError(f"k must be at least 1, got {k}")
     for label, positions in shuffled.items():
         if len(positions) < k and not at_most:
-            raise DataError(f"class {label!r} has {len(positions)} items < k = {k}: lower k or add items")
+            raise DataError(f"class {label!r} has {len(positions)} items < k = {k}; lower k or add items")
     return [position for positions in shuffled.values() for position in positions[:k]]
 
 
 def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
-    """Draw k items per class, or all of a class that has fewer: ascending positions.
+    """Draw k items per class, or all if a class has fewer; return ascending positions.
 
     Source: Sec. 4.2, "we first sample 60 videos from each class" for LDA.
 
@@ -81,12 +81,14 @@ def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
 
 
 def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
-    """Draw a part of each class's items, at least one: ascending positions. Smaller parts lie within larger ones.
+    """Draw a fraction of each class's items, at least one; return ascending positions.
+
+    A smaller fraction draws a subset of a larger one's items.
 
     Source: Fig. 3, label fractions.
 
     Raises:
-        DataError: a part outside (0, 1].
+        DataError: `part` is outside (0, 1].
     """
     if not 0 < part <= 1:
         raise DataError(f"fraction must be above 0 and at most 1, got {part}")
@@ -97,49 +99,49 @@ def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
 
 
 def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[Hashable] | None = None) -> list[int]:
-    """Draw about `part` of each class's items to hold out of training: ascending positions.
+    """Draw about `part` of each class's items to hold out of training; return ascending positions.
 
-    At least one item a class is held out and at least one stays. With groups, a group is held out whole or not
-    at all, so the part is met only roughly.
+    Each class has at least one held-out item and at least one training item. With groups, a group is held out whole or
+    not at all, so the held-out share is approximate.
 
     Raises:
-        DataError: a part outside (0, 1), a class with one item, or groups that cannot be divided so.
+        DataError: `part` is outside (0, 1), a class has a single item or group, or no valid division was found.
     """
     if not 0 < part < 1:
         raise DataError(f"held-out part must be between 0 and 1, got {part}")
     keys: Sequence[Hashable] = groups if groups is not None else list(range(len(labels)))
-    homes: dict[Hashable, set[str]] = defaultdict(set)
+    group_labels: dict[Hashable, set[str]] = defaultdict(set)
     for key, label in zip(keys, labels, strict=True):
-        homes[key].add(label)
-    staying = Counter(label for home in homes.values() for label in home)
+        group_labels[key].add(label)
+    training_groups = Counter(label for in_group in group_labels.values() for label in in_group)
     held_groups: set[Hashable] = set()
     for label, positions in _shuffled(labels, seed).items():
         members = Counter(keys[position] for position in positions)
         if len(members) < 2:
-            what = "one item" if groups is None else "items of one group only"
+            what = "only one item" if groups is None else "only one group"
             raise DataError(
-                f"class {label!r} has {what}: none could be held out; add items or name the splits in a manifest"
+                f"class {label!r} has {what}, so nothing can be held out; add items, or give the splits in a manifest"
             )
         wanted = max(1, round(part * len(positions)))
         held = sum(count for key, count in members.items() if key in held_groups)
         for key, count in members.items():
             if held >= wanted:
                 break
-            # The last group of a class always stays, so that the class can be learned.
-            if key not in held_groups and all(staying[home] > 1 for home in homes[key]):
+            # Each class keeps at least one group for training.
+            if key not in held_groups and all(training_groups[other] > 1 for other in group_labels[key]):
                 held_groups.add(key)
-                staying.subtract(homes[key])
+                training_groups.subtract(group_labels[key])
                 held += count
         if not held:
             raise DataError(
-                f"class {label!r}: none of its groups can be held out without leaving a class nothing to train "
-                "on; name the splits in a manifest"
+                f"class {label!r}: holding out any of its groups would leave a class without training items; give the "
+                "splits in a manifest"
             )
     return [position for position, key in enumerate(keys) if key in held_groups]
 
 
 def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[list[str], list[str]]:
-    """Draw disjoint (seen, unseen) class names, both in their original order.
+    """Divide the class names at random into (seen, unseen), both in their original order.
 
     Source: Tables 9 and 11 (K300 and K100, IN600 and IN400).
 
@@ -147,7 +149,7 @@ def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[lis
         DataError: fewer than one class on either side.
     """
     if not 1 <= unseen < len(names):
-        raise DataError(f"unseen must be from 1 to {len(names) - 1} of {len(names)} classes, got {unseen}")
+        raise DataError(f"unseen must be 1 to {len(names) - 1}, of {len(names)} classes, got {unseen}")
     picked = set(np.random.default_rng(seed).permutation(len(names))[:unseen].tolist())
     return (
         [name for i, name in enumerate(names) if i not in picked],
@@ -156,21 +158,21 @@ def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[lis
 
 
 def half_classes(classes: int, seed: int) -> list[int]:
-    """Draw the labels of half of the classes, in the order drawn; of an odd number the smaller half.
+    """Draw the label indices of half of the classes, in the order drawn; for an odd number, the smaller half.
 
-    They are the halves of the published zero-shot code to the label: 101 classes and seed 0 begin 26, 86, 2, 55. Its
-    protocol: with each of the seeds 0 to 9, keep the items of the half, score them among those of its classes that have
-    an item, and report the mean and the population deviation of the ten top-1 (and top-5).
+    The halves equal those of the published zero-shot code: 101 classes and seed 0 begin with 26, 86, 2, 55. Its
+    protocol: for each of the seeds 0 to 9, keep the items of the drawn classes, score them against the drawn classes
+    that have an item, and report the mean and the population standard deviation of the ten top-1 (and top-5) values.
 
     Source: the zero-shot test of the published code, `np.random.seed(s)` and the first half of
         `np.random.permutation(C)`.
-    Differs: the generator is one of its own, so the global one stays as it was.
+    Differs: uses its own generator and leaves the global one untouched.
 
     Raises:
         DataError: fewer than two classes.
     """
     if classes < 2:
-        raise DataError(f"half of the classes needs at least 2 classes, got {classes}")
-    # Only the legacy generator draws the published halves.
+        raise DataError(f"classes must be at least 2 to draw half of them, got {classes}")
+    # Only the legacy generator reproduces the published halves.
     drawn = np.random.RandomState(seed).permutation(classes)
     return drawn[: classes // 2].tolist()

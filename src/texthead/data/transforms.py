@@ -1,9 +1,9 @@
-"""One crop, flip and grey a clip; uint8 in, uint8 out.
+"""Crop, flip and grey a clip; uint8 in, uint8 out.
 
-All frames of a clip are treated alike. Scaling to floats and normalising happen on the device, after the
-crop: there it costs nothing, here several times the crop itself. Everything is computed channels-last, which
-torch resizes two to three times as fast and which `decoding` gives. Plain torch gives the same pixels as
-torchvision's functions, whose import alone takes a second.
+All frames of a clip are treated alike. Conversion to float and normalisation happen on the device, after the crop:
+there they cost nothing, here several times as much as the crop. Everything is computed channels-last, the layout that
+decoding gives and that torch resizes two to three times as fast. Plain torch gives the same pixels as torchvision,
+whose import alone takes a second.
 """
 
 import math
@@ -23,37 +23,38 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 Crop = Literal["random", "resized", "multi-scale"]
 
-# Sides of a multi-scale crop, as parts of the frame's short side, and where it may lie: across and down, in quarters of
-# the room beside it.
+# Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
+# margin.
 _SCALES = (1, 0.875, 0.75, 0.66)
 _PLACES = (
     *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
     *((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)),
 )
 
-# The brightness of red, green and blue in ITU-R BT.601, as Pillow's and torchvision's greyscale have it.
+# Luma weights of red, green and blue in ITU-R BT.601, as in Pillow and torchvision.
 _LUMA = (0.299, 0.587, 0.114)
 
-# Pixels of frames that are large: those of two in 4K.
+# From this many pixels on (two 4K frames), channels are scaled one by one to save memory.
 _LARGE = 2**24
 
-# How often a box of random area and shape is drawn anew when it does not fit.
+# Draws of a box of random area and shape before falling back to a square.
 _ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is drawn for a training clip of `size` x `size` pixels.
+    """Augmentation of a training clip of `size` x `size` pixels.
 
-    `crop` "random": the short side is scaled to `resize`, then a box of `size` is cut anywhere (Sec. 4.1).
-    `crop` "resized": a box of `area` times the frame and of width / height within `ratio`, or that shape on
-    its side, is cut from the frame and scaled to `size`. `crop` "multi-scale": the short side is scaled to `resize`;
-    the sides of the box are one of four parts of it each, neighbours at most, and it lies at one of 13 places.
-    `interpolation` is that of whole frames, `crop_interpolation` that of a box; None is the same. `flip` and `gray` are
-    probabilities. `rand_augment` operations of RandAugment (Cubuk et al. 2020) of strength `rand_magnitude` come first,
-    the same for all frames.
+    `crop` "random": the short side is scaled to `resize`, then a box of `size` is cut at random (Sec. 4.1).
+    `crop` "resized": a box with a fraction `area` of the frame and width / height within `ratio` (or transposed) is
+    cut from the frame and scaled to `size`. `crop` "multi-scale": the short side is scaled to `resize`; each side of
+    the box is one of four fractions of it (equal or adjacent ones), at one of 13 positions, and the box is scaled to
+    `size`. `interpolation` is used for whole frames, `crop_interpolation` for a box (None: the same). `flip` and `gray`
+    are probabilities. `rand_augment` operations of RandAugment (Cubuk et al. 2020) with magnitude `rand_magnitude` come
+    first, the same for all frames.
 
-    Raises: DataError for a size above `resize`, an empty range, a probability outside 0..1 or a strength outside 0..30.
+    Raises: DataError for a size above `resize`, an empty range, a probability outside 0..1 or a magnitude outside
+        0..30.
     """
 
     size: int
@@ -82,22 +83,21 @@ class Augmentation:
         if self.rand_augment < 0:
             raise DataError(f"rand_augment must be 0 operations or more, got {self.rand_augment}")
         if not 0 <= self.rand_magnitude <= 30:
-            raise DataError(f"rand_magnitude must be from 0 to 30, got {self.rand_magnitude}")
+            raise DataError(f"rand_magnitude must be 0 to 30, got {self.rand_magnitude}")
 
 
 def augment(
     frames: UInt8[Tensor, "frames 3 height width"], spec: Augmentation, rng: np.random.Generator
 ) -> UInt8[Tensor, "frames 3 {spec.size} {spec.size}"]:
-    """Return the clip, cut, mirrored and greyed as `rng` draws; the same for all its frames.
+    """Return the clip with a random crop, flip and grey drawn from `rng`, the same for all frames.
 
-    One call always takes the same number of draws, whatever they come to, so that a generator shared by
-    several clips stays in step.
+    Each call takes the same number of draws, so that a generator shared by several clips stays in step.
 
-    Source: Sec. 4.1 for "random"; the published code for "resized", as it draws area, shape and place, and for
-    "multi-scale" (its crop for something-something); the published logs for RandAugment.
-    Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That
-    resamples twice, and takes 8 ms where cutting first takes 5 (8 frames of 1280x720, a box of 0.4). RandAugment works
-    on frames whose short side is `resize`, not on whole ones.
+    Source: Sec. 4.1 for "random"; the published code for "resized" (how area, shape and position are drawn) and for
+    "multi-scale" (its crop for Something-Something); the published logs for RandAugment.
+    Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That resamples twice
+    and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). RandAugment runs on frames scaled to `resize`, not on
+    full-size ones.
     """
     if spec.rand_augment:
         frames = _rand_augment(_short_side(frames, spec.resize, spec.interpolation), spec, rng)
@@ -116,15 +116,15 @@ def augment(
         clip = clip.flip(-1)
     if gray < spec.gray:
         clip = _gray(clip)
-    # A cut is only a view: without a copy the whole clip would travel from worker to trainer. `contiguous`
-    # would not always copy: a single frame that is cut only in height already counts as contiguous.
+    # A cut is a view: without a copy, the worker would send the whole clip. `contiguous` does not always copy: a single
+    # frame cut only in height counts as contiguous.
     return clip.clone(memory_format=torch.channels_last)
 
 
 def short_side(
     frames: UInt8[Tensor, "frames 3 height width"], most: int, interpolation: Interpolation = "bicubic"
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
-    """Return the clip with its short side scaled down to `most` pixels; a smaller one as it is."""
+    """Return the clip with its short side scaled down to `most` pixels; a smaller clip unchanged."""
     return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, interpolation)
 
 
@@ -141,7 +141,7 @@ def view_crops(
     """Return the `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
     The short side is scaled to `resize` first, up or down; with `squash` both sides are. For three crops along the long
-    side it is scaled to `size`, so that they cover the picture.
+    side, the short side is scaled to `size`, so that the crops cover the picture.
 
     Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops"; ViFi-CLIP for the long side.
     Raises: DataError for a size above `resize` or a number of crops other than 1, 3, 5 and 10.
@@ -180,10 +180,10 @@ def _between(ends: tuple[float, float], share: float) -> float:
 def _cut(
     frames: UInt8[Tensor, "frames 3 height width"], width: int, height: int, across: float, down: float
 ) -> UInt8[Tensor, "frames 3 {height} {width}"]:
-    """Return a view of a box at `across` and `down`, 0..1 of the room beside it.
+    """Return a view of a box; `across` and `down`, in 0..1, give its position within the margin.
 
     Worked example, width 10, box 7: x is 0..3, so across 0.5 gives int(0.5 * 4) = 2.
-    The four places are equally likely.
+    The four positions are equally likely.
     """
     x = int(across * (frames.shape[-1] - width + 1))
     y = int(down * (frames.shape[-2] - height + 1))
@@ -193,17 +193,18 @@ def _cut(
 def _multi_scale(
     frames: UInt8[Tensor, "frames 3 height width"], size: int, across: float, down: float
 ) -> UInt8[Tensor, "frames 3 box_height box_width"]:
-    """Return a box of one of ten shapes, which `across` picks, at one of 13 places, which `down` picks.
+    """Return a box with one of ten shapes, chosen by `across`, at one of 13 positions, chosen by `down`.
 
-    A side within two pixels of `size` is `size`.
+    Sides within two pixels of `size` are set to `size`.
 
-    Worked example, a frame of 320x240: sides are 240, 210, 180 and 158, and shapes pair a side with itself or the next.
+    Worked example, a frame of 320x240: the sides are 240, 210, 180 and 158; a shape pairs a side with itself or an
+    adjacent one.
     """
     height, width = frames.shape[-2:]
     sides = [int(min(height, width) * scale) for scale in _SCALES]
     sides = [size if abs(side - size) < 3 else side for side in sides]
-    places = range(len(sides))
-    shapes = [(sides[i], sides[j]) for i in places for j in places if abs(i - j) <= 1]
+    indices = range(len(sides))
+    shapes = [(sides[i], sides[j]) for i in indices for j in indices if abs(i - j) <= 1]
     box_height, box_width = shapes[int(across * len(shapes))]
     x, y = _PLACES[int(down * len(_PLACES))]
     left, top = x * ((width - box_width) // 4), y * ((height - box_height) // 4)
@@ -243,24 +244,24 @@ def _scale(
     if antialias:
         return interpolate(frames, size, mode=interpolation, antialias=True)
     if frames[:, :1].numel() > _LARGE and frames.shape[1] > 1:
-        # As floats a large frame takes four times its memory: one channel at a time.
+        # Floats take four times the memory, so scale a large frame one channel at a time.
         channels = [_scale(channel, size, interpolation, antialias) for channel in frames.split(1, dim=1)]
         return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
-    # Each new pixel from its 4 or 16 nearest ones, as OpenCV does it; rounded, since floats are the exact way.
+    # Interpolate between the 4 or 16 nearest pixels, as OpenCV does. Floats, rounded, are exact; uint8 is not.
     return (
         interpolate(frames.float(), size, mode=interpolation, antialias=False).round_().clamp_(0, 255).to(torch.uint8)
     )
 
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
-    """Return the clip with all three channels at its brightness, rounded."""
+    """Return the clip with all three channels set to the luma, rounded."""
     luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round().to(torch.uint8)
     return luma[:, None].expand_as(frames)
 
 
 def _check_sizes(size: int, resize: int) -> None:
     if not 1 <= size <= resize:
-        raise DataError(f"size must be 1 or more and at most resize, got size {size}, resize {resize}")
+        raise DataError(f"size must be at least 1 and at most resize, got size {size}, resize {resize}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Features on disk, keyed by encoder, preprocessing and the content of the file."""
+"""Features on disk, keyed by encoder, preprocessing and file content."""
 
 import hashlib
 import sqlite3
@@ -23,14 +23,14 @@ from texthead.media.limits import check_file
 from texthead.media.paths import resolved
 from texthead.media.shard import is_member
 
-# Of the tables: 0 where rows have no checksum, which are read as they are.
+# Format of the tables. In format 0 rows have no checksum; such rows are still read.
 _FORMAT = 1
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
     "lengths": "digest TEXT PRIMARY KEY, length INTEGER",
     "frames": "digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame)",
-    # When the frames of a file are shown, which tells the frames of its parts without opening it.
+    # Frame times of a file in seconds; they give the frames of its parts without opening it.
     "times": "digest TEXT PRIMARY KEY, seconds BLOB",
 }
 
@@ -38,9 +38,8 @@ _TABLES = {
 class FeatureCache:
     """Frame features of one encoder and preprocessing in one SQLite file.
 
-    Safe for several processes at once; a process that is killed leaves whole rows or none. Each row has a checksum over
-    its key and what it holds. One that does not fit, as after an edit by hand, is taken for missing; `misfits` counts
-    them.
+    Safe for several processes; a killed process leaves whole rows or none. Each row has a checksum over its key and
+    content. Rows with a wrong checksum, for example after manual edits, count as missing; `misfits` counts them.
 
     Raises:
         TextheadError: the file cannot be written (full or read-only disk).
@@ -54,26 +53,26 @@ class FeatureCache:
         with self._faults():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
-            self._db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text is no error.
+            self._db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text must not raise.
             try:
                 self._db.execute("PRAGMA journal_mode=WAL")
             except sqlite3.OperationalError as error:
-                # While another process writes, the switch fails at once, whatever the timeout; all works without it.
+                # The switch fails at once while another process writes, whatever the timeout; WAL is optional.
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                     raise
-            # After a power cut the last rows may be missing, never wrong: they are computed again.
+            # After a power cut the last rows may be missing, never wrong; missing rows are recomputed.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._make_tables()
 
     def _make_tables(self) -> None:
-        """Make what is missing, in one go: another process may do so at the same time."""
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found > _FORMAT:
+        """Create missing tables and columns in one transaction, since other processes may do the same."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > _FORMAT:
             raise TextheadError(
-                f"{self.path}: is of a newer version of texthead (format {found}, known is {_FORMAT}): name another "
-                "folder in cache or TEXTHEAD_CACHE"
+                f"{self.path}: was written by a newer version of texthead (format {version}, this version reads "
+                f"{_FORMAT}); name another folder in cache or TEXTHEAD_CACHE"
             )
-        if found == _FORMAT:
+        if version == _FORMAT:
             return
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -88,14 +87,14 @@ class FeatureCache:
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _checksum(self, value: str | int | bytes, *key: str) -> int:
-        """Return what tells a value of this cache from one that was changed, or put under another key."""
+        """Return the checksum of a value stored under a key of this cache."""
         start = zlib.crc32(repr((self.key, *key)).encode())
         return zlib.crc32(value if isinstance(value, bytes) else str(value).encode(), start)
 
     def _fits(self, checksum: object, value: object, *key: str) -> bool:
-        """Return whether a value is as it was written; count one that is not."""
-        known = isinstance(value, str | int | bytes)
-        fits = known and (checksum is None or checksum == self._checksum(value, *key))
+        """Return whether a value matches its checksum; count mismatches."""
+        storable = isinstance(value, str | int | bytes)
+        fits = storable and (checksum is None or checksum == self._checksum(value, *key))
         self.misfits += not fits
         return fits
 
@@ -105,15 +104,15 @@ class FeatureCache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
-                f"{self.path}: feature cache cannot be used ({error}); "
-                "remove the file if it is damaged, free the disk, or name another folder in cache or TEXTHEAD_CACHE"
+                f"{self.path}: feature cache cannot be used ({error}); remove the file if it is damaged, free disk "
+                "space, or name another folder in cache or TEXTHEAD_CACHE"
             ) from None
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 of a file's bytes, remembered while its size and times of modification and change stay.
+        """Return the SHA-256 of a file's bytes, cached while size, modification time and change time stay the same.
 
-        Copying tools set the modification time back; the time of change can't be set. Of a folder of frames all files
-        count, in the order of their numbers.
+        Copying tools may restore the modification time, but not the change time. For a folder of frames, the digest
+        covers all files in frame order.
 
         Raises:
             MediaError: the file cannot be read.
@@ -126,7 +125,7 @@ class FeatureCache:
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
             stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-            # A name that is no UTF-8 is no text for the database.
+            # SQLite cannot store a name that is not UTF-8 as text.
             name = str(resolved(path)).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
                 query = "SELECT stamp, digest, checksum FROM files WHERE path = ?"
@@ -144,7 +143,7 @@ class FeatureCache:
         return digest
 
     def length(self, digest: str) -> int | None:
-        """The number of frames of a file that has been opened before."""
+        """Return the number of frames of a file, or None if it is not cached."""
         with self._faults():
             row = self._db.execute("SELECT length, checksum FROM lengths WHERE digest = ?", (digest,)).fetchone()
         if not row or not self._fits(row[1], row[0], digest):
@@ -152,7 +151,7 @@ class FeatureCache:
         return row[0] if isinstance(row[0], int) else None
 
     def times(self, digest: str) -> list[float] | None:
-        """The times of a file's frames in seconds, if a part of it has been looked for before."""
+        """Return the frame times of a file in seconds, or None if they are not cached."""
         with self._faults():
             row = self._db.execute("SELECT seconds, checksum FROM times WHERE digest = ?", (digest,)).fetchone()
         if not row or not self._fits(row[1], row[0], digest) or not _are_numbers(row[0], np.float64):
@@ -160,7 +159,7 @@ class FeatureCache:
         return np.frombuffer(row[0], np.float64).tolist()
 
     def put_times(self, digest: str, seconds: Sequence[float]) -> None:
-        """Keep the times of a file's frames."""
+        """Store the frame times of a file, in seconds."""
         blob = np.asarray(seconds, np.float64).tobytes()
         with self._faults(), self._db:
             self._db.execute(
@@ -168,12 +167,12 @@ class FeatureCache:
             )
 
     def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
-        """The features of the frames in order, or None if one of them is not there or not as it was written."""
+        """Return the features of the frames in order, or None if any is missing or damaged."""
         with self._faults():
-            # Of a part not all that is kept of its file.
+            # For a part, read only its range of frames.
             query = "SELECT frame, feature, checksum FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
-            found = self._db.execute(query, (digest, min(indices), max(indices))).fetchall()
-        rows = {frame: (feature, checksum) for frame, feature, checksum in found}
+            selected = self._db.execute(query, (digest, min(indices), max(indices))).fetchall()
+        rows = {frame: (feature, checksum) for frame, feature, checksum in selected}
         if not all(index in rows for index in indices):
             return None
         start = self._checksum("", digest)
@@ -191,7 +190,7 @@ class FeatureCache:
         return torch.from_numpy(np.stack([np.frombuffer(feature, np.float32) for feature in features]))
 
     def engines(self, digest: str) -> list[str]:
-        """The engines that computed features of a file, as far as they were recorded."""
+        """Return the recorded engines that computed features of a file."""
         with self._faults():
             rows = self._db.execute("SELECT engine FROM engines WHERE digest = ?", (digest,)).fetchall()
         return [engine for (engine,) in rows if isinstance(engine, str)]
@@ -204,7 +203,7 @@ class FeatureCache:
         features: Float[Tensor, "frames dim"],
         engine: str | None = None,
     ) -> None:
-        """Keep the features of some frames of a file, and the name of the engine that computed them."""
+        """Store features of frames of a file, the file's length, and the name of the engine that computed them."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy()]
         start = self._checksum("", digest)
         with self._faults(), self._db:
@@ -222,39 +221,39 @@ class FeatureCache:
                 self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
 
     def say_misfits(self, say: Callable[[str], None]) -> None:
-        """Say how many rows were not as they were written since the last call."""
+        """Report the number of damaged rows since the last call."""
         if self.misfits:
-            say(f"{self.path}: {self.misfits} rows were damaged or edited (their checksum does not fit): made again")
+            say(f"{self.path}: {self.misfits} rows were damaged or edited (wrong checksum); they are recomputed")
         self.misfits = 0
 
     def of_inexact(self, engine: str) -> "FeatureCache":
-        """Return a cache beside this one, for features of an engine that gives others."""
+        """Return a separate cache in the same folder for the features of an inexact engine."""
         return FeatureCache(f"{self.key}-{engine}", self.path.parent)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
 
 def _row_checksum(feature: bytes, index: int, start: int) -> int:
-    """Return the checksum of a frame's feature, whose file's checksums begin with `start`."""
+    """Return the checksum of a frame's feature; `start` is the checksum of the file's digest."""
     return zlib.crc32(feature, (start + index) & 0xFFFFFFFF)
 
 
 def _are_numbers(blob: object, kind: type[np.floating] = np.float32) -> bool:
-    """Return whether bytes hold finite numbers of a kind."""
+    """Return whether the value is bytes that hold finite numbers of this type."""
     if not isinstance(blob, bytes) or not blob or len(blob) % np.dtype(kind).itemsize:
         return False
     return bool(np.isfinite(np.frombuffer(blob, kind)).all())
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:
-    """A digest of the weights, the architecture and the preprocessing: the first half of a feature's address."""
+    """Return a digest of weights, architecture and preprocessing: the key of an encoder's feature cache."""
     return weights_key(visual, repr((visual.spec, pixels)))
 
 
 def weights_key(model: nn.Module, about: str) -> str:
-    """A digest of a model's weights, and of what is told about it."""
+    """Return a digest of a model's weights and of the description `about`."""
     digest = hashlib.sha256(about.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,13 +1,13 @@
-"""Engines: what turns frames into the features of a frozen encoder, and which of them is the fastest here.
+"""Engines: ways to run a frozen encoder, and the choice of the fastest on this machine.
 
-eager        the encoder as torch runs it
-onnxruntime  a graph of the encoder that onnxruntime runs, on the CPU
+eager        the encoder in plain torch
+onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU
 compiled     the encoder through torch.compile, on a GPU
 bf16         a copy of the encoder in bfloat16: not exact, so never chosen by `auto`
 
-No engine is the fastest on every processor: `auto` tries onnxruntime on a CPU, torch.compile on a GPU, once for each
-encoder, size and machine, where enough frames are to be encoded. The choice and the graph lie in the folder `engines`
-of `cache_dir()`.
+The fastest engine depends on the processor. If there are enough frames to encode, `auto` compares eager with
+onnxruntime on a CPU or torch.compile on a GPU, once for each encoder, size and machine. The choice and the graph are
+stored in the folder `engines` of `cache_dir()`.
 """
 
 import copy
@@ -42,26 +42,26 @@ from texthead.media.paths import resolved
 from texthead.parallel.device import free_memory
 from texthead.recipes import EngineName
 
-# 1 - cosine of features that count as the same.
+# Largest 1 - cosine of features that count as equal.
 EXACT = 1e-6
 
-# The mean cosine that bfloat16 must reach.
+# Smallest mean cosine allowed for bfloat16.
 LEAST_COSINE = 0.998
 
-# So many frames, and so many more per million weights, pay for looking whether a graph is kept and opening it (of a
-# ViT-B/32 1.4 CPU-s, and a frame saves 0.024); and for making one.
+# Minimum number of frames, plus frames per million weights: to look for a stored graph and open it (for ViT-B/32 this
+# costs 1.4 CPU-s and saves 0.024 per frame); to export one.
 _LOOK, _MAKE = (24, 1), (256, 4)
 
-# Compiling takes up to minutes and gains parts of the time: frames, and seconds of encoding, that pay for trying it.
+# Minimum number of frames, and minimum seconds of encoding, to try torch.compile: compiling can take minutes.
 _LOOK_COMPILED, _TRY_COMPILED = 10_000, 600.0
 
-# No encoder here takes more for a frame, in bytes: with more free memory than this, nothing is measured.
+# Bytes per frame that no encoder here exceeds; with more free memory than this, the need is not measured.
 _PLENTY = 2**28
 
-# All graphs together, in bytes; the ones that were not used for longest go first.
+# Total size of stored graphs in bytes; the least recently used are removed first.
 _MOST_KEPT = 2**30
 
-# A trial of rounds that are longer has one.
+# A trial stops after the first round that exceeds this.
 _TRIAL_SECONDS = 1.0
 
 _FORMAT = 1
@@ -72,13 +72,13 @@ Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frame
 
 
 class Engine:
-    """Frames to features by one engine, which is chosen when the first frames come.
+    """Computes features of frames with one engine, chosen when the first frames arrive.
 
     Args:
-        visual: the frozen encoder. Any module but a `Visual` is run as it is.
+        visual: the frozen encoder. Modules other than `Visual` run in plain torch.
         wanted: "auto", or the engine to use.
-        frames: how many frames are to be encoded in all, as far as that is known: `auto` takes its time only for many.
-        say: called with a line after a trial, and for features that are not exact.
+        frames: estimate of the total number of frames; `auto` runs a trial only for many.
+        say: called with messages: the result of a trial, inexact features, too little GPU memory.
         used: called with the engine's name when it is chosen.
 
     Attributes:
@@ -91,88 +91,90 @@ class Engine:
         self.name: EngineName = "eager"
         self._say, self._used = say, used
         self._visual, self._frames = visual, frames
-        self._most = sys.maxsize  # So many frames at once have not been too many.
-        self._bytes = 0  # Of a frame, as far as it was measured.
+        self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
+        self._bytes = 0  # Memory per frame; 0 if not measured yet.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
     def __call__(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """Return the features of frames, on the encoder's device; of some at a time where memory is short.
+        """Return the features of frames, on the encoder's device; if memory is short, encode in parts.
 
         Raises:
-            RunError: an engine that was asked for cannot run this encoder here, or one frame is too much for the GPU.
+            RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
         """
         features: list[Tensor] = []
         while len(frames):
             part = frames[: min(self._most, self._fitting(frames))]
             try:
-                features.append(self._encoded(part))
+                features.append(self._run(part))
                 frames = frames[len(part) :]
                 continue
             except torch.OutOfMemoryError:
-                pass  # Nothing is done in here: the exception holds on to the tensors.
+                pass  # Handled below, after the exception has released its tensors.
             if len(part) == 1:
-                raise RunError("the GPU has no memory for one frame: take device cpu, or a smaller encoder")
+                raise RunError("the GPU has no memory for one frame; use device cpu, or a smaller encoder")
             self._most = len(part) // 2
-            self._say(f"the GPU has no memory for {len(part)} frames at once: {self._most} from now on")
+            self._say(
+                f"the GPU has no memory for {len(part)} frames at once; encoding {self._most} at once from now on"
+            )
         return features[0] if len(features) == 1 else torch.cat(features)
 
-    def _encoded(self, frames: Tensor) -> Tensor:
+    def _run(self, frames: Tensor) -> Tensor:
         if self._encode is None:
-            self._encode = self._chosen(frames)
+            self._encode = self._choose(frames)
             self._used(self.name)
         return self._encode(frames)
 
     def _fitting(self, frames: Tensor) -> int:
-        """Return how many of the frames a CPU's memory has room for: all where there is plenty, else a half of it."""
+        """Return how many frames to encode at once on a CPU: all if memory is plentiful, else to fill half of it."""
         visual = self._visual
         measured = isinstance(visual, Visual) and len(frames) > 1 and frames.device.type == "cpu"
         free = free_memory() if measured else None
         if free is None or free > len(frames) * _PLENTY:
             return len(frames)
         if isinstance(visual, LazyVisual) and visual.digest is not None:
-            return 1  # Its network is not even built.
+            return 1  # Its network is not built yet.
         self._bytes = self._bytes or _bytes_of(visual, frames[:1])
         return max(1, free // 2 // self._bytes)
 
-    def _chosen(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
+    def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
         visual: nn.Module = self._visual
         wanted: EngineName = self._wanted
         if not isinstance(visual, Visual) or wanted == "eager":
             return visual
         if wanted == "bf16":
             self.name = wanted
-            encode, line = _in_bf16(visual, frames)
-            self._say(line)
+            encode, message = _in_bf16(visual, frames)
+            self._say(message)
             return encode
         if wanted == "compiled":
             self.name = wanted
             return _compiled(visual)
         if visual.mean.device.type != "cpu":
             if wanted == "onnxruntime":
-                raise RunError(f"engine onnxruntime runs on the CPU, and the device is {visual.mean.device}: use auto")
-            encode = _compiled_where_it_pays(visual, frames, self._frames, self._say)
+                raise RunError(f"engine onnxruntime runs on the CPU, but the device is {visual.mean.device}; use auto")
+            encode = _compiled_if_faster(visual, frames, self._frames, self._say)
             self.name = "eager" if encode is None else "compiled"
             return encode or visual
         session = _session_for(visual, frames, self._frames, wanted, self._say)
         if session is None:
             return visual
         self.name = "onnxruntime"
-        return partial(_run, session)
+        return partial(_run_session, session)
 
 
 @torch.inference_mode()
 def _bytes_of(visual: nn.Module, frame: UInt8[Tensor, "1 3 height width"]) -> int:
-    """Return about how many bytes the encoding of a frame takes, by what goes into and comes out of its layers.
+    """Return an estimate of the bytes needed to encode a frame: 3 times the inputs and output of its largest layer.
 
-    All in all a frame takes 1.6 times (EfficientNet-Lite0) to 2.5 times (ViT-L/14 at 336 pixels) as much as its largest
-    layer; onnxruntime takes no more than torch (LOG.md).
+    Measured: 1.6 times (EfficientNet-Lite0) to 2.5 times (ViT-L/14 at 336 pixels) the largest layer; onnxruntime needs
+    no more than torch (LOG.md).
     """
     largest = 0
 
-    def measure(module: nn.Module, given: tuple[object, ...], made: object) -> None:
+    def measure(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         nonlocal largest
-        largest = max(largest, sum(each.nbytes for each in (*given, made) if isinstance(each, Tensor)))
+        largest = max(largest, sum(each.nbytes for each in (*inputs, output) if isinstance(each, Tensor)))
 
     with register_module_forward_hook(measure):
         visual(frame)
@@ -180,45 +182,46 @@ def _bytes_of(visual: nn.Module, frame: UInt8[Tensor, "1 3 height width"]) -> in
 
 
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
-    """Return the onnxruntime session of an encoder; None where eager is chosen."""
-    known = visual.digest if isinstance(visual, LazyVisual) else None
-    if wanted == "auto" and known is None and expected < _enough(visual, *_LOOK):
+    """Return the onnxruntime session of an encoder; None if eager is chosen."""
+    digest = visual.digest if isinstance(visual, LazyVisual) else None
+    if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
         return None
-    kept = Kept.of(known or weights_digest(visual), frames.shape[-1])
+    kept = Kept.of(digest or weights_digest(visual), frames.shape[-1])
     choice = kept.choice()
-    if choice is None and (wanted == "onnxruntime" or expected >= _enough(visual, *_MAKE)):
+    if choice is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
         choice = kept.make(visual, frames)
         if choice is not None:
-            say(_told(choice))
+            say(_trial_message(choice))
     if wanted == "onnxruntime" and (choice is None or not choice["exact"]):
         why = "onnxruntime and onnx are not installed" if not _installed() else "onnxruntime cannot run it"
-        raise RunError(f"engine onnxruntime: {why} ({visual.spec.source}): use auto or eager")
+        raise RunError(f"engine onnxruntime: {why} ({visual.spec.source}); use auto or eager")
     if choice is None or (wanted == "auto" and choice["engine"] != "onnxruntime"):
         return None
     return kept.session(choice) or (kept.session(made) if (made := kept.make(visual, frames)) else None)
 
 
-def _told(choice: dict[str, Any], other: str = "onnxruntime") -> str:
-    """Return what a trial of another engine than torch has found, in a line."""
+def _trial_message(choice: dict[str, Any], other: str = "onnxruntime") -> str:
+    """Return a message with the result of a trial of `other` against torch."""
     title = "torch.compile" if other == "compiled" else other
     if not choice["exact"]:
-        return f"engine: torch, since {title} does not give this encoder's features"
+        return f"engine: torch, since {title} does not reproduce this encoder's features"
     speed, cosine = choice["seconds"]["eager"] / choice["seconds"][other], choice["gap"]
     return (
-        f"engine: {choice['engine']} ({title} takes {speed:.1f} times as many frames a second as torch here, 1 - "
-        f"cosine {cosine:.0e}; kept for this encoder and size)"
+        f"engine: {choice['engine']} ({title} runs at {speed:.1f} times the frames per second of torch here, 1 - "
+        f"cosine {cosine:.0e}; stored for this encoder and size)"
     )
 
 
-def _enough(visual: Visual, frames: int, more: int) -> int:
-    """Return how many frames pay for what takes longer the larger the encoder is: so many per million weights more."""
+def _enough_frames(visual: Visual, frames: int, more: int) -> int:
+    """Return the minimum number of frames for an encoder: `frames`, plus `more` per million weights."""
     return frames + more * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
-def _compiled_where_it_pays(visual: Visual, frames: Tensor, expected: int, say: Say) -> Encode | None:
-    """Return the encoder through torch.compile, if it is faster by more than it takes to compile; None if not.
+def _compiled_if_faster(visual: Visual, frames: Tensor, expected: int, say: Say) -> Encode | None:
+    """Return the encoder through torch.compile if that saves more time than compiling takes; else None.
 
-    A trial is kept: seconds of a frame in torch and compiled, and of compiling, which is done again in each process.
+    The trial's result is stored: seconds per frame, eager and compiled, and seconds of compiling, which each process
+    repeats.
     """
     if (
         expected < _LOOK_COMPILED
@@ -230,145 +233,145 @@ def _compiled_where_it_pays(visual: Visual, frames: Tensor, expected: int, say: 
     choice = kept.choice()
     if choice is None:
         choice = kept.try_compiled(visual, compiled, frames)
-        say(_told(choice, "compiled"))
+        say(_trial_message(choice, "compiled"))
         return compiled if choice["engine"] == "compiled" else None
     seconds = choice.get("seconds", {"eager": 0.0, "compiled": 0.0, "compiling": 0.0})
     return compiled if expected * (seconds["eager"] - seconds["compiled"]) > seconds["compiling"] else None
 
 
 def weights_digest(visual: Visual) -> str:
-    """Return a digest of an encoder's weights, wherever they come from."""
+    """Return a digest of an encoder's weights, independent of their source."""
     return weights_key(visual, repr(replace(visual.spec, source="")))
 
 
-# ---- what is kept
+# ---- stored choices and graphs
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The choice of an engine and its graph, as they are kept for an encoder at one size on this machine."""
+    """The stored choice of an engine, and its graph, for an encoder at one size on this machine."""
 
     path: Path
 
     @classmethod
     def of(cls, weights: str, size: int, machine: str = "") -> "Kept":
-        """Return what is kept for weights of this digest, square frames of `size` pixels, and this processor or GPU."""
+        """Return the entry for weights with this digest, square frames of `size` pixels, and this processor or GPU."""
         about = (_FORMAT, weights, size, machine or _processor(), *map(_version, ("torch", "onnxruntime")))
         return cls(cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json")
 
     @property
     def graph(self) -> Path:
-        """The graph beside the choice."""
+        """The file of the graph, next to the choice."""
         return self.path.with_suffix(".onnx")
 
     def choice(self) -> dict[str, Any] | None:
-        """Return what was found; None where nothing is kept, or what is kept is damaged."""
+        """Return the stored choice; None if there is none, or if it is damaged."""
         try:
-            found = read_json(self.path)
+            choice = read_json(self.path)
         except RunError:
             return None
         kinds = {"engine": str, "exact": bool, "graph": str}
-        return found if all(isinstance(found.get(key), kind) for key, kind in kinds.items()) else None
+        return choice if all(isinstance(choice.get(key), kind) for key, kind in kinds.items()) else None
 
     def session(self, choice: dict[str, Any]) -> Any:
-        """Return the onnxruntime session of the graph; None where it is not the file that was written."""
+        """Return the onnxruntime session of the graph; None if the file is missing or has changed."""
         try:
             data = self.graph.read_bytes()
             if hashlib.sha256(data).hexdigest() != choice["graph"]:
                 return None
-            self.graph.touch()  # It was used: others go first.
-            return _opened(data)
+            self.graph.touch()  # Mark as recently used.
+            return _open_session(data)
         except OSError:
             return None
 
     def make(self, visual: Visual, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
-        """Export the encoder, try both engines on the frames, keep and return what was found.
+        """Export the encoder, compare both engines on the frames, store and return the choice.
 
-        None where the packages are missing or the folder cannot be written.
+        None if the packages are missing or the folder cannot be written.
         """
         if not _installed():
             return None
-        data = _exported(visual, frames.shape[-1])
-        session = None if data is None else _opened(data)
-        found: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
+        data = _export(visual, frames.shape[-1])
+        session = None if data is None else _open_session(data)
+        choice: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
         if data is not None and session is not None:
-            encode = partial(_run, session)
-            found["gap"] = _gap(visual, encode, frames)
-            found["exact"] = found["gap"] <= EXACT
-            found["seconds"] = _seconds({"eager": visual, "onnxruntime": encode}, frames)
-            if found["exact"]:
-                found["engine"] = min(found["seconds"].items(), key=lambda item: item[1])[0]
-                found["graph"] = hashlib.sha256(data).hexdigest()
+            encode = partial(_run_session, session)
+            choice["gap"] = _gap(visual, encode, frames)
+            choice["exact"] = choice["gap"] <= EXACT
+            choice["seconds"] = _seconds({"eager": visual, "onnxruntime": encode}, frames)
+            if choice["exact"]:
+                choice["engine"] = min(choice["seconds"].items(), key=lambda item: item[1])[0]
+                choice["graph"] = hashlib.sha256(data).hexdigest()
         try:
-            if found["exact"] and data is not None:
-                with replacing(self.graph, sync=False) as beside:
-                    beside.write_bytes(data)
-            write_json(self.path, found)
+            if choice["exact"] and data is not None:
+                with replacing(self.graph, sync=False) as temporary:
+                    temporary.write_bytes(data)
+            write_json(self.path, choice)
             _drop_oldest(self.path.parent)
         except RunError:
             return None
-        return found
+        return choice
 
     def try_compiled(self, visual: Visual, compiled: Encode, frames: Tensor) -> dict[str, Any]:
-        """Try the compiled encoder beside torch on the frames, keep and return what was found."""
-        found: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
+        """Compare the compiled encoder with plain torch on the frames, store and return the choice."""
+        choice: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
         began = time.perf_counter()
         try:
-            found["gap"] = _gap(visual, compiled, frames)
+            choice["gap"] = _gap(visual, compiled, frames)
         except torch.OutOfMemoryError:
             raise
-        except Exception:  # Compilers raise every kind, where none is installed among others.
-            found["gap"] = 1.0
-        found["exact"] = found["gap"] <= EXACT
-        if found["exact"]:
+        except Exception:  # Compilers raise many types, for example if no compiler is installed.
+            choice["gap"] = 1.0
+        choice["exact"] = choice["gap"] <= EXACT
+        if choice["exact"]:
             compiling = time.perf_counter() - began
             seconds = _seconds({"eager": visual, "compiled": compiled}, frames)
-            found["seconds"] = {name: value / len(frames) for name, value in seconds.items()}
-            found["engine"] = min(seconds.items(), key=lambda item: item[1])[0]
-            found["seconds"]["compiling"] = compiling
+            choice["seconds"] = {name: value / len(frames) for name, value in seconds.items()}
+            choice["engine"] = min(seconds.items(), key=lambda item: item[1])[0]
+            choice["seconds"]["compiling"] = compiling
         with suppress(RunError):
-            write_json(self.path, found)
-        return found
+            write_json(self.path, choice)
+        return choice
 
 
 def note_digest(files: Sequence[Path], digest: str) -> None:
-    """Note the digest of the weights in some files, for `known_digest`, while these files stay as they are."""
+    """Store the digest of the weights in these files for `known_digest`; it is valid until a file changes."""
     with suppress(RunError, OSError):
-        write_json(_note(files), {"files": _stamps(files), "weights": digest})
+        write_json(_digest_file(files), {"files": _stamps(files), "weights": digest})
 
 
 def known_digest(files: Sequence[Path]) -> str | None:
-    """Return the digest that was noted of the weights in some files; None if they have changed since, or none was."""
+    """Return the stored digest of the weights in these files; None if there is none or a file has changed."""
     try:
-        found = read_json(_note(files))
-        return str(found["weights"]) if found.get("files") == _stamps(files) and "weights" in found else None
+        stored = read_json(_digest_file(files))
+        return str(stored["weights"]) if stored.get("files") == _stamps(files) and "weights" in stored else None
     except (RunError, OSError):
         return None
 
 
-def _note(files: Sequence[Path]) -> Path:
+def _digest_file(files: Sequence[Path]) -> Path:
     name = hashlib.sha256(repr([str(resolved(path)) for path in files]).encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 
 def _stamps(files: Sequence[Path]) -> list[list[int]]:
-    """Return the size and times of each file: the time of change cannot be set back."""
+    """Return size, modification time, change time (which cannot be set back) and inode of each file."""
     return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in map(Path.stat, files)]
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Remove the graphs that were not used for longest where all take too much."""
+    """Remove the least recently used graphs if all together are too large."""
     with suppress(OSError):
         graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
         total = 0
-        for place, graph in enumerate(graphs):
+        for rank, graph in enumerate(graphs):
             total += graph.stat().st_size
-            if place and total > _MOST_KEPT:
+            if rank and total > _MOST_KEPT:
                 graph.unlink(missing_ok=True)
 
 
 def _processor() -> str:
-    """Return what a choice depends on of this machine: the kind of processor and what it can do."""
+    """Return the model and features of the processor, on which a choice depends."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
@@ -383,7 +386,7 @@ def _version(package: str) -> str:
 
 
 def _installed() -> bool:
-    """Return whether graphs can be made and run."""
+    """Return whether graphs can be exported and run."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -395,8 +398,8 @@ def _installed() -> bool:
 # ---- onnxruntime
 
 
-def _opened(data: bytes) -> Any:
-    """Return a session of a graph; None where it is damaged or reaches for other files."""
+def _open_session(data: bytes) -> Any:
+    """Return a session of a graph; None if it is damaged or refers to other files."""
     if ONNX_OUTSIDE in data:
         return None
     try:
@@ -406,27 +409,27 @@ def _opened(data: bytes) -> Any:
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # Waiting threads would take the processor from those that decode.
+        # Spinning threads would take CPU time from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception:  # onnxruntime raises a kind of its own for each code; ImportError where it is missing.
+    except Exception:  # onnxruntime raises its own type for each error code; ImportError if it is missing.
         return None
 
 
-def _run(session: Any, frames: UInt8[Tensor, "frames 3 size size"]) -> Float[Tensor, "frames dim"]:
+def _run_session(session: Any, frames: UInt8[Tensor, "frames 3 size size"]) -> Float[Tensor, "frames dim"]:
     return torch.from_numpy(session.run(None, {"frames": frames.contiguous().numpy()})[0])
 
 
-def _exported(visual: Visual, size: int) -> bytes | None:
-    """Return the graph of an encoder with its normalisation, for any number of frames; None if it has none.
+def _export(visual: Visual, size: int) -> bytes | None:
+    """Return the graph of an encoder with its normalisation, for any number of frames; None if it cannot be exported.
 
-    torch's older exporter takes half a second for `mini`, the newer one ten (LOG.md).
+    torch's older exporter takes half a second for `mini`, the newer one ten seconds (LOG.md).
     """
     was_training, written = visual.training, io.BytesIO()
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no such operation.
-        with torch.no_grad(), quiet(), _nothing_printed(), _padded_in_one_step(visual.eval()):
+        with torch.no_grad(), quiet(), _stdout_discarded(), _padded_in_one_step(visual.eval()):
             torch.onnx.export(
                 visual,
                 (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
@@ -437,7 +440,7 @@ def _exported(visual: Visual, size: int) -> bytes | None:
                 opset_version=17,
                 dynamo=False,
             )
-    except Exception:  # torch.onnx raises nearly every kind, for operations that ONNX does not have among others.
+    except Exception:  # torch.onnx raises many types, for example for operations that ONNX does not have.
         return None
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -446,16 +449,16 @@ def _exported(visual: Visual, size: int) -> bytes | None:
 
 
 class _UnevenConv(torch.autograd.Function):
-    """A convolution whose padding differs between sides: two steps in torch, one in ONNX."""
+    """A convolution with asymmetric padding: two operations in torch, one in ONNX."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d, pads: list[int]) -> Tensor:
-        """Return the convolution of the padded input; `pads` are left, right, top and bottom."""
+        """Return the convolution of the padded input; `pads` are left, right, top, bottom."""
         return F.conv2d(F.pad(x, pads), weight, bias, conv.stride, 0, conv.dilation, conv.groups)
 
     @staticmethod
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, conv: nn.Conv2d, pads: list[int]) -> Any:
-        """Return the operation in the graph."""
+        """Return the ONNX operation."""
         left, right, top, bottom = pads
         inputs = [x, weight] if bias is None else [x, weight, bias]
         return g.op(
@@ -470,19 +473,19 @@ class _UnevenConv(torch.autograd.Function):
 
 
 def _uneven(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return a convolution padded as TensorFlow pads it: as many steps as the stride fits into the side."""
+    """Return a convolution with TensorFlow's "same" padding: output side = ceil(side / stride)."""
     pads: list[int] = []
     for side, kernel, stride, dilation in zip(x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
-        whole = max(0, (-(-int(side) // stride) - 1) * stride + (kernel - 1) * dilation + 1 - int(side))
-        pads = [whole // 2, whole - whole // 2, *pads]
+        padding = max(0, (-(-int(side) // stride) - 1) * stride + (kernel - 1) * dilation + 1 - int(side))
+        pads = [padding // 2, padding - padding // 2, *pads]
     return _UnevenConv.apply(x, conv.weight, conv.bias, conv, pads)
 
 
 @contextmanager
 def _padded_in_one_step(visual: Visual) -> Iterator[None]:
-    """Let timm's convolutions that pad to the same size be one operation of the graph.
+    """Export each of timm's convolutions with "same" padding as a single operation.
 
-    Apart, the padding makes onnxruntime change the order of the values before and after: 4 of 15 ms a frame of `mini`.
+    With separate padding, onnxruntime reorders the values before and after it: 4 of 15 ms per frame of `mini`.
     """
     same = [m for m in visual.modules() if isinstance(m, nn.Conv2d) and type(m).__name__ == "Conv2dSame"]
     for module in same:
@@ -496,7 +499,7 @@ def _padded_in_one_step(visual: Visual) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what exporters print and log."""
+    """Suppress the prints, warnings and logs of exporters."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -508,8 +511,8 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _nothing_printed() -> Iterator[None]:
-    """Drop what is written to standard output past Python: torch's exporter writes graphs that it cannot export."""
+def _stdout_discarded() -> Iterator[None]:
+    """Discard output to file descriptor 1, where torch's exporter writes graphs from native code when it fails."""
     sys.stdout.flush()
     before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -526,7 +529,7 @@ def _nothing_printed() -> Iterator[None]:
 
 @torch.inference_mode()
 def _gap(eager: Encode, other: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> float:
-    """Return the largest 1 - cosine between two engines' features, of the frames together and of one alone."""
+    """Return the largest 1 - cosine between two engines' features, for all frames in a batch and for one alone."""
     return max(1 - float(_cosines(eager(part), other(part)).min()) for part in (frames, frames[:1]))
 
 
@@ -536,19 +539,19 @@ def _cosines(a: Float[Tensor, "frames dim"], b: Float[Tensor, "frames dim"]) -> 
 
 @torch.inference_mode()
 def _seconds(engines: dict[str, Encode], frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, float]:
-    """Return the least time that each engine takes for the frames, of three interleaved rounds, or fewer slow ones."""
+    """Return each engine's least time for the frames, in seconds, over three interleaved rounds (fewer if slow)."""
     least, began = dict.fromkeys(engines, float("inf")), time.perf_counter()
     for _ in range(3):
         for name, encode in engines.items():
             started = time.perf_counter()
-            encode(frames).cpu()  # A GPU is waited for.
+            encode(frames).cpu()  # Waits for a GPU.
             least[name] = min(least[name], time.perf_counter() - started)
         if time.perf_counter() - began > _TRIAL_SECONDS:
             break
     return least
 
 
-# ---- the engines that are only used where they are asked for
+# ---- compiled and bf16
 
 
 def _compiled(visual: Visual) -> Encode:
@@ -558,16 +561,16 @@ def _compiled(visual: Visual) -> Encode:
         RunError: on a CPU, where it takes a minute and gains nothing.
     """
     if visual.mean.device.type == "cpu":
-        raise RunError("engine compiled is for a GPU, and the device is cpu: use auto")
+        raise RunError("engine compiled is for a GPU, but the device is cpu; use auto")
     return torch.compile(visual, dynamic=True)
 
 
 @torch.inference_mode()
 def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> tuple[Encode, str]:
-    """Return (a copy of the encoder in bfloat16 behind the same normalisation, a line on its cosines).
+    """Return (a bfloat16 copy of the encoder with the same normalisation, a message with its cosines).
 
     Raises:
-        RunError: its features are too far from the encoder's own.
+        RunError: its features differ too much from the encoder's own.
     """
     net = copy.deepcopy(visual.net).to(torch.bfloat16).eval()
 
@@ -578,7 +581,7 @@ def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> 
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
             f"engine bf16: the mean cosine with exact features is {float(cosines.mean()):.4f}, below {LEAST_COSINE} "
-            f"({visual.spec.source}): use auto"
+            f"({visual.spec.source}); use auto"
         )
-    of = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} of the first {len(frames)} frames"
-    return encode, f"engine bf16: cosine with exact features {of}"
+    values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
+    return encode, f"engine bf16: cosine with exact features {values}"

@@ -1,8 +1,7 @@
-"""Encode once: frame features by content, so that heads and temporal modules train in seconds.
+"""Encode once: cached frame features, so that heads and temporal modules train in seconds.
 
-A feature is addressed by what made it: the encoder's weights, the preprocessing, the file's bytes and the frame's
-index. Any other weight, crop or file is another address, so nothing stale can be read. A part of a file has its file's
-frames: what is encoded of one is there for the other.
+The key of a feature consists of the encoder's weights, the preprocessing, the file's bytes and the frame index. A
+change in any of them changes the key, so features are never stale. A part of a file shares its file's frames.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,11 +30,11 @@ Choose = Callable[[int], list[int]]
 
 ChooseClips = Callable[[int], list[list[int]]]
 
-Found = TypeVar("Found")
+Entry = TypeVar("Entry")
 
 
 class FrameFeatures(NamedTuple):
-    """The features of some frames of one file, by ascending frame index; `length` counts all its frames."""
+    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count."""
 
     length: int
     indices: list[int]
@@ -43,7 +42,7 @@ class FrameFeatures(NamedTuple):
 
 
 class ClipFeatures(NamedTuple):
-    """The features of some clips of one file, each of these frames; `length` counts all its frames."""
+    """The features of chosen clips of one file; `clips` are their frame indices, `length` the file's frame count."""
 
     length: int
     clips: list[list[int]]
@@ -51,9 +50,9 @@ class ClipFeatures(NamedTuple):
 
 
 class _Address(NamedTuple):
-    """The frames of a file or of a part of it: the digest of the file, and their numbers in it.
+    """Where the frames of a file or part are cached: the digest and frame count of the file, and frame indices in it.
 
-    `file_length` counts the frames of the file.
+    `file_length` is 0 if the file has not been opened yet.
     """
 
     digest: str
@@ -62,7 +61,7 @@ class _Address(NamedTuple):
 
 
 class _Times(torch.utils.data.Dataset):
-    """When the frames of files are shown, or the MediaError; none is decoded where packets have times."""
+    """Frame times of files in seconds, or the MediaError; nothing is decoded if the packets have times."""
 
     def __init__(self, paths: Sequence[Path], most_megapixels: int):
         self.paths = [str(path) for path in paths]
@@ -83,7 +82,7 @@ class _Frames(torch.utils.data.Dataset):
     """Chosen frames of files: (length, indices, frames), or the MediaError."""
 
     def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels, most_megapixels: int):
-        self.paths = [str(path) for path in paths]  # Quicker to hand to processes.
+        self.paths = [str(path) for path in paths]  # Strings pickle faster than paths.
         self.choose = choose
         self.pixels = pixels
         self.most_megapixels = most_megapixels
@@ -115,18 +114,17 @@ def frame_features(
     reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> list[FrameFeatures | MediaError]:
-    """For each file, the sorted frame indices that `choose` picks of its length, and their features.
+    """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
-    The centre crop of each frame is encoded, once; what the cache holds is not decoded again. A file that cannot be
-    read gives its MediaError. `choose` must be picklable where the reading has workers. The reading's batch and
-    `skip_unreadable` do not matter here.
+    The centre crop of each frame is encoded once; cached frames are not decoded. `choose` must be picklable if the
+    reading has workers. The reading's `batch` and `skip_unreadable` are not used.
 
     Raises:
-        TextheadError: the cache is of another encoder or preprocessing, or its file cannot be used.
+        TextheadError: the cache belongs to another encoder or preprocessing, or its file cannot be used.
     """
     cache = _cache(visual, pixels, reading)
 
-    def look(cache: FeatureCache, address: _Address) -> FrameFeatures | None:
+    def look_up(cache: FeatureCache, address: _Address) -> FrameFeatures | None:
         length = len(address.frames)
         indices = sorted(set(choose(length)))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
@@ -136,22 +134,22 @@ def frame_features(
             reading.used(name)
         return FrameFeatures(length, indices, features)
 
-    found, addresses = _looked_up(cache, paths, look, reading)
-    missing = [position for position, entry in enumerate(found) if entry is None]
+    entries, addresses = _look_up(cache, paths, look_up, reading)
+    missing = [position for position, entry in enumerate(entries) if entry is None]
     frames = _Frames([paths[i] for i in missing], choose, pixels, reading.most_megapixels)
     loader = data_loader(frames, reading.workers, batch_size=None)
-    # As many of each file as of a long video.
+    # An estimate: lengths are unknown, so count each video as a long one.
     most = len(set(choose(10_000)))
     count = sum(1 if is_image(paths[i]) else most for i in missing)
     engine = Engine(visual, reading.engine, count, reading.say, reading.used)
-    for position, entry in zip(missing, _encoded(visual, engine, loader), strict=True):
-        found[position] = entry
+    for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
+        entries[position] = entry
         if cache and isinstance(entry, FrameFeatures):
-            digest, frames, file_length = _known(addresses[position], entry.length)
+            digest, frames, file_length = _with_length(addresses[position], entry.length)
             cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
         if progress:
-            progress(len(found) - sum(entry is None for entry in found), len(paths))
-    return [entry for entry in found if entry is not None]
+            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+    return [entry for entry in entries if entry is not None]
 
 
 @worker_faults()
@@ -164,26 +162,26 @@ def features_of_clips(
     reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> list[ClipFeatures | MediaError]:
-    """For each file, the features of the clips that `choose` picks of its length, by an encoder that sees clips.
+    """Return, for each file, the features of the clips that `choose` returns for its length, or its MediaError.
 
-    As `frame_features` in all else.
+    For encoders that take whole clips; otherwise like `frame_features`.
     """
     cache = _cache(visual, pixels, reading)
 
-    def look(cache: FeatureCache, address: _Address) -> ClipFeatures | None:
+    def look_up(cache: FeatureCache, address: _Address) -> ClipFeatures | None:
         length = len(address.frames)
-        clips, kept = choose(length), []
+        clips, cached = choose(length), []
         for clip in clips:
             tokens = visual.spec.tokens * (len(clip) // visual.spec.frames)
             features = cache.get(_clip_digest(address, clip), range(tokens)) if tokens else None
             if features is None:
                 return None
-            kept.append(features)
+            cached.append(features)
         reading.used("eager")
-        return ClipFeatures(length, clips, torch.stack(kept))
+        return ClipFeatures(length, clips, torch.stack(cached))
 
-    found, addresses = _looked_up(cache, paths, look, reading)
-    missing = [position for position, entry in enumerate(found) if entry is None]
+    entries, addresses = _look_up(cache, paths, look_up, reading)
+    missing = [position for position, entry in enumerate(entries) if entry is None]
     frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels, reading.most_megapixels)
     was_training, device = visual.training, visual.mean.device
     visual.eval()
@@ -191,67 +189,67 @@ def features_of_clips(
         if not isinstance(entry, MediaError):
             reading.used("eager")
             length, indices, pictures = entry
-            place, clips = {index: i for i, index in enumerate(indices)}, choose(length)
-            # One at a time: a clip has many frames.
+            position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
+            # One clip at a time, to save memory.
             features = [
-                clip_features(visual, pictures[None, [place[index] for index in clip]].to(device))[0].float().cpu()
+                clip_features(visual, pictures[None, [position_of[index] for index in clip]].to(device))[0]
+                .float()
+                .cpu()
                 for clip in clips
             ]
             entry = ClipFeatures(length, clips, torch.stack(features))
             if cache:
-                address = _known(addresses[position], length)
+                address = _with_length(addresses[position], length)
                 cache.put(address.digest, address.file_length, (), torch.empty(0, visual.spec.dim))
                 for clip, rows in zip(clips, features, strict=True):
                     cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
-        found[position] = entry
+        entries[position] = entry
         if progress:
-            progress(len(found) - sum(entry is None for entry in found), len(paths))
+            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
     visual.train(was_training)
-    return [entry for entry in found if entry is not None]
+    return [entry for entry in entries if entry is not None]
 
 
-def _looked_up(
+def _look_up(
     cache: FeatureCache | None,
     paths: Sequence[Path],
-    look: Callable[[FeatureCache, _Address], Found | None],
+    look_up: Callable[[FeatureCache, _Address], Entry | None],
     reading: Reading,
-) -> tuple[list[Found | MediaError | None], list[_Address]]:
-    """Return (what is kept of each file or part, or the error of one that cannot be read; where its frames are kept).
-
-    The length of a file that has not been opened yet is 0 in its address.
+) -> tuple[list[Entry | MediaError | None], list[_Address]]:
+    """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
 
     Args:
-        look: returns what is kept under an address.
-        reading: how the files are opened whose parts are looked for the first time; `say` gets damaged rows.
+        look_up: returns the cached entry for an address.
+        reading: how to open files whose frame times are not cached yet; `say` gets messages about damaged rows.
     """
-    found: list[Found | MediaError | None] = [None] * len(paths)
+    entries: list[Entry | MediaError | None] = [None] * len(paths)
     addresses = [_Address("", range(0), 0)] * len(paths)
     if cache is None:
-        return found, addresses
+        return entries, addresses
     digests: dict[int, str] = {}
     for position, path in enumerate(paths):
         try:
             if is_part(path):
                 check_part(path)
-            # The same bytes have other frames as a picture than as a video, or can be read as one of the two only.
+            # The same bytes read as a picture and as a video have different frames.
             digests[position] = cache.digest(file_of(path)) + (" as a picture" if is_image(path) else "")
         except MediaError as error:
-            found[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
+            entries[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
     files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
-    times = _times_of(cache, files, reading)
+    times = _frame_times(cache, files, reading)
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
         except MediaError as error:
-            found[position] = MediaError(paths[position], error.problem, error.fault)
+            entries[position] = MediaError(paths[position], error.problem, error.fault)
             continue
-        found[position] = look(cache, address) if address.file_length else None
+        entries[position] = look_up(cache, address) if address.file_length else None
     cache.say_misfits(reading.say)
-    return found, addresses
+    return entries, addresses
 
 
 def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | MediaError | None) -> _Address:
-    """Return where the frames of a file are kept, or of a part, for which the times of its file's frames are needed.
+    """Return the address of a file, or of a part, which needs the frame times of its file.
 
     Raises:
         MediaError: the file cannot be opened, or the part has no frame.
@@ -265,35 +263,35 @@ def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | 
     return _Address(digest, range(length), length)
 
 
-def _times_of(cache: FeatureCache, files: dict[str, Path], reading: Reading) -> dict[str, list[float] | MediaError]:
-    """Return when the frames of the files are shown, by their digests; those not known yet are opened and kept."""
-    known: dict[str, list[float] | MediaError] = {}
+def _frame_times(cache: FeatureCache, files: dict[str, Path], reading: Reading) -> dict[str, list[float] | MediaError]:
+    """Return the frame times of the files, by digest; read and cache the missing ones."""
+    by_digest: dict[str, list[float] | MediaError] = {}
     for digest in files:
         times = cache.times(digest)
         if times is not None:
-            known[digest] = times
-    missing = [digest for digest in files if digest not in known]
+            by_digest[digest] = times
+    missing = [digest for digest in files if digest not in by_digest]
     if not missing:
-        return known
+        return by_digest
     opened = data_loader(
         _Times([files[digest] for digest in missing], reading.most_megapixels), reading.workers, batch_size=None
     )
     for digest, times in zip(missing, opened, strict=True):
         if isinstance(times, MediaError):
-            known[digest] = times
+            by_digest[digest] = times
         else:
-            known[digest] = seconds = times.tolist()
+            by_digest[digest] = seconds = times.tolist()
             cache.put_times(digest, seconds)
-    return known
+    return by_digest
 
 
-def _known(address: _Address, length: int) -> _Address:
-    """Return the address of a file that has been opened since it was looked up, and has so many frames."""
+def _with_length(address: _Address, length: int) -> _Address:
+    """Return the address; if the file's length was unknown, fill it in."""
     return address if address.file_length else _Address(address.digest, range(length), length)
 
 
 def _clip_digest(address: _Address, clip: Sequence[int]) -> str:
-    """Return where the features of a clip are kept: its frames by their numbers in the file."""
+    """Return the cache key of a clip: the file's digest and the frame indices."""
     return f"{address.digest} {[address.frames[index] for index in clip]}"
 
 
@@ -302,31 +300,31 @@ def _flat(length: int, choose: ChooseClips) -> list[int]:
 
 
 def _cache(visual: Visual, pixels: Pixels, reading: Reading) -> FeatureCache | None:
-    """Return the reading's cache for what the engine gives.
+    """Return the reading's cache, or the separate cache of an inexact engine.
 
     Raises:
-        TextheadError: it is of another encoder or preprocessing.
+        TextheadError: the cache belongs to another encoder or preprocessing.
     """
     cache = reading.cache
     if cache and cache.key != encoder_key(visual, pixels):
         raise TextheadError(
-            f"{cache.path}: holds features of other weights or another size: make the cache with "
-            "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
+            f"{cache.path}: holds features of other weights or of another size; make the cache for this encoder with "
+            "FeatureCache(encoder_key(visual, pixels))"
         )
     return cache.of_inexact(reading.engine) if cache and reading.engine == "bf16" else cache
 
 
 def frames_together(device: torch.device) -> int:
-    """So many frames go through an encoder at once where no gradient is wanted.
+    """Return the number of frames to encode at once without gradients.
 
-    On a CPU few: the activations of more outgrow its caches, and are new memory each time. (EfficientNet-Lite0 at 224
-    pixels: 47 frames a CPU-second by 8, 29 by 64; ViT-B/32 the same either way.)
+    On a CPU it is small, since larger activations do not fit its caches and are newly allocated each time.
+    (EfficientNet-Lite0 at 224 pixels: 47 frames per CPU-second in batches of 8, 29 in batches of 64; ViT-B/32: equal.)
     """
     return 8 if device.type == "cpu" else 64
 
 
-def _encoded(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
-    """The features of each entry in order, the frames of neighbours encoded together."""
+def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
+    """Yield the features of each entry in order; frames of consecutive entries are encoded together."""
     was_training = visual.training
     visual.eval()
     device = visual.mean.device
@@ -352,13 +350,13 @@ def _encoded(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[i
 def readable(
     entries: Sequence[object], *, skip: bool, remedy: str = "skip_unreadable would leave out and list such files"
 ) -> tuple[list[int], list[MediaError]]:
-    """Positions of the entries that are no MediaError, and the errors.
+    """Return the positions of the entries that are not a MediaError, and the errors.
 
     Args:
-        remedy: what is to be done about one that is not skipped.
+        remedy: the end of the error message: what to do.
 
     Raises:
-        MediaError: the first file that could not be read, unless `skip`.
+        MediaError: a file could not be read, unless `skip`.
     """
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     if errors and not skip:
@@ -368,10 +366,6 @@ def readable(
 
 
 def check_any(paths: Sequence[str | Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
-    """Nothing, if some of the files could be read.
-
-    Raises:
-        DataError: none could.
-    """
+    """Raise DataError if none of the files could be read."""
     if not positions:
         raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")

@@ -1,4 +1,4 @@
-"""How files are read while a model scores them."""
+"""Options for reading files while a model encodes them."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from texthead.recipes import EngineName
 
 
 def silent(_: str) -> None:
-    """Say nothing."""
+    """Discard a message."""
 
 
 @dataclass(frozen=True)
@@ -21,20 +21,18 @@ class Reading:
 
     Args:
         workers: data-loader workers; 0 decodes in this process.
-        batch: files encoded together where no cache is used. With 1, a file's features depend on no other file; more
-            is faster, and the last bits of a file's features then depend on its batch, though not on the number of
-            processes. The head scores 256 files at a time, so the last bits of scores depend on those in any case.
-        cache: frame features on disk. With one crop and an encoder that sees frames apart, frames that were encoded
-            before are not decoded again.
-        skip_unreadable: leave out files that cannot be read instead of raising MediaError.
-        most_megapixels: what decoding a file may hold at once, in millions of pixels of three bytes; a file that would
-            hold more cannot be read.
-        engine: what computes the features of an encoder that sees frames apart: "eager" as torch runs it; "auto" the
-            fastest on this machine, whose features are the same to 1e-6 (1 - cosine); or the one to take, of which
-            "bf16" alone gives other features.
-        say: called with a line on an engine that was tried, or is not exact; and on rows of the cache that are damaged.
-        used: called with the name of each engine that computed features, now or when they were put into the cache;
-            with "kept" for features of the cache whose engine is not recorded.
+        batch: files per batch when no cache is used. With 1, a file's features depend on no other file. Larger batches
+            are faster, but the last bits of features then depend on the batch (not on the number of processes). The
+            head scores 256 files at a time, so the last bits of scores depend on the batch in any case.
+        cache: frame features on disk. With one crop and an encoder of single frames, cached frames are not decoded.
+        skip_unreadable: leave out unreadable files instead of raising MediaError.
+        most_megapixels: decoding memory per file, in millions of 3-byte pixels; a file that needs more is unreadable.
+        engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for the fastest on this machine
+            with equal features (1 - cosine up to 1e-6); or the name of an engine, of which only "bf16" changes the
+            features.
+        say: called with messages: the result of an engine trial, an inexact engine, damaged cache rows.
+        used: called with the name of each engine that computed features, now or when they were cached; with "kept" for
+            cached features whose engine is not recorded.
 
     Raises: DataError for a batch or most_megapixels below 1, or an unknown engine.
     """
@@ -57,8 +55,8 @@ class Reading:
 
 
 def engines_text(used: Collection[str]) -> str:
-    """Return the names of the engines that computed features on all processes, as `eager, onnxruntime`.
+    """Return the names of the engines used on all processes, such as `eager, onnxruntime`; `eager` if none is named.
 
-    Without any, no engine ran the encoder but torch. All processes must call it.
+    All processes must call it.
     """
     return ", ".join(sorted(set(gather_list(sorted(used))))) or "eager"

@@ -1,4 +1,4 @@
-"""The features of the views of each item: behind the temporal module, before the head."""
+"""The features of each item's views: after the temporal module, before the head."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ _FILES_OF_PART = 1000
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A pretrained encoder and how it reads items: the source of centers, LDA rows and probes."""
+    """A pretrained encoder with its test settings; encodes items for centers, LDA rows and probes."""
 
     encoder: Encoder
     protocol: Protocol
@@ -50,21 +50,21 @@ def item_features(
     reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """Return the feature of each view of each file (after the temporal module, before the head), or its MediaError.
+    """Return, for each file, the feature of each view (after the temporal module, before the head), or its MediaError.
 
-    With several processes each takes a share of the batches, and all get the whole list; `progress` then counts the
+    With several processes, each encodes a share of the batches and all return the whole list; `progress` counts the
     share of the first process.
 
     Raises:
         RunError: another process has stopped.
     """
-    apart = model.sees_frames_apart or model.sees_clips
-    kept = protocol.views.crops == 1 and apart and reading.cache is not None
-    # Where they are decoded, prepared clips of which windows are asked give their errors.
-    kept = kept and not (protocol.views.of_windows and any(map(is_member, paths)))
-    encode = _cached_features if kept else _view_features
+    cacheable = model.sees_frames_apart or model.sees_clips
+    use_cache = protocol.views.crops == 1 and cacheable and reading.cache is not None
+    # `_view_features` reports prepared clips, which have no windows, as errors.
+    use_cache = use_cache and not (protocol.views.of_windows and any(map(is_member, paths)))
+    encode = _cached_features if use_cache else _view_features
     check_same("files", paths)
-    # Whole batches, so that a file is encoded beside the same others on any number of processes.
+    # Whole batches, so that a file is encoded with the same other files on any number of processes.
     batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
     own = paths[reading.batch * batches.start : reading.batch * batches.stop]
     with together():
@@ -79,12 +79,12 @@ def features_in_parts(
     reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> Iterator[list[Float[Tensor, "views dim"] | MediaError]]:
-    """Yield what `item_features` returns of some thousand files at a time, so that not all features are held.
+    """Yield the results of `item_features` for about a thousand files at a time, to limit memory.
 
     Raises:
         RunError: another process has stopped.
     """
-    # Whole batches: a file is encoded beside the same others.
+    # Whole batches, so that a file is encoded with the same other files.
     size = reading.batch * math.ceil(_FILES_OF_PART / reading.batch)
     for start in range(0, len(paths), size):
         part = [Path(path) for path in paths[start : start + size]]
@@ -103,7 +103,7 @@ def readable_items(
     reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> tuple[Float[Tensor, "items dim"], list[int], list[MediaError]]:
-    """Return (the mean feature of each readable item, their positions, the errors of the others).
+    """Return (the mean feature of each readable item, the positions of these items, the errors of the others).
 
     Raises:
         MediaError: an item cannot be read, unless the reading skips such items.
@@ -122,9 +122,7 @@ def encode_items(
     reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> Float[Tensor, "items dim"]:
-    """Return the mean feature of each item, not normalised: the input of your own rows and probes.
-
-    Several views are averaged.
+    """Return the mean feature of each item over its views, not normalised: input for your own rows and probes.
 
     Raises:
         MediaError: an item cannot be read, unless the reading skips such items.
@@ -134,17 +132,17 @@ def encode_items(
 
 
 def own_pixels(spec: VisualSpec) -> Pixels:
-    """The sizes that an encoder was trained to be tested with."""
+    """Return an encoder's own test sizes."""
     return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
 
 
 def own_frames(spec: VisualSpec, several: int = 8) -> int:
-    """The frames that an encoder sees at once, or `several` where it sees them one by one."""
+    """Return the clip length of an encoder of whole clips; `several` for an encoder of single frames."""
     return spec.frames if spec.unit == "clip" else several
 
 
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
-    """Return the sizes of the protocol, or the encoder's own."""
+    """Return the protocol's sizes, or the encoder's own if it has none."""
     return protocol.pixels or own_pixels(as_visual(model.visual).spec)
 
 
@@ -152,7 +150,7 @@ def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
 def _view_features(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """Return the feature of each view of each file, decoded now."""
+    """Return the feature of each view of each file, without the cache."""
     pixels = pixels_of(model, protocol)
     clips = ViewClips(
         paths,
@@ -172,10 +170,10 @@ def _view_features(
     return features
 
 
-def _encoded(
+def _encode(
     model: Recognizer, clips: UInt8[Tensor, "clips frames 3 size size"], engine: Engine | None
 ) -> Float[Tensor, "clips dim"]:
-    """The feature of each clip; a CPU takes a few at a time."""
+    """Return the feature of each clip; on a CPU, encode a few at a time."""
     device = model.device
     most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
     parts = [part.to(device) for part in clips.split(most)]
@@ -191,14 +189,14 @@ def encode_views(
     clips: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError],
     engine: Engine | None = None,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """The feature of each view of some files, encoded at once; the errors of others stay in their places.
+    """Encode the views of several files together; return each file's view features, or its MediaError.
 
-    Without an engine torch runs the encoder.
+    Without an engine, plain torch runs the encoder.
     """
     model.eval()
-    read = [clip for clip in clips if not isinstance(clip, MediaError)]
-    encoded = _encoded(model, torch.cat(read), engine) if read else torch.empty(0)
-    rows = iter(encoded.split([len(clip) for clip in read]))
+    readable_clips = [clip for clip in clips if not isinstance(clip, MediaError)]
+    features = _encode(model, torch.cat(readable_clips), engine) if readable_clips else torch.empty(0)
+    rows = iter(features.split([len(clip) for clip in readable_clips]))
     return [clip if isinstance(clip, MediaError) else next(rows) for clip in clips]
 
 
@@ -206,7 +204,7 @@ def encode_views(
 def _cached_features(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """Return the feature of each view of each file, from the feature cache where it holds the frames."""
+    """Return the feature of each view of each file, using the feature cache."""
     model.eval()
     if model.sees_clips:
         return _cached_clips(model, paths, protocol, reading, progress)
@@ -218,9 +216,10 @@ def _cached_features(
         if isinstance(entry, MediaError):
             features.append(entry)
             continue
-        place = {index: i for i, index in enumerate(entry.indices)}
+        position_of = {index: i for i, index in enumerate(entry.indices)}
         clips = [
-            [place[index] for index in clip] for clip in protocol.views.frame_indices(entry.length, protocol.frames)
+            [position_of[index] for index in clip]
+            for clip in protocol.views.frame_indices(entry.length, protocol.frames)
         ]
         features.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
     return features
@@ -229,7 +228,7 @@ def _cached_features(
 def _cached_clips(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """As `_cached_features`, of an encoder that sees several frames at once."""
+    """Return the same as `_cached_features`, for an encoder of whole clips."""
     choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
     pixels, device = pixels_of(model, protocol), model.device
     entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, progress)

@@ -1,4 +1,4 @@
-"""The parts of a model that a recipe asks for: sizes, head, temporal module."""
+"""Build the parts of a model from a recipe: sizes, head, temporal module."""
 
 import json
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from texthead.models.spotting_head import SpottingHead
 from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.recipes import HeadKind, Recipe, check_clip_size
 
-# The heads that a run can hold, by the name that `recipe.json` has for them.
+# The heads that a run can hold, by their name in `recipe.json`.
 HEADS: dict[str, type[Head]] = {
     head.__name__: head
     for head in (FrozenHead, TrainableHead, TemplatesHead, PromptHead, LinearHead, ProbeHead, SpottingHead)
@@ -25,16 +25,16 @@ HEADS: dict[str, type[Head]] = {
 
 
 def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
-    """The sizes of a recipe on an encoder, wherever no clip is drawn for training.
+    """Return a recipe's sizes for an encoder, for all clips but training clips.
 
     Raises:
-        RunError: a size that the encoder cannot take, or clips that take too much memory.
+        RunError: the encoder does not support the size, or clips would take too much memory.
     """
     return _pixels(recipe, spec, recipe.test_size or recipe.size or spec.size)
 
 
 def training_pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
-    """The sizes of the clips that a recipe trains an encoder on.
+    """Return a recipe's training sizes for an encoder.
 
     Raises: as `pixels_for`.
     """
@@ -43,44 +43,44 @@ def training_pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
 
 def _pixels(recipe: Recipe, spec: VisualSpec, size: int) -> Pixels:
     if size != spec.size and not spec.any_size:
-        raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: take size={spec.size}")
+        raise RunError(f"{spec.source} takes only {spec.size} pixels, got size {size}; use size={spec.size}")
     pixels = Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
     check_clip_size(recipe.frames, pixels.size, pixels.resize)
     return pixels
 
 
 def as_head(head: nn.Module) -> Head:
-    """Return the head, if it can be built again from a run folder alone.
+    """Return the head if it can be restored from a run folder.
 
     Raises:
-        RunError: a head of another class.
+        RunError: the head is of another class.
     """
     if not isinstance(head, Head) or HEADS.get(type(head).__name__) is not type(head):
         raise RunError(
-            f"head is a {type(head).__name__}: a run holds {', '.join(HEADS)}; "
-            "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead, or add your class to "
+            f"head must be one of {', '.join(HEADS)} to be saved in a run, got {type(head).__name__}; "
+            "pass your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead, or add your class to "
             "models.build.HEADS"
         )
     return head
 
 
 def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
-    """The head of a kind for the labels, before training.
+    """Return a head of this kind for the labels, before training.
 
     Args:
-        trainable: let a head of fixed rows be trained from them.
+        trainable: train the rows of a kind that otherwise keeps them fixed.
 
     Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
 
     Raises:
-        DataError: sentences for a head whose rows are not text, or options that do not go together.
-        RunError: LDA or a center without features.
+        DataError: sentences were given for a head whose rows are not text, or options exclude each other.
+        RunError: LDA or a center without features, or an unknown kind.
     """
     labels, recipe, encoder, sentences = inputs.labels, inputs.recipe, inputs.encoder, any(inputs.sentences or [])
     if kind != "text" and sentences:
-        raise DataError(f"head {kind} makes no rows of sentences: leave them out, or take the head text")
+        raise DataError(f"head {kind} does not use sentences; leave them out, or use the head text")
     if kind == "prompt" and trainable:
-        raise DataError("train_head trains the rows themselves, and a learnable template makes them: leave it out")
+        raise DataError("head prompt trains its template, so train_head does not apply; leave train_head out")
     for head in HEADS.values():
         if kind == head.START:
             return head.start(inputs)
@@ -94,8 +94,8 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if rows.of_text and keeps_templates_apart(recipe):
         if sentences or trainable:
             raise DataError(
-                "template_use and template_pooling keep templates apart, while sentences are averaged and a trainable "
-                "head has one row a class: leave one out"
+                "template_use and template_pooling need one row per template, but sentences are averaged and a "
+                "trainable head has one row per class; leave one out"
             )
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
@@ -106,7 +106,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
 def make_recognizer(
     kind: str, inputs: RowInputs, *, visual: Visual | None = None, trainable: bool = False
 ) -> Recognizer:
-    """The model before training: the encoder (or another `visual`), the recipe's temporal module, a head of a kind.
+    """Return the model before training: encoder (or `visual`), the recipe's temporal module, a head of this kind.
 
     Raises:
         DataError, RunError: as `make_head` and `make_temporal_for`.
@@ -117,27 +117,27 @@ def make_recognizer(
 
 
 def needs_features(kind: str, recipe: Recipe) -> bool:
-    """Whether the training items are encoded before there is a head of the kind."""
+    """Return whether making a head of this kind needs features of the training items."""
     return recipe.center or (kind in ROW_KINDS and ROW_KINDS[kind].items > 0)
 
 
 def keeps_templates_apart(recipe: Recipe) -> bool:
-    """Whether several templates' rows are drawn in training or pooled by probabilities in testing.
+    """Return whether the head needs one row per template, to draw rows in training or average probabilities in testing.
 
     Raises:
-        DataError: one template has nothing to draw or to pool.
+        DataError: the recipe has only one template.
     """
-    apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
-    if apart and (isinstance(recipe.template, str) or len(recipe.template) < 2):
-        raise DataError("template_use and template_pooling are for several templates: give several, as a .txt")
-    return apart
+    needed = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
+    if needed and (isinstance(recipe.template, str) or len(recipe.template) < 2):
+        raise DataError("template_use and template_pooling need several templates; give several, as a .txt")
+    return needed
 
 
 def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
-    """The recipe's temporal module, drawn from its seed. One frame has no order: it always gets the mean.
+    """Return the recipe's temporal module, initialised from its seed; for clips of one frame always `MeanPool`.
 
     Raises:
-        RunError: a module that does not fit the encoder.
+        RunError: the module does not fit the encoder.
     """
     if recipe.temporal == "mean" or recipe.frames == 1:
         return MeanPool()
@@ -154,19 +154,19 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
 
 
 def _published_heads(spec: VisualSpec) -> int | None:
-    """Return the attention heads of the paper's temporal transformer: the width of the text tower over 64, if known.
+    """Return the number of attention heads of the paper's temporal transformer: text tower width / 64; None if unknown.
 
-    Source: published code: 8 for RN50, whose features have 1024 numbers and whose text tower 512.
+    Source: published code: 8 for RN50, with feature dimension 1024 and text tower width 512.
     """
     width = json.loads(spec.config).get("text_width")
     return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
 
 
 def drop_patches(visual: nn.Module, part: float) -> None:
-    """Let a ViT go without a part of its patches in training, drawn anew for each frame; 0 takes all.
+    """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
 
     Raises:
-        RunError: an encoder that takes no patches, or knows no way to leave some out.
+        RunError: the encoder does not support patch dropout.
     """
     net = network(visual)
     if not part:
@@ -187,6 +187,6 @@ def drop_patches(visual: nn.Module, part: float) -> None:
         net.patch_drop = PatchDropoutWithIndices(part, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
     else:
         raise RunError(
-            f"{type(net).__name__} has no patches to leave out: use patch_dropout with a ViT of open_clip or timm, "
-            "or leave it out"
+            f"{type(net).__name__} does not support patch_dropout; use a ViT of open_clip or timm, or leave "
+            "patch_dropout out"
         )

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a recogniser, true and as the paper counts them, from the architecture alone."""
+"""Parameters and multiply-adds of a recogniser, exact and by the paper's convention, from the architecture alone."""
 
 import resource
 import statistics
@@ -18,10 +18,10 @@ from texthead.models.temporal import FrameConv
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one clip through a model.
+    """Parameters of a model, and multiply-adds for one clip.
 
-    `paper_parameters` and `paper_multiply_adds` leave out what the paper's tables leave out: everything inside
-    attention, layer norms, embeddings and projections that are no layers of their own.
+    `paper_parameters` and `paper_multiply_adds` leave out what the paper's tables leave out: attention, layer norms,
+    embeddings, and projections that are not layers of their own.
     """
 
     parameters: int
@@ -31,13 +31,12 @@ class Counts:
 
 
 def count(model: Recognizer, *, frames: int, size: int) -> Counts:
-    """The counts of one clip of `frames` frames of size x size pixels; a model on the device "meta" needs no memory.
+    """Count for one clip of `frames` frames of size x size pixels. A model on the device "meta" needs no memory.
 
     Source: Tables 7 and 12.
     Differs: Table 7 prints 3829 G for 32 frames at 336 pixels; its own convention gives 3729.3.
     """
-    where = next(model.parameters()).device
-    clip = torch.empty(1, frames, 3, size, size, device=where)
+    clip = torch.empty(1, frames, 3, size, size, device=next(model.parameters()).device)
     layers: dict[nn.Module, int] = {}
 
     def add(module: nn.Module, _: object, out: Float[Tensor, "..."]) -> None:
@@ -69,7 +68,7 @@ def count(model: Recognizer, *, frames: int, size: int) -> Counts:
 
 @contextmanager
 def _countable_attention() -> Iterator[None]:
-    """The counter does not see into the fused encoder path of attention."""
+    """Disable the fused path of attention, which the FLOP counter does not see into."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -82,7 +81,7 @@ ROUNDS = 5
 
 
 def measure_speed(model: Recognizer, frames: int, size: int, device: torch.device) -> tuple[float, float]:
-    """Return (clips/s, the median of some rounds; the peak of memory in GB: of the device, or of this process)."""
+    """Return (clips per second, median of several rounds; peak memory in GB, of the GPU or of this process)."""
     model.to(device).eval()
     clip = torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device)
     seconds: list[float] = []

@@ -1,6 +1,6 @@
-"""Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the similarity of rows.
+"""Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the correlation of rows.
 
-`ROW_KINDS`, at the end, is the table of all kinds: `train --head` and `head --init` read it.
+`ROW_KINDS`, at the end, lists all kinds for `train --head` and `head --init`.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from texthead.text.prompts import class_prompts, fill_templates, flat
 
 
 def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
-    """Rows of independent standard normal numbers.
+    """Return rows of independent standard normal numbers.
 
     Source: Eq. 4; "Random normal matrix" in Table 1.
     """
@@ -30,18 +30,18 @@ def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Flo
 
 
 def orthogonal_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
-    """The first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
+    """Return the first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
 
     Source: Eq. 5; "Random orthogonal matrix" in Table 1.
 
     Raises:
-        DataError: more classes than dimensions; so many rows cannot be orthogonal.
+        DataError: there are more classes than dimensions, so the rows cannot be orthogonal.
     """
     if classes > dim:
         raise DataError(
             f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use the normal or text head"
         )
-    # Double precision, so that W W^T = I holds to the last bits of the float32 result.
+    # Double precision, so that W W^T = I holds to float32 precision.
     square = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(square).Q[:classes].float()
 
@@ -52,37 +52,37 @@ def lda_weights(
     *,
     shrinkage: float | Literal["auto"] | None = "auto",
 ) -> Float[Tensor, "classes dim"]:
-    """Rows of Fisher's linear discriminant: S_w^-1 (mu_c - mu), one a class; the intercept is dropped.
+    """Return the rows of Fisher's linear discriminant, S_w^-1 (mu_c - mu), one per class; the intercept is dropped.
 
     Args:
-        features: from the pretrained encoder, one a training item, not normalised.
+        features: from the pretrained encoder, one per training item, not normalised.
         labels: 0 to classes-1, each at least twice.
         shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is Ledoit and Wolf's
-            estimate from the items of all classes minus their class means, a number in [0, 1] is used as given,
-            None is the plain pseudo-inverse.
+            estimate from the items of all classes minus their class means; a number in [0, 1] is used as is; None
+            uses the plain pseudo-inverse.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
-    Differs: the paper names neither solver nor shrinkage; the published code loads a file `lda_0.1.pt`, so its
-        shrinkage may have been 0.1. With fewer items than dimensions S_w is singular
-        and the pseudo-inverse throws away every direction in which classes do not vary, so the default shrinks.
-        scikit-learn's own "auto" estimates each class by itself, which is no shrinkage at two items a class.
+    Differs: the paper states neither solver nor shrinkage; the published code loads a file `lda_0.1.pt`, so its
+        shrinkage may have been 0.1. With fewer items than dimensions S_w is singular and the pseudo-inverse discards
+        every direction without within-class variation, so the default shrinks. scikit-learn's own "auto" estimates
+        shrinkage per class, which gives none with two items per class.
 
     Raises:
-        DataError: a class has fewer than two items, or there is one class only.
+        DataError: a class has fewer than two items, or there is only one class.
     """
     from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
 
     classes = int(labels.max()) + 1
     if classes < 2:
-        raise DataError("LDA needs at least 2 classes to tell apart, got 1: use the text head")
+        raise DataError("LDA needs at least 2 classes, got 1; use the text head")
     counts = torch.bincount(labels.long(), minlength=classes)
     if int(counts.min()) < 2:
         raise DataError(
-            f"class {int(counts.argmin())} has {int(counts.min())} item: LDA needs at least 2 a class to see how items "
-            "of one class vary; give more items or use the text head"
+            f"class {int(counts.argmin())} has {int(counts.min())} item, LDA needs at least 2 per class to measure the "
+            "variation within it; give more items or use the text head"
         )
     x, y = features.double().numpy(), labels.numpy()
-    means = np.stack([x[y == place].mean(0) for place in range(classes)])
+    means = np.stack([x[y == label].mean(0) for label in range(classes)])
     residuals = x - means[y]
     if shrinkage == "auto":
         within = ledoit_wolf(residuals, assume_centered=True)[0]
@@ -93,11 +93,11 @@ def lda_weights(
 
 
 def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
-    """One row a class: the mean of the normalised text embeddings of its prompts, normalised; without a gradient.
+    """Return one row per class: the normalised mean of the normalised text embeddings of its prompts; no gradient.
 
     Raises:
-        DataError: a class without a prompt.
-        EncoderError: a prompt with more tokens than the text encoder takes.
+        DataError: a class has no prompt.
+        EncoderError: a prompt has too many tokens for the text encoder.
     """
     return prompt_rows(encoder.encode_text, prompts).detach()
 
@@ -105,50 +105,53 @@ def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float
 def prompt_rows(
     encode: Callable[[list[str]], Tensor], prompts: Sequence[str | Sequence[str]]
 ) -> Float[Tensor, "classes dim"]:
-    """The rows of `text_rows` from any function of prompts, with their gradient.
+    """Return rows as `text_rows` does, from any function that encodes prompts, with their gradient.
 
     Raises:
-        DataError: a class without a prompt.
+        DataError: a class has no prompt.
     """
-    each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    if not all(each):
-        raise DataError(f"class {each.index([]) + 1} of {len(each)} has no prompt: give it one")
-    rows = F.normalize(encode(flat(each)), dim=-1)
-    return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(few) for few in each])]), dim=-1)
+    prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    if not all(prompt_lists):
+        raise DataError(f"class {prompt_lists.index([]) + 1} of {len(prompt_lists)} has no prompt; give it one")
+    rows = F.normalize(encode(flat(prompt_lists)), dim=-1)
+    return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(one) for one in prompt_lists])]), dim=-1)
 
 
 def text_weights(
     encoder: Encoder, names: Sequence[str], *, template: str | Sequence[str]
 ) -> Float[Tensor, "classes dim"]:
-    """The text embedding of each name's prompt, normalised; row i depends on name i only.
+    """Return the normalised text embedding of each name's prompt; row i depends on name i only.
 
-    Of several templates the mean direction.
+    For several templates, the rows are mean directions.
 
     Source: Eq. 6; Table 4.
 
     Raises:
-        DataError: an empty or repeated name, or a template without exactly one `{}`.
-        EncoderError: a prompt with more tokens than the text encoder takes.
+        DataError: a name is empty or repeated, or a template does not have exactly one `{}`.
+        EncoderError: a prompt has too many tokens for the text encoder.
     """
     check_names(names)
     return text_rows(encoder, fill_templates(template, names))
 
 
 def variant_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "templates classes dim"]:
-    """The text row of each prompt of each class, the first prompts of all classes first.
+    """Return the text row of each prompt of each class: the first prompt of every class, then the second, and so on.
 
     Raises:
-        DataError: classes with different numbers of prompts.
+        DataError: classes have different numbers of prompts.
     """
-    each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    if len({len(few) for few in each}) > 1:
-        raise DataError("probabilities are averaged over as many prompts for each class: give every class as many")
-    rows = text_rows(encoder, flat(each))
-    return rows.unflatten(0, (len(each), -1)).transpose(0, 1)
+    prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    counts = sorted({len(one) for one in prompt_lists})
+    if len(counts) > 1:
+        raise DataError(
+            f"classes have {counts[0]} to {counts[-1]} prompts; to average probabilities, give every class as many"
+        )
+    rows = text_rows(encoder, flat(prompt_lists))
+    return rows.unflatten(0, (len(prompt_lists), -1)).transpose(0, 1)
 
 
 def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:
-    """Pearson correlation of each pair of rows: symmetric, 1 on the diagonal.
+    """Return the Pearson correlation of each pair of rows: symmetric, 1 on the diagonal.
 
     Source: Fig. 1.
     """
@@ -160,15 +163,15 @@ def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "cl
 
 @dataclass(frozen=True)
 class RowInputs:
-    """What the rows of a head are made from.
+    """The inputs that the rows of a head are made from.
 
     Args:
-        names: what the text encoder reads for each label; the labels themselves if None.
-        sentences: each label's own sentence, or several whose rows are averaged, or None for the template.
-        features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
-            `center` need them.
-        lda_items: LDA is fitted to at most so many items a class, drawn from the seed.
-        lda_shrinkage: as of `lda_weights`.
+        names: the text for the text encoder, per label; the labels themselves if None.
+        sentences: per label, its own sentence, or several whose rows are averaged, or None for the template.
+        features, targets: pretrained features of the training items and their label indices; needed for LDA and for a
+            recipe with `center`.
+        lda_items: maximum number of items per class for LDA, drawn from the seed.
+        lda_shrinkage: as for `lda_weights`.
     """
 
     encoder: Encoder
@@ -183,7 +186,7 @@ class RowInputs:
     lda_shrinkage: float | Literal["auto"] = "auto"
 
     def generator(self) -> torch.Generator:
-        """Return a generator that starts at the recipe's seed."""
+        """Return a generator seeded with the recipe's seed."""
         return torch.Generator().manual_seed(self.recipe.seed)
 
     @property
@@ -194,11 +197,11 @@ class RowInputs:
 
     @property
     def center(self) -> Float[Tensor, " dim"] | None:
-        """The mean of the training features, if the recipe wants a center."""
+        """The mean of the training features if the recipe has `center`, else None."""
         return self.needed_features("center=True").mean(0) if self.recipe.center else None
 
     def needed_features(self, why: str) -> Float[Tensor, "items dim"]:
-        """Return the training features.
+        """Return the training features; `why` says in an error what needs them.
 
         Raises:
             RunError: there are none.
@@ -212,10 +215,10 @@ class RowKind(NamedTuple):
     """A kind of rows.
 
     Attributes:
-        make: the function that returns the rows, of any length.
-        of_text: whether the text encoder makes them.
-        items: how many training items of each class they need.
-        trained: whether training always moves them.
+        make: returns the rows, of any length.
+        of_text: whether the rows are text embeddings.
+        items: training items needed per class.
+        trained: whether the rows are always trained.
     """
 
     make: Callable[[RowInputs], Float[Tensor, "classes dim"]]
@@ -239,11 +242,11 @@ def _text(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     features, targets = inputs.needed_features("head lda"), inputs.targets
     assert targets is not None
-    picked = splits.at_most([str(place) for place in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
+    picked = splits.at_most([str(label) for label in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
     return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage)
 
 
-# In the order in which `compare` tries them.
+# In the order used by `compare`.
 ROW_KINDS: dict[str, RowKind] = {
     "text": RowKind(_text, of_text=True),
     "lda": RowKind(_lda, items=2),

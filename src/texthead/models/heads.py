@@ -1,4 +1,4 @@
-"""The heads: features -> one score a class name (Sec. 2.2). Each says how a run writes it down and reads it back."""
+"""The heads: features -> one score per class (Sec. 2.2). Each defines how a run saves and restores it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,19 +23,19 @@ Config = Mapping[str, Any]
 
 
 class Head(nn.Module):
-    """The base class of heads that a run can hold: a new kind is a subclass and a line in `build.HEADS`.
+    """Base class of the heads that a run can hold. A new kind is a subclass and a line in `build.HEADS`.
 
     Attributes:
-        START: what `train --head` calls it, if `start` can make it from names and training items.
-        frozen: whether training leaves its rows alone.
-        lengths_count: whether the length of a row matters to the scores.
-        learned_template: whether it has learned a template for class names.
-        weight: one row a class.
+        START: its name in `train --head`, if `start` can make it from names and training items.
+        frozen: whether the rows stay fixed in training.
+        lengths_count: whether the length of a row affects the scores.
+        learned_template: whether the head has learned a template for class names.
+        weight: one row per class.
         center: subtracted from the features before they are normalised; None subtracts nothing.
         names: the class names, in row order.
-        kind: where the rows came from: one of `recipes.HeadKind`, or a word of your own. It is written down in a run.
-        prompts: the exact string behind each text row, or the strings that it is the mean of.
-        text_source, text_map: the text-only encoder behind the rows and its way into this space, where there is one.
+        kind: where the rows came from: one of `recipes.HeadKind`, or your own word. It is saved with a run.
+        prompts: the prompt of each text row, or the prompts whose mean it is.
+        text_source, text_map: the text-only encoder that made the rows and its map into the feature space, if any.
 
     Raises:
         DataError: an empty or repeated name.
@@ -75,7 +75,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def config(self) -> dict[str, object]:
-        """Return what `recipe.json` holds of the head: JSON values."""
+        """Return the head's entry in `recipe.json`: JSON values."""
         return {
             "kind": self.kind,
             "type": type(self).__name__,
@@ -86,33 +86,30 @@ class Head(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
-        """Return the head that `config` describes, for features of length `dim`; its weights are to be loaded."""
+        """Return the head described by `config`, for features of length `dim`; load its weights afterwards."""
         raise NotImplementedError
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
-        """Return a copy of what the head holds of each class: its row, or several.
-
-        None of a head whose classes cannot be edited.
-        """
+        """Return a copy of each class's row or rows; None if the classes of the head cannot be edited."""
         return self.weight.detach()[:, None].clone()
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict in which `rows` are held."""
+        """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0]}
 
     def with_rows(
         self, rows: Float[Tensor, "classes rows numbers"], names: Sequence[str], prompts: Prompts | None = None
     ) -> "Head":
-        """Return a copy of this head with other classes; `rows` are as those of `rows()` and stay to the bit."""
+        """Return a copy of this head with other classes; `rows` has the layout of `rows()` and is copied exactly."""
         head = self.from_config(self.config(), names, dim=self.weight.shape[1], prompts=prompts)
         head.load_state_dict({**self.state_dict(), **self.state_of(rows)})
         return head.to(self.weight.device).train(self.training)
 
     def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
-        """Return text rows for new classes, as this head holds rows.
+        """Return text rows for new classes, in the layout of `rows()`.
 
         Raises:
-            DataError: a class with too few or too many prompts.
+            DataError: a class has too few or too many prompts.
         """
         return text_rows(encoder, prompts)[:, None]
 
@@ -124,12 +121,12 @@ class Head(nn.Module):
         labels: Sequence[str] | None = None,
         prompts: Prompts | None = None,
     ) -> "Head":
-        """Return a head of text rows for other names, behind the center and the logit scale of this one.
+        """Return a head of text rows for other names, with this head's center and logit scale.
 
         Args:
-            names: what the text encoder reads.
-            labels: what the head calls its rows; `names` if None.
-            prompts: one string a name, or several; if None the learned template, or the names themselves.
+            names: the text for the text encoder.
+            labels: the head's class names; `names` if None.
+            prompts: one or more prompts per name; if None, the learned template, or the names themselves.
         """
         head = text_head(
             encoder,
@@ -143,14 +140,14 @@ class Head(nn.Module):
         return head.to(self.weight.device)
 
     def directions(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        """The features minus the center, with length 1: what is compared with the rows."""
+        """Return the features minus the center, normalised to length 1."""
         if self.center is not None:
             features = features - self.center
         return F.normalize(features, dim=-1)
 
     @property
     def scale(self) -> float | None:
-        """The logit scale, if scores are scaled cosines."""
+        """The logit scale; None if the scores are not scaled cosines."""
         return None
 
     @property
@@ -160,12 +157,12 @@ class Head(nn.Module):
 
     @property
     def takes_text(self) -> bool:
-        """Whether a row made of text can stand beside those that the head has."""
+        """Whether text rows can be added to the head's own rows."""
         return self.is_text
 
 
 def empty_options(config: Config, dim: int) -> dict[str, Any]:
-    """Return the options of a head that `Head.config` wrote down, with tensors of zeros."""
+    """Return the constructor options of a head with this config, with zero tensors."""
     return {
         "kind": config["kind"],
         "center": torch.zeros(dim) if config["center"] else None,
@@ -175,24 +172,24 @@ def empty_options(config: Config, dim: int) -> dict[str, Any]:
 
 
 def check_count(names: Sequence[str], rows: Real[Tensor, "classes dim"]) -> None:
-    """Raise DataError if there is not one name a row."""
+    """Raise DataError unless there is one name per row."""
     if len(names) != len(rows):
-        raise DataError(f"{len(names)} names for {len(rows)} rows: a head needs one name a row")
+        raise DataError(f"{len(names)} names for {len(rows)} rows; give one name per row")
 
 
 class CosineHead(Head):
-    """Scores = scale x cosine(features - center, row); the rows are frozen or trainable: FrozenHead, TrainableHead.
+    """Scores = scale x cosine(features - center, row), with frozen rows (FrozenHead) or trainable ones (TrainableHead).
 
-    `log_scale` is a parameter: exp(log_scale) is the same factor in training and in evaluation.
+    `log_scale` is a parameter; exp(log_scale) is the factor in training and in evaluation.
 
     Args:
-        weight: one row a class, any length, whole numbers too; rows are normalised here.
+        weight: one row per class, of any length, integers allowed; rows are normalised here.
         names: the class names, in row order.
-        scale: the logit scale at the start, > 0.
+        scale: the initial logit scale, > 0.
         kind: where the rows came from.
-        options: as of `Head`.
+        options: as for `Head`.
 
-    Differs: the paper writes W g_V(x); normalised features and the scale are what its code does.
+    Differs: the paper writes W g_V(x); its code normalises the features and applies a scale, as here.
 
     Raises:
         DataError: names and rows differ in number, a row is zero, or the scale is not positive.
@@ -213,10 +210,10 @@ class CosineHead(Head):
             raise DataError(f"scale must be positive, got {scale}")
         weight = weight.detach().float()
         rows = weight
-        if not weight.is_meta:  # There a head has a shape and no numbers, and a norm takes a second to import.
+        if not weight.is_meta:  # Meta tensors hold no values to check, and `norm` takes a second to import for them.
             lengths = weight.norm(dim=-1)
             if not bool((lengths > 0).all()):
-                raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
+                raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero; rows must have a direction")
             rows = F.normalize(weight, dim=-1)
         if self.frozen:
             self.register_buffer("weight", rows)
@@ -226,7 +223,7 @@ class CosineHead(Head):
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "CosineHead":
-        """Return the head that `config` describes, to load weights into."""
+        """Return the head described by `config`, to load weights into."""
         return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
 
     @property
@@ -235,7 +232,7 @@ class CosineHead(Head):
         return float(self.log_scale.detach().exp())
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Logits of each class.
+        """Return the logits of each class.
 
         Source: Eq. 3.
         """
@@ -255,40 +252,41 @@ class FrozenHead(CosineHead):
 
 
 class TrainableHead(CosineHead):
-    """A cosine head whose rows start where they are given and are trained.
+    """A cosine head whose rows are trained.
 
     Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
     """
 
 
 def as_frozen(head: nn.Module) -> FrozenHead:
-    """Return the head, if it is a frozen one of one row a class.
+    """Return the head if it is a FrozenHead, with one row per class.
 
     Raises:
-        RunError: another head.
+        RunError: the head is of another class.
     """
-    if type(head) is not FrozenHead:  # A subclass may score in another way.
-        raise RunError(f"matching needs a FrozenHead, got a {type(head).__name__}: make it with text_head")
+    if type(head) is not FrozenHead:  # A subclass may compute other scores.
+        raise RunError(f"matching needs a FrozenHead, got a {type(head).__name__}; make one with text_head")
     return head
 
 
 def mean_probability(scores: Float[Tensor, "*shape classes"], dim: int) -> Tensor:
-    """The logarithm of the mean over `dim` of the probabilities that the scores stand for; none is too small for it."""
+    """Return the log of the mean over `dim` of the softmax probabilities, computed in log space to avoid underflow."""
     return scores.log_softmax(dim=-1).logsumexp(dim=dim) - math.log(scores.shape[dim])
 
 
 class TemplatesHead(CosineHead):
-    """A frozen cosine head with a row for every class in every template.
+    """A frozen cosine head with one row for each template and class.
 
     Args:
         variants: a row for each template and class; `weight` is the mean direction of a class's rows.
-        draw: in training, each call takes one template's row of each class, drawn by torch's generator; else the mean.
-        pooling: in testing, "features" scores with the mean rows, "probabilities" with the mean over templates of
-            each template's probabilities (whose logarithm comes back).
-        options: as of `CosineHead`.
+        draw: in training, each call draws one template's row for each class, with torch's generator; otherwise the mean
+            row is used.
+        pooling: in testing, "features" scores with the mean rows; "probabilities" averages the probabilities over
+            templates and returns their logarithm.
+        options: as for `CosineHead`.
 
     Source: Table 4, "multiple fixed templates".
-    Differs: the paper says neither when a template is drawn nor how it is tested; ActionCLIP averages probabilities.
+    Differs: the paper does not say when templates are drawn or how they are tested; ActionCLIP averages probabilities.
     """
 
     frozen = True
@@ -309,55 +307,55 @@ class TemplatesHead(CosineHead):
         self.pooling = pooling
 
     def config(self) -> dict[str, object]:
-        """Return what `recipe.json` holds of the head."""
+        """Return the head's entry in `recipe.json`."""
         return {**super().config(), "templates": len(self.variants), "draw": self.draw, "pooling": self.pooling}
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "TemplatesHead":
-        """Return the head that `config` describes, to load weights into."""
-        variants, own = torch.ones(config["templates"], len(names), dim), ("draw", "pooling")
-        options = empty_options(config, dim) | {key: config[key] for key in own}
+        """Return the head described by `config`, to load weights into."""
+        variants = torch.ones(config["templates"], len(names), dim)
+        options = empty_options(config, dim) | {key: config[key] for key in ("draw", "pooling")}
         return cls(variants, names=names, prompts=prompts, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of the rows of each class, one a template."""
+        """Return a copy of the rows of each class, one per template."""
         return self.variants.transpose(0, 1).clone()
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict in which `rows` are held."""
+        """Return the entries of the state dict that hold `rows`."""
         return {"weight": F.normalize(rows.mean(1), dim=-1), "variants": rows.transpose(0, 1)}
 
     def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
-        """Return text rows for new classes, one a template."""
+        """Return text rows for new classes, one per template."""
         rows, needed = variant_rows(encoder, prompts).transpose(0, 1), len(self.variants)
         if rows.shape[1] != needed:
             raise DataError(
-                f"classes of this head have {needed} prompts each, got {rows.shape[1]}: give as many, each with a "
-                "prompt of its own, or leave all to the run's templates"
+                f"this head needs {needed} prompts per class, got {rows.shape[1]}; give that many per class, or none "
+                "to use the run's templates"
             )
         return rows
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Logits of each class."""
+        """Return the logits of each class."""
         if self.draw and self.training:
             classes = len(self.names)
             drawn = torch.randint(len(self.variants), (classes,)).to(features.device)
             return self._logits(features, self.variants[drawn, torch.arange(classes, device=features.device)])
         if self.training or self.pooling == "features":
             return self._logits(features, self.weight)
-        each = self._logits(features, self.variants.flatten(0, 1)).unflatten(-1, self.variants.shape[:2])
-        return mean_probability(each, dim=-2)
+        logits = self._logits(features, self.variants.flatten(0, 1)).unflatten(-1, self.variants.shape[:2])
+        return mean_probability(logits, dim=-2)
 
 
 class LinearHead(Head):
-    """Scores = W g_V(x): learned from a random start, no normalisation, no scale, no bias.
+    """Scores = W g_V(x), trained from random rows: no normalisation, no scale, no bias.
 
     Args:
-        dim: length of a feature.
+        dim: feature dimension.
         names: the class names, in row order.
-        generator: draws the start, uniform in +-1/sqrt(dim) as torch's own linear layer.
+        generator: draws the initial rows, uniform in +-1/sqrt(dim), as in torch's linear layer.
 
-    Source: Eq. 1, to the letter.
+    Source: Eq. 1, exactly.
     """
 
     START = "linear"
@@ -379,30 +377,30 @@ class LinearHead(Head):
         return cls(dim, names=names)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Logits of each class."""
+        """Return the logits of each class."""
         return F.linear(features, self.weight)
 
 
-# The kind of a `ProbeHead` whose rows started from text rows.
+# The kind of a `ProbeHead` that was fitted starting from text rows.
 TEXT_AND_ITEMS = "text and items"
 
-# Rows of new classes against fitted ones: 38 to 52 % of the new classes' photos are found, 20 to 28 % of the clips, for
-# 0 to 4 points of the others' (LOG.md).
+# Length of new text rows relative to fitted ones: 38 to 52 % of the new classes' photos and 20 to 28 % of their clips
+# are recognised, at a cost of 0 to 4 points for the other classes (LOG.md).
 LONGER = 1.25
 
 
 class ProbeHead(Head):
-    """Scores = W n(features - center) + bias, where n gives length 1: a linear classifier on frozen features.
+    """Scores = W n(features - center) + bias, where n normalises to length 1: a linear probe on frozen features.
 
-    Its center has no gradient.
+    The center has no gradient.
 
     Args:
-        weight: one row a class, of any length: it holds the scale too.
-        bias: added to the scores; minus infinity for a class that is never named.
+        weight: one row per class; its length includes the scale.
+        bias: added to the scores; minus infinity for a class that is never predicted.
         center: subtracted from the features before they are normalised.
         names: the class names, in row order.
-        kind: how it was fitted, in a word.
-        text_source, text_map: as `Head` has them, of the text rows that it was fitted from.
+        kind: how the head was fitted, in a word.
+        text_source, text_map: as in `Head`, for the text rows that it was fitted from.
 
     Raises:
         DataError: names and rows differ in number.
@@ -433,20 +431,20 @@ class ProbeHead(Head):
         return cls(torch.zeros(len(names), dim), bias=torch.zeros(len(names)), names=names, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of each class's row with its bias behind it."""
+        """Return a copy of each class's row followed by its bias."""
         return torch.cat([self.weight, self.bias[:, None]], dim=1)[:, None].detach()
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict in which `rows` are held."""
+        """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
 
     @property
     def takes_text(self) -> bool:
-        """Whether the rows were fitted from text rows that knew the classes."""
+        """Whether the rows were fitted starting from text rows."""
         return self.kind.startswith(TEXT_AND_ITEMS)
 
     def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
-        """Return text rows, a little longer than the head's own, with its mean bias: no item speaks for them.
+        """Return text rows for new classes, `LONGER` times the head's mean length, with its mean bias.
 
         Raises: DataError as `Head.encode_rows`.
         """
@@ -456,7 +454,7 @@ class ProbeHead(Head):
         return torch.cat([text, bias], dim=1)[:, None].detach()
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Logits of each class."""
+        """Return the logits of each class."""
         return F.linear(self.directions(features), self.weight, self.bias)
 
 
@@ -471,14 +469,15 @@ def text_head(
     pooling: Literal["features", "probabilities"] = "features",
     prompts: Prompts | None = None,
 ) -> FrozenHead | TemplatesHead:
-    """A frozen head of text rows, with the encoder's own scale and center unless others are given.
+    """Return a frozen head of text rows.
 
     Args:
-        names: what the text encoder reads.
-        labels: what the head calls its rows; `names` if None.
-        template: several give rows that are the mean over them.
-        pooling: of several prompts a class, "probabilities" averages those instead of the rows.
-        prompts: stand in for the filled template: one string a name, or several.
+        names: the text for the text encoder.
+        labels: the head's class names; `names` if None.
+        template: one or more templates; the rows are means over them.
+        scale, center: the encoder's own if None.
+        pooling: for several prompts per class, "probabilities" averages probabilities instead of rows.
+        prompts: one or more prompts per name, used instead of the template.
     """
     check_names(names)
     prompts = fill_templates(template, names) if prompts is None else prompts

@@ -14,15 +14,15 @@ from texthead.models.temporal import EncoderConv
 
 
 class Recognizer(nn.Module):
-    """Scores of each class name for a batch of clips.
+    """Maps a batch of clips to a score for each class name.
 
     Args:
-        visual: (batch*frames, channels, height, width) -> (batch*frames, dim), or of an encoder that sees clips as a
-            whole (batch, frames, channels, height, width) -> (batch, tokens, dim). `nn.Identity()` where the clips
-            are features already: the same model then trains on what was encoded once.
+        visual: (batch*frames, channels, height, width) -> (batch*frames, dim), or for an encoder of whole clips
+            (batch, frames, channels, height, width) -> (batch, tokens, dim). `nn.Identity()` if the inputs are cached
+            features: the model then trains on those.
         temporal: (batch, frames, dim) -> (batch, dim).
-        head: (batch, dim) -> (batch, classes), with `.names`. Any module computes; a run folder can hold the heads of
-            `build.HEADS`, and rows of your own go into FrozenHead and TrainableHead.
+        head: (batch, dim) -> (batch, classes), with `.names`. Any module works, but run folders hold only the heads of
+            `build.HEADS`; put your own rows into FrozenHead or TrainableHead.
 
     Source: Eq. 3: H(y | softmax(W~ g_V(x))).
     """
@@ -39,10 +39,10 @@ class Recognizer(nn.Module):
         return self.head.names  # pyright: ignore[reportReturnType]
 
     def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch dim"]:
-        """One feature a clip, not normalised.
+        """Return one feature per clip, not normalised.
 
-        `clips` are batch frames channels height width (uint8 0-255, or float already normalised), or
-        batch frames dim where `visual` is the identity.
+        `clips` are batch frames channels height width (uint8 0-255, or normalised floats), or batch frames dim if
+        `visual` is the identity.
         """
         if self.sees_clips:
             return self.temporal(clip_features(as_visual(self.visual), clips))
@@ -52,51 +52,51 @@ class Recognizer(nn.Module):
         return self.temporal(frames.unflatten(0, clips.shape[:2]))
 
     def forward(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch classes"]:
-        """Logits of each class."""
+        """Return the logits of each class."""
         return self.head(self.features(clips))
 
     def with_head(self, head: nn.Module) -> "Recognizer":
-        """The same encoder and temporal module (shared, not copied) behind another head.
+        """Return a model with another head and the same encoder and temporal module (shared, not copied).
 
         Source: Tables 9 and 11: new names, same model.
 
         Raises:
-            RunError: the rows of the new head have another length than those of this one.
+            RunError: the new head has another feature dimension.
         """
         old, new = (getattr(part.weight, "shape", (0, 0))[1] for part in (self.head, head))
         if old != new:
-            raise RunError(f"head of dim {new} does not fit features of dim {old}: encode the names with this encoder")
+            raise RunError(f"head of dim {new} does not fit features of dim {old}; encode the names with this encoder")
         return Recognizer(self.visual, self.temporal, head)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is: the head tells, so that an encoder is not built to be asked."""
+        """The model's device, read from the head if possible, since asking a lazy encoder would build it."""
         parts = (self.head, self.temporal, self.visual)
         return next(each.device for part in parts for each in chain(part.parameters(), part.buffers()))
 
     @property
     def sees_clips(self) -> bool:
-        """Whether the encoder sees several frames at once, and not one by one."""
+        """Whether the encoder takes whole clips instead of single frames."""
         return isinstance(self.visual, Visual) and self.visual.spec.unit == "clip"
 
     @property
     def sees_frames_apart(self) -> bool:
-        """Whether a frame's feature is the same in every clip, so that it can be kept."""
+        """Whether a frame's feature is the same in every clip, so that it can be cached."""
         return not (isinstance(self.temporal, EncoderConv) or self.sees_clips)
 
     def on_features(self) -> "Recognizer":
-        """The same temporal module and head (shared) for clips that are features already, of frames or of clips.
+        """Return a model for cached features, of frames or of clips, with the same temporal module and head (shared).
 
         Raises:
-            RunError: the temporal module works inside the encoder, so that there are no features before it.
+            RunError: the temporal module works inside the encoder, so features cannot be cached.
         """
         if isinstance(self.temporal, EncoderConv):
             raise RunError(
-                f"{type(self.temporal).__name__} works inside the encoder, where a frame's feature depends on its "
-                "neighbours: leave out freeze_encoder, or use temporal=mean or transformer"
+                f"{type(self.temporal).__name__} works inside the encoder, so a frame's feature depends on its "
+                "neighbours; leave out freeze_encoder, or use temporal=mean or transformer"
             )
         return Recognizer(nn.Identity(), self.temporal, self.head)
 
     def frozen_copy(self) -> "Recognizer":
-        """A detached copy in evaluation mode that later training does not touch."""
+        """Return a detached copy in evaluation mode, unaffected by later training."""
         return copy.deepcopy(self).requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""BIKE's video concept spotting: each class weighs the frames by how well the words of its prompt fit them."""
+"""BIKE's video concept spotting: each class weights the frames by their similarity to the words of its prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from texthead.models.heads import Config, CosineHead, Names, Prompts, empty_opti
 from texthead.text.class_names import check_names
 from texthead.text.prompts import fill_templates
 
-# Of the softmax over frames.
+# Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
 
 
@@ -23,12 +23,12 @@ class SpottingHead(CosineHead):
     """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
 
     The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
-    It takes the features of a clip's frames one after another, as `FrameTransformer` gives them.
+    The input is the concatenated features of a clip's frames, as returned by `FrameTransformer`.
 
     Args:
-        weight: one row a class.
-        words: a row for each place of each class's prompt, padding too.
-        options: as of `CosineHead`.
+        weight: one row per class.
+        words: a row for each token position of each class's prompt, including padding.
+        options: as for `CosineHead`.
 
     Source: BIKE (Wu et al., CVPR 2023), video concept spotting, and its published code.
     """
@@ -43,25 +43,25 @@ class SpottingHead(CosineHead):
         self.register_buffer("words", F.normalize(words.detach().float(), dim=-1))
 
     def config(self) -> dict[str, object]:
-        """Return what `recipe.json` holds of the head."""
+        """Return the head's entry in `recipe.json`."""
         return {**super().config(), "words": self.words.shape[1]}
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SpottingHead":
-        """Return the head that `config` describes, to load weights into."""
+        """Return the head described by `config`, to load weights into."""
         words, options = torch.ones(len(names), config["words"], dim), empty_options(config, dim)
         return cls(torch.ones(len(names), dim), words=words, names=names, prompts=prompts, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of each class's row with its words behind it."""
+        """Return a copy of each class's row followed by its words."""
         return torch.cat([self.weight[:, None], self.words], dim=1)
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict in which `rows` are held."""
+        """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0], "words": rows[:, 1:]}
 
     def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
-        """Return text rows for new classes and the words of their prompts."""
+        """Return text rows for new classes, followed by the words of their prompts."""
         single = _single(prompts)
         words = F.normalize(encoder.text.words(single), dim=-1)
         return torch.cat([text_rows(encoder, single)[:, None], words], dim=1)
@@ -69,16 +69,16 @@ class SpottingHead(CosineHead):
     def with_names(
         self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
     ) -> "SpottingHead":
-        """Return a head for other names, behind the same scale."""
+        """Return a head for other names, with the same scale."""
         head = spotting_head(encoder, names, labels=labels, scale=self.scale, prompts=prompts or names)
         return head.to(self.weight.device)
 
     def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
-        """Logits of each class."""
+        """Return the logits of each class."""
         frames = self.directions(features.unflatten(-1, (-1, self.weight.shape[1])))
-        # Word by word: all at once would be classes x words x frames numbers a clip.
-        each = [(F.linear(frames, word) / _TEMPERATURE).softmax(dim=-2) for word in self.words.unbind(1)]
-        weight = sum(each) / len(each)
+        # Word by word: all at once would take classes x words x frames numbers per clip.
+        weights = [(F.linear(frames, word) / _TEMPERATURE).softmax(dim=-2) for word in self.words.unbind(1)]
+        weight = sum(weights) / len(weights)
         return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
 
 
@@ -91,11 +91,11 @@ def spotting_head(
     scale: float | None = None,
     prompts: Prompts | None = None,
 ) -> SpottingHead:
-    """A head for class names; arguments as of `text_head`.
+    """Return a spotting head for class names; arguments as for `text_head`.
 
     Raises:
-        DataError: several prompts a class.
-        EncoderError: a text encoder that gives no rows of words.
+        DataError: a class has several prompts.
+        EncoderError: the text encoder does not return word embeddings.
     """
     check_names(names)
     single = _single(fill_templates(template, names) if prompts is None else prompts)
@@ -110,10 +110,10 @@ def spotting_head(
 
 
 def _single(prompts: Prompts) -> list[str]:
-    """Return the prompts; raise DataError unless there is one a class."""
+    """Return the prompts; raise DataError unless there is one per class."""
     single = [prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in prompts if not _several(prompt)]
     if len(single) < len(prompts):
-        raise DataError("video concept spotting weighs frames by the words of one prompt a class: give one template")
+        raise DataError("video concept spotting needs exactly one prompt per class; give one template")
     return single
 
 
