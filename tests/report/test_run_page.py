@@ -55,7 +55,15 @@ def full_page() -> str:
         comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
         strips=[
             Strip("clip.mp4", FRAMES, [("archery", 0.75)], "archery"),
-            Strip("other.mp4", FRAMES, [("archery", 0.75)], SCRIPT, 9, {f"predicted: {SCRIPT}": np.ones((2, 7, 7))}, SCRIPT),
+            Strip(
+                "other.mp4",
+                FRAMES,
+                [("archery", 0.75)],
+                SCRIPT,
+                9,
+                {f"predicted: {SCRIPT}": np.ones((2, 7, 7))},
+                SCRIPT,
+            ),
         ],
         prompts={name: f"a video of a person {name}." for name in NAMES},
         order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
