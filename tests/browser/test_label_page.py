@@ -113,7 +113,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
         label(driver, name.partition("-")[0])
         assert rows(place)[name] == name.partition("-")[0]
     assert len(shown) == 21
-    assert text(driver, "stage") == "Every file has a label or is somebody else's."
+    assert text(driver, "stage") == "Every file has a label or is open elsewhere."
     until(driver, lambda: "of the 21 labelled" in text(driver, "accuracy"))
     assert "10 more labels" in text(driver, "gain")
     assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1
@@ -144,7 +144,7 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
     label(driver, "green")
     until(driver, lambda: rows(place)["green-04.png"] == "green")
     driver.find_element(By.CSS_SELECTOR, "#train button").click()
-    until(driver, lambda: "is there" in text(driver, "run"), seconds=120)
+    until(driver, lambda: "is ready" in text(driver, "run"), seconds=120)
     assert (tmp_path / "labels-quick" / "recipe.json").is_file()
 
 

@@ -80,7 +80,7 @@ def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
         ("sound.mp4", "sound only"),
         ("empty.mp4", "empty"),
         ("nowhere.mp4", "missing"),
-        ("v_001", "a code, no name"),
+        ("v_001", "code instead of a name"),
         ("v_001", "too few items"),
     }
     assert content["serious"] == len(serious)
@@ -106,7 +106,7 @@ def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
     assert {item.path.name for item in left} == {item.path.name for item in read_dataset(bad).items} - gone
     assert {item.extra for item in left} == {(("origin", "first"),), (("origin", "second"),)}
     out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001")
-    assert "a code, no name" in out
+    assert "code instead of a name" in out
     assert "cut short" not in out
     lines = out.splitlines()
     prints(lines[0], 7, 3, 57, "5.7 s", "48x48")

@@ -220,7 +220,7 @@ def test_what_label_studio_cannot_show(tmp_path: Path) -> None:
         write_tasks(tasks, [Item(image, ""), Item(video, "")], {}, [], root=tmp_path, model="mini")
     with refuses(DataError, "a/*"):
         write_tasks(tasks, [Item(tmp_path / "a" / "*", "")], {}, [], root=tmp_path, model="mini")
-    with refuses(DataError, "a.png", "b, which"):
+    with refuses(DataError, "a.png", "b, the folder"):
         write_tasks(tasks, [Item(image, "")], {}, [], root=tmp_path / "b", model="mini")
     assert not tasks.exists()
     manifest = image.with_name("list.csv")

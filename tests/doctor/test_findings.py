@@ -26,7 +26,7 @@ IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, look=rep
         (replace(VIDEO, fault="cut short", problem="x"), {"cut short": "serious"}),
         (replace(VIDEO, fault="damaged", problem="x", look=None, frames=1), {"damaged": "serious"}),
         (replace(VIDEO, fault=STOPPED, problem="took longer"), {STOPPED: "serious"}),
-        (replace(VIDEO, listed=31), {"header counts otherwise": "note"}),
+        (replace(VIDEO, listed=31), {"wrong frame count in header": "note"}),
         (replace(VIDEO, listed=0), {}),
         (replace(VIDEO, frames=7, listed=7), {"too few frames": "warning"}),
         (replace(VIDEO, frames=8, listed=8), {}),
@@ -159,11 +159,11 @@ def test_names() -> None:
     names = ["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"]
     assert {(f.about, f.fault, f.severity) for f in doctor.name_findings(names, clean=True)} == {
         ("ApplyEyeMakeup", "words run together", "note"),
-        ("v_001", "a code, no name", "serious"),
+        ("v_001", "code instead of a name", "serious"),
         ("push_up", "words run together", "note"),
         ("push_up", "same name twice", "serious"),
         ("turn left", "left or right", "note"),
-        ("бег", "other letters", "warning"),
+        ("бег", "non-Latin letters", "warning"),
     }
     (verbatim,) = doctor.name_findings(["push_up"], clean=False)
     assert verbatim.severity == "warning"

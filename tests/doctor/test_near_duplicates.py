@@ -29,7 +29,7 @@ def test_pairs_connect_the_same_groups_as_all_cosines(part: int, above: float, m
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     every = [(i, j) for i in range(50) for j in range(i + 1, 50) if unit[i] @ unit[j] > above]
     expected = label_groups(50, every)
-    monkeypatch.setattr(near_duplicates, "_PART", part)
+    monkeypatch.setattr(near_duplicates, "_BLOCK", part)
     found = near_duplicates.near_pairs(rows, above)
     pairs = {(first, second) for first, second, _ in found}
     assert pairs <= set(every)

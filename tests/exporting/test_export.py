@@ -236,7 +236,7 @@ def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
     assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
-    assert "right are 50.0 % of 4 (95 % interval 15.0-85.0), 25.0 % of 4" in card
+    assert "Accuracy: 50.0 % of 4 (95 % interval 15.0-85.0); of the run itself: 25.0 % of 4" in card
 
 
 @pytest.mark.parametrize("name", ["`code` | pipe", "a ` b", "``", "<b>a</b>", "a  bird"])
@@ -320,10 +320,10 @@ def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tm
 def test_no_number_is_no_parity():
     plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
     for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):
-        furthest = parity._furthest([*zip(ours, theirs, strict=True)])
+        furthest = parity._largest_difference([*zip(ours, theirs, strict=True)])
         with refuses(RunError, "NaN"):
             parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
-    assert parity._furthest([(plain, plain)]) == 0
+    assert parity._largest_difference([(plain, plain)]) == 0
 
 
 def test_files_that_are_checked_are_from_the_whole_list(tmp_path):

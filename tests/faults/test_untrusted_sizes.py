@@ -39,7 +39,7 @@ from texthead.files import read_json
 from texthead.media import shard, video
 from texthead.media.open import check, open_media
 from texthead.media.video_stream import open_stream
-from texthead.prediction.bulk import _listed
+from texthead.prediction.bulk import _files_of
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run
 from texthead.text import prompts
@@ -399,8 +399,8 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     fails_cheaply(lambda: read_dataset(manifest), "a.csv")
     fails_cheaply(lambda: read_labels(manifest), "a.csv")
     fails_cheaply(lambda: read_dataset(text, labels=labels), "a.txt")
-    fails_cheaply(lambda: list(_listed(manifest)()), "a.csv")
-    fails_cheaply(lambda: list(_listed(text)()), "a.txt")
+    fails_cheaply(lambda: list(_files_of(manifest)()), "a.csv")
+    fails_cheaply(lambda: list(_files_of(text)()), "a.txt")
 
 
 BOMB = "template: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -55,7 +55,15 @@ def full_page() -> str:
         comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
         strips=[
             Strip("clip.mp4", FRAMES, [("archery", 0.75)], "archery"),
-            Strip("other.mp4", FRAMES, [("archery", 0.75)], SCRIPT, 9, {f"said: {SCRIPT}": np.ones((2, 7, 7))}, SCRIPT),
+            Strip(
+                "other.mp4",
+                FRAMES,
+                [("archery", 0.75)],
+                SCRIPT,
+                9,
+                {f"predicted: {SCRIPT}": np.ones((2, 7, 7))},
+                SCRIPT,
+            ),
         ],
         prompts={name: f"a video of a person {name}." for name in NAMES},
         order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
@@ -188,7 +196,7 @@ def test_a_page_of_noisy_frames_can_still_be_sent():
     """Noise is what compresses worst; a page holds 24 strips at most, so 18 MB."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
-    heats = {"said: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
+    heats = {"predicted: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
     strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], "b", 2, heats)
     assert len(RunPage(name="run", names=["a", "b"], strips=[strip]).html()) < 750_000
 

@@ -104,7 +104,7 @@ def test_the_pages_own_addresses_are_answered(served: Served, path: str) -> None
 )
 def test_other_addresses_are_not_there(served: Served, path: str) -> None:
     answer = ask(served, f"GET {path}")
-    assert (answer.status, answer.text) == (404, "not a part of this page")
+    assert (answer.status, answer.text) == (404, "not part of this page")
     assert "http" not in answer.headers["content-security-policy"]
 
 

@@ -1,11 +1,11 @@
-"""What is wrong with data.
+"""Find problems in datasets.
 
-facts             facts of one file that need no model
-findings          facts of files and names -> findings, and the list without them
+facts             properties of one file, without a model
+findings          findings about files, splits and class names; lists without bad items
 near_duplicates   pairs of files that look alike
 encoder_findings  findings that need an encoder
-swapped_names     two classes whose names look swapped
+swapped_names     pairs of classes whose names look swapped
 examine           all findings, in one call
-overview          what there is of each class, and which files to show
-page              the findings as a page
+overview          statistics of each class, and example files
+page              the findings as JSON and HTML
 """

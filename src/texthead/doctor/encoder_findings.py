@@ -1,4 +1,4 @@
-"""What an encoder sees of a dataset: files that look alike, names that are read alike, classes with swapped names."""
+"""Findings that need an encoder: features of files, near-synonymous class names, swapped names."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ from texthead.parallel.progress import Progress
 from texthead.text import prompts
 from texthead.text.class_names import clean_name
 
-# Set on the names of ImageNet and on pairs of synonyms: LOG.md, 2026-11-25.
+# Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
 ROWS_ALIKE = 0.7
 
-# Every fiftieth name of ImageNet: unlike things, whose mean row is the common part of all rows.
+# Every fiftieth ImageNet name: the mean row of such different things is what all rows have in common.
 _REFERENCE_STEP = 50
 
 OwnSentences = Mapping[str, tuple[str, ...] | None]
@@ -40,57 +40,57 @@ Rows = Float[np.ndarray, "items dim"]
 def mean_features(
     encoder: Encoder, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None = None
 ) -> dict[int, Float[np.ndarray, " dim"]]:
-    """Return the mean feature of each file's frames, by its position; a file that cannot be read has none."""
+    """Return the mean feature of each readable file's frames, by position in `paths`."""
     model = Recognizer(encoder.visual, MeanPool(), nn.Identity())
     entries = item_features(model, paths, protocol, reading, progress)
     return {place: entry[0].numpy() for place, entry in enumerate(entries) if isinstance(entry, Tensor)}
 
 
-def prompts_of(given: OwnSentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:
-    """What stands behind each class's text row; names that are cleaned away stay as they are."""
-    names = [clean_name(label) or label if clean else label for label in given]
-    return prompts.class_prompts(template, names, list(given.values()))
+def prompts_of(sentences: OwnSentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:
+    """Return the prompts of each class; a label that cleaning would leave empty is used unchanged."""
+    names = [clean_name(label) or label if clean else label for label in sentences]
+    return prompts.class_prompts(template, names, list(sentences.values()))
 
 
-def too_long(encoder: Encoder, shown: Sequence[str | Sequence[str]]) -> dict[int, str]:
-    """Why the text encoder refuses a class's prompts, by its place, where it does."""
-    found: dict[int, str] = {}
+def too_long(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> dict[int, str]:
+    """Return the text encoder's errors for prompts that are too long, by class position."""
+    errors: dict[int, str] = {}
     text = encoder.text
-    for place, few in enumerate(shown):
+    for place, strings in enumerate(class_prompts):
         try:
-            text.tokenize(prompts.flat([few]))
+            text.tokenize(prompts.flat([strings]))
         except EncoderError as error:
-            found[place] = str(error)
-    return found
+            errors[place] = str(error)
+    return errors
 
 
 @torch.inference_mode()
-def rows_of(encoder: Encoder, shown: Sequence[str | Sequence[str]]) -> Float[np.ndarray, "classes dim"]:
-    """The text row of each class's prompts without what the rows of all names have in common, of length 1."""
+def rows_of(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> Float[np.ndarray, "classes dim"]:
+    """Return each class's text row minus the mean row of unrelated names, normalised to length 1."""
     reference = text_rows(encoder, imagenet_texts()[0][::_REFERENCE_STEP])
-    return F.normalize(text_rows(encoder, shown) - reference.mean(0), dim=-1).numpy()
+    return F.normalize(text_rows(encoder, class_prompts) - reference.mean(0), dim=-1).numpy()
 
 
 def swapped(
     rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: Sequence[int], items: Sequence[Item]
 ) -> list[Swap]:
-    """The classes whose pictures fit each other's names better than their own.
+    """Return pairs of classes whose items fit each other's names better than their own.
 
     Args:
-        rows: the text row of each class.
-        seen: each item's mean feature.
-        targets: each item's class.
+        rows: text row of each class.
+        seen: mean feature of each item.
+        targets: class of each item.
     """
-    places = np.asarray(targets)
-    cosines = centred_cosines(rows, seen, places)
+    labels = np.asarray(targets)
+    cosines = centred_cosines(rows, seen, labels)
     groups = [item.together for item in items]
-    return swapped_names.swaps(cosines, places, groups)
+    return swapped_names.swaps(cosines, labels, groups)
 
 
 def centred_cosines(
     rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: np.ndarray
 ) -> Float[np.ndarray, "items classes"]:
-    """The cosine of each item's feature, without the mean of the classes' means, with each text row."""
+    """Return the cosine of each item's feature, centred on the mean of the class means, with each text row."""
     centre = np.mean([seen[targets == own].mean(0) for own in np.unique(targets)], axis=0)
     directions = seen - centre
     return directions / np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12) @ rows.T
@@ -98,23 +98,27 @@ def centred_cosines(
 
 def class_findings(
     encoder: Encoder,
-    given: OwnSentences,
-    shown: Sequence[str | Sequence[str]],
+    sentences: OwnSentences,
+    class_prompts: Sequence[str | Sequence[str]],
     items: Sequence[Item],
     seen: Sequence[Float[np.ndarray, " dim"]],
 ) -> list[Finding]:
-    """Names that the encoder refuses, reads alike, or that look swapped, judged by the items' mean features."""
-    refused = too_long(encoder, shown)
-    labels = [label for place, label in enumerate(given) if place not in refused]
-    found = [Finding("serious", "name too long", list(given)[place], problem) for place, problem in refused.items()]
+    """Find class names that are too long, near-synonymous or swapped.
+
+    Args:
+        seen: mean feature of each item.
+    """
+    errors = too_long(encoder, class_prompts)
+    labels = [label for place, label in enumerate(sentences) if place not in errors]
+    result = [Finding("serious", "name too long", list(sentences)[place], problem) for place, problem in errors.items()]
     if not labels:
-        return found
-    rows = rows_of(encoder, [few for place, few in enumerate(shown) if place not in refused])
-    found += findings.synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
+        return result
+    rows = rows_of(encoder, [strings for place, strings in enumerate(class_prompts) if place not in errors])
+    result += findings.synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
     place_of = {label: place for place, label in enumerate(labels)}
-    named = [place for place, item in enumerate(items) if item.label in place_of]
-    if named:
-        own, looks = [items[place] for place in named], np.stack([seen[place] for place in named])
-        swaps = swapped(rows, looks, [place_of[item.label] for item in own], own)
-        found += findings.swap_findings(labels, swaps)
-    return found
+    labelled = [place for place, item in enumerate(items) if item.label in place_of]
+    if labelled:
+        own, features = [items[place] for place in labelled], np.stack([seen[place] for place in labelled])
+        swaps = swapped(rows, features, [place_of[item.label] for item in own], own)
+        result += findings.swap_findings(labels, swaps)
+    return result

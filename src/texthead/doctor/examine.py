@@ -1,4 +1,4 @@
-"""All findings of a dataset: those of files, splits and words, and those that need an encoder."""
+"""Run all checks of a dataset, with or without an encoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
 from texthead.recipes import EngineName, small
 
-# So many frames of a video are encoded; eight find the same swaps.
-_ENCODED = 4
+# Frames of a video that are encoded; with 8, the same swaps are found.
+_ENCODED_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class Look:
-    """How an encoder looks at files and names.
+    """The encoder and how it is applied.
 
     Args:
-        encoder: its source, as `load_encoder` takes it.
-        size: side of the crop in pixels; None is the encoder's own.
-        template: prompt of the names, or several.
+        encoder: source, as for `load_encoder`.
+        size: side of the crop in pixels; None for the encoder's own.
+        template: one or more prompt templates.
         device: auto, cpu, cuda or cuda:N.
-        workers: processes that decode.
+        workers: data-loader workers.
         cache: folder of the feature cache.
-        engine: what runs the encoder, as `Reading` has it.
-        most_megapixels: as of `Reading`.
+        engine: runs the encoder; see `Reading`.
+        most_megapixels: see `Reading`.
     """
 
     encoder: str = "mini"
@@ -63,20 +63,20 @@ def examine(
     look: Look | None = None,
     bar: Bar = no_bar,
 ) -> tuple[list[Finding], list[str]]:
-    """Return (the findings, the serious ones first; lines on what was compared).
+    """Return (findings, serious ones first; notes).
 
     Args:
         dataset: the items.
-        facts: those of each item's file.
-        classes: the class names, each with its sentences or None.
+        facts: of each item's file.
+        classes: class names, each with its sentences or None.
         k: training items that each class must have.
-        frames: frames of a clip.
-        clean: whether words of a label that are run together are taken apart.
-        look: None leaves out what needs an encoder.
-        bar: shows progress.
+        frames: frames per clip.
+        clean: whether to split labels like `push_up` into words.
+        look: None skips the checks that need an encoder.
+        bar: progress bar.
     """
     items, names = dataset.items, list(classes)
-    found = [
+    result = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),
         *findings.overlaps(items),
@@ -87,26 +87,26 @@ def examine(
         *findings.unknown_labels(dataset.classes, names),
     ]
     features: dict[int, np.ndarray] = {}
-    lines: list[str] = []
+    notes: list[str] = []
     if look is not None:
         encoder = load_encoder(look.encoder, keep_text=True)
         encoder.visual.to(pick_device(look.device)).eval()
         readable = [place for place, fact in enumerate(facts) if fact.fault is None]
         pixels = pixels_for(small(size=look.size), encoder.visual.spec)
-        seen_at_once = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED))
-        protocol = Protocol(seen_at_once, pixels, Views(origin="centre", stride=encoder.visual.spec.stride))
-        kept = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
-        reading = Reading(look.workers, cache=kept, engine=look.engine, most_megapixels=look.most_megapixels)
+        clip_frames = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
+        protocol = Protocol(clip_frames, pixels, Views(origin="centre", stride=encoder.visual.spec.stride))
+        feature_cache = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
+        reading = Reading(look.workers, cache=feature_cache, engine=look.engine, most_megapixels=look.most_megapixels)
         with bar("encode", "files") as progress:
             paths = [items[place].path for place in readable]
             means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)
         features = {readable[own]: feature for own, feature in means.items()}
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, look.template, clean=clean)
-            seen = [items[place] for place in features]
-            found += encoder_findings.class_findings(encoder, classes, prompts, seen, list(features.values()))
-            lines += filter(None, [zero_shot_note(encoder.source, list(classes))])
+            encoded = [items[place] for place in features]
+            result += encoder_findings.class_findings(encoder, classes, prompts, encoded, list(features.values()))
+            notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
-            lines.append(f"note: {encoder.source} has no text encoder: names are not compared with pictures")
-    found += findings.near_copies(items, facts, near_duplicates.alike(facts, features))
-    return sorted(found, key=lambda each: (get_args(Severity).index(each.severity), each.fault)), lines
+            notes.append(f"note: {encoder.source} has no text encoder; class names are not checked against the files")
+    result += findings.near_copies(items, facts, near_duplicates.alike(facts, features))
+    return sorted(result, key=lambda each: (get_args(Severity).index(each.severity), each.fault)), notes

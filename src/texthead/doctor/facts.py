@@ -1,6 +1,6 @@
-"""One file -> what can be known of it without a model: faults, frames, times, light, motion, and hashes of its content.
+"""Properties of one file that need no model: faults, frames, times, brightness, motion, and hashes.
 
-Every frame is decoded once; sixteen of them, evenly placed, are looked at.
+Every frame is decoded once; 16 evenly spaced ones are analysed.
 """
 
 import io
@@ -25,8 +25,8 @@ from texthead.media.reader import Media
 from texthead.parallel.progress import Bar, no_bar
 from texthead.parallel.worker_pool import Lost, watched
 
-# The file is of no use.
-STOPPED = "stopped its reader"
+# The fault of a file that crashes its worker or exceeds the time limit.
+STOPPED = "reader crashed or hung"
 
 HASHED_FRAMES = 4
 
@@ -34,29 +34,31 @@ _HASH_SIDE = 16
 
 HASH_BITS = HASHED_FRAMES * _HASH_SIDE * _HASH_SIDE
 
-_LOOKED_AT = 16
+_ANALYSED_FRAMES = 16
 
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 96, 80
 
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
-# A gap between frames is uneven where it is off the usual one by more than this part of it.
+# A gap between frames is uneven if it differs from the median gap by more than this share.
 _UNEVEN = 0.25
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one file; numbers are 0 and `look` is None where it could not be read so far.
+    """Properties of one file; those that could not be read are 0, or None for `look`.
 
     Attributes:
-        fault: what keeps it from being read whole, and `problem` says so in words; None where nothing does.
-        digest: SHA-256 of its bytes, of a part with its times; "" where it does not open.
-        frames: that a player shows; `listed` is the number that the header claims, 0 where it claims none.
-        seconds: of a video; 0 of an image.
+        digest: SHA-256 of the bytes (and times, for a part of a video); "" if the file cannot be opened.
+        fault: kind of problem that prevents reading the whole file, or None.
+        problem: the fault in words.
+        frames: frames that a player shows.
+        listed: number of frames in the header; 0 if it has none.
+        seconds: duration of a video; 0 for an image.
         width, height: of the upright picture, in pixels.
-        turned: whether the container or EXIF turns or mirrors the picture.
-        uneven: the part of the gaps between frames that are off the usual gap by more than a quarter.
-        thumbnail: a JPEG of a frame in its middle, at most 96 pixels on the long side; empty where none was asked for.
+        turned: whether the container or EXIF rotates or mirrors the picture.
+        uneven: share of gaps between frames that differ from the median gap by more than a quarter.
+        thumbnail: JPEG of a frame from the middle, at most 96 pixels on the long side; empty if not requested.
     """
 
     path: Path
@@ -76,13 +78,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the frames look like, in grey levels from 0 to 255.
+    """Statistics of the analysed frames, in grey levels from 0 to 255.
 
     Attributes:
-        brightest: the 95th percentile of the brightest frame.
-        contrast: the largest standard deviation within a frame.
-        motion: the largest mean difference between neighbours of the frames that were looked at; 0 of one frame.
-        bits: whether each place is brighter than the one on its left, in a grid over four frames (a difference hash).
+        brightest: 95th percentile of the brightest frame.
+        contrast: largest standard deviation within a frame.
+        motion: largest mean difference between consecutive analysed frames; 0 for one frame.
+        bits: difference hash of four frames: whether each grid cell is brighter than the one to its left.
     """
 
     brightest: float
@@ -92,17 +94,17 @@ class Appearance:
 
 
 def facts_asked(task: tuple[Path, bool, int]) -> Facts:
-    """The facts of a file, and its thumbnail if that is asked for, as one task of a process."""
+    """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail, megapixel limit)."""
     path, thumbnail, most_megapixels = task
     return facts_of(path, thumbnail=thumbnail, most_megapixels=most_megapixels)
 
 
 def facts_of(path: Path, *, thumbnail: bool = False, most_megapixels: int = MOST_MEGAPIXELS) -> Facts:
-    """All that can be known of the file at `path`; what cannot be read is a fault, never an error."""
+    """Return the properties of the file at `path`; read errors are reported as its fault."""
     facts = Facts(path)
     try:
         with open_media(path, most_megapixels) as media:
-            # Only of what opens: a folder has no bytes, and those of a device never end.
+            # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
                 digest=content_digest(path),
@@ -115,19 +117,20 @@ def facts_of(path: Path, *, thumbnail: bool = False, most_megapixels: int = MOST
     except MediaError as error:
         missing = bytes_missing(path) if error.fault == "unreadable" else 0
         if missing:
-            problem = f"cut short: {missing:,} bytes are missing at its end; fetch or copy the file again"
+            problem = f"cut short: {missing:,} bytes are missing at the end; download or copy the file again"
             return replace(facts, fault="cut short", problem=problem)
         return replace(facts, fault=error.fault, problem=error.problem)
     except FileNotFoundError:
         return replace(facts, fault="missing", problem="no such file; check the path")
     except OSError as error:
-        return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its rights")
+        return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its permissions")
 
 
 def bytes_missing(path: Path) -> int:
-    """How many bytes the boxes of an .mp4 or .mov claim beyond the end of the file (a part's too); 0 of any other file.
+    """Return how many bytes the boxes of an .mp4 or .mov reach beyond the end of the file; 0 for other files.
 
-    Where the index stands at the end, a file that was cut short has none, and no decoder can say what is wrong.
+    A truncated file whose index is at the end has lost it, so that no decoder can say what is wrong. `path` may be a
+    part of a video.
     """
     path = file_of(path)
     if not path.is_file():
@@ -142,8 +145,8 @@ def bytes_missing(path: Path) -> int:
 
 
 def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
-    """The facts, with what is known after all frames are decoded."""
-    wanted = evenly(media.num_frames, _LOOKED_AT)
+    """Decode all frames and return the facts with size, appearance and thumbnail."""
+    wanted = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
     for index, picture in media.checked_frames(wanted):
         height, width = picture.shape[:2]
@@ -155,9 +158,9 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
 
 
 def uneven_part(seconds: Sequence[float]) -> float:
-    """The part of the gaps between times, in seconds, that are off the median gap by more than a quarter of it.
+    """Return the share (0-1) of gaps between times that differ from the median gap by more than a quarter.
 
-    Worked example: 0 1 2 3 5 has the gaps 1 1 1 2, and a quarter of them is off.
+    Worked example: 0 1 2 3 5 has the gaps 1 1 1 2, so the share is 0.25.
     """
     gaps = np.diff(seconds)
     return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
@@ -187,7 +190,7 @@ def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
 
 
 def difference_hash(grey: Float[np.ndarray, "64 64"]) -> Bool[np.ndarray, " bits"]:
-    """Whether each cell of a 16x16 grid is brighter than the one on its left.
+    """Return whether each cell of a 16x16 grid is brighter than the one to its left.
 
     Source: the difference hash of Krawetz, on a finer grid.
     """
@@ -204,23 +207,25 @@ def read_facts(
     pictured: Collection[int] = (),
     bar: Bar = no_bar,
 ) -> list[Facts]:
-    """The facts of each item's file, read by processes of which none can hold up the rest.
+    """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
 
     Args:
-        most_megapixels: as of `open_media`.
-        pictured: the positions of the items that get a thumbnail if they can be read.
+        workers: number of processes.
+        seconds: time limit per file.
+        most_megapixels: see `open_media`.
+        pictured: positions of items that get a thumbnail.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
     tasks = [(path, position in pictured, most_megapixels) for position, path in enumerate(paths)]
-    found: list[Facts] = [Facts(path) for path in paths]
+    result: list[Facts] = [Facts(path) for path in paths]
     with bar("read", "files") as progress:
         for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):
             if isinstance(facts, Lost):
                 remedy = "raise the limit" if facts.late else "encode it again"
                 facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}, or leave it out")
-            found[position] = facts
+            result[position] = facts
             progress(done, len(paths))
-    return found
+    return result

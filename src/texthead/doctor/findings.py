@@ -1,4 +1,4 @@
-"""What is wrong with a dataset: facts of its files and of its class names -> findings. Nothing is read here."""
+"""Findings about a dataset, from the facts of its files and its class names. Reads no files."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,31 +23,32 @@ Severity = Literal["serious", "warning", "note"]
 
 UNREADABLE = frozenset((*get_args(Fault), STOPPED))
 
-# Grey levels, 0 to 255.
+# Thresholds for brightness, contrast and motion, in grey levels from 0 to 255.
 _BLACK = 32.0
 
 _PLAIN = 0.5
 
 _STILL = 0.1
 
-_UNEVEN_PART = 0.01
+# Share of uneven gaps between frames.
+_UNEVEN_SHARE = 0.01
 
-# Sides of a picture, in pixels and as long over short.
+# Shortest side in pixels, and largest aspect ratio.
 _TINY, _LONG = 32, 4.0
 
-# The largest class over the smallest.
+# Largest ratio of class sizes.
 _IMBALANCE = 10.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes:
-        fault: its kind, the same words for all of a kind.
-        about: the path or the class name.
+        fault: kind of problem.
+        about: path or class name.
         detail: the value and what to do.
-        items: the positions of the items that it is about.
+        items: positions of the items concerned.
     """
 
     severity: Severity
@@ -57,14 +58,14 @@ class Finding:
     items: tuple[int, ...] = ()
 
 
-# ---- files, each by itself
+# ---- single files
 
 
 def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
-    """Find what is wrong with each file by itself.
+    """Find problems of single files.
 
     Args:
-        frames: that a clip takes of a video; shorter ones repeat frames.
+        frames: frames per clip; shorter videos repeat frames.
     """
     found = []
     for position, fact in enumerate(facts):
@@ -72,48 +73,54 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
         if fact.fault:
             found.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
             continue
-        for severity, fault, detail in _odd_things(fact, frames):
+        for severity, fault, detail in _oddities(fact, frames):
             found.append(Finding(severity, fault, path, detail, items))
     return found
 
 
-def _odd_things(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
-    """Yield (severity, fault, detail) of a file that can be read whole."""
+def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
+    """Yield (severity, fault, detail) for a readable file."""
     if fact.listed and fact.listed != fact.frames:
-        told = f"its header says {counted(fact.listed, 'frame')}, {fact.frames} are shown; clips are taken from those"
-        yield "note", "header counts otherwise", told
+        detail = f"its header says {counted(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
+        yield "note", "wrong frame count in header", detail
     if not is_image(fact.path) and fact.frames < frames:
-        told = f"{counted(fact.frames, 'frame')}, a clip takes {frames}: some are repeated; leave it out or take fewer"
-        yield "warning", "too few frames", told
+        detail = (
+            f"{counted(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
+        )
+        yield "warning", "too few frames", detail
     if fact.turned:
-        yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead turns it, other tools may not"
-    if fact.uneven > _UNEVEN_PART:
-        told = f"{100 * fact.uneven:.0f} % of the gaps between frames are off the usual one by a quarter or more"
-        yield "note", "variable frame rate", f"{told}; encode it at one rate if speed tells your classes apart"
+        yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead rotates it, other tools may not"
+    if fact.uneven > _UNEVEN_SHARE:
+        problem = f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
+        yield (
+            "note",
+            "variable frame rate",
+            f"{problem}; re-encode it at a constant rate if speed distinguishes classes",
+        )
     yield from _odd_sides(fact)
     if fact.look is not None:
-        yield from _odd_looks(fact, fact.look)
+        yield from _odd_appearance(fact, fact.look)
 
 
 def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
     size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
     if short < _TINY:
-        yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing is to be made out"
+        yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
     elif long > _LONG * short:
-        yield "warning", "odd size", f"{size}: {long / short:.1f} times as long as wide; a square crop leaves most out"
+        yield "warning", "odd size", f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
     elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
-        yield "note", "odd size", f"{size}: an odd side, which many video encoders refuse; texthead reads it"
+        yield "note", "odd size", f"{size}: a side is odd, which many video encoders reject; texthead reads it"
 
 
-def _odd_looks(fact: Facts, look: Appearance) -> Iterable[tuple[Severity, str, str]]:
-    remedy = "look at it, and leave it out if nothing is shown"
+def _odd_appearance(fact: Facts, look: Appearance) -> Iterable[tuple[Severity, str, str]]:
+    remedy = "check it, and leave it out if it shows nothing"
     if look.brightest < _BLACK:
         yield "warning", "near black", f"hardly any pixel is brighter than {look.brightest:.0f} of 255; {remedy}"
     elif look.contrast < _PLAIN:
         yield "warning", "one colour", f"grey levels differ by {look.contrast:.1f} of 255; {remedy}"
     if fact.frames > 1 and look.motion < _STILL:
-        told = f"frames differ by {look.motion:.2f} of 255 grey levels at most"
-        yield "warning", "frozen", f"{told}; leave it out if its class is a motion"
+        problem = f"frames differ by at most {look.motion:.2f} of 255 grey levels"
+        yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
 
 
 def counted(count: int, word: str) -> str:
@@ -121,7 +128,7 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'s' * (count != 1)}"
 
 
-# ---- files, beside each other
+# ---- pairs and groups of files
 
 
 def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
@@ -135,18 +142,18 @@ def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
 
 
 def _copy_finding(items: Sequence[Item], group: Sequence[int]) -> Finding:
-    about, others, labels, splits = _together(items, group)
+    about, others, labels, splits = _describe(items, group)
     if len(labels) > 1:
-        detail = f"labelled {' and '.join(labels)}: also {others}; label it once"
+        detail = f"labelled {' and '.join(labels)}; same bytes as {others}; keep one label"
         return Finding("serious", "one file, two labels", about, detail, tuple(group))
     if len(splits) > 1:
-        detail = f"the same bytes in {' and '.join(splits)}: {others}; keep it in one"
+        detail = f"in {' and '.join(splits)}; same bytes as {others}; keep it in one split"
         return Finding("serious", "leak", about, detail, tuple(group))
-    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}; keep one", tuple(group))
+    return Finding("warning", "exact duplicate", about, f"same bytes as {others}; keep one", tuple(group))
 
 
-def _together(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
-    """Return (the path of the first of a group, those of the others, their labels, their splits)."""
+def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
+    """Return (first path of a group, other paths as text, labels, splits)."""
     first, *others = (str(items[position].path) for position in group)
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     labels = sorted({items[position].label for position in group})
@@ -154,11 +161,12 @@ def _together(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
-    """Find groups of files that look alike and have other bytes; across splits they are leaks.
+    """Find groups of files with different bytes that look alike; across splits they are leaks.
+
+    Parts of one file in one split naturally look alike and are ignored.
 
     Args:
-        pairs: how alike two files are, in words; of files with the same bytes the first stands for all. Parts of one
-            file in one split look alike by nature and are left out.
+        pairs: similarity of two files, in words; of files with the same bytes, only the first is in a pair.
     """
     near = {
         pair: how
@@ -169,13 +177,13 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     words = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
     found = []
-    for group in _joined([*near, *same]):
-        about, others, labels, splits = _together(items, group)
-        # Not always of the first: that can be a copy of another, in which a reader sees less.
+    for group in _connected([*near, *same]):
+        about, others, labels, splits = _describe(items, group)
+        # The first file may have no pair of its own, if it is an exact copy.
         how = next(words[position] for position in group if position in words)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
-        remedy = "look which label is true" if len(labels) > 1 else "keep one if they show the same"
+        remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
         severity, fault = _near_fault(len(labels), len(splits))
         detail = f"looks like {others}{where} ({how}{labelled}); {remedy}"
         found.append(Finding(severity, fault, about, detail, tuple(group)))
@@ -191,12 +199,12 @@ def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
 def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
     if splits > 1:
         return "serious", "near leak"
-    # Two classes may well be filmed at one place, of which an encoder sees more than of what happens there.
+    # Only a warning: classes filmed in the same place also look alike to an encoder.
     return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
 
 
-def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return the groups of positions that pairs join, each in order."""
+def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return the connected groups of positions, each sorted."""
     pairs = list(pairs)
     groups = DisjointSet({position for pair in pairs for position in pair})
     for first, second in pairs:
@@ -205,7 +213,7 @@ def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def overlaps(items: Sequence[Item]) -> list[Finding]:
-    """Find parts of one file that overlap under two labels or in two splits, one finding a file."""
+    """Find files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
     if not any(is_part(item.path) for item in items):
         return []
     by_file: dict[Path, list[int]] = {}
@@ -221,21 +229,21 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
             a, b = leaks[0]
             detail = (
                 f"{span_of(items[a].path)} is in {items[a].split}, {span_of(items[b].path)} in {items[b].split}"
-                f"{_such(leaks)}: the same frames; set their times apart"
+                f"{_such(leaks)}: they share frames; change their times"
             )
             found.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
         if labelled:
             a, b = labelled[0]
             detail = (
                 f"{span_of(items[a].path)} is labelled {items[a].label}, {span_of(items[b].path)} {items[b].label}"
-                f"{_such(labelled)}; set their times apart, or leave them if both happen at once"
+                f"{_such(labelled)}; change their times, unless both really happen at once"
             )
             found.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
     return found
 
 
 def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the pairs of positions of one file whose times overlap, the earlier part first."""
+    """Return pairs of positions whose times overlap, the earlier part first."""
     pairs: list[tuple[int, int]] = []
     on: list[int] = []
     spans = {position: span_of(items[position].path) for position in positions}
@@ -255,18 +263,20 @@ def _members(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
 
 
 def group_leaks(items: Sequence[Item]) -> list[Finding]:
-    """Find groups of which a part is trained on and another is tested on; a file with parts is one if none is named."""
+    """Find groups in more than one split; the parts of a file form a group if the data names none."""
     splits: dict[tuple[bool, str], set[str]] = {}
     for item in items:
         if item.split and (item.group or is_part(item.path)):
             splits.setdefault((item.group is not None, item.together), set()).add(item.split)
     found = []
-    for (named, group), held in splits.items():
-        where = " and ".join(sorted(held))
-        if len(held) > 1 and named:
-            found.append(Finding("serious", "group in two splits", group, f"has items in {where}; put all into one"))
-        elif len(held) > 1:
-            detail = f"has parts in {where}, which may look alike; put all into one"
+    for (named, group), group_splits in splits.items():
+        where = " and ".join(sorted(group_splits))
+        if len(group_splits) > 1 and named:
+            found.append(
+                Finding("serious", "group in two splits", group, f"has items in {where}; put all in one split")
+            )
+        elif len(group_splits) > 1:
+            detail = f"has parts in {where}, which may look alike; put all in one split"
             found.append(Finding("warning", "parts in two splits", group, detail))
     return found
 
@@ -275,58 +285,68 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
 
 
 def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
-    """Find classes with too few training items, none, or ten times fewer than the largest; all train without splits."""
+    """Find classes with no or too few training items. Items without a split count as training items."""
     train = Counter(item.label for item in items if item.split in (None, "train"))
     found = []
     for label in sorted({item.label for item in items}):
         count = train[label]
         if not count:
-            found.append(Finding("serious", "no training item", label, "all its items are held out; train on some"))
+            found.append(
+                Finding(
+                    "serious", "no training item", label, "all its items are held out; move some to the training split"
+                )
+            )
         elif k is not None and count < k:
-            told = f"{counted(count, 'training item')}, K is {k}; add some, or take a smaller K"
-            found.append(Finding("serious", "too few items", label, told))
+            detail = f"{counted(count, 'training item')}, K is {k}; add some, or use a smaller K"
+            found.append(Finding("serious", "too few items", label, detail))
         elif count == 1:
-            found.append(Finding("warning", "one training item", label, "nothing of it can be held out; add some"))
+            found.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
         elif max(train.values()) > _IMBALANCE * count:
             largest = train.most_common(1)[0]
-            told = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or take K of each"
-            found.append(Finding("warning", "imbalance", label, told))
+            detail = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
+            found.append(Finding("warning", "imbalance", label, detail))
     return found
 
 
 def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
-    """Find what is wrong with the class names, as words.
+    """Find problems of class names.
 
     Args:
-        clean: whether words that are run together are taken apart before they are encoded.
+        clean: whether labels like `push_up` are split into words before encoding.
     """
-    kind, then = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}: take names=clean")
+    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use names=clean")
     found = []
     for label in labels:
-        apart = class_names.run_together(label)
+        words = class_names.run_together(label)
         if class_names.is_code(label):
-            found.append(Finding("serious", "a code, no name", label, "give names: labels, a CSV with id,name"))
-        elif apart is not None:
-            found.append(Finding(kind, "words run together", label, then.format(apart)))
+            found.append(Finding("serious", "code instead of a name", label, "set labels to a CSV of id,name"))
+        elif words is not None:
+            found.append(Finding(severity, "words run together", label, detail.format(words)))
         if class_names.is_foreign(label):
             found.append(
-                Finding("warning", "other letters", label, "most text encoders read Latin letters only; translate it")
+                Finding(
+                    "warning", "non-Latin letters", label, "most text encoders know only Latin letters; translate it"
+                )
             )
     for group in class_names.same_names(labels):
-        found.append(Finding("serious", "same name twice", group[0], f"reads like {', '.join(group[1:])}: merge them"))
+        found.append(
+            Finding("serious", "same name twice", group[0], f"reads the same as {', '.join(group[1:])}; merge them")
+        )
     for label in mirrored_names(labels):
-        found.append(Finding("note", "left or right", label, "a flip makes it false: train turns flips off"))
+        found.append(
+            Finding("note", "left or right", label, "a flipped picture would make it wrong, so train turns flips off")
+        )
     return found
 
 
 def folder_findings(items: Sequence[Item]) -> list[Finding]:
-    """Find items whose folder is called like another class."""
+    """Find items whose folder has the name of another class."""
     names = {clean_name(item.label).casefold() for item in items}
     found = []
     for position, item in enumerate(items):
-        told = clean_name(item.path.parent.name).casefold()
-        if told in names and told != clean_name(item.label).casefold():
-            detail = f"is labelled {item.label} and lies in a folder called {item.path.parent.name}; look which is true"
+        folder = clean_name(item.path.parent.name).casefold()
+        if folder in names and folder != clean_name(item.label).casefold():
+            detail = f"is labelled {item.label} but is in folder {item.path.parent.name}; check which is right"
             found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
     return found
 
@@ -334,7 +354,7 @@ def folder_findings(items: Sequence[Item]) -> list[Finding]:
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
     """Find labels of the data that are not among the class names."""
     return [
-        Finding("serious", "label of no class", label, "is not among the classes: name it there or leave its items out")
+        Finding("serious", "unknown label", label, "is not among the classes; add it there or leave out its items")
         for label in sorted(set(labels) - set(names))
     ]
 
@@ -342,60 +362,60 @@ def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]
 def synonym_findings(
     labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
 ) -> list[Finding]:
-    """Find classes whose text rows are so close that they may be confused, the closest pair first."""
+    """Find pairs of classes with similar text rows, the most similar first."""
     pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
     return [
         Finding(
             "warning",
             "near-synonyms",
             labels[j],
-            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it: "
-            "describe both in sentences (classes, a .json file), or merge them where they mean the same",
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
+            "describe both in sentences (classes, a .json file), or merge them if they mean the same",
         )
         for cosine, i, j in sorted(pairs, reverse=True)
     ]
 
 
 def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
-    """Find pairs of classes whose pictures fit the other's name better."""
+    """Return a finding for each swap."""
     return [
         Finding(
             "serious",
             "names look swapped",
             labels[swap.first],
-            f"with {labels[swap.second]}: the pictures of both fit the other's name better "
-            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}): look at some",
+            f"with {labels[swap.second]}: the items of both fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some",
         )
         for swap in swaps
     ]
 
 
-# ---- what is left out of a cleaned list
+# ---- cleaned lists
 
 
 def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, str]:
-    """Return why each item that a cleaned list should do without is left out, by position.
+    """Return the items to leave out of a cleaned list, by position, with the reason.
 
-    Files that cannot be read; all copies of a file under two labels; of other copies all but one, which is a test item
-    where there is one, since the test is what results are compared by; of files that only look alike across splits
-    those that are in another split than that one.
+    Left out are unreadable files; all copies of a file under two labels; all but one of other copies; and files that
+    look like one in another split. The copy to keep is a test item if there is one, because results are compared on
+    the test split.
     """
-    why: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     for finding in findings:
         if finding.fault in UNREADABLE:
-            why[finding.items[0]] = _reason(finding)
+            reasons[finding.items[0]] = _reason(finding)
     order = ("test", "val", "train", None)
     for finding in findings:
         if finding.fault == "one file, two labels":
-            why |= dict.fromkeys(finding.items, _reason(finding))
+            reasons |= dict.fromkeys(finding.items, _reason(finding))
         elif finding.fault in ("leak", "near leak", "exact duplicate", "parts overlap, two splits"):
-            kept = [position for position in finding.items if position not in why]
+            kept = [position for position in finding.items if position not in reasons]
             kept.sort(key=lambda position: order.index(items[position].split))
             copied = finding.fault in ("leak", "exact duplicate")
             for position in kept[1:]:
                 if copied or items[position].split != items[kept[0]].split:
-                    why[position] = f"{finding.fault}: {items[kept[0]].path} stays"
-    return dict(sorted(why.items()))
+                    reasons[position] = f"{finding.fault}: {items[kept[0]].path} is kept"
+    return dict(sorted(reasons.items()))
 
 
 def _reason(finding: Finding) -> str:
@@ -403,12 +423,12 @@ def _reason(finding: Finding) -> str:
 
 
 def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
-    """Return (columns, rows) of a manifest without some items; paths below the folder `beside` are relative to it.
+    """Return (columns, rows) of a manifest without some items; paths inside the folder `beside` are relative to it.
 
-    Where an item is a part, there are columns `start` and `end` in seconds.
+    If any item is a part of a video, there are columns `start` and `end`, in seconds.
     """
-    gone = set(without)
-    kept = [item for position, item in enumerate(items) if position not in gone]
+    excluded = set(without)
+    kept = [item for position, item in enumerate(items) if position not in excluded]
     extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
     times = ["start", "end"] if any(is_part(item.path) for item in kept) else []

@@ -1,7 +1,7 @@
-"""Pairs of files that look alike, by the hashes of their pictures and by their features.
+"""Pairs of files that look alike, by difference hashes and by features.
 
-Files with the same bytes count once, by the first of them. Of files that are all alike there are as many pairs as hold
-them together, so that ten thousand frames of one camera make ten thousand pairs and not fifty million.
+Of files with the same bytes, only the first is compared. n files that all look alike give n - 1 pairs that connect
+them, not all n (n - 1) / 2: ten thousand frames of one camera would make fifty million.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,19 +13,19 @@ from jaxtyping import Float, Int
 
 from texthead.doctor.facts import HASH_BITS, Appearance, Facts
 
-# Set on photos saved again and on real sets that hold no copies: LOG.md, 2026-11-25.
+# Chosen on re-saved photos and on real datasets without copies: LOG.md, 2026-11-25.
 HASHES_ALIKE = 0.8
 
 FEATURES_ALIKE = 0.9
 
-# Of drawn shapes on shaded grounds, where hashes agree by chance, nine in ten pairs are below: LOG.md, 2026-11-27.
+# 90 % of the pairs of drawn shapes whose hashes agree only by shading are below this cosine: LOG.md, 2026-11-27.
 NOT_CONTRADICTED = 0.5
 
-# Pictures of hardly more than one colour (a clear sky) are all alike, in grey levels.
+# Contrast in grey levels below which pictures (a clear sky) all look alike and are not compared.
 _FLAT = 5.0
 
-# So many rows are compared with as many others at once.
-_PART = 1024
+# Rows per block of the comparison.
+_BLOCK = 1024
 
 Alike = dict[tuple[int, int], str]
 
@@ -33,12 +33,13 @@ Pairs = tuple[Int[np.ndarray, "2 _"], Float[np.ndarray, " _"]]
 
 
 def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
-    """How alike two files are whose hashes or features agree.
+    """Return pairs of files that look alike, with their similarity in words.
 
-    Shading alone makes hashes agree: a pair that both have features is one only if these do not contradict.
+    Similar shading is enough for hashes to agree, so a pair found by hash must also pass a weak test of its features,
+    if it has any.
 
     Args:
-        features: of the items that have one, by position; without them hashes alone count.
+        features: of items, by position; without features, only hashes are compared.
     """
     by_hash = alike_by_hash(facts)
     if not features:
@@ -53,29 +54,29 @@ def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim
 
 
 def alike_by_hash(facts: Sequence[Facts]) -> Alike:
-    """How alike two files are whose hashes correlate.
+    """Return pairs of files whose hashes correlate.
 
-    A hash's mean is taken off: all bits of two pictures agree where both grow brighter to one side.
+    The mean of each hash is subtracted: if two pictures both get brighter to one side, all their bits agree.
     """
-    looks = _told_apart(facts)
+    looks = _comparable(facts)
     rows = np.zeros((len(looks), HASH_BITS), np.float32)
     for row, look in zip(rows, looks.values(), strict=True):
         row[:] = look.bits - look.bits.mean()
-    return _named(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hashes' correlation {cosine:.2f}")
+    return _pairs_in_words(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hashes' correlation {cosine:.2f}")
 
 
 def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
-    """How alike two files are whose features point the same way once their common part is gone.
+    """Return pairs of files whose centred features have a high cosine.
 
     Args:
-        features: of the items that have one, by position.
+        features: of items, by position.
     """
-    places = [place for place in _told_apart(facts) if place in features]
+    places = [place for place in _comparable(facts) if place in features]
     if not places:
         return {}
     centre = _centre(features)
     rows = np.stack([features[place] - centre for place in places])
-    return _named(places, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
+    return _pairs_in_words(places, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
 
 
 def _centre(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
@@ -86,8 +87,8 @@ def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"])
     return float(first @ second) / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
 
 
-def _told_apart(facts: Sequence[Facts]) -> dict[int, Appearance]:
-    """What the files look like in which there is enough to be seen that another would look different, by position."""
+def _comparable(facts: Sequence[Facts]) -> dict[int, Appearance]:
+    """Return the appearance of files with enough contrast to be compared, by position; one of each set of copies."""
     first: dict[str, int] = {}
     for position, fact in enumerate(facts):
         if fact.look is not None and fact.look.contrast > _FLAT:
@@ -95,28 +96,28 @@ def _told_apart(facts: Sequence[Facts]) -> dict[int, Appearance]:
     return {position: look for position in first.values() if (look := facts[position].look) is not None}
 
 
-def _named(
+def _pairs_in_words(
     places: Sequence[int], rows: Float[np.ndarray, "items dim"], above: float, words: Callable[[float], str]
 ) -> Alike:
     return {(places[first], places[second]): words(cosine) for first, second, cosine in near_pairs(rows, above)}
 
 
 def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple[int, int, float]]:
-    """(first, second, cosine) of pairs of rows whose cosine is above the threshold, first < second.
+    """Return (first, second, cosine) for pairs of rows whose cosine is above the threshold, first < second.
 
-    They hold together what all such pairs do: of n rows that are all alike there are n - 1. A row of zeros has cosine 0
-    with all. Time grows with the square of the number of rows (docs/reliability.md: what 100,000 take), memory beside
-    the rows does not.
+    The pairs are a maximum spanning forest of all such pairs: n rows that are all alike give n - 1. A row of zeros has
+    cosine 0 with all others. Time is quadratic in the number of rows (docs/reliability.md has it for 100,000), extra
+    memory is not.
     """
     count, pairs = len(rows), (np.zeros((2, 0), int), np.zeros(0))
     groups = np.arange(count)
-    for start in range(0, count, _PART):
-        here = _unit(rows[start : start + _PART])
-        for other in range(start, count, _PART):
-            cosines = here @ _unit(rows[other : other + _PART]).T
+    for start in range(0, count, _BLOCK):
+        here = _unit(rows[start : start + _BLOCK])
+        for other in range(start, count, _BLOCK):
+            cosines = here @ _unit(rows[other : other + _BLOCK]).T
             near = np.triu(cosines > above, k=1 + start - other)
             if near.any():
-                near &= groups[start : start + _PART, None] != groups[other : other + _PART]
+                near &= groups[start : start + _BLOCK, None] != groups[other : other + _BLOCK]
             first, second = np.nonzero(near)
             if len(first):
                 more = np.stack([first + start, second + other]), cosines[first, second]
@@ -126,9 +127,9 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
 
 
 def _joined(pairs: Pairs, more: Pairs, count: int) -> tuple[Pairs, Int[np.ndarray, " items"]]:
-    """(as many of the pairs as hold together what all of them do, the group of each item)."""
+    """Return (a maximum spanning forest of all pairs, the connected component of each item)."""
     ends, cosines = (np.concatenate(both, axis=-1) for both in zip(pairs, more, strict=True))
-    # The closest are the shortest edges; none is 0, which would be no edge.
+    # The closest pairs become the shortest edges; a length of 0 would mean no edge.
     graph = scipy.sparse.csr_array((2 - cosines, tuple(ends)), (count, count))
     tree = scipy.sparse.csgraph.minimum_spanning_tree(graph).tocoo()
     groups = scipy.sparse.csgraph.connected_components(tree, directed=False)[1]

@@ -1,4 +1,4 @@
-"""What is in a dataset: facts of its files -> numbers of each class, and which files to show. Nothing is read here."""
+"""Statistics of a dataset and its classes, and example files, from the facts of its files. Reads no files."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from texthead.media.open import kind_of
 
 _SPLITS = ("train", "val", "test", "none")
 
-# Pictures: of a class, of all, and how many are taken for each that is shown, since some files cannot be read.
-_OF_CLASS, _OF_ALL, _SPARE = 4, 200, 2
+# Example pictures per class and in all, and candidates per picture, because some files cannot be read.
+_PER_CLASS, _IN_ALL, _CANDIDATES = 4, 200, 2
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where some numbers lie.
+    """Median and range of some numbers.
 
     Attributes:
-        median: the lower of two in the middle, so that it is a number that occurs.
+        median: the lower of the two middle numbers, so that it occurs in the data.
     """
 
     median: int | float
@@ -32,16 +32,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is of a class.
+    """Statistics of a class.
 
     Attributes:
-        splits: how many items are in train, val, test and none of them; those that occur.
-        kinds: how many items there are of each kind that occurs ("video", "image", ...).
-        unreadable: how many items cannot be read whole; what follows is of the others.
-        frames: of an item; `all_frames` is their sum.
-        seconds: of a video; `all_seconds` is their sum.
-        size: the most frequent width and height of the upright picture, in pixels.
-        sizes: how many different ones there are.
+        splits: number of items in "train", "val", "test" and "none", without zeros.
+        kinds: number of items of each kind ("video", "image", ...).
+        unreadable: number of items that cannot be read whole; the following attributes exclude them.
+        frames: per item; `all_frames` is the sum.
+        seconds: per video; `all_seconds` is the sum.
+        size: most frequent width and height of the upright picture, in pixels.
+        sizes: number of different sizes.
     """
 
     name: str
@@ -59,21 +59,21 @@ class Summary:
 
 @dataclass(frozen=True)
 class Overview:
-    """All items as one, and class by class, the largest first."""
+    """Statistics of the whole dataset and of each class, largest first."""
 
     whole: Summary
     classes: tuple[Summary, ...]
 
 
 def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
-    """Summarise items and the facts of each one's file."""
+    """Summarise items from the facts of their files."""
     places = _by_class([item.label for item in items])
     classes = [_summary(name, [items[i] for i in own], [facts[i] for i in own]) for name, own in places.items()]
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
 def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
-    """Return the positions of each class, the largest class first; of equal ones by name."""
+    """Return the positions of each class's items, sorted by size, then name."""
     places: dict[str, list[int]] = {}
     for position, label in enumerate(labels):
         places.setdefault(label, []).append(position)
@@ -104,19 +104,19 @@ def _spread(numbers: Sequence[int] | Sequence[float]) -> Spread | None:
     return Spread(median_low(numbers), min(numbers), max(numbers)) if numbers else None
 
 
-# ---- in words
+# ---- text
 
 
 class Table(NamedTuple):
-    """What there is, as the terminal and the page show it.
+    """The overview as text for the terminal and the page.
 
     Attributes:
         headline: one line, as in `160 videos of 4 classes: 12,000 frames, 6.7 min, all 240x240`.
-        rows: a row of all, then one row a class, the largest class first. Of more classes than there is room for the
-            largest and the smallest are rows, and a row between says how many are left out.
-        sides: where each column is aligned: words at their left, numbers at their right.
-        legend: what the numbers in the columns are; "" where they need no word.
-        unreadable: how many items no number is of; "" where every file can be read.
+        rows: one for the whole dataset, then one per class, largest first. If there are too many classes, only the
+            largest and smallest are listed, with a row between them that counts the others.
+        sides: alignment of each column.
+        legend: explains the columns; may be "".
+        unreadable: number of unreadable items, in words; "" if none.
     """
 
     headline: str
@@ -128,10 +128,10 @@ class Table(NamedTuple):
 
 
 def table(overview: Overview, most: int) -> Table:
-    """Put an overview into words, with rows of at most `most` classes.
+    """Return an overview as text, with rows for at most `most` classes.
 
-    A column is there where it tells something: splits where the data has some, kinds and sizes where there are
-    several, frames where an item has more than one, seconds where there are videos.
+    Columns appear only if informative: splits if the data has any, kinds and sizes if there are several, frames if an
+    item has more than one, seconds if there are videos.
     """
     whole, classes = overview.whole, overview.classes
     everything = _cells(whole, whole)
@@ -139,12 +139,12 @@ def table(overview: Overview, most: int) -> Table:
     if len(classes) > most:
         ends = most // 2
         middle = classes[ends : len(classes) - ends]
-        left_out = f"({len(middle):,} between, of {_range(middle[-1].items, middle[0].items)} items)"
-        rows[ends : len(classes) - ends] = [[left_out, *[""] * (len(headers) - 1)]]
+        middle_row = f"({len(middle):,} between, with {_range(middle[-1].items, middle[0].items)} items each)"
+        rows[ends : len(classes) - ends] = [[middle_row, *[""] * (len(headers) - 1)]]
     spreads = ", ".join(header for header in headers if header in ("frames", "seconds"))
     legend = [f"{spreads}: median (least-most)"] if spreads else []
-    legend += ["size: the most frequent, of how many different ones"] if "size" in headers else []
-    unreadable = f"{whole.unreadable:,} of {whole.items:,} cannot be read whole and count as items only"
+    legend += ["size: the most frequent (1 of the number of different sizes)"] if "size" in headers else []
+    unreadable = f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole and are only counted as items"
     return Table(
         _headline(whole, len(classes)),
         headers,
@@ -156,7 +156,7 @@ def table(overview: Overview, most: int) -> Table:
 
 
 def _headline(whole: Summary, classes: int) -> str:
-    """Say how many of which kind, of how many classes, and how long all of it is."""
+    """Return the numbers of items and classes, and the total length."""
     items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
     more = []
     if whole.frames and whole.frames.most > 1:
@@ -173,7 +173,7 @@ def _range(least: int, most: int) -> str:
 
 
 def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
-    """Return the row of one class; the columns are those of all."""
+    """Return one row by column; `whole` decides which columns there are."""
     cells = {"class": summary.name}
     if set(whole.splits) != {"none"}:
         cells |= {split: f"{summary.splits.get(split, 0):,}" for split in whole.splits}
@@ -191,12 +191,12 @@ def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
 
 
 def kinds_text(kinds: dict[str, int]) -> str:
-    """Count each kind, as in `12 videos, 1 image`."""
+    """Return the counts as in `12 videos, 1 image`."""
     return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as in `45 s`, `6.7 min` and `31 h`: in seconds below two minutes, in hours from two on."""
+    """Return a duration: `45 s` below two minutes, `6.7 min` below two hours, else `31 h`."""
     if seconds < 120:
         return f"{number(seconds)} s"
     return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
@@ -208,7 +208,7 @@ def number(value: float) -> str:
 
 
 def spread_text(spread: Spread | None) -> str:
-    """Return `75 (60-90)` or `2.5 (0.4-12.0)`, the number alone where all look the same, a dash where there is none."""
+    """Return `75 (60-90)` or `2.5 (0.4-12.0)`; one number if all are equal as printed, a dash for None."""
     if spread is None:
         return "-"
     three = (spread.median, spread.least, spread.most)
@@ -217,62 +217,61 @@ def spread_text(spread: Spread | None) -> str:
 
 
 def size_text(summary: Summary) -> str:
-    """Return `640x480 (1 of 4)` where three other sizes occur, a dash where none is known."""
+    """Return `640x480 (1 of 4)` if there are three other sizes; a dash if none is known."""
     if summary.size is None:
         return "-"
     width, height = summary.size
     return f"{width}x{height}" + (f" (1 of {summary.sizes:,})" if summary.sizes > 1 else "")
 
 
-# ---- which files to show
+# ---- example files
 
 
 def candidates(labels: Sequence[str]) -> set[int]:
-    """Return the positions of items that may be shown, evenly placed within their class; the same for the same labels.
+    """Return the positions of possible examples, evenly spaced within their class; deterministic.
 
-    At most 4 of a class are shown, and 200 of all: fewer of each class where there are more than 50, and where there
-    are more than 200 of some classes none. Twice as many may be shown, since some may not be readable.
+    At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
+    more than 200 some classes have none. Twice as many are candidates, because some may be unreadable.
     """
     places = _by_class(labels)
-    each = _SPARE * _share(len(places))
+    each = _CANDIDATES * _share(len(places))
     return {places[name][i] for name in _with_pictures(list(places)) for i in evenly(len(places[name]), each)}
 
 
 def shown(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
-    """Return the positions of the items to show, class by class, the largest first: of those that have a thumbnail."""
+    """Return the positions of the examples by class, largest class first. Only items with a thumbnail are used."""
     places = _by_class(labels)
-    found: dict[str, list[int]] = {}
+    examples: dict[str, list[int]] = {}
     for name in _with_pictures(list(places)):
-        able = [position for position in places[name] if facts[position].thumbnail]
-        if able:
-            found[name] = [able[i] for i in evenly(len(able), _share(len(places)))]
-    return found
+        readable = [position for position in places[name] if facts[position].thumbnail]
+        if readable:
+            examples[name] = [readable[i] for i in evenly(len(readable), _share(len(places)))]
+    return examples
 
 
 def _share(classes: int) -> int:
-    """Return how many pictures each class gets that gets one."""
-    return max(1, min(_OF_CLASS, _OF_ALL // max(classes, 1)))
+    """Return the number of pictures per class."""
+    return max(1, min(_PER_CLASS, _IN_ALL // max(classes, 1)))
 
 
 def _with_pictures(names: Sequence[str]) -> list[str]:
-    """Return the classes that get pictures: all while there is room, else some from the largest to the smallest."""
-    return [names[i] for i in evenly(len(names), _OF_ALL)]
+    """Return the classes that get pictures: all, or 200 evenly spaced from the largest to the smallest."""
+    return [names[i] for i in evenly(len(names), _IN_ALL)]
 
 
 def shown_text(overview: Overview, pictured: int) -> str:
-    """Say which items are shown, where `pictured` of all classes have a picture.
+    """Describe which items are shown; `pictured` is the number of classes with a picture.
 
-    As in `Up to 3 items a class (there is room for 200 pictures), evenly placed over its list, each by a frame in its
-    middle.`
+    Example: `Up to 3 items per class (at most 200 in all), evenly spaced in its list; videos by a middle frame.`
     """
     classes = len(overview.classes)
     each = _share(classes)
-    told = f"Up to {each} items a class" if each > 1 else "One item a class"
-    told += f" (there is room for {_OF_ALL} pictures)" if each < _OF_CLASS else ""
-    told += ", evenly placed over its list" if each > 1 else ""
-    told += ", each by a frame in its middle" if set(overview.whole.kinds) != {"image"} else ""
+    text = f"Up to {each} items per class" if each > 1 else "One item per class"
+    text += f" (at most {_IN_ALL} in all)" if each < _PER_CLASS else ""
+    text += ", evenly spaced in its list" if each > 1 else ""
+    text += "; videos by a middle frame" if set(overview.whole.kinds) != {"image"} else ""
     none = classes - pictured
     if none:
-        told += f"; {none:,} of {classes:,} classes {'has' if none == 1 else 'have'} none"
-        told += "" if classes > _OF_ALL else ", since no file that was tried can be read whole"
-    return f"{told}."
+        text += f"; {none:,} of {classes:,} classes {'has' if none == 1 else 'have'} none"
+        text += "" if classes > _IN_ALL else ", because none of the files tried is readable"
+    return f"{text}."

@@ -1,4 +1,4 @@
-"""What was found in a dataset, as JSON and as an HTML page."""
+"""The findings and the overview of a dataset as JSON and as an HTML page."""
 
 import re
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from texthead.doctor.findings import Finding, Severity, counted
 from texthead.doctor.overview import Overview
 from texthead.report.html import render
 
-# Rows of a table on the page.
-_ON_PAGE = 1000
+# Rows of a table on the page, so that browsers can cope.
+_ROWS = 1000
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is in a dataset and what is wrong with it.
+    """The content and the problems of a dataset.
 
     Attributes:
-        facts: of the file of each item.
-        findings: the worst first.
-        left_out: why a cleaned list does without an item, by its position.
-        how: which encoder looked at the files, in a sentence.
+        facts: of each item's file.
+        findings: worst first.
+        left_out: the reason why a cleaned list omits an item, by position.
+        how: a sentence naming the encoder.
     """
 
     dataset: Dataset
@@ -36,21 +36,21 @@ class Diagnosis:
     how: str
 
     def headline(self) -> str:
-        """Return one line: items, classes, and how many findings of each severity."""
+        """Return one line with the numbers of items, classes, and findings of each severity."""
         items, classes = counted(len(self.dataset), "item"), len(self.dataset.classes)
         serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
-        found = f"{serious:,} serious, {counted(warnings, 'warning')}, {counted(notes, 'note')}"
-        return f"{items} of {classes:,} class{'es' * (classes != 1)}: {found}"
+        findings = f"{serious:,} serious, {counted(warnings, 'warning')}, {counted(notes, 'note')}"
+        return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
-        """Return the findings by severity and fault."""
+        """Group the findings by severity and fault."""
         groups: dict[tuple[Severity, str], list[Finding]] = {}
         for finding in self.findings:
             groups.setdefault((finding.severity, finding.fault), []).append(finding)
         return groups
 
     def shorter(self, text: str) -> str:
-        """Return the text with its paths as seen from the data's folder."""
+        """Return the text with paths relative to the data's folder."""
         return re.sub(rf"(?<!\S){re.escape(str(self._folder))}/", "", text)
 
     @property
@@ -59,7 +59,7 @@ class Diagnosis:
         return source if source.is_dir() else source.parent
 
     def to_json(self) -> dict[str, object]:
-        """Return what stands in the JSON."""
+        """Return the content of `doctor.json`."""
         paths = [str(item.path) for item in self.dataset.items]
         return {
             "source": self.dataset.source,
@@ -78,14 +78,14 @@ class Diagnosis:
                 }
                 for finding in self.findings
             ],
-            "left_out": [{"path": paths[place], "why": why} for place, why in self.left_out.items()],
+            "left_out": [{"path": paths[place], "why": reason} for place, reason in self.left_out.items()],
         }
 
     def html(self) -> str:
-        """Return the page."""
+        """Render the page."""
         groups = self.groups()
-        shown = overview.shown(self.dataset.labels, self.facts)
-        left_out = [(str(self.dataset.items[place].path), why) for place, why in self.left_out.items()]
+        examples = overview.shown(self.dataset.labels, self.facts)
+        left_out = [(str(self.dataset.items[place].path), reason) for place, reason in self.left_out.items()]
         return render(
             "doctor.html",
             title=f"Doctor: {Path(self.dataset.source).name}",
@@ -93,21 +93,21 @@ class Diagnosis:
             how=self.how,
             folder=self._folder.absolute(),
             notes=self.dataset.notes,
-            overview=overview.table(self.overview, _ON_PAGE),
-            pictured=overview.shown_text(self.overview, len(shown)),
+            overview=overview.table(self.overview, _ROWS),
+            pictured=overview.shown_text(self.overview, len(examples)),
             pictures=[
                 (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in places])
-                for name, places in shown.items()
+                for name, places in examples.items()
             ],
             counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
             found=[
-                (severity, fault, *self._some([(finding.about, finding.detail) for finding in group]))
+                (severity, fault, *self._first_rows([(finding.about, finding.detail) for finding in group]))
                 for (severity, fault), group in groups.items()
             ],
-            left_out=self._some(left_out) if left_out else (),
+            left_out=self._first_rows(left_out) if left_out else (),
         )
 
-    def _some(self, rows: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], int]:
-        """(as many rows as a browser can hold, how many more there are)."""
-        some = [(self.shorter(what), self.shorter(detail)) for what, detail in rows[:_ON_PAGE]]
+    def _first_rows(self, rows: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], int]:
+        """Return (at most 1,000 rows, the number of rows omitted)."""
+        some = [(self.shorter(about), self.shorter(detail)) for about, detail in rows[:_ROWS]]
         return some, len(rows) - len(some)

@@ -1,4 +1,4 @@
-"""Classes whose names look swapped: the pictures of each are nearer to the other's text row than to their own."""
+"""Pairs of classes whose names look swapped: the items of each are closer to the other's text row than to their own."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from texthead.evaluation.intervals import standard_error
 
-# A swap is reported where it gains more than this in mean cosine, and by so many standard errors.
+# A swap is reported if its gain in mean cosine exceeds MARGIN and ERRORS standard errors.
 MARGIN = 0.05
 
 ERRORS = 3.0
@@ -17,9 +17,9 @@ ERRORS = 3.0
 
 @dataclass(frozen=True)
 class Swap:
-    """Two classes, by their places, and how much nearer their pictures are to the other's text row than to their own.
+    """Two classes, by index, whose items are closer to the other's text row than to their own.
 
-    `gain` is a difference of mean cosines, summed over both classes; `error` is its standard error over groups.
+    `gain` is the difference of mean cosines, summed over both classes; `error` is its standard error over groups.
     """
 
     first: int
@@ -36,22 +36,24 @@ def swaps(
     margin: float = MARGIN,
     errors: float = ERRORS,
 ) -> list[Swap]:
-    """The swaps that gain more than the margin and so many standard errors, the clearest first; a class is in one.
+    """Return the swaps whose gain exceeds `margin` and `errors` standard errors, largest gain first.
+
+    A class is in at most one swap.
 
     Args:
         cosines: of each item's centred feature with each class's text row.
-        targets: the class of each item.
-        groups: the group of each item, such as a scene.
+        targets: class of each item.
+        groups: group of each item, such as a scene.
     """
     gains = swap_gains(cosines, targets)
-    found = []
+    candidates = []
     for first, second in np.argwhere(np.triu(gains > margin, k=1)).tolist():
         gain, error = float(gains[first, second]), _error(cosines, targets, groups, first, second)
         if gain > errors * error:
-            found.append(Swap(first, second, gain, error))
+            candidates.append(Swap(first, second, gain, error))
     taken: set[int] = set()
     kept = []
-    for swap in sorted(found, key=lambda swap: -swap.gain):
+    for swap in sorted(candidates, key=lambda swap: -swap.gain):
         if not taken & {swap.first, swap.second}:
             kept.append(swap)
             taken |= {swap.first, swap.second}
@@ -61,10 +63,10 @@ def swaps(
 def swap_gains(
     cosines: Float[np.ndarray, "items classes"], targets: Int[np.ndarray, " items"]
 ) -> Float[np.ndarray, "classes classes"]:
-    """What swapping the names of two classes gains in mean cosine, over both; minus infinity where one has no item.
+    """Return the gain in mean cosine from swapping two class names, summed over both classes; -inf without items.
 
-    What is added to all cosines of a class's pictures, or to all of a name's, cancels: a name that is near to every
-    picture, or pictures that are near to every name, make no gain.
+    Constants added to all cosines of a class's items, or of a name, cancel: a name that is close to all items, or items
+    that are close to all names, make no gain.
     """
     means = np.full((cosines.shape[1],) * 2, np.nan)
     for own in np.unique(targets):
@@ -77,7 +79,7 @@ def swap_gains(
 def _error(
     cosines: Float[np.ndarray, "items classes"], targets: np.ndarray, groups: Sequence[str], first: int, second: int
 ) -> float:
-    """The standard error of a gain: the two classes' own are independent."""
+    """Return the standard error of a gain; the errors of the two classes are independent."""
     parts = []
     for own, other in ((first, second), (second, first)):
         here = np.flatnonzero(targets == own)

@@ -1,11 +1,11 @@
-"""What leaves texthead: a run as a folder that predicts without it, labels and guesses for other tools.
+"""Export runs as folders that predict without texthead, and labels for other tools.
 
 export      write the folder
-scorer      what the exported model computes: crops, encoder, temporal module, head
-parity      compare its probabilities with the run's
-int8        weights of eight bits
-card        the sections of the model card about an exported folder
-exported    predictions of such a folder without torch
-standalone  the folder's predict.py: numpy, av and onnxruntime alone
+scorer      the exported module: crops, encoder, temporal module, head
+parity      compare the exported model with the run
+int8        quantise the weights to 8 bits
+card        the model card's sections about the export
+exported    predict with an exported folder, without torch
+standalone  the folder's predict.py, which needs only numpy, av and onnxruntime
 labelling_tools  labels and guesses for Label Studio and FiftyOne
 """

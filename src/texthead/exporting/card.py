@@ -1,4 +1,4 @@
-"""The sections of the model card that are about an exported folder: how to use it, and how far it is from the run."""
+"""The model card's sections about an exported folder: how to use it, and how it differs from the run."""
 
 from texthead.data.protocol import Protocol
 from texthead.exporting.parity import Parity
@@ -6,50 +6,49 @@ from texthead.runs.model_card import rate
 
 
 def use_section(file: str, protocol: Protocol) -> str:
-    """Return how `predict.py` and the model file are used.
+    """Return the section on using `predict.py` and the model file.
 
     Args:
-        file: the model file's name.
-        protocol: how the model evaluates a file.
+        file: name of the model file.
+        protocol: frames, views and sizes of the model.
     """
     torch = file.endswith(".pt2")
     section = f"""## Use
 
-    pip install numpy {"torch" if torch else "onnxruntime"} av      # and pillow for JPEG; PNG and videos do without
+    pip install numpy {"torch" if torch else "onnxruntime"} av      # for JPEG also pillow
     python predict.py clip.mp4 photo.png
 
-`{file}` takes `clips`: uint8 RGB, scaled, axes batch, clips, frames, height, width, channels; any batch and any number
-of frames. It crops and normalises; {protocol.views} views (clips x crops), {protocol.pooling} averaged in the model. It
-gives `scores`, batch by classes in the order of `classes.json`; softmax(scores / temperature) are probabilities.
-`preprocessing.json` says how a file becomes clips, `thresholds.json` holds the temperature and, of a calibrated run,
-the threshold for "none of these" and the quantile of label sets."""
+The input of `{file}` is `clips`: scaled uint8 RGB with axes batch, clips, frames, height, width, channels; batch size
+and number of frames are free. The model crops and normalises, and averages the {protocol.pooling} of {protocol.views}
+views (clips x crops). Its output is `scores`: batch x classes in the order of `classes.json`; softmax(scores /
+temperature) are the probabilities. `preprocessing.json` says how to turn a file into clips; `thresholds.json` has the
+temperature and, for a calibrated run, the threshold for "none of these" and the quantile of prediction sets."""
     if torch:
-        section += "\n\nLoading a .pt2 file can run code that is in it: load this one only if you trust who made it."
+        section += "\n\nLoading a .pt2 file can run code that is in it; load this one only if you trust its author."
     return section
 
 
 def parity_section(found: Parity, int8: str | None) -> str:
-    """Return what the export was found to differ from the run.
+    """Return the section on how the exported model differs from the run.
 
     Args:
         found: the differences.
-        int8: how its weights were quantised; None if they were not.
+        int8: method of quantisation, or None.
     """
-    files = f" and {found.files} of the held-out files" if found.files else ""
+    files = f" and {found.files} held-out files" if found.files else ""
     parts = [
-        "Measured at export against the run in texthead, on clips of "
-        f"{', '.join(map(str, found.frames))} frames{files}:",
+        f"Compared at export with the run in texthead, on clips of {', '.join(map(str, found.frames))} frames{files}:",
         f"scores differ by at most {found.scores:.1e}, probabilities by {found.probabilities:.1e}.",
     ]
     if int8:
-        parts.append(f"The weights have eight bits ({int8} quantisation).")
+        parts.append(f"The weights have 8 bits ({int8} quantisation).")
     if not found.files:
-        return "\n".join([*parts, "No held-out file of the run was there to try."])
-    pixels = "the same pixels, to the bit" if found.same_pixels else "other pixels for some"
+        return "\n".join([*parts, "No held-out file of the run was available."])
+    pixels = "exactly the same pixels" if found.same_pixels else "different pixels for some files"
     return "\n".join(
         [
             *parts,
-            f"Of those files {found.agree} get the same best name; right are {rate(found.right, found.files)},",
-            f"{rate(found.right_before, found.files)} by the run itself. `predict.py` gave the model {pixels}.",
+            f"Both predict the same class for {found.agree} of them. Accuracy: {rate(found.right, found.files)};",
+            f"of the run itself: {rate(found.right_before, found.files)}. `predict.py` gave the model {pixels}.",
         ]
     )

@@ -1,11 +1,11 @@
-"""A run as a folder that predicts without texthead.
+"""Export a run as a folder that predicts without texthead.
 
-model.onnx or model.pt2    uint8 clips -> one score a class: crops, normalisation, encoder, temporal module and head
+model.onnx or model.pt2    uint8 clips -> one score per class: crops, normalisation, encoder, temporal module and head
 preprocessing.json         frames, views, sizes, normalisation
-classes.json               labels, names and the exact prompts
-thresholds.json            temperature, threshold and sets of a calibrated run
-predict.py                 file -> names with numpy, av and onnxruntime (or torch)
-README.md                  the model card
+classes.json               labels, names and exact prompts
+thresholds.json            temperature, rejection threshold and prediction sets
+predict.py                 predicts files with numpy, av and onnxruntime (or torch)
+README.md                  model card
 """
 
 import shutil
@@ -53,19 +53,18 @@ def export(
     protocol: Protocol | None = None,
     progress: Progress | None = None,
 ) -> Parity:
-    """Write the folder of an exported run, whole or not at all, and return how far its model is from the run.
+    """Write the folder of an exported run atomically, and return how its model differs from the run.
 
-    The model scores any number of items, of any number of frames, at once; views and sizes are fixed.
+    The model takes any batch size and number of frames; views and sizes are fixed.
 
     Args:
-        to: an ONNX model for onnxruntime, or a torch.export program for torch alone.
-        int8: weights of eight bits; what that costs is in the model card. Threshold and sets of a calibrated run are
-            left out then, since they hold for the run's own scores.
-        protocol: how files are read; the run's own if None.
+        to: an ONNX model for onnxruntime, or a torch.export program.
+        int8: quantise the weights to 8 bits; the model card states the effect. Rejection threshold and prediction sets
+            are then omitted, because they are valid only for the run's own scores.
+        protocol: frames, views and sizes; None for the run's own.
 
     Raises:
-        RunError: a folder that is there, a package that is missing, a model that cannot be exported, or whose scores
-            differ.
+        RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
     """
     out = Path(out)
     check_export(out, to, int8=int8)
@@ -73,52 +72,52 @@ def export(
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
         settings = preprocessing(scorer, to)
-        way = _write_model(folder, scorer, run, settings, to, int8)
+        quantisation = _write_model(folder, scorer, run, settings, to, int8)
         write_json(folder / "preprocessing.json", settings)
         write_json(folder / "classes.json", _classes(run))
-        made, why = kept_calibration(run, protocol, promises=not int8)
-        write_json(folder / "thresholds.json", thresholds(made, why))
+        calibration, reason = kept_calibration(run, protocol, promises=not int8)
+        write_json(folder / "thresholds.json", thresholds(calibration, reason))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
-        found = parity(folder, scorer, run, progress)
+        measured = parity(folder, scorer, run, progress)
         if not int8:
-            check_parity(found)
+            check_parity(measured)
         card = model_card(
             run,
             protocol,
             out.name,
-            made=made,
+            made=calibration,
             library="pytorch" if to == "torch" else "onnx",
             use=use_section(MODELS[to], protocol),
-            measured=parity_section(found, way),
+            measured=parity_section(measured, quantisation),
             maker="texthead export",
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
-    return found
+    return measured
 
 
 def check_export(out: Path, to: str, *, int8: bool) -> To:
-    """Return the target; raise RunError if the export cannot be made there."""
+    """Return `to`; raise RunError if the export cannot be written to `out`."""
     if to not in MODELS:
         raise RunError(f"to must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
     if out.exists():
-        raise RunError(f"{out}: is there already; choose another folder, or remove it")
+        raise RunError(f"{out}: already exists; choose another folder, or remove it")
     if int8 and to == "torch":
-        raise RunError("int8 is made by onnxruntime: take to=onnx, or leave out int8")
+        raise RunError("int8 needs onnxruntime; use to=onnx, or leave out int8")
     if to == "onnx":
         try:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
         except ImportError as error:
-            raise RunError(f"export to ONNX needs {error.name}: pip install 'texthead[onnx]'") from None
+            raise RunError(f"export to ONNX needs {error.name}; pip install 'texthead[onnx]'") from None
     return to
 
 
-# ---- what is in the folder
+# ---- content of the folder
 
 
 def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To, int8: bool) -> str | None:
-    """Write the model and return how it was quantised, if it was."""
+    """Write the model; return the method of quantisation, or None."""
     program = traced(scorer)
     file = folder / MODELS[to]
     if to == "torch":
@@ -133,34 +132,34 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
     with scratch_folder(folder) as scratch, quiet():
         full = scratch / "full.onnx"
         written.save(full)
-        way = way_for(full)
-        quantise(full, file, way, _training_clips(run, settings) if way == "static" else [])
-    return way
+        method = way_for(full)
+        quantise(full, file, method, _training_clips(run, settings) if method == "static" else [])
+    return method
 
 
 def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
-    """Read clips of some training files that still exist, evenly placed."""
+    """Read clips of some training files that still exist, evenly spaced."""
     files = sorted({str(file_of(path)) for path in run.trained_on})
-    there = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
+    existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
     most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
-    for place in evenly(len(there), most):
+    for place in evenly(len(existing), most):
         with suppress(standalone.Refused, OSError):
-            clips.append(standalone.read_clips(there[place], settings)[None])
+            clips.append(standalone.read_clips(existing[place], settings)[None])
     return clips
 
 
 def traced(scorer: Scorer) -> torch.export.ExportedProgram:
-    """Return the model as a program of plain operations, for any number of items and frames and any shape of frame.
+    """Trace the model for any batch size, number of frames and frame size.
 
-    An encoder that sees several frames at once takes as many as the protocol has.
+    If the encoder sees several frames at once, the number of frames is that of the protocol.
 
     Raises:
-        RunError: a model with steps that depend on its input's values.
+        RunError: the model has control flow that depends on values of its input.
     """
     size, most = scorer.protocol.sizes.size, _most_frames(scorer)
     frames = scorer.protocol.frames if scorer.model.sees_clips else min(3, most or 3)
-    # No side is a multiple of another, so that nothing is taken for the same number.
+    # No size is a multiple of another, so that torch.export does not treat them as equal.
     shape = (2, scorer.protocol.views.clips, frames, size + 9, size + 27, 3)
     free: dict[int, Any] = {0: Dim("batch"), 3: Dim("height", min=size), 4: Dim("width", min=size)}
     if not scorer.model.sees_clips:
@@ -168,19 +167,19 @@ def traced(scorer: Scorer) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
-    except Exception as error:  # torch.export raises nearly every kind.
+    except Exception as error:  # torch.export raises many types.
         message = " ".join(str(error).split())[:200]
         raise RunError(f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({message})") from error
 
 
 def _most_frames(scorer: Scorer) -> int | None:
-    """Return the most frames that a clip may have, if there is a limit."""
+    """Return the maximum number of frames in a clip, or None."""
     temporal = scorer.model.temporal
     return temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer | AttentivePool) else None
 
 
 def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
-    """Return what `preprocessing.json` holds: what `predict.py` does to a file, and what the model does itself."""
+    """Return the content of `preprocessing.json`: the steps of `predict.py` and those inside the model."""
     spec, protocol = as_visual(scorer.model.visual).spec, scorer.protocol
     pixels, views = protocol.sizes, protocol.views
     frames = protocol.frames if scorer.model.sees_clips else "any"
@@ -211,24 +210,24 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
 
 
 def _classes(run: Run) -> dict[str, object]:
-    """Return what `classes.json` holds."""
+    """Return the content of `classes.json`."""
     if run.classes is not None:
         return {key: run.classes[key] for key in ("template", "classes")}
     return classes_json(run.head, None, run.recipe.template)
 
 
 def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
-    """Return what of the run's calibration is exported, and why not all; without `promises` the temperature alone."""
-    found, why = calibration_for(run, protocol)
-    if found is not None and why is None and not promises:
-        return found.without_promises(), "threshold and sets hold for scores without int8"
-    return found, why
+    """Return (calibration to export, reason why only its temperature); without `promises`, only the temperature."""
+    calibration, reason = calibration_for(run, protocol)
+    if calibration is not None and reason is None and not promises:
+        return calibration.without_promises(), "threshold and sets are valid only for scores without int8"
+    return calibration, reason
 
 
-def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
-    """Return what `thresholds.json` holds: the temperature, and, if they hold here, threshold and prediction sets."""
-    if found is None:
+def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str, object]:
+    """Return the content of `thresholds.json`: temperature, and threshold and prediction sets if they are valid."""
+    if calibration is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
-    written = found.to_json()
-    kept: dict[str, object] = {key: written[key] for key in ("temperature", "threshold", "coverage")}
-    return kept if why is None else {**kept, "why": why}
+    values = calibration.to_json()
+    kept: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
+    return kept if reason is None else {**kept, "why": reason}

@@ -1,4 +1,4 @@
-"""Predictions of an exported folder, by onnxruntime and without torch."""
+"""Predict with an exported folder, using onnxruntime and no torch."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -24,22 +24,22 @@ from texthead.text.class_names import NONE
 
 MODEL = "model.onnx"
 
-# Bytes that models may take at once, in a process: half of the machine's.
+# Memory limit in bytes for the models of a process: half of the machine's memory.
 MOST_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 class Thresholds(NamedTuple):
-    """The temperature of an exported run, and its threshold where it has one."""
+    """The temperature of an exported run, and its rejection threshold if any."""
 
     temperature: float
     threshold: object | None
 
 
 class Exported:
-    """An exported folder, whose program is not run: only its model is, and its files are data.
+    """An exported folder. Runs only its model, never its predict.py; its other files are treated as data.
 
     Raises:
-        RunError: the folder is damaged, of another version, or not an export to ONNX.
+        RunError: the folder is damaged, has another version, or is not an ONNX export.
     """
 
     def __init__(self, folder: Path):
@@ -48,10 +48,10 @@ class Exported:
         except Unusable as error:
             raise RunError(str(error)) from None
         except ImportError as error:
-            raise RunError(f"{folder}: needs {error.name}: pip install 'texthead[onnx]'") from None
+            raise RunError(f"{folder}: needs {error.name}; pip install 'texthead[onnx]'") from None
         except RunError:
             raise
-        except Exception as error:  # onnxruntime raises a kind of its own for each code.
+        except Exception as error:  # onnxruntime has an exception type for each error code.
             raise RunError(f"{folder}: cannot be used ({type(error).__name__}); export it again") from None
         thresholds = self._predictor.thresholds
         self.has_sets = thresholds["coverage"] is not None
@@ -60,7 +60,7 @@ class Exported:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that it predicts."""
+        """Class names."""
         return tuple(self._predictor.names)
 
     def predict(
@@ -75,64 +75,64 @@ class Exported:
         """Return the prediction of each file.
 
         Raises:
-            DataError: `sets` of an export that has none.
-            MediaError: a file that cannot be read, unless `skip_unreadable`.
-            RunError: the model does not run.
+            DataError: `sets` is given, but the export has no prediction sets.
+            MediaError: a file cannot be read and `skip_unreadable` is off.
+            RunError: the model fails.
         """
         if sets and not self.has_sets:
-            raise DataError("label sets need an export of a run that is calibrated: texthead calibrate RUN DATA")
-        made = []
+            raise DataError(
+                "prediction sets need an export of a calibrated run; run texthead calibrate RUN DATA, and export again"
+            )
+        predictions = []
         for path in paths:
-            made.append(self._one(path, top, sets=sets, skip=skip_unreadable))
+            predictions.append(self._predict_one(path, top, sets=sets, skip=skip_unreadable))
             if progress:
-                progress(len(made), len(paths))
-        return made
+                progress(len(predictions), len(paths))
+        return predictions
 
-    def _one(self, path: Path, top: int, *, sets: bool, skip: bool) -> Prediction:
+    def _predict_one(self, path: Path, top: int, *, sets: bool, skip: bool) -> Prediction:
         try:
-            found: dict[str, Any] = self._predictor.predict(path, len(self._predictor.names) if sets else top)
+            entry: dict[str, Any] = self._predictor.predict(path, len(self._predictor.names) if sets else top)
         except Refused as error:
             if not skip:
-                raise MediaError(path, f"{error}; skip_unreadable would leave out and list such files") from None
+                raise MediaError(path, f"{error}; or use skip_unreadable to list and skip such files") from None
             return Prediction(path, error=str(error))
         except Unusable as error:
             raise RunError(str(error)) from None
         except Exception as error:
             raise RunError(
-                f"{self._predictor.file}: does not run on {path} in half of the machine's memory "
-                f"({type(error).__name__}); export it again"
+                f"{self._predictor.file}: fails on {path} ({type(error).__name__}; its limit is half of the machine's "
+                "memory); export it again"
             ) from None
-        inside = len(found["set"]) if sets else None
-        pairs = [(pair["name"], pair["probability"]) for pair in found["top"][: max(top, inside or 0)]]
-        return Prediction(path, tuple(pairs), known=found.get("answer") != NONE, set_size=inside)
+        set_size = len(entry["set"]) if sets else None
+        pairs = [(pair["name"], pair["probability"]) for pair in entry["top"][: max(top, set_size or 0)]]
+        return Prediction(path, tuple(pairs), known=entry.get("answer") != NONE, set_size=set_size)
 
 
-# ---- the files of a folder
+# ---- files of the folder
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Return what a file of the folder holds; of the settings, check what is run here."""
+    """Read a JSON file of the folder; check the settings that matter here."""
     if not file.is_file():
-        raise RunError(f"{file}: missing, or no plain file: export it again")
+        raise RunError(f"{file}: missing, or not a regular file; export it again")
     values = read_json(file)
     if file.stem == "preprocessing":
         check_values(file, values)
         if values["model"] != MODEL:
             raise RunError(
-                f"{file.parent}: its model is {values['model']!r}, texthead runs {MODEL}: export it with to=onnx, or "
-                "use the predict.py in it"
+                f"{file.parent}: its model is {values['model']!r}, but texthead runs only {MODEL}; export it with "
+                "to=onnx, or use its predict.py"
             )
         size = values["in_the_model"]["size"]
         check_clip_size(values["frames"] * values["views"]["clips"], size, values["resize"])
         if values["resize"] < size:
-            raise RunError(
-                f"{file}: resize must be at least the {size} of size, got {values['resize']}: export it again"
-            )
+            raise RunError(f"{file}: resize must be at least size ({size}), got {values['resize']}; export it again")
     return values
 
 
 def _load(file: Path, classes: int) -> Model:
-    """Return the model; onnxruntime gets exactly what was checked, and limited memory."""
+    """Load the model with limited memory; onnxruntime gets exactly the checked content."""
     check_model_file(file)
     content = _content(file)
     _limit_memory()
@@ -140,24 +140,24 @@ def _load(file: Path, classes: int) -> Model:
 
 
 def _content(file: Path) -> bytes:
-    """Return an ONNX model, written anew.
+    """Return an ONNX model, reserialised.
 
     Raises:
-        RunError: it has loops or branches, or takes weights from other files.
+        RunError: it has loops or branches, or loads weights from other files.
     """
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)
     for part in _parts(model):
         if isinstance(part, onnx.TensorProto) and part.data_location == part.EXTERNAL:
-            raise RunError(f"{file}: takes weights from other files: export it again")
+            raise RunError(f"{file}: loads weights from other files, which is not allowed; export it again")
         if isinstance(part, onnx.AttributeProto) and (part.HasField("g") or part.graphs):
-            raise RunError(f"{file}: has loops or branches, which may run without end: export it again")
+            raise RunError(f"{file}: has loops or branches, which may never end; export it again")
     return model.SerializeToString()
 
 
 def _parts(message: Any) -> Iterator[Any]:
-    """Yield a message of protobuf and all that it holds."""
+    """Yield a protobuf message and all nested messages."""
     yield message
     for field, value in message.ListFields():
         if field.message_type:
@@ -167,7 +167,7 @@ def _parts(message: Any) -> Iterator[Any]:
 
 @cache
 def _limit_memory() -> None:
-    """Limit what the models of exports take in this process: a graph of 600 bytes can ask for any amount."""
+    """Limit the memory of exported models in this process: a graph of 600 bytes can request any amount."""
     import onnxruntime
 
     api: Any = onnxruntime

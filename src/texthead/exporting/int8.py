@@ -1,4 +1,4 @@
-"""An exported ONNX model with weights of eight bits."""
+"""Quantise the weights of an exported ONNX model to 8 bits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,14 @@ from texthead.errors import RunError
 
 Way = Literal["dynamic", "static"]
 
-# So many frames of training files set the ranges of a static quantisation: their activations are in memory together.
+# Frames of training files that set the ranges of static quantisation; their activations are in memory together.
 FRAMES = 64
 
 
 def way_for(model: Path) -> Way:
-    """Return how to quantise a model: as suits what holds most of its weights, convolutions or matrix products.
+    """Return the method of quantisation: static if most weights are in convolutions, dynamic if in matrix products.
 
-    Dynamic ranges cost convolutions more than eight bits give: EfficientNet-Lite0 ran eight times slower (LOG.md).
+    Dynamic ranges slow convolutions down: EfficientNet-Lite0 ran 8 times slower with them (LOG.md).
     """
     import onnx
 
@@ -33,28 +33,28 @@ def way_for(model: Path) -> Way:
 
 
 def kept_whole(model: Path) -> list[str]:
-    """Return the convolutions that a static quantisation leaves alone: the depthwise ones and the first half.
+    """Return the convolutions that static quantisation skips: the depthwise ones and the first half.
 
-    They hold few of the weights, and eight bits there cost answers: of EfficientNet-Lite0's 80 clips of flying objects
-    26 changed with all convolutions quantised, none without these (LOG.md).
+    They have few of the weights, but quantising them changes predictions: of 80 clips of flying objects, 26 changed
+    with all convolutions of EfficientNet-Lite0 quantised, none without these (LOG.md).
     """
     import onnx
 
     convs = [node for node in onnx.load(str(model), load_external_data=False).graph.node if node.op_type == "Conv"]
-    apart = [node for node in convs if any(a.name == "group" and a.i > 1 for a in node.attribute)]
-    return sorted({node.name for node in [*convs[: len(convs) // 2], *apart]})
+    depthwise = [node for node in convs if any(a.name == "group" and a.i > 1 for a in node.attribute)]
+    return sorted({node.name for node in [*convs[: len(convs) // 2], *depthwise]})
 
 
 def quantise(
     model: Path, out: Path, way: Way, clips: Sequence[UInt8[np.ndarray, "batch clips frames height width 3"]]
 ) -> None:
-    """Write the model with int8 weights, one scale a channel.
+    """Write the model with int8 weights, one scale per channel.
 
-    Dynamic: products of matrices alone, their other side quantised as it comes. Static: convolutions but those of
-    `kept_whole`, the ranges of their inputs and outputs from `clips`.
+    Dynamic: only matrix products, whose activations are quantised at run time. Static: convolutions except those of
+    `kept_whole`, with activation ranges from `clips`.
 
     Raises:
-        RunError: a static quantisation without clips.
+        RunError: `way` is static and there are no clips.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -68,8 +68,8 @@ def quantise(
         return
     if not clips:
         raise RunError(
-            "int8 of a convolutional encoder takes its ranges from training files, and none of the run's is there: "
-            "put them back, or leave out int8"
+            "int8 of a convolutional encoder needs some of the run's training files, and none exists any more; restore "
+            "them, or leave out int8"
         )
     inputs = iter([{"clips": clip} for clip in clips])
     quantize_static(

@@ -1,4 +1,4 @@
-"""Files with their labels and guesses -> tasks of Label Studio and data sets of FiftyOne."""
+"""Write labels and guesses as Label Studio tasks or FiftyOne datasets."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,38 +17,38 @@ from texthead.media.paths import file_of, is_part
 
 
 def media_kind(files: Iterable[Path], tool: str) -> str:
-    """Return "image" or "video", the kind of all files.
+    """Return "image" or "video", the common kind of all files.
 
     Raises:
-        DataError: both kinds, or a clip of images, which the tool cannot show.
+        DataError: there are both kinds, or a frame folder or shard clip, which the tool cannot show.
     """
     first: dict[str, Path] = {}
     for path in files:
         kind = "image" if is_image(path) else "video"
         if not file_of(path).is_file():
-            raise DataError(f"{path}: {tool} shows files, not a folder of frames or a clip in shards; leave it out")
+            raise DataError(f"{path}: {tool} shows only files, not frame folders or clips in shards; leave it out")
         first.setdefault(kind, path)
     if len(first) > 1:
-        some = " and ".join(map(str, first.values()))
-        raise DataError(f"{tool} holds images or videos, not both ({some}): export them one after the other")
+        examples = " and ".join(map(str, first.values()))
+        raise DataError(f"{tool} can have images or videos, not both ({examples}); export them separately")
     return next(iter(first), "video")
 
 
 def files_with_parts(items: Iterable[Item]) -> list[list[Item]]:
-    """Return the items of each file in order; a file in two splits or groups comes once for each."""
-    found: dict[tuple[Path, str | None, str | None], list[Item]] = {}
+    """Group the items by file; a file in several splits or groups appears once for each."""
+    by_file: dict[tuple[Path, str | None, str | None], list[Item]] = {}
     for item in items:
-        found.setdefault((file_of(item.path), item.split, item.group), []).append(item)
-    return [*found.values()]
+        by_file.setdefault((file_of(item.path), item.split, item.group), []).append(item)
+    return [*by_file.values()]
 
 
 def shared_extra(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return the other columns that have the same value in all items."""
+    """Return the extra columns that have the same value in all items."""
     return [pair for pair in items[0].extra if all(pair in item.extra for item in items)]
 
 
 def part_names(items: Iterable[Item]) -> list[str]:
-    """Return the times of the items as `labelled_parts` knows them again."""
+    """Return the items' times in the form that `labelled_parts` recognises."""
     return [item.path.name.removeprefix(file_of(item.path).name) for item in items]
 
 
@@ -64,18 +64,18 @@ def write_tasks(
     root: Path,
     model: str,
 ) -> Path:
-    """Write tasks, and the labelling configuration beside them; return the configuration's path.
+    """Write tasks and, beside them, the labelling configuration; return the configuration's path.
 
-    Labels are annotations, guesses are predictions (name, probability). If one of the items is a part, the tasks are
-    files with ranges of their frames; a whole file is the range of all of them.
+    Labels become annotations, guesses (name, probability) become predictions. If any item is a part of a video, tasks
+    are files with frame ranges, and a whole file is the range of all its frames.
 
     Args:
-        items: an empty label is none.
-        root: Label Studio's document root, which paths are relative to.
-        model: the name that predictions have.
+        items: an empty label means unlabelled.
+        root: Label Studio's document root.
+        model: model name for the predictions.
 
     Raises:
-        DataError: files of two kinds, or outside the root.
+        DataError: there are images and videos, or files outside the root.
         MediaError: a video with parts cannot be read.
         RunError: the files cannot be written.
     """
@@ -93,7 +93,7 @@ def write_tasks(
         task: dict[str, Any] = {"data": data}
         labels = [_result(kind, item.path, item.label, frames) for item in rows if item.label]
         if labels:
-            # Label Studio takes imported annotations for ground truth otherwise, which would outvote later ones.
+            # By default, Label Studio treats imported annotations as ground truth, which overrides later ones.
             task["annotations"] = [{"result": labels, "ground_truth": False}]
         named = {item.path: guesses[item.path] for item in rows if item.path in guesses}
         if named:
@@ -104,27 +104,27 @@ def write_tasks(
     names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
     write_json(path, tasks)
     config = path.with_suffix(".xml")
-    with replacing(config) as beside:
-        beside.write_text(labelling_config(kind, names, timed=timed), encoding="utf-8")
+    with replacing(config) as temporary:
+        temporary.write_text(labelling_config(kind, names, timed=timed), encoding="utf-8")
     return config
 
 
 def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False) -> str:
-    """Return the labelling configuration of a project: one of the classes for an image or video.
+    """Return the labelling configuration of a project: one class per image or video.
 
     Args:
-        timed: of a video's ranges of frames instead.
+        timed: one class per frame range instead.
     """
     outer, inner = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
     names = "\n".join(f"    <{inner} value={quoteattr(name)}/>" for name in classes)
     player = f' frameRate="${RATE}" timelineHeight="120"' if timed else ""
-    shown = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
+    media = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
     rule = "" if timed else ' choice="single" required="true"'
-    return f'<View>\n  {shown}\n  <{outer} name="{CONTROL}" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'
+    return f'<View>\n  {media}\n  <{outer} name="{CONTROL}" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'
 
 
 def _result(kind: str, path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
-    """Return a label of a file, or of the frames of a path."""
+    """Return the label of a file, or of the frame range of a part."""
     control = {"from_name": CONTROL, "to_name": kind}
     if frames is None:
         return {**control, "type": "choices", "value": {"choices": [name]}}
@@ -136,8 +136,8 @@ def _result(kind: str, path: Path, name: str, frames: Frames | None) -> dict[str
 def _address(path: Path, root: Path) -> str:
     absolute = Path(os.path.abspath(path))  # noqa: PTH100
     if not absolute.is_relative_to(root):
-        raise DataError(f"{path}: not below {root}, which Label Studio would serve; put the files below it")
-    # A name on disk may be no UTF-8, which Label Studio's addresses cannot hold.
+        raise DataError(f"{path}: not inside {root}, the folder that Label Studio serves; move the files there")
+    # File names may not be valid UTF-8, so their bytes are quoted.
     return f"{LOCAL}/?d={quote(os.fsencode(absolute.relative_to(root)))}"
 
 
@@ -147,16 +147,16 @@ def _address(path: Path, root: Path) -> str:
 def write_samples(
     folder: Path, items: Sequence[Item], guesses: Mapping[Path, tuple[str, float]], classes: Sequence[str]
 ) -> None:
-    """Write a folder that FiftyOne reads as a FiftyOneDataset; its files stay where they are.
+    """Write a folder that FiftyOne reads as a FiftyOneDataset; media files are not copied.
 
-    Labels are the field `ground_truth`, guesses (name, probability) `prediction` with its confidence, splits tags. If
-    one of the items is a part, both are temporal detections; a whole file is one of all its frames.
+    Labels become the field `ground_truth`, guesses (name, probability) become `prediction` with a confidence, splits
+    become tags. If any item is a part of a video, both fields are temporal detections.
 
     Args:
-        items: an empty label is none.
+        items: an empty label means unlabelled.
 
     Raises:
-        DataError: files of two kinds.
+        DataError: there are images and videos.
         MediaError: a video with parts cannot be read.
         RunError: the folder exists, or cannot be written.
     """
@@ -165,17 +165,17 @@ def write_samples(
     samples: list[Sample] = []
     for rows in files_with_parts(items) if timed else [[item] for item in items]:
         first, file = rows[0], file_of(rows[0].path)
-        # Links stay as they are.
+        # abspath, because resolve would follow links.
         sample: Sample = {"filepath": os.path.abspath(file), "tags": [first.split] if first.split else []}  # noqa: PTH100
         frames = Frames(file) if timed else None
         labels = [_label_of(item.path, item.label, frames) for item in rows if item.label]
-        found = [
+        predictions = [
             {**_label_of(item.path, name, frames), "confidence": round(probability, 6)}
             for item in rows
             if item.path in guesses
             for name, probability in [guesses[item.path]]
         ]
-        for name, each in ((TRUTH, labels), (GUESS, found)):
+        for name, each in ((TRUTH, labels), (GUESS, predictions)):
             if each:
                 sample[name] = {"_cls": "TemporalDetections", "detections": each} if timed else each[0]
         if timed:
@@ -187,16 +187,16 @@ def write_samples(
         more = {name: text for name, text in shared_extra(rows) if name.isidentifier() and name not in RESERVED}
         samples.append({**more, **sample})
     names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
-    with new_folder(folder) as beside:
-        # FiftyOne's first format: its later one holds the fields of its database, which change with its versions.
-        write_json(beside / "metadata.json", {"media_type": kind, "info": {"default_classes": names}})
-        write_json(beside / "samples.json", {"samples": samples})
+    with new_folder(folder) as temporary:
+        # FiftyOne's first format; the later one has fields of its database, which change between versions.
+        write_json(temporary / "metadata.json", {"media_type": kind, "info": {"default_classes": names}})
+        write_json(temporary / "samples.json", {"samples": samples})
         if kind == "video":
-            write_json(beside / "frames.json", {"frames": {}})
+            write_json(temporary / "frames.json", {"frames": {}})
 
 
 def _label_of(path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
-    """Return a label of a file, or of the frames of a path."""
+    """Return the label of a file, or of the frame range of a part."""
     if frames is None:
         return {"_cls": "Classification", "label": name}
     return {"_cls": "TemporalDetection", "label": name, "support": [*frames.numbers(path)]}

@@ -23,21 +23,24 @@ from texthead.media.video import Video
 from texthead.parallel.progress import Progress
 from texthead.runs.run import Run
 
-# What the exported model's probabilities may differ by.
+# Largest allowed difference in probability.
 TOLERANCE = 1e-4
 
-# Held-out files that are scored by both models, if they are there.
+# Maximum number of held-out files that both models score.
 CHECKED = 32
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the written model is from the run.
+    """Differences between the exported model and the run.
 
-    `frames` are the frame counts of clips that were tried, `scores` and `probabilities` the largest differences over
-    them and over `files` held-out files; `same_pixels` says whether predict.py gave the same input for each file,
-    `agree` of how many files the best name is the same, `right` and `right_before` of how many it is the label's, by
-    the written model and by the run.
+    Attributes:
+        frames: frame counts of the noise clips that were compared.
+        scores, probabilities: largest differences, over these clips and the held-out files.
+        files: number of held-out files that were compared.
+        same_pixels: whether predict.py made the same input from every file.
+        agree: number of files with the same predicted class.
+        right, right_before: number of files that the exported model and the run predict correctly.
     """
 
     frames: tuple[int, ...]
@@ -51,7 +54,7 @@ class Parity:
 
 
 def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = None) -> Parity:
-    """Compare the folder's model with the run: on coarse noise, and on held-out files that still exist."""
+    """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
     predictor, protocol = standalone.Predictor(folder), scorer.protocol
     limit = predictor.settings["input"]["most_frames"]
     tried = (protocol.frames,) if scorer.model.sees_clips else (1, 2, protocol.frames, 2 * protocol.frames)
@@ -74,8 +77,8 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
             progress(i + 1, len(files))
     return Parity(
         tuple(counts),
-        _furthest(pairs),
-        _furthest([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
+        _largest_difference(pairs),
+        _largest_difference([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
         len(best),
         same,
         agree=sum(own == exported for own, exported, _ in best),
@@ -85,18 +88,18 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
 
 
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
-    """Return some of the run's held-out files that still exist, evenly placed, and their labels."""
+    """Return some held-out files of the run that still exist, evenly spaced, and their labels."""
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
-    # `predict.py` opens files of no other readers.
-    read = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
-    there = [(path, label) for path, label in read if path.is_file() and not is_member(path)]
-    chosen = [there[place] for place in evenly(len(there), CHECKED)]
+    # `predict.py` reads only images and videos.
+    readable = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
+    existing = [(path, label) for path, label in readable if path.is_file() and not is_member(path)]
+    chosen = [existing[place] for place in evenly(len(existing), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 
 def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "items clips frames height width 3"]:
-    """Return coarse noise, in which an encoder sees something; the same for the same shape."""
+    """Return coarse noise, which excites an encoder more than fine noise; deterministic per shape."""
     rng, height = np.random.default_rng([items, frames]), settings["resize"]
     coarse = rng.integers(0, 256, (items, settings["views"]["clips"], frames, 8, 8, 3), dtype=np.uint8)
     down, across = (np.arange(side) * 8 // side for side in (height, height if settings["squash"] else 4 * height // 3))
@@ -108,8 +111,8 @@ def _scores(score: Callable[[Tensor], Tensor], clips: np.ndarray) -> np.ndarray:
     return score(torch.from_numpy(clips)).float().numpy()
 
 
-def _furthest(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Return the largest difference within a pair; NaN if one holds a NaN. Equal infinities differ by 0."""
+def _largest_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the largest absolute difference within a pair; NaN if there is a NaN, 0 for equal infinities."""
     with np.errstate(invalid="ignore"):
         return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in pairs]))
 
@@ -120,20 +123,22 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def check_parity(found: Parity) -> None:
-    """Raise RunError unless the written model is the run's.
+    """Raise RunError unless the exported model matches the run.
 
     Raises:
-        RunError: it differs by more than `TOLERANCE`, one of the two gives NaN, or predict.py reads files otherwise.
+        RunError: probabilities differ by more than `TOLERANCE` or are NaN, or predict.py gets other pixels from files.
     """
     if math.isnan(found.probabilities):
         raise RunError(
-            "probabilities of the run or of the exported model are NaN, so nothing was written: look at what `texthead "
-            "predict` says; if that is sound, try to=torch"
+            "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`; "
+            "if its output is fine, try to=torch"
         )
     if not found.same_pixels:
-        raise RunError("predict.py reads held-out files to other pixels than texthead here: report your torch and CPU")
+        raise RunError(
+            "predict.py decodes held-out files to other pixels than texthead; please report your torch version and CPU"
+        )
     if found.probabilities > TOLERANCE:
         raise RunError(
             f"the exported model's probabilities differ from the run's by {found.probabilities:.1e}, more than "
-            f"{TOLERANCE:.0e}: nothing was written; try to=torch"
+            f"{TOLERANCE:.0e}; nothing was written. Try to=torch"
         )

@@ -1,4 +1,4 @@
-"""The part of prediction that is exported: crops, model and the mean over views as one module."""
+"""The exported module: crops, model and the average over views."""
 
 import torch
 from jaxtyping import Float, UInt8
@@ -11,7 +11,7 @@ from texthead.models.recognizer import Recognizer
 
 
 class Scorer(nn.Module):
-    """Clips of scaled uint8 frames -> one score a class: crops, normalisation and the mean over views are inside."""
+    """Score clips of scaled uint8 frames; includes crops, normalisation and the average over views."""
 
     def __init__(self, model: Recognizer, protocol: Protocol):
         super().__init__()
@@ -19,17 +19,17 @@ class Scorer(nn.Module):
         self.protocol = protocol
 
     def forward(self, clips: UInt8[Tensor, "batch clips frames height width 3"]) -> Float[Tensor, "batch classes"]:
-        """Return the scores of each item."""
+        """Return one score per item and class."""
         return self.of_views(self.crops(clips))
 
     def crops(
         self, clips: UInt8[Tensor, "batch clips frames height width 3"]
     ) -> UInt8[Tensor, "batch views frames 3 size size"]:
-        """Return the test crops of each clip: the boxes of `view_crops`, for sides that torch.export does not know."""
+        """Return the crops of each clip, as `view_crops` does, but for frame sizes unknown to torch.export."""
         size, views = self.protocol.sizes.size, self.protocol.views
         height, width = clips.shape[3:5]
         if views.crops == 3 and views.along == "long-side":
-            # The short side is `size` long, so that one of the two is 0.
+            # The short side is `size`, so one offset is 0.
             x, y = (width - size) // 2, (height - size) // 2
             boxes = [(x * k, y * k, False) for k in (0, 2, 1)]
         else:
@@ -41,6 +41,6 @@ class Scorer(nn.Module):
         return torch.stack(cuts, 2).flatten(1, 2).movedim(-1, 3)
 
     def of_views(self, views: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:
-        """Return the scores of items that are cropped already."""
+        """Return the scores of cropped views."""
         features = self.model.features(views.flatten(0, 1)).unflatten(0, views.shape[:2])
         return average_views(features, self.model.head, pooling=self.protocol.pooling)

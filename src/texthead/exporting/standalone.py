@@ -26,51 +26,51 @@ from av.video.reformatter import VideoReformatter
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 PILLOW_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
-# Without pillow: stored without loss, and converted by FFmpeg to the same pixels.
+# Formats that need no pillow: lossless, and FFmpeg converts them to the same pixels.
 PLAIN_IMAGES = frozenset({".bmp", ".png"})
 PLAIN_FORMATS = frozenset({"rgb24", "bgr24", "rgba", "bgra", "bgr0", "gray", "pal8"})
 
-# Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
+# Only containers: playlists and text files can make FFmpeg open other files, even over the network.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
 
-# A picture's header can claim any size.
+# Limits on the size that an image header may claim.
 MAX_SIDE, MAX_PIXELS, MAX_RATIO = 16_384, 89_478_485, 1000
 
 NONE = "none of these"
 
 
 class Refused(ValueError):
-    """A file that cannot be read whole, or not to the pixels that the model was tested with."""
+    """A file that cannot be read completely, or not to the same pixels as in texthead."""
 
 
 class Unusable(ValueError):
     """An exported folder with a file that breaks a rule."""
 
 
-# ---- the files of the folder
+# ---- files of the folder
 
-# Whether a value can be used, and the rule in words.
+# A check of a value, and the rule in words.
 Rule = tuple[Callable[[Any], bool], str]
 
 
 def whole(least: int) -> Rule:
-    """Return the rule of a whole number."""
+    """Return a rule for whole numbers."""
     return lambda value: type(value) is int and value >= least, f"a whole number of at least {least}"
 
 
 def number(low: float, high: float) -> Rule:
-    """Return the rule of a number; NaN is none."""
+    """Return a rule for numbers; NaN breaks it."""
     return lambda value: type(value) in (int, float) and low <= value <= high, f"a number from {low:g} to {high:g}"
 
 
 def one_of(*choices: object) -> Rule:
-    """Return the rule of a choice, by type too: 1 is not true."""
+    """Return a rule for a fixed set of values, which compares types too: 1 is not true."""
     texts = [json.dumps(choice) for choice in choices]
     return lambda value: (type(value), value) in [(type(each), each) for each in choices], " or ".join(texts)
 
 
 def optional(rule: Rule, key: str | None = None) -> Rule:
-    """Return the rule of null or a value that keeps `rule`, or an object whose `key` does."""
+    """Return a rule for null or a value that follows `rule`; with `key`, for an object whose `key` does."""
     holds, text = rule
     if key is None:
         return lambda value: value is None or holds(value), f"null or {text}"
@@ -104,10 +104,10 @@ RULES: dict[str, dict[str, Rule]] = {
     },
 }
 
-# Not in folders of earlier versions.
+# Settings that folders of earlier versions lack.
 NEWER = ("views.stride", "antialias")
 
-# An ONNX model is one message of protobuf, which has no more bytes.
+# An ONNX model is one protobuf message, which cannot be larger.
 MOST_BYTES = 2**31 - 1
 
 
@@ -118,40 +118,39 @@ def check_values(file: Path, values: dict) -> None:
         *parents, last = key.split(".")
         for parent in parents:
             value = value.get(parent) if isinstance(value, dict) else None
-        there = isinstance(value, dict) and last in value
-        if (there and holds(value[last])) or (not there and key in NEWER):
+        present = isinstance(value, dict) and last in value
+        if (present and holds(value[last])) or (not present and key in NEWER):
             continue
-        got = f"{value[last]!r:.80}" if there else "nothing"
-        raise Unusable(f"{file}: {key} must be {rule}, got {got}: export it again")
+        got = f"{value[last]!r:.80}" if present else "nothing"
+        raise Unusable(f"{file}: {key} must be {rule}, got {got}; export it again")
 
 
 def labels_of(file: Path, classes: list[Any]) -> list[str]:
-    """Return the labels of classes.json; raise Unusable if one is no line of text, or comes twice."""
+    """Return the labels of classes.json; raise Unusable if one is not a line of text, or occurs twice."""
     labels: dict[str, None] = {}
     for place, entry in enumerate(classes, 1):
         label: Any = entry.get("label") if isinstance(entry, dict) else None
         line = isinstance(label, str) and bool(label.strip()) and len(label.splitlines()) == 1
         if not line or label.encode(errors="ignore").decode() != label or label in labels:
             raise Unusable(
-                f"{file}: label {place} must be a line of text that no other class has, got {label!r:.80}: export it "
-                "again"
+                f"{file}: label {place} must be a line of text and unique, got {label!r:.80}; export it again"
             )
         labels[label] = None
     return [*labels]
 
 
 def read_json(file: Path) -> Any:
-    """Return what a file of the folder holds."""
+    """Read a JSON file of the folder."""
     return json.loads(file.read_text("utf-8"))
 
 
 def check_model_file(file: Path) -> None:
-    """Raise Unusable unless the model is a plain file: a pipe would be waited for, a device never ends."""
+    """Raise Unusable unless the model is a regular file: reading a pipe would block, a device would never end."""
     if not file.is_file():
-        raise Unusable(f"{file}: missing, or no plain file: export it again")
+        raise Unusable(f"{file}: missing, or not a regular file; export it again")
     if file.suffix == ".onnx" and file.stat().st_size > MOST_BYTES:
         raise Unusable(
-            f"{file}: has {file.stat().st_size:,} bytes, an ONNX model has at most {MOST_BYTES:,}: export it again"
+            f"{file}: has {file.stat().st_size:,} bytes, but an ONNX model has at most {MOST_BYTES:,}; export it again"
         )
 
 
@@ -159,7 +158,7 @@ def check_model_file(file: Path) -> None:
 
 
 def frame_indices(length: int, settings: dict) -> list[list[int]]:
-    """Return the frames of each clip of a video of `length` frames, counted from 0."""
+    """Return the frame indices of each clip, counted from 0, for a video with `length` frames."""
     frames, clips, origin = settings["frames"], settings["views"]["clips"], settings["views"]["origin"]
     stride = settings["views"].get("stride", 0)
     if 0 < frames * stride <= length:
@@ -185,7 +184,7 @@ def _windows(length: int, frames: int, clips: int, stride: int, window: int = 0)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Return the picture, upright, RGB."""
+    """Return the picture as upright RGB."""
     try:
         import PIL.Image
         import PIL.ImageOps
@@ -198,25 +197,25 @@ def read_image(path: Path) -> np.ndarray:
             if upright.mode.startswith("I;16"):
                 upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             if upright.mode in ("I", "F"):
-                raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
+                raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits per channel")
             return np.asarray(upright.convert("RGB"))
     except (Refused, OSError):
         raise
-    except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
-        raise Refused(f"cannot be read as an image ({error}); fetch or save it again") from error
+    except Exception as error:  # On damaged files, Pillow raises many types.
+        raise Refused(f"cannot be read as an image ({error}); download or save it again") from error
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise Refused if the picture has more pixels than `texthead predict` reads."""
+    """Raise Refused if the picture exceeds the limits of `texthead predict`."""
     short, long = sorted((width, height))
     if long > MAX_SIDE or width * height > MAX_PIXELS or long > MAX_RATIO * short:
-        raise Refused(f"claims {width}x{height} pixels, too many or too long to be read; scale it down or cut it")
+        raise Refused(f"claims {width}x{height} pixels, too many or too long; scale it down or crop it")
 
 
 def read_plain_image(path: Path) -> np.ndarray:
-    """Return the picture of a PNG or BMP without pillow, if FFmpeg is sure to decode it to the same pixels."""
+    """Return the picture of a PNG or BMP without pillow, if FFmpeg decodes it to the same pixels."""
     if path.suffix.lower() not in PLAIN_IMAGES or b"eXIf" in path.read_bytes():
-        raise Refused("this kind of picture needs pillow (pip install pillow): FFmpeg decodes it to other pixels")
+        raise Refused("this image format needs pillow (pip install pillow), because FFmpeg decodes it to other pixels")
     with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
         frame = next(container.decode(video=0))
     check_size(frame.width, frame.height)
@@ -232,14 +231,14 @@ def open_video(path: Path) -> tuple[Any, Any]:
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None or stream.disposition & Disposition.attached_pic:
         container.close()
-        raise Refused("no video stream that this FFmpeg decodes; leave it out or encode it as h264")
+        raise Refused("no video stream that this FFmpeg can decode; leave it out or encode it as h264")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return container, stream
 
 
 def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, np.ndarray]]:
-    """Return the frame indices of each clip and the picture of each index, decoded from the first keyframe on."""
+    """Return (frame indices of each clip, pictures by frame index), decoding from the first keyframe on."""
     times = frame_times(path)
     clips = frame_indices(len(times), settings)
     wanted = set(itertools.chain(*clips))
@@ -248,9 +247,9 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
     for index, frame in enumerate(decoded(path)):
         if index in wanted:
             if frame.pts != times[index]:
-                raise Refused(f"frame {index} is shown at another time than listed; encode it again")
+                raise Refused(f"frame {index} has another time than listed; encode it again")
             check_size(frame.width, frame.height)
-            if frame.rotation not in turns:  # Looked up once: a frame whose side data were read stays in memory.
+            if frame.rotation not in turns:  # Cached, because reading a frame's side data keeps the frame in memory.
                 turns[frame.rotation] = turn(frame)
             picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
             transposed, *mirrored = turns[frame.rotation]
@@ -261,7 +260,7 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
 
 
 def frame_times(path: Path) -> Sequence[int | None]:
-    """Return when each frame is shown, in ticks: from the packets if they are unambiguous, else from decoding."""
+    """Return the time of each shown frame, in ticks: from the packets if unambiguous, else by decoding."""
     container, stream = open_video(path)
     with container:
         codec = stream.codec_context
@@ -271,38 +270,38 @@ def frame_times(path: Path) -> Sequence[int | None]:
             if packet.size
         ]
         if not any(visible for _, _, visible, _ in packets):
-            raise Refused("its video stream shows no frame; export it again")
+            raise Refused("its video stream has no visible frame; export it again")
         if len(stream.index_entries) > len(packets) or packets[-1][3]:
-            raise Refused("cut short: its header lists more frames than are there; fetch or copy it again")
-        # An .avi stores no presentation times: FFmpeg guesses them, wrongly where frames are reordered.
+            raise Refused("cut short: its header lists more frames than it has; download or copy it again")
+        # An .avi has no presentation times: FFmpeg guesses them, wrongly if frames are reordered.
         guessed = container.format.name == "avi" and codec.has_b_frames
     first = next((i for i, packet in enumerate(packets) if packet[1]), 0)
     ticks = [pts for pts, *_ in packets[first:]]
     shown = [pts for pts, _, visible, _ in packets[first:] if visible]
-    # Of two frames at one time, or one before the first keyframe, only decoding tells which are shown.
+    # With two frames at one time, or one before the first keyframe, only decoding tells which are shown.
     if guessed or None in ticks or not 0 < len(set(shown)) == len(shown) or min(shown) < ticks[0]:
         return [frame.pts for frame in decoded(path)]
     return sorted(shown)
 
 
 def is_shown(packet: av.Packet, codec: str) -> bool:
-    """Return whether a player shows the packet's frame; vp8 has a bit of its own for hidden frames."""
+    """Return whether players show the packet's frame; vp8 has a separate bit for hidden frames."""
     return not (packet.is_discard or (codec == "vp8" and not memoryview(packet)[0] & 0x10))
 
 
 def decoded(path: Path) -> Iterator[av.VideoFrame]:
-    """Yield the frames of a video in the order that they are shown, from the first keyframe on."""
+    """Yield the frames of a video in presentation order, from the first keyframe on."""
     container, stream = open_video(path)
     with container:
         for packet in itertools.dropwhile(lambda p: p.size and not p.is_keyframe, container.demux(stream)):
             for frame in stream.codec_context.decode(packet if packet.size else None):
                 if frame.is_corrupt:
-                    raise Refused(f"the frame at {frame.time} s is damaged; fetch or encode the file again")
+                    raise Refused(f"the frame at {frame.time} s is damaged; download or encode the file again")
                 yield frame
 
 
 def turn(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
-    """Return how the container turns a frame: whether it is transposed, and the steps down and across behind that."""
+    """Return how the container rotates a frame: (transposed?, row slice, column slice), slices after transposing."""
     if Type.DISPLAYMATRIX not in frame.side_data:
         return False, slice(None), slice(None)
     if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
@@ -318,9 +317,9 @@ def turn(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
 
 
 def resized(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
-    """Return uint8 `rows`, antialiased, with `new` entries along the first axis.
+    """Resize uint8 `rows` along the first axis to `new` entries, antialiased.
 
-    The weights are the same whole numbers as torch's and Pillow's, so that pixels are the same to the bit.
+    The integer weights are those of torch and Pillow, so that pixels are bit-identical.
     """
     old, scale = len(rows), len(rows) / new
     wide = max(scale, 1.0)
@@ -338,7 +337,7 @@ def resized(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
 
 
 def kernel(x: np.ndarray, bicubic: bool) -> np.ndarray:
-    """Return the weight of a pixel at distance `x`: a triangle, or the cubic with a = -0.5."""
+    """Return the weight of a pixel at distance `x`: triangle, or cubic with a = -0.5."""
     if not bicubic:
         return np.maximum(1 - x, 0)
     near = (1.5 * x - 2.5) * x * x + 1
@@ -347,7 +346,7 @@ def kernel(x: np.ndarray, bicubic: bool) -> np.ndarray:
 
 
 def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarray:
-    """Return the frame at another size: first along the width, then along the height, each time rounded to uint8."""
+    """Resize the frame, antialiased: first the width, then the height, rounding to uint8 each time."""
     for axis, new in ((1, width), (0, height)):
         if frame.shape[axis] != new:
             frame = np.moveaxis(resized(np.moveaxis(frame, axis, 0), new, bicubic), 0, axis)
@@ -355,7 +354,7 @@ def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndar
 
 
 def plain(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarray:
-    """Return the frame at another size, each pixel from the nearest ones alone, in floats and rounded at the end."""
+    """Resize the frame without antialiasing, in floats, rounding once at the end."""
     values = frame.astype(np.float32)
     for axis, new in ((1, width), (0, height)):
         rows, old = np.moveaxis(values, axis, 0), values.shape[axis]
@@ -364,7 +363,7 @@ def plain(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarr
             places = places.clip(0)
         below = np.floor(places).astype(np.int64)
         taps = (-1, 0, 1, 2) if bicubic else (0, 1)
-        # Without antialiasing torch's cubic has a = -0.75.
+        # Without antialiasing, torch's cubic has a = -0.75.
         weights = [sharp(np.abs(places - below - tap)) if bicubic else 1 - np.abs(places - below - tap) for tap in taps]
         parts = [w[:, None, None] * rows[(below + tap).clip(0, old - 1)] for w, tap in zip(weights, taps, strict=True)]
         values = np.moveaxis(np.sum(parts, axis=0), 0, axis)
@@ -372,14 +371,14 @@ def plain(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarr
 
 
 def sharp(x: np.ndarray) -> np.ndarray:
-    """Return the weight of a pixel at distance `x`: the cubic with a = -0.75."""
+    """Return the weight of a pixel at distance `x`: cubic with a = -0.75."""
     near = (1.25 * x - 2.25) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * -0.75
     return np.where(x < 1, near, np.where(x < 2, far, 0.0)).astype(np.float32)
 
 
 def read_clips(path: Path, settings: dict) -> np.ndarray:
-    """Return the model's input for a file: clips frames height width channels, the short side `resize`."""
+    """Return the model's input for a file, (clips, frames, height, width, channels), with short side `resize`."""
     if path.suffix.lower() in IMAGES:
         clips, pictures = frame_indices(1, settings), {0: read_image(path)}
     else:
@@ -397,12 +396,12 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
 # ---- clips -> classes
 
 
-# Clips, batch clips frames height width channels -> scores, batch classes.
+# (batch, clips, frames, height, width, channels) -> scores (batch, classes).
 Model = Callable[[np.ndarray], np.ndarray]
 
 
 def load_model(file: Path, classes: int) -> Model:
-    """Return the model of the folder."""
+    """Load the model of the folder."""
     check_model_file(file)
     if file.suffix != ".pt2":
         return onnx_model(file, classes)
@@ -415,37 +414,37 @@ def load_model(file: Path, classes: int) -> Model:
 def onnx_model(
     file: Path, classes: int, content: bytes | None = None, settings: Iterable[tuple[str, str]] = ()
 ) -> Model:
-    """Return an ONNX model.
+    """Load an ONNX model.
 
     Args:
-        content: what the file holds; read from it if None.
-        settings: entries of the session's configuration.
+        content: content of the file; None to read it.
+        settings: configuration entries of the session.
 
     Raises:
-        Unusable: a model that says that it has another number of classes.
+        Unusable: the model declares another number of classes.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # Its errors are exceptions too.
+    options.log_severity_level = 4  # Errors are also raised as exceptions.
     for name, value in settings:
         options.add_session_config_entry(name, value)
     session = onnxruntime.InferenceSession(content or str(file), options, providers=["CPUExecutionProvider"])
     shape = session.get_outputs()[0].shape
     if shape and isinstance(shape[-1], int) and shape[-1] != classes:
-        raise Unusable(f"{file}: gives {shape[-1]} scores, classes.json has {classes} classes: export it again")
+        raise Unusable(f"{file}: gives {shape[-1]} scores, but classes.json has {classes} classes; export it again")
     return checked(file, classes, lambda clips: np.asarray(session.run(None, {"clips": clips})[0]))
 
 
 def checked(file: Path, classes: int, model: Model) -> Model:
-    """Return the model, which raises Unusable if it gives anything but one score a class and item."""
+    """Wrap the model: raise Unusable unless it returns one score per item and class."""
 
     def scores_of(clips: np.ndarray) -> np.ndarray:
         scores = model(clips)
         if scores.shape != (len(clips), classes) or scores.dtype.kind != "f":
             raise Unusable(
-                f"{file}: gives {scores.dtype} {scores.shape} for {len(clips)} items of {classes} classes, must give a "
-                "score for each: export it again"
+                f"{file}: gives {scores.dtype} {scores.shape} for {len(clips)} items and {classes} classes, must give "
+                "one score for each; export it again"
             )
         return scores
 
@@ -456,8 +455,8 @@ class Predictor:
     """Predict classes with the model of an exported folder.
 
     Args:
-        read: how a JSON file is read.
-        load: how the model is, for so many classes.
+        read: reads a JSON file.
+        load: loads the model, given its file and the number of classes.
 
     Raises:
         Unusable: a file of the folder breaks a rule.
@@ -477,48 +476,50 @@ class Predictor:
         self.model = load(self.file, len(self.names))
 
     def predict(self, path: Path, top: int) -> dict:
-        """Return the best classes of a file; with a calibration also the answer and the prediction set, if it has them.
+        """Return the top classes of a file, and the answer and prediction set if the run has been calibrated for them.
 
         Raises:
-            Refused: a file that cannot be read whole, or not to the pixels of `texthead predict`.
-            Unusable: the model gives no scores.
+            Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.
+            Unusable: the model's scores are invalid.
         """
         if path.is_dir():
-            raise Refused("is a folder; name the files in it")
+            raise Refused("is a folder; give the files in it")
         if "#t=" in path.name and not path.is_file():
-            raise Refused("is a part of a video, and exports read whole files; cut it out, or predict with the run")
+            raise Refused(
+                "is a part of a video, but exports read only whole files; cut it out, or predict with the run"
+            )
         try:
             clips = read_clips(path, self.settings)
         except (FFmpegError, OSError, StopIteration) as error:
-            why = getattr(error, "strerror", None) or error
-            raise Refused(f"cannot be read ({why}); fetch or encode it again") from error
+            reason = getattr(error, "strerror", None) or error
+            raise Refused(f"cannot be read ({reason}); download or encode it again") from error
         scores = self.model(clips[None])[0].astype(np.float64)
         if not np.isfinite(scores.max()):
-            raise Unusable(f"{self.file}: its scores of {path} are no numbers: export it again")
+            raise Unusable(f"{self.file}: its scores for {path} are not finite; export it again")
         odds = np.exp((scores - scores.max()) / self.thresholds["temperature"])
         values = odds / odds.sum()
         order = np.argsort(-scores, kind="stable")
         pairs = [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in order[:top]]
-        found = {"path": str(path), "top": pairs}
+        result = {"path": str(path), "top": pairs}
         threshold, coverage = self.thresholds["threshold"], self.thresholds["coverage"]
         if threshold is not None:
-            found["answer"] = self.names[order[0]] if values.max() > threshold["probability"] else NONE
+            result["answer"] = self.names[order[0]] if values.max() > threshold["probability"] else NONE
         if coverage is not None:
-            found["set"] = [self.names[i] for i in order if scores[i] >= scores.max() - coverage["quantile"]]
-        return found
+            result["set"] = [self.names[i] for i in order if scores[i] >= scores.max() - coverage["quantile"]]
+        return result
 
 
-def as_text(found: dict) -> str:
-    """Return the lines about a file."""
-    if "error" in found:
-        return f"{found['path']}\n  not read: {found['error']}"
-    lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in found["top"]]
-    note = [f"  {NONE}"] if found.get("answer") == NONE else []
-    return "\n".join([found["path"], *note, *lines])
+def as_text(result: dict) -> str:
+    """Return the printed lines for a file."""
+    if "error" in result:
+        return f"{result['path']}\n  not read: {result['error']}"
+    lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result["top"]]
+    note = [f"  {NONE}"] if result.get("answer") == NONE else []
+    return "\n".join([result["path"], *note, *lines])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0, or 2 if a file or the folder cannot be read."""
+    """Run the program; return 0, or 2 if a file or the folder cannot be read."""
     parser = argparse.ArgumentParser(prog="predict.py", description="Predict classes for videos and images.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--top", type=int, default=5, help="classes per file (default: 5)")
@@ -537,10 +538,10 @@ def predict_all(predictor: Predictor, options: argparse.Namespace) -> int:
     failed = False
     for path in options.files:
         try:
-            found = predictor.predict(path, max(1, options.top))
+            result = predictor.predict(path, max(1, options.top))
         except Refused as error:
-            failed, found = True, {"path": str(path), "error": str(error)}
-        print(json.dumps(found, ensure_ascii=False) if options.json else as_text(found), flush=True)
+            failed, result = True, {"path": str(path), "error": str(error)}
+        print(json.dumps(result, ensure_ascii=False) if options.json else as_text(result), flush=True)
     return 2 if failed else 0
 
 

@@ -1,11 +1,11 @@
-"""New files -> classes and events.
+"""Predict classes for files and events in videos.
 
 predict      predict classes for files
 formats      predictions as JSON and CSV
-bulk         millions of files in parts, by any number of processes
+bulk         millions of files, in parts, by any number of processes
 bulk_on_ray  the same parts on a Ray cluster
-timeline     a window that slides over a video, each frame encoded once
-events       scores over time -> events: pure numbers
-overlay      a video with its events drawn in
-soundtrack   the sound of a video, for the overlay
+timeline     class probabilities over time, from a sliding window
+events       events from probabilities over time
+overlay      write a video with its events drawn on it
+soundtrack   copy the audio of a video, for the overlay
 """

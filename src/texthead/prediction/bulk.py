@@ -1,13 +1,13 @@
-"""Millions of files in parts: each part a file of its own, made by whichever process it belongs to, at any time.
+"""Predict millions of files in parts, by any number of independent processes.
 
-predict.json              what was asked: which files, which model, how it looks at them, what is kept
-part-000012.csv           the names of the part's files, as `texthead predict --csv` prints them
-part-000012.safetensors   where scores are kept: one row a file, NaN where it could not be read
-part-000012.json          written last: how many files there are, and how many could not be read
+predict.json              the request: files, model, protocol and options
+part-000012.csv           predictions for the part's files, as printed by `texthead predict --csv`
+part-000012.safetensors   with `scores`: one row per file, NaN if it could not be read
+part-000012.json          written last: number of files, and how many could not be read
 
-Processes know nothing of each other. Each file is written whole or not at all, and what is in a part depends on the
-request alone; so two that make the same part write the same, but for last digits where they run on other processors. A
-process that is killed loses the part that it was at.
+Processes don't communicate. Files are written atomically, and a part depends only on the request: two processes that
+make the same part write the same result, except for the last digits on different processors. A killed process loses
+only its current part.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ MARK = "predict.json"
 
 
 class Part(NamedTuple):
-    """A part that was made: its number, how many files it has, and how many of them could not be read."""
+    """A finished part: its number, its files, and how many of them could not be read."""
 
     number: int
     files: int
@@ -62,7 +62,7 @@ class Part(NamedTuple):
 
 
 class State(NamedTuple):
-    """How far all processes are: parts that are finished, parts in all, files in the finished ones, unreadable ones."""
+    """Progress of all processes: finished parts, all parts, files in finished parts, unreadable files."""
 
     finished: int
     parts: int
@@ -72,14 +72,14 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class PartOptions:
-    """What is in the parts.
+    """Size and content of the parts.
 
     Args:
         part: files per part.
         top: predictions per file.
-        scores: also keep the scores of all classes, before any temperature.
-        batch: files encoded together. With 1, a file's scores are those of `predict`; more is faster, and their last
-            bits then depend on the other files of its batch.
+        scores: also save the scores of all classes, without a temperature.
+        batch: files encoded together. With 1, scores equal those of `predict`; larger is faster, but the last bits
+            then depend on the other files of the batch.
         sets: also write the prediction sets of a calibrated run.
 
     Raises: DataError for a number below 1.
@@ -99,7 +99,7 @@ class PartOptions:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is asked, and the folder that holds what is finished of it. `open_parts` makes it."""
+    """A request and the folder with its finished parts. Made by `open_parts`."""
 
     model: Recognizer
     protocol: Protocol
@@ -116,23 +116,23 @@ class Parts:
         return -(-self.asked["files"] // self.options.part)
 
     def unfinished(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, list[Path]]]:
-        """Yield (number, files) of each part of a process that is not finished when its turn comes.
+        """Yield (number, files) of each part of this process that is not finished when its turn comes.
 
-        Part i belongs to process i mod `ranks`. Only one part's files are held at a time.
+        Part i belongs to process i mod `ranks`. Only one part's files are in memory.
 
         Raises:
-            RunError: the manifest was changed after this process began.
+            RunError: the manifest has changed since this process started.
         """
         size, files = self.options.part, self.files()
         for number in range(self.count):
             own = list(islice(files, size))
             if len(own) != min(size, self.asked["files"] - number * size):
-                raise RunError(f"{self.source}: was changed while it was read; start again with a new folder")
+                raise RunError(f"{self.source}: changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
                 yield number, [as_clip(Path(path)) for path in own]
 
     def is_finished(self, number: int) -> bool:
-        """Return whether a part needs no more work."""
+        """Return whether all files of a part are written."""
         suffixes = (".json", ".csv", ".safetensors") if self.options.scores else (".json", ".csv")
         return all(self._file(number, suffix).is_file() for suffix in suffixes)
 
@@ -143,27 +143,30 @@ class Parts:
         scores: Float[Tensor, "files classes"],
         problems: Sequence[str | None],
     ) -> None:
-        """Put a part into the folder; it is finished with its last file.
+        """Write the files of a part, its .json last.
+
+        Args:
+            problems: why each file could not be read, or None.
 
         Raises:
-            DataError: the folder is of another request by now.
+            DataError: the folder now has another request.
             RunError: it cannot be written.
         """
-        _check_asked(self.out, self.asked)
+        _check_request(self.out, self.asked)
         if self.options.scores:
-            with replacing(self._file(number, ".safetensors")) as beside:
-                save_file({"scores": scores.contiguous()}, beside)
+            with replacing(self._file(number, ".safetensors")) as temporary:
+                save_file({"scores": scores.contiguous()}, temporary)
         top, sets = self.options.top, self.options.sets
-        found = predictions_of(
+        predictions = predictions_of(
             self.model.names, paths, scores, problems, top=top, calibration=self.calibration, sets=sets
         )
         columns = csv_columns(self.calibration, sets=sets)
-        write_csv(self._file(number, ".csv"), columns, csv_rows(found, columns))
+        write_csv(self._file(number, ".csv"), columns, csv_rows(predictions, columns))
         unreadable = sum(problem is not None for problem in problems)
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
 
     def state(self) -> State:
-        """Return how far all processes are, by what is in the folder."""
+        """Return the progress of all processes, from the files in the folder."""
         done = [read_json(self._file(number, ".json")) for number in range(self.count) if self.is_finished(number)]
         return State(len(done), self.count, sum(d["files"] for d in done), sum(d["unreadable"] for d in done))
 
@@ -178,47 +181,48 @@ def open_parts(
     protocol: Protocol | None = None,
     options: PartOptions = PartOptions(),
 ) -> Parts:
-    """Begin or continue the folder `out` for a request of predictions for many files.
+    """Start or continue predictions for many files in the folder `out`.
 
     Args:
-        run: as of `predict`, and so what is None.
-        source: a CSV or TSV with a column `path` (`start` and `end` make parts of videos), or a `.txt` with one path a
-            line, each relative to where it lies; a folder of videos and images; or prepared shards, here or remote.
-            Manifests are read line by line and never held.
+        run: as for `predict`.
+        source: a CSV or TSV with a column `path` (and `start` and `end` for parts of videos) or a `.txt` with one path
+            per line, relative to the manifest; a folder of videos and images; or prepared shards, local or remote.
+            Manifests are streamed, never held in memory.
+        protocol: as for `predict`.
 
     Raises:
-        DataError: no such source, or one that lists no file or breaks a rule; a number out of range; `out` holds
-            anything else than predictions of this very request.
+        DataError: the source does not exist, lists no files or breaks a rule; a number is out of range; or `out`
+            contains anything but parts of the same request.
         RunError: `out` cannot be written.
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
     if options.sets:
         check_has_sets(calibration)
-    place, out = resolved(Path(source)), Path(out)
-    files = _listed(place)
+    manifest, out = resolved(Path(source)), Path(out)
+    files = _files_of(manifest)
     count, digest = 0, hashlib.sha256()
     for path in files():
         count += 1
         digest.update(os.fsencode(path) + b"\0")
     if not count:
-        raise DataError(f"{source}: lists no file; give one path a line")
-    asked = {
+        raise DataError(f"{source}: lists no files; give one path per line")
+    request = {
         "format": FORMAT,
         "manifest": digest.hexdigest()[:32],
         "files": count,
         "part": options.part,
         "model": _model_key(model),
         "labels": list(model.names),
-        "head": _probed(model, protocol.pooling),
+        "head": _head_probe(model, protocol.pooling),
         **protocol.to_json(),
         "batch": options.batch,
         "top": options.top,
         "scores": options.scores,
         "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": options.sets},
     }
-    _begin(out, asked)
-    return Parts(model, protocol, place, files, out, asked, options, calibration)
+    _open_folder(out, request)
+    return Parts(model, protocol, manifest, files, out, request, options, calibration)
 
 
 def predict_parts(
@@ -232,29 +236,31 @@ def predict_parts(
     most_megapixels: int = MOST_MEGAPIXELS,
     done: Callable[[Part], None] | None = None,
 ) -> State:
-    """Make every unfinished part of this process's share; return how far all processes are.
+    """Write all unfinished parts of this process; return the progress of all processes.
 
-    A later call may be of another number of processes: what is finished stays. A finished part is not looked at again,
-    even if its files have changed or could not be read: remove its files to have it made anew.
+    The number of processes may change between calls. Finished parts are skipped, even if their input files have changed
+    or could not be read; to redo a part, remove its files.
 
     Args:
-        rank: the number of this process, from 0 to `ranks` - 1. They form no group and never wait for each other.
-        skip_unreadable: a file that cannot be read gets a row that says why.
-        workers: processes that decode.
-        engine: what runs the encoder, as `Reading` has it; exact ones, whose features are the same.
-        most_megapixels: as of `Reading`.
-        done: called with each part that was made.
+        rank: number of this process, from 0 to `ranks` - 1. Processes never wait for each other.
+        skip_unreadable: write a row with the reason for each unreadable file, instead of raising.
+        workers: data-loader workers.
+        engine: runs the encoder, see `Reading`; must be exact, so that all processes get the same features.
+        most_megapixels: see `Reading`.
+        done: called with each part written.
 
     Raises:
-        DataError: a rank out of range, or the folder is of another request by now.
-        MediaError: a file that cannot be read, unless `skip_unreadable`; the parts before it stay.
+        DataError: `rank` or `engine` is invalid, or the folder now has another request.
+        MediaError: a file cannot be read and `skip_unreadable` is off; earlier parts stay.
         RunError: the folder cannot be written, or this process is in a process group.
     """
     check_rank(rank, ranks)
     if engine == "bf16":
-        raise DataError("engine bf16 gives other features than the other processes': take an exact one for parts")
+        raise DataError(
+            "engine bf16 is not exact, so processes would get different features; use an exact engine for parts"
+        )
     if distributed.ranks() > 1:
-        raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
+        raise RunError("predict_parts does not work in a process group; start none, and set rank and ranks")
     for number, paths in parts.unfinished(rank, ranks):
         reading = Reading(workers, parts.options.batch, engine=engine, most_megapixels=most_megapixels)
         entries = item_features(parts.model, paths, parts.protocol, reading)
@@ -266,18 +272,18 @@ def predict_parts(
 
 
 def check_rank(rank: int, ranks: int) -> None:
-    """Raise DataError if no process can have this number among so many."""
+    """Raise DataError unless 0 <= rank < ranks."""
     if not 0 <= rank < ranks:
         raise DataError(f"rank must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 
 
-# ---- which files
+# ---- files
 
 
-def _listed(source: Path) -> Callable[[], Iterator[str]]:
-    """Return a function that yields the files of a source in order; manifests are read anew at each call.
+def _files_of(source: Path) -> Callable[[], Iterator[str]]:
+    """Return a function that yields the files of a source in order; it rereads a manifest at each call.
 
-    Names are strings: a `Path` takes several times as long, and each process goes through all of them.
+    Names are strings because a `Path` is several times slower, and each process iterates over all of them.
     """
     if has_shards(source) or source.is_dir():
         return partial(iter, find_names([source]))
@@ -304,48 +310,48 @@ def _lines(manifest: Path) -> Iterator[str]:
         raise DataError(f"{manifest}: not a readable manifest ({error}); save it as UTF-8") from None
 
 
-# ---- what was asked
+# ---- request
 
 
 def _model_key(model: Recognizer) -> str:
-    """Return a digest of all that comes before the head, wherever the encoder lies."""
+    """Return a digest of the encoder and temporal module, independent of where the encoder is stored."""
     spec = replace(as_visual(model.visual).spec, source="")
     config = getattr(model.temporal, "config", dict)()
     return weights_key(Recognizer(model.visual, model.temporal, nn.Identity()), repr((spec, config)))
 
 
-def _probed(model: Recognizer, pooling: Pooling) -> list[float]:
-    """Return the head's scores of one fixed feature.
+def _head_probe(model: Recognizer, pooling: Pooling) -> list[float]:
+    """Return the head's scores for one fixed feature, to identify the head.
 
-    No digest of its rows: they may be encoded anew by each process, and processors differ in their last bits.
+    A digest of its rows would not do: each process may encode them itself, and processors differ in the last bits.
     """
     feature = torch.arange(as_visual(model.visual).spec.dim).cos().view(1, 1, -1)
     return [round(score, 5) for score in head_scores(model, feature, pooling=pooling)[0].tolist()]
 
 
-def _is_same(found: Any, asked: Any) -> bool:
-    """Return whether two values of requests are the same; scores of a head may differ by a thousandth."""
-    if not isinstance(asked, list) or not isinstance(asked[0], float):
-        return found == asked
+def _is_same(old: Any, new: Any) -> bool:
+    """Return whether two values of requests are equal; head scores may differ by 0.001."""
+    if not isinstance(new, list) or not isinstance(new[0], float):
+        return old == new
     near = partial(math.isclose, rel_tol=1e-3, abs_tol=1e-3)
-    return isinstance(found, list) and len(found) == len(asked) and all(map(near, found, asked))
+    return isinstance(old, list) and len(old) == len(new) and all(map(near, old, new))
 
 
-def _begin(out: Path, asked: dict[str, Any]) -> None:
-    """Mark the folder as one for this request, or check that it is."""
+def _open_folder(out: Path, request: dict[str, Any]) -> None:
+    """Write the request into a new or empty folder, or check that the folder has the same one."""
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
     if MARK not in others:
         if others:
-            raise DataError(f"{out}: holds {others[0]} and no {MARK}; give a new or empty folder")
-        write_json(out / MARK, asked)
-    _check_asked(out, asked)
+            raise DataError(f"{out}: contains {others[0]} but no {MARK}; give a new or empty folder")
+        write_json(out / MARK, request)
+    _check_request(out, request)
 
 
-def _check_asked(out: Path, asked: dict[str, Any]) -> None:
-    """Raise DataError if the folder is for another request."""
-    found = read_json(out / MARK)
-    differ = [key for key in asked if not _is_same(found.get(key), asked[key])]
+def _check_request(out: Path, request: dict[str, Any]) -> None:
+    """Raise DataError if the folder has another request."""
+    old = read_json(out / MARK)
+    differ = [key for key in request if not _is_same(old.get(key), request[key])]
     if differ:
-        short = {key for key in differ if isinstance(asked[key], int) or key == "pooling"}
-        told = [f"{key} {found.get(key)}, not {asked[key]}" if key in short else f"other {key}" for key in differ]
-        raise DataError(f"{out}: is of another request ({'; '.join(told)}): ask the same again, or give a new folder")
+        short = {key for key in differ if isinstance(request[key], int) or key == "pooling"}
+        texts = [f"{key} {old.get(key)}, not {request[key]}" if key in short else f"other {key}" for key in differ]
+        raise DataError(f"{out}: has another request ({'; '.join(texts)}); repeat it unchanged, or give a new folder")

@@ -1,7 +1,6 @@
 """The parts of `texthead.prediction.bulk` on Ray Data: a cluster decodes and encodes, this process writes.
 
-For clusters in which the machines with GPUs have too few CPUs to decode for them. Where every process can do both,
-the parts need no Ray.
+For clusters whose GPU machines have too few CPUs for decoding. Otherwise, `predict_parts` needs no Ray.
 """
 
 import logging
@@ -34,23 +33,23 @@ def predict_on_ray(
     most_megapixels: int = MOST_MEGAPIXELS,
     done: Callable[[Part], None] | None = None,
 ) -> State:
-    """Make every unfinished part on a Ray cluster; return how far all processes are.
+    """Write all unfinished parts with a Ray cluster; return the progress of all processes.
 
-    What is in the parts is what `predict_parts` puts there. The cluster is the one that this process is connected to,
-    or that `RAY_ADDRESS` names, or else one that is started on this machine for as long as it takes. All its machines
-    need texthead, and the files by the same paths; this process alone writes, and holds the names of all files.
+    The parts equal those of `predict_parts`. Uses the cluster that this process is connected to, or the one in
+    `RAY_ADDRESS`, or a temporary one on this machine. All machines need texthead and the files at the same paths; only
+    this process writes, and it holds the names of all files.
 
     Args:
-        actors: processes that hold the model and encode. With GPUs any CPU of the cluster decodes for them; without,
-            each decodes what it encodes, on one CPU.
-        gpus: GPUs of each of them; if None one where the cluster has any.
-        skip_unreadable, most_megapixels: as of `predict_parts`.
-        done: called with each part that was made.
+        actors: processes that encode. With GPUs, any CPU of the cluster decodes for them; without, each decodes its own
+            files, on one CPU.
+        gpus: GPUs per actor; None for 1 if the cluster has any.
+        skip_unreadable, most_megapixels: as for `predict_parts`.
+        done: called with each part written.
 
     Raises:
-        RunError: Ray is not installed or cannot start; or the parts' folder cannot be written.
-        MediaError: a file that cannot be read, unless `skip_unreadable`; finished parts stay.
-        DataError: the folder is of another request by now.
+        RunError: Ray is not installed or cannot start, or the folder cannot be written.
+        MediaError: a file cannot be read and `skip_unreadable` is off; finished parts stay.
+        DataError: the folder now has another request.
     """
     with _cluster() as ray:
         chunks, sizes = _chunks(parts)
@@ -59,9 +58,9 @@ def predict_on_ray(
         if gpus is None:
             gpus = min(1, ray.cluster_resources().get("GPU", 0))
         rows = (
-            # One part a block, so that few parts are half done at a time.
+            # One block per part, so that few parts are unfinished at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decoded, fn_kwargs={"protocol": parts.protocol, "most_megapixels": most_megapixels})
+            .map(_decode, fn_kwargs={"protocol": parts.protocol, "most_megapixels": most_megapixels})
             .map(
                 _Encoder,
                 fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.protocol, gpus > 0),
@@ -70,7 +69,7 @@ def predict_on_ray(
             )
             .iter_rows()
         )
-        for number, own in _whole(rows, sizes):
+        for number, own in _complete_parts(rows, sizes):
             part = _write(parts, number, own, skip_unreadable)
             if done:
                 done(part)
@@ -79,21 +78,21 @@ def predict_on_ray(
 
 @contextmanager
 def _cluster() -> Iterator[Any]:
-    """Connect to Ray; a cluster that was started for it ends with the block."""
+    """Connect to Ray; shut down the cluster on exit if it was started here."""
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise RunError(f"Ray is not installed ({error}): pip install 'texthead[ray]', or leave it out") from None
+        raise RunError(f"Ray is not installed ({error}); pip install 'texthead[ray]', or do without Ray") from None
     own = not ray.is_initialized()
     if own:
-        # It would report to its makers.
+        # Ray would send usage statistics.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             cause = str(error).strip().splitlines()[0]
-            raise RunError(f"Ray cannot start ({cause}); see RAY_ADDRESS, which names a cluster") from None
+            raise RunError(f"Ray cannot start ({cause}); check RAY_ADDRESS, the address of the cluster") from None
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     try:
@@ -105,7 +104,7 @@ def _cluster() -> Iterator[Any]:
 
 
 def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
-    """Return (the files of all unfinished parts in chunks that are encoded at once; how many chunks a part has)."""
+    """Return (chunks of files to encode together, of all unfinished parts; number of chunks per part)."""
     size, chunks, sizes = parts.options.batch, [], {}
     for number, paths in parts.unfinished():
         starts = range(0, len(paths), size)
@@ -114,11 +113,11 @@ def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
     return chunks, sizes
 
 
-# ---- on the cluster: rows of a table, whose columns Arrow knows
+# ---- on the cluster: table rows of types that Arrow supports
 
 
-def _decoded(row: dict[str, Any], protocol: Protocol, most_megapixels: int) -> dict[str, Any]:
-    """Return the chunk with the bytes of the views of all readable files; "" is no problem."""
+def _decode(row: dict[str, Any], protocol: Protocol, most_megapixels: int) -> dict[str, Any]:
+    """Return the chunk with the views of its readable files as bytes, and each file's problem or ""."""
     paths = [Path(path) for path in row["paths"]]
     clips = ViewClips(
         paths,
@@ -128,14 +127,14 @@ def _decoded(row: dict[str, Any], protocol: Protocol, most_megapixels: int) -> d
         pixels=protocol.sizes,
         most_megapixels=most_megapixels,
     )
-    found = [clips[i][0] for i in range(len(paths))]
-    read = [clip.numpy().tobytes() for clip in found if not isinstance(clip, MediaError)]
-    problems = [clip.problem if isinstance(clip, MediaError) else "" for clip in found]
+    decoded = [clips[i][0] for i in range(len(paths))]
+    read = [clip.numpy().tobytes() for clip in decoded if not isinstance(clip, MediaError)]
+    problems = [clip.problem if isinstance(clip, MediaError) else "" for clip in decoded]
     return {**row, "clips": b"".join(read), "problems": problems}
 
 
 class _Encoder:
-    """Chunks of clips -> chunks of scores, with a model that is loaded once."""
+    """Compute the scores of chunks of clips; the model is loaded once per actor."""
 
     def __init__(self, model: Recognizer, protocol: Protocol, cuda: bool):
         self.model = model.to("cuda" if cuda else "cpu")
@@ -145,21 +144,23 @@ class _Encoder:
         side = self.protocol.sizes.size
         shape = -1, self.protocol.views.count, self.protocol.frames, 3, side, side
         read = iter(torch.from_numpy(np.frombuffer(row.pop("clips"), np.uint8).copy()).view(shape))
-        clips = [MediaError(path, why) if why else next(read) for path, why in _told(row)]
+        clips = [MediaError(path, problem) if problem else next(read) for path, problem in _paths_and_problems(row)]
         scores, _ = entry_scores(self.model, encode_views(self.model, clips), self.protocol.pooling)
         return {**row, "scores": scores.numpy().tobytes()}
 
 
-def _told(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (path, why it could not be read or "") of each file of a chunk."""
+def _paths_and_problems(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (path, problem or "") for each file of a chunk."""
     return list(zip(row["paths"], row["problems"], strict=True))
 
 
-# ---- back here
+# ---- in this process
 
 
-def _whole(rows: Iterable[dict[str, Any]], sizes: Mapping[int, int]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Yield (number, chunks in order) of each part as soon as all its chunks are there."""
+def _complete_parts(
+    rows: Iterable[dict[str, Any]], sizes: Mapping[int, int]
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield (number, chunks in order) of each part as soon as all its chunks have arrived."""
     waiting: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
     for row in rows:
         number = row["part"]
@@ -170,9 +171,11 @@ def _whole(rows: Iterable[dict[str, Any]], sizes: Mapping[int, int]) -> Iterator
 
 def _write(parts: Parts, number: int, rows: list[dict[str, Any]], skip_unreadable: bool) -> Part:
     """Write a part and return it."""
-    told = [pair for row in rows for pair in _told(row)]
-    _, errors = readable([MediaError(path, why) if why else None for path, why in told], skip=skip_unreadable)
+    files = [pair for row in rows for pair in _paths_and_problems(row)]
+    _, errors = readable(
+        [MediaError(path, problem) if problem else None for path, problem in files], skip=skip_unreadable
+    )
     scores = np.frombuffer(b"".join(row["scores"] for row in rows), np.float32).copy()
-    table = torch.from_numpy(scores).view(len(told), len(parts.model.names))
-    parts.write(number, [Path(path) for path, _ in told], table, [why or None for _, why in told])
-    return Part(number, len(told), len(errors))
+    table = torch.from_numpy(scores).view(len(files), len(parts.model.names))
+    parts.write(number, [Path(path) for path, _ in files], table, [problem or None for _, problem in files])
+    return Part(number, len(files), len(errors))

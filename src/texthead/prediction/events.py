@@ -1,4 +1,4 @@
-"""Scores over time -> events with a start and an end: pure numbers, in one go or as the scores come."""
+"""Find events with a start and an end in class probabilities over time, all at once or as a stream."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,9 +10,9 @@ from texthead.evaluation.calibration import NONE
 
 
 class Stretch(NamedTuple):
-    """The probability of each class (0 to 1) from one time to another, in seconds; the next begins where it ends.
+    """The probability of each class (0-1) from `start` to `end`, in seconds; the next stretch starts where it ends.
 
-    `known` is False where a calibrated model says that it is none of them.
+    `known` is False if a calibrated model rejects it as none of the classes.
     """
 
     start: float
@@ -23,10 +23,10 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """One class from `start` to `end` (seconds from the first frame), and its probability there: mean and peak.
+    """One class from `start` to `end` (seconds from the first frame), with its mean and peak probability.
 
-    The mean is that of the stretches at which the class was on, without gaps that were bridged. A time that is none of
-    the classes is no event; it comes as one that is not `known`, with the best probability there, whatever its class.
+    The mean excludes bridged gaps. A time that is none of the classes is an event with `known` False, with the highest
+    probability of any class.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """When an event of a class begins and ends.
+    """Thresholds for the start and end of events.
 
-    It begins where the class's probability is `enter` or more and ends where it falls below `leave`. A gap between two
-    events of the same class that is shorter than `min_length` seconds is bridged; then events that are shorter are
-    dropped. Classes are looked at each by itself, so below 0.5 events of several can overlap. Where it is none of the
-    classes no event begins or goes on, and such times are bridged and dropped by the same length.
+    An event starts when the class's probability reaches `enter` and ends when it falls below `leave`. Gaps shorter than
+    `min_length` seconds between events of a class are bridged; then shorter events are dropped. Each class is treated
+    separately, so with thresholds below 0.5 events can overlap. While a stretch is none of the classes, no event starts
+    or continues; such times are bridged and dropped by the same `min_length`.
 
     Raises: DataError for thresholds outside 0..1, a `leave` above `enter`, or a negative length.
     """
@@ -56,16 +56,18 @@ class Hysteresis:
     def __post_init__(self) -> None:
         for name in ("enter", "leave"):
             if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name} must be a probability, 0 to 1, got {getattr(self, name)}")
+                raise DataError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.leave > self.enter:
-            raise DataError(f"leave {self.leave} must not be above enter {self.enter}: an event would end at once")
+            raise DataError(
+                f"leave must be at most enter ({self.enter}), got {self.leave}; otherwise events would end at once"
+            )
         if not 0 <= self.min_length < float("inf"):
             raise DataError(f"min_length must be 0 seconds or more, got {self.min_length}")
 
 
 @dataclass(slots=True)
 class _Span:
-    """An event in the making: `weighted` is the sum of probability times seconds over the `seconds` it was on."""
+    """An unfinished event: `weighted` sums probability times duration over the `seconds` the class was on."""
 
     start: float
     end: float
@@ -81,7 +83,7 @@ class _Span:
 
 
 class _Class:
-    """The events of one class: at most one that is on, or that is over unless the gap behind it is bridged."""
+    """The current event of one class: either on, or over but still waiting for its gap to be bridged."""
 
     def __init__(self, name: str, rule: Hysteresis, *, known: bool = True):
         self.name = name
@@ -89,16 +91,16 @@ class _Class:
         self.known = known
         self._on: _Span | None = None
         self._over: _Span | None = None
-        self._told = False
+        self._announced = False
 
     def reached_by(self, score: float) -> bool:
-        """Return whether an event begins, or goes on, with this probability."""
+        """Return whether an event starts or continues at this probability."""
         return score >= (self.rule.enter if self._on is None else self.rule.leave)
 
     def add(self, start: float, end: float, score: float, *, on: bool) -> list[Event]:
-        """Add a stretch and return the event that it settles, if any."""
+        """Add a stretch; return the event it finishes, if any."""
         if on:
-            # What is over is still there only if the gap is short enough to be bridged.
+            # `_over` is still set only if the gap is short enough to be bridged.
             self._on = self._on or self._over or _Span(start, end)
             self._over = None
             self._on.add(start, end, score)
@@ -110,61 +112,61 @@ class _Class:
         return []
 
     def begun(self) -> list[tuple[str, float]]:
-        """Return (name, start) of the event that is on, once, when it is long enough to be kept."""
-        if self._told or self._on is None or self._on.end - self._on.start < self.rule.min_length:
+        """Return (name, start) of the current event once it is long enough to be kept; later calls return nothing."""
+        if self._announced or self._on is None or self._on.end - self._on.start < self.rule.min_length:
             return []
-        self._told = True
+        self._announced = True
         return [(self.name, self._on.start)]
 
     def finish(self) -> list[Event]:
-        """Return the last event, if there is one and it is long enough."""
+        """Return the last event if it is long enough."""
         span = self._on or self._over
         self._on = self._over = None
-        self._told = False
+        self._announced = False
         if span is None or span.end - span.start < self.rule.min_length or not span.seconds:
             return []
         return [Event(self.name, span.start, span.end, span.weighted / span.seconds, span.peak, self.known)]
 
 
 class EventFinder:
-    """Events as the stretches come; it holds one unfinished event a class, however long it runs."""
+    """Find events in a stream of stretches; memory is one unfinished event per class."""
 
     def __init__(self, names: Sequence[str], rule: Hysteresis):
         self._classes = [_Class(name, rule) for name in names]
         self._none = _Class(NONE, rule, known=False)
 
     def add(self, stretch: Stretch) -> list[Event]:
-        """Add a stretch and return the events that it settles, most often none, and times of none of the classes.
+        """Add a stretch; return the events it finishes, including times of none of the classes.
 
-        An event is settled when it is over and the gap behind it is too long to be bridged.
+        An event is finished once the gap after it is too long to be bridged.
         """
-        settled: list[Event] = []
+        finished: list[Event] = []
         start, end, scores, known = stretch
         for each, score in zip(self._classes, scores, strict=True):
-            settled += each.add(start, end, score, on=known and each.reached_by(score))
-        return settled + self._none.add(start, end, max(scores), on=not known)
+            finished += each.add(start, end, score, on=known and each.reached_by(score))
+        return finished + self._none.add(start, end, max(scores), on=not known)
 
     def begun(self) -> list[tuple[str, float]]:
-        """Return (name, start) of the events that have begun since this was asked, and are long enough to be kept."""
-        return [told for each in self._classes for told in each.begun()]
+        """Return (name, start) of events that have become long enough to be kept since the last call."""
+        return [event for each in self._classes for event in each.begun()]
 
     def finish(self) -> list[Event]:
-        """Return the events that are still on at the end."""
+        """Return the events that are unfinished at the end."""
         return [event for each in (*self._classes, self._none) for event in each.finish()]
 
 
 def events_in(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
-    """Return all events, by their start; times of none of the classes are left out.
+    """Return all events sorted by start, without times of none of the classes.
 
-    Worked example, one class, enter 0.6, leave 0.4, stretches of a second: 0.5 0.7 0.5 0.3 gives one event of 1-3 s.
+    Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
     finder = EventFinder(names, rule)
-    found = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
-    return in_order(event for event in found if event.known)
+    events = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
+    return in_order(event for event in events if event.known)
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """Return the events by their start, then their end and name."""
+    """Return the events sorted by start, end and name."""
     return sorted(events, key=lambda event: (event.start, event.end, event.name))
 
 
@@ -172,7 +174,7 @@ CSV_COLUMNS = ("start", "end", "name", "mean", "peak")
 
 
 def csv_row(event: Event) -> tuple[str, ...]:
-    """Return the row of a table with `CSV_COLUMNS`: seconds to a thousandth."""
+    """Return a row with `CSV_COLUMNS`; times in seconds, to a thousandth."""
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
 
 
@@ -180,19 +182,19 @@ MANIFEST_COLUMNS = ("path", "start", "end", "label", "probability")
 
 
 def manifest_row(event: Event, video: str, *, begin: float = 0.0) -> tuple[str, ...]:
-    """Return the row of a manifest with `MANIFEST_COLUMNS`, an event as a labelled part of its video.
+    """Return an event as a row with `MANIFEST_COLUMNS`, a labelled part of its video.
 
     Args:
-        event: what was found.
-        video: how the manifest names the file.
-        begin: where in the file the event's times count from, in seconds.
+        event: the event.
+        video: path of the file in the manifest.
+        begin: offset of the event's times in the file, in seconds.
     """
     start, end = f"{begin + event.start:.3f}", f"{begin + event.end:.3f}"
     return video, start, end, event.name, f"{event.mean:.6f}"
 
 
 def event_json(event: Event) -> dict[str, object]:
-    """Return the event as JSON holds it, rounded as in `csv_row`; the name of none of the classes is null."""
+    """Return the event for JSON, rounded as in `csv_row`; `name` is null for none of the classes."""
     return {
         "name": event.name if event.known else None,
         "start": round(event.start, 3),
@@ -203,9 +205,9 @@ def event_json(event: Event) -> dict[str, object]:
 
 
 def srt(events: Iterable[Event]) -> str:
-    """Return the events as SubRip subtitles, one per cue, without times of none of the classes.
+    """Return the events as SubRip subtitles, one cue each, without times of none of the classes.
 
-    A name that reads as an arrow or a tag of the format is text: an invisible character (U+2060) takes it apart.
+    Arrows and tags in names are broken up by an invisible character (U+2060), so that they stay text.
     """
     cues = (
         f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{_cue_text(event.name)}\n"
@@ -219,10 +221,9 @@ def _cue_text(name: str) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Return hours, minutes, seconds and thousandths as SubRip writes them.
+    """Return a time in SubRip's format.
 
-    Worked example: 3725.5 is 3725500 thousandths: 1 h, 2 min, 5 s and 500.
-    So it is 01:02:05,500.
+    Worked example: 3725.5 s is 1 h, 2 min, 5 s and 500 ms: 01:02:05,500.
     """
     whole, thousandths = divmod(round(1000 * seconds), 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"

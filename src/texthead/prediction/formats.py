@@ -1,4 +1,4 @@
-"""Predictions, and their JSON and CSV; without torch."""
+"""Predictions as JSON and CSV, without torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 
 @runtime_checkable
 class Calibrated(Protocol):
-    """What is said of a calibration beside predictions; `Calibration` is one."""
+    """What predictions need from a calibration; `Calibration` satisfies it."""
 
     @property
     def temperature(self) -> float:
-        """What scores are divided by."""
+        """The number by which scores are divided."""
         ...
 
     @property
     def threshold(self) -> object | None:
-        """The threshold of the best probability, if there is one."""
+        """The rejection threshold, if any."""
         ...
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read.
+    """The top classes of one file with their probabilities (0-1), best first; or an error if it could not be read.
 
-    Of a calibrated run, `known` is False where the best one is not above its threshold: then the answer is none of
-    them. The label set, where it was asked for, is the first `set_size` names.
+    With a rejection threshold, `known` is False if the highest probability is not above it. The prediction set, if
+    requested, is the first `set_size` names of `top`.
     """
 
     path: Path
@@ -40,41 +40,41 @@ class Prediction:
     set_size: int | None = None
 
 
-def json_entry(found: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:
-    """Return the prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
+def json_entry(prediction: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:
+    """Return the prediction for JSON, with probabilities to a millionth.
 
-    Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where it has them.
+    For a calibrated run, includes the temperature, and the answer (null for none of these) and prediction set if any.
     """
-    top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
-    entry: dict[str, Any] = {"path": str(found.path), "top": top}
-    if found.error:
-        return entry | {"error": found.error}
+    top = [{"name": name, "probability": round(value, 6)} for name, value in prediction.top]
+    entry: dict[str, Any] = {"path": str(prediction.path), "top": top}
+    if prediction.error:
+        return entry | {"error": prediction.error}
     if calibration is not None:
         entry["temperature"] = calibration.temperature
         if calibration.threshold is not None:
-            entry["answer"] = found.top[0][0] if found.known else None
-    if found.set_size is not None:
-        entry["set"] = [name for name, _ in found.top[: found.set_size]]
+            entry["answer"] = prediction.top[0][0] if prediction.known else None
+    if prediction.set_size is not None:
+        entry["set"] = [name for name, _ in prediction.top[: prediction.set_size]]
     return entry
 
 
 def csv_columns(calibration: Calibrated | None, *, sets: bool) -> tuple[str, ...]:
-    """Return the columns of a table of predictions, with "answer" for a threshold and "in_set" for sets."""
+    """Return the CSV columns: "answer" only with a threshold, "in_set" only with `sets`."""
     answer = ("answer",) if calibration and calibration.threshold else ()
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
 
 
 def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of a table with the columns: one per name, or one with why the file could not be read.
+    """Yield the CSV rows: one per class of `top`, or one with the error.
 
-    The answer stands beside the best name: that name, or "none of these".
+    "answer" is in the first row of a file: the best class, or "none of these".
     """
-    for found in predictions:
-        for rank, (name, probability) in enumerate(found.top, 1):
-            row = {"path": found.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
-            row["answer"] = "" if rank > 1 else name if found.known else NONE
-            row["in_set"] = "yes" if rank <= (found.set_size or 0) else "no"
+    for prediction in predictions:
+        for rank, (name, probability) in enumerate(prediction.top, 1):
+            row = {"path": prediction.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
+            row["answer"] = "" if rank > 1 else name if prediction.known else NONE
+            row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
             yield tuple(row.get(column, "") for column in columns)
-        if found.error:
-            row = {"path": found.path, "error": found.error}
+        if prediction.error:
+            row = {"path": prediction.path, "error": prediction.error}
             yield tuple(row.get(column, "") for column in columns)

@@ -1,4 +1,4 @@
-"""A video with its events drawn in: names and bars at the top, a line of all events at the bottom, and its sound."""
+"""Write a video with its events: current names with bars at the top, a timeline at the bottom, and the audio."""
 
 import heapq
 from array import array
@@ -24,37 +24,37 @@ from texthead.prediction.events import Event
 from texthead.prediction.soundtrack import Sound
 from texthead.report.figures import COLOURS, font_file
 
-# Ticks of a second, as MPEG counts; they divide the usual frame rates.
+# Ticks per second, as in MPEG; a multiple of the usual frame rates.
 TICKS = 90_000
 
-# Smaller videos are enlarged to this side at least, or the names could not be read.
+# Smaller videos are enlarged to at least this short side, in pixels, to keep the names readable.
 LEAST_SIDE = 240
 
-# So many events that are on at once are named; the rest is counted.
+# Names shown at once; further current events are only counted.
 MOST_NAMED = 3
 
 DIM, LIGHT = (24, 24, 24), (255, 255, 255)
 
 
 class Curve:
-    """The probability of each class over time, four bytes a number."""
+    """The probability of each class over time, four bytes per number."""
 
     def __init__(self) -> None:
         self._ends: list[float] = []
         self._rows: list[array] = []
 
     def add(self, end: float, scores: Sequence[float]) -> None:
-        """Keep the scores of the time up to `end`."""
+        """Add the scores for the time up to `end`, in seconds."""
         self._ends.append(end)
         self._rows.append(array("f", scores))
 
     def at(self, seconds: float) -> Sequence[float]:
-        """Return the scores at a time; behind the end the last ones."""
+        """Return the scores at a time; after the end, the last ones."""
         return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
 
 
 class Line(NamedTuple):
-    """One line of the label: a name, its colour and its probability (0 to 1)."""
+    """One line of the label: class name, colour and probability (0-1)."""
 
     name: str
     colour: str
@@ -62,12 +62,12 @@ class Line(NamedTuple):
 
 
 def codec() -> str:
-    """Return the encoder of this PyAV: H.264 by libx264, else MPEG-4 part 2, which most players know too."""
+    """Return the video encoder: libx264 if PyAV has it, else MPEG-4 part 2, which most players also support."""
     return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 
 def colours(events: Sequence[Event]) -> dict[str, str]:
-    """Return the colour of each name, by their first events; from the seventh on colours come again."""
+    """Return a colour for each name, in order of the first events; colours repeat from the seventh name on."""
     names = dict.fromkeys(event.name for event in events)
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
@@ -81,21 +81,21 @@ def write_overlay(
     *,
     progress: Progress | None = None,
 ) -> str | None:
-    """Write every frame at its own time, with what is on then, and the video's first sound from the first frame on.
+    """Write every frame at its original time with the current events, and the first audio stream.
 
-    Returns what of the sound is missing, if anything is.
+    Returns a note on missing audio, or None.
 
     Raises:
-        MediaError: a frame that cannot be read.
-        RunError: the file cannot be written; what was there before is kept.
+        MediaError: a frame cannot be read.
+        RunError: the file cannot be written; an existing file is kept.
     """
     with (
-        replacing(out) as beside,
-        av.open(str(beside), "w", format="mp4") as container,
+        replacing(out) as temporary,
+        av.open(str(temporary), "w", format="mp4") as container,
         Sound(video, container) as sound,
     ):
-        pictures = _drawn(container, video, events, names, curve, progress)
-        # By time, so that a player finds sound and pictures next to each other.
+        pictures = _encoded_frames(container, video, events, names, curve, progress)
+        # In order of time, so that players find audio and video next to each other.
         for packet in heapq.merge(pictures, sound.packets(), key=lambda packet: (packet.dts or 0) * packet.time_base):
             if packet.stream.type == "audio":
                 sound.write(packet)
@@ -104,7 +104,7 @@ def write_overlay(
         return sound.note()
 
 
-def _drawn(
+def _encoded_frames(
     container: OutputContainer,
     video: Media,
     events: Sequence[Event],
@@ -112,19 +112,19 @@ def _drawn(
     curve: Curve,
     progress: Progress | None,
 ) -> Iterator[Packet]:
-    """Yield the encoded frames, each with what is on at its time."""
+    """Yield the encoded frames with their current events."""
     place = {name: index for index, name in enumerate(names)}
-    shades = colours(events)
+    colour_of = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
     for number, (seconds, take) in enumerate(video.in_order(), 1):
         picture = enlarged(take())
         if painter is None or stream is None:
-            painter = _Painter(picture.size, events, shades, video.duration_seconds)
+            painter = _Painter(picture.size, events, colour_of, video.duration_seconds)
             stream = _add_stream(container, picture.size, _rate(video))
         scores = curve.at(seconds)
         on = [event.name for event in events if event.start <= seconds < event.end]
-        painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
+        painter.draw(picture, [Line(name, colour_of[name], scores[place[name]]) for name in on], seconds)
         yield from stream.encode(_timed(picture, seconds))
         if progress:
             progress(number, video.num_frames)
@@ -143,14 +143,14 @@ def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fractio
 
 
 def _timed(picture: Image.Image, seconds: float) -> VideoFrame:
-    """Return the picture as a frame that is shown from a time on."""
+    """Return the picture as a video frame with this presentation time."""
     frame = VideoFrame.from_image(picture)
     frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
     return frame
 
 
 def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
-    """Return the picture with even sides of at least 240 pixels; an odd side repeats its last row or column."""
+    """Return the picture with even sides of at least 240 pixels; odd sides repeat their last row or column."""
     height, width = picture.shape[:2]
     even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     times = -(-LEAST_SIDE // min(even.shape[:2]))
@@ -158,9 +158,9 @@ def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
 
 
 class _Painter:
-    """Draws on frames of one size; what is the same on all of them is drawn once."""
+    """Draws on frames of one size; the timeline is drawn once and reused."""
 
-    def __init__(self, size: tuple[int, int], events: Sequence[Event], shades: Mapping[str, str], seconds: float):
+    def __init__(self, size: tuple[int, int], events: Sequence[Event], colour_of: Mapping[str, str], seconds: float):
         self.unit = max(12, min(size) // 20)
         self.height = round(1.6 * self.unit)
         self.font = ImageFont.truetype(font_file(), self.unit)
@@ -168,18 +168,18 @@ class _Painter:
         self.strip = Image.new("RGB", (size[0], max(6, self.unit // 2)), DIM)
         pen = ImageDraw.Draw(self.strip)
         for event in events:
-            ends = self._across(event.start), self._across(event.end)
-            pen.rectangle((ends[0], 0, max(ends[0], ends[1] - 1), self.strip.height), fill=shades[event.name])
+            ends = self._x_of(event.start), self._x_of(event.end)
+            pen.rectangle((ends[0], 0, max(ends[0], ends[1] - 1), self.strip.height), fill=colour_of[event.name])
 
-    def _across(self, seconds: float) -> int:
+    def _x_of(self, seconds: float) -> int:
         return round(seconds / self.seconds * self.strip.width)
 
     def draw(self, picture: Image.Image, lines: Sequence[Line], seconds: float) -> None:
-        """Draw on the picture: the names that are on, and where in the video this is."""
+        """Draw the current names and the position in the timeline."""
         top = picture.height - self.strip.height
         picture.paste(self.strip, (0, top))
         pen = ImageDraw.Draw(picture, "RGBA")
-        x, half = self._across(seconds), max(1, self.unit // 8)
+        x, half = self._x_of(seconds), max(1, self.unit // 8)
         pen.rectangle((x - half - 1, top - half, x + half + 1, picture.height), fill=DIM)
         pen.rectangle((x - half, top - half, x + half, picture.height), fill=LIGHT)
         for row, line in enumerate(lines[:MOST_NAMED]):
@@ -189,7 +189,7 @@ class _Painter:
             self._text(pen, MOST_NAMED, f"and {len(lines) - MOST_NAMED} more", 0.6 * self.unit)
 
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
-        """Draw a coloured bar as long as the probability, with name and percent on it."""
+        """Draw a bar with the length of the probability, with name and percentage on it."""
         self._box(pen, width, row)
         self._bar(pen, round(width * line.probability), row, (*ImageColor.getrgb(line.colour)[:3], 190))
         percent = f"{100 * line.probability:.0f} %"
@@ -201,7 +201,7 @@ class _Painter:
         self._bar(pen, width, row, (*DIM, 170))
 
     def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
-        """Draw a rectangle over a line of the label from the left, a pixel above the next line."""
+        """Draw a rectangle from the left edge over one line of the label, leaving a gap of one pixel below."""
         if length:
             pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
 
@@ -211,7 +211,7 @@ class _Painter:
 
 
 def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Return the name, or as much of it as fits, with dots."""
+    """Return the name, cut with an ellipsis to fit the width."""
     text = name
     while text and font.getlength(text) > width:
         text = f"{text.rstrip('…')[:-1]}…" if len(text) > 1 else ""
@@ -219,6 +219,6 @@ def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def _rate(video: Media) -> Fraction:
-    """Return one over the duration of the last frame; the encoder knows the other times from the next frame."""
+    """Return the frame rate for the encoder, which uses it only for the duration of the last frame."""
     last = video.duration_seconds - video.times[-1]
     return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

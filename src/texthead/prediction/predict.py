@@ -31,7 +31,7 @@ from texthead.transfer.transductive import refine
 
 
 def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:
-    """Return the model, and how it looks at files: given, the run's, or the encoder's own."""
+    """Return the model and the protocol: the given one, else the run's, else the encoder's default."""
     if isinstance(run, Run):
         model, own = run.model, run.protocol
     else:
@@ -44,36 +44,38 @@ def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tupl
 
 
 def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibration | None, str | None]:
-    """Return (what of the run's calibration holds here, and why only the temperature does, where that is so).
+    """Return (the valid parts of the run's calibration, the reason if only the temperature is valid).
 
-    Threshold and sets are ranks among the scores of these very rows, looked at in this way. Where the classes were
-    edited since, or files are looked at otherwise, they promise nothing and are left out; the temperature stays, as the
-    best guess of how sure the model is. Other classes (`Run.with_classes`) have no calibration.
+    Threshold and prediction sets depend on the head's rows and on the protocol. If the classes were edited or the
+    protocol differs, their guarantees are void, so they are dropped; the temperature is kept as a best guess. Other
+    classes (`Run.with_classes`) have no calibration.
     """
     if not isinstance(run, Run) or run.calibration is None:
         return None, None
-    found = run.calibration
-    if found.classes != rows_digest(run.head.weight):
-        why = "its classes were edited"
-    elif found.protocol != protocol.to_json():
-        why = "it was made with other frames, views or sizes"
+    calibration = run.calibration
+    if calibration.classes != rows_digest(run.head.weight):
+        reason = "the classes have been edited since"
+    elif calibration.protocol != protocol.to_json():
+        reason = "it was made with other frames, views or sizes"
     else:
-        return found, None
-    promises = found.threshold is not None or found.coverage is not None
-    left = "; threshold and sets are left out" if promises else ""
-    return found.without_promises(), f"{why}: the temperature stays as a guess{left} (calibrate again for these)"
+        return calibration, None
+    promises = calibration.threshold is not None or calibration.coverage is not None
+    effect = "only the temperature is used, as a guess" if promises else "the temperature is only a guess"
+    return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
 
 
 def check_has_sets(calibration: Calibration | None) -> None:
-    """Raise DataError if there are no label sets."""
+    """Raise DataError if there are no prediction sets."""
     if calibration is None or calibration.coverage is None:
-        raise DataError("label sets need a run that is calibrated for what is asked: texthead calibrate RUN DATA")
+        raise DataError(
+            "prediction sets need a calibration for these classes and views; run texthead calibrate RUN DATA"
+        )
 
 
 def zero_shot(
     encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
 ) -> Recognizer:
-    """Return a model without any training: the mean of the frames against text rows, with `labels` as names."""
+    """Return a zero-shot model: mean-pooled frame features and a text head, with `labels` as class names."""
     head = text_head(encoder, names, labels=labels, prompts=prompts)
     return Recognizer(encoder.visual, MeanPool(), head)
 
@@ -89,13 +91,10 @@ def predict(
     unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Return the predictions of `predictions`.
-
-    Raises:
-        DataError, MediaError: as there.
-    """
-    found = predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
-    return list(found)
+    """Return `predictions` as a list; same arguments and errors."""
+    return list(
+        predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
+    )
 
 
 def predictions(
@@ -109,26 +108,27 @@ def predictions(
     unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Iterator[Prediction]:
-    """Yield the best `top` names of each file, in the order of `find_media`, calibrated as `calibration_for` says.
+    """Yield the `top` classes of each file, in the order of `find_media`, with the calibration of `calibration_for`.
 
     Args:
         run: a run from `load_run`, or a bare model.
-        protocol: how files are read in time and space; None as `protocol_of` says.
-        sets: say how many of the best names are in the label set; `top` grows to hold them.
-        unlabelled: files and folders that are read too. All files are then one batch, and the probabilities are those
-            that `refine` makes of it: a file's depend on the other files, and the features of all are held. A run's
-            calibrated temperature comes before that; its threshold is left out.
+        protocol: frames, views and sizes; see `protocol_of` for None.
+        reading: workers, batch and engine.
+        sets: include the size of the prediction set; `top` grows to contain it.
+        unlabelled: more files and folders for transductive prediction: `refine` scores all files as one batch, so the
+            probabilities of a file depend on the others, and all features are held in memory. A calibrated temperature
+            is applied first; a threshold is ignored.
 
     Raises:
-        DataError: a path that does not exist, a folder without media, no file at all that can be read, or `sets` of
-            what has none or with `unlabelled`.
-        MediaError: files that cannot be read, when all have been tried, unless the reading skips such files: then
-            their predictions hold the errors.
+        DataError: a path does not exist, a folder has no media, no file can be read, or `sets` is given without
+            prediction sets or with `unlabelled`.
+        MediaError: files cannot be read; raised after all were tried. If the reading skips unreadable files, their
+            predictions have the error instead.
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
     if sets and unlabelled:
-        raise DataError("label sets are of files that are scored alone: leave out sets or unlabelled")
+        raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
     if sets:
         check_has_sets(calibration)
     names = find_names(inputs)
@@ -163,7 +163,7 @@ def _refined(
     scores: Float[Tensor, "files classes"],
     calibration: Calibration | None,
 ) -> Float[Tensor, "files classes"]:
-    """Return the scores that `refine` makes of the files that could be read, all in one batch."""
+    """Return the scores after `refine` on all readable files as one batch."""
     read = [position for position, entry in enumerate(entries) if isinstance(entry, Tensor)]
     features = torch.stack([entry.mean(0) for entry in entries if isinstance(entry, Tensor)])
     center = getattr(model.head, "center", None)
@@ -175,11 +175,11 @@ def _refined(
 def entry_scores(
     model: Recognizer, entries: Sequence[Float[Tensor, "views dim"] | MediaError], pooling: Pooling
 ) -> tuple[Float[Tensor, "files classes"], list[str | None]]:
-    """Return (scores of each file, NaN where it could not be read; why it could not)."""
+    """Return (scores per file, NaN if unreadable; problem per file or None)."""
     scores = torch.full((len(entries), len(model.names)), torch.nan)
     for row, entry in zip(scores, entries, strict=True):
         if not isinstance(entry, MediaError):
-            # Each by itself: the last bits of a product depend on how many rows it has.
+            # One file at a time, because the last bits of a matrix product depend on its number of rows.
             row.copy_(head_scores(model, entry[None], pooling=pooling)[0])
     return scores, [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
 
@@ -194,32 +194,32 @@ def predictions_of(
     calibration: Calibration | None = None,
     sets: bool = False,
 ) -> list[Prediction]:
-    """Return the prediction of each file from its scores, or from why it has none."""
+    """Return the prediction of each file from its scores or its problem."""
     probabilities, known = answered(scores, calibration)
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
-    # By the scores: probabilities of which two are 1, or 0, have no order.
+    # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
     order = scores.argsort(dim=-1, descending=True)
-    found: list[Prediction] = []
+    result: list[Prediction] = []
     for i, (path, problem) in enumerate(zip(paths, problems, strict=True)):
         if problem is not None:
-            found.append(Prediction(path, error=problem))
+            result.append(Prediction(path, error=problem))
             continue
         places = order[i, : max(top, sizes[i] or 0)].tolist()
         pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
-        found.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
-    return found
+        result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
+    return result
 
 
 def answered(
     scores: Float[Tensor, "items classes"], calibration: Calibration | None
 ) -> tuple[Float[Tensor, "items classes"], list[bool]]:
-    """Return (probabilities (0-1), whether each item gets an answer); without calibration all do."""
+    """Return (probabilities 0-1, whether each item is known); without calibration all are."""
     if calibration is None:
         return scores.softmax(dim=-1), [True] * len(scores)
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
 def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
-    """Return the note that a head of new classes needs; None where it needs none or the classes are the run's own."""
+    """Return a note on zero-shot classes if the encoder needs one; None for the run's own classes."""
     recognizer = protocol_of(model)[0]
     return None if classes is None else zero_shot_note(as_visual(recognizer.visual).spec.source, recognizer.names)

@@ -1,10 +1,9 @@
-"""A window that slides over a video: each frame is encoded once -> the probability of each class over time.
+"""Class probabilities over time, from a sliding window in which each frame is encoded once.
 
-A video is looked at on a grid of `rate` points a second: a frame counts at the points at which it is on the screen, so
-its time stamps decide and not its number. A window of as many points as a clip has frames is one clip; of a longer one
-the points are dealt out to several clips in turn, so that each spans the window and every point counts, and the clips
-are averaged as several views of a video are. What comes out of a window stands for the time around its middle, from
-half a point before it to half a point behind it.
+A video is sampled on a grid of `rate` points per second; each point uses the frame on screen at that time, so time
+stamps matter, not frame numbers. A window with as many points as a clip has frames is one clip. Longer windows are
+split into interleaved clips that each span the window and together use every point; they are averaged like the views of
+a video. The result of a window applies to the time around its middle, half a point to each side.
 """
 
 import math
@@ -36,23 +35,23 @@ from texthead.prediction.predict import answered, calibration_for, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs.run import Run
 
-# A picture that stays longer is more likely a wrong time stamp, and each of its points would be scored.
+# A longer gap is probably a wrong time stamp, and every grid point in it would be scored.
 MAX_GAP_SECONDS = 3600.0
 
 MAX_WINDOW_FRAMES = 10_000
 
-# Two times as near as this are one: a frame's time and a point of the grid are rounded in other ways.
+# Closer times are equal: frame times and grid points are rounded differently.
 _SAME_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
 class Sliding:
-    """The window in seconds, the points a second, and how many frames are encoded at once.
+    """Window in seconds, points per second, and frames encoded together.
 
-    With a `batch` of 1 no frame's feature depends on another frame; more is faster on a GPU, may change last digits and
-    waits for so many frames.
+    With a `batch` of 1, features don't depend on other frames. Larger batches are faster on a GPU, but add latency and
+    may change last digits.
 
-    Raises: DataError for a number that is not above 0, or a window of more than 10,000 points.
+    Raises: DataError if a number is not above 0, or the window has more than 10,000 points.
     """
 
     window: float = 1.0
@@ -66,27 +65,26 @@ class Sliding:
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
                 f"window {self.window:g} at rate {self.rate:g} is {self.window * self.rate:.0f} frames, more than "
-                f"{MAX_WINDOW_FRAMES}: take a shorter window"
+                f"{MAX_WINDOW_FRAMES}; use a shorter window"
             )
 
     @property
     def points(self) -> int:
-        """The points of the grid in one window."""
+        """The number of grid points in one window."""
         return max(1, round(self.window * self.rate))
 
     def views(self, frames: int) -> Views:
-        """The clips of `frames` frames that are made of one window."""
+        """Return the clips of `frames` frames in one window."""
         return Views(clips=max(1, self.points // frames), origin="centre")
 
 
 class Timeline:
-    """The engine: frames in as they come, stretches of time with the probability of each class out.
+    """Turn a stream of frames into a stream of stretches with class probabilities.
 
-    It holds one frame, the frames of a batch that are still to be encoded and the features of one window, however long
-    the video is.
+    Memory is one frame, the frames of an incomplete batch and the features of one window, however long the video is.
 
-    A model whose convolutions over frames work inside the encoder has no features of single frames: then the window
-    holds pictures, and each window is encoded whole.
+    If the encoder convolves over frames, single frames have no features: the window then holds frames, and each window
+    is encoded as a whole.
     """
 
     def __init__(
@@ -116,43 +114,43 @@ class Timeline:
 
     @property
     def held(self) -> int:
-        """The pictures and features that are held now."""
+        """The number of frames and features in memory."""
         return (self._shown is not None) + len(self._waiting) + len(self._window)
 
     def feed(self, seconds: float, take: Take) -> list[Stretch]:
-        """Add a frame that is shown from `seconds` on; return the stretches that are known by now.
+        """Add a frame shown from `seconds` on; return the stretches that are now complete.
 
-        `take` gives its picture (height, width, 3; RGB) and is called if the frame is on the screen at a point.
+        `take` returns the picture (height, width, 3; RGB). It is called only if the frame is on screen at a grid point.
 
         Raises:
-            DataError: a time that is not behind the last one's, or more than an hour behind it.
+            DataError: the time is not later than the previous one, or more than an hour later.
         """
-        known = self._until(seconds) if self._shown else []
+        complete = self._until(seconds) if self._shown else []
         self._shown = (seconds, take)
-        return known
+        return complete
 
     def finish(self, end: float) -> list[Stretch]:
         """Return the last stretches of a video that ends at `end` seconds.
 
         Raises:
-            DataError: no frame was fed, or the end lies before the last one or more than an hour behind it.
+            DataError: there was no frame, or `end` is before the last frame or more than an hour after it.
         """
         if self._shown is None:
-            raise DataError("no frame was fed, so there is no timeline: feed at least one")
-        # The frame that is on at the very beginning counts, however short it is.
-        known = self._until(max(end, self._shown[0] + 2 * _SAME_SECONDS)) + self._encode()
+            raise DataError("no frame was fed, so there is no timeline; feed at least one")
+        # A frame at the very beginning counts, however short it is.
+        complete = self._until(max(end, self._shown[0] + 2 * _SAME_SECONDS)) + self._encode()
         if len(self._window) < self._sliding.points:
             self._score()
         assert self._last is not None, "at least one point was fed, so at least one window was scored"
         self._shown = None
-        return [*known, self._last._replace(end=max(end, self._last.start))]
+        return [*complete, self._last._replace(end=max(end, self._last.start))]
 
     def _until(self, seconds: float) -> list[Stretch]:
-        """Return what is known when the frame on the screen has been there until `seconds`."""
+        """Keep the current frame on screen until `seconds`; return the stretches that are now complete."""
         assert self._shown is not None, "only called where a frame is on the screen"
         since, take = self._shown
         if not since < seconds <= since + MAX_GAP_SECONDS:
-            rule = "times must rise, by an hour at most: encode the video again, or cut it there"
+            rule = "times must increase by at most an hour; encode the video again, or cut it there"
             raise DataError(f"a frame at {since:.2f} s is followed by one at {seconds:.2f} s; {rule}")
         due = math.ceil((seconds - _SAME_SECONDS) * self._sliding.rate)
         if due <= self._points:
@@ -163,33 +161,33 @@ class Timeline:
 
     def _crop(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[Tensor, "3 size size"]:
         p = self._pixels
-        # A copy: what comes from the decoder cannot be written to, and a turned picture has steps below 0.
+        # A copy, because decoded frames are read-only and rotated ones have negative strides.
         frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
         return view_crops(frame, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0, 0]
 
     @torch.inference_mode()
     def _encode(self) -> list[Stretch]:
-        """Encode the waiting frames; return the stretches that are known by now."""
+        """Encode the waiting frames; return the stretches that are now complete."""
         if not self._waiting:
             return []
         pictures = torch.stack([picture for picture, _ in self._waiting]).to(self._device)
         features = self._encoder(pictures)
         counts = [count for _, count in self._waiting]
         self._waiting.clear()
-        known: list[Stretch] = []
+        complete: list[Stretch] = []
         for feature, count in zip(features, counts, strict=True):
             for _ in range(count):
                 self._window.append(feature)
                 self._encoded += 1
-                known += self._score() if len(self._window) == self._sliding.points else []
-        return known
+                complete += self._score() if len(self._window) == self._sliding.points else []
+        return complete
 
     @torch.inference_mode()
     def _score(self) -> list[Stretch]:
-        """Score a window; return the stretch before it, which only now is known not to be the last.
+        """Score the window; return the previous stretch, which is now known not to be the last.
 
-        Worked example, 8 points a second, 16 points a window: the first window is that of points 0-15, 0 to 2 s.
-        Its middle is 1 s, so it stands for 0.9375 to 1.0625 s; being the first, from 0 on.
+        Worked example, 8 points per second, 16 points per window: the first window has points 0-15, 0 to 2 s. Its
+        middle is 1 s, so its scores apply from 0.9375 to 1.0625 s; as the first, it starts at 0.
         """
         chosen = torch.tensor(self._views.frame_indices(len(self._window), self._frames), device=self._device)
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
@@ -208,13 +206,14 @@ TimedVideo = Media | PipedVideo | LiveStream
 def open_timed(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Media:
     """Open the video at `path`.
 
-    Raises: MediaError for a picture or a folder of pictures, which have no times, and as `open_media`.
+    Raises: MediaError for images and frame folders, which have no times, and like `open_media`.
     """
     media = open_media(path, most_megapixels)
     if not media.times:
         media.close()
         raise MediaError(
-            path, "its frames have no times, so there is no timeline: name a video; `texthead predict` takes pictures"
+            path,
+            "its frames have no times, so there is no timeline; give a video, or use `texthead predict` for images",
         )
     return media
 
@@ -228,19 +227,20 @@ def scores_over_time(
     engine: EngineName = "eager",
     progress: Progress | None = None,
 ) -> Iterator[Stretch]:
-    """Yield the probability of each class over time, from the first frame to the end of the last without a gap.
+    """Yield class probabilities over time, from the first frame to the end of the last without gaps.
 
-    A calibrated run's temperature and threshold are used as `calibration_for` says; the threshold's promise is of whole
-    clips, and not of windows.
+    Uses a calibrated run's temperature and threshold, see `calibration_for`; the threshold's guarantee is for whole
+    clips, not for windows.
 
     Args:
-        run: a run or a bare model, as in `predict`; so the protocol, whose views do not matter here.
-        video: of a file, from `open_timed`, or of a pipe: the same frames give the same stretches, to the bit.
-        engine: what runs the encoder, as `Reading` has it.
-        progress: is called with whole seconds done, and those of the whole video (0 where that is not known yet).
+        run: a run or a bare model, as for `predict`.
+        video: a file from `open_timed`, or a pipe; the same frames give bit-identical stretches.
+        protocol: as for `predict`; its views are ignored.
+        engine: runs the encoder; see `Reading`.
+        progress: called with (seconds done, seconds in all), rounded; the latter is 0 if unknown.
 
     Raises:
-        MediaError: a frame that cannot be read, or whose time is not behind the last one's, when it is come to.
+        MediaError: a frame cannot be read, or its time is not later than the previous one's.
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
@@ -249,17 +249,17 @@ def scores_over_time(
     encoder = Engine(model.visual, engine, int(whole * sliding.rate))
     timeline = Timeline(model, protocol, sliding, calibration, encoder)
     if isinstance(video, LiveStream) and model.sees_frames_apart:
-        # The first pass takes seconds, in which a stream would go on.
+        # Warm up: the first pass takes seconds, during which a live stream would run on.
         size = protocol.sizes.size
         encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=model.device))
     for seconds, take in video.in_order():
-        yield from _of(video, timeline.feed, seconds, take)
+        yield from _step(video, timeline.feed, seconds, take)
         if progress:
             progress(int(seconds), whole)
-    yield from _of(video, timeline.finish, video.duration_seconds)
+    yield from _step(video, timeline.finish, video.duration_seconds)
 
 
-def _of(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
+def _step(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
     """Run one step; re-raise time-stamp errors as MediaError naming the video."""
     try:
         return step(*arguments)
@@ -276,12 +276,12 @@ def find_events(
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
 ) -> list[Event]:
-    """Return what happens in a video, and when: events with start and end in seconds, by their start.
+    """Return the events in a video sorted by start; times in seconds from the first frame.
 
-    Windows of which a calibrated run says that they are none of its classes make no event.
+    Windows that a calibrated run rejects as none of its classes make no event.
 
     Raises:
-        MediaError: the file is no video, or cannot be read to its end.
+        MediaError: the file is not a video, or cannot be read to its end.
     """
     names = protocol_of(run)[0].names
     with open_timed(path) as video:
@@ -297,16 +297,16 @@ def timeline_json(
     events: list[Event],
     calibration: Calibration | None = None,
 ) -> dict[str, object]:
-    """Return the events of a video as JSON holds them, with how they were found.
+    """Return the events of a video for JSON, with the settings.
 
-    Of a calibrated run also the temperature; where it has a threshold, that and the times of none of its classes.
+    For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
     """
-    asked: dict[str, object] = {"window": sliding.window, "rate": sliding.rate}
-    asked |= {"enter": rule.enter, "leave": rule.leave, "min_length": rule.min_length}
-    found: dict[str, object] = {"events": [event_json(each) for each in events if each.known]}
+    settings: dict[str, object] = {"window": sliding.window, "rate": sliding.rate}
+    settings |= {"enter": rule.enter, "leave": rule.leave, "min_length": rule.min_length}
+    results: dict[str, object] = {"events": [event_json(each) for each in events if each.known]}
     if calibration is not None:
-        asked["temperature"] = calibration.temperature
+        settings["temperature"] = calibration.temperature
         if calibration.threshold is not None:
-            asked["threshold"] = calibration.threshold.probability
-            found["none_of_these"] = [event_json(each) for each in events if not each.known]
-    return {"video": str(path), "seconds": round(seconds, 3), **asked, **found}
+            settings["threshold"] = calibration.threshold.probability
+            results["none_of_these"] = [event_json(each) for each in events if not each.known]
+    return {"video": str(path), "seconds": round(seconds, 3), **settings, **results}

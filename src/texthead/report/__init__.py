@@ -5,6 +5,6 @@ run_page       the page of a run
 figures        curves, bars and reliability plots
 class_maps     confusion and correlation matrices
 strips         frames, probabilities and heat maps of one clip
-mistakes       the most confident mistakes and hits
-probabilities  how far probabilities can be trusted
+mistakes       the most confident wrong and correct predictions
+probabilities  calibration of the probabilities
 """

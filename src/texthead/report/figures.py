@@ -1,10 +1,10 @@
-"""Every plot of the library but the strips: plain numbers in, a matplotlib `Figure` out.
+"""Plots of curves, calibration and methods, as matplotlib figures.
 
-Matplotlib is imported inside the functions, because it costs half a second that most commands don't need.
-Only its object interface is used, so nothing global changes and no window opens. All figures are drawn for
-100 pixels an inch: none is wider than 7 inches, none has a label under 6 points.
+Functions import matplotlib when called, because it takes half a second that most commands don't need. They use
+only its object interface, so no global state changes and no window opens. Figures are made for 100 pixels per
+inch, at most 7 inches wide, with labels of at least 6 points.
 
-Names are data: dollar signs in them are not formulas (`parse_math=False`), line breaks become spaces.
+Names are data: a dollar sign doesn't start a formula (`parse_math=False`), line breaks become spaces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 Records = Sequence[Mapping[str, object]]
 
-# Okabe and Ito's palette without its yellow, which is too pale on white; differs in lightness, too.
+# Okabe and Ito's palette without yellow, which is too pale on white. The colours also differ in lightness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 LINE_STYLES = ("-", "--", "-.", ":")
 
 GREY, DARK, PALE = "#7a7a7a", "#222222", "#e9e9e9"
 
-WIDTH = 5.8  # inches; on a phone this shrinks to two thirds, and the labels can still be read
+WIDTH = 5.8  # inches; labels are still readable at two thirds of the size, as on a phone
 
 MAP_WIDTH = 7.0
 
-SMALL_MAP_WIDTH = 4.5  # two of them stand side by side on a page of 1000 pixels
+SMALL_MAP_WIDTH = 4.5  # two fit side by side on a page of 1000 pixels
 
-NAME_LENGTH = 24  # characters of a class name in a map; the rest becomes "…"
+NAME_LENGTH = 24  # characters of a class name in a map; longer names end with "…"
 
-CELL_NUMBERS = 12  # up to so many classes the cells of a map hold their numbers
+CELL_NUMBERS = 12  # maps of at most this many classes show numbers in their cells
 
-NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # points; the largest that fits is taken for the names of a map
+NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # font sizes for the names of a map, in points; the largest that fits is used
 
 _PANEL_TITLES = {
     "loss": "training loss",
@@ -62,16 +62,15 @@ def plot_curves(
     keys: Sequence[str] | None = None,
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """Draw one panel a key, one above the other, over a shared `x`.
+    """Draw one panel per key, stacked, with a shared x axis.
 
-    A mapping of names to records overlays several runs. `records` are the lines of `metrics.jsonl`. Keys that
-    start with `top` are read from the validation lines, all others from the training lines. Without `keys`,
-    the loss and the top-1 are drawn, whichever of them is recorded. Lines that share an `x` are averaged, so
-    `x="epoch"` gives the mean loss of each epoch. Long noisy curves are drawn faint, with their running mean
-    on top.
+    `records` are the lines of `metrics.jsonl`; pass a mapping of names to records to overlay several runs. Keys
+    that start with `top` are read from validation records, all others from training records. Without `keys`, draw
+    the loss and top-1 as far as they are recorded. Records with the same `x` are averaged, so `x="epoch"` gives
+    the mean loss of each epoch. Long noisy curves are drawn faint, with their running mean on top.
 
     Source: Fig. 4 (training loss of two frameworks).
-    Raises: TextheadError when a key is in no line, or a line has no `x`.
+    Raises: TextheadError if no record has a key, or a record lacks `x`.
     """
     from matplotlib.figure import Figure
 
@@ -79,9 +78,9 @@ def plot_curves(
     drawn = [key for key in ("loss", "top1") if _recorded(runs, key)] if keys is None else list(keys)
     for key in drawn:
         if not _recorded(runs, key):
-            raise TextheadError(f"no record holds {key!r}; the records hold {', '.join(_known_keys(runs))}")
+            raise TextheadError(f"no record has {key!r}; choose from {', '.join(_known_keys(runs))}")
     if not drawn:
-        raise TextheadError("no record holds 'loss' or 'top1'; name what to draw in `keys`")
+        raise TextheadError("no record has 'loss' or 'top1'; choose what to draw with `keys`")
     figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
     for panel, key in zip(panels, drawn, strict=True):
@@ -105,11 +104,11 @@ def _draw_curves(panel: "matplotlib.axes.Axes", runs: Mapping[str, Records], key
             panel.plot(positions, values, color=style["color"], linewidth=0.8, alpha=0.3)
             values = running_mean(values, _window(key, len(values)))
         marker = "o" if len(values) <= 40 else ""
-        # Not clipped: a marker at 100% lies on the edge.
+        # Unclipped, so that a marker at 100%, on the edge, is drawn whole.
         panel.plot(positions, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, **style)
         if key.startswith("top") and len(runs) == 1 and len(values):
             _mark_last(panel, float(positions[-1]), float(values[-1]))
-    note = f", faint: as recorded, line: mean of {window} records" if window > 1 else ""
+    note = f" (faint: as recorded; line: mean of {window} records)" if window > 1 else ""
     panel.set_title(_PANEL_TITLES.get(key, key) + note, loc="left", fontsize=10, parse_math=False)
     _quiet(panel, grid="both")
     if key.startswith("lr"):
@@ -120,15 +119,15 @@ def _draw_curves(panel: "matplotlib.axes.Axes", runs: Mapping[str, Records], key
 
 
 def _style(index: int) -> dict[str, Any]:
-    """Return colour and dashes of the run at `index`: two runs differ without colour, too."""
+    """Return the colour and line style of the run at `index`; runs also differ without colour."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
 
 
 def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np.ndarray, " records"]:
-    """Return the mean of the `window` values around each value, of those that exist at the two ends.
+    """Return the centred running mean over `window` values, over fewer at the ends.
 
-    Centred, so a falling loss isn't drawn late; what is not finite is skipped. A window of 3 turns `[4, 2,
-    3]` into `[3, 3, 2.5]`.
+    Centred, so a falling loss isn't drawn late. Values that are not finite are skipped. A window of 3 turns
+    `[4, 2, 3]` into `[3, 3, 2.5]`.
     """
     finite, ones = np.isfinite(values), np.ones(window)
     around = slice(window // 2, window // 2 + len(values))
@@ -137,29 +136,29 @@ def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np
 
 
 def _window(key: str, count: int) -> int:
-    """Return how many records a smoothed point averages: an odd twentieth of them; 1 for what is exact or short."""
+    """Return the window of the running mean: a twentieth of the records, made odd; 1 for exact or short curves."""
     exact = key.startswith(("top", "lr"))
     return 1 if exact or count < 40 else count // 20 | 1
 
 
 def _series(records: Records, key: str, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted positions that hold `key`, and the mean value at each."""
+    """Return the sorted `x` positions that have `key`, and the mean value at each."""
     points: dict[float, list[float]] = {}
-    for record in _holding(records, key):
+    for record in _records_with(records, key):
         if x not in record:
-            raise TextheadError(f"a record has {key!r} but no {x!r}; draw it over one of {', '.join(record)}")
+            raise TextheadError(f"a record has {key!r} but no {x!r}; set `x` to one of {', '.join(record)}")
         points.setdefault(_number(record[x]), []).append(_number(record[key]))
     positions = sorted(points)
     return np.array(positions, dtype=float), np.array([np.mean(points[at]) for at in positions], dtype=float)
 
 
-def _holding(records: Records, key: str) -> list[Mapping[str, object]]:
+def _records_with(records: Records, key: str) -> list[Mapping[str, object]]:
     kind = "val" if key.startswith("top") else "train"
     return [record for record in records if record.get("kind") == kind and key in record]
 
 
 def _recorded(runs: Mapping[str, Records], key: str) -> bool:
-    return any(_holding(records, key) for records in runs.values())
+    return any(_records_with(records, key) for records in runs.values())
 
 
 def _known_keys(runs: Mapping[str, Records]) -> list[str]:
@@ -167,7 +166,7 @@ def _known_keys(runs: Mapping[str, Records]) -> list[str]:
 
 
 def _number(value: object) -> float:
-    """Return the value as a float; NaN, a gap in the curve, for null (JSON has no infinity)."""
+    """Return the value as a float, null as NaN (a gap in the curve): JSON has no infinity."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
@@ -182,7 +181,7 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     samples = [Line2D([], [], linewidth=1.8, **_style(index)) for index in range(len(names))]
-    # The names come second: matplotlib takes a label with a leading underscore for none at all.
+    # Names are set afterwards, because matplotlib ignores labels with a leading underscore.
     places = [str(index) for index in range(len(names))]
     legend = panel.legend(samples, places, frameon=False, fontsize=9, handlelength=3)
     for text, name in zip(legend.get_texts(), names, strict=True):
@@ -190,21 +189,21 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
 
 
 def font_file() -> str:
-    """Return the file of the font that names are drawn with."""
+    """Return the path of the font used for names."""
     import matplotlib
 
     return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def without_glyph(names: Sequence[str]) -> list[str]:
-    """Return the names of which the font cannot draw every letter."""
+    """Return the names with letters that the font lacks."""
     from matplotlib.ft2font import FT2Font
 
     known = FT2Font(font_file()).get_charmap()
     return [name for name in names if not all(ord(letter) in known for letter in name)]
 
 
-# ---------------------------------------------------------------- how sure
+# ---------------------------------------------------------------- calibration
 
 
 def plot_reliability(
@@ -214,51 +213,51 @@ def plot_reliability(
     *,
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """Draw how often answers are right by their probability, in equal bins; below it, how many items each bin has.
+    """Draw accuracy over confidence in bins of equal width, and below it the number of items in each bin.
 
-    On the diagonal the two are the same. The grey bars are where 95% of the points of a model that is on it would lie,
-    with as many items: a point outside of its bar is more than chance.
+    A perfectly calibrated model is on the diagonal. With the same number of items, 95% of its points would be inside
+    the grey bars, so a point outside its bar is unlikely to be chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
-    Raises: TextheadError without items, or when a confidence is outside 0..1.
+    Raises: TextheadError if there are no items, or a confidence is outside 0..1.
     """
     from texthead.evaluation.reliability import reliability_bins
 
     if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
-        raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
+        raise TextheadError(f"confidences must be between 0 and 1 and not empty, got {confidences}")
     return plot_bins(reliability_bins(confidences, correct, bins), title=title)
 
 
-def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
-    """Draw `plot_reliability` of items that are counted already."""
+def plot_bins(bins: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+    """Draw the plot of `plot_reliability` from bins."""
     from matplotlib.figure import Figure
     from scipy.stats import binom
 
-    full = found.counts > 0
-    counts, sure, right = found.counts[full], found.confidence[full], found.accuracy[full]
-    low, high = (100 * end / counts for end in binom.interval(0.95, counts, sure))
+    filled = bins.counts > 0
+    counts, confidence, accuracy = bins.counts[filled], bins.confidence[filled], bins.accuracy[filled]
+    low, high = (100 * end / counts for end in binom.interval(0.95, counts, confidence))
     figure = Figure(figsize=(SMALL_MAP_WIDTH, 4.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.2)
-    axes.vlines(100 * sure, low, high, color="#cfcfcf", linewidth=7)
-    axes.plot(100 * sure, 100 * right, "o", color=COLOURS[0], markersize=6, clip_on=False)
+    axes.vlines(100 * confidence, low, high, color="#cfcfcf", linewidth=7)
+    axes.plot(100 * confidence, 100 * accuracy, "o", color=COLOURS[0], markersize=6, clip_on=False)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
-    axes.set_ylabel("answers that are right (%)", fontsize=9)
+    axes.set_ylabel("correct predictions (%)", fontsize=9)
     heading = f"{short(title, 40)}: " if title else ""
     axes.set_title(
-        f"{heading}ECE {found.error:.1f} points, {found.counts.sum()} items",
+        f"{heading}ECE {bins.error:.1f} points, {bins.counts.sum()} items",
         loc="left",
         fontsize=10,
         fontweight="bold",
         parse_math=False,
     )
     below.bar(
-        100 * found.edges[:-1], found.counts, width=100 / len(found.counts), align="edge", color=GREY, edgecolor="white"
+        100 * bins.edges[:-1], bins.counts, width=100 / len(bins.counts), align="edge", color=GREY, edgecolor="white"
     )
     below.yaxis.get_major_locator().set_params(integer=True)
     below.set_ylabel("items", fontsize=9)
-    below.set_xlabel("probability of the answer (%)", fontsize=9)
+    below.set_xlabel("probability of the predicted class (%)", fontsize=9)
     for panel in (axes, below):
         _quiet(panel, grid="both")
     return figure
@@ -268,7 +267,10 @@ def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
 
 
 def plot_mixes(scores: Sequence[tuple[float, float, float]]) -> "matplotlib.figure.Figure":
-    """Draw top-1 of seen and of unseen classes (percent) over the share of the fine-tuned encoder (0-1)."""
+    """Draw top-1 of seen and unseen classes over the share of the fine-tuned encoder.
+
+    Each row is (share 0-1, seen top-1, unseen top-1), top-1 in percent.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
@@ -289,12 +291,12 @@ def plot_bars(
     chance: float | None = None,
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """Draw methods one below the other: a bar and its number each, with a whisker where a half-width is known.
+    """Draw a horizontal bar for each method, with its number and, if known, its interval.
 
-    A row is a name, a percent 0-100 and the half-width of its interval in points. `chance` (percent) is a
-    dashed line.
+    A row is a name, a percentage 0-100, and the half-width of its interval in percentage points or None. `chance`
+    (percent) is a dashed line.
 
-    Raises: TextheadError without rows.
+    Raises: TextheadError if there are no rows.
     """
     from matplotlib.figure import Figure
 
@@ -302,19 +304,19 @@ def plot_bars(
         raise TextheadError("no rows to compare; give at least one (name, percent, half-width or None)")
     figure = Figure(figsize=(WIDTH, 0.9 + 0.38 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    places = list(range(len(rows)))
-    axes.barh(places, [value for _, value, _ in rows], height=0.62, color=COLOURS[0])
-    for place, (_, value, half) in enumerate(rows):
+    positions = list(range(len(rows)))
+    axes.barh(positions, [value for _, value, _ in rows], height=0.62, color=COLOURS[0])
+    for position, (_, value, half) in enumerate(rows):
         if half is not None:
-            axes.errorbar(value, place, xerr=half, color=DARK, capsize=3, linewidth=1.4)
+            axes.errorbar(value, position, xerr=half, color=DARK, capsize=3, linewidth=1.4)
         number = f"{value:.1f}" if half is None else f"{value:.1f} ± {half:.1f}"
-        axes.text(value + (half or 0) + 1, place, number, va="center", fontsize=9)
+        axes.text(value + (half or 0) + 1, position, number, va="center", fontsize=9)
     if chance is not None:
         axes.axvline(chance, color=DARK, linestyle="--", linewidth=1.2)
         axes.text(chance, -0.55, f" chance {chance:.3g}", fontsize=8, ha="left", va="bottom")
-    axes.set_yticks(places, [short(name, 32) for name, _, _ in rows], fontsize=9, parse_math=False)
+    axes.set_yticks(positions, [short(name, 32) for name, _, _ in rows], fontsize=9, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5 if chance is None else -0.9)
-    # Bars start at 0: their lengths are compared. The room on the right is for the numbers.
+    # Bars start at 0 because people compare their lengths. The space on the right is for the numbers.
     axes.set_xlim(0, 1.3 * max(*(value + (half or 0) for _, value, half in rows), chance or 0, 1))
     axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100])
     axes.set_xlabel(label, fontsize=9, parse_math=False)
@@ -334,7 +336,7 @@ def short(name: str, length: int = NAME_LENGTH) -> str:
 
 
 def _quiet(axes: "matplotlib.axes.Axes", *, grid: str) -> None:
-    """Take away the box and leave a pale grid behind the data."""
+    """Replace the frame by a pale grid behind the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(visible=True, axis=grid, color=PALE, linewidth=0.8)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""The surest mistakes and hits of an evaluation, as frames to look at, and where in them the answers came from."""
+"""The most confident wrong and correct predictions of an evaluation, as frames, optionally with saliency."""
 
 import math
 from pathlib import Path
@@ -20,15 +20,15 @@ from texthead.recipes import EngineName
 from texthead.report.run_page import Strip
 from texthead.report.strips import percent
 
-SIDE = 128  # pixels of a shown frame's short side
+SIDE = 128  # short side of a displayed frame, in pixels
 
-FAINT = 0.2  # log-odds that a region must at least take from a name, for its heat to be shown
+FAINT = 0.2  # heat is shown only if covering a region lowers the class's log-odds by at least this much
 
 
 def clip_of(
     path: Path, protocol: Protocol, most_megapixels: int = MOST_MEGAPIXELS
 ) -> UInt8[Tensor, "frames 3 size size"]:
-    """Return the clip of a file as the model takes it: its first view.
+    """Return the first view of a file, as the model gets it.
 
     Raises:
         MediaError: the file cannot be read.
@@ -48,7 +48,7 @@ def clip_of(
 
 
 def surest(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
-    """Return the places of the most confident wrong answers, then of the most confident right ones."""
+    """Return the indices of the most confident wrong predictions, then of the most confident correct ones."""
     best = result.scores.softmax(-1).max(-1)
     wrong = best.indices != result.targets
     order = torch.argsort(best.values, descending=True, stable=True).tolist()
@@ -67,63 +67,67 @@ def strips(
     most_megapixels: int = MOST_MEGAPIXELS,
     progress: Progress | None = None,
 ) -> list[Strip]:
-    """Return the surest mistakes and hits as frames with their best names and the true one's probability.
+    """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
     Args:
-        engine: what runs the encoder, as `Reading` has it.
-        most_megapixels: as of `Reading`.
-        lit: so many of them get saliency from `model`, for the answer and, where it is wrong, for the true name.
+        lit: number of strips that get saliency from `model`, for the predicted class and the true one.
+        engine: runs the encoder; see `Reading`.
+        most_megapixels: see `Reading`.
 
     Raises:
-        MediaError: a file that cannot be read any more.
+        MediaError: a file can no longer be read.
     """
-    made = []
+    done = []
     chosen = surest(result, mistakes=mistakes, hits=hits)
     for number, item in enumerate(chosen):
         clip = clip_of(result.paths[item], protocol, most_megapixels)
         strip = _strip(result, item, clip)
-        made.append(_lit(strip, result.names, model, clip, engine) if model is not None and number < lit else strip)
+        done.append(
+            _with_heat(strip, result.names, model, clip, engine) if model is not None and number < lit else strip
+        )
         if progress:
-            progress(len(made), len(chosen))
-    return made
+            progress(len(done), len(chosen))
+    return done
 
 
 def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
-    """Return the clip of an item with its three best names, and the true one where it is further behind."""
-    chances = result.scores[item].softmax(-1)
+    """Return an item's strip with its top-3 classes, and the true class if it ranks lower."""
+    probabilities = result.scores[item].softmax(-1)
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
     truth = int(result.targets[item])
     place = order.index(truth)
-    top = [(result.names[c], float(chances[c])) for c in order[:3] + ([truth] if place >= 3 else [])]
+    top = [(result.names[c], float(probabilities[c])) for c in order[:3] + ([truth] if place >= 3 else [])]
     name = "/".join(result.paths[item].parts[-2:])
-    return Strip(name, _shown(clip), top, result.names[truth], place + 1)
+    return Strip(name, _frames(clip), top, result.names[truth], place + 1)
 
 
-def _shown(clip: UInt8[Tensor, "frames 3 size size"]):
+def _frames(clip: UInt8[Tensor, "frames 3 size size"]):
     return short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _lit(
+def _with_heat(
     strip: Strip,
     names: tuple[str, ...],
     model: Recognizer,
     clip: UInt8[Tensor, "frames 3 size size"],
     engine: EngineName,
 ) -> Strip:
-    """Return the strip with the heat of the answer and of the true class."""
-    said = strip.top[0][0]
-    asked = {"said": said} if strip.truth in (None, said) else {"said": said, "true": strip.truth}
-    seen, heats, lines = cover(model, clip, engine=engine), {}, []
-    for what, name in asked.items():
-        place = names.index(name)
-        before, after = seen.probabilities(place)
-        # Lit as brightly as any other, a heat that moves hardly anything would look like a finding.
-        if seen.strength(place) < FAINT:
-            lines.append(f"{name} ({percent(before)}): no region speaks for it")
+    """Return the strip with heat maps of the predicted and the true class."""
+    predicted = strip.top[0][0]
+    classes = {"predicted": predicted}
+    if strip.truth not in (None, predicted):
+        classes["true"] = strip.truth
+    saliency, heats, lines = cover(model, clip, engine=engine), {}, []
+    for role, name in classes.items():
+        label = names.index(name)
+        before, after = saliency.probabilities(label)
+        # Heat maps have full brightness whatever their effect, so one with next to no effect would look like a finding.
+        if saliency.strength(label) < FAINT:
+            lines.append(f"{name} ({percent(before)}): covering any one region hardly changes it")
         else:
-            heats[f"{what}: {name}"] = seen.heat(place).numpy()
-            times = math.exp(seen.strength(place))
+            heats[f"{role}: {name}"] = saliency.heat(label).numpy()
+            times = math.exp(saliency.strength(label))
             factor = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
             fall = f"{percent(before)} to {percent(after)}, odds by a factor of {factor}"
-            lines.append(f"{name}: its brightest region covered, it falls from {fall}")
+            lines.append(f"{name}: covering the brightest region lowers it from {fall}")
     return strip._replace(heats=heats, note="; ".join(lines))

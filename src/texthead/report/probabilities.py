@@ -1,4 +1,4 @@
-"""How reliable a run's probabilities are: what its page says of them."""
+"""The section on calibration of a run's page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HowSure:
-    """What is known of a run's probabilities.
+    """How reliable a run's probabilities are.
 
     Args:
-        raw: how far they are off on the page's items, before any temperature.
-        calibration: what of the run's calibration holds for the page; None without one.
-        here: what it does to those of the page's items that it was not learned from; None without such items.
-        intervals: of `here`, in percent, by the name of the rate; items of one group count as dependent.
-        lines: what else is to be said.
+        raw: reliability on the page's items, without a temperature.
+        calibration: the parts of the run's calibration that are valid for the page, or None.
+        here: measurements of the calibration on the page's items, without those it was fitted on; None if none remain.
+        intervals: of the rates in `here`, in percent, by name; items of one group count as dependent.
+        lines: notes.
     """
 
     raw: Reliability
@@ -39,36 +39,40 @@ class HowSure:
 
     @property
     def shown(self) -> Measured | None:
-        """What the plots are of: the page's items, else those of the calibration."""
+        """The measurements to plot: on the page's items, else on those of the calibration."""
         return self.here or (self.calibration and self.calibration.measured)
 
     def plots(self) -> "list[matplotlib.figure.Figure]":
-        """Return the reliability plots before and after the temperature, or one before any."""
+        """Return the reliability plots before and after temperature scaling, or only the first if not calibrated."""
         if self.shown is None:
             return [plot_bins(self.raw.bins)]
         return [plot_bins(self.shown.before.bins, title="before"), plot_bins(self.shown.after.bins, title="after")]
 
     def table(self) -> tuple[list[str], list[list[str | None]]]:
-        """Return (headers, rows): what is stated beside what was measured, by the calibration and on the page."""
-        made = self.calibration
-        if made is None:
+        """Return (headers, rows): stated rates, and those measured on the calibration's items and on the page's."""
+        calibration = self.calibration
+        if calibration is None:
             return [], []
         stated: dict[str, str | None] = dict.fromkeys(
-            ("calibration error before, points", "calibration error after, points", "the same by chance alone")
+            (
+                "calibration error before (points)",
+                "calibration error after (points)",
+                "calibration error by chance (points)",
+            )
         )
-        if made.threshold:
-            stated["unknown items that get a name"] = f"{100 * made.threshold.false_accept:g} % at most"
-            stated["known items turned away"] = None
-        if made.coverage:
-            stated["sets that hold the label"] = f"{100 * made.coverage.level:g} % at least"
-            stated["labels in a set"] = None
-        measured = {"calibration": made.measured, "here": self.here}
+        if calibration.threshold:
+            stated["unknown items accepted"] = f"{100 * calibration.threshold.false_accept:g} % at most"
+            stated["known items rejected"] = None
+        if calibration.coverage:
+            stated["sets with the true label"] = f"{100 * calibration.coverage.level:g} % at least"
+            stated["labels per set"] = None
+        measured = {"calibration": calibration.measured, "here": self.here}
         columns = {
-            f"{where}, {found.before.items} items": _measured(found, self.intervals if found is self.here else {})
-            for where, found in measured.items()
-            if found
+            f"{where}, {rates.before.items} items": _cells(rates, self.intervals if rates is self.here else {})
+            for where, rates in measured.items()
+            if rates
         }
-        rows = [[name, said, *(column.get(name) for column in columns.values())] for name, said in stated.items()]
+        rows = [[name, value, *(column.get(name) for column in columns.values())] for name, value in stated.items()]
         return ["", "stated", *columns], rows
 
 
@@ -82,21 +86,21 @@ def how_sure(
     """Measure the run's probabilities on the items of its page.
 
     Args:
-        calibration: as far as it holds for these scores.
-        unknown: scores of items of no class of the run, by which its threshold was not set.
-        lines: what is to be said beside.
+        calibration: the parts that are valid for these scores.
+        unknown: scores of items outside the run's classes, other than those that set the threshold.
+        lines: notes to show.
     """
     raw = reliability(result.scores, result.targets, groups=result.groups)
     if calibration is None:
         return HowSure(raw, lines=tuple(lines))
     contents = fingerprints(result.paths)
     fresh = [place for place, content in enumerate(contents) if content not in calibration.content]
-    said, here, intervals = list(lines), None, {}
+    notes, here, intervals = list(lines), None, {}
     if len(fresh) < result.count:
-        said.append(
-            f"{result.count - len(fresh)} of the {result.count} items of this page are those that the calibration was "
-            "learned from, which it flatters: they are left out of what is measured here. `texthead report RUN DATA` "
-            "takes others."
+        notes.append(
+            f"{result.count - len(fresh)} of the {result.count} items of this page were used to fit the calibration. "
+            "They would make it look better than it is, so the measurements here exclude them. Use `texthead report "
+            "RUN DATA` to measure on other data."
         )
     if fresh:
         scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
@@ -108,32 +112,32 @@ def how_sure(
             intervals["turned_away"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
         if calibration.coverage:
             intervals["held"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
-    return HowSure(raw, calibration, here, intervals, tuple(said))
+    return HowSure(raw, calibration, here, intervals, tuple(notes))
 
 
-def _error(found: Reliability) -> str:
-    return f"{found.bins.error:.1f} ({found.low:.1f} to {found.high:.1f})"
+def _error(measured: Reliability) -> str:
+    return f"{measured.bins.error:.1f} ({measured.low:.1f} to {measured.high:.1f})"
 
 
-def _measured(found: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """Return the cells of a column by the names of their rows."""
+def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """Return the cells of one column by row name."""
 
     def rate(name: str, part: int, items: int) -> str:
         low, high = intervals.get(name, (None, None))
         return f"{100 * part / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
 
     cells = {
-        "calibration error before, points": _error(found.before),
-        "calibration error after, points": _error(found.after),
-        "the same by chance alone": f"{found.after.chance:.1f}",
+        "calibration error before (points)": _error(rates.before),
+        "calibration error after (points)": _error(rates.after),
+        "calibration error by chance (points)": f"{rates.after.chance:.1f}",
     }
-    items = found.before.items
-    if found.named:
-        named, unknown = found.named
-        cells["unknown items that get a name"] = f"{named} of {unknown}: {rate('named', named, unknown)}"
-    if found.turned_away is not None:
-        cells["known items turned away"] = rate("turned_away", found.turned_away, items)
-    if found.held is not None:
-        cells["sets that hold the label"] = rate("held", found.held, items)
-        cells["labels in a set"] = f"{found.labels:.2f}"
+    items = rates.before.items
+    if rates.named:
+        named, unknown = rates.named
+        cells["unknown items accepted"] = f"{named} of {unknown}: {rate('named', named, unknown)}"
+    if rates.turned_away is not None:
+        cells["known items rejected"] = rate("turned_away", rates.turned_away, items)
+    if rates.held is not None:
+        cells["sets with the true label"] = rate("held", rates.held, items)
+        cells["labels per set"] = f"{rates.labels:.2f}"
     return cells

@@ -1,4 +1,4 @@
-"""The report of a run: plain numbers, pictures and strings -> one page."""
+"""The HTML report of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,13 +33,13 @@ class Strip(NamedTuple):
     """One clip of the report.
 
     Attributes:
-        name: of its file.
-        frames: as the model sees them.
-        top: the most probable classes, the best first; the true one stands last where it is further behind.
+        name: file name.
+        frames: as the model gets them.
+        top: the most probable classes, best first; followed by the true class if it ranks lower.
         truth: the true class, if known.
-        place: the true class's among all classes by probability, 1 for the best.
-        heats: where in the frames an answer comes from, by what is to be said of it.
-        note: what else is to be said below it.
+        place: rank of the true class by probability, from 1.
+        heats: saliency maps by title.
+        note: text below the heat maps.
     """
 
     name: str
@@ -60,29 +60,29 @@ class Strip(NamedTuple):
         return plot_strip(self.frames, self.top, truth=self.truth, place=self.place)
 
     def heat_picture(self) -> "matplotlib.figure.Figure":
-        """Draw the frames lit where the answers come from."""
+        """Draw the frames with their saliency maps."""
         return plot_saliency(self.frames, self.heats)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPage:
-    """What the page of a run shows; what is not given is left out.
+    """The content of a run's page; parts without data are omitted.
 
     Attributes:
-        name: of the run.
-        names: of its classes.
+        name: the run's name.
+        names: class names.
         records: the lines of `metrics.jsonl`.
-        scored: the run's own score.
+        scored: evaluation of the run.
         comparisons: pairs of a method and its result, as text.
-        correlation: how alike the rows of the head are.
-        rows_are_text: whether its rows are what a text encoder gave.
-        sure: how reliable its probabilities are.
-        order: a test of the frames' order, or why there is none.
-        mixes: scores over the mix of the fine-tuned with the pretrained encoder.
-        strips: clips to look at.
-        settings: what the run was made with.
-        edited: which run's classes were edited, and how.
-        prompts: each class name with the strings that were encoded for it.
+        correlation: correlations between the rows of the head.
+        rows_are_text: whether the rows are unchanged text embeddings.
+        sure: how reliable the probabilities are.
+        order: a test of frame order, or the reason why there is none.
+        mixes: scores for mixes of the fine-tuned and the pretrained encoder.
+        strips: example clips.
+        settings: encoder, head and recipe of the run.
+        edited: the run whose classes were edited, and the edits.
+        prompts: the encoded strings of each class.
     """
 
     name: str
@@ -101,12 +101,12 @@ class RunPage:
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
-        """Return the page.
+        """Render the page.
 
-        Raises: TextheadError when a matrix doesn't fit the names.
+        Raises: TextheadError if a matrix doesn't match the number of names.
         """
-        counts, alike = self.scored.confusion() if self.scored else None, self.correlation
-        both = None if counts is None or alike is None else (counts, alike)
+        counts, correlation = self.scored.confusion() if self.scored else None, self.correlation
+        both = None if counts is None or correlation is None else (counts, correlation)
         steps, validations = _with_number(self.records, "train", "loss"), _with_number(self.records, "val", "top1")
         speeds = [record["clips_per_second"] for record in _with_number(self.records, "train", "clips_per_second")]
         return render(
@@ -117,13 +117,15 @@ class RunPage:
             speed=float(np.median(speeds)) if speeds else None,
             curves=plot_curves(self.records) if steps or validations else None,
             mixing=plot_mixes(self.mixes) if self.mixes else None,
-            confusion=None if counts is None else plot_confusion(counts, self.names, title="What was taken for what"),
-            likeness=None if alike is None else plot_correlation(alike, self.names, "How alike the head's rows are"),
-            unlettered=without_glyph(self.names),
+            confusion=None if counts is None else plot_confusion(counts, self.names, title="Confusion"),
+            similarity=None
+            if correlation is None
+            else plot_correlation(correlation, self.names, "Correlation of the head's rows"),
+            missing_glyphs=without_glyph(self.names),
             relation=confusions.relation(*both) if both else None,
             fewest_classes=confusions.FEWEST_CLASSES,
             pairs=confusions.confused_pairs(*both, self.names) if both else (),
-            classes=sorted(self.scored.classes, key=_recognised) if self.scored else (),
+            classes=sorted(self.scored.classes, key=_recall) if self.scored else (),
             recipe=_flat(self.settings),
         )
 
@@ -133,13 +135,13 @@ def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -
     return [r for r in records if r.get("kind") == kind and isinstance(r.get(key), int | float)]
 
 
-def _recognised(row: confusions.ClassRow) -> float:
-    """Return how much of a class was recognised; a class without items comes last."""
+def _recall(row: confusions.ClassRow) -> float:
+    """Return the recall of a class; infinity without items, to sort it last."""
     return row.recall[0] if row.recall else math.inf
 
 
 def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    """Return the settings one by one, those of an inner mapping as `outer.inner`."""
+    """Flatten the settings; a nested key becomes `outer.inner`."""
     entries: list[tuple[str, object]] = []
     for key, value in recipe.items():
         if isinstance(value, Mapping):
@@ -151,14 +153,7 @@ def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, obj
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What a page shows of the scored items, beside their scores.
-
-    Args:
-        strips: the surest mistakes and hits.
-        order: how the score changes with the order of frames, or why that is not tested.
-        sure: how far probabilities can be trusted.
-        mixes: top-1 of mixes with the pretrained encoder.
-    """
+    """The optional parts of a run's page; see `RunPage`."""
 
     strips: Sequence[Strip] = ()
     order: OrderTest | str = ""
@@ -169,7 +164,7 @@ class Looks:
 def write_report(
     path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: Comparison, looks: Looks
 ) -> None:
-    """Write the report of the run in `folder`; the last row of the table is the run's own score."""
+    """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     prompts = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     head = as_head(model.head)
@@ -193,7 +188,7 @@ def write_report(
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, object]:
-    """Return what a run was made with: encoder, head, and options for items and names, then its recipe."""
+    """Return the encoder, the head, the options for items and names, and the recipe of a run."""
     typed = about.get("command") or {}
     made: dict[str, object] = {"encoder": about["encoder"]["source"], "head": about["head"]["kind"]}
     made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}
@@ -201,4 +196,4 @@ def _settings(about: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _edited(run: str, edits: Sequence[str]) -> str:
-    return f"The classes are those of the run {Path(run).name} after an edit: {'; '.join(edits)}."
+    return f"The classes of run {Path(run).name} were edited: {'; '.join(edits)}."

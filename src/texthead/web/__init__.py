@@ -1,15 +1,15 @@
-"""The pages in the browser.
+"""The web pages of `texthead ui` and `texthead label`.
 
-app      the page of `texthead ui` itself, the one module that imports gradio; page.css, page.js
+app      the page of `texthead ui`, with page.css and page.js; only this module imports gradio
 server   start, serve and stop a page
-session  a file and typed names -> the parts of a page, as they are known
-answers  what a page needs from a model
+session  answer a request with the parts of the page, one after the other
+answers  predictions, timeline and saliency from a model
 html     answers as HTML, from templates/
-queue_requests  what the page sends to its queue, and nothing else
-guard    allowed hosts, origins, addresses and sizes of bodies
-password a password in front of a page that others can reach
-label_app       the page of `texthead label`, whose markup and script are in label/
-label_session   which file comes next for whom, and what the labels are worth
-label_media     files as a browser shows them
-label_training  the commands that the page starts
+queue_requests  strict checks of requests to Gradio's queue
+guard    checks of hosts, origins, addresses and body sizes
+password password for pages that others can reach
+label_app       the page of `texthead label`; its markup and script are in label/
+label_session   the next file for each person, the model, its accuracy
+label_media     files for the browser, as they are or as previews
+label_training  training started from the page
 """

@@ -1,7 +1,4 @@
-"""What a page asks of a model: the best names of a file as `predict` gives them, when each is there, and where.
-
-Plain functions and values: there is no page in them.
-"""
+"""Answers to the page's questions about a file: top classes, their times, and saliency. No HTML here."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +36,7 @@ LANES = 6
 
 @dataclass(frozen=True)
 class Limits:
-    """What one question may hold: seconds and frames of a video, class names, and megapixels as `Reading` has them."""
+    """Limits of a question: seconds and frames of a video, number of class names, megapixels (see `Reading`)."""
 
     seconds: float = 300.0
     frames: int = 20_000
@@ -49,9 +46,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a model is loaded from: a run, or an encoder for names alone; and how new names become prompts.
+    """The model to load: a run, or an encoder for zero-shot names; and how new names become prompts.
 
-    `allow_download` says whether the encoder that the run names may be downloaded.
+    `allow_download` permits downloading the run's encoder.
     """
 
     run: str | None = None
@@ -64,14 +61,14 @@ class ModelSource:
 
 
 class About(NamedTuple):
-    """What is loaded: what to call it, and the classes that it has by itself (none without a run)."""
+    """The loaded model: its title and its own classes (none without a run)."""
 
     title: str
     names: tuple[str, ...]
 
 
 class Question(NamedTuple):
-    """A file, the names to choose from (none: the run's own), and what is asked of them."""
+    """A file, the class names (empty: the run's own), and the part of the answer that is wanted."""
 
     path: Path
     names: tuple[str, ...] = ()
@@ -79,9 +76,9 @@ class Question(NamedTuple):
 
 
 class Named(NamedTuple):
-    """The best names of a file, its seconds and frames (0 and 1 of a picture), and the prompts behind all names.
+    """The top classes of a file, its seconds and frames (0 and 1 for an image), and the prompts of all classes.
 
-    `notes` are what must be known of such an answer; `calibration` is what of the run's holds for it.
+    `notes` are caveats; `calibration` has the valid parts of the run's calibration.
     """
 
     found: Prediction
@@ -93,10 +90,9 @@ class Named(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """When the names are there: events by their start, and the probabilities (0-1) of the names with most to show.
+    """The events of a video sorted by start, and the probabilities (0-1) over time of the most relevant classes.
 
-    Times of none of the names stand among the events. Row i of `scores` is from where row i - 1 ends to `ends[i]`
-    seconds.
+    Events include times of none of the classes. Row i of `scores` lasts from `ends[i - 1]` to `ends[i]` seconds.
     """
 
     events: tuple[Event, ...]
@@ -108,9 +104,9 @@ class Timed(NamedTuple):
 
 
 class Lit(NamedTuple):
-    """Where in its frames the best name comes from: heat 0-1, and its probability without and with the hottest covered.
+    """Saliency of the predicted class: heat 0-1, and its probability `before` and `after` covering the hottest region.
 
-    `faint`: no region takes enough from it for the heat to say something.
+    `faint`: covering any region has too little effect for the heat to mean anything.
     """
 
     name: str
@@ -125,7 +121,7 @@ Answer = About | Named | Timed | Lit | TextheadError
 
 
 class Answerer:
-    """A model that answers questions. An error is returned and not raised, since another process asks."""
+    """A model that answers questions. Errors are returned, not raised, because another process asks."""
 
     def __init__(self, source: ModelSource, limits: Limits):
         device = pick_device(source.device)
@@ -137,7 +133,7 @@ class Answerer:
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
     def __call__(self, question: Question | None) -> Answer:
-        """Return the answer; with no question, what is loaded."""
+        """Return the answer; for None, describe the loaded model."""
         if question is None:
             return self.about()
         try:
@@ -151,38 +147,38 @@ class Answerer:
             return error
 
     def about(self) -> About:
-        """Return what is loaded; without a run, load the encoder, so that the first question need not wait for it."""
+        """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
         if self._run is None:
             return About(f"{self._encoder.source}, without training", ())
         return About(f"run {shown(self._run.folder).rpartition('/')[2]}", self._run.labels)
 
     def named(self, question: Question, seconds: float, frames: int) -> Named:
-        """Return the best names of the file, of this length.
+        """Return the top classes of the file; `seconds` and `frames` are passed through.
 
         Raises:
-            MediaError: it cannot be read.
-            TextheadError: the names cannot be classes.
+            MediaError: the file cannot be read.
+            TextheadError: the names are not valid classes.
         """
         model = self.model(question.names)
         reading = Reading(engine=self._source.engine, most_megapixels=self._limits.most_megapixels)
-        (found,) = predict(model, [question.path], reading=reading, top=TOP)
+        (prediction,) = predict(model, [question.path], reading=reading, top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
         calibration, _ = calibration_for(model, protocol_of(model)[1])
         notes = self._notes(recognizer) if question.names else ()
-        return Named(found, seconds, frames, tuple(flat(prompts)), notes, calibration)
+        return Named(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
-        """Return notes on an answer among typed names."""
+        """Return caveats for answers with typed names."""
         lost = [] if self._run is None else self._run.lost_by_other_classes()
-        known = zero_shot_note(as_visual(model.visual).spec.source, model.names)
-        return (*lost, *([known] if known else []))
+        note = zero_shot_note(as_visual(model.visual).spec.source, model.names)
+        return (*lost, *([note] if note else []))
 
     def timed(self, question: Question) -> Timed:
-        """Return when each name is there, as `timeline` finds it by default.
+        """Return the events of the classes, with the defaults of `timeline`.
 
         Raises:
-            MediaError: the file is no video, or cannot be read to its end.
+            MediaError: the file is not a video, or cannot be read to its end.
         """
         model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
         names = protocol_of(model)[0].names
@@ -194,39 +190,39 @@ class Answerer:
         return _timed(in_order(events + finder.finish()), stretches, names, sliding, rule)
 
     def lit(self, question: Question, length: int) -> Lit:
-        """Return where in its frames the best name of the file, of `length` frames, comes from.
+        """Return the saliency of the predicted class of a file with `length` frames.
 
         Raises:
-            MediaError: it cannot be read.
+            MediaError: the file cannot be read.
         """
-        asked = self.model(question.names)
-        model, protocol = protocol_of(asked)
-        calibration, _ = calibration_for(asked, protocol)
+        source = self.model(question.names)
+        model, protocol = protocol_of(source)
+        calibration, _ = calibration_for(source, protocol)
         clip = clip_of(question.path, protocol, self._limits.most_megapixels)
         if length == 1 and isinstance(model.temporal, MeanPool):
-            clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
-        seen = cover(model, clip, engine=self._source.engine)
+            clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
+        saliency = cover(model, clip, engine=self._source.engine)
         if calibration is not None:
-            seen = seen.at_temperature(calibration.temperature)
-        place = int(seen.plain.argmax())
-        heat = seen.heat(place)
-        shown = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
-        frames = clip[shown].permute(0, 2, 3, 1).contiguous().numpy()
-        faint = seen.strength(place) < FAINT
-        return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place), faint)
+            saliency = saliency.at_temperature(calibration.temperature)
+        place = int(saliency.plain.argmax())
+        heat = saliency.heat(place)
+        kept = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[kept].permute(0, 2, 3, 1).contiguous().numpy()
+        faint = saliency.strength(place) < FAINT
+        return Lit(model.names[place], frames, heat[kept].numpy(), *saliency.probabilities(place), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
-        """Return the run with its own classes or those named, or a model of the names alone; the last one is kept.
+        """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.
 
         Raises:
-            TextheadError: the names cannot be classes, or are missing.
+            TextheadError: the names are missing, too many, or not valid classes.
         """
         if not names and self._run is not None:
             return self._run
         if not names:
-            raise DataError("type the names to choose from: this page has no run with classes of its own")
+            raise DataError("no class names; type some, because this page has no run with classes of its own")
         if len(names) > self._limits.names:
-            raise DataError(f"{len(names)} class names: this page takes {self._limits.names}, name fewer")
+            raise DataError(f"{len(names)} class names; this page allows at most {self._limits.names}")
         if self._last is None or self._last[0] != names:
             self._last = names, self._with_names(names)
         return self._last[1]
@@ -241,25 +237,25 @@ class Answerer:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        """The encoder with its text half, which stays in memory."""
+        """The encoder with its text encoder, kept in memory."""
         if self._run is None:
             return load_encoder(self._source.encoder, keep_text=True)
         return self._run.encoder(keep_text=True)
 
 
 def measured(path: Path, limits: Limits) -> tuple[float, int]:
-    """Return (seconds, frames) of a video, or (0, 1) of a picture.
+    """Return (seconds, frames) of a video, or (0, 1) for an image.
 
     Raises:
-        MediaError: the file cannot be read, or is longer than the limits say.
+        MediaError: the file cannot be read, or exceeds the limits.
     """
     with open_media(path, limits.most_megapixels) as media:
         seconds = media.duration_seconds
         if seconds > limits.seconds:
-            problem = f"{seconds:.0f} s long, and this page takes videos of {limits.seconds:g} s: cut a part out of it"
+            problem = f"{seconds:.0f} s long; this page allows {limits.seconds:g} s. Cut out a part"
             raise MediaError(path, problem)
         if media.num_frames > limits.frames:
-            problem = f"{media.num_frames} frames, and this page takes {limits.frames}: cut a part out of it"
+            problem = f"{media.num_frames} frames; this page allows {limits.frames}. Cut out a part"
             raise MediaError(path, problem)
         return seconds, media.num_frames
 
@@ -267,7 +263,7 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
 def _timed(
     events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
 ) -> Timed:
-    """Return the timeline of up to `LANES` names: those with the longest events, then those with the highest scores."""
+    """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
     known = [event for event in events if event.known]
     seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]

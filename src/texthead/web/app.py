@@ -1,4 +1,4 @@
-"""The page in the browser: a file and names in, the answer out. The one module that imports gradio."""
+"""The page of `texthead ui`. Only this module imports gradio."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ _API = "/gradio_api/"
 
 UPLOAD = f"{_API}upload"
 
-# What the page needs. Gradio serves more, including addresses that fetch others on request.
+# Addresses that the page needs. Gradio has more, including some that fetch other addresses on request.
 _OPEN = ("/assets/", "/static/", "/theme.css", "/config", "/favicon.ico", "/robots.txt", "/manifest.json")
 
 _OPEN_API = (
@@ -38,7 +38,7 @@ _OPEN_API = (
     *("app_id", "reset", "theme.css", "file=/"),
 )
 
-# Answers that wait to be read; the oldest is dropped for another.
+# Unread answers kept; then the oldest is dropped.
 _UNREAD = 50
 
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
@@ -47,7 +47,7 @@ _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
 
 def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
-    """Return the page of a model in another process."""
+    """Return the page for a model in another process."""
     with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.HTML(heading_html(about), padding=False)
         with gr.Row(equal_height=False):
@@ -56,7 +56,7 @@ def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blo
                 kinds = sorted(media_suffixes())
                 file = gr.File(label=f"Video or image, {size}", file_types=kinds, elem_id="file")
                 names = gr.Textbox(
-                    label="Names to choose from",
+                    label="Class names",
                     info=_names_info(about),
                     placeholder="a cat, a bicycle, an umbrella",
                     lines=3,
@@ -65,17 +65,17 @@ def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blo
                     elem_id="names",
                 )
                 closer = gr.CheckboxGroup(
-                    [("when it happens, in videos", "when"), ("where in the frames (slower)", "where")],
+                    [("when, in videos", "when"), ("where in the frames (slower)", "where")],
                     value=["when", "where"],
-                    label="Also look",
+                    label="Also show",
                     elem_id="closer",
                 )
-                button = gr.Button("Name it", variant="primary", elem_id="ask")
+                button = gr.Button("Predict", variant="primary", elem_id="ask")
             with gr.Column(scale=3, min_width=280, elem_id="answer"):
                 parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in Shown._fields}
-        for given in (file, names, closer):
-            _read_only_uploads(given, rules.uploads)
-        # Gradio's own makes an empty file for each question, which stays.
+        for component in (file, names, closer):
+            _read_only_uploads(component, rules.uploads)
+        # Gradio's own preprocessing leaves an empty file behind for each question.
         file.preprocess = lambda payload: getattr(payload, "path", None)
         button.click(
             _asking(held, rules),
@@ -92,9 +92,9 @@ def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blo
 
 
 def _read_only_uploads(component: Component, folder: Path) -> None:
-    """Let the component take files in the folder of uploads, and nothing else.
+    """Let the component accept only files in the folder of uploads.
 
-    In a mounted page Gradio itself copies whatever path or address a request names.
+    In a mounted page, Gradio copies any path or address that a request names.
     """
 
     async def checked(url_or_file_path: str | Path | None) -> str | None:
@@ -111,9 +111,9 @@ def _read_only_uploads(component: Component, folder: Path) -> None:
 
 
 class _FilesOnly(route_utils.GradioMultiPartParser):
-    """Gradio's parser of uploads, of files alone: it holds text fields in memory, three times their size.
+    """Gradio's parser of uploads, without text fields, which it would hold in memory at three times their size.
 
-    Gradio keeps on disk what is no whole file, or is of another field.
+    Also removes incomplete files and files of other fields, which Gradio would leave on disk.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
@@ -123,32 +123,32 @@ class _FilesOnly(route_utils.GradioMultiPartParser):
         try:
             form = await super().parse()
         except FormParserError as error:
-            raise MultiPartException(f"no form of files: {error}") from None
-        begun, whole = self._files_to_close_on_error, form.getlist("files")
-        if not begun or len(whole) < len(begun) or any(map(_is_nameless, whole)):
-            for file in begun:
+            raise MultiPartException(f"not a form of files: {error}") from None
+        started, complete = self._files_to_close_on_error, form.getlist("files")
+        if not started or len(complete) < len(started) or any(map(_is_nameless, complete)):
+            for file in started:
                 file.close()
                 Path(file.name).unlink()
-            raise MultiPartException("a form of whole files is needed")
+            raise MultiPartException("a form with complete files is needed")
         return form
 
 
 def _is_nameless(file: Any) -> bool:
-    """Return whether Gradio has no place for a file; it takes one without any name."""
+    """Return whether a file has a name that Gradio reduces to nothing; no name at all is allowed."""
     name = file.filename and strip_invalid_filename_characters(Path(file.filename).name)
     return name in (".", "..") or (not name and bool(file.filename))
 
 
 def _names_info(about: About) -> str:
-    first = "One a line, or with commas between them."
-    return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
+    first = "One per line, or separated by commas."
+    return f"{first} Leave empty for the model's own {len(about.names)} classes." if about.names else first
 
 
 def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[list[Any]]]:
     def ask(path: str | None, text: str, closer: list[str]) -> Iterator[list[Any]]:
         before: Sequence[str | None] = [None] * len(Shown._fields)
         for parts in steps_shown(held, rules, path, text or "", closer):
-            # A part that is sent again as it was would start its video anew.
+            # Skip unchanged parts, because resending one would restart its video.
             yield [gr.skip() if part == old else part for part, old in zip(parts, before, strict=True)]
             before = parts
 
@@ -156,15 +156,15 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
 
 
 def is_open(path: str) -> bool:
-    """Return whether an address is one that the page needs."""
+    """Return whether the page needs an address."""
     inner = path.removeprefix(_API)
     return path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
 
 
 def asgi_app(page: gr.Blocks, rules: Rules) -> ASGIApp:
-    """Return the page as a web application without documentation, monitoring, history or addresses outside it."""
+    """Return the page as a web application without documentation, monitoring, history or other addresses."""
     route_utils.GradioMultiPartParser = _FilesOnly
-    # It prints what is wrong with a form, which is the client's affair.
+    # Malformed forms are the client's fault and not worth logging.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     queue = page._queue
@@ -191,7 +191,7 @@ def asgi_app(page: gr.Blocks, rules: Rules) -> ASGIApp:
 
 
 def _theme() -> themes.Base:
-    """Return Gradio's own theme with system fonts, since it would fetch others, and more contrast."""
+    """Return Gradio's theme with more contrast, and system fonts so that it downloads none."""
     return themes.Default(font=_FONTS, font_mono=_MONO).set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",

@@ -1,4 +1,4 @@
-"""Answers as HTML, from the templates beside this module: all text is escaped, all pictures and files are inside."""
+"""Answers as HTML, from templates/. All text is escaped; pictures and downloads are embedded."""
 
 import base64
 import csv
@@ -22,7 +22,7 @@ from texthead.report.html import environment
 from texthead.report.strips import lit
 from texthead.web.answers import About, Lit, Named, Timed
 
-# A curve of a long video is drawn in so many steps, each the highest of what it stands for.
+# Maximum number of steps in a curve; each is the maximum of its interval.
 STEPS = 600
 
 
@@ -31,27 +31,27 @@ def _render(name: str, **values: object) -> str:
 
 
 def heading_html(about: About) -> str:
-    """Return the head of the page: what it is for and what is loaded."""
+    """Return the heading with the loaded model."""
     return _render("heading", about=about)
 
 
 def error_html(line: str) -> str:
-    """Return a mistake, or why there is no answer, as one line."""
+    """Return an error as one line."""
     return _render("error", line=" ".join(line.split()))
 
 
 def waiting_html(part: str) -> str:
-    """Return what stands in a part's place until it is known."""
+    """Return the placeholder of a part that is still being computed."""
     return _render("waiting", part=part)
 
 
 def named_html(named: Named, path: Path) -> str:
-    """Return the file itself, in a player or as a picture, and its best names as bars."""
+    """Return the file, in a player or as an image, and its top classes as bars."""
     return _render("named", named=named, path=path, is_image=is_image(path), none_of_these=NONE)
 
 
 def timed_html(timed: Timed) -> str:
-    """Return a lane for each name, with its probability and its events along the video, and a table of the events."""
+    """Return a lane per class with its probability and events over time, and a table of the events."""
     whole = float(timed.ends[-1])
     lanes = []
     for place, name in enumerate(timed.names):
@@ -69,7 +69,7 @@ def timed_html(timed: Timed) -> str:
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
-    """Return the area below the scores as an SVG path in a box of 1000 by 100.
+    """Return the area under the scores as an SVG path in a box of 1000 by 100.
 
     Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
     """
@@ -79,7 +79,7 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
 
 
 def _ticks(whole: float) -> list[float]:
-    """Return up to ten round numbers of seconds from 0 on, within the whole.
+    """Return up to ten round times from 0 to `whole` seconds.
 
     Worked example: 12 s gives 0 2 4 6 8 10 12.
     """
@@ -95,13 +95,13 @@ def _no_event(timed: Timed) -> str:
     if timed.events:
         return f"No event. {best}"
     reached = f"stays there for {rule.min_length:g} s" if top >= rule.enter else f"reaches {100 * rule.enter:g} %"
-    return f"No event: no name {reached}. {best}"
+    return f"No event: no class {reached}. {best}"
 
 
-def lit_html(found: Lit) -> str:
-    """Return the frames as they are and lit where the best name comes from."""
-    pairs = ((_jpeg(frame), _jpeg(lit(frame, heat))) for frame, heat in zip(found.frames, found.heat, strict=True))
-    return _render("lit", found=found, pairs=pairs)
+def lit_html(answer: Lit) -> str:
+    """Return the original frames and the frames with saliency."""
+    pairs = ((_jpeg(frame), _jpeg(lit(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True))
+    return _render("lit", answer=answer, pairs=pairs)
 
 
 def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
@@ -111,17 +111,17 @@ def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
 
 
 def downloads_html(named: Named, timed: Timed | None) -> str:
-    """Return links that save the answer, as `predict` and `timeline` print it; each link holds its file."""
+    """Return download links with the output of `predict` and `timeline`; the files are embedded."""
     path = named.found.path
     entry = json_entry(named.found, named.calibration)
     columns = csv_columns(named.calibration, sets=False)
     files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([named.found], columns)]))]
     if timed is not None:
-        found = list(timed.events)
-        entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, found, named.calibration)
-        rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, found)])
+        all_events = list(timed.events)
+        entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, all_events, named.calibration)
+        rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
-        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(found)))
+        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))
     whole = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     files.insert(0, ("JSON", f"{path.stem}.json", "application/json", whole))
     links = [

@@ -1,4 +1,4 @@
-"""The page of `texthead label` as a web application: one file of markup, and JSON behind it."""
+"""The page of `texthead label` as a web application: static files and a JSON API."""
 
 import math
 import threading
@@ -30,8 +30,8 @@ _LONGEST_WHO = 40
 
 
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
-    """Return the page behind its guard and its password."""
-    kept = lru_cache(maxsize=64)(partial(preview, most_megapixels=session.pool.most_megapixels))
+    """Return the page with its guard and, if given, a password."""
+    cached_preview = lru_cache(maxsize=64)(partial(preview, most_megapixels=session.pool.most_megapixels))
     actions = _Actions(session, training)
 
     def page(request: Request) -> Response:
@@ -43,7 +43,7 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
         return FileResponse(path, media_type=TYPES.get(path.suffix.lower(), "application/octet-stream"))
 
     def small(request: Request) -> Response:
-        kind, data = kept(actions.path(request.path_params["position"]))
+        kind, data = cached_preview(actions.path(request.path_params["position"]))
         return Response(data, media_type=kind, headers={"cache-control": "max-age=3600"})
 
     def state(request: Request) -> Response:
@@ -60,7 +60,7 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
         Route("/api/state", state),
         Route("/api/{action}", act, methods=["POST"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={TextheadError: _refused})
+    app = Starlette(routes=routes, exception_handlers={TextheadError: _error_response})
     return guarded(app, host, _is_open, password)
 
 
@@ -70,20 +70,20 @@ def _is_open(path: str) -> bool:
 
 async def _json(request: Request) -> dict[str, Any]:
     try:
-        found = await request.json()
+        body = await request.json()
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise DataError("the page sent no JSON object; load it again")
-    return found
+        body = None
+    if not isinstance(body, dict):
+        raise DataError("the page sent no JSON object; reload it")
+    return body
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _error_response(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
 
 
 class _Actions:
-    """What the page asks for, each with the file that it shows afterwards."""
+    """The actions of the page; each returns the next file to show."""
 
     def __init__(self, session: LabelSession, training: Training):
         self._session = session
@@ -91,28 +91,28 @@ class _Actions:
         self._examining = threading.Lock()
 
     def path(self, position: int) -> Path:
-        """Return the path of a file of the data.
+        """Return the path of the file at a position.
 
         Raises:
             DataError: there is none.
         """
         items = self._session.pool.files.items
         if not 0 <= position < len(items):
-            raise DataError(f"no file {position}: the data has {len(items)}")
+            raise DataError(f"no file {position}; the data has {len(items)}")
         return items[position].path
 
     def state(self, query: Any) -> dict[str, Any]:
-        """Return what is known so far, and keep the file that the page shows."""
+        """Return the current state, and renew the claim on the file that the page shows."""
         who = _who(query.get("who"))
         if str(query.get("position", "")).isdecimal():
             self._session.renew(who, int(query["position"]))
         return {**self._session.state(who), "training": self._training.state(), "fitted": self._session.is_fitted}
 
     def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Do what a key or a button means, and return the file to show next.
+        """Run an action of the page; return the next file to show.
 
         Raises:
-            DataError: no such action, or it cannot be done.
+            DataError: the action is unknown, or not possible.
         """
         session, who = self._session, _who(body.get("who"))
         if action == "train":
@@ -122,7 +122,7 @@ class _Actions:
             self._training.begin(how)
             return {"training": self._training.state()}
         review = bool(body.get("review"))
-        acts: dict[str, Callable[[], object]] = {
+        actions: dict[str, Callable[[], object]] = {
             "next": lambda: None,
             "label": lambda: session.label(who, _position(body), _text(body, "label"), checked=review),
             "skip": lambda: session.skip(who, _position(body)),
@@ -132,9 +132,9 @@ class _Actions:
         }
         if action == "undo":
             return {"item": _json_of(session.undo(who)), "state": self.state(body)}
-        if action not in acts:
-            raise DataError(f"no action {action[:20]!r}; load the page again")
-        acts[action]()
+        if action not in actions:
+            raise DataError(f"no action {action[:20]!r}; reload the page")
+        actions[action]()
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
         return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(body)}
@@ -148,14 +148,14 @@ class _Actions:
 
 def _who(value: object) -> str:
     if not (isinstance(value, str) and value.isalnum() and len(value) <= _LONGEST_WHO):
-        raise DataError("the page did not say who asks; load it again")
+        raise DataError("the request does not say who sends it; reload the page")
     return value
 
 
 def _position(body: dict[str, Any]) -> int:
     value = body.get("position")
     if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"no file {value!r}; load the page again")
+        raise DataError(f"no file {value!r}; reload the page")
     return value
 
 

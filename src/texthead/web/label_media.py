@@ -1,4 +1,4 @@
-"""Files as a browser shows them: as they are where it can, else as a small preview."""
+"""Files for the browser: unchanged if it can show them, else as small previews."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from texthead.data.sampling import evenly
 from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import is_image, open_media
 
-# What browsers read by these names. Other codecs in them are found out by the browser, which then asks for a preview.
+# Media types that browsers show. If a file has a codec that they lack, the page requests a preview.
 TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -25,17 +25,17 @@ TYPES = {
     ".avif": "image/avif",
 }
 
-# Pictures of a video, and the longer side in pixels of its preview and of an image's.
+# Frames of a video preview, its longer side in pixels, and that of an image preview.
 _PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
 
 _MOST_MILLISECONDS = 4000
 
 
 def preview(path: Path, most_megapixels: int = MOST_MEGAPIXELS) -> tuple[str, bytes]:
-    """Return (the media type, the bytes) of a small picture of a file, which moves if the file is a video.
+    """Return (media type, bytes) of a small preview of a file, animated for a video.
 
     Raises:
-        MediaError: it cannot be read.
+        MediaError: the file cannot be read.
     """
     with open_media(path, most_megapixels) as media:
         places = evenly(media.num_frames, min(_PICTURES, media.num_frames))

@@ -1,4 +1,4 @@
-"""Labelling, without a page: which file comes next for whom, what it is taken for, and what the labels are worth."""
+"""Labelling without a page: the next file for each person, its guesses, and the accuracy of the model."""
 
 import threading
 from collections import Counter, defaultdict
@@ -24,15 +24,15 @@ from texthead.transfer.labelling import Pool
 from texthead.transfer.learning_curve import LearningCurve, learning_curve
 from texthead.transfer.selection import Coverage, guesses
 
-# Characters of a class name that is typed.
+# Maximum length of a typed class name, in characters.
 LONGEST_NAME = 200
 
-# A file that takes longer to be read is at fault.
+# Time limit for reading a file, in seconds.
 READ_SECONDS = 60.0
 
 
 class Guess(NamedTuple):
-    """A class and how probable it is, 0-1."""
+    """A class and its probability, 0-1."""
 
     name: str
     probability: float
@@ -42,10 +42,13 @@ Guesses = tuple[Guess, ...]
 
 
 class Shown(NamedTuple):
-    """A file to be labelled: where it stands in the data, what it is taken for, its label so far, and why it is shown.
+    """A file to label.
 
     Args:
-        guesses: all classes, the most probable first.
+        position: its index in the data.
+        guesses: all classes, most probable first.
+        label: its current label.
+        why: the reason for a review.
     """
 
     position: int
@@ -57,7 +60,7 @@ class Shown(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What is known from some labels: the classes, and the probability of each for every file."""
+    """A model fitted to some labels: its classes, and their probabilities for every file."""
 
     labels: Labels
     classes: tuple[str, ...]
@@ -65,7 +68,7 @@ class Fit(NamedTuple):
 
 
 class _Person:
-    """What somebody did here, to be taken back, and what they put off."""
+    """A person's actions, for undo, and the files they skipped."""
 
     def __init__(self) -> None:
         self.done: list[tuple[int, Mark]] = []
@@ -73,14 +76,14 @@ class _Person:
 
 
 class LabelSession:
-    """Files with features, their labels on disk, and a model of them that is fitted again after every label.
+    """Files with features, their labels on disk, and a model that is refitted after every label.
 
-    Several people may ask at once. The model is fitted in a thread of its own, so nobody waits for it: the next file is
-    chosen by the newest fit that is there.
+    Safe for several people at once. The model is fitted in a background thread, so nobody waits for it: the next file
+    is chosen with the latest finished fit.
 
     Args:
-        names: the classes to begin with.
-        encode: text rows of some classes; None of an encoder without text.
+        names: the initial classes.
+        encode: returns the text rows of classes; None if the encoder has no text encoder.
         place: the CSV of labels.
     """
 
@@ -106,16 +109,16 @@ class LabelSession:
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
         self.curves: list[LearningCurve] = []
-        self._findings, self._doubted = dict[int, str](), dict[int, Guesses]()
+        self._findings, self._doubtful = dict[int, str](), dict[int, Guesses]()
         self._checked: set[int] = set()
         self._fit = self._fitted(labels)
-        self._curved: tuple[int, ...] = ()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._measured: tuple[int, ...] = ()
+        self._thread = threading.Thread(target=self._fit_in_background, daemon=True)
         self._thread.start()
         self._wake.set()
 
     def close(self) -> None:
-        """End the thread that fits."""
+        """Stop the background thread."""
         self._closed = True
         self._wake.set()
         self._thread.join()
@@ -123,7 +126,7 @@ class LabelSession:
     # ---- the model
 
     def classes(self, labels: Labels) -> tuple[str, ...]:
-        """Return those to begin with, then those of labels."""
+        """Return the initial classes, then further classes of labels."""
         return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
 
     def _fitted(self, labels: Labels) -> Fit:
@@ -141,11 +144,11 @@ class LabelSession:
             self._rows |= dict(zip(new, self._encode(new), strict=True))
         return torch.stack([self._rows[name] for name in classes])
 
-    def _follow(self) -> None:
-        """Fit after each label, and measure what the labels are worth where nobody labels meanwhile."""
+    def _fit_in_background(self) -> None:
+        """Fit after each label; measure accuracy when no new label has arrived meanwhile."""
         while self._wake.wait() and not self._closed:
             self._wake.clear()
-            # A list that somebody broke by hand: whoever asks next is told, and the next that is whole is fitted.
+            # A CSV broken by hand is reported by the next request; fitting resumes once it is fixed.
             with suppress(TextheadError):
                 labels = self._file.read()
                 if labels != self._fit.labels or self.classes(labels) != self._fit.classes:
@@ -166,134 +169,136 @@ class LabelSession:
             seed=self._seed,
         )
         with self._turn:
-            # Labels that were taken back leave nothing of what they said.
+            # Drop measurements with labels that have since been undone.
             before = [old for old in self.curves if old.items < len(known)]
             self.curves = [] if curve is None else [*before, curve]
-            self._doubted = {} if curve is None else self._doubts(fit, curve, known)
-            self._curved = tuple(known)
+            self._doubtful = {} if curve is None else self._doubts(fit, curve, known)
+            self._measured = tuple(known)
 
     def _doubts(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, Guesses]:
-        """Return what a fit without it takes each file for whose label it doubts; the surest first.
+        """Return the files for which a fit without them predicts another class, with its guesses, most confident first.
 
-        The only label of a class is not among them: without it there is no such class.
+        The only label of a class is never doubtful, because a fit without it doesn't know the class.
         """
         counts = Counter(fit.labels.of.values())
-        found = curve.calibrated(curve.probabilities)
-        sure = found.amax(-1)
-        doubted: dict[int, Guesses] = {}
-        for row in sure.argsort(descending=True).tolist():
-            guessed, label = _sorted_guesses(fit.classes, found[row]), fit.labels.of[known[row]]
-            if guessed[0].name != label and counts[label] > 1:
-                doubted[known[row]] = guessed
-        return doubted
+        probabilities = curve.calibrated(curve.probabilities)
+        confidences = probabilities.amax(-1)
+        doubtful: dict[int, Guesses] = {}
+        for row in confidences.argsort(descending=True).tolist():
+            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[known[row]]
+            if guesses[0].name != label and counts[label] > 1:
+                doubtful[known[row]] = guesses
+        return doubtful
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the model knows all labels, and what they are worth is measured."""
+        """Whether the model is fitted and measured on all current labels."""
         labels = self._file.read()
-        return self._fit.labels == labels and set(self._curved) == set(labels.of)
+        return self._fit.labels == labels and set(self._measured) == set(labels.of)
 
-    # ---- one file after the other
+    # ---- labelling
 
     def next(self, who: str) -> Shown | None:
-        """Return the file that this person has open, or else the one that would teach most and that nobody else has.
+        """Return the file this person has open, or else the most informative file that nobody else has open.
 
-        Files that were skipped come last; None where none is left.
+        Skipped files come last. Returns None if no file is left.
         """
         with self._turn:
             person, labels = self._people[who], self._file.read()
-            gone = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
+            taken = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
             own = self._file.claimed_by(who)
-            if own is not None and own not in {*gone, *person.skipped}:
+            if own is not None and own not in {*taken, *person.skipped}:
                 return self._shown(own, labels)
             while True:
-                found = (
-                    self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*gone, *person.skipped])
-                    or [position for position in person.skipped if position not in gone][:1]
+                candidates = (
+                    self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*taken, *person.skipped])
+                    or [position for position in person.skipped if position not in taken][:1]
                 )
-                if not found:
+                if not candidates:
                     self._file.claim(who, None)
                     return None
-                if self._file.claim(who, found[0]):
-                    return self._shown(found[0], labels)
-                gone.add(found[0])
+                if self._file.claim(who, candidates[0]):
+                    return self._shown(candidates[0], labels)
+                taken.add(candidates[0])
 
     def _shown(self, position: int, labels: Labels) -> Shown:
-        """Return a file with its guesses: by a fit without it, if its label is doubted."""
+        """Return a file with its guesses, from a fit without it if its label is doubtful."""
         fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
-        why: list[str] = []
-        if position in self._doubted and label is not None:
-            guesses = self._doubted[position]
-            why.append(f"a fit without this file says {guesses[0].name}, {100 * guesses[0].probability:.0f} %")
+        reasons: list[str] = []
+        if position in self._doubtful and label is not None:
+            guesses = self._doubtful[position]
+            reasons.append(f"a fit without this file predicts {guesses[0].name}, {100 * guesses[0].probability:.0f} %")
         else:
-            found = fit.probabilities[position : position + 1]
-            guesses = _sorted_guesses(fit.classes, (self.curves[-1].calibrated(found) if self.curves else found)[0])
+            probabilities = fit.probabilities[position : position + 1]
+            if self.curves:
+                probabilities = self.curves[-1].calibrated(probabilities)
+            guesses = _sorted_guesses(fit.classes, probabilities[0])
         if position in self._findings and label is not None:
-            why.append(self._findings[position])
+            reasons.append(self._findings[position])
         classes = self.classes(labels)
         unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
-        kept = [guess for guess in guesses if guess.name in classes]
-        return Shown(position, path, kind_of(path), (*kept, *unfitted), label, "; ".join(why))
+        known = [guess for guess in guesses if guess.name in classes]
+        return Shown(position, path, kind_of(path), (*known, *unfitted), label, "; ".join(reasons))
 
     def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
-        """Give a file its label, on disk when this returns; a new name is a new class.
+        """Label a file and write the label to disk; a new name creates a class.
 
         Args:
-            checked: it is a label that was looked at again.
+            checked: whether the label was reviewed.
 
         Raises:
-            DataError: no such file, or a name that cannot be a class.
+            DataError: the file does not exist, or the name is not a valid class.
             RunError: the label cannot be written.
         """
         with self._turn:
             self._put(who, position, Mark(self._class_name(name), checked=checked))
 
     def _class_name(self, name: str) -> str:
-        """Return a name that somebody typed, if it can be a class."""
+        """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
         name = " ".join(name.split())
         if not name.isprintable() or len(name) > LONGEST_NAME:
-            raise DataError(f"class name {name[:50]!r}: use at most {LONGEST_NAME} characters that can be printed")
+            raise DataError(f"class name {name[:50]!r}: use at most {LONGEST_NAME} printable characters")
         classes = self.classes(self._file.read())
         if name not in classes:
             check_names([*classes, name])
-            self._rows_of([name])  # A name that the text encoder cannot read is no class.
+            self._rows_of([name])  # Raises if the text encoder cannot encode the name.
         return name
 
     def bad(self, who: str, position: int) -> None:
-        """Note that a file cannot be used; it is not shown again."""
+        """Mark a file as bad, so that it is not shown again."""
         with self._turn:
             self._put(who, position, Mark(bad=True))
 
     def keep(self, who: str, position: int) -> None:
-        """Leave the label of a file that was looked at again as it is; nobody is asked about it any more."""
+        """Confirm the label of a reviewed file; it is not reviewed again."""
         with self._turn:
-            before = self._known(position)
+            before = self._mark_of(position)
             if before.label is not None:
                 self._put(who, position, before._replace(checked=True))
 
     def skip(self, who: str, position: int) -> None:
-        """Put a file off until no other is left for this person."""
+        """Skip a file until no other is left for this person."""
         with self._turn:
             person = self._people[who]
-            person.done.append((position, self._known(position)))
+            person.done.append((position, self._mark_of(position)))
             person.skipped = [place for place in person.skipped if place != position] + [position]
 
-    def _known(self, position: int) -> Mark:
+    def _mark_of(self, position: int) -> Mark:
         if not 0 <= position < len(self.pool.files):
-            raise DataError(f"no file {position}: the data has {len(self.pool.files)}; load the page again")
+            raise DataError(f"no file {position}; the data has {len(self.pool.files)}. Reload the page")
         return self._file.read().mark(position)
 
     def _put(self, who: str, position: int, mark: Mark) -> None:
-        before = self._known(position)
+        before = self._mark_of(position)
         self._file.put(position, mark)
         self._people[who].done.append((position, before))
         self._wake.set()
 
     def undo(self, who: str) -> Shown | None:
-        """Take back the last thing that this person did, and show its file again; None where there is nothing.
+        """Undo this person's last action and return its file; None if there is nothing to undo.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the labels cannot be written.
         """
         with self._turn:
             person = self._people[who]
@@ -303,21 +308,21 @@ class LabelSession:
             person.skipped = [place for place in person.skipped if place != position]
             labels = self._file.put(position, before)
             self._file.claim(who, position)
-            # What was learned from it must not be guessed.
+            # Refit now, so that the guesses for this file don't come from its own label.
             self._fit = self._fitted(labels)
             self._wake.set()
             return self._shown(position, labels)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a class another name, or join it with another class; this cannot be taken back.
+        """Rename a class, or merge it into another class; cannot be undone.
 
         Raises:
-            DataError: no such class, or a name that cannot be one.
-            RunError: it cannot be written.
+            DataError: the class does not exist, or the name is not a valid class.
+            RunError: the labels cannot be written.
         """
         with self._turn:
             if old not in self.classes(self._file.read()):
-                raise DataError(f"no class {old!r}: load the page again")
+                raise DataError(f"no class {old!r}; reload the page")
             self._file.rename(old, self._class_name(new))
             self._names = [name for name in self._names if name != old]
             for person in self._people.values():
@@ -325,12 +330,12 @@ class LabelSession:
             self._fit = self._fitted(self._file.read())
         self._wake.set()
 
-    # ---- looking again
+    # ---- review
 
     def review(self, who: str) -> Shown | None:
-        """Return the labelled file whose label the model doubts most, or else one that doctor finds at fault.
+        """Return the labelled file with the most doubtful label, or else one with a finding of doctor.
 
-        Each is shown once to all together; None where none is left.
+        Each file is reviewed once, by one person. Returns None if none is left.
         """
         with self._turn:
             labels = self._file.read()
@@ -342,11 +347,11 @@ class LabelSession:
             return None
 
     def _to_review(self, labels: Labels) -> list[int]:
-        found = dict.fromkeys([*self._doubted, *self._findings])
-        return [position for position in found if position in labels.of and position not in labels.checked]
+        candidates = dict.fromkeys([*self._doubtful, *self._findings])
+        return [position for position in candidates if position in labels.of and position not in labels.checked]
 
     def examine(self) -> None:
-        """Look for faults of the labelled files, as `doctor` does: unreadable, of one colour, copies of two labels."""
+        """Check the labelled files like `doctor`: unreadable, one colour, copies with two labels."""
         labels = self._file.read()
         known = sorted(labels.of)
         if set(known) == self._checked:
@@ -357,19 +362,19 @@ class LabelSession:
         )
         features = dict(enumerate(self.pool.features[known].numpy()))
         alike = near_duplicates.alike(facts, features)
-        alone = [found for found in doctor.file_findings(facts, frames=1) if found.severity != "note"]
-        together = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
-        found = [*alone, *(each for each in together if each.severity == "serious")]
+        of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
+        of_copies = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
+        findings = [*of_files, *(finding for finding in of_copies if finding.severity == "serious")]
         with self._turn:
             self._checked = set(known)
             self._findings = {
-                known[place]: f"{finding.fault}: {finding.detail}" for finding in found for place in finding.items
+                known[place]: f"{finding.fault}: {finding.detail}" for finding in findings for place in finding.items
             }
 
-    # ---- what is known so far
+    # ---- state
 
     def state(self, who: str) -> dict[str, Any]:
-        """Return counts, accuracy and what is left, as JSON values."""
+        """Return counts, accuracy and remaining work as JSON values."""
         with self._turn:
             labels = self._file.read()
             if labels != self._fit.labels:
@@ -391,15 +396,15 @@ class LabelSession:
             }
 
     def _others(self, labels: Labels) -> float | None:
-        """Return how many percent of the files without a label are named rightly: the mean calibrated confidence."""
-        gone = {*labels.of, *labels.bad}
-        left = [position for position in range(len(self.pool.files)) if position not in gone]
-        if not (self.curves and left):
+        """Return the estimated accuracy on unlabelled files in percent: the mean calibrated confidence."""
+        done = {*labels.of, *labels.bad}
+        unlabelled = [position for position in range(len(self.pool.files)) if position not in done]
+        if not (self.curves and unlabelled):
             return None
-        return 100 * float(self.curves[-1].calibrated(self._fit.probabilities[left]).amax(-1).mean())
+        return 100 * float(self.curves[-1].calibrated(self._fit.probabilities[unlabelled]).amax(-1).mean())
 
     def renew(self, who: str, position: int) -> None:
-        """Keep a file that somebody is still looking at."""
+        """Renew this person's claim on the file they have open."""
         if 0 <= position < len(self.pool.files):
             self._file.renew(who, position)
 

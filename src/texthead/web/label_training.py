@@ -1,4 +1,4 @@
-"""The commands that the page of `texthead label` starts, and what they print."""
+"""Training started from the page of `texthead label`, and its output."""
 
 import subprocess
 import sys
@@ -16,11 +16,11 @@ _LINES, _LETTERS = 6, 300
 
 
 class Training:
-    """One training at a time, in a process of its own.
+    """Run one training at a time, in a separate process.
 
     Args:
-        arguments: of `texthead`, for a way of training and the run to make.
-        place: the CSV of labels; runs are made beside it.
+        arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
+        place: the CSV of labels; runs are written beside it.
     """
 
     def __init__(self, arguments: Callable[[How, Path], Sequence[str]], place: Path):
@@ -32,15 +32,15 @@ class Training:
         self._turn = threading.Lock()
 
     def begin(self, how: How) -> None:
-        """Start a training on the labels as they are.
+        """Start training on the current labels.
 
         Raises:
-            DataError: one is going on.
+            DataError: a training is still running.
         """
         with self._turn:
             if self._process is not None and self._process.poll() is None:
-                raise DataError(f"{self._run}: is being made; wait until it is there")
-            self._run = self._free(how)
+                raise DataError(f"{self._run}: is still training; wait until it is finished")
+            self._run = self._new_folder(how)
             self._lines.clear()
             command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
             self._process = subprocess.Popen(
@@ -48,7 +48,7 @@ class Training:
             )
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
-    def _free(self, how: How) -> Path:
+    def _new_folder(self, how: How) -> Path:
         first = self._place.with_name(f"{self._place.stem}-{'quick' if how == 'quick' else 'tuned'}")
         number = 1
         while (run := first if number == 1 else first.with_name(f"{first.name}-{number}")).exists():
@@ -63,7 +63,7 @@ class Training:
         process.wait()
 
     def state(self) -> dict[str, Any] | None:
-        """Return the run, the last lines, and whether it is done and went well; None before the first."""
+        """Return the run's folder, last lines of output, and whether it is done or failed; None before the first."""
         process = self._process
         if process is None:
             return None
@@ -71,7 +71,7 @@ class Training:
         return {"run": str(self._run), "lines": list(self._lines), "done": code is not None, "failed": bool(code)}
 
     def close(self) -> None:
-        """End what is going on."""
+        """Stop a running training."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()

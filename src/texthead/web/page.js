@@ -22,7 +22,7 @@ const seek = (seconds) => {
   if (video && !video.hidden) video.currentTime = seconds;
 };
 
-// Media events do not bubble, but are seen on their way down.
+// Media events do not bubble, so listen in the capture phase.
 for (const kind of ["timeupdate", "seeking", "seeked", "pause", "loadedmetadata"]) {
   document.addEventListener(kind, (event) => event.target.matches?.("video.th-media") && follow(event.target), true);
 }

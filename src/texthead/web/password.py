@@ -1,4 +1,4 @@
-"""A password in front of a page that others can reach: asked once, then known by a cookie."""
+"""Password protection for pages that others can reach; a cookie remembers signed-in browsers."""
 
 import hmac
 import secrets
@@ -20,16 +20,16 @@ SIGN_IN = "/sign-in"
 
 COOKIE = "texthead"
 
-# Shorter ones can be guessed.
+# Minimum length; shorter passwords can be guessed.
 SHORTEST = 8
 
-# Wrong passwords within a minute, from one address and from all; after them the right one is refused too.
+# Wrong passwords allowed per minute, per address and in all; then the right one is rejected too.
 TRIES, TRIES_OF_ALL, MINUTE = 10, 100, 60.0
 
-# Browsers that are signed in; of more the one that came first is asked again.
+# Maximum number of signed-in browsers; the oldest must then sign in again.
 BROWSERS = 1000
 
-# A form with a password.
+# Maximum size of a sign-in form or password file.
 _MOST_BYTES = 4096
 
 
@@ -44,22 +44,22 @@ def read_password(place: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: cannot be read as a password ({error}); put it on the first line") from None
     if len(password) < SHORTEST:
-        raise DataError(f"{place}: a password of {len(password)} characters; use {SHORTEST} or more")
+        raise DataError(f"{place}: the password has {len(password)} characters; use {SHORTEST} or more")
     return password
 
 
 def new_password() -> str:
-    """Return a password that nobody guesses: 96 random bits."""
+    """Return a password of 96 random bits."""
     return secrets.token_urlsafe(12)
 
 
 class Password:
-    """ASGI middleware that asks each browser for a password before anything is answered.
+    """ASGI middleware that requires a password from each browser.
 
-    The cookie is a random word that only this process knows; scripts cannot read it, and other sites cannot use it.
+    The cookie is a random token known only to this process; scripts cannot read it, and other sites cannot use it.
 
     Args:
-        now: seconds, for the limit on wrong passwords.
+        now: returns the time in seconds, for the limit on wrong passwords.
     """
 
     def __init__(self, app: ASGIApp, password: str, now: Callable[[], float] = time.monotonic):
@@ -70,7 +70,7 @@ class Password:
         self._wrong: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what comes from a browser that is signed in; answer all else with the form."""
+        """Forward requests of signed-in browsers; answer all others with the form."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -89,25 +89,25 @@ class Password:
     async def _sign_in(self, request: Request) -> Response:
         address = request.client.host if request.client else ""
         if int(request.headers.get("content-length", 0)) > _MOST_BYTES:
-            return _form("That is no password.", 413)
-        given = _password_in(await request.body())
-        # From here on nothing waits, so that no two requests count as one.
+            return _form("That is too long for a password.", 413)
+        password = _password_in(await request.body())
+        # No await from here on, so that concurrent requests cannot evade the count.
         if self._tries(address) >= TRIES or self._tries("") >= TRIES_OF_ALL:
-            return _form("Too many wrong passwords: wait a minute.", 429)
-        if not hmac.compare_digest(given, self._password):
+            return _form("Too many wrong passwords. Wait a minute.", 429)
+        if not hmac.compare_digest(password, self._password):
             for tried in {address, ""}:
                 self._wrong[tried].append(self._now())
             return _form("That is not the password.", 401)
-        word = secrets.token_urlsafe(24)
-        self._known[word] = None
+        token = secrets.token_urlsafe(24)
+        self._known[token] = None
         if len(self._known) > BROWSERS:
             del self._known[next(iter(self._known))]
         response = RedirectResponse("/", 303)
-        response.set_cookie(COOKIE, word, httponly=True, samesite="strict")
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
         return response
 
     def _tries(self, address: str) -> int:
-        """Count the wrong passwords of the last minute; "" is of all addresses."""
+        """Count the wrong passwords of the last minute from an address; "" for all addresses."""
         for tried, times in list(self._wrong.items()):
             while times and times[0] < self._now() - MINUTE:
                 times.popleft()
@@ -117,7 +117,7 @@ class Password:
 
 
 def _password_in(body: bytes) -> bytes:
-    """Return the password of a form, as a browser sends it; nothing of what is no form."""
+    """Return the password from a form body; empty if there is none."""
     try:
         fields = parse_qs(body.decode("ascii"), max_num_fields=4)
     except ValueError:

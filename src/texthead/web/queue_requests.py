@@ -1,4 +1,4 @@
-"""What a browser may send to the queue of the page: read strictly, and passed on as it was read."""
+"""Parse requests to the page's queue strictly, and forward only the parsed content."""
 
 from collections.abc import Callable, Container, Mapping
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Characters of the names to choose from.
+# Maximum length of the class names, in characters.
 MOST_TEXT = 20_000
 
 _Session = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,40}$")]
@@ -27,7 +27,7 @@ class _File(_Body):
 
 
 class _Join(_Body):
-    """A question: the file, the names, and what else is looked at, in the order of the page."""
+    """A question: the file, the class names, and the extra parts of the answer, in the order of the page."""
 
     data: tuple[_File | None, Annotated[str, Field(max_length=MOST_TEXT)] | None, list[Literal["when", "where"]]]
     fn_index: Literal[0]
@@ -46,13 +46,13 @@ class _Reset(_Body):
 
 
 class QueueRequests:
-    """ASGI middleware that answers what the page itself would not send to Gradio's queue with one line and status 4xx.
+    """ASGI middleware that rejects requests to Gradio's queue that the page itself never sends, with status 4xx.
 
-    Gradio takes any function, inputs and session there, and finds out later what it cannot do with them.
+    Gradio's queue accepts any function, inputs and session, and fails later.
 
     Args:
-        api: the beginning of the queue's addresses.
-        sessions: returns those whose answers can be read.
+        api: prefix of the queue's addresses.
+        sessions: returns the sessions whose answers can be read.
     """
 
     def __init__(self, app: ASGIApp, api: str, sessions: Callable[[], Container[str]]):
@@ -66,12 +66,12 @@ class QueueRequests:
         self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request that the page could have made."""
+        """Forward a request if the page could have sent it."""
         body = self._bodies.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if body is not None:
             await self._pass_body(body, scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == self._answers and not self._is_known(scope):
-            await PlainTextResponse("no such session: load the page again", 404)(scope, receive, send)
+            await PlainTextResponse("no such session; reload the page", 404)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -80,19 +80,19 @@ class QueueRequests:
 
     async def _pass_body(self, kind: type[_Body], scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            read = kind.model_validate_json(await Request(scope, receive).body())
+            parsed = kind.model_validate_json(await Request(scope, receive).body())
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
-            response = PlainTextResponse(f"not what the page sends ({place}: {first['msg']}): load it again", 400)
+            response = PlainTextResponse(f"invalid request ({place}: {first['msg']}); reload the page", 400)
             await response(scope, receive, send)
             return
-        data = read.model_dump_json().encode()
+        data = parsed.model_dump_json().encode()
         headers = MutableHeaders(raw=list(scope["headers"]))
         headers.update({"content-type": "application/json", "content-length": str(len(data))})
         messages: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
 
-        async def receive_read() -> Message:
+        async def receive_parsed() -> Message:
             return messages.pop() if messages else await receive()
 
-        await self._app({**scope, "headers": headers.raw}, receive_read, send)
+        await self._app({**scope, "headers": headers.raw}, receive_parsed, send)

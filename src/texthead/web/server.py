@@ -1,4 +1,4 @@
-"""Start, serve and stop the page of `texthead ui`."""
+"""Start, serve and stop the web pages."""
 
 import asyncio
 import logging
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
-# Uploads of the largest size that the folder has room for.
+# Capacity of the uploads folder, in uploads of the maximum size.
 UPLOADS_KEPT = 10
 
 LOAD_SECONDS = 600.0
 
-# Between two looks at a connection, in seconds; and the fewest bytes of a body in that time.
+# Seconds between checks of a connection, and the fewest body bytes that must arrive in that time.
 LOOK, FEWEST_BYTES = 30.0, 32 * 1024
 
 
 class PatientProtocol(H11Protocol):
-    """A connection that is closed where no whole request comes within `LOOK` seconds, or its body comes too slowly."""
+    """Closes connections that send no request within `LOOK` seconds, or whose body arrives too slowly."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -50,11 +50,11 @@ class PatientProtocol(H11Protocol):
         super().data_received(data)
 
     def _check(self, before: Any) -> None:
-        """Close the connection where the client has had its time; `before` is the request at the last look."""
-        request, came, self._bytes = self.cycle, self._bytes, 0
+        """Close a connection that is too slow; `before` is the request at the previous check."""
+        request, received, self._bytes = self.cycle, self._bytes, 0
         waits_for_head = request is None or request.response_complete
         waits_for_body = not waits_for_head and request.more_body and not self.flow.read_paused
-        if request is before and (waits_for_head or (waits_for_body and came < FEWEST_BYTES)):
+        if request is before and (waits_for_head or (waits_for_body and received < FEWEST_BYTES)):
             self.transport.abort()
         else:
             self._look = self.loop.call_later(LOOK, self._check, request)
@@ -62,7 +62,7 @@ class PatientProtocol(H11Protocol):
 
 @contextmanager
 def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """Open a socket bound to the host's port; 0 is any free one.
+    """Open a socket bound to the host and port; port 0 is any free one.
 
     Raises:
         RunError: the port is taken, or the host is not one of this machine.
@@ -73,29 +73,29 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listening.bind((host, port))
         except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or error
             raise RunError(
-                f"host {host}, port {port}: cannot be listened at ({why}); choose another port, or 0 for a free one"
+                f"host {host}, port {port}: cannot listen ({reason}); choose another port, or 0 for a free one"
             ) from None
         yield listening
 
 
 @contextmanager
 def uploads_folder() -> Iterator[Path]:
-    """Make a folder for uploads, which is removed at the end."""
+    """Create a temporary folder for uploads; remove it on exit."""
     with scratch_folder() as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        # Gradio sums up the last 10,000 questions after each, for a page that is not served.
+        # Otherwise Gradio summarises the last 10,000 questions after each, for a page that is not served.
         os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
         yield folder
 
 
 def application(held: Held, rules: Rules, limits: Limits, host: str, password: str | None = None) -> ASGIApp:
-    """Return the page of the model behind its guard and its password, once the model is loaded.
+    """Load the model; return its page with guard and, if given, password.
 
     Raises:
-        TextheadError: it cannot be loaded.
+        TextheadError: the model cannot be loaded.
     """
     from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
     from texthead.web.guard import Uploads
@@ -119,12 +119,13 @@ def guarded(
     password: str | None = None,
     uploads: "Uploads | None" = None,
 ) -> ASGIApp:
-    """Return a page behind what all pages have in front of them.
+    """Return a page with the guard and, if given, a password.
 
     Args:
-        host: where it is served; a page of this machine answers to its names alone.
-        is_open: whether an address is a part of the page.
-        password: asked of each browser; None asks for none.
+        host: address that is served; a local page accepts only local host names.
+        is_open: whether an address belongs to the page.
+        password: required from each browser; None for no password.
+        uploads: None if the page takes no files.
     """
     from texthead.web.guard import Guard
     from texthead.web.password import SIGN_IN, Password
@@ -136,12 +137,12 @@ def guarded(
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
-    """Answer until interrupted; calls `ready` with the page's address."""
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
+    """Serve until interrupted; call `ready` with the page's address at the start."""
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listening.getsockname()[1]}"
 
     class Quiet(uvicorn.Server):
-        """A server that tells its address once signals end it, and does not report the connections it cuts then."""
+        """A server that calls `ready` once signals can stop it, and doesn't log connections cut at shutdown."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -152,8 +153,8 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await super().shutdown(sockets)
 
-    # Who connects from now on waits until the server has started.
+    # Connections are now queued until the server has started.
     listening.listen()
-    # Pages hold a connection open, on which nothing more will come.
+    # A short timeout, because open pages keep idle connections.
     config = uvicorn.Config(app, http=PatientProtocol, log_level="error", timeout_graceful_shutdown=1)
     Quiet(config).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""From a file and typed names to the parts of a page, as they are known; no gradio in it."""
+"""Answer a request with the parts of the page, one after the other. Does not use gradio."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -15,7 +15,7 @@ from texthead.web.html import downloads_html, error_html, lit_html, named_html, 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a page takes: files in one folder, megabytes of each, seconds for an answer, questions that may wait."""
+    """Limits of the page: folder of uploads, megabytes per file, seconds per answer, waiting questions."""
 
     uploads: Path
     megabytes: int = 200
@@ -34,16 +34,16 @@ class Shown(NamedTuple):
 
 
 def steps_shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
-    """Yield what the page shows of a file, more each time; errors are one line of it.
+    """Yield the page's content for a file, with more parts each time; errors become a line on the page.
 
-    `closer` holds "when", "where", both or neither: what is looked at beside the best names.
+    `closer` contains "when" and "where" if these parts are wanted.
     """
     parts = Shown()
     try:
         for parts in _parts(held, rules, path, text, closer):
             yield parts
     except TextheadError as error:
-        # What was found before stays; what was waited for does not.
+        # Keep finished parts, remove placeholders.
         waiting = {part: "" for part in ("when", "where") if getattr(parts, part) == waiting_html(part)}
         yield parts._replace(error=error_html(str(error)), **waiting)
 
@@ -74,11 +74,11 @@ def uploaded(path: str | Path, folder: Path) -> Path:
     """Return the file at `path` in the folder of uploads.
 
     Raises:
-        DataError: it is anywhere else, or gone.
+        DataError: it is elsewhere, or was removed.
     """
     real = Path(path).resolve()
     if not (real.is_relative_to(folder.resolve()) and real.is_file()):
-        raise DataError("only files that were uploaded here are read, and for an hour: upload it again")
+        raise DataError("only files uploaded here within the last hour can be read; upload it again")
     return real
 
 
@@ -86,13 +86,13 @@ def asked(held: Held, question: Question, until: float, rules: Rules) -> Answer:
     """Return the answer to a question.
 
     Raises:
-        TextheadError: the question is wrong, takes too long, or ends the process.
+        TextheadError: the question is invalid, takes too long, or kills the process.
     """
     answer = held.ask(question, until - time.monotonic())
     if isinstance(answer, Lost):
         late = time.monotonic() >= until
-        why = f"took longer than {rules.limit:g} s, the limit of this page" if late else answer.reason
-        raise RunError(f"{question.path.name}: {why}; try a shorter or a smaller file")
+        reason = f"took longer than {rules.limit:g} s, the limit of this page" if late else answer.reason
+        raise RunError(f"{question.path.name}: {reason}; try a shorter or smaller file")
     if isinstance(answer, TextheadError):
         raise answer
     return answer

@@ -2,18 +2,18 @@
 
 const $ = (id) => document.getElementById(id);
 
-// Each tab is somebody of its own, after a reload too: a file that it shows is nobody else's.
-const drawn = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const who = sessionStorage.getItem("who") || drawn();
+// Each tab is a separate person, also after a reload; a file is open in only one tab.
+const randomId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const who = sessionStorage.getItem("who") || randomId();
 sessionStorage.setItem("who", who);
 
-// A second tap of a double tap lands on what has just come below the finger; so many milliseconds it does nothing.
+// Ignore taps for so many milliseconds after a new file, or the second tap of a double tap would hit it.
 const CALM = 350;
 
-// Whoever empties the field by Backspace and presses it once more does not want to take a label back.
+// Backspace undoes nothing for so many milliseconds after it has emptied the field.
 const CLEARED = 1000;
 
-// With fewer labels what is said of other files, and of further labels, is far off.
+// With fewer labels, the estimates for unlabelled files and for more labels are too inaccurate to show.
 const ENOUGH = 20;
 
 let item = null;
@@ -24,9 +24,9 @@ let choices = [];
 let shownAt = 0;
 let clearedAt = -CLEARED;
 
-const say = (text) => { $("status").textContent = text; };
+const showStatus = (text) => { $("status").textContent = text; };
 
-const complain = (text) => {
+const showError = (text) => {
   $("error").textContent = text;
   $("error").hidden = !text;
 };
@@ -37,30 +37,30 @@ const ask = async (action, body = {}) => {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ who, review, ...body }),
   });
-  const found = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-  if (!answer.ok) throw new Error(found.error);
-  return found;
+  const result = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  if (!answer.ok) throw new Error(result.error);
+  return result;
 };
 
-// One action at a time: a key that is pressed before the next file is there must not label it unseen.
+// One action at a time: a key pressed before the next file appears must not label it.
 const act = async (action, body = {}, done = "") => {
   if (busy) return;
   busy = true;
-  complain("");
+  showError("");
   try {
-    const found = await ask(action, body);
-    if (found.item !== undefined) {
-      if (action === "undo" && !found.item) done = "Nothing to take back.";
+    const result = await ask(action, body);
+    if (result.item !== undefined) {
+      if (action === "undo" && !result.item) done = "Nothing to undo.";
       else {
-        if (action === "undo") setReview(found.item.label !== null);
-        show(found.item);
+        if (action === "undo") setReview(result.item.label !== null);
+        show(result.item);
       }
     }
-    if (found.state) showState(found.state);
-    if (found.training) showTraining(found.training);
-    if (done) say(done);
+    if (result.state) showState(result.state);
+    if (result.training) showTraining(result.training);
+    if (done) showStatus(done);
   } catch (error) {
-    complain(error instanceof TypeError ? "The server does not answer: is texthead label still running?" : error.message);
+    showError(error instanceof TypeError ? "The server does not answer. Is texthead label still running?" : error.message);
   } finally {
     busy = false;
   }
@@ -68,7 +68,7 @@ const act = async (action, body = {}, done = "") => {
 
 // ---- the file
 
-const made = (name, properties = {}) => Object.assign(document.createElement(name), properties);
+const element = (name, properties = {}) => Object.assign(document.createElement(name), properties);
 
 const show = (next) => {
   item = next;
@@ -80,8 +80,8 @@ const show = (next) => {
   for (const id of ["skip", "bad"]) $(id).disabled = !item;
   $("skip").firstChild.textContent = review ? "Keep " : "Skip ";
   if (!item) {
-    const text = review ? "Nothing is left to review." : "Every file has a label or is somebody else's.";
-    $("stage").replaceChildren(made("p", { textContent: text }));
+    const text = review ? "Nothing is left to review." : "Every file has a label or is open elsewhere.";
+    $("stage").replaceChildren(element("p", { textContent: text }));
     $("name").textContent = "";
     return;
   }
@@ -94,36 +94,36 @@ const show = (next) => {
 
 const picture = (file) => {
   const small = `/preview/${file.position}`;
-  const shown = made("img", { alt: file.name, src: file.kind === "preview" ? small : `/media/${file.position}` });
-  shown.addEventListener("error", () => unplayable(shown, small), { once: true });
-  return shown;
+  const media = element("img", { alt: file.name, src: file.kind === "preview" ? small : `/media/${file.position}` });
+  media.addEventListener("error", () => unplayable(media, small), { once: true });
+  return media;
 };
 
 const video = (file) => {
-  const shown = made("video", { autoplay: true, muted: true, loop: !file.part, playsInline: true, controls: true });
-  shown.src = `/media/${file.position}`;
-  shown.tabIndex = -1;
+  const media = element("video", { autoplay: true, muted: true, loop: !file.part, playsInline: true, controls: true });
+  media.src = `/media/${file.position}`;
+  media.tabIndex = -1;
   if (file.part) {
     const [start, end] = file.part;
-    const again = () => { shown.currentTime = start; shown.play(); };
-    shown.addEventListener("loadedmetadata", again);
-    shown.addEventListener("ended", again);
-    shown.addEventListener("timeupdate", () => { if (end !== null && shown.currentTime >= end) again(); });
+    const again = () => { media.currentTime = start; media.play(); };
+    media.addEventListener("loadedmetadata", again);
+    media.addEventListener("ended", again);
+    media.addEventListener("timeupdate", () => { if (end !== null && media.currentTime >= end) again(); });
   }
-  const instead = () => unplayable(shown, `/preview/${file.position}`);
-  shown.addEventListener("error", instead, { once: true });
-  // Sound alone of a file whose pictures the browser cannot decode.
-  shown.addEventListener("loadeddata", () => { if (!shown.videoWidth) instead(); }, { once: true });
-  return shown;
+  const instead = () => unplayable(media, `/preview/${file.position}`);
+  media.addEventListener("error", instead, { once: true });
+  // Browsers play only the audio if they cannot decode the video.
+  media.addEventListener("loadeddata", () => { if (!media.videoWidth) instead(); }, { once: true });
+  return media;
 };
 
-const unplayable = (shown, small) => {
-  if (!shown.isConnected) return;
-  const preview = made("img", { alt: item.name, src: small });
+const unplayable = (media, small) => {
+  if (!media.isConnected) return;
+  const preview = element("img", { alt: item.name, src: small });
   preview.addEventListener("error", () => {
-    preview.replaceWith(made("p", { textContent: "This file cannot be shown: call it bad, or skip it." }));
+    preview.replaceWith(element("p", { textContent: "This file cannot be shown. Mark it as bad, or skip it." }));
   }, { once: true });
-  shown.replaceWith(preview);
+  media.replaceWith(preview);
 };
 
 // ---- the classes
@@ -133,7 +133,7 @@ const list = () => {
   const wanted = typed.toLowerCase();
   choices = item ? item.guesses.filter((guess) => guess.name.toLowerCase().includes(wanted)) : [];
   if (wanted) {
-    // What begins so, then what would be new, then what only has it somewhere: "ship" is no "sailing ship".
+    // Names that start with the text, then a new class, then names that contain it: "ship" is not "sailing ship".
     const rank = (name) => [name.toLowerCase() === wanted, name.toLowerCase().startsWith(wanted)].indexOf(true);
     const grouped = [0, 1, -1].map((place) => choices.filter((guess) => rank(guess.name) === place));
     const known = item && item.guesses.some((guess) => guess.name === typed);
@@ -147,15 +147,15 @@ const list = () => {
 };
 
 const choice = (guess, place) => {
-  const row = made("li", { id: `choice-${place}` });
+  const row = element("li", { id: `choice-${place}` });
   row.setAttribute("role", "option");
   row.setAttribute("aria-selected", String($("typed").value.trim() !== "" && place === marked));
   row.classList.toggle("is-label", guess.name === item.label);
-  if (!$("typed").value && place < 3) row.append(made("kbd", { textContent: place + 1 }));
-  row.append(made("span", { textContent: guess.isNew ? `new class: ${guess.name}` : guess.name }));
+  if (!$("typed").value && place < 3) row.append(element("kbd", { textContent: place + 1 }));
+  row.append(element("span", { textContent: guess.isNew ? `new class: ${guess.name}` : guess.name }));
   if (!guess.isNew) {
     row.style.setProperty("--part", `${100 * guess.probability}%`);
-    row.append(made("span", { className: "share", textContent: `${Math.round(100 * guess.probability)} %` }));
+    row.append(element("span", { className: "share", textContent: `${Math.round(100 * guess.probability)} %` }));
   }
   row.addEventListener("click", calmly(() => label(guess.name)));
   return row;
@@ -167,9 +167,9 @@ const label = (name) => {
 
 const skip = () => item && act(review ? "keep" : "skip", { position: item.position }, review ? "Kept." : "Skipped.");
 
-const bad = () => item && act("bad", { position: item.position }, `${item.name}: not used`);
+const bad = () => item && act("bad", { position: item.position }, `${item.name}: marked as bad`);
 
-const undo = () => act("undo", {}, "Taken back.");
+const undo = () => act("undo", {}, "Undone.");
 
 const setReview = (wanted) => {
   review = wanted;
@@ -211,7 +211,7 @@ document.addEventListener("keydown", (event) => {
     }),
     ...(typed.trim() !== "" && !onButton && { Enter: () => choices[marked] && label(choices[marked].name) }),
   }[event.key];
-  // A key that is held down must not label one file after the other.
+  // A key that is held down must not label several files.
   if (does && !(event.repeat && typed === "")) does();
   if (does) event.preventDefault();
   else if (moves[event.key] && typed) {
@@ -221,7 +221,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key.length === 1 && item && document.activeElement !== $("typed")) $("typed").focus();
 });
 
-// ---- what is known so far
+// ---- progress
 
 const showState = (state) => {
   $("labelled").textContent = state.labelled;
@@ -229,15 +229,15 @@ const showState = (state) => {
   $("bad-count").textContent = state.bad ? `, ${state.bad} bad` : "";
   $("review-count").textContent = state.review ? `(${state.review})` : "";
   $("undo").disabled = !state.undo;
-  const shown = JSON.stringify(state.classes);
-  if (shown !== $("classes").dataset.shown) $("classes").replaceChildren(...state.classes.map(({ name, count }) => {
-    const row = made("li");
-    const button = made("button", { textContent: name, title: "rename" });
+  const classes = JSON.stringify(state.classes);
+  if (classes !== $("classes").dataset.shown) $("classes").replaceChildren(...state.classes.map(({ name, count }) => {
+    const row = element("li");
+    const button = element("button", { textContent: name, title: "rename" });
     button.addEventListener("click", () => rename(name));
-    row.append(button, made("span", { textContent: count }));
+    row.append(button, element("span", { textContent: count }));
     return row;
   }));
-  $("classes").dataset.shown = shown;
+  $("classes").dataset.shown = classes;
   const training = state.training && !state.training.done;
   for (const button of $("train").children) button.disabled = state.labelled < 2 || training;
   showAccuracy(state);
@@ -245,22 +245,22 @@ const showState = (state) => {
 };
 
 const rename = (old) => {
-  const wanted = window.prompt(`Another name for "${old}"; the name of another class joins the two`, old);
-  if (wanted && wanted.trim() && wanted !== old) act("rename", { old, new: wanted }, `${old}: now ${wanted}`);
+  const wanted = window.prompt(`New name for "${old}"; the name of an existing class merges the two`, old);
+  if (wanted && wanted.trim() && wanted !== old) act("rename", { old, new: wanted }, `${old}: renamed to ${wanted}`);
 };
 
 const showAccuracy = ({ curve, gain, others }) => {
   const last = curve.at(-1);
   $("curve").hidden = !last;
   if (!last) {
-    $("accuracy").textContent = "Ten labels of two classes are needed to measure it.";
+    $("accuracy").textContent = "At least ten labels of two classes are needed.";
     $("others").textContent = $("gain").textContent = "";
     return;
   }
   const round = (value) => value.toFixed(0);
-  $("others").textContent = others === null || last.labels < ENOUGH ? "" : `About ${round(others)} % of the files without a label are named rightly.`;
+  $("others").textContent = others === null || last.labels < ENOUGH ? "" : `Unlabelled files: about ${round(others)} % correct.`;
   $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
-    + "labelled ones, each by a fit without it: they were chosen for being hard.";
+    + "labelled files, cross-validated. These were chosen because they are hard.";
   const signed = (value) => `+${value.toFixed(1)}`;
   $("gain").textContent = gain && last.labels >= ENOUGH ? `${gain.more} more labels: about ${signed(gain.points)} `
     + `points (${signed(gain.low)} to ${signed(gain.high)}).` : "";
@@ -296,7 +296,7 @@ const draw = (curve) => {
 const showTraining = (training) => {
   if (!training) return;
   $("run").hidden = $("lines").hidden = false;
-  const state = training.failed ? "failed" : training.done ? "is there" : "is being made";
+  const state = training.failed ? "failed" : training.done ? "is ready" : "is training";
   $("run").textContent = `${training.run} ${state}. ${training.done && !training.failed
     ? `Use it: texthead predict ${training.run} FILE` : ""}`;
   $("lines").textContent = training.lines.join("\n");
@@ -313,11 +313,11 @@ const poll = async () => {
     const answer = await fetch(`/api/state?who=${who}${position}`);
     if (answer.ok) showState(await answer.json());
   } catch {
-    // The next action says that the server is gone.
+    // The next action reports that the server is gone.
   }
   setTimeout(poll, 1500);
 };
 
-// On a phone it would bring up the keyboard.
+// Not on a phone, where it would open the keyboard.
 if (matchMedia("(pointer: fine)").matches) $("typed").focus();
 act("next").then(poll);
