@@ -105,7 +105,7 @@ def import_published(
         DataError: the options do not fit the file.
     """
     if is_run(out):
-        raise RunError(f"{out}: holds a run already; choose another folder")
+        raise RunError(f"{out}: already holds a run; choose another folder")
     checkpoint = read_published(path, options.kind)
     convention = _convention(checkpoint, options.convention)
     notes: list[str] = []

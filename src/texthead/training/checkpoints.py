@@ -35,8 +35,8 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
     if before.get("format") != about["format"]:
         raise RunError(
-            f"{out}: was started by a version of texthead with another checkpoint format ({before.get('format')!r}, "
-            f"now {about['format']}): finish it with that version, or train into another folder"
+            f"{out}: was started by a version of texthead with other checkpoints (format {before.get('format')!r}, now "
+            f"{about['format']}): finish it with that version, or train into another folder"
         )
     started = before.get("recipe", {})
     if about["recipe"]["precision"] == "auto":  # Resolved when the run was started.

@@ -1,4 +1,4 @@
-"""Test whether fine-tuning beats the quick method, by cross-validation on the training items."""
+"""Test whether fine-tuning beats the quick recogniser, by cross-validation on the training items."""
 
 import copy
 from collections.abc import Callable
@@ -27,7 +27,7 @@ ENOUGH = 100
 
 @dataclass(frozen=True)
 class Trial:
-    """The training items that both methods get right, each fitted without the items it is scored on."""
+    """The training items that each recogniser gets right, cross-validated."""
 
     quick: Bool[np.ndarray, " items"]
     tuned: Bool[np.ndarray, " items"]
@@ -53,7 +53,7 @@ class Trial:
         (low, high), quick, tuned = self.interval, 100 * self.quick.mean(), 100 * self.tuned.mean()
         return (
             f"on {len(self.quick)} training items that neither was fitted to: fine-tuning {tuned:.1f} %, the quick "
-            f"method {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
+            f"recogniser {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
         )
 
 
@@ -67,9 +67,9 @@ def try_tuning(
     bar: Bar = no_bar,
     say: Callable[[str], None] = silent,
 ) -> Trial:
-    """Compare fine-tuning with a text head to the quick method, on folds of the training items.
+    """Compare fine-tuning with a text head to the quick recogniser, on folds of the training items.
 
-    Folds are tried until one method is significantly ahead or enough items are scored.
+    Folds are tried until one of them is significantly ahead or enough items are scored.
 
     Args:
         inputs: inputs of the head for all items, in their order; its encoder does not change.
@@ -82,7 +82,7 @@ def try_tuning(
     """
     pairs = folds(items, seed=inputs.recipe.seed).pairs
     if not pairs:
-        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the quick method")
+        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the quick recogniser")
     assert inputs.features is not None
     assert inputs.targets is not None
     trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
