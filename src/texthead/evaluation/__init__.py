@@ -1,4 +1,4 @@
-"""Scores -> numbers with intervals.
+"""Metrics with confidence intervals, calibration and saliency.
 
 evaluate     scores of a model and exact counts
 intervals    confidence intervals of rates and differences

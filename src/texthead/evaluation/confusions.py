@@ -51,29 +51,29 @@ def class_rows(
     """
     right, rows = truth == said, []
     for place, name in enumerate(names):
-        own, called = truth == place, said == place
+        own, predicted = truth == place, said == place
         others = np.bincount(said[own & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        recall, precision = (_rate(right, these, groups) for these in (own, called))
-        rows.append(ClassRow(name, int(own.sum()), recall, int(called.sum()), precision, taken_for))
+        recall, precision = (_rate(right, these, groups) for these in (own, predicted))
+        rows.append(ClassRow(name, int(own.sum()), recall, int(predicted.sum()), precision, taken_for))
     return rows
 
 
 def _rate(
     right: Bool[np.ndarray, " items"], these: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate | None:
-    """Return the percent of these items that are right, with its interval."""
+    """Return the percentage of these items that are right, with its interval; None if there are no items."""
     if not these.any():
         return None
-    together = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
-    return 100 * float(right[these].mean()), *grouped_interval(right[these], together)
+    own_groups = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
+    return 100 * float(right[these].mean()), *grouped_interval(right[these], own_groups)
 
 
 def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
     """Return (index of the true class, index of the predicted class, count), most frequent first."""
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-    pairs = [(truth, said, int(wrong[truth, said])) for truth, said in np.argwhere(wrong).tolist()]
+    pairs = [(truth, predicted, int(wrong[truth, predicted])) for truth, predicted in np.argwhere(wrong).tolist()]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
@@ -99,9 +99,9 @@ def confused_pairs(
     ascending = np.sort(correlation[upper])
     pairs = []
     for row, column, count in wrong_pairs(confusion)[:most]:
-        alike = float(correlation[row, column])
-        rank = 1 + len(ascending) - int(np.searchsorted(ascending, alike, side="right"))
-        pairs.append(Pair(names[row], names[column], count, int(confusion[row].sum()), alike, rank))
+        similarity = float(correlation[row, column])
+        rank = 1 + len(ascending) - int(np.searchsorted(ascending, similarity, side="right"))
+        pairs.append(Pair(names[row], names[column], count, int(confusion[row].sum()), similarity, rank))
     return pairs
 
 
@@ -125,7 +125,7 @@ def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
     A pair's confusion is the mean of the rates at which each class is mistaken for the other; classes without items
     are left out. Pairs that share a class are dependent, so the interval is a jackknife over classes.
     """
-    from scipy.stats import rankdata  # It takes half a second.
+    from scipy.stats import rankdata  # The import takes half a second.
 
     present = np.flatnonzero(confusion.sum(axis=1))
     if len(present) < FEWEST_CLASSES:
@@ -133,14 +133,14 @@ def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
     rates = confusion[np.ix_(present, present)] / confusion[present].sum(axis=1, keepdims=True)
     first, second = pair = np.triu_indices(len(present), 1)
     # Rounded so that entries that differ by rounding errors are tied.
-    confused, alike = (
+    confused, similar = (
         rankdata(matrix[pair].round(9)) for matrix in (rates + rates.T, correlation[np.ix_(present, present)])
     )
-    if not np.ptp(confused) or not np.ptp(alike):
+    if not np.ptp(confused) or not np.ptp(similar):
         return None
-    rho = _correlation(alike, confused)
+    rho = _correlation(similar, confused)
     others_of = ((first != place) & (second != place) for place in range(len(present)))
-    without = np.array([_correlation(alike[others], confused[others]) for others in others_of])
+    without = np.array([_correlation(similar[others], confused[others]) for others in others_of])
     half = Z * float(np.sqrt((len(present) - 1) * without.var()))
     return Relation(len(present), rho, max(rho - half, -1.0), min(rho + half, 1.0))
 

@@ -83,12 +83,12 @@ def reliability(
     Args:
         groups: the group of each item; the bootstrap resamples whole groups.
     """
-    right, sure = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
-    bins = reliability_bins(sure, right)
+    right, confidence = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
+    bins = reliability_bins(confidence, right)
     columns = (bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist())
     rows = tuple((n, x if n else None, y if n else None) for n, x, y in zip(*columns, strict=True))
-    low, high = error_interval(sure, right, groups=groups)
-    return Reliability(rows, low, high, chance_error(sure))
+    low, high = error_interval(confidence, right, groups=groups)
+    return Reliability(rows, low, high, chance_error(confidence))
 
 
 def reliability_bins(

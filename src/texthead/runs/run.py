@@ -67,7 +67,7 @@ _SMALL = 16_000_000
 def begun_with(
     folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the options of the command that began the run in a folder.
+    """Return the options of the command that started the run in a folder.
 
     Args:
         folder: the run.
@@ -81,19 +81,19 @@ def begun_with(
     if not is_run(folder):
         raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out resume to start one")
     check_not_edited(folder)
-    begun = read_json(folder / "recipe.json").get("command")
-    if not isinstance(begun, dict):
+    started = read_json(folder / "recipe.json").get("command")
+    if not isinstance(started, dict):
         raise RunError(
             f"{folder}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
             "in the latter case use train(..., resume=True)"
         )
-    for key in begun.keys() & options.keys():
+    for key in started.keys() & options.keys():
         value = options[key]
         if key in may_change:
-            begun[key] = value
-        elif (list(value) if isinstance(value, tuple) else value) != begun[key]:
-            raise RunError(f"{folder}: was started with {key} {begun[key]}, not {value}: leave out {key} to resume")
-    return begun
+            started[key] = value
+        elif (list(value) if isinstance(value, tuple) else value) != started[key]:
+            raise RunError(f"{folder}: was started with {key} {started[key]}, not {value}: leave out {key} to resume")
+    return started
 
 
 class Edit(NamedTuple):
@@ -357,19 +357,19 @@ def _files(folder: Path) -> list[Path]:
 def keep_graph(run: Run) -> None:
     """Save a graph of the encoder if onnxruntime is faster here, so that the run loads without building the network.
 
-    For large encoders only an existing graph is used, since exporting takes many seconds.
+    For large encoders only an existing graph is used, since exporting takes seconds.
     """
     model = run.model
     if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
         return
     visual = as_visual(model.visual)
     digest = weights_digest(visual)
-    kept = Kept.of(digest, run.pixels.size)
-    choice = kept.choice()
+    saved = Kept.of(digest, run.pixels.size)
+    choice = saved.choice()
     if choice is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
         side = run.pixels.size
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        choice = kept.make(visual, noise)
+        choice = saved.make(visual, noise)
     if choice is not None and choice["engine"] == "onnxruntime":
         note_digest(_files(run.folder), digest)
 

@@ -189,9 +189,10 @@ def encoder_blocks(visual: nn.Module) -> list[nn.Module]:
     Stages that are plain sequences are replaced by their blocks, since timm bypasses such stages when it checkpoints
     gradients. Returns an empty list if there is no sequence.
     """
-    rows = [list(row) for row in visual.modules() if isinstance(row, nn.ModuleList | nn.Sequential)]
-    alike = [row for row in rows if len({type(block) for block in row}) == 1]
-    longest = max((row for row in alike if all(list(block.parameters()) for block in row)), key=len, default=[])
+    sequences = [list(module) for module in visual.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
+    uniform = [blocks for blocks in sequences if len({type(block) for block in blocks}) == 1]
+    trained = (blocks for blocks in uniform if all(list(block.parameters()) for block in blocks))
+    longest = max(trained, key=len, default=[])
     return [inner for block in longest for inner in (block if isinstance(block, nn.Sequential) else [block])]
 
 

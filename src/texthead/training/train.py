@@ -101,8 +101,8 @@ def train(
         optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
-            own, whole = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
-            callbacks.message(f"tune {recipe.tune}: {own} of {whole} parameters are trained")
+            trained, total_count = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
+            callbacks.message(f"tune {recipe.tune}: {trained} of {total_count} parameters are trained")
         clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, parallel.device)
 
         # --- resume
@@ -123,7 +123,7 @@ def train(
             batches.epoch = epoch
             set_training(parallel.trained.model, recipe)
             started, parts = time.perf_counter(), iter(clip_loader)
-            done = begun = epoch * len(clips) + batches.first_step * recipe.batch
+            done = done_before = epoch * len(clips) + batches.first_step * recipe.batch
             for items, micro in batches.steps():
                 # --- step: forward and backward, part by part
                 begin_step(optimizer, recipe, step, steps)
@@ -160,7 +160,7 @@ def train(
                 # --- metrics
                 top1 = {} if objective else {"train_top1": 100 * int(right) / items}
                 rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-                rates["clips_per_second"] = round((done - begun) / (time.perf_counter() - started), 2)
+                rates["clips_per_second"] = round((done - done_before) / (time.perf_counter() - started), 2)
                 with together():
                     log.add(kind="train", epoch=epoch, step=step, loss=loss, **top1, **rates)
                 callbacks.progress(done, total)

@@ -151,7 +151,7 @@ def eval_baselines(
     missing = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
     if missing:
         table.lines.append(
-            f"zero-shot and probe are not shown: {len(missing)} training files are missing ({missing[0]})"
+            f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
         )
         return table
     ground = _pretrained(run, cache, reading, bar)

@@ -169,9 +169,9 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     number = int(min(5, counts.min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     keys = [numbers[group] for group in groups]
-    apart = min(number, len(set(keys)))
-    if apart >= 2:
-        grouped = StratifiedGroupKFold(apart, shuffle=True, random_state=seed).split(keys, labels, keys)
+    group_folds = min(number, len(set(keys)))
+    if group_folds >= 2:
+        grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         whole = [(train.tolist(), test.tolist()) for train, test in grouped if len(test)]
         if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
             return Folds(whole, True)
