@@ -168,4 +168,4 @@ def test_of_two_trainings_into_one_folder_one_is_the_run(world, tmp_path):
     both = [subprocess.Popen([*map(str, line), *options, "--seed", seed], stderr=subprocess.PIPE) for seed in "12"]
     errors = [each.communicate()[1].decode() for each in both]
     assert sorted(each.returncode for each in both) == [0, 2], errors
-    assert sum("holds a run already" in error or "in use" in error for error in errors) == 1
+    assert sum("already holds a run" in error or "in use" in error for error in errors) == 1

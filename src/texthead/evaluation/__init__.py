@@ -1,10 +1,10 @@
-"""Scores -> numbers with intervals.
+"""Metrics with confidence intervals, calibration and saliency.
 
 evaluate     scores of a model and exact counts
 intervals    confidence intervals of rates and differences
-confusions   confused classes, and what similar rows predict of them
+confusions   confused classes, and whether similar head rows predict them
 reliability  bins and the expected calibration error
 calibration  temperature, rejection threshold, prediction sets
-frame_order  the score with frames in other orders
-saliency     where in its frames a prediction comes from
+frame_order  accuracy with shuffled and reversed frames
+saliency     occlusion maps: which regions of the frames a prediction depends on
 """

@@ -1,8 +1,8 @@
-"""Calibration: probabilities that are reliable, "none of these", and sets that hold the label.
+"""Calibration: reliable probabilities, a threshold for "none of these", and prediction sets.
 
-All of it is learned from items that the model was not trained on, and from their scores alone. The temperature is
-fitted; the threshold and the sets are ranks among those items, so that what they promise holds for few of them too,
-provided that new items are exchangeable with them, as items drawn from the same source by the same means are.
+Everything is computed from the scores of held-out items. The temperature is fitted. The threshold and the sets are
+ranks among the held-out items, so their guarantees hold for small samples too, provided that new items are exchangeable
+with these: drawn from the same source in the same way.
 """
 
 import math
@@ -22,17 +22,19 @@ from texthead.text.class_names import NONE
 FORMAT = 1
 
 
-# Above what last bits differ by when an item is encoded again: of log-odds, and as a share of the largest score.
-_HAIR_OF_ODDS, _HAIR = 1e-4, 1e-6
+# Margins for scores that differ in the last bits when an item is encoded again: of log-odds, and relative to the
+# largest score.
+_LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 
-# Beyond these, probabilities are all or nothing, or all alike.
+# Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
 
 
 class Threshold(NamedTuple):
-    """An answer is given where the best probability is above `probability`.
+    """The rejection threshold: an item is accepted if its best probability is above `probability`.
 
-    `false_accept` (0-1) is the promised rate of answers to items of no class, `unknown_items` how many it is set by.
+    `false_accept` (0-1) bounds the rate at which items of unknown classes are accepted; it was set from
+    `unknown_items` such items.
     """
 
     false_accept: float
@@ -41,21 +43,21 @@ class Threshold(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """A set holds the labels whose scores are within `quantile` of the best; a share `level` (0-1) holds the truth."""
+    """Prediction sets: the labels whose scores are within `quantile` of the best hold the truth at rate `level`."""
 
     level: float
     quantile: float
 
 
 class Measured(NamedTuple):
-    """What a calibration does to some items.
+    """The effect of a calibration on some items.
 
     Attributes:
-        before, after: the temperature.
-        named: how many unknown items get a name, and of how many; None without a threshold or such items.
-        turned_away: how many items of the classes get none; None without a threshold.
-        held: how many sets hold the label; None without sets.
-        labels: how many labels a set has on average.
+        before, after: reliability before and after the temperature.
+        named: (unknown items accepted, unknown items); None without a threshold or such items.
+        turned_away: number of items of the known classes that are rejected; None without a threshold.
+        held: number of prediction sets that hold the label; None without sets.
+        labels: mean number of labels in a set; None without sets.
     """
 
     before: Reliability
@@ -66,39 +68,41 @@ class Measured(NamedTuple):
     labels: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The same in what JSON knows."""
+        """Return the fields as JSON values."""
         return {**self._asdict(), "before": self.before._asdict(), "after": self.after._asdict()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Measured":
-        """What stands in a file.
+        """Read what `to_json` wrote.
 
         Raises:
-            ValueError: a number out of range.
+            ValueError: a number is out of range.
         """
         before, after = (Reliability.from_json(value[key]) for key in ("before", "after"))
         named, labels = value["named"], value["labels"]
         named = None if named is None else (int(named[0]), int(named[1]))
-        away, held = (None if value[key] is None else int(value[key]) for key in ("turned_away", "held"))
+        rejected, held = (None if value[key] is None else int(value[key]) for key in ("turned_away", "held"))
         labels = None if labels is None else float(labels)
-        sound = all(0 <= (count or 0) <= before.items for count in (away, held))
-        sound = sound and (named is None or 0 <= named[0] <= named[1] > 0)
-        if not sound or not (labels is None or (math.isfinite(labels) and labels >= 1)):
+        valid = all(0 <= (count or 0) <= before.items for count in (rejected, held))
+        valid = valid and (named is None or 0 <= named[0] <= named[1] > 0)
+        if not valid or not (labels is None or (math.isfinite(labels) and labels >= 1)):
             raise ValueError(f"counts out of range: {dict(value)}")
-        return cls(before, after, named, away, held, labels)
+        return cls(before, after, named, rejected, held, labels)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was learned of a model's scores from items that it was not trained on.
+    """A calibration of a model's scores, fitted on held-out items.
 
     Args:
-        temperature: scores are divided by it; above 1 the model was too sure of itself.
-        items: how many items it was learned from, of which `content` has the fingerprints.
-        classes: a digest of the head's rows.
-        protocol: how the items were looked at, views and sizes.
+        temperature: divisor of the scores; above 1 if the model was overconfident.
+        items: number of items it was fitted on.
+        classes: digest of the head's rows.
+        protocol: the views and sizes at which the items were evaluated.
         source: where the items came from.
-        measured: what it does to these items, each by a temperature that was fitted to others; None if not measured.
+        content: fingerprints of the items.
+        measured: its effect on these items, cross-fitted: each item's temperature was fitted on others; None if not
+            measured.
     """
 
     temperature: float
@@ -112,39 +116,39 @@ class Calibration:
     measured: Measured | None = None
 
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
-        """The scores over the temperature, in double precision, in which no two become one: no ranking changes."""
+        """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
         return scores.double() / self.temperature
 
     def is_known(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, " items"]:
-        """Whether each item gets an answer: all do without a threshold."""
+        """Return whether each item is accepted; without a threshold all are."""
         if self.threshold is None:
             return torch.ones(len(scores), dtype=torch.bool)
         return confidences(self.apply(scores)) > self.threshold.probability
 
     def sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
-        """Which labels are in each item's set.
+        """Return which labels are in each item's prediction set.
 
         Raises:
-            DataError: no coverage was asked for when it was made.
+            DataError: the calibration was made without a coverage.
         """
         if self.coverage is None:
-            raise DataError("this calibration has no label sets: make it anew with a coverage")
+            raise DataError("this calibration has no label sets: calibrate again with a coverage")
         return label_sets(scores, self.coverage.quantile)
 
     def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
-        """Whether each item's set holds its label.
+        """Return whether each item's set holds its label.
 
         Raises:
-            DataError: as of `sets`.
+            DataError: the calibration was made without a coverage.
         """
         return self.sets(scores).gather(1, targets[:, None].long())[:, 0]
 
     def without_promises(self) -> "Calibration":
-        """The temperature alone."""
+        """Return a copy with the temperature alone."""
         return replace(self, threshold=None, coverage=None, measured=None)
 
     def to_json(self, *, with_items: bool = True) -> dict[str, Any]:
-        """What `calibration.json` holds; without the items' fingerprints and what was measured on them, if so asked."""
+        """Return the content of `calibration.json`; `with_items=False` omits fingerprints and measurements."""
         items: dict[str, Any] = {"content": sorted(self.content)} if with_items else {}
         if with_items and self.measured is not None:
             items["measured"] = self.measured.to_json()
@@ -162,16 +166,16 @@ class Calibration:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Calibration":
-        """The calibration that `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
-            ValueError: anything else, in a line.
+            ValueError: another format, a missing key or a number out of range.
         """
         if value.get("format") != FORMAT:
             raise ValueError(f"format {value.get('format')!r}, this version reads {FORMAT}")
         try:
             threshold, coverage = value["threshold"], value["coverage"]
-            found = cls(
+            calibration = cls(
                 float(value["temperature"]),
                 int(value["items"]),
                 None if threshold is None else Threshold(*(threshold[key] for key in Threshold._fields)),
@@ -183,14 +187,14 @@ class Calibration:
                 # Not in the files of earlier versions.
                 measured=Measured.from_json(value["measured"]) if "measured" in value else None,
             )
-            numbers = [found.temperature, *(found.threshold or ()), *(found.coverage or ())]
-            sound = all(math.isfinite(number) and number >= 0 for number in numbers)
-            sound = sound and 0.9 * COLDEST < found.temperature < 1.1 * HOTTEST
+            numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
+            valid = all(math.isfinite(number) and number >= 0 for number in numbers)
+            valid = valid and 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"holds what no calibration has ({type(error).__name__}: {error})") from None
-        if not sound:
+            raise ValueError(f"is not a valid calibration ({type(error).__name__}: {error})") from None
+        if not valid:
             raise ValueError(f"holds a number out of range ({numbers})")
-        return found
+        return calibration
 
 
 def calibrate(
@@ -204,16 +208,16 @@ def calibrate(
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
 ) -> Calibration:
-    """Temperature, threshold and sets from scores of items that the model was not trained on.
+    """Fit temperature, rejection threshold and prediction sets to the scores of held-out items.
 
     Args:
-        unknown: scores of items that are of none of the classes; without them there is no threshold.
-        false_accept: the rate (0-1) at which such items may get an answer.
-        coverage: the rate (0-1) at which the sets shall hold the label; None for no sets.
-        classes, protocol, source: as of `Calibration`, which also takes the content.
+        unknown: scores of items of none of the classes; without them no threshold is set.
+        false_accept: highest rate (0-1) at which such items may be accepted.
+        coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
+        classes, protocol, source: see `Calibration`.
 
     Raises:
-        DataError: too few items for what is asked; `fewest` says how many it needs.
+        DataError: too few items for a rate (see `fewest`).
     """
     temperature = fit_temperature(scores, targets)
     threshold, sets = None, None
@@ -234,55 +238,55 @@ def measure(
     unknown: Float[Tensor, "unknown classes"] | None = None,
     groups: Sequence[Hashable] | None = None,
 ) -> Measured:
-    """What a calibration does to items.
+    """Measure the effect of a calibration on items.
 
-    On the items that it was learned from, threshold and sets keep what they promise by construction: only others tell.
+    On the items that it was fitted on, threshold and sets meet their rates by construction; only other items test them.
 
     Args:
-        after: the scores after a temperature; after that of the calibration if None. For items that it was learned
-            from `cross_fitted` gives them.
-        unknown: scores of items that are of none of the classes.
-        groups: as of `reliability`.
+        after: the scores after a temperature; None for the calibration's own. For items that it was fitted on, use
+            `cross_fitted`.
+        unknown: scores of items of none of the classes.
+        groups: see `reliability`.
     """
     after = made.apply(scores) if after is None else after
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
-    named = away = held = labels = None
+    named = rejected = held = labels = None
     if made.threshold:
-        away = int((~made.is_known(scores)).sum())
+        rejected = int((~made.is_known(scores)).sum())
         named = None if unknown is None else (int(made.is_known(unknown).sum()), len(unknown))
     if made.coverage:
         held = int(made.holds(scores, targets).sum())
         labels = float(made.sets(scores).sum(1).double().mean())
-    return Measured(before, later, named, away, held, labels)
+    return Measured(before, later, named, rejected, held, labels)
 
 
 # ---- temperature
 
 
 def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> float:
-    """The temperature T under which the labels are most likely: the least mean cross-entropy of scores / T.
+    """Fit the temperature T that minimises the mean cross-entropy of scores / T.
 
-    That is a convex problem in 1/T. Where every item is named rightly it has no answer, colder is always better: then 1
-    comes back, since nothing tells how sure to be. T is between 0.001 and 1000.
+    The problem is convex in 1/T. If every item is correct it has no minimum, since a lower T is always better; then
+    return 1. T is between 0.001 and 1000.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Sec. 4.2.
 
     Raises:
-        DataError: no item, or a label that scores minus infinity.
+        DataError: no item, or a label with a score of minus infinity.
     """
     if not len(scores):
         raise DataError("no item to fit a temperature to: give at least one")
     table = scores.double()
     own = table.gather(1, targets[:, None].long())[:, 0]
     if not own.isfinite().all():
-        raise DataError(f"label {int(targets[~own.isfinite()][0])} can never be named (its score is {own.min()})")
+        raise DataError(f"label {int(targets[~own.isfinite()][0])} can never be predicted (its score is {own.min()})")
     if bool((table.argmax(1) == targets).all()):
         return 1.0
-    # What is never named has no part in a mean of scores, and infinity times zero is no number.
+    # A class of probability 0 adds nothing to the expected score, but 0 times minus infinity would be NaN.
     finite = torch.where(table.isfinite(), table, 0.0)
 
     def slope(logarithm: float) -> float:
-        """Of the mean cross-entropy over 1/T: it grows with 1/T."""
+        """Return the slope of the mean cross-entropy in 1/T, which grows with 1/T."""
         expected = ((table * math.exp(logarithm)).softmax(-1) * finite).sum(-1)
         return float((expected - own).mean())
 
@@ -303,53 +307,51 @@ def cross_fitted(
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> Float[Tensor, "items classes"]:
-    """Each score over a temperature that was fitted to the other folds: what the temperature does to unseen items.
+    """Return each item's scores divided by a temperature fitted to the other folds (five-fold cross-fitting).
 
     Args:
-        groups: what must stay in one of the five folds, one an item.
+        groups: the group of each item; a group stays in one fold.
 
     Raises:
         DataError: fewer than two items.
     """
     if len(scores) < 2:
-        raise DataError(
-            f"a temperature is judged by items that it was not fitted to: give at least 2, got {len(scores)}"
-        )
+        raise DataError(f"cross-fitting a temperature needs at least 2 items, got {len(scores)}")
     places = group_places(groups, len(scores))
     order = np.random.default_rng(seed).permutation(places.max() + 1)
     fold = torch.from_numpy(order % 5)[torch.from_numpy(places)]
-    found = scores.double().clone()
+    fitted = scores.double().clone()
     for number in fold.unique().tolist():
         out = fold == number
-        found[out] /= fit_temperature(scores[~out], targets[~out])
-    return found
+        fitted[out] /= fit_temperature(scores[~out], targets[~out])
+    return fitted
 
 
-# ---- ranks that promise
+# ---- guarantees from ranks
 
 
 def fewest(rate: float) -> int:
-    """So many items a promise needs that fails at this rate (0-1): 19 for 0.05, 9 for 0.1."""
+    """Return how many items a guarantee with this failure rate (0-1) needs: 19 for 0.05, 9 for 0.1."""
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
 def check_promises(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
-    """Return (whether so many items allow a threshold, whether they allow sets, a line for each that they do not).
+    """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
 
     Raises:
-        DataError: a rate that is not between 0 and 1.
+        DataError: a rate is not between 0 and 1.
     """
     for name, rate in (("false_accept", false_accept), ("coverage", coverage)):
         if not 0 < rate < 1:
-            raise DataError(f"{name} must lie between 0 and 1, got {rate:g}")
+            raise DataError(f"{name} must be between 0 and 1, got {rate:g}")
     threshold, sets = unknown >= fewest(false_accept), items >= fewest(1 - coverage)
     lines: list[str] = []
     if not unknown:
-        lines.append(f"no threshold for {NONE!r}: it is set by items of no class of the run; name some (unknown)")
+        lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some (unknown)")
     elif not threshold:
         lines.append(
-            f"no threshold for {NONE!r}: {100 * false_accept:g} % needs at least {fewest(false_accept)} unknown items, "
-            f"got {unknown}, which can promise {100 / (unknown + 1):.1f} %"
+            f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "
+            f"{fewest(false_accept)} unknown items, got {unknown}, enough for {100 / (unknown + 1):.1f} %"
         )
     if not sets:
         lines.append(
@@ -360,43 +362,43 @@ def check_promises(items: int, unknown: int, *, false_accept: float, coverage: f
 
 
 def _rank(items: int, rate: float, what: str) -> int:
-    """Which of so many sorted values, from 1, a new one is above at the rate at most: ceil((items + 1)(1 - rate)).
+    """Return the rank r, from 1, such that a new value exceeds the r-th smallest of `items` at most at `rate`.
 
-    19 items and 0.05: the last of them. 18 are too few: with them 1 in 19 is the lowest that can be promised.
+    That is ceil((items + 1)(1 - rate)). For 19 items and 0.05 it is the last; 18 items allow no rate below 1 in 19.
 
     Raises:
-        DataError: the rate is none, or lower than what so many items can promise.
+        DataError: the rate is not between 0 and 1, or too low for so many items.
     """
     if not 0 < rate < 1:
-        raise DataError(f"{what} must be a rate between 0 and 1, got {rate:g}")
+        raise DataError(f"{what} must be between 0 and 1, got {rate:g}")
     if items < fewest(rate):
         raise DataError(
-            f"{what} of {rate:g} needs at least {fewest(rate)} items, got {items}: the lowest that {items} can promise "
+            f"{what} of {rate:g} needs at least {fewest(rate)} items, got {items}: the lowest possible with {items} "
             f"is {1 / (items + 1):.3f}"
         )
     return math.ceil((items + 1) * (1 - rate) - 1e-9)
 
 
 def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> float:
-    """The threshold of the best probability: where it is above, an answer is given.
+    """Return the rejection threshold: items whose best probability is above it are accepted.
 
-    A further item of no class, exchangeable with these, gets an answer at the rate `false_accept` at most. That is the
-    rate over draws of these items too; with the ones at hand it may be higher: `worst_false_accept` says how much.
-    It is a hair above the best probability of one of these items, whose last bits may differ when it is seen again.
+    A new item of an unknown class, exchangeable with these, is accepted at most at rate `false_accept`. That rate is an
+    average over samples like this one; for a given sample it may be higher (see `worst_false_accept`). A small
+    margin is added because recomputed probabilities can differ in the last bits.
 
     Args:
-        unknown: the best probabilities of items that are of none of the classes.
-        false_accept: the promised rate, 0-1.
+        unknown: best probabilities of items of none of the classes.
+        false_accept: the highest rate, 0-1.
 
     Raises:
         DataError: too few items for that rate.
     """
     rank = _rank(len(unknown), false_accept, "a false-accept rate")
-    return float((unknown.double().sort().values[rank - 1].logit() + _HAIR_OF_ODDS).sigmoid())
+    return float((unknown.double().sort().values[rank - 1].logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
 def worst_false_accept(items: int, false_accept: float, *, sure: float = 0.9) -> float:
-    """The rate (0-1) that the threshold of `threshold_for` keeps in the part `sure` of all draws of so many items."""
+    """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `sure` of samples of this size."""
     from scipy.stats import beta
 
     rank = _rank(items, false_accept, "a false-accept rate")
@@ -406,29 +408,29 @@ def worst_false_accept(items: int, false_accept: float, *, sure: float = 0.9) ->
 def conformal_quantile(
     scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"], *, coverage: float
 ) -> float:
-    """How far below the best score a label may be and still be in the set.
+    """Return how far below the best score a label may be and still be in the set.
 
-    Of the gaps between the best score and the label's the ceil((n + 1) coverage)-th smallest; a further item's set,
-    exchangeable with these n, holds its label at the rate `coverage` at least. Gaps of scores keep their order under
-    any temperature, so the temperature can be fitted to the same items.
+    This is the ceil((n + 1) coverage)-th smallest gap between the best score and the label's. The set of a new item,
+    exchangeable with these n, holds its label at least at rate `coverage`. The order of the gaps does not depend on
+    the temperature, so the temperature can be fitted to the same items.
 
     Source: Vovk et al., split conformal prediction.
-    Differs: usual sets hold the labels above one probability, and can be empty; these hold the best label always.
+    Differs: usual sets threshold the probability and can be empty; these always hold the best label.
 
     Raises:
         DataError: too few items for that coverage.
     """
-    rank = _rank(len(scores), 1 - coverage, "sets that miss the label at a rate")
+    rank = _rank(len(scores), 1 - coverage, "a miss rate of prediction sets")
     table = scores.double()
     gaps = table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]
-    found = float(gaps.sort().values[rank - 1])
-    if not math.isfinite(found):
-        raise DataError(f"no sets of coverage {coverage:g}: too many labels can never be named (minus infinity)")
-    # The label that sets it belongs to its set when it is seen again, with other last bits.
-    return found + _HAIR * float(table[table.isfinite()].abs().max())
+    quantile = float(gaps.sort().values[rank - 1])
+    if not math.isfinite(quantile):
+        raise DataError(f"no sets of coverage {coverage:g}: too many labels can never be predicted (minus infinity)")
+    # Keeps the label at the quantile in its set if its recomputed score differs in the last bits.
+    return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())
 
 
 def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:
-    """Which labels are in each item's set: those whose score is within the quantile of the best."""
+    """Return which labels are in each item's set: those whose score is within the quantile of the best."""
     table = scores.double()
     return table.amax(1, keepdim=True) - table <= quantile

@@ -1,4 +1,4 @@
-"""What was taken for what: each class's rates, the confused pairs, and which of them the head's rows foretold."""
+"""Confusions: recall and precision of each class, confused pairs, and whether similar head rows predict them."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Integer
 
 from texthead.evaluation.intervals import Z, grouped_interval
 
-FEWEST_CLASSES = 5  # for a relation between maps
+FEWEST_CLASSES = 5  # for `relation`
 
 Confusion = Integer[np.ndarray, "classes classes"]
 
@@ -18,14 +18,14 @@ Rate = tuple[float, float, float]
 
 
 class ClassRow(NamedTuple):
-    """How one class fared. A rate is percent and its 95 % interval; None where there is nothing to count.
+    """Results of one class. Rates are (percent, low, high) with the 95 % interval; None where there is no item.
 
     Attributes:
-        items: that are of the class.
-        recall: how many of them were called so.
-        said: how many items were called so.
-        precision: how many of those are of the class.
-        taken_for: the other class that its items were most often called, and how many of them.
+        items: number of items of the class.
+        recall: share of these that were predicted as the class.
+        said: number of items predicted as the class.
+        precision: share of these that are of the class.
+        taken_for: (the class that its items were most often mistaken for, how many).
     """
 
     name: str
@@ -42,42 +42,46 @@ def class_rows(
     names: Sequence[str],
     groups: Sequence[Hashable] | None = None,
 ) -> list[ClassRow]:
-    """Return one row a class, in their order.
+    """Return one row per class, in order.
 
     Args:
-        truth, said: the class of each item, and the one that it was called.
-        groups: of each item; intervals take items of one group as dependent; None: all independent.
+        truth, said: the true and the predicted class of each item.
+        groups: the group of each item, for intervals that treat items of one group as dependent; None if all are
+            independent.
     """
     right, rows = truth == said, []
     for place, name in enumerate(names):
-        own, called = truth == place, said == place
+        own, predicted = truth == place, said == place
         others = np.bincount(said[own & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        recall, precision = (_rate(right, these, groups) for these in (own, called))
-        rows.append(ClassRow(name, int(own.sum()), recall, int(called.sum()), precision, taken_for))
+        recall, precision = (_rate(right, these, groups) for these in (own, predicted))
+        rows.append(ClassRow(name, int(own.sum()), recall, int(predicted.sum()), precision, taken_for))
     return rows
 
 
 def _rate(
     right: Bool[np.ndarray, " items"], these: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate | None:
-    """Return the percent of these items that are right, with its interval."""
+    """Return the percentage of these items that are right, with its interval; None if there are no items."""
     if not these.any():
         return None
-    together = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
-    return 100 * float(right[these].mean()), *grouped_interval(right[these], together)
+    own_groups = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
+    return 100 * float(right[these].mean()), *grouped_interval(right[these], own_groups)
 
 
 def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
-    """Return (place of the true class, place of the answer, how often), the most frequent first."""
+    """Return (index of the true class, index of the predicted class, count), most frequent first."""
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-    pairs = [(truth, said, int(wrong[truth, said])) for truth, said in np.argwhere(wrong).tolist()]
+    pairs = [(truth, predicted, int(wrong[truth, predicted])) for truth, predicted in np.argwhere(wrong).tolist()]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
 class Pair(NamedTuple):
-    """`wrong` of a class's `items` that were called another, and how alike the rows are: `rank` 1 is most alike."""
+    """A confusion: `wrong` of the `items` of class `truth` were predicted as `said`.
+
+    `correlation` is that of the two head rows, `rank` its rank among all pairs; 1 is the most similar.
+    """
 
     truth: str
     said: str
@@ -95,18 +99,18 @@ def confused_pairs(
     ascending = np.sort(correlation[upper])
     pairs = []
     for row, column, count in wrong_pairs(confusion)[:most]:
-        alike = float(correlation[row, column])
-        rank = 1 + len(ascending) - int(np.searchsorted(ascending, alike, side="right"))
-        pairs.append(Pair(names[row], names[column], count, int(confusion[row].sum()), alike, rank))
+        similarity = float(correlation[row, column])
+        rank = 1 + len(ascending) - int(np.searchsorted(ascending, similarity, side="right"))
+        pairs.append(Pair(names[row], names[column], count, int(confusion[row].sum()), similarity, rank))
     return pairs
 
 
 class Relation(NamedTuple):
-    """Spearman's rank correlation between how alike two rows are and how often their classes are confused.
+    """Spearman's rank correlation between the similarity of two rows and the confusion rate of their classes.
 
     Attributes:
-        rho: over pairs of classes.
-        low, high: its 95 % interval over classes.
+        rho: the correlation over pairs of classes.
+        low, high: its 95 % interval, from a jackknife over classes.
     """
 
     classes: int
@@ -116,32 +120,32 @@ class Relation(NamedTuple):
 
 
 def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
-    """Test whether alike rows are confused more often; None with too few confusions, or too few classes, to tell.
+    """Test whether similar rows are confused more often; None if there are too few confusions or classes.
 
-    A pair's confusion is the mean of the two rates at which one class is called the other, over classes that have
-    items. Pairs that share a class are dependent, so the interval is a jackknife over classes.
+    A pair's confusion is the mean of the rates at which each class is mistaken for the other; classes without items
+    are left out. Pairs that share a class are dependent, so the interval is a jackknife over classes.
     """
-    from scipy.stats import rankdata  # It takes half a second.
+    from scipy.stats import rankdata  # The import takes half a second.
 
-    there = np.flatnonzero(confusion.sum(axis=1))
-    if len(there) < FEWEST_CLASSES:
+    present = np.flatnonzero(confusion.sum(axis=1))
+    if len(present) < FEWEST_CLASSES:
         return None
-    rates = confusion[np.ix_(there, there)] / confusion[there].sum(axis=1, keepdims=True)
-    first, second = pair = np.triu_indices(len(there), 1)
-    # Entries that differ by rounding alone are equal.
-    confused, alike = (
-        rankdata(matrix[pair].round(9)) for matrix in (rates + rates.T, correlation[np.ix_(there, there)])
+    rates = confusion[np.ix_(present, present)] / confusion[present].sum(axis=1, keepdims=True)
+    first, second = pair = np.triu_indices(len(present), 1)
+    # Rounded so that entries that differ by rounding errors are tied.
+    confused, similar = (
+        rankdata(matrix[pair].round(9)) for matrix in (rates + rates.T, correlation[np.ix_(present, present)])
     )
-    if not np.ptp(confused) or not np.ptp(alike):
+    if not np.ptp(confused) or not np.ptp(similar):
         return None
-    rho = _correlation(alike, confused)
-    apart = ((first != place) & (second != place) for place in range(len(there)))
-    without = np.array([_correlation(alike[others], confused[others]) for others in apart])
-    half = Z * float(np.sqrt((len(there) - 1) * without.var()))
-    return Relation(len(there), rho, max(rho - half, -1.0), min(rho + half, 1.0))
+    rho = _correlation(similar, confused)
+    others_of = ((first != place) & (second != place) for place in range(len(present)))
+    without = np.array([_correlation(similar[others], confused[others]) for others in others_of])
+    half = Z * float(np.sqrt((len(present) - 1) * without.var()))
+    return Relation(len(present), rho, max(rho - half, -1.0), min(rho + half, 1.0))
 
 
 def _correlation(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> float:
-    """Return Pearson's correlation; 0 where one does not vary."""
+    """Return Pearson's correlation; 0 if either is constant."""
     x, y = x - x.mean(), y - y.mean()
     return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-6))

@@ -1,4 +1,4 @@
-"""Views -> scores -> exact counts; and the simple things that a result must stand beside."""
+"""Evaluate a model: features of views -> scores -> exact counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,17 +24,17 @@ from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
 
-# So many items' features are scored at once.
+# Items scored at once.
 _PART = 256
 
 
 def average_views(
     features: Float[Tensor, "items views dim"], head: nn.Module, *, pooling: Pooling = "features"
 ) -> Float[Tensor, "items classes"]:
-    """One row of scores an item from the features of its views.
+    """Return the scores of each item from the features of its views.
 
-    "features" averages before the head, as the published code; "logits" and "probabilities" average behind it
-    (probabilities come back as their logarithm, so that softmax of the result gives them).
+    "features" averages before the head, as the published code does; "logits" and "probabilities" average after it
+    (probabilities are returned as logarithms, so that softmax of the result gives them).
 
     Source: Sec. 4.1, multiple views; Tables 5 and 7.
     """
@@ -48,7 +48,7 @@ def average_views(
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of each readable item, and the files that could not be read."""
+    """Scores of the readable items, their positions in the input, and the errors of skipped files."""
 
     paths: list[Path]
     scores: Float[Tensor, "items classes"]
@@ -58,9 +58,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Exact counts over the items of a test: every item once.
+    """Scores and exact counts of a test, every item once.
 
-    `groups` holds the group of each item, and intervals take items of one group as dependent; None: all independent.
+    `groups` holds the group of each item, for intervals that treat items of one group as dependent; None if all are
+    independent.
     """
 
     names: tuple[str, ...]
@@ -97,17 +98,17 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The percent between which top-1 lies with 95 % confidence (`intervals.grouped_interval`)."""
+        """The 95 % interval of top-1 in percent (`intervals.grouped_interval`)."""
         return grouped_interval(self.right, self.groups)
 
     @property
     def interval_text(self) -> str:
-        """The interval in percent, as `41.7-84.8`."""
+        """The interval as text, in percent: `41.7-84.8`."""
         return "{:.1f}-{:.1f}".format(*self.interval)
 
     @property
     def classes(self) -> list[ClassRow]:
-        """How each class fared, in the order of the names."""
+        """Results of each class, in the order of `names`."""
         return class_rows(self.targets.numpy(), self.scores.argmax(1).numpy(), self.names, self.groups)
 
     @property
@@ -116,7 +117,7 @@ class Evaluation:
         return expected_calibration_error(confidences(self.scores.double()).numpy(), self.right)
 
     def confusion(self) -> np.ndarray:
-        """Counts, rows are true classes and columns predicted ones."""
+        """Return the confusion matrix: counts of (true class, predicted class)."""
         classes = len(self.names)
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
@@ -131,10 +132,10 @@ def score(
 ) -> Scores:
     """Return the scores of each file.
 
-    With several processes all must call it, and each gets the whole result.
+    Of several processes all must call it; each gets the whole result.
 
     Raises:
-        MediaError: a file cannot be read, unless the reading skips such files.
+        MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
     rows: list[Tensor] = []
@@ -148,7 +149,7 @@ def score(
                 continue
             positions.append(len(positions) + len(errors))
             waiting.append(entry)
-        # As many at a time as if all were scored at once.
+        # Whole parts only, so that items are grouped as in `head_scores` of all at once.
         whole = len(waiting) // _PART * _PART
         if whole:
             rows.append(head_scores(model, torch.stack(waiting[:whole]), pooling=protocol.pooling))
@@ -164,14 +165,14 @@ def score(
 def head_scores(
     model: Recognizer, features: Float[Tensor, "items views dim"], *, pooling: Pooling
 ) -> Float[Tensor, "items classes"]:
-    """The scores of each item from the features of its views, on the CPU.
+    """Return the scores of each item from the features of its views, on the CPU.
 
     Raises:
-        RunError: an item has no best score, since the weights overflow.
+        RunError: the best score of an item is not finite.
     """
     model.eval()
     head_device = next(model.head.parameters()).device
-    # In parts: several templates make as many scores of each item and view.
+    # In parts to limit memory: a head of several templates has several scores per item, view and class.
     parts = (part.to(head_device) for part in features.split(_PART))
     scores = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
     check_scores(scores)
@@ -179,15 +180,11 @@ def head_scores(
 
 
 def check_scores(scores: Float[Tensor, "items classes"]) -> None:
-    """Nothing, if every item has a best score; minus infinity for a class that is never named is none.
-
-    Raises:
-        RunError: one has none.
-    """
+    """Raise RunError if the best score of an item is not finite; single scores of minus infinity are allowed."""
     bad = int((~scores.amax(1).isfinite()).sum())
     if bad:
         raise RunError(
-            f"the scores of {bad} of {len(scores)} items are no numbers: the model's weights overflow; train again or "
+            f"the scores of {bad} of {len(scores)} items are not finite: the model's weights overflow; train again or "
             "restore the run from a copy"
         )
 
@@ -201,21 +198,21 @@ def evaluate(
     labels: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Return scores and exact counts of the model on every readable item, once each on any number of processes.
+    """Evaluate the model on every readable item, each exactly once on any number of processes.
 
-    Each process gets the whole result; all must call it, with the same model and data.
+    All processes must call it, with the same model and data; each gets the whole result.
 
     Args:
-        labels: the data's label of each row of the head; the model's own names if None.
+        labels: the data's label for each row of the head; the model's names if None.
 
     Raises:
-        DataError: a label for which the head has no row.
-        MediaError: an item cannot be read, unless the reading skips such items.
+        DataError: the head has no row for a label.
+        MediaError: an item cannot be read and `reading` does not skip such items.
     """
     targets = torch.tensor(label_indices(dataset, labels or model.names))
     scored = score(model, [item.path for item in dataset.items], protocol, reading, progress)
-    kept = dataset.pick(scored.positions)
-    return Evaluation(model.names, scored.paths, targets[scored.positions], scored.scores, scored.skipped, kept.groups)
+    groups = dataset.pick(scored.positions).groups
+    return Evaluation(model.names, scored.paths, targets[scored.positions], scored.scores, scored.skipped, groups)
 
 
 def mean_average_precision(
@@ -225,26 +222,25 @@ def mean_average_precision(
     double_softmax: bool = False,
     absent: Literal["skip", "zero"] = "skip",
 ) -> float:
-    """Return the mean over classes of how well their items are ranked first, in percent 0-100.
+    """Return the mean average precision over classes, in percent 0-100.
 
-    A class's average precision is scikit-learn's: items of one score share a rank.
+    The average precision is scikit-learn's: items with equal scores share a rank.
 
     Args:
-        scores: what each class ranks the items by, as a rule probabilities.
-        targets: each item's label, or which labels it has.
-        double_softmax: rank by the softmax of the given probabilities, as the published code does. It keeps the order
-            of the classes of an item, and with it top-1, but not the order of the items that a class ranks: what the
-            second softmax divides by differs from item to item with the other probabilities. The first class ranks
-            0.5 0.5 0 and 0.5 0.25 0.25 alike, and after a second softmax the other one first, 0.384 and 0.391.
-        absent: what a class without an item counts: it is left out ("skip"), or has a precision of 0 ("zero").
+        scores: the values that rank the items of each class, usually probabilities.
+        targets: each item's label, or a mask of its labels.
+        double_softmax: rank by the softmax of the given probabilities, as the published code does. This keeps the order
+            of the classes of an item, and so top-1, but not the order of the items of a class: the denominator
+            of the second softmax differs between items. For the first class, 0.5 0.5 0 and 0.5 0.25 0.25 are tied;
+            after a second softmax they are 0.384 and 0.391.
+        absent: leave out classes without an item ("skip"), or count their precision as 0 ("zero").
 
-    Source: the measure of ActivityNet; for the double softmax, and absent classes that count 0, the published code's
-        test of it.
-    Differs: in double precision, where small probabilities are not yet ties; absent classes are left out by default.
+    Source: the metric of ActivityNet; double softmax and zero for absent classes as in the published test code.
+    Differs: double precision, so that small probabilities are not tied; absent classes are left out by default.
 
     Raises:
-        DataError: no item, a label without a class, scores that cannot be ranked, or a double softmax of what are
-            no probabilities.
+        DataError: no item, a label out of range, scores that are not finite, or `double_softmax` of values that are
+            not probabilities.
     """
     from sklearn.metrics import average_precision_score
 
@@ -257,8 +253,8 @@ def mean_average_precision(
         total = ranked.sum(-1)
         if ranked.min() < 0 or (total - 1).abs().max() > 1e-3:
             raise DataError(
-                f"a double softmax is taken of probabilities, got rows that sum to {total.min():.3g} to "
-                f"{total.max():.3g}: pass scores.softmax(-1)"
+                f"double_softmax needs probabilities, got rows that sum to {total.min():.3g} to {total.max():.3g}: "
+                "pass scores.softmax(-1)"
             )
         ranked = ranked.softmax(-1)
     present = hot.any(0).nonzero().flatten().tolist()
@@ -267,19 +263,19 @@ def mean_average_precision(
 
 
 def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], classes: int) -> Bool[Tensor, "items _"]:
-    """Which labels each item has.
+    """Return a mask of the labels of each item.
 
     Raises:
-        DataError: no item has one, or one is not among the classes.
+        DataError: no item has a label, or a label is out of range.
     """
     hot = targets
     if targets.ndim == 1 and len(targets):
         if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
             raise DataError(
-                f"labels are from {int(targets.min())} to {int(targets.max())}, scores are of {classes} classes: "
-                "labels must be places among them"
+                f"labels must be from 0 to {classes - 1} for scores of {classes} classes, got labels from "
+                f"{int(targets.min())} to {int(targets.max())}"
             )
         hot = F.one_hot(targets.long(), classes).bool()
     if not hot.any():
-        raise DataError("no item has a label: average precision needs one at least")
+        raise DataError("no item has a label: average precision needs at least one")
     return hot

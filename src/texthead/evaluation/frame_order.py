@@ -1,4 +1,4 @@
-"""Does a data set need time at all? The same items with their frames shuffled, reversed, and as they are."""
+"""Does a data set need temporal order? Compare accuracy with frames in order, shuffled and reversed."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +22,13 @@ SEEDS = (0, 1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Reordered:
-    """What another order of frames does to a score.
+    """Results with frames in another order.
 
     Attributes:
-        top1: percent; over several orders their mean.
-        lost: points of top-1 that the frames as they are have more; `low` to `high` is its 95 % interval over
-            groups of items.
-        changed: percent of items that get another answer.
+        top1: percent; the mean if there are several orders.
+        lost: loss of top-1 against frames in order, in points; `low` to `high` is its 95 % interval over groups of
+            items.
+        changed: percent of items with another prediction.
     """
 
     order: str
@@ -41,7 +41,7 @@ class Reordered:
 
 @dataclass(frozen=True)
 class OrderTest:
-    """Top-1 in percent of `count` items with their frames as they are, and what other orders do to it."""
+    """Top-1, in percent, of `count` items with frames in order, and a row for each other order."""
 
     count: int
     top1: float
@@ -50,22 +50,19 @@ class OrderTest:
 
 
 def blind_to_order(model: Recognizer, frames: int) -> str | None:
-    """Why the order of frames cannot matter to this model, as a sentence; None where it can."""
+    """Return a sentence that says why frame order cannot matter to this model; None if it can."""
     if frames < 2:
         return "Clips have one frame, which has no order."
     if isinstance(model.temporal, MeanPool):
         return (
-            "The mean over frames is blind to their order: shuffled or reversed, the score is the same by "
-            "construction. A run with temporal=transformer can be asked whether this data needs time."
+            "The mean over frames does not depend on their order, so shuffled and reversed frames score the same. "
+            "To test whether this data needs temporal order, use a run with temporal=transformer."
         )
     return None
 
 
 def shuffled(frames: int, seed: int) -> list[int]:
-    """An order of frames other than their own, drawn from the seed.
-
-    Two frames can only change places: [1, 0] for every seed.
-    """
+    """Return a random order of the frames, never the identity; two frames give [1, 0] for every seed."""
     generator = torch.Generator().manual_seed(seed)
     order = list(range(frames))
     while order == sorted(order):
@@ -83,25 +80,25 @@ def order_test(
     seeds: Sequence[int] = SEEDS,
     progress: Progress | None = None,
 ) -> OrderTest:
-    """The score with frames shuffled and reversed beside the score with frames as they are, on the same items.
+    """Compare top-1 with frames in order, reversed and shuffled, on the same items.
 
-    Each frame is encoded once, unless the encoder sees its neighbours: then once for each order. A model can lose by an
-    order merely because it never met it in training, and a model that learned nothing of time loses nothing on data
-    that needs it: the test is of both.
+    Each frame is encoded once, or once per order if its feature depends on neighbouring frames. The result depends on
+    both model and data: a model can lose accuracy only because it never saw such an order in training, and a model
+    that ignores order loses nothing even on data that needs it.
 
     Args:
-        labels: the data's label of each row of the head; the model's own names if None.
-        protocol: of one clip and one crop.
-        seeds: one order each, the same for all items.
+        labels: the data's label for each row of the head; the model's names if None.
+        protocol: one clip and one crop per item.
+        seeds: one shuffled order per seed, the same for all items.
 
     Raises:
-        DataError: a label that the head has no row for.
-        MediaError: an item that cannot be read, unless the reading skips such items.
+        DataError: the head has no row for a label.
+        MediaError: an item cannot be read and `reading` does not skip such items.
     """
     frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
     targets = torch.tensor(label_indices(dataset, labels or model.names))
-    if not model.sees_frames_apart:  # What is kept is of frames as they are.
+    if not model.sees_frames_apart:  # The cache holds features of frames in order.
         reading = replace(reading, cache=None)
     entries = item_features(
         _in_orders(model, orders),
@@ -121,7 +118,7 @@ def order_test(
 
 
 def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int], groups: Sequence[Hashable]) -> Reordered:
-    """A row of the test: the orders at `columns` beside the first, each count a mean over these orders."""
+    """Compare the orders at `columns` with the first; rates are means over these orders."""
     plain, other = right[:, :1], right[:, columns]
     only_plain, only_other = (plain & ~other).float().mean(1), (other & ~plain).float().mean(1)
     low, high = lead_interval(only_plain.numpy(), only_other.numpy(), groups)
@@ -134,14 +131,14 @@ def _percent(hits: Tensor) -> float:
 
 
 def _in_orders(model: Recognizer, orders: Sequence[Sequence[int]]) -> Recognizer:
-    """The model with the scores of each order of a clip's frames, one after the other, in place of its features."""
+    """Return a model whose features are the scores of a clip in each order of its frames, concatenated."""
     if model.sees_frames_apart:
         return Recognizer(model.visual, _ScoredInOrders(model.temporal, model.head, orders), nn.Identity())
     return _EncodedInOrders(model, orders)
 
 
 class _ScoredInOrders(nn.Module):
-    """Frames that were encoded once, in several orders through the temporal module and the head."""
+    """Temporal module and head applied to frame features in several orders."""
 
     def __init__(self, temporal: nn.Module, head: nn.Module, orders: Sequence[Sequence[int]]):
         super().__init__()
@@ -152,7 +149,7 @@ class _ScoredInOrders(nn.Module):
 
 
 class _EncodedInOrders(Recognizer):
-    """Frames in several orders through the whole model."""
+    """The whole model applied to frames in several orders."""
 
     def __init__(self, model: Recognizer, orders: Sequence[Sequence[int]]):
         super().__init__(model.visual, model.temporal, model.head)

@@ -1,4 +1,4 @@
-"""How sure one can be of a rate, and of a difference between two, from few items."""
+"""Confidence intervals of a rate and of the difference of two rates, for few items too."""
 
 import math
 from collections import defaultdict
@@ -8,23 +8,23 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-Z = 1.959964  # of 95 % under the normal curve
+Z = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
 
 def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float, float]:
-    """The percent between which a rate lies with 95% confidence, when `right` of `items` were seen.
+    """Return the 95 % interval, in percent, of the rate of which `right` of `items` is a sample.
 
-    Wilson's score interval: it stays within 0..100 and is of use for few items. 8 of 10 gives (49.0, 94.3).
+    Wilson's score interval: it stays within 0..100 and holds for few items. 8 of 10 gives (49.0, 94.3).
     """
     rate, weight = right / items, z * z / items
     middle = (rate + weight / 2) / (1 + weight)
     half = z * (rate * (1 - rate) / items + weight / (4 * items)) ** 0.5 / (1 + weight)
-    # Rounding alone can lead just outside.
+    # Rounding errors can exceed the range.
     return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
 def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
-    """Return the standard error of the mean of dependent values in groups; infinite where all are one group."""
+    """Return the cluster-robust standard error of the mean of grouped values; infinite for a single group."""
     sums: dict[Hashable, float] = defaultdict(float)
     for value, group in zip(values - values.mean(), groups, strict=True):
         sums[group] += float(value)
@@ -35,30 +35,30 @@ def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashabl
 
 
 def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None) -> tuple[float, float]:
-    """Return the 95% interval of a rate in percent, where items of one group are dependent.
+    """Return the 95 % interval of a rate in percent, where items of one group are dependent.
 
-    Wilson's of as many items as would give the groups' standard error if each stood alone, and of at most all of them;
-    where all are right or all wrong, of as many as there are groups; of all where every group has the same rate, which
-    leaves no error. Items that are groups of their own (without groups all are) give Wilson's.
+    It is Wilson's interval for the effective number of items: the number of independent items with the same standard
+    error, at most all items. If all items are right or all are wrong, it is the number of groups; if every group has
+    the same rate, so that the error is 0, it is all items. Without groups, all items are independent.
     """
     items, count = len(right), len(right) if groups is None else len(set(groups))
     if groups is None or count == items:
         return wilson_interval(int(right.sum()), items)
     rate, error = float(right.mean()), standard_error(right.astype(float), groups)
-    alone = count if rate in (0, 1) else items if not error else rate * (1 - rate) / error**2
-    independent = max(1, round(min(alone, items)))
+    effective = count if rate in (0, 1) else items if not error else rate * (1 - rate) / error**2
+    independent = max(1, round(min(effective, items)))
     return wilson_interval(rate * independent, independent)
 
 
 def lead_interval(
     only_first: Shaped[np.ndarray, " items"], only_second: Shaped[np.ndarray, " items"], groups: Sequence[Hashable]
 ) -> tuple[float, float]:
-    """Return the 95% interval of first minus second in points, where items of one group are dependent.
+    """Return the 95 % interval of first minus second in points, where items of one group are dependent.
 
-    Of items that stand alone that of `paired_interval`; else the normal interval of the groups' standard error.
+    Independent items give `paired_interval`; groups give the normal interval of the cluster-robust standard error.
 
     Args:
-        only_first, only_second: whether each item was right for that one alone; of several draws how often, 0 to 1.
+        only_first, only_second: whether only that one was right on each item; for several draws, the share (0-1).
     """
     if len(set(groups)) == len(only_first):
         return paired_interval(float(only_first.sum()), float(only_second.sum()), len(only_first))
@@ -68,12 +68,11 @@ def lead_interval(
 
 
 def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:
-    """The points between which first minus second lies with 95% confidence, both scored on the same items.
+    """Return the 95 % interval of first minus second in points, both scored on the same items.
 
-    `only_first` items were right for the first alone, `only_second` for the second alone. Half an item is added to each
-    of the four counts, so that few items, or none that differ, still leave some doubt: 6 and 1 of 40 give
-    (-0.8, 24.6), 0 and 0 of 10 give (-16.3, 16.3). Counts may be means over several draws of the second; the interval
-    is then a little wide.
+    Only the first was right on `only_first` items, only the second on `only_second`. Half an item is added to each of
+    the four counts, so that the interval has a width even if no item differs: 6 and 1 of 40 give (-0.8, 24.6), 0 and 0
+    of 10 give (-16.3, 16.3). Counts may be means over several draws of the second; the interval is then conservative.
 
     Source: Agresti and Min 2005, adjusted Wald interval for matched pairs.
     """
@@ -85,6 +84,6 @@ def paired_interval(only_first: int | float, only_second: int | float, items: in
 
 
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
-    """The share of the items that are hits, in percent, with its 95 % interval, which takes groups into account."""
+    """Format the share of hits in percent with its 95 % interval, as `80.0 % (49.0-94.3)`."""
     low, high = grouped_interval(hits.numpy(), groups)
     return f"{100 * int(hits.sum()) / len(hits):.1f} % ({low:.1f}-{high:.1f})"

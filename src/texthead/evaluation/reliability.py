@@ -1,4 +1,4 @@
-"""How far probabilities are off: bins of confidence, the expected calibration error and what chance makes of it."""
+"""Reliability of probabilities: confidence bins, the expected calibration error, and its value by chance."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,10 +9,7 @@ from torch import Tensor
 
 
 class Bins(NamedTuple):
-    """Equal bins of confidence: where they end, how many items each has, their mean confidence and share of right ones.
-
-    Means of empty bins are NaN.
-    """
+    """Confidence bins of equal width: edges, item counts, mean confidence and accuracy (0-1; NaN for empty bins)."""
 
     edges: Float[np.ndarray, " edges"]
     counts: Int[np.ndarray, " bins"]
@@ -28,12 +25,12 @@ class Bins(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """How far the probabilities of some items are off.
+    """Reliability of the probabilities of some items.
 
     Attributes:
-        rows: of each bin of `reliability_bins`: items, mean confidence and share of right ones (0-1, or None).
+        rows: (items, mean confidence, accuracy) of each bin of `reliability_bins`; the last two are 0-1, or None.
         low, high: the 95 % interval of the expected calibration error, in points 0-100.
-        chance: the error in points that chance alone gives so many items (`chance_error`).
+        chance: the error, in points, of perfectly calibrated predictions (`chance_error`).
     """
 
     rows: tuple[tuple[int, float | None, float | None], ...]
@@ -43,35 +40,35 @@ class Reliability(NamedTuple):
 
     @property
     def items(self) -> int:
-        """How many items."""
+        """Number of items."""
         return sum(row[0] for row in self.rows)
 
     @property
     def bins(self) -> Bins:
         """The rows as arrays."""
-        counts, sure, right = (np.array(column) for column in zip(*self.rows, strict=True))
-        return Bins(np.linspace(0, 1, len(self.rows) + 1), counts, sure.astype(float), right.astype(float))
+        counts, confidence, accuracy = (np.array(column) for column in zip(*self.rows, strict=True))
+        return Bins(np.linspace(0, 1, len(self.rows) + 1), counts, confidence.astype(float), accuracy.astype(float))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Reliability":
-        """What stands in a file.
+        """Read the fields from a JSON object.
 
         Raises:
-            ValueError: a number out of range.
+            ValueError: a number is out of range.
         """
         rows = tuple((int(n), *(None if x is None else float(x) for x in rest)) for n, *rest in value["rows"])
-        found = cls(rows, *(float(value[key]) for key in ("low", "high", "chance")))  # pyright: ignore
-        sound = len(rows) > 0 and found.items > 0 and all(0 <= x <= 100 for x in found[1:])
+        result = cls(rows, *(float(value[key]) for key in ("low", "high", "chance")))  # pyright: ignore
+        valid = len(rows) > 0 and result.items > 0 and all(0 <= x <= 100 for x in result[1:])
         for count, *means in rows:
             full = [mean for mean in means if mean is not None and 0 <= mean <= 1]
-            sound = sound and count >= 0 and len(means) == 2 and len(full) == (2 if count else 0)
-        if not sound:
-            raise ValueError(f"bins or interval out of range: {found}")
-        return found
+            valid = valid and count >= 0 and len(means) == 2 and len(full) == (2 if count else 0)
+        if not valid:
+            raise ValueError(f"bins or interval out of range: {result}")
+        return result
 
 
 def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:
-    """The best probability (0-1) of each item."""
+    """Return the best probability (0-1) of each item."""
     return scores.softmax(-1).amax(-1)
 
 
@@ -81,41 +78,41 @@ def reliability(
     *,
     groups: Sequence[Hashable] | None = None,
 ) -> Reliability:
-    """How far the best probabilities of the items are off.
+    """Measure the reliability of the best probabilities of the items.
 
     Args:
-        groups: what the interval draws together, one an item.
+        groups: the group of each item; the bootstrap resamples whole groups.
     """
-    right, sure = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
-    bins = reliability_bins(sure, right)
+    right, confidence = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
+    bins = reliability_bins(confidence, right)
     columns = (bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist())
     rows = tuple((n, x if n else None, y if n else None) for n, x, y in zip(*columns, strict=True))
-    low, high = error_interval(sure, right, groups=groups)
-    return Reliability(rows, low, high, chance_error(sure))
+    low, high = error_interval(confidence, right, groups=groups)
+    return Reliability(rows, low, high, chance_error(confidence))
 
 
 def reliability_bins(
     confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
 ) -> Bins:
-    """The items by their confidence (0-1), in bins of equal width of which each holds its upper end."""
+    """Bin items by confidence (0-1), in bins of equal width that include their upper edge."""
     place = _bin(confidences, bins)
     counts = np.bincount(place, minlength=bins)
     totals = np.where(counts, counts, np.nan)
-    sure, right = (np.bincount(place, values, bins) / totals for values in (confidences, correct.astype(float)))
-    return Bins(np.linspace(0, 1, bins + 1), counts, sure, right)
+    means = (np.bincount(place, values, bins) / totals for values in (confidences, correct.astype(float)))
+    return Bins(np.linspace(0, 1, bins + 1), counts, *means)
 
 
 def _bin(confidences: Float[np.ndarray, " items"], bins: int) -> Int[np.ndarray, " items"]:
-    """0.1 of 10 bins is in the first, 0.1001 in the second."""
+    """Return the bin of each item: of 10 bins, 0.1 is in the first and 0.1001 in the second."""
     return (np.ceil(confidences * bins) - 1).clip(0, bins - 1).astype(np.int64)
 
 
 def expected_calibration_error(
     confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
 ) -> float:
-    """How far confidence and share of right answers are apart, in points 0-100: the mean over bins by their items.
+    """Return the expected calibration error in points 0-100: the mean gap of confidence and accuracy over bins.
 
-    Of few items it is above zero by chance alone; `chance_error` says how far.
+    Bins are weighted by their items. With few items the error is above zero by chance alone (see `chance_error`).
 
     Source: Guo et al., Eq. 3.
     """
@@ -135,9 +132,10 @@ def error_interval(
     seed: int = 0,
     draws: int = 1000,
 ) -> tuple[float, float]:
-    """The 95 % interval of the expected calibration error, in points: 1.96 deviations of its bootstrap, not below 0.
+    """Return the 95 % interval of the expected calibration error, in points 0-100.
 
-    Drawn are items, or groups of them where given. What chance adds to the error (`chance_error`) is still in it.
+    It is the error +- 1.96 bootstrap standard deviations, clipped at 0. The bootstrap resamples items, or groups if
+    given. The error by chance (`chance_error`) is not subtracted.
     """
     place, gaps, group = _bin(confidences, bins), correct - confidences, group_places(groups, len(correct))
     generator, count = np.random.default_rng(seed), int(group.max()) + 1
@@ -145,20 +143,20 @@ def error_interval(
     for _ in range(draws):
         times = np.bincount(generator.integers(0, count, count), minlength=count)
         errors.append(_error(place, gaps, times[group], bins))
-    found, half = expected_calibration_error(confidences, correct, bins), 1.96 * float(np.std(errors))
-    return max(0.0, found - half), min(100.0, found + half)
+    error, half = expected_calibration_error(confidences, correct, bins), 1.96 * float(np.std(errors))
+    return max(0.0, error - half), min(100.0, error + half)
 
 
 def chance_error(
     confidences: Float[np.ndarray, " items"], bins: int = 10, *, seed: int = 0, draws: int = 1000
 ) -> float:
-    """The mean expected calibration error, in points, of as many answers that are right as often as they say."""
+    """Return the mean expected calibration error, in points, that perfectly calibrated predictions would have."""
     generator, place, ones = np.random.default_rng(seed), _bin(confidences, bins), np.ones(len(confidences))
     drawn = (generator.random(len(confidences)) < confidences for _ in range(draws))
     return float(np.mean([_error(place, right - confidences, ones, bins) for right in drawn]))
 
 
 def group_places(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:
-    """The number of each item's group; each is its own where there is no second group."""
+    """Return the group number of each item; with fewer than two groups, each item is its own group."""
     number = {group: place for place, group in enumerate(dict.fromkeys(groups or ()))}
     return np.array([number[group] for group in groups or ()]) if len(number) > 1 else np.arange(items)

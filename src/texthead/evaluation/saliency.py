@@ -1,9 +1,9 @@
-"""Where in its frames a clip's answer comes from: what a score loses when a region is covered.
+"""Occlusion saliency: the regions of a clip's frames that a prediction depends on.
 
-Nothing but scores is used, so it is the same for a convolutional encoder and for a ViT. It says what the score needs to
-see, not what the model reasons, and it covers one region at a time: where either of two things would do, neither is
-hot, and what is called so because nothing else is there is hot nowhere. A cover is an edge of its own, so weak heat on
-an empty ground is noise.
+The map shows how much a score drops when a region is covered. It uses only scores, so it works alike for convolutional
+encoders and ViTs. Only one region is covered at a time: if either of two objects is enough for the prediction, neither
+shows up, and a class predicted because of what is absent has no hot region. The cover adds edges of its own, so weak
+heat on an empty background is noise.
 """
 
 import math
@@ -23,30 +23,30 @@ GRID = 7
 
 
 class Covered(NamedTuple):
-    """Scores of a clip as it is, and with one region covered: in one frame, at one row and column of the grid."""
+    """Scores of a clip without a cover, and with one region of one frame covered."""
 
     plain: Float[Tensor, " classes"]
     covered: Float[Tensor, "frames rows columns classes"]
 
     def at_temperature(self, temperature: float) -> "Covered":
-        """The same after a temperature, as `calibrate` fits it: with the probabilities that `predict` then says."""
+        """Return the scores divided by a temperature of `calibrate`, so that probabilities agree with `predict`."""
         return Covered(self.plain / temperature, self.covered / temperature)
 
     def heat(self, place: int) -> Float[Tensor, "frames rows columns"]:
-        """How much covering a region speaks against the class at `place`: 1 where most, 0 where not at all or for it.
+        """Return how much covering each region lowers the score of class `place`, relative to the largest drop (0-1).
 
-        In terms of log-odds against all other classes, which still move where a probability is next to 1. All 0 where
-        nothing speaks for the class.
+        Drops are of the log-odds against all other classes, which do not saturate when the probability is close to 1.
+        All are 0 if no cover lowers the score.
         """
         lost = self._lost(place)
         return lost / lost.max() if lost.max() > 0 else lost
 
     def strength(self, place: int) -> float:
-        """The log-odds that the hottest region takes from the class: 0.7 halves its odds, below 0.1 is hardly any."""
+        """Return the largest drop of the log-odds of class `place`: 0.7 halves the odds, below 0.1 is negligible."""
         return float(self._lost(place).max())
 
     def probabilities(self, place: int) -> tuple[float, float]:
-        """(the probability of the class at `place`, what is left of it with its hottest region covered)."""
+        """Return the probability of class `place` without a cover and with its hottest region covered."""
         lowest = _log_odds(self.covered, place).argmin()
         covered = self.covered.softmax(-1)[..., place].flatten()[lowest]
         return float(self.plain.softmax(-1)[place]), float(covered)
@@ -56,7 +56,7 @@ class Covered(NamedTuple):
 
 
 def _log_odds(scores: Float[Tensor, "*places classes"], place: int) -> Float[Tensor, "*places"]:
-    """log(p / (1 - p)) of the class; its bare score where it is the only one."""
+    """Return log(p / (1 - p)) of the class; its score if it is the only class."""
     if scores.shape[-1] == 1:
         return scores[..., 0]
     others = [other for other in range(scores.shape[-1]) if other != place]
@@ -66,18 +66,18 @@ def _log_odds(scores: Float[Tensor, "*places classes"], place: int) -> Float[Ten
 def saliency(
     model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], name: str, *, grid: int = GRID
 ) -> Float[Tensor, "frames {grid} {grid}"]:
-    """Heat 0..1 of each region of each frame: how much the clip needs it to be called `name`.
+    """Return the heat (0-1) of each region of each frame: how much the score of class `name` depends on it.
 
     Args:
-        clip: cropped as the model takes it.
+        clip: frames cropped to the model's input size.
         name: one of the model's class names.
-        grid: regions along each side.
+        grid: number of regions along each side.
 
     Raises:
-        DataError: no such class, or a grid that the frames are too small for.
+        DataError: the model has no such class, or `grid` exceeds the short side of the frames.
     """
     if name not in model.names:
-        raise DataError(f"no class {name!r} among {len(model.names)}: name one of {', '.join(model.names[:8])}")
+        raise DataError(f"no class {name!r} among {len(model.names)}: give one of {', '.join(model.names[:8])}")
     return cover(model, clip, grid=grid).heat(model.names.index(name))
 
 
@@ -89,18 +89,18 @@ def cover(
     grid: int = GRID,
     engine: EngineName = "eager",
 ) -> Covered:
-    """The scores of a clip as it is and with each region of each frame covered, one at a time.
+    """Score a clip without a cover and with each region of each frame covered, one at a time.
 
-    The cover is a square of the frame's mean colour, centred on the region and twice as wide: one as wide as the region
-    leaves half of a thing on its border to be seen. It takes frames x grid x grid passes of a frame through the
-    encoder. Behind convolutions over frames, where a frame's feature depends on its neighbours, the region is covered
-    in all frames at once, so that all frames share a map.
+    The cover is a rectangle of the frame's mean colour, centred on the region and twice as wide: a cover of the same
+    width would leave half of an object on the border visible. The cost is frames x grid x grid encoder passes of one
+    frame. If frame features depend on neighbouring frames (temporal convolutions), the region is covered in all frames
+    at once, so that all frames share one map.
 
     Args:
-        engine: what runs the encoder, as `Reading` has it.
+        engine: as in `Reading`.
 
     Raises:
-        DataError: a grid that the frames are too small for.
+        DataError: `grid` exceeds the short side of the frames.
     """
     frames, _, height, width = clip.shape
     if not 1 <= grid <= min(height, width):
@@ -119,18 +119,18 @@ def cover(
 def _apart(
     model: Recognizer, encoder: Engine, clip: UInt8[Tensor, "frames 3 height width"], grid: int
 ) -> tuple[Tensor, Tensor]:
-    """Each covered frame is encoded alone, and takes its frame's place among the features of the others."""
-    seen = _encoded(encoder, clip, model.device)
-    found = []
+    """Cover the region in one frame at a time; only that frame is encoded again."""
+    plain = _encoded(encoder, clip, model.device)
+    scores = []
     for place, frame in enumerate(clip):
-        other = seen.expand(grid * grid, -1, -1).clone()
-        other[:, place] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
-        found.append(model.head(model.temporal(other)))
-    return model.head(model.temporal(seen[None]))[0], torch.stack(found)
+        covered = plain.expand(grid * grid, -1, -1).clone()
+        covered[:, place] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
+        scores.append(model.head(model.temporal(covered)))
+    return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
 
 
 def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
-    """The region is covered in all frames of the clip."""
+    """Cover the region in all frames of the clip at once."""
     device = model.device
     most = max(1, frames_together(device) // len(clip))
     parts = torch.cat([clip[None], _covers(clip, grid)]).split(most)
@@ -145,7 +145,7 @@ def _encoded(
 
 
 def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "places frames 3 height width"]:
-    """The clip once for each region, row by row, with that region covered in all its frames."""
+    """Return a copy of the clip for each region, row by row, with that region covered in all frames."""
     height, width = clip.shape[-2:]
     colour = clip.float().mean((-2, -1), keepdim=True).round().to(torch.uint8)
     copies = clip.expand(grid * grid, *clip.shape).clone()
@@ -157,7 +157,7 @@ def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Te
 
 
 def _box(place: int, side: int, grid: int) -> tuple[int, int]:
-    """Where a cover begins and ends along a side: half a region beyond its own on either hand.
+    """Return where a cover begins and ends along a side: half a region beyond its own on either side.
 
     Worked example, side 112, grid 7: regions of 16. The first cover is 0..24, the second 8..40, the last 88..112.
     """

@@ -1,14 +1,14 @@
-"""The folder that a model lives in.
+"""Run folders: trained models on disk.
 
-saved         what a run folder says of itself, without torch
+saved         read the metadata of a run without torch
 run           load a run, and give it other classes
-folder        the files of a run: write, and read with their sizes checked
+folder        write the files of a run, and read them with their sizes checked
 metrics       metrics.jsonl
-scores        the final score, as the folder keeps it
-scored_items  which items a run may be scored on
-mixture       weights between the pretrained and the fine-tuned encoder, and their scores
-imported      a published checkpoint as a run
-model_card    the model card of a published or exported run
-hub           runs on a hub
+scores        scores.json: the final scores
+scored_items  select the items on which a run may be evaluated or calibrated
+mixture       interpolate pretrained and fine-tuned encoder weights
+imported      import a published checkpoint as a run
+model_card    write the model card of a published or exported run
+hub           load runs from a hub and upload them
 class_edits   add, rename, remove and merge classes
 """

@@ -1,6 +1,6 @@
-"""The classes of a finished run, edited as text; the rows of all others stay to the bit.
+"""Add, rename, remove and merge classes of a finished run; the rows of all other classes stay bit-identical.
 
-Each edit returns a new run and leaves the old one alone; `save_classes` writes it into a folder of its own.
+Each edit returns a new run and does not change the old one; `save_classes` writes it to a new folder.
 """
 
 import difflib
@@ -24,11 +24,11 @@ from texthead.runs.scores import NAME as SCORES
 from texthead.text.class_names import check_names
 from texthead.text.prompts import class_prompts, flat
 
-# Two rows of the same text differ by rounding alone; near synonyms are a thousand times further apart.
+# Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
 
-# What an edited run takes over as it is; a calibration knows which rows it holds for.
-_KEPT_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
+# Copied unchanged; a calibration records the rows for which it is valid.
+_COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
 
 ClassEntry = dict[str, Any]
 
@@ -41,24 +41,24 @@ def add_classes(
     template: str | Sequence[str] | None = None,
     prompts: Sequence[str | Sequence[str] | None] | None = None,
 ) -> Run:
-    """Return the run with text rows for more classes, behind those that it has.
+    """Return the run with text rows for more classes, appended to those it has.
 
     Args:
-        labels, names, template, prompts: as `Run.with_classes` takes them.
+        labels, names, template, prompts: as in `Run.with_classes`.
 
     Raises:
-        RunError: the head's rows are not text, so that a text row cannot be compared with them.
-        DataError: a label that the run has already, or a row that it has already.
+        RunError: the head's rows are not text, so text rows cannot be added to them.
+        DataError: the run already has a label, or a row equal to a new one.
     """
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
     _check_new(run, labels)
     _check_text(run)
     names = names or labels
-    made, shown = _made(run, labels, names, template, prompts or [None] * len(names))
-    _check_apart(rows, run.labels, made, labels)
-    more = [_entry(*each, row="text") for each in zip(labels, names, shown, strict=True)]
-    return _edited(run, torch.cat([rows, made]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
+    added, used = _text_rows(run, labels, names, template, prompts or [None] * len(names))
+    _check_distinct(rows, run.labels, added, labels)
+    more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
+    return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
 def rename_class(
@@ -71,16 +71,17 @@ def rename_class(
     template: str | Sequence[str] | None = None,
     prompt: str | Sequence[str] | None = None,
 ) -> Run:
-    """Return the run with another label for a class. Its row stays, unless it is made anew.
+    """Return the run with another label for a class. Its row stays unless `encode` or `prompt` is given.
 
     Args:
-        name: the class name to write down beside the prompt; `new` if None.
-        encode: make the row anew from the template, which is the run's own if None.
-        prompt: make the row anew from one string, or from several whose rows are averaged.
+        name: the class name to record with the prompt; `new` if None.
+        encode: encode the row again from the template.
+        template: the run's own if None.
+        prompt: encode the row again from one string, or from several whose rows are averaged.
 
     Raises:
         DataError: no such class, or `new` is another class.
-        RunError: a prompt for a head whose rows are not text.
+        RunError: the row is to be encoded, but the head's rows are not text.
     """
     entries, rows = _entries(run), _rows(run)
     place = _place(run, old)
@@ -88,19 +89,19 @@ def rename_class(
     if new != old:
         _check_new(run, [new])
     elif prompt is None and not encode:
-        raise DataError(f"class {old!r} is called that already. Give another name, or set encode to make its row anew")
+        raise DataError(f"class {old!r} already has this label; give another, or set encode to encode its row again")
     was, text = entries[place], f"renamed {old!r} to {new!r}"
     if prompt is not None or encode:
         _check_text(run)
-        made, (shown,) = _made(run, [new], [name or new], template, [prompt])
+        encoded, (used,) = _text_rows(run, [new], [name or new], template, [prompt])
         others = [place != other for other in range(len(rows))]
-        _check_apart(rows[others], [label for label in run.labels if label != old], made, [new])
-        rows[place] = made[0]
-        now = _entry(new, name or new, shown, row="text")
-        source = f"from {' | '.join(flat([shown]))!r}"
-        text = f"made the row of {old!r} anew {source}" if new == old else f"{text}, its row made anew {source}"
+        _check_distinct(rows[others], [label for label in run.labels if label != old], encoded, [new])
+        rows[place] = encoded[0]
+        now = _entry(new, name or new, used, row="text")
+        source = f"from {' | '.join(flat([used]))!r}"
+        text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
-        # Behind a row that is no text, the class name is the label and nothing else.
+        # A row that is not text has no class name but its label.
         now = {**was, "label": new} if was["prompt"] is not None else {**was, "label": new, "name": name or new}
     return _edited(run, rows, [*entries[:place], now, *entries[place + 1 :]], Edit(text, {old: new}))
 
@@ -109,68 +110,68 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
     """Return the run without some classes.
 
     Raises:
-        DataError: no such class, or none would stay.
+        DataError: no such class, or no class would remain.
     """
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
-    gone = {_place(run, label) for label in labels}
-    kept = [place for place in range(len(entries)) if place not in gone]
-    if not kept:
-        raise DataError(f"all {len(entries)} classes would be removed: at least one must stay")
+    removed = {_place(run, label) for label in labels}
+    remaining = [place for place in range(len(entries)) if place not in removed]
+    if not remaining:
+        raise DataError(f"all {len(entries)} classes would be removed: at least one must remain")
     edit = Edit(f"removed {_quoted(labels)}", dict.fromkeys(labels))
-    return _edited(run, rows[kept], [entries[place] for place in kept], edit)
+    return _edited(run, rows[remaining], [entries[place] for place in remaining], edit)
 
 
 def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
-    """Return the run with several classes as one: its row is the mean of their rows, each of length 1.
+    """Return the run with several classes merged: the new row is the mean of their unit-length rows.
 
-    It stands where `into` stood if that is one of them, else behind all others.
+    It takes the place of `into` if that is one of them, else it comes last.
 
     Raises:
-        DataError: fewer than two classes, no such class, or `into` is another class.
-        RunError: a linear head, whose rows have lengths that count.
+        DataError: fewer than two classes, no such class, `into` is another class, or the mean is zero.
+        RunError: a linear head, for which the lengths of rows matter.
     """
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
     check_names([into])
     if run.head.lengths_count:
         raise RunError(
-            f"{run.folder}: the rows of its linear head have lengths that count, so their mean is no class: "
-            "merge classes of a cosine head, or train again"
+            f"{run.folder}: classes of a linear head cannot be merged, since the lengths of its rows matter: use a "
+            "cosine head, or train again"
         )
-    gone = [_place(run, label) for label in labels]
-    if len(gone) < 2:
+    merging = [_place(run, label) for label in labels]
+    if len(merging) < 2:
         raise DataError(f"merge needs at least two classes, got {labels[0]!r}: name another")
     if into not in labels:
         _check_new(run, [into])
-    mean = F.normalize(rows[gone], dim=-1).mean(0)
+    mean = F.normalize(rows[merging], dim=-1).mean(0)
     if float(mean.norm(dim=-1).min()) < 1e-6:
-        raise DataError(f"the rows of {', '.join(map(repr, labels))} point in opposite directions: their mean has none")
-    merged, was = F.normalize(mean, dim=-1), [entries[place] for place in gone]
+        raise DataError(f"the rows of {', '.join(map(repr, labels))} cancel out: their mean is zero")
+    merged, was = F.normalize(mean, dim=-1), [entries[place] for place in merging]
     prompts = [entry["prompt"] for entry in was]
     joined = None if None in prompts else flat(prompts)
     name = next((entry["name"] for entry in was if entry["label"] == into), into)
     now = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
-    kept = [place for place in range(len(entries)) if place not in gone]
-    at = sum(place < _place(run, into) for place in kept) if into in labels else len(kept)
-    order = [*kept[:at], -1, *kept[at:]]
+    others = [place for place in range(len(entries)) if place not in merging]
+    at = sum(place < _place(run, into) for place in others) if into in labels else len(others)
+    order = [*others[:at], -1, *others[at:]]
     rows = torch.stack([merged if place < 0 else rows[place] for place in order])
-    left = [now if place < 0 else entries[place] for place in order]
+    entries = [now if place < 0 else entries[place] for place in order]
     edit = Edit(f"merged {_quoted(labels)} into {into!r}", dict.fromkeys(labels, into))
-    return _edited(run, rows, left, edit)
+    return _edited(run, rows, entries, edit)
 
 
-# --- what there is to edit
+# --- entries and rows
 
 
 def _entries(run: Run) -> list[ClassEntry]:
     if run.classes is None:
-        raise RunError(f"{run.folder}: with_classes put other classes there; edit the run that load_run gives")
+        raise RunError(f"{run.folder}: with_classes replaced the run's classes; edit the run that load_run returns")
     return run.classes["classes"]
 
 
 def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
-    """Return what the head holds of each class.
+    """Return the head's rows of each class.
 
     Raises:
         RunError: the head cannot be edited.
@@ -181,23 +182,23 @@ def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
     return rows
 
 
-def _made(
+def _text_rows(
     run: Run,
     labels: Sequence[str],
     names: Sequence[str],
     template: str | Sequence[str] | None,
     prompts: Sequence[str | Sequence[str] | None],
 ) -> tuple[Float[Tensor, "classes rows numbers"], list[str | tuple[str, ...]]]:
-    """Return the text rows of classes as the run's head takes them, and the prompts behind them."""
+    """Return (text rows of classes for the run's head, the prompts that they were encoded from)."""
     head, encoder = run.head, run.encoder()
     if not head.learned_template:
-        shown = class_prompts(template or run.recipe.template, names, prompts)
+        used = class_prompts(template or run.recipe.template, names, prompts)
         try:
-            return head.encode_rows(encoder, shown).to(head.weight), shown
+            return head.encode_rows(encoder, used).to(head.weight), used
         except DataError as error:
             raise DataError(f"{run.folder}: {error}") from None
     if template is not None or any(prompt is not None for prompt in prompts):
-        raise DataError(f"{run.folder}: has a learned template: give names without sentences or a template")
+        raise DataError(f"{run.folder}: has a learned template: give names without prompts or a template")
     learned = head.with_names(encoder, names, labels=labels)
     return learned.weight[:, None], list(learned.prompts or ())
 
@@ -206,39 +207,39 @@ def _place(run: Run, label: str) -> int:
     if label in run.labels:
         return run.labels.index(label)
     near = difflib.get_close_matches(label, run.labels, 1)
-    few = f"it has {', '.join(run.labels[:8])}{', ...' if len(run.labels) > 8 else ''}"
-    raise DataError(f"{run.folder}: has no class {label!r}: {f'did you mean {near[0]!r}?' if near else few}")
+    first = f"it has {', '.join(run.labels[:8])}{', ...' if len(run.labels) > 8 else ''}"
+    raise DataError(f"{run.folder}: has no class {label!r}: {f'did you mean {near[0]!r}?' if near else first}")
 
 
 def _check_new(run: Run, labels: Sequence[str]) -> None:
     for label in labels:
         if label in run.labels:
-            raise DataError(f"{run.folder}: has a class {label!r} already: choose another name, or rename or merge it")
+            raise DataError(f"{run.folder}: already has a class {label!r}: choose another name, or rename or merge it")
 
 
 def _check_text(run: Run) -> None:
     run.check_text_is_kept()
     if not run.head.takes_text:
         raise RunError(
-            f"{run.folder}: its head is {run.head.kind!r}, and a text row cannot be compared with such rows. Train "
-            "with head=text for that"
+            f"{run.folder}: its head is {run.head.kind!r}, and text rows cannot be compared with its rows: train with "
+            "head=text to add or encode classes"
         )
 
 
-def _check_apart(
+def _check_distinct(
     rows: Float[Tensor, "classes rows numbers"],
     labels: Sequence[str],
-    made: Float[Tensor, "new rows numbers"],
+    added: Float[Tensor, "new rows numbers"],
     names: Sequence[str],
 ) -> None:
-    """Raise DataError if a new row is one that is there: the two would always score the same."""
-    every, called = F.normalize(torch.cat([rows, made]).mean(1), dim=-1), [*labels, *names]
+    """Raise DataError if a new row equals another row, so that the two classes would always score the same."""
+    every, every_label = F.normalize(torch.cat([rows, added]).mean(1), dim=-1), [*labels, *names]
     for place in range(len(rows), len(every)):
-        alike = (every[:place] @ every[place] > _SAME).nonzero()
-        if len(alike):
+        same = (every[:place] @ every[place] > _SAME).nonzero()
+        if len(same):
             raise DataError(
-                f"the text encoder reads {called[place]!r} as it reads {called[int(alike[0])]!r}, so the two would "
-                "always score the same: say it in other words"
+                f"the text encoder gives {every_label[place]!r} and {every_label[int(same[0])]!r} the same embedding, "
+                "so the two would always score the same: choose other words"
             )
 
 
@@ -252,7 +253,7 @@ def _quoted(labels: Sequence[str]) -> str:
 
 
 def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequence[ClassEntry], edit: Edit) -> Run:
-    """Return the run with these rows and entries, after an edit more."""
+    """Return the run with these rows and entries, and the edit recorded."""
     assert run.classes is not None
     prompts = [entry["prompt"] for entry in entries]
     labels = [entry["label"] for entry in entries]
@@ -267,14 +268,14 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
 
 
 def save_classes(run: Run, out: str | Path) -> Run:
-    """Write an edited run into a folder of its own, and return it as read from there.
+    """Write an edited run to a new folder, and return the run loaded from there.
 
-    The run that was edited stays as it is. Its checkpoints, its report and its TensorBoard files are about the old
-    classes and are not copied. In the new `split.json`, items have the labels of the new classes; those of removed
-    classes have none, but are still known as trained on or held out.
+    The original run does not change. Its checkpoints, report and TensorBoard files describe the old classes and
+    are not copied. In the new `split.json`, items have their new labels; items of removed classes have no label, but
+    are still recorded as trained on or held out.
 
     Raises:
-        RunError: no edit to save, there is something at `out`, or it cannot be written.
+        RunError: there is no edit to save, `out` exists, or it cannot be written.
     """
     _entries(run)
     if not run.edits:
@@ -287,7 +288,7 @@ def save_classes(run: Run, out: str | Path) -> Run:
         write_json(folder / "split.json", split)
         write_json(folder / "classes.json", run.classes)
         save_model(folder / "model.safetensors", run.model)
-        for name in _KEPT_FILES:
+        for name in _COPIED_FILES:
             if (run.folder / name).is_file():
                 shutil.copyfile(run.folder / name, folder / name)
         if run.carries_encoder:

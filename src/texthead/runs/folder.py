@@ -1,4 +1,4 @@
-"""The files of a run folder: writing them, and reading them with their sizes checked."""
+"""Write the files of a run folder, and read them with their sizes checked."""
 
 import hashlib
 import math
@@ -25,10 +25,10 @@ from texthead.recipes import Recipe
 
 FORMAT = 7
 
-# The folder in a run that holds the encoder of an imported one.
+# Subfolder for the encoder of an imported run.
 ENCODER = "encoder"
 
-# What recipes of an older format did not hold, since there was nothing else.
+# Recipe options that older formats lack, with the values that were fixed then.
 _BEFORE_STRIDE: dict[str, object] = {"stride": 0}
 _BEFORE_RAND_AUGMENT: dict[str, object] = {
     "crop_interpolation": "encoder",
@@ -48,10 +48,10 @@ OLDER_FORMATS = {
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
-    """What `recipe.json` holds.
+    """Return the content of `recipe.json`.
 
     Raises:
-        RunError: a head or temporal module that could not be built again from the folder alone.
+        RunError: a head or temporal module that cannot be rebuilt from the folder alone.
     """
     return {
         "format": FORMAT,
@@ -64,7 +64,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
 
 
 def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequence[str]) -> dict[str, object]:
-    """What `classes.json` holds: each label, its class name, and the exact strings behind its row if it is text."""
+    """Return the content of `classes.json`: each label, its class name, and the prompts of its row if it is text."""
     prompts = head.prompts or [None] * len(head.names)
     rows = zip(head.names, names or head.names, prompts, strict=True)
     return {
@@ -77,7 +77,7 @@ def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequen
 
 
 def save_model(path: Path, model: nn.Module) -> None:
-    """All parameters and buffers into one safetensors file, whole or not at all."""
+    """Write all parameters and buffers to one safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as beside:
         save_file(tensors, beside)
@@ -92,12 +92,12 @@ def write_run(
     split: dict[str, object],
     **about: object,
 ) -> None:
-    """The folder of a run that needs no training loop; what makes it a run comes last.
+    """Write the folder of a run that needs no training loop; `recipe.json`, which makes it a run, comes last.
 
     Args:
-        names: as a text encoder reads the labels.
-        split: what `split.json` holds.
-        about: what `recipe.json` holds beside the model.
+        names: the class names, as the text encoder reads them.
+        split: the content of `split.json`.
+        about: more content of `recipe.json`.
     """
     write_json(out / "split.json", split)
     write_json(out / "classes.json", classes_json(as_head(model.head), names, recipe.template))
@@ -106,17 +106,17 @@ def write_run(
 
 
 def rows_digest(rows: Float[Tensor, "classes dim"]) -> str:
-    """Return a digest of a head's rows, to the bit: a calibration holds for these rows alone."""
+    """Return a digest of a head's exact rows: a calibration is valid for these rows only."""
     return hashlib.sha256(rows.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:32]
 
 
 def saved_split(folder: Path) -> dict[str, Any]:
-    """Return what `split.json` holds: the files that were trained on and held out, and their labels.
+    """Return the content of `split.json`: the training and held-out files and their labels.
 
-    A label is None where an edit removed the item's class.
+    A label is None if an edit removed the item's class.
 
     Raises:
-        RunError: it is missing, or its lists of paths and labels are of different lengths.
+        RunError: the file is missing, or its lists of paths and labels have different lengths.
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     for part in ("train", "held_out"):
@@ -129,13 +129,13 @@ def saved_split(folder: Path) -> dict[str, Any]:
 
 
 def data_name(split: Mapping[str, Any]) -> str:
-    """Return the name of a run's data without the folders above it."""
+    """Return the name of a run's data: the last two parts of its path."""
     source = str(split.get("source") or "its training data")
     return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 
 def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = bool) -> None:
-    """Fill a model from the wanted keys of a safetensors file, which are exactly those of the model, as the shapes are.
+    """Load the `wanted` keys of a safetensors file into a model; keys and shapes must match exactly.
 
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
@@ -158,7 +158,7 @@ def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = b
                     f"{path}: {key!r} is of type {tensor.dtype}, this model needs {kinds[key]}: "
                     "restore the file from a copy or train again"
                 )
-            # Minus infinity keeps a class from being named.
+            # Minus infinity is valid: it masks a class.
             if not (tensor < math.inf).all():
                 raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")
         model.load_state_dict(weights)
@@ -167,7 +167,7 @@ def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = b
 
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor in a safetensors file, by name.
+    """Return the shape of each tensor in a safetensors file, by name.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -184,35 +184,38 @@ def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[int, ...]]) -> Head:
-    """The head that `recipe.json` describes, to load weights of these shapes into.
+    """Build the head that `recipe.json` describes, without its weights.
+
+    Args:
+        shapes: shapes of the saved tensors, to limit the size of the head.
 
     Raises:
-        ValueError: a head of an unknown type, or one with more numbers than the file.
+        ValueError: the head's type is unknown, or it has more numbers than the file.
     """
     names = [entry["label"] for entry in classes["classes"]]
     prompts = [entry["prompt"] for entry in classes["classes"]]
     kind = HEADS.get(about["type"])
     if kind is None:
         raise ValueError(f"a head of type {about['type']!r}; this version reads {', '.join(HEADS)}")
-    with torch.device("meta"):  # A few bytes can describe any size; here it takes no memory.
+    with torch.device("meta"):  # A damaged config can describe any size; the meta device allocates nothing.
         described = kind.from_config(about, names, dim=dim)
-    asked = sum(tensor.numel() for tensor in described.state_dict().values())
-    held = sum(map(math.prod, shapes.values()))
-    if asked > held:
-        raise ValueError(f"a head of {asked:,} numbers, while model.safetensors has {held:,}")
+    needed = sum(tensor.numel() for tensor in described.state_dict().values())
+    saved = sum(map(math.prod, shapes.values()))
+    if needed > saved:
+        raise ValueError(f"a head of {needed:,} numbers, while model.safetensors has {saved:,}")
     return kind.from_config(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
 def was_edited(classes: Mapping[str, Any]) -> bool:
-    """Return whether `classes.json` holds other classes than training left.
+    """Return whether the classes in `classes.json` were edited after training.
 
-    Earlier versions edited a run in place, with a `history` of the edits; now an edit writes another run.
+    Earlier versions edited a run in place and recorded a `history`; now an edit writes a new run.
     """
     return bool(classes.get("edited") or classes.get("history"))
 
 
 def check_not_edited(folder: Path) -> None:
-    """Raise RunError if the classes of a run are not those that training began with."""
+    """Raise RunError if the classes of a run were edited after training."""
     if was_edited(read_json(folder / "classes.json")):
         raise RunError(
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "
@@ -223,9 +226,9 @@ def check_not_edited(folder: Path) -> None:
 def check_edit_is_whole(
     folder: Path, classes: Mapping[str, Any], split: Mapping[str, Any], rows: Float[Tensor, "classes dim"]
 ) -> None:
-    """Raise RunError if an earlier version, which edited classes in place, was stopped while it did."""
-    written = classes.get("rows") in (None, rows_digest(rows))
-    if not written or split.get("edits", 0) != len(classes.get("history", ())):
+    """Raise RunError if an earlier version, which edited classes in place, was interrupted during an edit."""
+    rows_match = classes.get("rows") in (None, rows_digest(rows))
+    if not rows_match or split.get("edits", 0) != len(classes.get("history", ())):
         raise RunError(
             f"{folder}: an edit of its classes was interrupted, so classes.json, split.json and model.safetensors "
             "disagree. Restore all three from one copy, or repeat the edit with the version of texthead that began it"

@@ -1,4 +1,4 @@
-"""Runs on a hub: `hub:ORG/NAME[@REVISION]` as a folder on this machine, and a run as a repository with a model card."""
+"""Download a run from a hub (`hub:ORG/NAME[@REVISION]`), and upload a run with a model card."""
 
 import json
 import re
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 
 PREFIX = "hub:"
 
-# Copied as they are. Reports and checkpoints stay: they hold pictures of the data and what resuming needs.
-_AS_IT_IS = ("model.safetensors", "scores.json")
+# Uploaded unchanged. Reports and checkpoints are not uploaded: they hold pictures of the data and training state.
+_UNCHANGED = ("model.safetensors", "scores.json")
 
-_FILES = (*_AS_IT_IS, "recipe.json", "classes.json", "split.json", "calibration.json", "metrics.jsonl", "README.md")
+_FILES = (*_UNCHANGED, "recipe.json", "classes.json", "split.json", "calibration.json", "metrics.jsonl", "README.md")
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
-# How the hub's client lays out its cache.
+# Snapshot folders in the cache of the hub's client.
 _CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[0-9a-f]+/?$")
 
-# What can be a path in a recipe's names of encoders.
+# Encoder names that end in a path.
 _SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
 
 
 def local_run(run: str | Path) -> Path:
-    """Return the folder of a run; for `hub:ORG/NAME[@REVISION]` the hub client's own copy, downloaded if it is new.
+    """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` to the hub client's cache if it is not there.
 
-    Tokens, cache and the offline switch are huggingface_hub's: `hf auth login`, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.
+    Token, cache and offline mode are huggingface_hub's: `hf auth login`, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.
 
     Raises:
-        RunError: a name that is none, a repository that cannot be read, or one without a run.
+        RunError: the name is malformed, or the repository cannot be read or holds no run.
     """
     if not str(run).startswith(PREFIX):
         return Path(run)
     place = str(run).removeprefix(PREFIX)
     if not _NAME.fullmatch(place):
-        raise RunError(f"{run}: a run on a hub is hub:ORG/NAME or hub:ORG/NAME@REVISION, got {place!r}")
+        raise RunError(f"{run}: a run on a hub must be hub:ORG/NAME or hub:ORG/NAME@REVISION, got {place!r}")
     from huggingface_hub import snapshot_download
 
     name, _, revision = place.partition("@")
-    with _faults(str(run)):
+    with _hub_errors(str(run)):
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[*_FILES, f"{ENCODER}/*"]))
     if not (folder / "recipe.json").is_file():
         raise RunError(f"{run}: the repository holds no run (no recipe.json in it); `texthead export --to` uploads one")
@@ -56,25 +56,25 @@ def local_run(run: str | Path) -> Path:
 
 
 def check_own(folder: Path) -> None:
-    """Raise RunError if a folder is the hub client's copy of a run, which is not to be written to."""
+    """Raise RunError if a folder is in the hub client's cache, which must not be written to."""
     if _CACHED.search(str(folder)):
         name = shown(folder).removeprefix(PREFIX)
         raise RunError(
-            f"{PREFIX}{name} is the cached copy of a run on a hub, and this writes into the run: download it into "
-            f"a folder of your own first (`hf download {name} --local-dir RUN`)"
+            f"{PREFIX}{name} is the cached copy of a run on a hub and must not be changed: download the run to a "
+            f"folder of your own first (`hf download {name} --local-dir RUN`)"
         )
 
 
 def shown(folder: Path) -> str:
-    """Return the name of a run for messages: its folder, or for the hub client's copy `hub:ORG/NAME`."""
+    """Return the name of a run for messages: its folder, or `hub:ORG/NAME` for a cached copy."""
     cached = _CACHED.search(str(folder))
     return f"{PREFIX}{cached[1]}/{cached[2]}" if cached else str(folder)
 
 
 def check_repository(repo_id: str) -> None:
-    """Raise RunError if a name is none of a repository: NAME, or ORG/NAME."""
+    """Raise RunError if a repository name is not NAME or ORG/NAME."""
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
-        raise RunError(f"{repo_id!r} is no name of a repository: give NAME, or ORG/NAME")
+        raise RunError(f"{repo_id!r} is not the name of a repository: give NAME or ORG/NAME")
 
 
 def push_to_hub(
@@ -89,26 +89,26 @@ def push_to_hub(
 ) -> str:
     """Upload the run with a model card, and return the URL of the commit; `load_run("hub:ORG/NAME")` loads it.
 
-    Paths of the data, reports, checkpoints and the command that made the run stay on this machine.
+    Not uploaded: data paths, reports, checkpoints and the command that made the run.
 
     Args:
-        repo_id: ORG/NAME, or NAME for your own account; it is made if it does not exist.
-        commit_message: what the commit says.
-        private: whether a new repository is private; None takes the account's default.
-        token: of the hub; None takes the one that `hf auth login` or HF_TOKEN left.
-        branch: the branch to write to, made if it does not exist; None takes the main one.
-        create_pr: propose the files in a pull request.
+        repo_id: ORG/NAME, or NAME for your own account; created if it does not exist.
+        commit_message: message of the commit.
+        private: whether a new repository is private; None for the account's default.
+        token: hub token; None for the one of `hf auth login` or HF_TOKEN.
+        branch: branch to write to, created if it does not exist; None for the main one.
+        create_pr: open a pull request with the files.
 
     Raises:
-        RunError: classes that are not in the run's folder, or a hub that refuses.
+        RunError: the run's classes are not saved in its folder, or the hub refuses.
     """
     from huggingface_hub import HfApi
 
     check_repository(repo_id)
     if run.classes is None or run.edits:
-        raise RunError(f"{run.folder}: has other classes than its folder; save them first (save_classes)")
+        raise RunError(f"{run.folder}: the classes are not those in the folder; save them first (save_classes)")
     api = HfApi(token=token)
-    with _faults(f"{PREFIX}{repo_id}"), scratch_folder() as folder:
+    with _hub_errors(f"{PREFIX}{repo_id}"), scratch_folder() as folder:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
@@ -124,13 +124,13 @@ def push_to_hub(
 
 
 def write_public(run: "Run", folder: Path, repo_id: str) -> None:
-    """Write what is uploaded of a run: without the paths of its data, reports, checkpoints or the command that made it.
+    """Write the files to upload: without data paths, reports, checkpoints or the command that made the run.
 
-    Items are known by the digest of their content, as before, so that a copy of a training item is still recognised.
+    Digests of the items' content stay, so that copies of training items are still recognised.
     """
     from texthead.runs.model_card import model_card
 
-    for name in _AS_IT_IS:
+    for name in _UNCHANGED:
         if (run.folder / name).is_file():
             shutil.copyfile(run.folder / name, folder / name)
     if run.carries_encoder:
@@ -160,16 +160,16 @@ def write_public(run: "Run", folder: Path, repo_id: str) -> None:
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file of a run holds, without the command, and with names in place of paths on this machine."""
-    return {key: _named(value) for key, value in values.items() if key != "command"}
+    """Return the content of a file of a run without the command, and with file names in place of absolute paths."""
+    return {key: _without_folders(value) for key, value in values.items() if key != "command"}
 
 
-def _named(value: Any) -> Any:
-    """Return a value in which paths that exist are names."""
+def _without_folders(value: Any) -> Any:
+    """Replace each absolute path in a JSON value by its file name."""
     if isinstance(value, dict):
-        return {key: _named(each) for key, each in value.items()}
+        return {key: _without_folders(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_named(each) for each in value]
+        return [_without_folders(each) for each in value]
     if not isinstance(value, str):
         return value
     source = _SOURCE.fullmatch(value)
@@ -190,13 +190,13 @@ In Python:
     run = th.load_run("{address}")
     predictions = th.predict(run, ["clip.mp4"])
 
-Other names behind the same model: `--classes "a kite, a bird"`, or `run.with_classes(["a kite", "a bird"])`. That needs
-the text encoder, which `--allow-download` may fetch."""
+Other classes for the same model: `--classes "a kite, a bird"`, or `run.with_classes(["a kite", "a bird"])`. That needs
+the text encoder, which `--allow-download` lets texthead fetch."""
 
 
 @contextmanager
-def _faults(place: str) -> Iterator[None]:
-    """Turn what the hub's client raises into RunError."""
+def _hub_errors(place: str) -> Iterator[None]:
+    """Convert errors of the hub's client to RunError."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     try:
@@ -205,6 +205,6 @@ def _faults(place: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
         raise RunError(
-            f"{place}: the hub refused or was not reached ({reason}); check name, revision, connection and token "
+            f"{place}: the hub refused or cannot be reached ({reason}); check name, revision, connection and token "
             "(hf auth login)"
         ) from None

@@ -1,4 +1,4 @@
-"""A published checkpoint -> a run that evaluates and predicts as the checkpoint's numbers were measured."""
+"""Import a published checkpoint as a run that evaluates and predicts under the checkpoint's own test protocol."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -48,15 +48,15 @@ from texthead.text.prompts import fill_templates
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What is not as in the checkpoint or as its kind's numbers were measured.
+    """Settings that the checkpoint does not hold, or that differ from its kind's convention.
 
     Args:
-        kind: whose file it is, if its keys do not tell.
-        encoder: the encoder it was tuned from, for what of the text tower is not in the file.
-        frames: frames of a clip, if the file's name does not say.
-        resize: short side before cropping in pixels, if not the kind's own.
-        convention: other values of the kind's `Convention`.
-        temporal: what a Text4Vis file without weights of a temporal module was trained with.
+        kind: the kind of checkpoint, if its keys do not tell.
+        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
+        frames: frames per clip, if the file name does not tell.
+        resize: short side before cropping, in pixels; None for the kind's own.
+        convention: values that replace those of the kind's `Convention`.
+        temporal: the temporal module of a Text4Vis file that holds no weights of one.
     """
 
     kind: Kind | None = None
@@ -68,14 +68,14 @@ class ImportOptions:
 
 
 class Imported(NamedTuple):
-    """What was made of a checkpoint.
+    """The result of an import.
 
     Attributes:
-        title: whose file it is and how large its towers are.
-        convention, recipe, resize: how the run is tested.
+        title: kind of the checkpoint and size of its towers.
+        convention, recipe, resize: the test protocol of the run.
         scale: the logit scale.
         prompts: the prompts of the rows.
-        notes: what was decided on the way.
+        notes: choices made by default.
     """
 
     title: str
@@ -93,19 +93,19 @@ def import_published(
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, ActionCLIP or ViFi-CLIP as a run.
 
     Args:
-        path: the file; no code in it runs.
-        out: the run folder to make.
-        labels: what predictions say.
+        path: the checkpoint; code in it is not executed.
+        out: the run folder to create.
+        labels: the labels to predict.
         names: the class name of each label, as the text encoder reads it.
-        options: what differs from the file's kind.
+        options: settings that differ from the kind's convention.
 
     Raises:
-        RunError: the folder holds a run.
-        EncoderError: the file cannot be read, or lacks a part that cannot be taken from an original.
-        DataError: options that do not fit the file.
+        RunError: the folder already holds a run.
+        EncoderError: the file cannot be read, or lacks a part that no original encoder provides.
+        DataError: the options do not fit the file.
     """
     if is_run(out):
-        raise RunError(f"{out}: holds a run already; choose another folder")
+        raise RunError(f"{out}: already holds a run; choose another folder")
     checkpoint = read_published(path, options.kind)
     convention = _convention(checkpoint, options.convention)
     notes: list[str] = []
@@ -132,16 +132,16 @@ def import_published(
     short = convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
-    # No training item is known.
+    # The training items are unknown.
     lists = ("train", "train_labels", "train_content", "held_out", "held_out_labels", "held_out_content")
     split = {"source": f"imported from {file['name']}", **{key: [] for key in lists}}
     with locked(out):
         if is_run(out):
-            raise RunError(f"{out}: holds a run by now, of another process; choose another folder")
+            raise RunError(f"{out}: another process has written a run there; choose another folder")
         if own is not None:
             save_openclip(out / ENCODER, model_config(own, str(path)), own)
         write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, names, split, imported=file)
-    title = f"{path.name}: {checkpoint.kind}, {_described(config)}"
+    title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}"
     return Imported(title, convention, recipe, pixels.resize, scale, head.prompts or (), notes)
 
 
@@ -151,55 +151,56 @@ def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Conventio
     if not isinstance(convention.template, str):
         return convention
     if changes.get("template_pooling") == "probabilities":
-        raise DataError("template_pooling=probabilities is for several templates: give several, as a .txt")
+        raise DataError("template_pooling=probabilities needs several templates: give them in a .txt file")
     return replace(convention, template_pooling="features")
 
 
 def _frames_of(path: Path, default: int | None, notes: list[str]) -> int:
-    """Return the frames of a clip: in no file, mostly in its name, as k400-vitb-16-f8.pt or vit-16-32f.pt.
+    """Return the frames per clip from the file name, as in k400-vitb-16-f8.pt or vit-16-32f.pt, else the default.
 
     Raises:
-        DataError: the name does not say, and there is no default.
+        DataError: the name does not tell, and there is no default.
     """
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
     if named is None and default is None:
-        raise DataError(f"{path.name}: no file says how many frames a clip had: give frames, mostly 8, 16 or 32")
+        raise DataError(f"{path.name}: frames per clip are not known from the file: give frames, usually 8, 16 or 32")
     frames = int(named[1] or named[2]) if named else default or 0
-    why = ", by the file's name" if named else ", where it is a video"
-    notes.append(f"{frames} frames a clip{why} (frames changes it)")
+    why = " (from the file name)" if named else " for videos (default)"
+    notes.append(f"{frames} frames per clip{why}; pass frames to change it")
     return frames
 
 
 def _encoder(
     checkpoint: Checkpoint, config: dict, path: str, base: str | None, notes: list[str]
 ) -> tuple[Encoder, dict[str, Tensor] | None]:
-    """Return the encoder whose text tower the rows come from, and its weights where the run has to carry them.
+    """Return the encoder with the text tower of the rows, and its weights if the run must include them.
 
     Raises:
-        DataError: an original is named, and the file needs none.
-        EncoderError: a part of the text tower is not in the file, and there is no original to take it from.
+        DataError: `base` is given, but the file has a complete text tower.
+        EncoderError: the text tower is incomplete, and no original encoder is known to complete it.
     """
     missing = checkpoint.missing_text
     if missing and checkpoint.kind not in ("text4vis", "vifi-clip"):
-        raise EncoderError(f"{path}: a file of {checkpoint.kind} that lacks {', '.join(missing)}: get it again, whole")
+        raise EncoderError(f"{path}: {checkpoint.kind} file lacks {', '.join(missing)}: download the complete file")
     if not missing and base is not None:
-        raise DataError(f"encoder {base}: the file has a text tower of its own; leave it out")
+        raise DataError(f"encoder {base}: the file has its own text tower; leave out encoder")
     base = base or original(config)
     if missing and base is None:
-        raise EncoderError(f"{path}: lacks {', '.join(missing)}: name the encoder that it was tuned from (encoder)")
+        raise EncoderError(f"{path}: lacks {', '.join(missing)}: give the encoder it was fine-tuned from (encoder)")
     if missing:
         notes.append(f"{', '.join(missing)} come from {base}")
     if base is not None and "ln_final.weight" in missing:
         encoder = load_encoder(base)
         if encoder.dim != config["embed_dim"]:
             raise EncoderError(
-                f"{base!r} has {encoder.dim} numbers a feature, {path} {config['embed_dim']}: name its original"
+                f"{base!r} has {encoder.dim}-d features, {path} {config['embed_dim']}-d: give the encoder it was "
+                "fine-tuned from (encoder)"
             )
         return encoder, None
     own = dict(checkpoint.clip)
     if base is not None and missing:
         if not base.startswith("openclip:"):
-            raise EncoderError(f"encoder {base}: the missing {', '.join(missing)} can be taken from openclip:... only")
+            raise EncoderError(f"encoder {base}: the missing {', '.join(missing)} can only come from openclip:...")
         first = openclip_tensors(base.removeprefix("openclip:"))
         own |= {key: first[key] for key in missing}
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
@@ -209,31 +210,31 @@ def _encoder(
 def _temporal_kind(
     checkpoint: Checkpoint, pooled: Pooled | None, path: str
 ) -> Literal["mean", "transformer", "token-conv"]:
-    """Return what a recipe calls the temporal module of a file.
+    """Return the recipe's name of the file's temporal module.
 
     Raises:
-        DataError: a file of Text4Vis that may be of either, or an answer where there is no question.
+        DataError: `temporal` is needed for a Text4Vis file and missing, or is given although the file determines it.
     """
     if checkpoint.temporal or checkpoint.token_convs:
         if pooled is not None:
-            raise DataError(f"temporal {pooled}: {path} holds the weights of its temporal module; leave it out")
+            raise DataError(f"temporal {pooled}: {path} holds the weights of its temporal module; leave out temporal")
         return "transformer" if checkpoint.temporal else "token-conv"
     if pooled is None and checkpoint.kind == "text4vis":
         raise DataError(
-            f"{path}: mean pooling and TokenShift have no weights of their own, so the file does not say which it was "
-            "trained with: pass temporal=mean or temporal=token-shift"
+            f"{path}: mean pooling and TokenShift have no weights, so the file does not show which it was trained "
+            "with: pass temporal=mean or temporal=token-shift"
         )
     return "token-conv" if pooled == "token-shift" else "mean"
 
 
 def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str, *, shift: bool) -> Temporal:
-    """Return the temporal module of the file, with its weights; `shift` is TokenShift's where there are none.
+    """Return the file's temporal module with its weights; for a file without any, TokenShift if `shift`, else the mean.
 
     Raises:
-        EncoderError: weights that are no temporal transformer of this encoder, or kernels that do not fit its blocks.
+        EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
     """
     if checkpoint.temporal and checkpoint.token_convs:
-        raise EncoderError(f"{source}: holds a temporal transformer and TokenT1D: texthead has one of them at a time")
+        raise EncoderError(f"{source}: holds a temporal transformer and TokenT1D: texthead supports only one of them")
     if checkpoint.temporal:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
         kind = FrameTransformer if CONVENTIONS[checkpoint.kind].spotting else TemporalTransformer
@@ -242,8 +243,8 @@ def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str,
         return transformer
     if CONVENTIONS[checkpoint.kind].spotting:
         raise EncoderError(
-            f"{source}: holds no temporal transformer, behind which BIKE spots words; a file that averages frames is "
-            "read with kind=text4vis-nce and template='This is a video about {}'"
+            f"{source}: holds no temporal transformer, which BIKE's word spotting needs; if the model averages frames, "
+            "pass kind=text4vis-nce and template='This is a video about {}'"
         )
     if checkpoint.token_convs:
         convs = TokenConv(visual)
@@ -252,19 +253,20 @@ def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str,
     return TokenConv(visual) if shift else MeanPool()
 
 
-def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], how: Convention, scale: float) -> Head:
+def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convention: Convention, scale: float) -> Head:
     """Return the head of the kind's convention.
 
     Raises:
-        DataError: several templates where words are spotted.
+        DataError: several templates for a word-spotting head.
     """
-    if how.spotting:
-        prompts = fill_templates(how.template, names)
+    template, pooling = convention.template, convention.template_pooling
+    if convention.spotting:
+        prompts = fill_templates(template, names)
         return spotting_head(encoder, names, labels=labels, scale=scale, prompts=prompts)
-    return text_head(encoder, names, labels=labels, template=how.template, scale=scale, pooling=how.template_pooling)
+    return text_head(encoder, names, labels=labels, template=template, scale=scale, pooling=pooling)
 
 
-def _described(config: dict) -> str:
+def _tower_text(config: dict) -> str:
     vision = config["vision_cfg"]
     name = (original(config) or "").removeprefix("openclip:").removesuffix("-quickgelu/openai")
-    return f"{name or 'an image tower'} of {vision['image_size']} pixels, {config['embed_dim']} numbers a feature"
+    return f"{name or 'image tower'}, {vision['image_size']} pixels, {config['embed_dim']}-d features"

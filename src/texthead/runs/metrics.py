@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON record a line, written as training goes on."""
+"""Write and read `metrics.jsonl`, the log of training: one JSON record per line."""
 
 import json
 import os
@@ -10,9 +10,10 @@ from texthead.files import MOST_BYTES_OF_LISTS, read_text, replacing
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, also kept as `records`; of several processes one writes the file.
+    """The log of a training run, in memory (`records`) and in `metrics.jsonl`.
 
-    That process calls `follow` with every record, those of before a stop too.
+    With several processes only one writes the file (`write`). It also calls `follow` with each record, and after a
+    resume with the earlier ones.
     """
 
     def __init__(self, path: Path, *, write: bool = True, follow: Callable[[dict], None] | None = None):
@@ -35,18 +36,18 @@ class MetricsLog:
             self.follow(record)
 
     def note(self, text: str) -> None:
-        """Append a remark."""
+        """Append a note."""
         self.add(kind="note", text=text)
 
     def sync(self) -> None:
-        """Wait until all lines are on the disk, so that no checkpoint knows of more."""
+        """Flush all lines to disk, so that a checkpoint never refers to lines that a crash lost."""
         if not self.write:
             return
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
 
     def cut(self, count: int) -> None:
-        """Keep the first `count` lines only: what came after the checkpoint is done again."""
+        """Keep only the first `count` lines: the steps after the checkpoint are repeated."""
         try:
             lines = read_text(self.path, most=MOST_BYTES_OF_LISTS).splitlines()[:count]
             self.records = [json.loads(line) for line in lines]
@@ -54,7 +55,7 @@ class MetricsLog:
             raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another folder") from None
         if len(lines) < count:
             raise RunError(
-                f"{self.path}: {len(lines)} lines, the checkpoint comes after {count}: restore it or choose another run"
+                f"{self.path}: has {len(lines)} lines, the checkpoint needs {count}: restore it or choose another run"
             )
         if not self.write:
             return
@@ -66,10 +67,10 @@ class MetricsLog:
 
 
 def read_records(folder: Path) -> list[dict]:
-    """The lines of a run's `metrics.jsonl`; none of a run that needed no training loop.
+    """Return the records in a run's `metrics.jsonl`; none if the run needed no training loop.
 
     Raises:
-        RunError: a line that is no JSON object.
+        RunError: a line is not a JSON object.
     """
     path = folder / "metrics.jsonl"
     if not path.is_file():
@@ -82,7 +83,7 @@ def read_records(folder: Path) -> list[dict]:
             record = None
         if not isinstance(record, dict):
             raise RunError(
-                f"{path}: line {number} is no JSON object: restore the file, or remove it for a report without"
+                f"{path}: line {number} is not a JSON object: restore the file, or remove it to do without curves"
             )
         records.append(record)
     return records

@@ -1,4 +1,4 @@
-"""Weights between an encoder as it was pretrained and as it was fine-tuned."""
+"""Interpolate between the pretrained and the fine-tuned weights of an encoder."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from texthead.text.class_names import clean_names
 
 
 def mix_weights(visual: nn.Module, pretrained: Mapping[str, Tensor], mix: float) -> None:
-    """Change the weights of a fine-tuned encoder, in place, to (1 - mix) * pretrained + mix * fine-tuned.
+    """Set the weights of a fine-tuned encoder, in place, to (1 - mix) * pretrained + mix * fine-tuned.
 
-    Statistics of batch norms are mixed too; their counts of batches stay.
+    Batch-norm statistics are mixed too, but not their batch counts.
 
     Source: WiSE-FT (Wortsman et al. 2022).
     """
@@ -33,23 +33,23 @@ def mix_weights(visual: nn.Module, pretrained: Mapping[str, Tensor], mix: float)
 def mixed(run: Run, mix: float) -> Run:
     """Return the run with its encoder mixed with the pretrained one: 1 is the run as saved, 0 the pretrained encoder.
 
-    Temporal module, head and logit scale stay those of the run. Its calibration is of other weights and is left out.
+    Temporal module, head and logit scale do not change. The calibration is dropped, since it is for other weights.
 
     Raises:
-        RunError: a mix that is not from 0 to 1, or an imported run, whose encoder was never seen before training.
+        RunError: `mix` is not from 0 to 1, or the run is imported, so that its pretrained encoder is not known.
         EncoderError: the pretrained encoder cannot be loaded.
     """
     if not 0 <= mix <= 1:
         raise RunError(f"mix must be from 0 to 1, got {mix}")
     if run.carries_encoder:
-        raise RunError(f"{run.folder}: an imported run holds no pretrained encoder to mix with: leave out mix")
+        raise RunError(f"{run.folder}: an imported run has no pretrained encoder to mix with: leave out mix")
     model = copy.deepcopy(run.model)
     mix_weights(model.visual, load_encoder(run.spec.source, allow_download=run.allow_download).visual.state_dict(), mix)
     return replace(run, model=model, calibration=None)
 
 
 class MixScore(NamedTuple):
-    """Top-1 in percent at one mix: of the run on its own classes, and with text rows of classes that it never saw."""
+    """Top-1 in percent at one mix: on the run's classes, and on unseen classes with text rows."""
 
     mix: float
     seen: float
@@ -64,18 +64,18 @@ def forgetting(
     reading: Reading = Reading(),
     mixes: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
 ) -> list[MixScore]:
-    """Return the scores of each mix, which show what fine-tuning gained on seen classes and lost on unseen ones.
+    """Return the scores of each mix: what fine-tuning gained on seen classes and lost on unseen ones.
 
     Args:
-        seen: items of the run's classes that it was not trained on.
+        seen: held-out items of the run's classes.
         unseen: items of other classes.
 
     Source: Fig. 1 of WiSE-FT (Wortsman et al. 2022).
 
-    Raises: as `mixed`, and RunError if the run's text encoder is not kept.
+    Raises: as `mixed`, and RunError if the run's text encoder was not saved.
     """
     other = run.with_classes(unseen.classes, names=clean_names(unseen.classes)).model.head
-    # A cache holds features of one encoder, and an engine would be tried for each mix.
+    # A cache holds features of one encoder, and engine="auto" would benchmark engines for each mix.
     reading = replace(reading, cache=None, engine="eager" if reading.engine == "auto" else reading.engine)
     scores = []
     for mix in mixes:

@@ -1,4 +1,4 @@
-"""The model card of a published or exported run: what the run itself says, and nothing else."""
+"""The model card of a published or exported run, made from the files of the run alone."""
 
 import re
 from collections import Counter
@@ -36,13 +36,13 @@ def model_card(
     """Return the card as Markdown with front matter.
 
     Args:
-        run: what the card describes.
-        protocol: how it is evaluated.
-        name: the card's title.
-        made: what of the run's calibration goes along.
-        library: what loads the model, for the hub.
-        use: the section on how to use it, in Markdown.
-        measured: what was measured besides the run's own scores, in Markdown.
+        run: the run to describe.
+        protocol: its evaluation protocol.
+        name: title of the card.
+        made: the part of the run's calibration that is published.
+        library: the library that loads the model, for the hub.
+        use: section on usage, in Markdown.
+        measured: measurements besides the run's scores, in Markdown.
         maker: the command that wrote the folder.
     """
     from huggingface_hub import ModelCard, ModelCardData
@@ -82,7 +82,7 @@ def model_card(
 
 
 def _results(scores: RunScores, task: str, data: str) -> list[Any]:
-    """Return the run's own top-1 as the hub's index of results takes it."""
+    """Return the run's top-1 in the format of the hub's index of results."""
     from huggingface_hub import EvalResult
 
     own = scores.methods[-1]
@@ -99,7 +99,7 @@ def _results(scores: RunScores, task: str, data: str) -> list[Any]:
 
 
 def _counts(run: "Run") -> str:
-    """Return how many training items a class has, in words; nothing where that is not known."""
+    """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
     counts = Counter(label for label in saved_split(run.folder).get("train_labels", ()) if label is not None).values()
     if not counts:
         return ""
@@ -107,20 +107,20 @@ def _counts(run: "Run") -> str:
 
 
 def _last_validation(run: "Run") -> dict[str, Any] | None:
-    """The record of the last validation, if it holds its numbers."""
-    found = [record for record in read_records(run.folder) if record.get("kind") == "val"]
-    whole = found and all(isinstance(found[-1].get(key), (int, float)) for key in ("epoch", "top1", "count"))
-    return found[-1] if whole else None
+    """Return the record of the last validation; None if there is none or it is incomplete."""
+    records = [record for record in read_records(run.folder) if record.get("kind") == "val"]
+    complete = records and all(isinstance(records[-1].get(key), (int, float)) for key in ("epoch", "top1", "count"))
+    return records[-1] if complete else None
 
 
 def rate(right: int | float, count: int) -> str:
-    """Return a share in percent with its 95 % interval (Wilson)."""
+    """Format a share in percent with its 95 % interval (Wilson)."""
     low, high = wilson_interval(round(right), count)
     return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
 def _classes(run: "Run") -> list[tuple[str, Sequence[str]]]:
-    """Each label with the exact strings behind its row; none of a row that is learned or drawn."""
+    """Return each label with the prompts of its row; no prompts for rows that are fitted, learned or random."""
     if run.classes and "classes" in run.classes:
         prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
     else:
@@ -130,10 +130,10 @@ def _classes(run: "Run") -> list[tuple[str, Sequence[str]]]:
 
 
 def code(text: object) -> str:
-    """Return text as it is, in a line of Markdown."""
-    shown = " ".join(str(text).split())
-    if "`" not in shown:
-        return f"`{shown}`"
-    # Markdown takes one blank away on each side, and reads no backtick of the text as one of the marks.
-    marks = "`" * (1 + max(len(run) for run in re.findall("`+", shown)))
-    return f"{marks} {shown} {marks}"
+    """Format text as an inline code span of Markdown."""
+    line = " ".join(str(text).split())
+    if "`" not in line:
+        return f"`{line}`"
+    # The fence must be longer than any run of backticks inside; Markdown strips one space on each side.
+    fence = "`" * (1 + max(len(run) for run in re.findall("`+", line)))
+    return f"{fence} {line} {fence}"

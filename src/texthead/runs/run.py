@@ -1,14 +1,14 @@
-"""The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
+"""Load a run folder. Its files, each written atomically so that a crash never leaves half a file:
 
 recipe.json        hyper-parameters, visual encoder, temporal module, head
-classes.json       one entry a class: label, name, prompt; in an edited run also which run was edited, and how
-split.json         which files were trained on and which were held out
-metrics.jsonl      one line an optimiser step, one a validation
-model.safetensors  all weights, the head's rows among them
-state/             what --resume continues from
-encoder/           of an imported run: the image and text towers of the file, in open_clip's format
-scores.json        what `texthead train` scored at its end, and what stands beside it
-calibration.json   temperature, threshold and sets, where `texthead calibrate` has found them
+classes.json       one entry per class: label, name, prompt; in an edited run also the original run and the edits
+split.json         training and held-out files
+metrics.jsonl      one line per optimiser step and per validation
+model.safetensors  all weights, including the head's rows
+state/             checkpoints to resume from
+encoder/           imported runs only: image and text towers of the checkpoint, in open_clip's format
+scores.json        final scores of `texthead train`, with baselines
+calibration.json   temperature, threshold and prediction sets of `texthead calibrate`
 report.html        the report
 """
 
@@ -53,51 +53,55 @@ from texthead.runs.hub import check_own, local_run, push_to_hub
 from texthead.runs.saved import check_run, is_run
 from texthead.text.prompts import class_prompts
 
-# What stands for the run's own folder in the source of an encoder that lies in it.
+# Placeholder for the run folder in the source of an encoder inside it.
 HERE = "{run}"
 
 CALIBRATION = "calibration.json"
 
 WEIGHTS = "model.safetensors"
 
-# Parameters of an encoder whose graph is made in about a second.
+# Most parameters of an encoder whose graph is exported in about a second.
 _SMALL = 16_000_000
 
 
 def begun_with(
     folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the options of the command that began the run in a folder.
+    """Return the options of the command that started the run in a folder.
 
     Args:
         folder: the run.
-        options: those of the command that resumes it.
-        may_change: names of options that may differ now; their value is that of `options`.
+        options: the options of the command that resumes it.
+        may_change: names of options that may differ; the result has the value in `options`.
 
     Raises:
-        RunError: no run there, one that a program began, one whose classes were edited since, or another option that
-            differs.
+        RunError: there is no run, it was started from Python or finished without a training loop, its classes were
+            edited since, or another option differs.
     """
     if not is_run(folder):
         raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out resume to start one")
     check_not_edited(folder)
-    begun = read_json(folder / "recipe.json").get("command")
-    if not isinstance(begun, dict):
-        raise RunError(f"{folder}: there is nothing to resume: it was finished at once, or begun by a program of yours")
-    for key in begun.keys() & options.keys():
+    started = read_json(folder / "recipe.json").get("command")
+    if not isinstance(started, dict):
+        raise RunError(
+            f"{folder}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
+            "in the latter case use train(..., resume=True)"
+        )
+    for key in started.keys() & options.keys():
         value = options[key]
         if key in may_change:
-            begun[key] = value
-        elif (list(value) if isinstance(value, tuple) else value) != begun[key]:
-            raise RunError(f"{folder}: was begun with {key} {begun[key]}, not {value}: leave {key} out to resume")
-    return begun
+            started[key] = value
+        elif (list(value) if isinstance(value, tuple) else value) != started[key]:
+            raise RunError(f"{folder}: was started with {key} {started[key]}, not {value}: leave out {key} to resume")
+    return started
 
 
 class Edit(NamedTuple):
-    """An edit of a run's classes, in words.
+    """An edit of a run's classes.
 
     Attributes:
-        labels: the labels that it took away, and what the items of each are called now; None if their class is gone.
+        text: a description of the edit.
+        labels: the label that replaces each removed label; None if the class was removed.
     """
 
     text: str
@@ -106,14 +110,18 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A recogniser read back from its folder.
+    """A trained model loaded from its folder.
 
-    `classes` is what `classes.json` says of the head's rows. It is None where the head is not the folder's, after
-    `with_classes`. `edits` are those since the run was loaded, which `class_edits.save_classes` writes into a folder of
-    their own. `text_tuned` says that the rows come from a text encoder that was trained with the run (online matching)
-    and is not in the folder. `calibration` is what the folder holds of it; `prediction.calibration_for` says what of it
-    holds for these rows. `allow_download` says whether the encoder that the run names may be downloaded where it is
-    not on this machine: a run from elsewhere can name any.
+    Attributes:
+        trained_on, held_out: paths of the training and held-out items; `trained_content` and `held_out_content` are
+            their fingerprints.
+        classes: the content of `classes.json`; None after `with_classes`, when the head is not the folder's.
+        text_tuned: whether the rows come from a text encoder that was trained with the run (online matching) and was
+            not saved.
+        calibration: the content of `calibration.json`; `prediction.calibration_for` returns the part that is valid
+            for the current rows.
+        edits: class edits since the run was loaded; `class_edits.save_classes` writes them to a new folder.
+        allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
     """
 
     folder: Path
@@ -134,13 +142,13 @@ class Run:
     push_to_hub = push_to_hub
 
     def was_trained_on(self, path: Path) -> bool:
-        """Whether the file is a training item, by its path or as a copy of one, or a part that overlaps with one."""
+        """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
         if self._is_among(path, self.trained_on, self._only_trained, self._held):
             return True
         return not is_member(path) and shares_frames(resolved(path), self._trained_spans)
 
     def was_held_out(self, path: Path) -> bool:
-        """Whether the file is an item that the run held out: by its path, or as a copy of one elsewhere."""
+        """Return whether the file is a held-out item of the run or a copy of one."""
         return self._is_among(path, self._held, self.held_out_content, self.trained_on)
 
     @cached_property
@@ -157,19 +165,19 @@ class Run:
 
     @property
     def carries_encoder(self) -> bool:
-        """Whether the encoder lies in the run itself: an imported one, of which nothing is known before training."""
+        """Whether the run folder holds the encoder, as imported runs do; its pretrained weights are not known."""
         return self.spec.source.endswith(f":{self.folder}/{ENCODER}")
 
     @staticmethod
     def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
-        if is_member(path):  # Its path says where it lies in a shard, which can be made anew of other clips.
+        if is_member(path):  # A position in a shard does not identify a clip, since shards can be rewritten.
             return fingerprint(path) in contents
         name = str(resolved(path))
         return name in paths or (name not in others and fingerprint(path) in contents)
 
     @property
     def protocol(self) -> Protocol:
-        """How the run was scored in training: one view, with the recipe's frames, origin and pooling."""
+        """The protocol of validation in training: one view, with the recipe's frames, origin and pooling."""
         r = self.recipe
         return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
 
@@ -178,7 +186,7 @@ class Run:
         """The model's head.
 
         Raises:
-            RunError: a head that no run can hold.
+            RunError: the head is of a type that a run cannot hold.
         """
         try:
             return as_head(self.model.head)
@@ -187,15 +195,14 @@ class Run:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The data's labels, in the order of the head's rows."""
+        """The labels, in the order of the head's rows."""
         return self.model.names
 
     def encoder(self, *, keep_text: bool = False) -> Encoder:
-        """Return the encoder as it was before training, with the text half that the head's rows came from.
+        """Return the pretrained encoder, with the text encoder that produced the head's rows.
 
         Raises:
-            EncoderError: it cannot be loaded, or would have to be downloaded and the run was loaded without
-                `allow_download`.
+            EncoderError: it cannot be loaded, or must be downloaded and the run was loaded without `allow_download`.
         """
         return load_encoder(
             self.spec.source,
@@ -206,30 +213,26 @@ class Run:
         )
 
     def check_text_is_kept(self) -> None:
-        """Nothing, if new names can have rows beside those of the run.
-
-        Raises:
-            RunError: the text encoder was trained with the run and is not kept.
-        """
+        """Raise RunError if the text encoder was trained with the run and not saved, so that no rows can be added."""
         if self.text_tuned:
             raise RunError(
-                f"{self.folder}: its text encoder was trained with it and is not kept, so other names have no rows "
-                "that fit: train with frozen text for those"
+                f"{self.folder}: its text encoder was trained with it and not saved, so it cannot encode other names: "
+                "train with a frozen text encoder for that"
             )
 
     def lost_by_other_classes(self) -> list[str]:
-        """What is lost where text rows take the place of the run's own, a sentence each."""
-        said = []
+        """Return messages on what is lost if text rows of other classes replace the run's rows."""
+        messages = []
         if not self.head.takes_text:
-            said.append(
+            messages.append(
                 f"{self.folder} was trained with head {self.head.kind}, whose rows are not text, so new class names "
                 "may not work with it: predict without the run for zero-shot, or retrain with head text"
             )
         if self.calibration is not None:
-            said.append(
-                "the run's calibration is of its own classes; probabilities of these are as the head gives them"
+            messages.append(
+                "the run's calibration is for its own classes; probabilities of other classes are uncalibrated"
             )
-        return said
+        return messages
 
     def with_classes(
         self,
@@ -240,55 +243,55 @@ class Run:
         prompts: Sequence[str | Sequence[str] | None] | None = None,
         encoder: Encoder | None = None,
     ) -> "Run":
-        """The same run with a text head for other classes, behind its own center and logit scale.
+        """Return the run with a text head for other classes, with its own center and logit scale.
 
         Args:
-            labels: what predictions say.
-            names: what the text encoder reads for each label; the labels themselves if None.
-            template: the run's own if None, a learned one too.
-            prompts: each label's own sentence, or several whose rows are averaged, or None for the template.
-            encoder: what `encoder` gives, if it is at hand; loaded if None.
+            labels: the labels to predict.
+            names: the class name of each label for the text encoder; the labels themselves if None.
+            template: the run's own, which may be learned, if None.
+            prompts: for each label a prompt, several whose rows are averaged, or None for the template.
+            encoder: the result of `encoder()`, if already loaded.
 
-        Source: Tables 9 and 11: new names behind the same model.
+        Source: Tables 9 and 11: new class names for the same model.
 
         Raises:
-            RunError: the text encoder was trained with the run and is not kept.
+            RunError: the text encoder was trained with the run and not saved.
         """
         self.check_text_is_kept()
-        encoder, names, given = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
+        encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
         if self.head.learned_template and template is None:
-            if any(given):
-                raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
-            shown = None
+            if any(own_prompts):
+                raise DataError(f"{self.folder}: has a learned template: give names without prompts, or a template")
+            filled = None
         else:
-            shown = class_prompts(template or self.recipe.template, names, given)
-        head = self.head.with_names(encoder, names, labels=labels, prompts=shown)
+            filled = class_prompts(template or self.recipe.template, names, own_prompts)
+        head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
 
 def _texts(values: object) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("a list of files is none of texts")
+        raise ValueError("a list of files holds values that are not strings")
     return values
 
 
 def _saved_calibration(folder: Path) -> Calibration | None:
-    """What `calibration.json` holds; None without one."""
+    """Read `calibration.json`; None if there is none."""
     path = folder / CALIBRATION
     if not path.exists():
         return None
     try:
         return Calibration.from_json(read_json(path, most=MOST_BYTES_OF_LISTS))
     except ValueError as error:
-        told = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: {told}; `texthead calibrate` writes it anew once it is removed") from None
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{path}: {reason}; remove it and run `texthead calibrate` again") from None
 
 
 def save_calibration(run: Run, calibration: Calibration) -> Run:
-    """Write a calibration into the run's folder and return the run with it.
+    """Write a calibration to the run's folder and return the run with it.
 
     Raises:
-        RunError: the folder is held by another process, cannot be written, or is the cached copy of a run on a hub.
+        RunError: the folder is in use by another process, cannot be written, or is the cached copy of a run on a hub.
     """
     check_own(run.folder)
     with locked(run.folder):
@@ -297,7 +300,7 @@ def save_calibration(run: Run, calibration: Calibration) -> Run:
 
 
 def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
-    """Return what describes the encoder; an imported run carries its encoder, and may have been moved."""
+    """Read the encoder's description; an encoder inside the run gets the current path, since runs can be moved."""
     try:
         spec = VisualSpec.from_json(about)
     except EncoderError as error:
@@ -306,7 +309,7 @@ def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
 
 
 def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> tuple[Recipe, Pixels]:
-    """The hyper-parameters and sizes in `recipe.json`."""
+    """Read the hyper-parameters and sizes in `recipe.json`."""
     try:
         recipe = Recipe.from_json({**OLDER_FORMATS.get(written_as, {}), **about["recipe"]})
         pixels = Pixels(**about["pixels"])
@@ -319,7 +322,7 @@ def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> 
 def _model(
     folder: Path, about: dict[str, Any], classes: dict[str, Any], spec: VisualSpec, pixels: Pixels
 ) -> Recognizer:
-    """Return the model of a run, its encoder without a network where a graph of it is kept."""
+    """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
     shapes = saved_shapes(weights)
     digest = known_digest(_files(folder))
@@ -347,41 +350,41 @@ def _network(weights: Path, spec: VisualSpec) -> nn.Module:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files that an encoder is read from."""
+    """Return the files that define the encoder."""
     return [folder / WEIGHTS, folder / "recipe.json"]
 
 
 def keep_graph(run: Run) -> None:
-    """Keep a graph of the encoder, if onnxruntime is faster here, so that the run loads without building its network.
+    """Save a graph of the encoder if onnxruntime is faster here, so that the run loads without building the network.
 
-    Of a large encoder only one that is there already: it takes seconds to make.
+    For large encoders only an existing graph is used, since exporting takes seconds.
     """
     model = run.model
     if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
         return
     visual = as_visual(model.visual)
     digest = weights_digest(visual)
-    kept = Kept.of(digest, run.pixels.size)
-    choice = kept.choice()
+    saved = Kept.of(digest, run.pixels.size)
+    choice = saved.choice()
     if choice is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
         side = run.pixels.size
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        choice = kept.make(visual, noise)
+        choice = saved.make(visual, noise)
     if choice is not None and choice["engine"] == "onnxruntime":
         note_digest(_files(run.folder), digest)
 
 
 def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
-    """Return the recogniser in a run folder, ready to predict. It needs no text encoder and no pretrained weights.
+    """Load a run, ready to predict. Needs no text encoder and no pretrained weights.
 
     Args:
         folder: the run folder, or `hub:ORG/NAME[@REVISION]`, which is downloaded unless it is in the hub's cache.
-        allow_download: whether the encoder that the run names may be downloaded, where new classes or mixed weights
-            need it and it is not on this machine.
+        allow_download: whether the run's pretrained encoder may be downloaded if new classes or mixed weights need it
+            and it is not on this machine.
 
     Raises:
-        RunError: the folder is no finished run, a file in it does not fit the others, or the hub cannot be read.
-        EncoderError: its encoder is not known to the installed libraries.
+        RunError: the folder is not a finished run, its files do not fit together, or the hub cannot be read.
+        EncoderError: the installed libraries do not know its encoder.
     """
     folder = local_run(folder)
     check_run(folder)
@@ -397,16 +400,16 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         recipe, pixels = _recipe_and_pixels(about, written_as, folder)
         model = _model(folder, about, classes, spec, pixels)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
-        # Files that could not be read have no content to be known by.
+        # Files that could not be read have an empty fingerprint.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
         check_edit_is_whole(folder, classes, split, as_head(model.head).weight)
     except TextheadError:
         raise
     except KeyError as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
-    except Exception as error:  # timm, open_clip and torch make nearly every kind of values that no run has.
-        told = " ".join(str(error).split())[:200]
-        raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
+    except Exception as error:  # On damaged values, timm, open_clip and torch raise errors of nearly any type.
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: recipe.json, classes.json or split.json is damaged ({reason})") from None
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
     return Run(

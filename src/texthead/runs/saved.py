@@ -1,4 +1,4 @@
-"""What a run folder says of itself, read without torch."""
+"""Read the metadata of a run folder without importing torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +10,14 @@ from texthead.media.paths import address, surely_missing
 
 
 class SavedClasses(NamedTuple):
-    """What `classes.json` holds: an entry a class with label, name and prompt; and how an edited run was made."""
+    """The content of `classes.json`: an entry per class (label, name, prompt, row), and the edits of an edited run."""
 
     entries: list[dict[str, Any]]
     edited: dict[str, Any] | None
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether the path is a folder with a recipe.json."""
+    """Return whether the path is a folder with a recipe.json."""
     return (Path(path) / "recipe.json").is_file()
 
 
@@ -27,42 +27,42 @@ def is_exported(path: str | Path) -> bool:
 
 
 def check_run_exists(path: str | Path) -> None:
-    """Raise RunError if a path that should be a run does not exist on this machine."""
-    there = not surely_missing(path)
-    if there and not Path(path).exists() and not address(path):
+    """Raise RunError if the path of a run does not exist."""
+    exists = not surely_missing(path)
+    if exists and not Path(path).exists() and not address(path):
         from texthead.media.shard import is_there
 
-        there = is_there(path)
-    if not there:
+        exists = is_there(path)
+    if not exists:
         raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
 
 
 def check_run(folder: str | Path) -> None:
-    """Raise RunError if there is no run at a path."""
+    """Raise RunError if a path is not a run."""
     check_run_exists(folder)
     if not is_run(folder):
-        raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+        raise RunError(f"{folder}: not a run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
 
 
 def check_out(out: Path, *, resume: bool) -> None:
-    """Raise RunError if the folder holds a run already (unless it is resumed), or other folders."""
+    """Raise RunError if the folder already holds a run (unless it is resumed), or other folders."""
     if is_run(out) and not resume:
-        raise RunError(f"{out}: holds a run already; choose another folder, or go on with a stopped training by resume")
+        raise RunError(f"{out}: already holds a run; choose another folder, or use resume to continue the run")
     if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
-        raise RunError(f"{out}: holds other folders and no run; choose a new folder")
+        raise RunError(f"{out}: holds folders but no run; choose a new folder")
 
 
 def saved_classes(folder: Path) -> SavedClasses:
     """Return the classes of a run, each with the source of its row.
 
     Raises:
-        RunError: no run there, or one whose files are damaged.
+        RunError: there is no run, or its files are damaged.
     """
     check_run(folder)
     head, classes = read_json(folder / "recipe.json").get("head"), read_json(folder / "classes.json")
     entries, edited = classes.get("classes"), classes.get("edited")
     if not isinstance(head, dict) or not isinstance(entries, list) or not isinstance(edited, dict | None):
-        raise RunError(f"{folder}: recipe.json or classes.json holds what no run has; restore both from one copy")
+        raise RunError(f"{folder}: recipe.json or classes.json is damaged; restore both from one copy")
     try:
         rows = [
             {**{key: entry[key] for key in ("label", "name", "prompt")}, **entry, "row": row_source(head, entry)}
@@ -74,11 +74,11 @@ def saved_classes(folder: Path) -> SavedClasses:
 
 
 def row_source(head: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """Return where the row of a class came from, in words.
+    """Return the source of a class's row, as text.
 
     Args:
-        head: what the head's `config` says.
-        entry: what `classes.json` holds of the class.
+        head: the head's `config`.
+        entry: the entry of the class in `classes.json`.
     """
     if "row" in entry:
         return entry["row"]

@@ -1,4 +1,4 @@
-"""Which items a run may be scored on: held out, and never trained on."""
+"""Select the items on which a run may be evaluated or calibrated: never those it was trained on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +15,10 @@ from texthead.runs.folder import saved_split
 
 
 def held_out_items(run: runs.Run) -> Dataset:
-    """Return the items that a run held out; those of classes that an edit removed are left out, with a note.
+    """Return the held-out items of a run, without those of removed classes, which are mentioned in a note.
 
     Raises:
-        DataError: it held out none, or some are gone from where they were.
+        DataError: there are none, or some files no longer exist.
     """
     split = saved_split(run.folder)
     paths = split["held_out"]
@@ -27,84 +27,85 @@ def held_out_items(run: runs.Run) -> Dataset:
     every = zip(paths, labels, groups, strict=True)
     items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
     if not items:
-        raise DataError(f"{run.folder}: holds no held-out item of its classes; name labelled data: report RUN DATA")
-    gone = [item.path for item in items if not is_there(item.path)]
-    if gone:
+        raise DataError(f"{run.folder}: has no held-out items of its classes; give labelled data: report RUN DATA")
+    missing = [item.path for item in items if not is_there(item.path)]
+    if missing:
         raise DataError(
-            f"{len(gone)} of {len(items)} items that {run.folder} held out are gone (the first: {gone[0]}): name where "
-            "they are now: report RUN DATA"
+            f"{len(missing)} of {len(items)} held-out items of {run.folder} are missing (the first: {missing[0]}): "
+            "give the folder where they are now: report RUN DATA"
         )
     removed = len(paths) - len(items)
-    said = (
-        (f"{removed} held-out items are of classes that were removed from the run and not scored",) if removed else ()
-    )
-    return Dataset(items, split["source"], said)
+    notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
+    return Dataset(items, split["source"], notes)
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple[Dataset, str]:
-    """The items to score: test, else validation, else the run's own held-out items of this data, else all.
+    """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
 
     Raises:
-        DataError: no such split, or items that the run was trained on without `--split train`.
+        DataError: no such split, or the run was trained on some of the items and `split` is not train.
     """
     counts = splits_of(dataset)
 
-    def picked(belongs: Callable[[Path], bool]) -> Dataset:
-        return replace(dataset, items=tuple(item for item in dataset.items if belongs(item.path)))
+    def items_where(condition: Callable[[Path], bool]) -> Dataset:
+        return replace(dataset, items=tuple(item for item in dataset.items if condition(item.path)))
 
     if split:
         chosen, name = dataset.split(split), split
         if not counts and split == "train":
-            chosen, name = picked(run.was_trained_on), "the run's training"
+            chosen, name = items_where(run.was_trained_on), "the run's training"
         if not len(chosen):
-            found = counts or "no splits; leave out split to score what the run held out"
-            raise DataError(f"{dataset.source}: no item of split {split!r}; found {found}")
+            splits = counts or "no splits; leave out split to score the run's held-out items"
+            raise DataError(f"{dataset.source}: no item of split {split!r}; found {splits}")
     elif counts:
         if not counts.keys() & {"test", "val"}:
-            raise DataError(f"{dataset.source}: only training items {counts}; pass split=train to score them")
+            raise DataError(f"{dataset.source}: has only training items {counts}; pass split=train to score them")
         name = "test" if "test" in counts else "val"
         chosen = dataset.split(name)
     else:
-        own = picked(run.was_held_out)
-        # Copies in other data are not yet the run's data: then all of them are there.
+        own = items_where(run.was_held_out)
+        # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
         same = len(own) >= len(run.held_out) or any(str(resolved(item.path)) in run.held_out for item in own.items)
         chosen, name = (own, "the run's held-out") if len(own) and same else (dataset, "all")
     seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
         raise DataError(
-            f"{len(seen)} of {len(chosen)} items were trained on, there or as copies (the first: {seen[0].path}): "
-            "name other data, or pass split=train to score training items"
+            f"the run was trained on {len(seen)} of {len(chosen)} items or copies of them (the first: {seen[0].path}): "
+            "give other data, or pass split=train to score training items"
         )
     return chosen, name
 
 
 def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
-    """All items of the source.
+    """Return the dataset of unknown items unchanged, after checks.
 
     Raises:
-        DataError: one is of a class of the run, or was trained on.
+        DataError: an item is of a class of the run, or the run was trained on it.
     """
     mixed = [item for item in dataset.items if item.label in run.labels]
     if mixed:
         raise DataError(
-            f"unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): unknown "
-            "items are of none"
+            f"unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): leave "
+            "them out; unknown items must be of none of its classes"
         )
     seen = [item for item in dataset.items if run.was_trained_on(item.path)]
     if seen:
-        raise DataError(f"unknown {dataset.source}: {len(seen)} items were trained on (the first: {seen[0].path})")
+        raise DataError(
+            f"unknown {dataset.source}: the run was trained on {len(seen)} items (the first: {seen[0].path}): leave "
+            "them out"
+        )
     return dataset
 
 
 class CalibrationItems(NamedTuple):
-    """What a run is calibrated with.
+    """The items to calibrate a run with.
 
     Attributes:
         known: items of the run's classes.
-        unknown: items of none of them, each content once.
-        name: what the known items are called.
-        copies: how many unknown items were left out as copies.
-        notes: what to know of the items.
+        unknown: items of none of its classes, without copies.
+        name: name of the known items.
+        copies: number of unknown items left out as copies.
+        notes: limits of the items, as messages.
     """
 
     known: Dataset
@@ -115,17 +116,17 @@ class CalibrationItems(NamedTuple):
 
 
 def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, split: Split | None) -> CalibrationItems:
-    """Return the items that a run is calibrated with, none of which it was trained on.
+    """Return the items to calibrate a run with, none of which it was trained on.
 
     Args:
         run: the run.
         dataset: items of the run's classes and of others.
         others: more items of none of its classes.
-        split: the split of `dataset`; val where it has one if None, so that test is left for numbers to report; train
-            are the items that a K-shot run did not draw.
+        split: the split of `dataset`. None takes val if there is one, so that test is left for reported numbers; train
+            takes the training items that a K-shot run did not draw.
 
     Raises:
-        DataError: no item of a class of the run, or an unknown item that was trained on or has such a class.
+        DataError: no item is of a class of the run, or an item of `others` is of such a class or was trained on.
     """
     split = split or ("val" if "val" in splits_of(dataset) else None)
     chosen, name, notes = _not_drawn(run, dataset) if split == "train" else (*choose_scored(run, dataset, split), [])
@@ -135,17 +136,17 @@ def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, s
     missing = [label for label in run.labels if label not in known.classes]
     if missing:
         notes.append(
-            f"what is promised holds for items like these, so not for {listed(missing)}, of which there are none"
+            f"no item of {listed(missing)}: the calibration's rates hold only for items like these, not those classes"
         )
     items = [item for item in chosen.items if item.label not in run.labels]
     items += unknown_items(run, others).items if others else ()
-    # A copy is no further item.
-    once = {fingerprint(item.path) or str(item.path): item for item in items}
-    return CalibrationItems(known, replace(chosen, items=tuple(once.values())), name, len(items) - len(once), notes)
+    # Copies are not independent items.
+    unique = {fingerprint(item.path) or str(item.path): item for item in items}
+    return CalibrationItems(known, replace(chosen, items=tuple(unique.values())), name, len(items) - len(unique), notes)
 
 
 def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]]:
-    """Return (the training items that a K-shot run did not draw, what they are called, what to know of them).
+    """Return (the training items that a K-shot run did not draw, their name, notes).
 
     Raises:
         DataError: there are none.
@@ -155,13 +156,13 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
     left = train.pick([place for place, seen in enumerate(trained) if not seen])
     if not len(left):
         raise DataError(
-            f"split train: the run was trained on all {len(train)} training items of {dataset.source}, which do not "
-            "tell how sure it may be: give other items"
+            f"split train: the run was trained on all {len(train)} training items of {dataset.source}, and "
+            "calibration needs others: give held-out items"
         )
     grouped = [
         (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or is_part(item.path)
     ]
     seen = {item.together for item, known in grouped if known}
     near = sum(item.together in seen for item in left.items)
-    notes = [f"{near} of these {len(left)} items are of a group that was trained on, which flatters"] if near else []
-    return left, "train, not drawn", notes
+    notes = [f"{near} of these {len(left)} items are of groups that were trained on, so numbers are optimistic"]
+    return left, "train, not drawn", notes if near else []

@@ -1,4 +1,4 @@
-"""The final score of a run and of what stands beside it, as the run's folder keeps them."""
+"""Write and read `scores.json`: the final scores of a run and of its baselines."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,17 +8,16 @@ from texthead.errors import RunError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.files import read_json, write_json
 
-# In a run's folder.
 NAME = "scores.json"
 
 
 class Score(NamedTuple):
-    """A method on the scored items, in percent; the calibration error in points.
+    """The score of one method, in percent; the calibration error in points.
 
     Attributes:
-        items: how many were scored.
+        items: number of scored items.
         low, high: the 95 % interval of top-1, which takes groups of items into account.
-        calibration_error: the expected one, of the probabilities as the head gives them.
+        calibration_error: expected calibration error of the head's uncalibrated probabilities.
     """
 
     method: str
@@ -31,40 +30,40 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, method: str, result: Evaluation) -> "Score":
-        """That of an evaluation."""
+        """Return the score of an evaluation."""
         return cls(method, result.count, result.top1, *result.interval, result.top5, result.calibration_error)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Score":
-        """What stands in a file.
+        """Read a score from a JSON object.
 
         Raises:
-            KeyError, TypeError, ValueError: something else.
+            KeyError, TypeError, ValueError: a key is missing, or a value has the wrong type or range.
         """
         numbers = [float(value[key]) for key in ("top1", "low", "high", "top5", "calibration_error")]
-        found = cls(str(value["method"]), int(value["items"]), *numbers)
-        if found.items < 1 or not all(0 <= number <= 100 for number in numbers):
-            raise ValueError(f"out of range: {found}")
-        return found
+        score = cls(str(value["method"]), int(value["items"]), *numbers)
+        if score.items < 1 or not all(0 <= number <= 100 for number in numbers):
+            raise ValueError(f"out of range: {score}")
+        return score
 
 
 class RunScores(NamedTuple):
-    """What was scored ("test", "val" or "held-out") and each method's score; the run's own is the last."""
+    """The scored items ("test", "val" or "held-out") and the score of each method; the run's own is last."""
 
     scored: str
     methods: tuple[Score, ...]
 
 
 def write_scores(folder: Path, found: RunScores) -> None:
-    """Into the run's folder, whole or not at all."""
+    """Write `scores.json` to the run's folder, atomically."""
     write_json(folder / NAME, {"scored": found.scored, "methods": [score._asdict() for score in found.methods]})
 
 
 def read_scores(folder: Path) -> RunScores | None:
-    """What the folder holds; None where the run was not scored at its end.
+    """Read `scores.json`; None if the run was not scored after training.
 
     Raises:
-        RunError: the file holds something else.
+        RunError: the file is not valid.
     """
     path = folder / NAME
     if not path.is_file():
@@ -76,4 +75,4 @@ def read_scores(folder: Path) -> RunScores | None:
             raise ValueError("no method")
         return RunScores(str(value["scored"]), methods)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise RunError(f"{path}: holds no scores ({error!r}): restore the file, or remove it to do without") from None
+        raise RunError(f"{path}: not valid scores ({error!r}): restore the file, or remove it to do without") from None

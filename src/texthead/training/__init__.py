@@ -1,15 +1,15 @@
 """Fine-tune a model on clips.
 
-train        the loop, top to bottom
-execution    what `train` is given: how to run, whom to call, what to write down
-start        checks and the run folder, before the first step
+train        the training loop
+execution    options of `train`: execution, callbacks, metadata of the run
+start        validate the inputs and create the run folder
 inputs       training clips: pixels, or features of a frozen encoder
-step         the forward and backward pass on one process or several: DDP, FSDP2
-precision    what "auto" becomes: a trial of both precisions
-tune         which weights of the encoder are trained
+step         forward and backward pass on one or several processes (DDP, FSDP2)
+precision    choose the precision for "auto" by a trial
+tune         select the encoder weights to train
 optimizer    AdamW with two learning rates
-checkpoints  what a stopped run resumes from
-fit_recipe   a recipe fitted to the data and the encoder
-matching     Eq. 2: texts of a batch in place of all classes
-tensorboard  metrics for TensorBoard
+checkpoints  write and load checkpoints
+fit_recipe   adapt a recipe to the data and the encoder
+matching     matching loss of Eq. 2: against the texts of a batch, not all classes
+tensorboard  log metrics to TensorBoard
 """

@@ -1,4 +1,4 @@
-"""What --resume continues from: the metrics so far and the state after the last checkpoint, both whole."""
+"""Write and load the checkpoints that a run resumes from."""
 
 import shutil
 import warnings
@@ -18,11 +18,15 @@ from texthead.runs.metrics import MetricsLog
 
 
 def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
-    """The state to go on from, or None for a run from the start."""
+    """Return the counts of the checkpoint to resume from; None for a new run.
+
+    Raises:
+        RunError: a new run in the folder of another, or a run to resume that is missing or has other settings.
+    """
     existing = out / "recipe.json"
     if not resume:
         if existing.exists():
-            raise RunError(f"{out}: holds a run already; pass resume to continue it, or choose another folder")
+            raise RunError(f"{out}: already holds a run; pass resume to continue it, or choose another folder")
         return None
     if not existing.is_file():
         raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out resume to start one")
@@ -31,24 +35,26 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
     if before.get("format") != about["format"]:
         raise RunError(
-            f"{out}: was begun by a version of texthead with other checkpoints (format {before.get('format')!r}, now "
+            f"{out}: was started by a version of texthead with other checkpoints (format {before.get('format')!r}, now "
             f"{about['format']}): finish it with that version, or train into another folder"
         )
-    begun = before.get("recipe", {})
-    if about["recipe"]["precision"] == "auto":  # Settled when the run was begun.
-        about = {**about, "recipe": {**about["recipe"], "precision": begun.get("precision")}}
+    started = before.get("recipe", {})
+    if about["recipe"]["precision"] == "auto":  # Resolved when the run was started.
+        about = {**about, "recipe": {**about["recipe"], "precision": started.get("precision")}}
     for key, value in about["recipe"].items():
-        if begun.get(key) != value:
-            raise RunError(f"{out}: was begun with {key} = {begun.get(key)!r}, not {value!r}: resume it as it was")
+        if started.get(key) != value:
+            raise RunError(
+                f"{out}: was started with {key} = {started.get(key)!r}, not {value!r}: resume with the same value"
+            )
     if before.get("objective") != about.get("objective"):
         was, now = (each.get("objective") or "the cross-entropy" for each in (before, about))
-        raise RunError(f"{out}: was begun with the objective {was}, not {now}: resume it as it was")
+        raise RunError(f"{out}: was started with the objective {was}, not {now}: resume with the same objective")
     same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
-    # Which command began it is for people to read; the engine is known once features are there.
-    beside = ("command", "engine")
-    before, about = ({key: value for key, value in each.items() if key not in beside} for each in (before, about))
+    # The command may differ, and the engine is only known once features are computed.
+    ignored = ("command", "engine")
+    before, about = ({key: value for key, value in each.items() if key not in ignored} for each in (before, about))
     if before != about or named != classes or not same_items:
-        raise RunError(f"{out}: was begun with another encoder, head or other training items: resume it as it was")
+        raise RunError(f"{out}: was started with another encoder, head or training items: resume with the same ones")
     return load_state(out)
 
 
@@ -56,84 +62,85 @@ _POINTER = "last.json"
 
 _COUNTS = {"epoch", "step", "records", "threads", "processes"}
 
-# In front of the names of what the optimiser remembers; those of weights begin with "model." or "objective.".
+# Prefix of optimiser state; names of weights begin with "model." or "objective.".
 _OPTIMIZER = "optimizer."
 
 _ADAMW = {"step", "exp_avg", "exp_avg_sq"}
 
 
 def load_state(out: Path) -> dict[str, int] | None:
-    """The counts of the last checkpoint, or None before the first one.
+    """Return the counts of the last checkpoint; None if there is none yet.
 
     Raises:
-        RunError: the file is damaged, or no checkpoint.
+        RunError: the file is damaged or not of a checkpoint.
     """
     path = out / "state" / _POINTER
     if not path.exists():
         return None
     state = read_json(path)
     if set(state) != _COUNTS or not all(type(value) is int for value in state.values()):
-        raise _no_checkpoint(path, KeyError())
+        raise _bad_checkpoint(path, KeyError())
     return state
 
 
 def restore(
     state: dict[str, int], module: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, out: Path
 ) -> tuple[int, int]:
-    """(epoch, step) to go on at, after putting a checkpoint back, on as many processes as there are now.
+    """Load a checkpoint, on any number of processes, and return the (epoch, step) to continue at.
 
     Raises:
-        RunError: the checkpoint is damaged or of another model, or the metrics file is shorter than it.
+        RunError: the checkpoint is damaged or of another model, or the metrics file lacks steps before it.
     """
-    # A second that prediction, which reads this module too, need not wait for.
+    # The import takes a second, and prediction imports this module too.
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
 
     folder = _folder(out, state["step"])
     try:
-        # Safetensors: no file runs code. What torch calls its own format begins with a pickle.
+        # Safetensors, since torch's own format starts with a pickle, which can run code.
         reader = HuggingFaceStorageReader(str(folder))
-        found = reader.read_metadata().state_dict_metadata
-        wanted = {**module.state_dict(), **_remembered(found, module, optimizer)}
-        if set(found) != set(wanted):
-            raise KeyError(*sorted(set(found) ^ set(wanted))[:1])
+        saved = reader.read_metadata().state_dict_metadata
+        wanted = {**module.state_dict(), **_empty_optimizer_state(saved, module, optimizer)}
+        if set(saved) != set(wanted):
+            raise KeyError(*sorted(set(saved) ^ set(wanted))[:1])
         with _quiet():
             load(wanted, storage_reader=reader, no_dist=ranks() == 1)
         # AdamW expects `step` on a particular device; reloading the state dict moves it there.
         optimizer.load_state_dict(optimizer.state_dict())
-    except (Exception, CheckpointException) as error:  # On damaged files it raises nearly every kind there is.
-        raise _no_checkpoint(folder, _first_failure(error)) from None
+    except (Exception, CheckpointException) as error:  # On damaged files, torch raises errors of nearly any type.
+        raise _bad_checkpoint(folder, _first_failure(error)) from None
     log.cut(state["records"])
     here, before = torch.get_num_threads(), state["threads"]
     if here != before:
-        log.note(f"resumed with {here} threads, begun with {before}: last bits may differ")
+        log.note(f"resumed with {here} threads, started with {before}: results may differ in the last bits")
     if ranks() != state["processes"]:
-        log.note(f"resumed with {ranks()} processes, begun with {state['processes']}: last bits may differ")
+        count = state["processes"]
+        log.note(f"resumed with {ranks()} processes, started with {count}: results may differ in the last bits")
     return state["epoch"], state["step"]
 
 
 def save_state(
     out: Path, module: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, *, epoch: int, step: int
 ) -> None:
-    """Write the checkpoint that --resume continues from; each process writes a part of it.
+    """Write a checkpoint; each process writes a part of it.
 
-    It is a folder of safetensors files, begun anew where a stop left one, and a small file beside it that names the
-    folder that is whole; that file is replaced last. The metrics so far are put on the disk before. All processes take
-    the first one's batch-norm statistics.
+    A checkpoint is a folder of safetensors files; a small file next to it names the last complete folder and is
+    replaced at the end. An incomplete folder of an earlier stop is overwritten. The metrics so far are flushed to disk
+    first. All processes take the batch-norm statistics of the first.
 
     Raises:
-        RunError: a weight is not finite (a step can overflow without its loss showing it), or the disk is full; the
-            checkpoint before stays.
+        RunError: a weight is not finite (a step can overflow although its loss is finite), or the disk is full; the
+            previous checkpoint is kept.
     """
     same_as_first(module.buffers())
     folder, tensors = _folder(out, step), _tensors(module, optimizer)
     with together():
         log.sync()
         for name, tensor in module.state_dict().items():
-            if not torch.isfinite(_own_part(tensor)).all():
+            if not torch.isfinite(_local(tensor)).all():
                 raise RunError(
-                    f"{name} is not finite after step {step}: lower lr; the checkpoint before in {out / 'state'} is "
+                    f"{name} is not finite after step {step}: lower lr; the previous checkpoint in {out / 'state'} is "
                     "kept"
                 )
         if rank() == 0:
@@ -151,7 +158,7 @@ def save_state(
                     continue
                 if old.is_dir():
                     shutil.rmtree(old)
-                else:  # What a process was writing when it was killed.
+                else:  # A temporary file of a process that was killed.
                     old.unlink()
 
 
@@ -160,17 +167,17 @@ def _folder(out: Path, step: int) -> Path:
 
 
 def _empty(folder: Path) -> None:
-    """Make a folder with nothing in it."""
+    """Create an empty folder, and remove the old one."""
     try:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); what was there before is kept") from None
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); the previous checkpoint is kept") from None
 
 
 def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Put tensors into files of a folder, each process some of them."""
+    """Write tensors to files in a folder, each process a part of them."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
@@ -180,72 +187,75 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
             writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
             save(tensors, storage_writer=writer, no_dist=ranks() == 1)
     except CheckpointException as error:
-        fault = _first_failure(error)
+        failure = _first_failure(error)
         if rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(fault, KeyboardInterrupt):
-            raise fault from None
-        told = " ".join(str(fault).split())[:300]
-        raise RunError(f"{folder}: cannot be written ({told}); what was there before is kept") from None
+        if isinstance(failure, KeyboardInterrupt):
+            raise failure from None
+        reason = " ".join(str(failure).split())[:300]
+        raise RunError(f"{folder}: cannot be written ({reason}); the previous checkpoint is kept") from None
 
 
 def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Weights and what the optimiser remembers of them, by name, as safetensors takes them."""
+    """Return weights and optimiser state by name, in a form that safetensors can write."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
-    found = dict(module.state_dict())
-    for parameter, remembered in optimizer.state.items():
-        found.update({f"{_OPTIMIZER}{names[parameter]}.{key}": tensor for key, tensor in remembered.items()})
-    tensors, places = {}, set()
-    for name, tensor in found.items():
+    state = dict(module.state_dict())
+    for parameter, moments in optimizer.state.items():
+        state.update({f"{_OPTIMIZER}{names[parameter]}.{key}": tensor for key, tensor in moments.items()})
+    tensors, addresses = {}, set()
+    for name, tensor in state.items():
         tensors[name] = tensor.detach().contiguous()
-        # Tied weights have two names, and safetensors takes no memory twice.
-        place = _own_part(tensors[name]).untyped_storage().data_ptr()
-        if place in places:
+        # Tied weights have two names, but safetensors does not accept shared memory.
+        address = _local(tensors[name]).untyped_storage().data_ptr()
+        if address in addresses:
             tensors[name] = tensors[name].clone()
-        places.add(place)
+        addresses.add(address)
     return tensors
 
 
-def _remembered(found: Mapping[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Put zeros into AdamW's state for what a checkpoint has of it; return them by name.
+def _empty_optimizer_state(
+    saved: Mapping[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Fill AdamW's state with zeros for the entries of a checkpoint, and return these tensors by name.
 
-    Raises: KeyError for a weight that the checkpoint lacks a part of the state of.
+    Raises: KeyError if the checkpoint has only a part of the state of a weight.
     """
     parameters, zeros = dict(module.named_parameters()), {}
-    for name, about in found.items():
+    for name, about in saved.items():
         if not name.startswith(_OPTIMIZER):
             continue
-        of, _, key = name.removeprefix(_OPTIMIZER).rpartition(".")
-        parameter = parameters[of]
+        weight, _, key = name.removeprefix(_OPTIMIZER).rpartition(".")
+        parameter = parameters[weight]
         count = torch.zeros(about.size, dtype=about.properties.dtype)
         zeros[name] = optimizer.state[parameter][key] = count if key == "step" else torch.zeros_like(parameter)
-    for parameter, remembered in optimizer.state.items():
-        if set(remembered) != _ADAMW:
+    for parameter, moments in optimizer.state.items():
+        if set(moments) != _ADAMW:
             raise KeyError(*(name for name, each in parameters.items() if each is parameter))
     return zeros
 
 
-def _own_part(tensor: Tensor) -> Tensor:
-    """What this process has of a tensor that is cut; else all of it."""
+def _local(tensor: Tensor) -> Tensor:
+    """Return this process's shard of a sharded tensor, else the tensor."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # pyright: ignore
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that one process is alone."""
+    """Suppress torch's warning about a single process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
         yield
 
 
 def _first_failure(error: BaseException) -> BaseException:
-    """The first process's error in one that torch has gathered."""
+    """Return the error of the first failed process from an error that torch gathered."""
     failures = getattr(error, "failures", None)
     return next(iter(failures.values()))[0] if failures else error
 
 
-def _no_checkpoint(path: Path, error: BaseException) -> RunError:
-    # torch's own messages go over many lines.
+def _bad_checkpoint(path: Path, error: BaseException) -> RunError:
+    # Only the type, since torch's messages span many lines.
     return RunError(
-        f"{path}: no checkpoint of this run ({type(error).__name__}): restore it from a copy, or choose another folder"
+        f"{path}: not a checkpoint of this run ({type(error).__name__}): restore it from a copy, or choose another "
+        "folder"
     )

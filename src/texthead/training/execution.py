@@ -1,4 +1,4 @@
-"""What `train` is given beside model, data and recipe: how to run, whom to call, what to write down."""
+"""Options of `train` besides model, data and recipe: execution, callbacks and metadata of the run."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from texthead.recipes import EngineName
 
 Shard = Literal["ddp", "fsdp"]
 
-# Between checkpoints of a run on kept features: less than that is done again after a stop.
+# Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
 SECONDS = 60
 
 
@@ -30,13 +30,13 @@ class Execution:
     Args:
         workers: data-loader workers; 0 decodes in this process.
         cache: frame features on disk, used if the recipe freezes the encoder.
-        shard: how several processes share a model: each has all of it ("ddp") or a part of every weight ("fsdp").
-        compiled: run the encoder through `torch.compile`, which changes last bits and the draws of dropout.
-        checkpoint_every: steps between checkpoints, within epochs too; one epoch if None, but on features that are
-            kept, where an epoch is short, a minute. The last step always writes one. A run can be resumed with another
-            number of processes and another `shard`.
-        engine: what runs a frozen encoder, as `Reading` has it.
-        most_megapixels: as of `Reading`.
+        shard: how several processes share a model: each holds all of it ("ddp") or a shard of every weight ("fsdp").
+        compiled: run the encoder through `torch.compile`, which changes last bits and the random numbers of dropout.
+        checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
+            where epochs are short, the first epoch end after a minute. The last step always writes one. A run can
+            be resumed with another number of processes and another `shard`.
+        engine: the engine of a frozen encoder, as in `Reading`.
+        most_megapixels: as in `Reading`.
 
     Raises: RunError for a checkpoint_every below 1.
     """
@@ -54,22 +54,22 @@ class Execution:
             raise RunError(f"checkpoint_every must be at least 1 step, got {self.checkpoint_every}")
 
     def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool) -> bool:
-        """Whether a checkpoint is written after a step, the last one being of the monotonic time `saved`."""
+        """Return whether to write a checkpoint after a step; `saved` is the monotonic time of the last one."""
         due = step % (self.checkpoint_every or steps_per_epoch) == 0
         if self.checkpoint_every or not frozen:
             return due
-        # All processes must agree, so the first one's clock counts.
+        # All processes must agree, so they use the clock of the first.
         return due and any(gather_list([time.monotonic() - saved >= SECONDS] if rank() == 0 else [False]))
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Functions that the first process calls as training goes on.
+    """Functions that the first process calls during training.
 
     Args:
-        progress: called with (clips done, clips in all).
+        progress: called with (clips done, total clips).
         message: called with a line of text after each epoch.
-        record: called with every record of the metrics; on resume, with those from before the stop too.
+        record: called with every record of the metrics; on resume, with the earlier ones too.
     """
 
     progress: Progress = _silent
@@ -79,10 +79,10 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run folder holds for later, beside what training needs.
+    """Metadata for the run folder that training itself does not need.
 
     Args:
-        names: class names of the labels, as a text encoder reads them; the labels themselves if None.
+        names: class names of the labels, as the text encoder reads them; the labels themselves if None.
         held_out: items for a later test.
         command: options of the command that calls `train`.
     """

@@ -1,4 +1,4 @@
-"""A recipe fitted to the data and the encoder, and a line for each value that was changed."""
+"""Adapt a recipe to the data and the encoder, with a message for each changed value."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,26 +18,26 @@ FEW_STEPS = 40
 def suit(
     make: Callable[..., Recipe], overrides: Mapping[str, Any], train_set: Dataset, encoder: Encoder
 ) -> tuple[Recipe, list[str]]:
-    """Return the recipe as the data and the encoder need it, and a line for each value that they changed.
+    """Return the recipe adapted to the data and the encoder, and a message for each changed value.
 
     Args:
-        make: the recipe, as a function of the values that it is to have.
-        overrides: values that win over those that data and encoder need.
-        train_set: the items that it trains on.
-        encoder: the encoder that it trains.
+        make: returns the recipe with given values.
+        overrides: values to use in any case.
+        train_set: the training items.
+        encoder: the encoder to train.
 
     Raises:
-        RunError: an override that the data cannot have.
+        RunError: an override does not fit the data or the encoder.
     """
     recipe, spec = make(**overrides), encoder.visual.spec
     values: dict[str, Any] = {}
     notes: list[str] = []
     if spec.unit == "clip" and recipe.frames != spec.frames and "frames" not in overrides:
         values["frames"] = spec.frames
-        notes.append(f"{spec.source} sees {spec.frames} frames at once: frames {recipe.frames} -> {spec.frames}")
+        notes.append(f"{spec.source} takes clips of {spec.frames} frames: frames {recipe.frames} -> {spec.frames}")
     elif spec.unit == "clip" and recipe.frames % spec.frames:
         raise RunError(
-            f"frames {recipe.frames}: {spec.source} sees {spec.frames} frames at once: take them or a multiple"
+            f"frames {recipe.frames}: {spec.source} takes clips of {spec.frames} frames: use a multiple of that"
         )
     if spec.stride and "stride" not in overrides:
         values["stride"] = spec.stride
@@ -46,17 +46,17 @@ def suit(
         )
     if recipe.stride and recipe.freeze_encoder and spec.unit == "frame":
         raise RunError(
-            f"stride {recipe.stride}: frames of a frozen encoder are encoded once, evenly over the video: leave out "
-            "stride or freeze_encoder"
+            f"stride {recipe.stride}: with a frozen encoder, frames are spread evenly over the video and encoded once: "
+            "leave out stride or freeze_encoder"
         )
     if spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
-            raise RunError(f"frames {recipe.frames}: all items are images, a clip of one frame; leave it out")
+            raise RunError(f"frames {recipe.frames}: all items are images, so clips have one frame; leave out frames")
         values["frames"] = 1
-        notes.append("all items are images: 1 frame a clip, mean pooling")
+        notes.append("all items are images: 1 frame per clip, mean pooling")
     if recipe.temporal != "mean" and values.get("frames", recipe.frames) == 1:
         if "temporal" in overrides:
-            raise RunError(f"temporal {recipe.temporal}: clips have one frame, which has no neighbours; leave it out")
+            raise RunError(f"temporal {recipe.temporal}: clips have only one frame; leave out temporal")
         values["temporal"] = "mean"
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in overrides:
         values["size"] = spec.size
@@ -78,16 +78,16 @@ def suit(
 
 
 def with_margin(recipe: Recipe, spec: VisualSpec) -> Recipe:
-    """Return the recipe without a margin around the crop if the encoder takes more pixels than `resize`.
+    """Return the recipe with `resize` raised to the encoder's input size if it is below, which leaves no margin.
 
-    Source: published code: 224 pixels of 256, 336 of 336.
+    Source: published code: crops of 224 pixels from 256, of 336 from 336.
     """
-    none = recipe.size is None and recipe.resize is not None and recipe.resize < spec.size
-    return replace(recipe, resize=spec.size) if none else recipe
+    too_small = recipe.size is None and recipe.resize is not None and recipe.resize < spec.size
+    return replace(recipe, resize=spec.size) if too_small else recipe
 
 
 def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str, Any], head: str) -> None:
-    """Raise RunError if an override does nothing beside the other values and the kind of the head."""
+    """Raise RunError if an override has no effect with the other values and the kind of head."""
     recipe = make(**overrides)
     if head == "text":
         keeps_templates_apart(recipe)
@@ -99,15 +99,15 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
         "template_use": (head == "text", "head=text"),
         "template_pooling": (head == "text", "head=text"),
     }
-    for name, (used, what) in rules.items():
+    for name, (used, needed) in rules.items():
         if name in overrides and not used:
-            raise RunError(f"{name} does nothing without {what}: give it too, or leave both out")
+            raise RunError(f"{name} has no effect without {needed}: add that, or leave out {name}")
     if recipe.tune == "none" and overrides.get("freeze_encoder") is False:
-        raise RunError("tune none is freeze_encoder, which is off: leave one out")
+        raise RunError("tune=none freezes the encoder, but freeze_encoder is off: leave out one of them")
     for name, changed in (
         ("grad_checkpointing", recipe.grad_checkpointing),
         ("patch_dropout", recipe.patch_dropout),
         ("mix", recipe.mix != 1),
     ):
         if changed and recipe.freeze_encoder:
-            raise RunError(f"{name} does nothing with freeze_encoder, which needs no backward pass through the encoder")
+            raise RunError(f"{name} has no effect with freeze_encoder, which does not train the encoder: leave one out")

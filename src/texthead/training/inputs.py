@@ -1,4 +1,4 @@
-"""Training clips: pixels that are decoded anew each epoch, or features of a frozen encoder, encoded once."""
+"""Training clips: pixels, decoded in every epoch, or features of a frozen encoder, computed once."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from texthead.recipes import Recipe
 
 
 def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, most_megapixels: int) -> TrainClips:
-    """Return clips of pixels, decoded and augmented anew in every epoch."""
+    """Return clips of pixels, decoded and augmented in every epoch."""
     augmentation = augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
     return TrainClips(
         dataset,
@@ -39,12 +39,12 @@ def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, most_megapi
 def feature_clips(
     model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, reading: Reading
 ) -> TrainFeatures:
-    """Return clips of frame features, drawn from twice as many frames of each item; each process encodes a share.
+    """Return clips of frame features; each process encodes a share of the items.
 
-    Of an encoder that sees clips there are two of each item, whose frames lie between each other; with a stride two
-    windows, its first and its last.
+    Clips are drawn from twice as many encoded frames per item. Encoders of whole clips give two clips per item with
+    interleaved frames, or with a stride, the first and the last window.
 
-    Raises: MediaError for an item that cannot be read.
+    Raises: MediaError if an item cannot be read.
     """
     paths, visual = [item.path for item in dataset.items], as_visual(model.visual)
     paths = paths[share(len(paths), rank(), ranks())]
@@ -56,7 +56,7 @@ def feature_clips(
             own = features_of_clips(visual, paths, choose, pixels, reading)
         else:
             own = frame_features(visual, paths, partial(evenly, most=2 * recipe.frames), pixels, reading)
-    # Rows of one large tensor would each be sent with all of it.
+    # Cloned, since a view of a large tensor would be sent with the whole tensor.
     entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
     readable(entries, skip=False)
     bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
@@ -64,12 +64,12 @@ def feature_clips(
 
 
 def readable_parts(ground: Pretrained, parts: Division) -> tuple[Tensor, Division, list[MediaError]]:
-    """Return (the pretrained features of the readable training items, the parts without the others, their errors).
+    """Return (pretrained features of the readable training items, the parts without the others, their errors).
 
-    The scored items keep theirs: they are listed and counted beside the result.
+    Unreadable test items stay in the parts, so that they are reported with the result.
 
     Raises:
-        MediaError: an item cannot be read, unless the reading skips such items.
+        MediaError: an item cannot be read and `ground.reading` does not skip such items.
         DataError: a class has no readable training item.
     """
     features, positions, errors = ground.features(parts.train, "encode training items")
@@ -82,7 +82,7 @@ def readable_parts(ground: Pretrained, parts: Division) -> tuple[Tensor, Divisio
 
 
 def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
-    """Return what the recipe draws for a training clip."""
+    """Return the recipe's augmentation of training clips."""
     return Augmentation(
         size=pixels.size,
         resize=pixels.resize,

@@ -1,4 +1,4 @@
-"""AdamW with two learning rates, and what is set at the beginning of each step."""
+"""AdamW with two learning rates, and the settings of each step."""
 
 import torch
 from torch import nn
@@ -24,10 +24,10 @@ def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
 def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | None = None) -> list[dict]:
     """Return AdamW's groups: pretrained weights and the logit scale at `lr`, new weights at `lr_new`.
 
-    The weights of an objective are pretrained ones too.
+    The weights of an objective count as pretrained.
 
     Source: Sec. 4.1 (5e-6); the published code (5e-5 for new modules).
-    Raises: RunError if there is nothing to train but a logit scale, which changes no answer.
+    Raises: RunError if nothing is trained, or only a logit scale, which changes no prediction.
     """
     scale = getattr(model.head, "log_scale", None)
     if scale is not None:
@@ -54,6 +54,6 @@ def begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, step
     factor = lr_factor(at, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-    # Dropout depends on (seed, step) and the process alone. Processes are spaced far apart within 32 bits, which are
-    # all that a CPU's generator takes.
+    # Dropout depends only on seed, step and process. Seeds of processes are far apart within 32 bits, since the CPU
+    # generator uses no more.
     torch.manual_seed(recipe.seed * 1_000_003 + step + rank() * 2_654_435_769)

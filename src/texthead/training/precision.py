@@ -1,4 +1,4 @@
-"""What precision "auto" becomes: bfloat16 where a trial on the first batch finds it faster on a CPU, else float32."""
+"""Resolve precision "auto": bfloat16 if a trial on the first batch shows that it is faster on the CPU, else float32."""
 
 import math
 import time
@@ -21,11 +21,11 @@ from texthead.recipes import Recipe
 from texthead.training.execution import Execution
 from texthead.training.step import keep_statistics
 
-# Times as fast as float32 that bfloat16 must be, the relative difference that the losses may have, and the cosine that
-# the gradients must have.
+# bfloat16 is chosen if it is at least so many times as fast, the losses differ at most by this relative gap, and the
+# gradients have at least this cosine.
 LEAST_GAIN, LARGEST_GAP, LEAST_COSINE = 1.15, 0.01, 0.99
 
-# A trial takes four passes; a training of fewer steps begins at once, in float32.
+# A trial takes four passes, which do not pay off for fewer steps.
 FEWEST_STEPS = 40
 
 
@@ -54,8 +54,8 @@ class Trial:
     def __str__(self) -> str:
         line = f"precision {self.chosen}: a trial step in bf16 is {self.seconds[0] / self.seconds[1]:.2f} times as fast"
         if self._is_faster and not self._agrees:
-            line += ", but its loss is {1:.4g} and not {0:.4g}".format(*self.losses)
-            line += f", its gradient's cosine with that of fp32 {self.cosine:.3f}"
+            line += ", but its loss is {1:.4g} instead of {0:.4g}".format(*self.losses)
+            line += f" and its gradient has cosine {self.cosine:.3f} with that of fp32"
         return line
 
 
@@ -66,10 +66,10 @@ def try_both(
     recipe: Recipe,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trial:
-    """Time two steps without an update in each precision; weights, statistics and generators stay as they are.
+    """Time two steps without an update in each precision; weights, statistics and random state do not change.
 
     Args:
-        clock: seconds.
+        clock: returns seconds.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     single, half = _Pass(), _Pass()
@@ -97,7 +97,7 @@ class _Pass:
 
 
 def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """Return the cosine of two lists of tensors, each list one vector; sums are in double precision."""
+    """Return the cosine of two lists of tensors, each taken as one vector, in double precision."""
 
     def dot(u: Sequence[Tensor], v: Sequence[Tensor]) -> float:
         return sum(float((x.double() * y.double()).sum()) for x, y in zip(u, v, strict=True))
@@ -117,13 +117,13 @@ def settled(
     tries: bool,
     say: Callable[[str], None],
 ) -> Recipe:
-    """Return the recipe with a precision in place of "auto".
+    """Return the recipe with "auto" replaced by a precision.
 
-    The choice is the first process's, and `recipe.json` in `out` holds it: a run that is resumed takes it from there.
+    The first process chooses, and records it in `recipe.json` in `out`, where a resumed run finds it.
 
     Args:
-        tries: bfloat16 may be chosen: the loss is that of the logits.
-        say: called with a line on the trial, if there was one.
+        tries: whether bfloat16 may be chosen, which needs the loss of the logits.
+        say: called with a line on the trial, if there is one.
 
     Raises:
         MediaError: an item of the first batch cannot be read.
@@ -134,22 +134,22 @@ def settled(
     with together():
         if rank() == 0:
             about = read_json(out / "recipe.json")
-            before = about["recipe"]["precision"]
-            if before == "auto":
-                before = "fp32"
-                if tries and _pays(model, batches, recipe, execution):
+            precision = about["recipe"]["precision"]
+            if precision == "auto":
+                precision = "fp32"
+                if tries and _pays_off(model, batches, recipe, execution):
                     inputs, labels, _ = read(collate([clips[key] for key in next(iter(batches))], blank=clips.blank))
                     trial = try_both(model, inputs, labels, recipe)
-                    before = trial.chosen
+                    precision = trial.chosen
                     say(str(trial))
-                about["recipe"]["precision"] = before
+                about["recipe"]["precision"] = precision
                 write_json(out / "recipe.json", about)
-            choice = [before]
+            choice = [precision]
     return replace(recipe, precision=gather_list(choice)[0])
 
 
-def _pays(model: Recognizer, batches: EpochBatches, recipe: Recipe, execution: Execution) -> bool:
-    """Return whether bfloat16 may be worth a trial: a float32 encoder is trained on a CPU, for long enough."""
+def _pays_off(model: Recognizer, batches: EpochBatches, recipe: Recipe, execution: Execution) -> bool:
+    """Return whether a trial is worth it: a float32 encoder is trained on a CPU for enough steps."""
     if recipe.freeze_encoder or execution.compiled or batches.steps_per_epoch * recipe.epochs < FEWEST_STEPS:
         return False
     weight = next(model.visual.parameters())

@@ -1,4 +1,4 @@
-"""Before the first step: validate what is to be trained, create the run folder or open it again."""
+"""Before the first step: validate model, data and recipe, and create or reopen the run folder."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -39,7 +39,7 @@ def check_trainable(
 ) -> None:
     """Validate model, data and recipe before the run folder is created.
 
-    Also sets the encoder's switches that matter in training only: gradient checkpointing and patch dropout.
+    Also sets the encoder's training-only switches: gradient checkpointing and patch dropout.
 
     Raises: as `train`.
     """
@@ -59,14 +59,14 @@ def check_trainable(
 def _checkpoint_blocks(model: Recognizer, on: bool) -> None:
     """Switch gradient checkpointing of the encoder's blocks on or off.
 
-    Raises: RunError for an encoder without it.
+    Raises: RunError if the encoder does not support it.
     """
     visual = as_visual(model.visual)
     switch = getattr(visual.net, "set_grad_checkpointing", None)
     if switch is not None:
         switch(on)
     if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} cannot run blocks again: leave out grad_checkpointing")
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out grad_checkpointing")
 
 
 @contextmanager
@@ -81,9 +81,9 @@ def run_folder(
     *,
     resume: bool,
 ) -> Iterator[dict[str, int] | None]:
-    """Hold the folder of a run in the first process; yield the state to resume from, None for a new run.
+    """Lock the run folder in the first process, and yield the state to resume from, None for a new run.
 
-    Raises: RunError as `train`, or if the processes were given different runs or options.
+    Raises: RunError as `train`, or if the processes have different runs or options.
     """
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
     own = {} if objective is None else {"objective": objective.config()}
@@ -92,10 +92,10 @@ def run_folder(
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
     state = None
-    with ExitStack() as held:
+    with ExitStack() as stack:
         with together():
             if rank() == 0:
-                held.enter_context(locked(out))
+                stack.enter_context(locked(out))
                 split = split_json(train_set, info.held_out)
                 state = begin(out, about, split, classes, resume=resume)
                 if state is None:
@@ -109,14 +109,14 @@ def run_folder(
 
 
 def engine_of(out: Path, wanted: EngineName) -> EngineName:
-    """Return the engine that a run's features come from: where `auto` is wanted the recorded one, if it is one."""
+    """Return the engine for a run's features: for `auto` the recorded one if it is known, else `wanted`."""
     recorded = read_json(out / "recipe.json").get("engine")
     known: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
     return known.get(recorded, wanted) if wanted == "auto" else wanted
 
 
 def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
-    """Return how a training reads files: of a frozen encoder with the features that are kept."""
+    """Return how training reads files; with a frozen encoder, that includes the feature cache and the engine."""
     if not recipe.freeze_encoder:
         return Reading(execution.workers, most_megapixels=execution.most_megapixels)
     engine = engine_of(out, execution.engine)
@@ -126,7 +126,7 @@ def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
 def frozen_clips(
     model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, reading: Reading, out: Path
 ) -> TrainFeatures:
-    """Return `feature_clips`, and note in the run which engines computed the features."""
+    """Return `feature_clips`, and record in the run which engines computed the features."""
     engines: set[str] = set()
     clips = feature_clips(model, dataset, recipe, pixels, replace(reading, used=engines.add))
     record_engines(out, engines)
@@ -134,7 +134,7 @@ def frozen_clips(
 
 
 def record_engines(out: Path, used: Collection[str]) -> None:
-    """Add to `recipe.json` which engines computed the features that a run is trained on; all processes call it."""
+    """Add the engines that computed the training features to `recipe.json`; all processes must call it."""
     with together():
         about = read_json(out / "recipe.json")
     before = str(about.get("engine", ""))
@@ -144,15 +144,15 @@ def record_engines(out: Path, used: Collection[str]) -> None:
 
 
 def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
-    """Return what `split.json` holds."""
-    later = held_out.items if held_out else ()
+    """Return the content of `split.json`."""
+    held_out_items = held_out.items if held_out else ()
     return {
         "source": train_set.source,
         "train": [str(resolved(item.path)) for item in train_set.items],
         "train_labels": train_set.labels,
         "train_content": fingerprints([item.path for item in train_set.items]),
-        "held_out": [str(resolved(item.path)) for item in later],
+        "held_out": [str(resolved(item.path)) for item in held_out_items],
         "held_out_labels": held_out.labels if held_out else [],
-        "held_out_content": fingerprints([item.path for item in later]),
-        "held_out_groups": [item.group for item in later],
+        "held_out_content": fingerprints([item.path for item in held_out_items]),
+        "held_out_groups": [item.group for item in held_out_items],
     }

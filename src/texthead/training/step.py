@@ -1,4 +1,4 @@
-"""The forward and backward pass of a step, on one process, or on several through DDP or FSDP2."""
+"""Forward and backward pass of a step, on one process or on several with DDP or FSDP2."""
 
 import copy
 import warnings
@@ -20,10 +20,10 @@ from texthead.training.matching import Matching
 
 
 class Trained(nn.Module):
-    """A model and, if it has one, the objective that it is trained with: one module, as DDP and FSDP take it.
+    """A model and its objective, if any, as one module for DDP and FSDP.
 
     Args:
-        model: on frame features if the encoder is frozen.
+        model: the model to train; it takes frame features if the encoder is frozen.
         objective: a loss of its own (Eq. 2); None if the loss is computed from the logits.
     """
 
@@ -40,20 +40,20 @@ class Trained(nn.Module):
 
 
 class ParallelModel:
-    """A model spread over all processes: gradients are the sum of what each process computes.
+    """A model trained by all processes; gradients are the sum over processes.
 
-    With "fsdp" a copy of the model is trained, of which each process keeps a part of every weight, of its gradient and
-    of AdamW's state; `publish` copies the whole weights into the given model, which is evaluated and saved. The
-    encoder's blocks are sharded one by one, the rest together. The logit scale, a single number, and an objective's
-    text encoder stay whole.
+    With "fsdp" a copy of the model is trained, in which each process holds a shard of every weight, of its gradient and
+    of AdamW's state; `publish` copies the full weights to the given model, which is evaluated and saved. The encoder's
+    blocks are sharded one by one, the rest together. The logit scale, a single number, and an objective's text encoder
+    are not sharded.
 
     Args:
-        blank: a clip, to find out which weights have a gradient.
+        blank: a clip, to determine which weights have a gradient.
 
     Attributes:
-        trained: what is trained, with the plain names of its weights; with "fsdp" they are shards.
-        device: where clips and labels must be.
-        factor: what a loss must be multiplied by before its backward pass, since DDP takes the mean over processes.
+        trained: the trained module, with the usual names of its weights; with "fsdp" they are shards.
+        device: the device for clips and labels.
+        factor: factor of the loss before its backward pass, since DDP averages over processes.
     """
 
     def __init__(
@@ -62,85 +62,82 @@ class ParallelModel:
         self.device = next(model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
-        self._whole = model if execution.shard == "fsdp" else None
-        student = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._whole else model
-        self.trained = Trained(student, objective)
-        self._uncut: list[nn.Parameter] = []
+        self._full_model = model if execution.shard == "fsdp" else None
+        trained = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._full_model else model
+        self.trained = Trained(trained, objective)
+        self._unsharded: list[nn.Parameter] = []
         self._run: nn.Module = self.trained
-        if self._whole:
-            self._uncut = _cut(self.trained)
+        if self._full_model:
+            self._unsharded = _shard(self.trained)
         elif ranks() > 1:
             unused = not _uses_all(self.trained, blank)
             with warnings.catch_warnings():
-                # Its successor does not exist in torch 2.11, and does more than needed.
+                # The replacement is not in torch 2.11 and does more than needed.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-                # Until a checkpoint, each process has batch-norm statistics of its own.
+                # Batch-norm statistics stay local until a checkpoint.
                 self._run = DistributedDataParallel(
                     self.trained, broadcast_buffers=False, find_unused_parameters=unused
                 )
             self.factor = float(ranks())
-        if execution.compiled:  # In place, so that names of weights stay as they are.
-            student.visual.compile()
+        if execution.compiled:  # In place, so that the names of weights do not change.
+            trained.visual.compile()
 
     @contextmanager
     def part(self, count: int, *, last: bool) -> Iterator[None]:
-        """Enclose the forward and the backward pass of a part of a step with `count` items; the last sums gradients.
+        """Enclose forward and backward pass of a micro-batch of `count` items; the last one sums gradients.
 
-        Raises: RunError if another process is gone.
+        Raises: RunError if another process has died.
         """
         run = self._run
-        if self._whole is not None:
+        if self._full_model is not None:
             run.set_requires_gradient_sync(last)  # pyright: ignore[reportCallIssue]
         if not count:
-            keep_statistics(self.trained.model)  # A blank clip is nothing to learn from.
-        apart = run.no_sync() if isinstance(run, DistributedDataParallel) and not last else nullcontext()
-        with peer_faults(computes=True) if ranks() > 1 else nullcontext(), apart:
+            keep_statistics(self.trained.model)  # Batch norms must not learn from a blank clip.
+        local = run.no_sync() if isinstance(run, DistributedDataParallel) and not last else nullcontext()
+        with peer_faults(computes=True) if ranks() > 1 else nullcontext(), local:
             yield
         if last:
-            sum_gradients(self._uncut)
+            sum_gradients(self._unsharded)
         if not count:
             set_training(self.trained.model, self._recipe)
 
     def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
-        """Return what `Trained` returns, in the recipe's precision; call it inside `part`."""
+        """Return the output of `Trained` in the recipe's precision; call inside `part`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
             return self._run(clips, labels)
 
     def publish(self) -> None:
-        """Copy the trained weights into the given model, if a copy is trained.
+        """Copy the trained weights to the given model, if a copy is trained.
 
-        Raises: RunError if another process is gone.
+        Raises: RunError if another process has died.
         """
-        if self._whole is None:
+        if self._full_model is None:
             return
         with torch.no_grad(), peer_faults(computes=True):
-            target = self._whole.state_dict()
+            target = self._full_model.state_dict()
             for name, tensor in self.trained.model.state_dict().items():
-                target[name].copy_(_put_together(tensor))
+                target[name].copy_(_unshard(tensor))
 
 
 def check_execution(execution: Execution, recipe: Recipe) -> None:
     """Raise RunError for FSDP on one process, or to shard or compile an encoder that is frozen or has adapters."""
     if execution.shard == "fsdp" and ranks() == 1:
         raise RunError(
-            "shard=fsdp cuts a model over processes and this is one: start `torchrun --nproc-per-node N -m texthead "
-            "train`, or leave out shard"
+            "shard=fsdp needs several processes, got one: start `torchrun --nproc-per-node N -m texthead train`, or "
+            "leave out shard"
         )
-    for chosen, option, does in (
-        (execution.shard == "fsdp", "shard=fsdp", "cuts"),
-        (execution.compiled, "compile", "compiles"),
-    ):
+    for chosen, option in ((execution.shard == "fsdp", "shard=fsdp"), (execution.compiled, "compile")):
         if chosen and recipe.freeze_encoder:
-            raise RunError(f"{option} {does} the encoder, which freeze_encoder leaves out of training: give one")
+            raise RunError(f"{option} has no effect with freeze_encoder, which does not train the encoder: use one")
         if chosen and recipe.tune == "lora":
-            raise RunError(f"{option} {does} the encoder's weights, beside which tune=lora puts adapters: give one")
+            raise RunError(f"{option} does not support the adapters of tune=lora: use one of the two")
 
 
 def _uses_all(trained: Trained, blank: Tensor) -> bool:
-    """Return whether every trained weight has a gradient whatever the clip.
+    """Return whether every trained weight has a gradient for any clip.
 
-    DDP waits for all gradients, or looks for the missing ones at each step, and warns if none is missing. A tuned text
-    encoder has weights that nothing uses, and a process without a clip needs no text at all.
+    DDP either waits for all gradients, or searches for missing ones at each step and warns if none is missing. A tuned
+    text encoder has unused weights, and a process without a clip encodes no text.
     """
     if trained.objective is not None and trained.objective.text is not None:
         return False
@@ -162,69 +159,71 @@ def set_training(model: nn.Module, recipe: Recipe) -> None:
 
 
 def keep_statistics(model: nn.Module) -> None:
-    """Put batch-norm layers into evaluation mode."""
+    """Set batch-norm layers to evaluation mode."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
 
-def _cut(trained: Trained) -> list[nn.Parameter]:
-    """Shard the weights over the processes, in place; return those that stay whole."""
+def _shard(trained: Trained) -> list[nn.Parameter]:
+    """Shard the weights over the processes, in place; return the trained weights that are not sharded."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     mesh = init_device_mesh(next(trained.parameters()).device.type, (ranks(),))
     text = [] if trained.objective is None else [*trained.objective.parameters()]
-    uncut = [*(parameter for parameter in trained.model.parameters() if not parameter.dim()), *text]
+    unsharded = [*(parameter for parameter in trained.model.parameters() if not parameter.dim()), *text]
     with peer_faults(computes=True):
         for module in [*encoder_blocks(trained.model.visual), trained]:
-            fully_shard(module, mesh=mesh, ignored_params=set(uncut))
+            fully_shard(module, mesh=mesh, ignored_params=set(unsharded))
     for module in trained.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # The sum, not the mean,
-            module.set_force_sum_reduction_for_comms(True)  # and by what gloo can do.
-    return [parameter for parameter in uncut if parameter.requires_grad]
+            module.set_force_sum_reduction_for_comms(True)  # by an operation that gloo supports.
+    return [parameter for parameter in unsharded if parameter.requires_grad]
 
 
 def encoder_blocks(visual: nn.Module) -> list[nn.Module]:
-    """The longest row of blocks of one class, as of a ViT or of a network's stages; none where there is no row.
+    """Return the longest sequence of blocks of one class, such as the blocks of a ViT or the stages of a network.
 
-    A stage that is only a row itself is opened: timm goes around it where blocks run again in the backward pass.
+    Stages that are plain sequences are replaced by their blocks, since timm bypasses such stages when it checkpoints
+    gradients. Returns an empty list if there is no sequence.
     """
-    rows = [list(row) for row in visual.modules() if isinstance(row, nn.ModuleList | nn.Sequential)]
-    alike = [row for row in rows if len({type(block) for block in row}) == 1]
-    longest = max((row for row in alike if all(list(block.parameters()) for block in row)), key=len, default=[])
+    sequences = [list(module) for module in visual.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
+    uniform = [blocks for blocks in sequences if len({type(block) for block in blocks}) == 1]
+    trained = (blocks for blocks in uniform if all(list(block.parameters()) for block in blocks))
+    longest = max(trained, key=len, default=[])
     return [inner for block in longest for inner in (block if isinstance(block, nn.Sequential) else [block])]
 
 
 def is_cut(tensor: Tensor) -> bool:
-    """Whether a tensor is a DTensor, of which this process has a part."""
-    # By what it can do: to import its class takes a second, which a run on one process need not wait for.
+    """Return whether a tensor is a DTensor, of which this process holds a shard."""
+    # Checked by attribute, since importing the class takes a second.
     return hasattr(tensor, "full_tensor")
 
 
-def _put_together(tensor: Tensor) -> Tensor:
+def _unshard(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_cut(tensor) else tensor  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def by_kind(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The parameters that are whole and those that are cut, where there are any: torch computes on them apart."""
+    """Return [unsharded, sharded] parameters without empty lists, since torch cannot process both in one call."""
     kinds = [[p for p in parameters if is_cut(p) == cut] for cut in (False, True)]
     return [kind for kind in kinds if kind]
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], norm: float) -> None:
-    """Cut the norm of all gradients together to `norm`, in place; of cut parameters it is that of the whole.
+    """Clip the total norm of all gradients to `norm`, in place; for sharded parameters, the norm over all shards.
 
     Raises:
-        RunError: another process is gone.
+        RunError: another process has died.
     """
     kinds = by_kind([parameter for parameter in parameters if parameter.grad is not None])
     if not any(is_cut(parameter) for parameter in parameters):
         nn.utils.clip_grad_norm_(parameters, norm)
         return
     with peer_faults(computes=True):
-        norms = [_put_together(nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
+        norms = [_unshard(nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
     total = torch.linalg.vector_norm(torch.stack(norms))
     for kind in kinds:
         nn.utils.clip_grads_with_norm_(kind, norm, total)

@@ -1,4 +1,4 @@
-"""The numbers of `metrics.jsonl` for TensorBoard, as they come."""
+"""Log the numbers of `metrics.jsonl` to TensorBoard during training."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoardLog:
-    """A writer into a folder of its own, made anew with the first record: a resumed run hands over its kept ones again.
+    """A TensorBoard writer; the first record replaces its folder, since a resumed run adds its earlier records again.
 
     Raises:
         RunError: tensorboard is not installed.
@@ -34,14 +34,14 @@ class TensorBoardLog:
         if "step" not in record:
             return
         try:
-            writer = self._opened()
+            writer = self._open()
             for key, value in record.items():
                 if isinstance(value, int | float) and key not in ("step", "epoch"):
                     writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out tensorboard") from None
 
-    def _opened(self) -> "SummaryWriter":
+    def _open(self) -> "SummaryWriter":
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -54,6 +54,6 @@ class TensorBoardLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is waiting."""
+        """Flush and close the writer."""
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""Training: one loop, top to bottom; the only `.backward()`."""
+"""The training loop."""
 
 import copy
 import math
@@ -52,27 +52,28 @@ def train(
 ) -> list[dict]:
     """Train a model in place, write the run folder, and return the records of the metrics.
 
-    The same recipe, seed, data and thread count give the same losses to the bit on a CPU, for any number of workers,
-    and also across a stop and `resume`.
+    On a CPU, the same recipe, seed, data and thread count give bit-identical losses, for any number of workers and also
+    after a stop and `resume`.
 
-    If `torch.distributed` has a process group, each process takes its share of every batch, and all end with the
-    weights of a run on one process but for the last bits (dropout is drawn apart; batch norms that are not frozen see
-    their own share, and the first process's statistics are kept). The first process writes the folder, but every
-    process writes its part of checkpoints: all must have the folder. An error in one process stops all.
+    If `torch.distributed` has a process group, each process takes its share of every batch, and the weights equal
+    those of a run on one process except for the last bits (but processes draw their own dropout, and batch norms that
+    are not frozen see their own share; the statistics of the first process are kept). The first process writes the
+    folder, but every process writes its part of checkpoints, so all need access to the folder. An error in one process
+    stops all.
 
     Args:
-        val_set: scored after every epoch; nothing is chosen by it.
-        objective: a loss of its own (Eq. 2); None is the cross-entropy of the logits.
+        val_set: scored after every epoch; not used to select anything.
+        objective: a loss of its own (Eq. 2); None for the cross-entropy of the logits.
         resume: continue the run in `out` after its last checkpoint.
 
     Source: Eq. 3, Sec. 4.1.
 
     Raises:
-        RunError: the folder holds a run already (or none, or another one, with `resume`), the loss is not finite,
-            or the disk is full; the last checkpoint stays whole.
-        MediaError: an item that cannot be read.
-        EncoderError: the encoder has no part that `tune` names.
-        DataError: no item to train on, or a label that the head has no row for.
+        RunError: the folder already holds a run (with `resume`: holds none or another one), the loss is not finite,
+            or the disk is full; the last checkpoint is kept.
+        MediaError: an item cannot be read.
+        EncoderError: the encoder does not have the part that `tune` selects.
+        DataError: there is no item to train on, or the head has no row for a label.
     """
     out, first = Path(out), rank() == 0
     callbacks = callbacks if first else Callbacks()
@@ -82,7 +83,7 @@ def train(
         tuned(model, recipe) as tuning,
         run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
     ):
-        # --- data: pixels, or features that a frozen encoder computes once
+        # --- data: pixels, or features of a frozen encoder
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
         pixels = pixels_for(recipe, as_visual(model.visual).spec)
@@ -95,21 +96,21 @@ def train(
         total = recipe.epochs * len(clips)
         recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)
 
-        # --- model, spread over the processes, and optimiser: pretrained parts at lr, new parts at lr_new
-        spread = ParallelModel(model, objective, clips.blank, recipe, execution)
-        optimizer = make_optimizer(spread.trained, recipe)
+        # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
+        parallel = ParallelModel(model, objective, clips.blank, recipe, execution)
+        optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
-            own, whole = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
-            callbacks.message(f"tune {recipe.tune}: {own} of {whole} parameters are trained")
-        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, spread.device)
+            trained, total_count = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
+            callbacks.message(f"tune {recipe.tune}: {trained} of {total_count} parameters are trained")
+        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, parallel.device)
 
         # --- resume
         log = MetricsLog(out / "metrics.jsonl", write=first, follow=callbacks.record)
         protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
         validate = partial(_validate, model, val_set, protocol, reading, log)
-        first_epoch, step = (0, 0) if state is None else restore(state, spread.trained, optimizer, log, out)
-        spread.publish()
+        first_epoch, step = (0, 0) if state is None else restore(state, parallel.trained, optimizer, log, out)
+        parallel.publish()
         steps = batches.steps_per_epoch
         batches.first_step, saved = step - first_epoch * steps, time.monotonic()
         if batches.first_step:
@@ -120,19 +121,19 @@ def train(
         for epoch in range(first_epoch, recipe.epochs):
             # --- epoch
             batches.epoch = epoch
-            set_training(spread.trained.model, recipe)
+            set_training(parallel.trained.model, recipe)
             started, parts = time.perf_counter(), iter(clip_loader)
-            done = begun = epoch * len(clips) + batches.first_step * recipe.batch
+            done = done_before = epoch * len(clips) + batches.first_step * recipe.batch
             for items, micro in batches.steps():
                 # --- step: forward and backward, part by part
                 begin_step(optimizer, recipe, step, steps)
-                loss, right, taken, odd = 0.0, 0, 0, []
+                loss, right, taken, not_finite = 0.0, 0, 0, []
                 for left in reversed(range(micro)):
                     with together():
                         inputs, labels, positions = read(next(parts))
-                    inputs, labels = (tensor.to(spread.device, non_blocking=True) for tensor in (inputs, labels))
-                    with spread.part(len(positions), last=not left):
-                        output = spread(inputs, labels)
+                    inputs, labels = (tensor.to(parallel.device, non_blocking=True) for tensor in (inputs, labels))
+                    with parallel.part(len(positions), last=not left):
+                        output = parallel(inputs, labels)
                         if objective:
                             part = output * (len(positions) / items)
                         else:
@@ -140,16 +141,16 @@ def train(
                                 F.cross_entropy(output.float(), labels, reduction="sum", ignore_index=NO_ITEM) / items
                             )
                             right += (output.argmax(-1) == labels).sum()
-                        (part * spread.factor).backward()
+                        (part * parallel.factor).backward()
                     loss, taken = loss + part.item(), taken + len(positions)
-                    odd = odd or ([] if math.isfinite(loss) else positions)
+                    not_finite = not_finite or ([] if math.isfinite(loss) else positions)
                     if left:
                         callbacks.progress(done + taken, total)
 
-                # --- update, by the gradients of all processes
+                # --- update
                 loss, right = sum_numbers(loss, int(right))
                 if not math.isfinite(loss):
-                    raise _not_finite(loss, step, optimizer, train_set.items, gather_list(odd), out)
+                    raise _not_finite(loss, step, optimizer, train_set.items, gather_list(not_finite), out)
                 if recipe.clip_norm:
                     clip_gradients(weights, recipe.clip_norm)
                 optimizer.step()
@@ -159,7 +160,7 @@ def train(
                 # --- metrics
                 top1 = {} if objective else {"train_top1": 100 * int(right) / items}
                 rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-                rates["clips_per_second"] = round((done - begun) / (time.perf_counter() - started), 2)
+                rates["clips_per_second"] = round((done - done_before) / (time.perf_counter() - started), 2)
                 with together():
                     log.add(kind="train", epoch=epoch, step=step, loss=loss, **top1, **rates)
                 callbacks.progress(done, total)
@@ -167,22 +168,22 @@ def train(
                 # --- checkpoint
                 ended = done == (epoch + 1) * len(clips)
                 if ended and objective:
-                    objective.refresh(spread.trained.model)
+                    objective.refresh(parallel.trained.model)
                 if execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder) or done == total:
                     saved = time.monotonic()
-                    save_state(out, spread.trained, optimizer, log, epoch=epoch + ended, step=step)
+                    save_state(out, parallel.trained, optimizer, log, epoch=epoch + ended, step=step)
 
-            # --- validation, after the checkpoint, so that an unreadable item costs no epoch
+            # --- validation, after the checkpoint, so that an unreadable item does not lose the epoch
             batches.first_step = 0
-            spread.publish()
+            parallel.publish()
             loss = _mean_loss(log.records, epoch, recipe.batch, len(clips))
             callbacks.message(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
 
-        # --- finish: adapters become part of the weights, which are mixed with the pretrained ones
+        # --- finish: merge adapters into the weights, and mix these with the pretrained ones
         tuning.close()
         if pretrained:
             mix_weights(model.visual, pretrained, recipe.mix)
-        model.eval()  # Learned templates put their rows right when training ends.
+        model.eval()  # Learned templates update their rows on leaving training mode.
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
@@ -198,7 +199,7 @@ def _validate(
     epoch: int,
     step: int,
 ) -> str:
-    """Score and log after an epoch, and return what to say of it."""
+    """Score the validation items after an epoch, log the result, and return it as text."""
     if not val_set:
         return ""
     scored = evaluate(model, val_set, protocol, reading)
@@ -208,7 +209,7 @@ def _validate(
 
 
 def _mean_loss(records: Sequence[dict], epoch: int, batch: int, length: int) -> float:
-    """Return the mean loss of an epoch's items; the last batch may be smaller than the others."""
+    """Return the mean loss over an epoch's items; the last batch may be smaller than the others."""
     losses = [record["loss"] for record in records if record["kind"] == "train" and record["epoch"] == epoch]
     items = [min(batch, length - start) for start in range(0, length, batch)]
     return sum(loss * count for loss, count in zip(losses, items, strict=True)) / length

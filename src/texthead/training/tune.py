@@ -1,4 +1,4 @@
-"""Which weights of the encoder are trained: all, adapters of its attention, its norms, its last projection, or none."""
+"""Select the encoder weights to train: all, adapters of its attention, its norms, its last projection, or none."""
 
 import re
 from contextlib import ExitStack
@@ -12,21 +12,21 @@ from texthead.errors import EncoderError, RunError
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import Recipe
 
-# Query, key and value of an attention layer: of torch and open_clip, of timm, or as three layers.
+# Query, key and value weights of attention: in torch and open_clip, in timm, or as three layers.
 _ATTENTION = re.compile(r"(.*\.)?(in_proj_weight|(qkv|[qkv]_proj|query|key|value)\.weight)")
 
-# What makes the feature: in open_clip's ViTs, ResNets and towers of timm; in transformers' CLIPs; in timm's
-# EfficientNets (1x1 convolution).
+# The last projection: in open_clip's ViTs, ResNets and timm towers; in CLIPs of transformers; in timm's EfficientNets
+# (1x1 convolution).
 _PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "model.visual_projection", "conv_head")
 
 
 def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
-    """Freeze the encoder but for the part that the recipe trains; `close` merges adapters and takes the freeze away.
+    """Freeze the encoder except for the part that the recipe trains; `close` merges adapters and unfreezes it.
 
     Source: LayerNorm and batch norm alone: 2SFS (Farina et al. 2025). The last projection: ProLIP (Fahes et al. 2024).
     Adapters: CLIP-LoRA (Zanella and Ben Ayed 2024), rank 2 and scale 1 / sqrt(2) on query, key and value.
     Differs: a fused weight of query, key and value has one adapter, and adapters have no dropout (peft adds them to
-    weights, where there is no input to drop).
+    weights, so there is no input to drop).
 
     Raises:
         EncoderError: the encoder has no such part.
@@ -47,44 +47,44 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
 
 
 def _norms(visual: Visual) -> list[nn.Parameter]:
-    """Return scales and biases of layer, group and batch norms."""
+    """Return the scales and biases of layer, group and batch norms."""
     kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
     norms = [module for module in visual.modules() if isinstance(module, kinds)]
     parameters = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
     if not parameters:
-        raise EncoderError(f"{visual.spec.source} has no layer norm or batch norm with weights: take another tune")
+        raise EncoderError(f"{visual.spec.source} has no layer norm or batch norm with weights: use another tune")
     return parameters
 
 
 def _projection(visual: Visual) -> list[nn.Parameter]:
-    """Return the weights of the layer that makes the feature."""
+    """Return the weights of the last projection, which computes the feature."""
     for name in _PROJECTIONS:
         part = reduce(lambda module, inner: getattr(module, inner, None), name.split("."), visual.net)
         parameters = [part] if isinstance(part, nn.Parameter) else [*getattr(part, "parameters", list)()]
         if parameters:
             return parameters
-    raise EncoderError(f"{visual.spec.source} has no last projection: take tune=norm or tune=all")
+    raise EncoderError(f"{visual.spec.source} has no last projection: use tune=norm or tune=all")
 
 
 def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: ExitStack) -> None:
-    """Put adapters beside the attention's weights, drawn from the recipe's seed; they are merged `after`."""
+    """Add adapters to the attention weights, initialised from the recipe's seed; closing `after` merges them."""
     targets = [name for name, _ in visual.net.named_parameters() if _ATTENTION.fullmatch(name)]
     if not targets:
-        raise EncoderError(f"{visual.spec.source} has no attention for tune=lora: take tune=norm or tune=projection")
+        raise EncoderError(f"{visual.spec.source} has no attention for tune=lora: use tune=norm or tune=projection")
     try:
         from peft import LoraConfig, LoraModel
     except ImportError:
         raise RunError("tune=lora needs peft: pip install 'texthead[lora]'") from None
-    # Adapters of weights: peft's own of nn.MultiheadAttention take its output layer too, and add and subtract
-    # themselves at every pass, which moves the last bits of what is frozen.
+    # Adapters target weights, not layers: peft's adapters of nn.MultiheadAttention include its output layer, and they
+    # add and subtract themselves at every pass, which changes the last bits of frozen weights.
     config = LoraConfig(r=2, lora_alpha=1, use_rslora=True, target_modules=[], target_parameters=targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         adapters = LoraModel(visual.net, config, "default")
     after.callback(adapters.merge_and_unload)
-    model.eval()  # A blank clip is nothing for batch norms to learn from.
+    model.eval()  # Batch norms must not learn from a blank clip.
     weights = [parameter for parameter in visual.parameters() if parameter.requires_grad]
     clip = torch.zeros(1, recipe.frames, 3, visual.spec.size, visual.spec.size, device=weights[0].device)
     used = torch.autograd.grad(model.features(clip).sum(), weights, allow_unused=True)
     if any(gradient is None for gradient in used):
-        raise EncoderError(f"{visual.spec.source}: adapters do not reach all of its attention: take tune=norm")
+        raise EncoderError(f"{visual.spec.source}: adapters do not reach all of its attention: use tune=norm")

@@ -1,15 +1,15 @@
-"""Few labels, frozen encoder.
+"""Classifiers from few labels on a frozen encoder.
 
-closed_form  heads fitted in one go: a probe, and text rows with labelled items
-methods      quick recognisers, cross-validated, and the lead of a rival
-baselines    zero-shot and probe next to a result
-estimator    TextHeadClassifier: scikit-learn on files
+closed_form  linear heads without a training loop: a logistic probe, and text rows with labelled items
+methods      the methods of a comparison, and their cross-validation
+baselines    score zero-shot and a probe as baselines of a run
+estimator    TextHeadClassifier: a scikit-learn estimator on files
 comparison   run the methods of a comparison
-trial        whether fine-tuning beats the quick recogniser, on training items
-transductive unlabelled files refine the scores of a batch
-selection    which files to label next
-labelling    files without labels, and the labels that they have so far
-windows      long videos -> windows to be labelled one by one
-label_file   labels in a CSV that several people write at once
-learning_curve  how accurate few labels are, and what more would bring
+trial        test on training items whether fine-tuning beats the quick recogniser
+transductive refine the scores of a batch with its unlabelled files
+selection    choose the files to label next
+labelling    unlabelled files, their features, and the labels so far
+windows      cut long videos into windows to label
+label_file   labels in a CSV that several people edit at once
+learning_curve  estimate accuracy and the gain of more labels
 """

@@ -1,4 +1,4 @@
-"""A run's result beside the simple things on the same items: zero-shot, and a probe on frozen features."""
+"""Baselines of a run on the same items: zero-shot, and a probe on frozen features."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,12 +29,12 @@ from texthead.transfer.closed_form import logistic_probe
 
 FEW_ITEMS = 2000
 
-# When baselines are computed; auto: with at most FEW_ITEMS training items.
+# When to compute baselines; auto: with at most FEW_ITEMS training items.
 When = Literal["auto", "always", "never"]
 
 
 def are_few(when: When, items: int) -> bool:
-    """Return whether baselines are computed for so many training items."""
+    """Return whether to compute baselines for so many training items."""
     return when == "always" or (when == "auto" and items <= FEW_ITEMS)
 
 
@@ -48,27 +48,27 @@ class Comparison:
         self.lines: list[str] = []
 
     def add(self, method: str, result: evaluate.Evaluation) -> None:
-        """One more method."""
+        """Add the result of a method."""
         self.rows.append((method, result))
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return (method, its result as text), for the report."""
+        """Return (method, result as text) pairs for the report."""
         return [(method, f"{r.top1:.1f} % of {r.count} (95 % interval {r.interval_text})") for method, r in self.rows]
 
 
 def scored_features(ground: Pretrained, table: Comparison) -> tuple[torch.Tensor, evaluate.Evaluation]:
-    """Pretrained features of the scored items, and an evaluation of them that waits for its scores."""
+    """Return the pretrained features of the scored items, and an evaluation of them whose scores are still zeros."""
     tests, positions, errors = ground.features(table.division.scored, "encode scored items")
-    kept = table.division.scored.pick(positions)
-    truth = torch.tensor(datasets.label_indices(kept, table.labels))
-    none = torch.zeros(len(kept), len(table.labels))
-    paths = [item.path for item in kept.items]
-    return tests, evaluate.Evaluation(tuple(table.labels), paths, truth, none, errors, kept.groups)
+    scored = table.division.scored.pick(positions)
+    truth = torch.tensor(datasets.label_indices(scored, table.labels))
+    zeros = torch.zeros(len(scored), len(table.labels))
+    paths = [item.path for item in scored.items]
+    return tests, evaluate.Evaluation(tuple(table.labels), paths, truth, zeros, errors, scored.groups)
 
 
 @torch.inference_mode()
 def on_features(head: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """The head's scores of pretrained features."""
+    """Return the head's scores of pretrained features."""
     return head.eval()(features.to(next(head.parameters()).device)).cpu()
 
 
@@ -82,9 +82,12 @@ def baselines(
     *,
     prompts: Sequence[str | Sequence[str]] | None = None,
 ) -> None:
-    """Put zero-shot and a logistic probe on the pretrained encoder's features of the same items into the table.
+    """Add zero-shot and a logistic probe on the pretrained encoder's features to the table.
 
-    Zero-shot reads the recipe's template with `names`, or `prompts` where they are given.
+    Args:
+        names: class names for the recipe's template.
+        found, targets: features and labels of the training items.
+        prompts: prompts of the classes in place of names and template.
     """
     tests, result = scored_features(ground, table)
     if ground.encoder.has_text:
@@ -100,7 +103,7 @@ def baselines(
 
 
 def _pretrained(run: runs.Run, cache: Path | None, reading: Reading, bar: Bar) -> Pretrained:
-    """Return the run's encoder as it was before training; its features are cached in a folder of their own."""
+    """Return the run's pretrained encoder, with its own feature cache."""
     encoder = run.encoder()
     encoder.visual.to(next(run.model.parameters()).device)
     reading = replace(reading, cache=FeatureCache(encoder_key(encoder.visual, run.pixels), cache))
@@ -118,9 +121,9 @@ def before_training(
     reading: Reading,
     bar: Bar = no_bar,
 ) -> Comparison:
-    """Score the same rows with the encoder before training: "w/o train" in Tables 9 and 11.
+    """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
-    An imported run that carries its encoder has no encoder before training.
+    The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
     """
     table = Comparison(parts, labels)
     if run.carries_encoder or not are_few(when, len(parts.scored)):
@@ -134,31 +137,33 @@ def before_training(
 def eval_baselines(
     run: runs.Run, parts: Division, when: When, cache: Path | None, reading: Reading, bar: Bar = no_bar
 ) -> Comparison:
-    """Score zero-shot and a probe on the evaluated items, where the training items are few and still there."""
+    """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
     table = Comparison(parts, run.labels)
     assert run.classes is not None
     split = saved_split(run.folder)
-    # Without labels of the training items there is nothing to fit a probe to.
+    # A probe needs the labels of the training items.
     labels = split.get("train_labels", [])
     pairs = zip(split["train"] if labels else [], labels, strict=True)
     known = [(Path(path), label) for path, label in pairs if label in run.labels]
     paths = [path for path, _ in known]
     if not paths or not are_few(when, len(paths)):
-        return table  # If all trained classes were removed, there is nothing to probe.
-    gone = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
-    if gone:
-        table.lines.append(f"zero-shot and probe are not shown: {len(gone)} training files are missing ({gone[0]})")
+        return table  # All trained classes may have been removed.
+    missing = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
+    if missing:
+        table.lines.append(
+            f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
+        )
         return table
     ground = _pretrained(run, cache, reading, bar)
     training = replace(ground, reading=replace(ground.reading, skip_unreadable=False))
     items = tuple(Item(path, label) for path, label in known)
     trained = Dataset(items, split["source"])
-    found, _, _ = training.features(trained, "encode training items")
+    features, _, _ = training.features(trained, "encode training items")
     targets = torch.tensor(datasets.label_indices(trained, run.labels))
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]
-    # What stands for learned vectors is no prompt that another encoder could read.
-    given = [None if run.head.learned_template else entry["prompt"] for entry in entries]
-    shown = prompts.class_prompts(run.recipe.template, names, given)
-    baselines(ground, table, run.labels, run.recipe, found, targets, prompts=shown)
+    # The recorded prompts of a learned template have placeholders that other encoders cannot read.
+    own_prompts = [None if run.head.learned_template else entry["prompt"] for entry in entries]
+    filled = prompts.class_prompts(run.recipe.template, names, own_prompts)
+    baselines(ground, table, run.labels, run.recipe, features, targets, prompts=filled)
     return table

@@ -1,6 +1,7 @@
-"""Classifiers on frozen features that are fitted in one go: a logistic probe, and text rows joined with labelled items.
+"""Linear classifiers on frozen features: a logistic probe, and text rows combined with labelled items.
 
-Both center the features on the training items and give them length 1. Neither needs a rate, steps or a validation set.
+Both center the features on the training items and normalise them to length 1. Neither needs a learning rate, a number
+of steps or a validation set.
 """
 
 from collections.abc import Sequence
@@ -14,37 +15,37 @@ from torch import Tensor
 
 from texthead.models.heads import TEXT_AND_ITEMS, ProbeHead
 
-# Inverse penalty of a logistic regression on features of length 1, as scikit-learn's C. LOG.md, 2026-11-27, has
-# the grids behind these constants.
+# Inverse penalty of a logistic regression on unit features, as scikit-learn's C. LOG.md, 2026-11-27, has the grid
+# searches behind these constants.
 STRENGTH = 10.0
 
-# Penalty of the least-squares fit on features of length 1.
+# Penalty of the least-squares fit on unit features.
 RIDGE = 0.4
 
-# Part of its best scale that the text prior has in both fits, and part that least squares has in their sum.
+# Fraction of its best scale that the text prior has in both fits, and weight of the least-squares fit in their sum.
 TEXT_PART, RIDGE_PART = 0.5, 0.5
 
 # Log-likelihood in nats that one scale >= 0 gains by chance: half the mean of a chi-squared, half of the time.
 BY_CHANCE = 0.25
 
-# The largest scale that is tried.
+# Upper bound of the logit scale.
 MOST_SCALE = 100.0
 
 
 def class_center(features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]) -> Float[Tensor, " dim"]:
-    """Return the mean of the class means: a class with more items than others does not pull it."""
+    """Return the mean of the class means, which does not depend on how many items each class has."""
     return torch.stack([features[targets == label].mean(0) for label in targets.unique()]).mean(0)
 
 
 class TextWorth(NamedTuple):
-    """What text rows alone are worth on labelled items, which the text encoder has not seen.
+    """How well text rows alone (zero-shot) classify the labelled items.
 
     Args:
-        right: how many of the items zero-shot names correctly.
-        items: how many there are.
-        classes: how many classes they are told apart from.
-        scale: the logit scale that gives their labels the highest likelihood.
-        weight: what is left of that scale once the evidence that chance gives is taken off, 0-1.
+        right: number of items that zero-shot classifies correctly.
+        items: number of items.
+        classes: number of classes.
+        scale: the maximum-likelihood logit scale.
+        weight: shrinkage factor of the scale (0-1), which discounts the evidence expected by chance.
     """
 
     right: int
@@ -66,8 +67,8 @@ def text_worth(
 ) -> TextWorth:
     """Measure zero-shot with centred features on labelled items.
 
-    The scale is the only number that is fitted. Its log-likelihood ratio to scale 0, minus what chance gives, over that
-    ratio is the weight (the form of a James-Stein estimate).
+    Only the scale is fitted. With L its log-likelihood ratio to scale 0, the weight is (L - BY_CHANCE) / L, at least 0
+    (the form of a James-Stein estimate).
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -78,8 +79,8 @@ def text_worth(
     def loss(scale: float) -> float:
         return -float(log_softmax(scale * scores, axis=1)[places, labels].sum())
 
-    found: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
-    scale = float(found.x)
+    result: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
+    scale = float(result.x)
     evidence = loss(0.0) - loss(scale)
     weight = max(0.0, 1 - BY_CHANCE / evidence) if evidence > 0 else 0.0
     right = int((scores.argmax(1) == labels).sum())
@@ -93,7 +94,7 @@ def logistic_head(
     names: Sequence[str],
     strength: float = STRENGTH,
 ) -> ProbeHead:
-    """Fit a logistic regression: the simple thing to beat. A class without a training item scores minus infinity.
+    """Fit a logistic regression, the baseline. A class without a training item scores minus infinity.
 
     Args:
         strength: scikit-learn's C for features of length 1.
@@ -102,7 +103,7 @@ def logistic_head(
     x = _units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
     present, places = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _pulled(x, places, weight[present], strength)
+    weight[present], bias[present] = _logistic(x, places, weight[present], strength)
     return _probe(weight, bias, center, names, "logistic")
 
 
@@ -113,19 +114,19 @@ def text_probe_head(
     *,
     names: Sequence[str],
 ) -> ProbeHead:
-    """Fit text rows and labelled items together: the default for few labels.
+    """Fit a head to text rows and labelled items, the default for few labels.
 
-    The sum of two linear classifiers that start from the text rows t_c and learn what is left to explain:
+    It is the sum of two linear classifiers with the text rows t_c as a prior:
 
-        logistic: least cross-entropy + |W - s t|^2 / (2 STRENGTH), s = TEXT_PART x weight x scale of `text_worth`
-        ridge:    least |Y - r x t - x A|^2 + RIDGE |A|^2, r = TEXT_PART x weight x the least-squares slope of Y on x t
+        logistic: minimise cross-entropy + |W - s t|^2 / (2 STRENGTH), s = TEXT_PART x weight x scale of `text_worth`
+        ridge:    minimise |Y - r x t - x A|^2 + RIDGE |A|^2, r = TEXT_PART x weight x least-squares slope of Y on x t
 
-    where x are the features, Y are one-hot labels and both are put to one spread first. So text decides where items
-    are few, counts for less with each item, and for nothing where it does not know the classes.
+    where x are the features, Y the one-hot labels, and the scores of both are scaled to the same spread. So text
+    decides when items are few, counts less with each item, and not at all if its weight is 0.
 
     Args:
         rows: text rows, of any length; they are normalised.
-        targets: each class at least once.
+        targets: labels, with each class at least once.
 
     Source: the residual of a text prior is that of ProKeR (Bendou et al., CVPR 2025), with a linear kernel.
     """
@@ -133,19 +134,19 @@ def text_probe_head(
     x, text = _units(features - center), _units(rows)
     worth = text_worth(rows, features, targets)
     part = TEXT_PART * worth.weight
-    weight, bias = _pulled(x, labels, part * worth.scale * text, STRENGTH)
+    weight, bias = _logistic(x, labels, part * worth.scale * text, STRENGTH)
     text = text - text.mean(0)
     hot = np.eye(len(text))[labels]
     prior = x @ text.T
     slope = max(0.0, float((hot * prior).sum() / max((prior * prior).sum(), 1e-12)))
-    left = hot - hot.mean(0) - part * slope * prior
-    ridge = part * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), left).T @ x
+    residual = hot - hot.mean(0) - part * slope * prior
+    ridge = part * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), residual).T @ x
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
     return _probe(weight + RIDGE_PART * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if worth.weight else "items")
 
 
 def _spread(scores: np.ndarray) -> float:
-    """How far an item's scores are from each other."""
+    """Return the standard deviation of the scores around each item's mean."""
     return float((scores - scores.mean(1, keepdims=True)).std())
 
 
@@ -157,40 +158,40 @@ def _probe(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence
     return ProbeHead(torch.from_numpy(weight), bias=torch.from_numpy(bias), center=center, names=names, kind=kind)
 
 
-def _pulled(x: np.ndarray, labels: np.ndarray, start: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (weights, biases) of the logistic regression that is pulled to `start`; the biases are free.
+def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a logistic regression with the penalty |weights - prior|^2 / (2 strength); return (weights, biases).
 
-    The weights differ from `start` in the span of the items alone. Along the eigenvectors of the items' Gram matrix,
-    each divided by the root of its curvature, the problem is round, and some 30 steps solve it.
+    The weights differ from the prior only in the span of the items. Along the eigenvectors of the items' Gram matrix,
+    each scaled by the inverse root of its curvature, the problem is well conditioned: about 30 steps solve it.
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax
     from threadpoolctl import threadpool_limits
 
     values, vectors = np.linalg.eigh(x @ x.T)
-    kept = values > 1e-9 * values[-1]
-    values, vectors = values[kept], vectors[:, kept]
-    classes, rank, places = len(start), len(values), np.arange(len(x))
+    nonzero = values > 1e-9 * values[-1]
+    values, vectors = values[nonzero], vectors[:, nonzero]
+    classes, rank, places = len(prior), len(values), np.arange(len(x))
     curvature = 2 * (classes - 1) / classes**2
     step = 1 / np.sqrt(curvature * values + 1 / strength)
     step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(x))
     z, penalty = vectors * np.sqrt(values) * step, step**2 / strength
-    begun, hot = x @ start.T, np.eye(classes)[labels]
+    prior_scores, hot = x @ prior.T, np.eye(classes)[labels]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
-        logs = log_softmax(begun + z @ u.T + bias, axis=1)
-        off = np.exp(logs) - hot
+        logs = log_softmax(prior_scores + z @ u.T + bias, axis=1)
+        error = np.exp(logs) - hot
         value = (penalty * u * u).sum() / 2 - logs[places, labels].sum()
-        return float(value), np.concatenate([(off.T @ z + penalty * u).ravel(), off.sum(0) * step_of_bias])
+        return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])
 
-    none, options = np.zeros(classes * rank + classes), {"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}
-    # Products this small gain nothing by threads, which spin between them: 13 CPU-seconds of `compare` instead of 36
-    # on 716 photos of 20 classes.
+    zeros, options = np.zeros(classes * rank + classes), {"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}
+    # Products this small gain nothing from threads, which only spin: `compare` on 716 photos of 20 classes takes 13
+    # CPU-seconds with one thread and 36 with several.
     with threadpool_limits(1, "blas"):
-        found = minimize(loss, none, jac=True, method="L-BFGS-B", options=options).x
-    u = found[: classes * rank].reshape(classes, rank) * step
-    return start + u @ (vectors / np.sqrt(values)).T @ x, found[classes * rank :] * step_of_bias
+        solution = minimize(loss, zeros, jac=True, method="L-BFGS-B", options=options).x
+    u = solution[: classes * rank].reshape(classes, rank) * step
+    return prior + u @ (vectors / np.sqrt(values)).T @ x, solution[classes * rank :] * step_of_bias
 
 
 def logistic_probe(
@@ -200,7 +201,7 @@ def logistic_probe(
     *,
     classes: int,
 ) -> Float[Tensor, "tests classes"]:
-    """Return the scores of a logistic regression on frozen features: the simple thing to beat.
+    """Return the test scores of a logistic regression on frozen features, the baseline.
 
     A class without a training item scores minus infinity.
     """

@@ -39,12 +39,12 @@ from texthead.transfer.methods import FrozenItems, Ground, Method
 
 Right = dict[str, np.ndarray]
 
-# Of a video, unless another number is given.
+# Default number of frames per video.
 FRAMES = 4
 
 
 class FramesApart(nn.Module):
-    """The features of a clip's frames one behind the other, to be split again."""
+    """Concatenate the features of a clip's frames, to be split again later."""
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, frames, dim) -> (batch, frames * dim)."""
@@ -53,15 +53,15 @@ class FramesApart(nn.Module):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a comparison is made with, before the data is known.
+    """Options of a comparison that do not depend on the data.
 
     Args:
-        source: the encoder, as `load_encoder` takes it.
-        text: a text-only encoder in place of the encoder's own text half, as `load_encoder` takes it.
-        classes: a file of what the text encoder reads for each label, as `read_classes` takes it.
-        clean: whether labels become class names by taking underscores and the like out.
+        source: the encoder, as in `load_encoder`.
+        text: a text-only encoder in place of the encoder's own text encoder, as in `load_encoder`.
+        classes: a file of class names or prompts for the labels, as in `read_classes`.
+        clean: whether to clean labels for use as class names, such as removing underscores.
         cache: folder of the feature cache.
-        device: where the encoder runs; the CPU if None.
+        device: device of the encoder; the CPU if None.
     """
 
     source: str
@@ -75,17 +75,17 @@ class Setting:
 def make_ground(
     train_set: Dataset, setting: Setting, overrides: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Ground, list[str]]:
-    """Return (encoder, prompts and recipe that all methods share, a line for each thing that the data changed).
+    """Return (encoder, prompts and recipe shared by all methods; a line for each value that the data changed).
 
-    The recipe is `small` with the overrides, at the encoder's own size: at 128 pixels videos lose 2 to 7 points, while
-    more frames than these gain nothing (LOG.md).
+    The recipe is `small` with the overrides, at the encoder's own input size: at 128 pixels videos lose 2 to 7 points,
+    while more frames gain nothing (LOG.md).
     """
     template = overrides.get("template")
     names, sentences, lines = classes_to_train(
         train_set.classes, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
     )
-    shown = class_prompts(template or small().template, names, sentences)
-    encoder = load_encoder(setting.source, text=setting.text, prompts=flat(shown))
+    prompts = class_prompts(template or small().template, names, sentences)
+    encoder = load_encoder(setting.source, text=setting.text, prompts=flat(prompts))
     encoder.visual.to(setting.device or torch.device("cpu"))
     ground, changes = ground_of(encoder, train_set, names, sentences, overrides, setting.cache)
     return ground, [*lines, *changes]
@@ -99,31 +99,32 @@ def ground_of(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     cache: Path | None = None,
 ) -> tuple[Ground, list[str]]:
-    """Return as `make_ground` does, of an encoder that is there and of what is read for each label."""
-    # No epochs, and features are not flipped.
+    """Do the same as `make_ground` with a loaded encoder, class names, and prompts that replace the template."""
+    # Epochs and flips have no effect on frozen features.
     fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
     if encoder.visual.spec.unit == "frame" and not train_set.only_images:
         fixed["frames"] = FRAMES
     recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
     encoder.visual.eval()
     pixels = pixels_for(recipe, encoder.visual.spec)
-    kept = FeatureCache(encoder_key(encoder.visual, pixels), cache)
+    features = FeatureCache(encoder_key(encoder.visual, pixels), cache)
     prompts = class_prompts(recipe.template, names, sentences)
     protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
-    return Ground(encoder, tuple(train_set.classes), tuple(names), prompts, recipe, protocol, kept), changes
+    return Ground(encoder, tuple(train_set.classes), tuple(names), prompts, recipe, protocol, features), changes
 
 
 def encode_frozen(ground: Ground, dataset: Dataset, reading: Reading, title: str, bar: Bar = no_bar) -> FrozenItems:
     """Return the readable items with the features of their frames.
 
     Raises:
-        DataError: no item can be read, or a label that is not among those of the training items.
-        MediaError: an item cannot be read, unless the reading skips such items.
+        DataError: no item can be read, or a label is not among those of the training items.
+        MediaError: an item cannot be read and `reading` does not skip such items.
     """
     paths = [item.path for item in dataset.items]
     positions, frames, errors = _encode(ground, paths, dataset.source, reading, title, bar)
-    kept = dataset.pick(positions)
-    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels)), tuple(errors))
+    readable_items = dataset.pick(positions)
+    targets = torch.tensor(label_indices(readable_items, ground.labels))
+    return FrozenItems(readable_items, frames, targets, tuple(errors))
 
 
 def encode_parts(
@@ -143,10 +144,10 @@ def encode_parts(
 def with_unlabelled(
     ground: Ground, items: FrozenItems, folder: str, reading: Reading, bar: Bar = no_bar
 ) -> tuple[Ground, list[MediaError], str]:
-    """Encode the files of a folder.
+    """Encode the unlabelled files of a folder.
 
-    Returns the ground with their features, if they help to name the labelled items; the errors of those that cannot be
-    read; and a line on what they are worth.
+    Returns the ground with their features, if these help to classify the labelled items; the errors of unreadable
+    files; and a line on how much they help.
 
     Raises:
         DataError, MediaError: as `encode_frozen`.
@@ -160,7 +161,7 @@ def with_unlabelled(
 def _encode(
     ground: Ground, paths: Sequence[Path], source: object, reading: Reading, title: str, bar: Bar
 ) -> tuple[list[int], Float[Tensor, "files frames dim"], list[MediaError]]:
-    """Return (the positions of readable files, the features of their frames, the errors of the others)."""
+    """Return (positions of the readable files, features of their frames, errors of the others)."""
     with bar(title, "files") as progress:
         entries = item_features(
             Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
@@ -183,7 +184,7 @@ def judged(
     folds: methods.Folds,
     bar: Bar = no_bar,
 ) -> tuple[Right, dict[str, Score]]:
-    """Return (which training items each method gets right, cross-validated; its score on the held-out items)."""
+    """Return (the training items that each method gets right, cross-validated; its score on the held-out items)."""
     right: Right = {}
     tested: dict[str, Score] = {}
     done, total = 0, len(every) * (len(folds.pairs) + (tests is not None))
@@ -214,17 +215,18 @@ def write_method(
     engine: str,
     why: str = "",
 ) -> Recognizer:
-    """Write a method, fitted to all training items, as a run, with its scores where items were held out; return it.
+    """Fit a method to all training items, write it as a run with its scores, if any, and return the model.
 
     Args:
-        engine: what computed the items' features, for `recipe.json`.
-        why: it was chosen, for `recipe.json`.
+        scored: the held-out items, for `split.json`.
+        engine: the engine that computed the features, for `recipe.json`.
+        why: the reason for choosing the method, for `recipe.json`.
     """
     head, encoder = as_head(method.head(items)), ground.encoder
     head.text_source, head.text_map = encoder.text_source, encoder.text_map
     model = Recognizer(encoder.visual, MeanPool(), head)
     with locked(out):
-        check_out(out, resume=False)  # Another process may have written one by now.
+        check_out(out, resume=False)  # Another process may have written a run since the first check.
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator: paths of videos and images in, labels out."""
+"""A scikit-learn estimator that classifies videos and images by path."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,34 +33,33 @@ MethodName = Literal["text-probe", "probe", "zero-shot-centred"]
 
 
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier of files on a frozen encoder, `fit(paths, labels).predict(paths)`.
+    """A classifier of files on a frozen encoder: `fit(paths, labels).predict(paths)`.
 
-    Each frame is encoded once and kept, so that cross-validation and searches decode no file twice. Nothing is drawn:
-    the same files give the same model. To fine-tune the encoder, use `texthead.train`.
+    Frame features are cached, so that cross-validation and parameter searches decode each file once. Fitting is
+    deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: as `texthead compare --method`: "text-probe" joins text rows with the labelled items; "probe" is a
-            logistic regression without text; "zero-shot-centred" is the text rows alone, of which only the center is
-            fitted.
-        encoder: as of `load_encoder`.
-        class_names: label -> what the text encoder reads for it: a name for the template, or a list of sentences whose
-            rows are averaged. None reads the labels themselves, underscores and the like taken out.
+        method: as in `texthead compare --method`: "text-probe" combines text rows with the labelled items; "probe" is a
+            logistic regression without text; "zero-shot-centred" is the text rows alone, with only the center fitted.
+        encoder: as in `load_encoder`.
+        class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
+            uses the cleaned labels.
         template: the prompt, with exactly one `{}`.
-        frames: of a video, evenly placed; their features are averaged.
+        frames: number of frames per video, spread evenly; their features are averaged.
         size: side of the crop in pixels; the encoder's own if None.
-        cache: the folder where frame features are kept; $TEXTHEAD_CACHE or the user's cache folder if None.
-        workers: processes that decode.
-        engine: what runs the encoder, as `Reading` has it.
+        cache: folder of the feature cache; $TEXTHEAD_CACHE or the user's cache folder if None.
+        workers: data-loader workers.
+        engine: the engine of the encoder, as in `Reading`.
 
     Attributes:
         classes_: the labels, sorted; the order of columns.
         head_: the fitted head, a module from features to scores.
-        prompts_: the exact strings behind each class's row; None of "probe".
+        prompts_: the prompts of each class's row; None for "probe".
 
     Raises:
-        DataError: at `fit` and `predict`, what is no list of paths, labels of another number or of one class only, or
-            `class_names` without one of the labels.
-        MediaError: a file that cannot be read.
+        DataError: in `fit` and `predict`: not a list of paths, another number of labels, labels of one class only, or
+            a label missing in `class_names`.
+        MediaError: a file cannot be read.
     """
 
     def __init__(
@@ -87,18 +86,18 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.engine: EngineName = engine
 
     def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
-        """Itself, fitted to files and their labels."""
+        """Fit to files and their labels, and return self."""
         if self.method not in get_args(MethodName):
             raise DataError(f"method must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
         paths, labels = _paths(X), np.asarray(y)
         if labels.shape != (len(paths),):
-            raise DataError(f"{len(paths)} paths and labels of shape {labels.shape}: give one label a path")
+            raise DataError(f"{len(paths)} paths and labels of shape {labels.shape}: give one label per path")
         missing = [place for place, label in enumerate(labels.tolist()) if label is None or label != label]
         if missing:
             raise DataError(f"path {missing[0] + 1} of {len(paths)} has no label: give it one, or leave it out")
         self.classes_, places = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise DataError(f"all labels are {self.classes_.tolist()[0]!r}: a classifier needs 2 classes at least")
+            raise DataError(f"all labels are {self.classes_.tolist()[0]!r}: a classifier needs at least 2 classes")
         encoder = self._encoder()
         features = self._features(encoder, paths)
         self.encoder_key_ = self._key(encoder)
@@ -107,21 +106,21 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
-        """The score of each class; of two classes, as scikit-learn has it, by how much the second one's is higher."""
+        """Return the score of each class; for two classes, second minus first, as in scikit-learn."""
         scores = self._scores(X).numpy()
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
-        """The probability of each class, 0-1."""
+        """Return the probability (0-1) of each class."""
         return self._scores(X).softmax(-1).numpy()
 
     def predict(self, X: Iterable[Any]) -> np.ndarray:
-        """The best label of each file."""
+        """Return the best label of each file."""
         best = self._scores(X).argmax(-1).numpy()
         return self.classes_[best]
 
     def __sklearn_tags__(self) -> Any:
-        """Return the tags of an estimator whose input is one path a sample."""
+        """Return the tags of an estimator whose samples are paths."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
@@ -129,12 +128,12 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loaded encoder, which is loaded again where it is needed."""
+        """Return the state without the encoder, which is loaded again when needed."""
         state: Any = super().__getstate__()
         return {key: value for key, value in state.items() if key != "_loaded"}
 
     def _encoder(self) -> Encoder:
-        """The encoder, loaded once."""
+        """Return the encoder, loaded once."""
         name, loaded = getattr(self, "_loaded", (None, None))
         if loaded is None or name != self.encoder:
             loaded = load_encoder(self.encoder)
@@ -143,7 +142,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return loaded
 
     def _key(self, encoder: Encoder) -> str:
-        """A digest of the encoder's weights and the sizes."""
+        """Return a digest of the encoder's weights and the sizes."""
         return encoder_key(encoder.visual, pixels_for(self._recipe(encoder.visual.spec), encoder.visual.spec))
 
     def _recipe(self, spec: VisualSpec) -> Recipe:
@@ -156,36 +155,36 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _features(self, encoder: Encoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
-        """The mean feature of each file, through the cache."""
+        """Return the mean feature of each file, through the cache."""
         recipe = self._recipe(encoder.visual.spec)
         pixels = pixels_for(recipe, encoder.visual.spec)
-        kept = FeatureCache(encoder_key(encoder.visual, pixels), None if self.cache is None else Path(self.cache))
+        cache = FeatureCache(encoder_key(encoder.visual, pixels), None if self.cache is None else Path(self.cache))
         try:
             entries = item_features(
                 Recognizer(encoder.visual, MeanPool(), nn.Identity()),
                 paths,
                 Protocol(recipe.frames, pixels, Views.of(recipe)),
-                Reading(workers=self.workers, cache=kept, engine=self.engine),
+                Reading(workers=self.workers, cache=cache, engine=self.engine),
             )
         finally:
-            kept.close()
-        readable(entries, skip=False, remedy="leave out what cannot be read")
+            cache.close()
+        readable(entries, skip=False, remedy="leave out files that cannot be read")
         return torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)]).clone()
 
     def _prompts(self) -> list[str | tuple[str, ...]]:
-        """What is behind the row of each class."""
+        """Return the prompts of each class's row."""
         labels = [str(label) for label in self.classes_]
         if self.class_names is None:
             return class_prompts(self.template, clean_names(labels), [None] * len(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:
-            raise DataError(f"class_names has no entry for label {missing[0]!r}: give every label one, or none")
-        given = [self.class_names[label] for label in self.classes_.tolist()]
-        names = [value if isinstance(value, str) else label for label, value in zip(labels, given, strict=True)]
-        return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in given])
+            raise DataError(f"class_names has no entry for label {missing[0]!r}: add it, or leave out class_names")
+        values = [self.class_names[label] for label in self.classes_.tolist()]
+        names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
+        return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
 
     def _head(self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor) -> nn.Module:
-        """The method's head, fitted."""
+        """Return the fitted head of the method."""
         names = [str(label) for label in self.classes_]
         if self.prompts_ is None:
             return logistic_head(features, targets, names=names)
@@ -197,27 +196,27 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     @torch.inference_mode()
     def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:
-        """The score of each class for each file.
+        """Return the score of each class for each file.
 
         Raises:
-            RunError: the encoder has other weights than at `fit`.
+            RunError: encoder or size have changed since `fit`.
         """
         check_is_fitted(self)
         paths, encoder = _paths(X), self._encoder()
         if self._key(encoder) != self.encoder_key_:
-            raise RunError(f"encoder {self.encoder!r} or its size is not what this was fitted with: fit it again")
+            raise RunError(f"encoder {self.encoder!r} or its input size has changed since fit: fit again")
         return self.head_(self._features(encoder, paths))
 
 
-def _paths(given: Iterable[Any]) -> list[Path]:
-    """A path a sample, of a list, an array or a column of a table.
+def _paths(samples: Iterable[Any]) -> list[Path]:
+    """Return the paths in a list, an array or a column of a table.
 
     Raises:
-        DataError: something else.
+        DataError: anything else.
     """
-    if isinstance(given, str | Path):
-        raise DataError(f"got the single path {str(given)!r}: give a list of paths")
-    values = np.asarray(given, dtype=object)
+    if isinstance(samples, str | Path):
+        raise DataError(f"got the single path {str(samples)!r}: give a list of paths")
+    values = np.asarray(samples, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):

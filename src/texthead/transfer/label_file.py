@@ -1,4 +1,4 @@
-"""Labels in a CSV that several people write at once, and which file each of them is looking at."""
+"""Labels in a CSV that several people edit at once, and claims on the file that each of them is labelling."""
 
 import fcntl
 import json
@@ -15,17 +15,17 @@ from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
 from texthead.media.paths import relative_below, resolved
 
-# A file that was shown to somebody so many seconds ago is free again.
+# Seconds until a claim on a file expires.
 CLAIMED = 300.0
 
 Row = dict[str, str]
 
-# The column of labels that somebody looked at again.
+# The column that marks labels as reviewed.
 _CHECKED = "checked"
 
 
 class Mark(NamedTuple):
-    """What is known of a file: its label, that it cannot be used, or neither; whether its label was looked at again."""
+    """The state of a file: its label, that it is unusable, or neither; and whether its label was reviewed."""
 
     label: str | None = None
     bad: bool = False
@@ -33,58 +33,58 @@ class Mark(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What is known of files, by position: their labels, which cannot be used, and whose label was looked at again."""
+    """The state of all files, by position: labels, unusable files, and files with a reviewed label."""
 
     of: Mapping[int, str]
     bad: frozenset[int]
     checked: frozenset[int]
 
     def mark(self, position: int) -> Mark:
-        """Return what is known of one file."""
+        """Return the state of one file."""
         return Mark(self.of.get(position), position in self.bad, position in self.checked)
 
 
 def check_place(place: Path) -> None:
-    """Raise DataError if labels cannot be written to a file of that name."""
+    """Raise DataError if labels cannot be written to this path."""
     if place.suffix.lower() != ".csv":
-        raise DataError(f"{place}: labels are written as CSV; name a file that ends in .csv")
+        raise DataError(f"{place}: labels are written as CSV; give a file that ends in .csv")
     if place.exists() and not place.is_file():
-        raise DataError(f"{place}: is no file; labels are written into one that ends in .csv")
+        raise DataError(f"{place}: not a regular file; give a file that ends in .csv")
 
 
 def paths_in(place: Path, root: Path | None = None) -> list[Path]:
-    """Return the paths that a CSV of labels and its list of bad files name; none where there is no such file.
+    """Return the paths in a CSV of labels and in its list of unusable files; missing files have none.
 
     Args:
         place: the CSV, or a labelling tool's `.json`.
-        root: the folder that paths of a `.json` begin in.
+        root: the base folder of relative paths in a `.json`.
 
     Raises:
-        DataError: one cannot be read.
+        DataError: a file cannot be read.
     """
     if place.suffix.lower() == ".json":
         return [item.path for item in read_dataset(place, root=root).items] if place.exists() else []
-    there = [each for each in (place, _bad(place)) if each.suffix.lower() == ".csv" and each.exists()]
-    return [row_path(row, each, line) for each in there for line, row in manifest_rows(each, ("path",))]
+    existing = [each for each in (place, _bad_list(place)) if each.suffix.lower() == ".csv" and each.exists()]
+    return [row_path(row, each, line) for each in existing for line, row in manifest_rows(each, ("path",))]
 
 
-def _bad(place: Path) -> Path:
+def _bad_list(place: Path) -> Path:
     return place.with_name(f"{place.stem}.bad.csv")
 
 
 class LabelFile:
-    """The labels of some files on disk, each there before the call returns.
+    """Labels on disk; each change is written before the call returns.
 
-    Beside `labels.csv` (path,label,time,checked) lies `labels.bad.csv` (path,time) with the files that cannot be used.
-    Any number of processes may have them open. Each change is made under a lock to what is on disk then, so that of two
-    labels of a file the later one stays, and what somebody else wrote is kept, other columns too.
+    Next to `labels.csv` (path,label,time,checked), `labels.bad.csv` (path,time) lists unusable files. Any number of
+    processes may use them at once: each change locks the files and is applied to their current content, so the later of
+    two labels of a file wins, and rows and columns that others wrote are preserved.
 
     Args:
         place: the CSV; it need not exist.
-        files: what the labels are of.
+        files: the files to label.
 
     Raises:
-        DataError: it cannot be read, or names another file.
+        DataError: the CSV cannot be read, or lists a file that is not in `files`.
         RunError: its folder cannot be written.
     """
 
@@ -94,13 +94,13 @@ class LabelFile:
         self._claims = place.with_name(f".{place.name}.claims")
         self._lock = place.with_name(f".{place.name}.lock")
         self._labels = _Table(place, ("path", "label"), paths, files.source)
-        self._bad = _Table(_bad(place), ("path",), paths, files.source)
+        self._bad = _Table(_bad_list(place), ("path",), paths, files.source)
         self._names = [relative_below(path, place.parent) for path in paths]
         self.read()
 
     def read(self) -> Labels:
-        """Return what is on disk now."""
-        with self._held():
+        """Return the current state on disk."""
+        with self._locked():
             return self._read()
 
     def _read(self) -> Labels:
@@ -109,8 +109,8 @@ class LabelFile:
         return Labels({position: row["label"].strip() for position, row in rows.items()}, frozenset(bad), checked)
 
     def put(self, position: int, mark: Mark) -> Labels:
-        """Write down what is known of a file, in place of what was before; a bad file has no label."""
-        with self._held():
+        """Replace the state of a file; an unusable file has no label."""
+        with self._locked():
             if mark.label is None:
                 self._labels.remove(position)
             else:
@@ -119,14 +119,14 @@ class LabelFile:
             return self._read()
 
     def rename(self, old: str, new: str) -> Labels:
-        """Give all files of a label another, in one go."""
-        with self._held():
+        """Rename a label of all files at once."""
+        with self._locked():
             self._labels.rename(old, new)
             return self._read()
 
     def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
-        """Take a file for somebody, who gives back what they had; False where somebody else has it. None takes none."""
-        with self._held():
+        """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""
+        with self._locked():
             claims = {name: claim for name, claim in self._live_claims().items() if claim[0] != who}
             if position is not None and self._names[position] in claims:
                 return False
@@ -136,8 +136,8 @@ class LabelFile:
             return True
 
     def renew(self, who: str, position: int, *, seconds: float = CLAIMED) -> None:
-        """Keep a file for somebody who has it; nothing of one that they have no more."""
-        with self._held():
+        """Extend the claim of a user on a file; does nothing if they no longer have it."""
+        with self._locked():
             claims = self._live_claims()
             if claims.get(self._names[position], ("",))[0] == who:
                 self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
@@ -147,29 +147,29 @@ class LabelFile:
             beside.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
 
     def claimed_by(self, who: str) -> int | None:
-        """Return the position of the file that somebody is looking at, if there is one."""
-        with self._held():
+        """Return the position of the file that a user has claimed; None if there is none."""
+        with self._locked():
             own = [name for name, claim in self._live_claims().items() if claim[0] == who]
         return self._names.index(own[0]) if own and own[0] in self._names else None
 
     def claimed_by_others(self, who: str) -> set[int]:
-        """Return the positions of the files that others are looking at."""
-        with self._held():
+        """Return the positions of the files that other users have claimed."""
+        with self._locked():
             names = {name for name, claim in self._live_claims().items() if claim[0] != who}
         return {position for position, name in enumerate(self._names) if name in names} if names else set()
 
     def _live_claims(self) -> dict[str, tuple[str, float]]:
         try:
-            found = json.loads(self._claims.read_text(encoding="utf-8", errors="surrogatepass"))
-            live = {str(name): (str(who), float(until)) for name, (who, until) in found.items()}
+            saved = json.loads(self._claims.read_text(encoding="utf-8", errors="surrogatepass"))
+            claims = {str(name): (str(who), float(until)) for name, (who, until) in saved.items()}
         except (OSError, ValueError, TypeError, AttributeError):
-            return {}  # Nobody has begun, or it was cut short: all files are free.
-        now = time.time()  # A claim from before the clock was set back is none.
-        return {name: claim for name, claim in live.items() if now < claim[1] <= now + CLAIMED}
+            return {}  # Missing or damaged: all files are free.
+        now = time.time()  # Claims further ahead than CLAIMED were made before the clock was set back.
+        return {name: claim for name, claim in claims.items() if now < claim[1] <= now + CLAIMED}
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Wait until no other process has the files."""
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the files; wait while another process has it."""
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with self._lock.open("a") as file:
@@ -182,7 +182,7 @@ class LabelFile:
 
 
 class _Table:
-    """Rows of a CSV, each of one of some files, read again when somebody else has written it."""
+    """Rows of a CSV by position of their file; read again when another process has changed it."""
 
     def __init__(self, place: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
         self._place = place
@@ -196,21 +196,21 @@ class _Table:
         self._stamp: object = None
 
     def read(self) -> dict[int, Row]:
-        """Return the row of each position, of the file as it is now."""
+        """Return the current row of each position."""
         stamp = _stamp(self._place)
         if stamp != self._stamp:
-            self._rows = self._from_disk() if stamp else {}
+            self._rows = self._load() if stamp else {}
             self._stamp = stamp
         return self._rows
 
-    def _from_disk(self) -> dict[int, Row]:
+    def _load(self) -> dict[int, Row]:
         rows: dict[int, Row] = {}
         for line, row in manifest_rows(self._place, self._needed):
             position = self._position(row, line)
             if position is None:
                 raise DataError(
-                    f"{self._place}:{line}: labels {row['path']}, which is not in {self._source}: name the data that "
-                    "it is of"
+                    f"{self._place}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
+                    "the labels belong to"
                 )
             if position in rows:
                 raise DataError(f"{self._place}:{line}: {row['path']} is listed twice: list it once")
@@ -228,7 +228,7 @@ class _Table:
         return self._known[name]
 
     def put(self, position: int, values: Mapping[str, str]) -> None:
-        """Write the row of a position, with the time, and keep its other columns."""
+        """Write the row of a position with the current time; its other columns do not change."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         name = relative_below(self._paths[position], self._place.parent)
         row = {"path": name, **self.read().get(position, {}), **values, "time": now}
@@ -236,7 +236,7 @@ class _Table:
         self._write({**self.read(), position: row})
 
     def rename(self, old: str, new: str) -> None:
-        """Write the file with another label in place of one."""
+        """Rename a label in the file."""
         renamed = {
             position: {**row, "label": new} for position, row in self.read().items() if row["label"].strip() == old
         }
@@ -244,7 +244,7 @@ class _Table:
             self._write({**self.read(), **renamed})
 
     def remove(self, position: int) -> None:
-        """Write the file without the row of a position, if it has one."""
+        """Remove the row of a position, if it has one."""
         if position in self.read():
             self._write({place: row for place, row in self.read().items() if place != position})
 
@@ -254,15 +254,15 @@ class _Table:
                 self._place, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()]
             )
         else:
-            self._place.unlink(missing_ok=True)  # A list of nothing is no manifest.
+            self._place.unlink(missing_ok=True)  # An empty manifest would be an error.
         sync_folder(self._place.parent)
         self._rows, self._stamp = rows, _stamp(self._place)
 
 
 def _stamp(place: Path) -> tuple[int, int, int] | None:
-    """Return what differs where a file was written again; None where there is none."""
+    """Return values that change when a file is rewritten; None if it does not exist."""
     try:
-        found = place.stat()
+        status = place.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""Files without labels, the labels that they have so far, and which of them to label next."""
+"""Unlabelled files with their features, the labels so far, and the files to label next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from texthead.transfer.selection import guesses, next_to_label
 
 
 class Suggestion(NamedTuple):
-    """A file to label, what it is taken for so far, and how probable that is, 0-1."""
+    """A file to label, its predicted class so far, and the probability (0-1) of that."""
 
     path: Path
     guess: str
@@ -40,10 +40,10 @@ class Pool:
     """Files with their features.
 
     Attributes:
-        files: those that can be read.
+        files: the readable files.
         features: the mean feature of each.
         skipped: errors of the others.
-        most_megapixels: as of the reading.
+        most_megapixels: as in `Reading`.
     """
 
     files: Dataset
@@ -53,7 +53,7 @@ class Pool:
 
     @property
     def groups(self) -> list[str] | None:
-        """The group of each file, of a part its file if no other is named; None where each is one of its own."""
+        """The group of each file (for a part of a video, the video if no group is given); None if all are separate."""
         grouped = any(item.group or is_part(item.path) for item in self.files.items)
         return self.files.groups if grouped else None
 
@@ -66,39 +66,39 @@ class Pool:
         *,
         seed: int = 0,
     ) -> list[Suggestion]:
-        """Return the files to label next, first the one that would teach most.
+        """Return the files to label next, most informative first.
 
         Args:
-            prompts: what the text encoder reads for each class.
+            prompts: the prompts of each class.
             labels: the labels so far.
-            count, seed: as of `next_to_label`.
+            count, seed: as in `next_to_label`.
         """
         classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
         targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
-        found = guesses(rows, self.features, known, targets, classes=len(classes))
-        places = next_to_label(self.features, found, known, count, groups=self.groups, seed=seed)
-        best = found.max(-1)
+        probabilities = guesses(rows, self.features, known, targets, classes=len(classes))
+        places = next_to_label(self.features, probabilities, known, count, groups=self.groups, seed=seed)
+        best = probabilities.max(-1)
         return [
             Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
         ]
 
 
 def read_files(source: str | Path) -> Dataset:
-    """Return files without labels: those of a folder and below it, or of a manifest's column `path`.
+    """Return files without labels: those in a folder and its subfolders, or in a manifest's column `path`.
 
-    A manifest's columns `start` and `end` make parts of videos, `group` names what belongs together. Other columns do
-    not count.
+    A manifest's columns `start` and `end` select parts of videos, `group` groups related files. Other columns are
+    ignored.
 
     Raises:
-        DataError: no such path, or no file in it.
+        DataError: there is no such path, or no file in it.
     """
     place = Path(source)
     if place.suffix.lower() not in (".csv", ".tsv"):
         return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
     rows = [*manifest_rows(place, ("path",))]
     if not rows:
-        raise DataError(f"{source}: lists no file; give one path a line")
+        raise DataError(f"{source}: lists no file; give one path per line")
     items = (
         Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
         for line, row in rows
@@ -107,7 +107,7 @@ def read_files(source: str | Path) -> Dataset:
 
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
-    """Return the files with those of the paths that are parts of them."""
+    """Return the files, and those of the paths that are parts of them."""
     own = {resolved(item.path): item for item in files.items}
     parts = [(own.get(file_of(resolved(path))), span_of(path)) for path in paths if is_part(path)]
     items = [replace(item, path=part_path(item.path, span)) for item, span in parts if item is not None]
@@ -115,50 +115,52 @@ def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
 
 
 def root_of(place: Path, files: Dataset) -> Path | None:
-    """Return the folder that the paths in a labelling tool's `.json` begin in; None for another file."""
+    """Return the base folder of the paths in a labelling tool's `.json`; None for other files."""
     if place.suffix.lower() != ".json":
         return None
     return document_root(Path(files.source), (item.path for item in files.items))
 
 
 def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
-    """Return the item of each of the files that a manifest or a tool's `.json` labels; none where it does not exist.
+    """Return the labelled item of each file in a manifest or a tool's `.json`; empty if that does not exist.
 
-    Label Studio's paths begin where `document_root` of the files says.
+    Paths of Label Studio are relative to the `document_root` of the files.
 
     Raises:
-        DataError: a manifest or `.json` that cannot be read, or that names another file.
+        DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
     """
     if not place.exists():
         return {}
     own = {resolved(item.path): item.path for item in files.items}
-    found: dict[Path, Item] = {}
+    labelled: dict[Path, Item] = {}
     for item in read_dataset(place, root=root_of(place, files)).items:
         path = own.get(resolved(item.path))
         if path is None:
-            raise DataError(f"{place}: labels {item.path}, which is not in {files.source}: name the data that it is of")
-        found[path] = replace(item, path=path)
-    return found
+            raise DataError(
+                f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
+            )
+        labelled[path] = replace(item, path=path)
+    return labelled
 
 
 def encode_files(
     files: Dataset, encoder: Encoder, reading: Reading, cache: Path | None = None, bar: Bar = no_bar
 ) -> Pool:
-    """Return the files that can be read with their features.
+    """Return the readable files with their features.
 
     Raises:
-        MediaError: a file that cannot be read, unless the reading skips such files.
-        DataError: none can be read.
+        MediaError: a file cannot be read and `reading` does not skip such files.
+        DataError: no file can be read.
     """
     spec = encoder.visual.eval().spec
     frames = 1 if files.only_images and spec.unit == "frame" else own_frames(spec, FRAMES)
     protocol = Protocol(frames, own_pixels(spec), Views(origin="centre", stride=spec.stride))
-    kept = FeatureCache(encoder_key(encoder.visual, protocol.sizes), cache)
+    features_cache = FeatureCache(encoder_key(encoder.visual, protocol.sizes), cache)
     try:
-        ground = Pretrained(encoder, protocol, replace(reading, cache=kept), bar)
+        ground = Pretrained(encoder, protocol, replace(reading, cache=features_cache), bar)
         features, positions, errors = ground.features(files, "encode files")
     finally:
-        kept.close()
+        features_cache.close()
     if not positions:
         raise DataError(f"{files.source}: none of {len(files)} files can be read: {errors[0]}")
     return Pool(files.pick(positions), features.clone(), tuple(errors), reading.most_megapixels)

@@ -1,4 +1,4 @@
-"""How accurate a recogniser of few labels is, and what more of them would bring."""
+"""Estimate the accuracy of a classifier from few labels, and the gain of more labels."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -14,23 +14,23 @@ from texthead.transfer.selection import guesses
 
 FOLDS = 5
 
-# With fewer labels a curve says nothing.
+# Fewest labels for a meaningful curve.
 FEWEST = 10
 
-# Of a probability whose logarithm is taken.
+# Lower bound of probabilities before the logarithm.
 LEAST = 1e-9
 
 
 class LearningCurve(NamedTuple):
-    """What fits of four fifths of some labelled files say of the others.
+    """Cross-validated accuracy on labelled files, and its extrapolation to more labels.
 
     Attributes:
-        items: labelled files, each scored once.
+        items: number of labelled files, each scored once.
         top1, low, high: accuracy in percent, and its 95 % interval.
-        gain, least_gain, most_gain: points that `more` further labels bring, extrapolated, and the 95 % interval. None
-            is negative: labels do not hurt in the mean.
-        temperature: of the logarithm of probabilities, so that they are calibrated on these files.
-        probabilities: each file's, by a fit without it.
+        gain, least_gain, most_gain: expected gain of `more` further labels in points, extrapolated, and its 95 %
+            interval; all at least 0, since more labels do not hurt on average.
+        temperature: fitted to the log-probabilities of these files.
+        probabilities: cross-validated probabilities of each file, before the temperature.
     """
 
     items: int
@@ -45,7 +45,7 @@ class LearningCurve(NamedTuple):
     probabilities: Float[Tensor, "items classes"]
 
     def calibrated(self, probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, "files classes"]:
-        """Return the probabilities of other files, as sure as these files allow."""
+        """Apply the temperature to probabilities of other files."""
         return (probabilities.clamp(min=LEAST).log() / self.temperature).softmax(-1)
 
 
@@ -59,16 +59,17 @@ def learning_curve(
     more: int = 10,
     seed: int = 0,
 ) -> LearningCurve | None:
-    """Cross-validate `guesses` on labelled files, with whole and with half training parts.
+    """Cross-validate `guesses` on labelled files, with full and with half training folds.
 
-    Accuracy is taken as a - b / sqrt(labels); the two sizes give b. None for less than ten labels or one class. Groups
-    are divided where there are fewer than folds.
+    The model of accuracy is a - b / sqrt(labels); the two sizes give b. Returns None for fewer than ten labels or a
+    single class.
 
     Args:
-        rows: text rows; None of an encoder without text.
-        groups: a scene or a person of each item, which folds keep whole.
-        more: further labels.
-        seed: draws the folds and the halves.
+        rows: text rows; None for an encoder without text.
+        groups: the group of each item (a scene, a person); a group stays in one fold, unless there are fewer groups
+            than folds.
+        more: number of further labels.
+        seed: random seed of folds and halves.
     """
     count = len(targets)
     if count < FEWEST or len(targets.unique()) < 2:
@@ -77,17 +78,17 @@ def learning_curve(
         groups = None
     rng = np.random.default_rng(seed)
     fold = _folds(targets.tolist(), range(count) if groups is None else groups, rng)
-    whole, half = torch.zeros(count, classes), torch.zeros(count, classes)
+    by_full, by_half = torch.zeros(count, classes), torch.zeros(count, classes)
     sizes: list[tuple[int, int]] = []
     for number in range(fold.max() + 1):
-        scored, kept = np.flatnonzero(fold == number), rng.permutation(np.flatnonzero(fold != number))
-        few = kept[: (len(kept) + 1) // 2]
-        sizes.append((len(kept), len(few)))
-        for train, found in ((kept, whole), (few, half)):
+        scored, full = np.flatnonzero(fold == number), rng.permutation(np.flatnonzero(fold != number))
+        half = full[: (len(full) + 1) // 2]
+        sizes.append((len(full), len(half)))
+        for train, probabilities in ((full, by_full), (half, by_half)):
             picked = features[[*train, *scored]]
             own = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
-            found[scored] = own[len(train) :].float()
-    right, right_half = ((found.argmax(-1) == targets).numpy() for found in (whole, half))
+            probabilities[scored] = own[len(train) :].float()
+    right, right_half = ((probabilities.argmax(-1) == targets).numpy() for probabilities in (by_full, by_half))
     keys = list(range(count)) if groups is None else list(groups)
     large, small = np.mean(sizes, axis=0)
     scale = (count**-0.5 - (count + more) ** -0.5) / float(small**-0.5 - large**-0.5)
@@ -96,13 +97,13 @@ def learning_curve(
         max(0.0, scale * points) for points in (100 * float((right - 1.0 * right_half).mean()), low, high)
     )
     interval = grouped_interval(right, keys)
-    temperature = fit_temperature(whole.clamp(min=LEAST).log(), targets)
-    return LearningCurve(count, 100 * float(right.mean()), *interval, more, gain, low, high, temperature, whole)
+    temperature = fit_temperature(by_full.clamp(min=LEAST).log(), targets)
+    return LearningCurve(count, 100 * float(right.mean()), *interval, more, gain, low, high, temperature, by_full)
 
 
 def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " items"]:
-    """Return the fold of each item: groups are dealt out whole, in the order of their first item's class."""
+    """Return the fold of each item: whole groups are assigned in turn, in the order of their first item's class."""
     first = list(dict(zip(reversed(groups), reversed(targets), strict=True)).items())
     order = sorted(rng.permutation(len(first)).tolist(), key=lambda place: first[place][1])
-    of = {first[place][0]: number % FOLDS for number, place in enumerate(order)}
-    return np.array([of[group] for group in groups])
+    fold_of = {first[place][0]: number % FOLDS for number, place in enumerate(order)}
+    return np.array([fold_of[group] for group in groups])

@@ -1,4 +1,4 @@
-"""Recognisers on a frozen encoder, fitted in seconds on features that are encoded once."""
+"""Classifiers on a frozen encoder, fitted in seconds to features that are computed once."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -24,16 +24,16 @@ from texthead.recipes import Recipe
 from texthead.transfer.closed_form import TextWorth, class_center, logistic_head, text_probe_head, text_worth
 from texthead.transfer.transductive import refined_head
 
-# With fewer items of a class than this there is nothing to cross-validate with.
+# Fewest items per class for cross-validation.
 FEWEST = 3
 
 
 @dataclass(frozen=True)
 class FrozenItems:
-    """Labelled files with the pretrained features of their frames, as testing takes them.
+    """Labelled files with the pretrained features of their frames under the test protocol.
 
     Args:
-        skipped: errors of files that could not be read and are not among the items.
+        skipped: errors of unreadable files, which are not among the items.
     """
 
     data: Dataset
@@ -48,22 +48,22 @@ class FrozenItems:
 
     @property
     def groups(self) -> list[str]:
-        """What must stay on one side of a split, of each item."""
+        """The group of each item; a group must stay on one side of a split."""
         return self.data.groups
 
     def pick(self, positions: Sequence[int]) -> "FrozenItems":
-        """The items at the given positions."""
+        """Return the items at these positions."""
         return FrozenItems(self.data.pick(positions), self.frames[positions], self.targets[positions])
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What all recognisers of a comparison share.
+    """Everything that the methods of a comparison share.
 
     Args:
-        prompts: what the text encoder reads for each class.
-        protocol: how items are looked at.
-        unlabelled: features of files without labels, which refine the fitted heads.
+        prompts: the prompts of each class.
+        protocol: frames, sizes and views of the items.
+        unlabelled: features of unlabelled files, which refine the fitted heads.
     """
 
     encoder: Encoder
@@ -76,7 +76,7 @@ class Ground:
     unlabelled: Float[Tensor, "files dim"] | None = None
 
     def text_worth(self, items: FrozenItems) -> TextWorth | None:
-        """Return what the text rows are worth on the items; None of an encoder without text."""
+        """Measure the text rows on the items; None for an encoder without text."""
         if not self.encoder.has_text:
             return None
         return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
@@ -84,23 +84,23 @@ class Ground:
 
 @dataclass(frozen=True)
 class Method:
-    """A way from labelled features to a recogniser.
+    """A method that fits a classifier to labelled features.
 
     Args:
-        name: as the command line, Python, JSON and tables call it.
-        head: items -> a head on their mean features.
+        name: the name on the command line, in Python, JSON and tables.
+        head: fits a head to the mean features of items.
     """
 
     name: str
     head: Callable[[FrozenItems], nn.Module]
 
     def fit(self, items: FrozenItems) -> Recognizer:
-        """Return a recogniser whose clips are frame features."""
+        """Return a fitted model whose clips are frame features."""
         return Recognizer(nn.Identity(), MeanPool(), self.head(items))
 
 
 def methods(ground: Ground) -> list[Method]:
-    """Return the recognisers that are compared, the default first; an encoder without text has the probe alone."""
+    """Return the methods to compare, the default first; an encoder without text has only the probe."""
 
     def refined(head: ProbeHead, items: FrozenItems) -> ProbeHead:
         if ground.unlabelled is None:
@@ -117,12 +117,12 @@ def methods(ground: Ground) -> list[Method]:
     def zero_shot(center: Tensor | None = None) -> nn.Module:
         return text_head(ground.encoder, ground.names, labels=ground.labels, prompts=ground.prompts, center=center)
 
-    found = [Method("probe", probe)]
+    without_text = [Method("probe", probe)]
     if not ground.encoder.has_text:
-        return found
+        return without_text
     return [
         Method("text-probe", text_probe),
-        *found,
+        *without_text,
         Method("zero-shot", lambda _: zero_shot()),
         Method(
             "zero-shot-centred",
@@ -132,10 +132,10 @@ def methods(ground: Ground) -> list[Method]:
 
 
 def pick_method(every: Sequence[Method], name: str | None) -> Method:
-    """Return the method of that name, the default if None.
+    """Return the method of this name, the default if None.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such method.
     """
     if name is None:
         return every[0]
@@ -149,14 +149,14 @@ def pick_method(every: Sequence[Method], name: str | None) -> Method:
 
 
 class Folds(NamedTuple):
-    """(training positions, scored positions) of each fold, and whether groups are kept whole in all of them."""
+    """(training positions, scored positions) of each fold, and whether all groups stay whole."""
 
     pairs: list[tuple[list[int], list[int]]]
     whole: bool
 
 
 def folds(items: FrozenItems, *, seed: int) -> Folds:
-    """Up to five stratified folds, each item scored once; none where a class has fewer than three items.
+    """Return up to five stratified folds, each item scored once; no folds if a class has fewer than three items.
 
     Groups stay whole unless a fold would then train on fewer than two items of a class.
     """
@@ -169,9 +169,9 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     number = int(min(5, counts.min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     keys = [numbers[group] for group in groups]
-    apart = min(number, len(set(keys)))
-    if apart >= 2:
-        grouped = StratifiedGroupKFold(apart, shuffle=True, random_state=seed).split(keys, labels, keys)
+    group_folds = min(number, len(set(keys)))
+    if group_folds >= 2:
+        grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         whole = [(train.tolist(), test.tolist()) for train, test in grouped if len(test)]
         if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
             return Folds(whole, True)
@@ -180,7 +180,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
 
 
 def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:
-    """The scores of the items, whose intervals take their groups into account."""
+    """Evaluate the model on frame features; intervals take groups into account."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         scores = model.eval()(items.frames.to(device)).cpu()
@@ -191,7 +191,7 @@ def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:
 def cross_validated(
     method: Method, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None]
 ) -> Bool[np.ndarray, " items"]:
-    """Whether each item is named rightly by the method fitted without its fold."""
+    """Return whether each item is correct when the method is fitted without its fold."""
     right = np.zeros(len(items.data), dtype=bool)
     for train_positions, scored in parts:
         model = method.fit(items.pick(train_positions))
@@ -201,26 +201,29 @@ def cross_validated(
 
 
 def check_unlabelled(ground: Ground, items: FrozenItems) -> tuple[Ground, str]:
-    """Return (the ground, without its unlabelled files where they do not help, a line that says so).
+    """Return (the ground, without its unlabelled files if they do not help; a line on the result).
 
-    They help if the default names as many labelled items rightly with them as without, cross-validated. With too few
-    labelled items for folds they are used: it is there that they gain most.
+    They help if the default method gets as many labelled items right with them as without, cross-validated. With too
+    few labelled items for folds they are used, since they gain most there.
     """
     assert ground.unlabelled is not None
     files = f"{len(ground.unlabelled)} unlabelled files"
     pairs = folds(items, seed=ground.recipe.seed).pairs
     if not pairs:
-        return ground, f"{files} are used: too few labelled items to check what they are worth"
+        return ground, f"{files} are used; there are too few labelled items to check whether they help"
     without = replace(ground, unlabelled=None)
     own, plain = (cross_validated(methods(each)[0], items, pairs, lambda: None).mean() for each in (ground, without))
-    line = f"with {files} {100 * own:.1f} % of the labelled items, without {100 * plain:.1f} % (cross-validated)"
+    line = (
+        f"with {files} {100 * own:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
+        "(cross-validated)"
+    )
     if own >= plain:
         return ground, f"{line}; they are used"
     return without, f"{line}; they are not used"
 
 
 class Lead(NamedTuple):
-    """By how many points a rival is ahead of the chosen method, with a 95 % interval that takes groups into account."""
+    """The lead of a rival over the chosen method in points, with a 95 % interval that takes groups into account."""
 
     rival: Method
     points: float
@@ -231,7 +234,7 @@ class Lead(NamedTuple):
 def best_rival(
     every: Sequence[Method], chosen: Method, right: dict[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]
 ) -> Lead | None:
-    """Return the lead of the rival that is right most often, None if no rival is ahead."""
+    """Return the lead of the best rival; None if no rival is ahead."""
     rivals = [method for method in every if method is not chosen]
     best = max(rivals, key=lambda method: int(right[method.name].sum()), default=None)
     if best is None or right[best.name].sum() <= right[chosen.name].sum():

@@ -1,4 +1,4 @@
-"""What to label next: files that stand for many others, and that what is known so far does not tell apart."""
+"""Choose the files to label next: representative of many others, and uncertain so far."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -12,16 +12,16 @@ from torch import Tensor
 from texthead.errors import DataError
 from texthead.transfer.closed_form import class_center, text_probe_head, text_worth
 
-# Width of the similarity, as a part of the median squared distance. LOG.md, 2026-11-27, has what was tried.
+# Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
 WIDTH = 0.2
 
-# Files whose features have a higher cosine, once centred, are near copies: one of them is enough.
+# Files whose centred features have a higher cosine are near copies, of which one is enough.
 COPY = 0.97
 
-# So many files stand for all: the similarities of more would not fit into memory.
+# Larger sets are sampled down to this size, since the similarities of more files would not fit into memory.
 MOST = 5000
 
-# Logit scale of text rows on centred features before anything is labelled.
+# Logit scale of text rows on centred features before there are labels.
 SCALE = 10.0
 
 
@@ -35,12 +35,12 @@ def guesses(
 ) -> Float[Tensor, "files classes"]:
     """Return the probability of each class for each file, from class names and the labels so far.
 
-    Classes with a label are told apart by the fit of text rows and labelled files (`text_probe_head`); those without
-    have what text gives them, weighed by what it is worth on the labelled files. Without labels text decides alone;
-    without text and with less than two classes labelled all are alike.
+    Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with
+    text weighted by its worth on the labelled files. With fewer than two labelled classes, zero-shot decides alone, and
+    without text the probabilities are uniform.
 
     Args:
-        rows: text rows; None of an encoder without text.
+        rows: text rows; None for an encoder without text.
         labelled: positions of the labelled files; `targets` are their classes.
     """
     present, places = targets.unique(return_inverse=True)
@@ -56,14 +56,14 @@ def guesses(
     if len(present) < 2:
         return text
     head = text_probe_head(rows[present], picked, places, names=[str(int(place)) for place in present])
-    found = text.clone()
-    known = text[:, present].sum(1, keepdim=True)
-    found[:, present] = head(features).detach().softmax(-1) * known
-    return found
+    probabilities = text.clone()
+    labelled_mass = text[:, present].sum(1, keepdim=True)
+    probabilities[:, present] = head(features).detach().softmax(-1) * labelled_mass
+    return probabilities
 
 
 def doubt(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " files"]:
-    """Return how little the best class is ahead of the second, 0-1: 1 where both are as likely, or with no second."""
+    """Return 1 minus the margin between the two best classes (0-1); 1 if there is only one class."""
     if probabilities.shape[1] < 2:
         return torch.ones(len(probabilities))
     best = probabilities.topk(2, dim=-1).values
@@ -71,13 +71,13 @@ def doubt(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " file
 
 
 class Coverage:
-    """How much each file stands for the others: made once for some files, asked again after every label.
+    """Similarities between files, computed once and used again after every label.
 
     Args:
-        features: of all files.
-        labelled: positions that need not stand for others where there are more than 5,000 files.
-        groups: a scene or a person of each file; each file its own if None.
-        seed: draws 5,000 files to stand for all where there are more.
+        features: features of all files.
+        labelled: positions to leave out of the sample if there are more than 5,000 files.
+        groups: the group of each file (a scene, a person); None if each file is its own.
+        seed: random seed of the sample of 5,000 files, if there are more.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Coverage:
         self._place = {int(position): index for index, position in enumerate(self.pool)}
 
     def _nearness(self, cosines: Float[np.ndarray, "some files"]) -> Float[np.ndarray, "some files"]:
-        """Return exp(-distance^2 / width), 1 of a file with itself."""
+        """Return exp(-distance^2 / width); 1 for a file and itself."""
         return np.exp((2 * cosines - 2) / self._width)
 
     def next(
@@ -113,7 +113,7 @@ class Coverage:
         *,
         without: Sequence[int] = (),
     ) -> list[int]:
-        """Return the positions of up to `count` files, as `next_to_label` does, and none of those left out."""
+        """Return the positions of up to `count` files, as `next_to_label` does, except those in `without`."""
         groups = self._groups
         taken = [self._place[position] for position in labelled if position in self._place]
         others = (
@@ -128,8 +128,8 @@ class Coverage:
         used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
         free = np.ones(len(self.pool), dtype=bool)
         free[[*taken, *(self._place[position] for position in without if position in self._place)]] = False
-        found: list[int] = []
-        while free.any() and len(found) < count:
+        chosen: list[int] = []
+        while free.any() and len(chosen) < count:
             gain = np.maximum(self._near - covered, 0) @ weight
             left = np.flatnonzero(free).tolist()
             rank = [
@@ -137,12 +137,12 @@ class Coverage:
                 for index in left
             ]
             best = min(rank)[-1]
-            found.append(int(self.pool[best]))
+            chosen.append(int(self.pool[best]))
             free[best] = False
             if groups:
                 used[groups[self.pool[best]]] += 1
             covered, copies = np.maximum(covered, self._near[best]), copies | self._copies[best]
-        return found
+        return chosen
 
 
 def next_to_label(
@@ -154,21 +154,22 @@ def next_to_label(
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> list[int]:
-    """Return the positions of the files to label next, first the one that would teach most.
+    """Return the positions of the files to label next, most informative first.
 
-    Each is the file that covers most doubt: over all files, the root of the doubt times how much nearer this file lies
-    than any labelled or chosen one, by exp(-distance^2 / (2 x WIDTH x the median of it)). So a file stands for many.
-    Near copies, and files of a group that has more labelled or chosen files than another, come last.
+    Each choice maximises, summed over all files, the root of their doubt times the increase of their similarity to the
+    nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
+    chosen files represent many others. Near copies, and files of groups that already have more labelled or chosen
+    files than others, come last.
 
     Args:
-        probabilities: of what is known so far, as `guesses` gives them.
-        groups: a scene or a person of each file; each file its own if None.
-        seed: draws 5,000 files to stand for all where there are more.
+        probabilities: current class probabilities, as from `guesses`.
+        groups: the group of each file (a scene, a person); None if each file is its own.
+        seed: random seed of the sample of 5,000 files, if there are more.
 
-    Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedily.
+    Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedy.
 
     Raises:
-        DataError: count below 1.
+        DataError: `count` is below 1.
     """
     if count < 1:
         raise DataError(f"count must be at least 1, got {count}")

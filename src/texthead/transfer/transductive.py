@@ -1,8 +1,8 @@
-"""Unlabelled files help: scores of a whole batch of files, refined by how the features of the batch lie together.
+"""Transductive inference: refine the scores of a batch of unlabelled files by the clusters of their features.
 
-A batch method: what a file is called depends on the other files. Each file is assigned to the classes in part, by its
-scores; the class means and one diagonal covariance of the assignments give each class a Gaussian; its density is added
-to the scores of the fitted head; and again. Labelled items keep their label.
+The prediction for a file depends on the other files. Files are softly assigned to classes by their scores. The means
+and a shared diagonal covariance of the assignments give each class a Gaussian, whose log-density is added to the scores
+of the fitted head. This repeats for some rounds. Labelled items keep their label.
 """
 
 from typing import NamedTuple
@@ -15,17 +15,18 @@ from torch import Tensor
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
-ROUNDS = 10  # As TransCLIP (NeurIPS 2024) has it.
+ROUNDS = 10  # As in TransCLIP (NeurIPS 2024).
 
-# How far scores spread where they become assignments, nearly hard ones: 3 and 8 do as well, hard ones gain less.
+# Spread of the scores before the softmax of the assignments, which makes these nearly hard: 3 and 8 work as well, hard
+# assignments gain less.
 SHARPNESS = 5.0
 
-# How loud the densities are beside the head if only the head's own answers check them: 1 loses more where it is good.
+# Weight of the densities if only the head's own predictions can check them: 1 loses more where the head is good.
 UNCHECKED = 0.5
 
 
 class Refined(NamedTuple):
-    """The refined scores of the files, and the linear scores of unit features that were added to the head's."""
+    """The refined scores of the files, and the linear classifier on unit features that was added to the head."""
 
     scores: Float[Tensor, "files classes"]
     weight: Float[Tensor, "classes dim"]
@@ -38,17 +39,17 @@ def refine(
     labelled: Float[Tensor, "items dim"] | None = None,
     targets: Int[Tensor, " items"] | None = None,
 ) -> Refined:
-    """Return the scores of unlabelled files, refined in one batch.
+    """Refine the scores of a batch of unlabelled files.
 
-    The densities are put to the spread of the head's scores, so that the scale of neither counts, and multiplied with
-    two shares: of the files among all items, and of the labelled items that the Gaussians name rightly, above chance,
-    each without its own part in the means. So many labelled items, or classes that are no clusters, leave the answers
-    to the head. Without labelled items the files take their place, the head's answers are the labels, and the first
-    share is a half.
+    The log-densities are scaled to the spread of the head's scores, and multiplied by two factors: the share of
+    unlabelled files among all items, and the accuracy above chance of the Gaussians on the labelled items
+    (leave-one-out). So with many labelled items, or classes that do not form clusters, the head decides. Without
+    labelled items, the files and the head's predictions take the place of items and labels, and the first factor is
+    one half.
 
     Args:
-        scores: those of any head; minus infinity for a class that is never named.
-        features: centred and of length 1, as `Head.directions` makes them.
+        scores: scores of any head; minus infinity for classes that are never predicted.
+        features: centred and of length 1, as from `Head.directions`.
         labelled: features of labelled items, likewise; `targets` are their labels.
 
     Source: the Gaussians of TransCLIP (NeurIPS 2024).
@@ -59,35 +60,35 @@ def refine(
         DataError: no file.
     """
     if not len(scores):
-        raise DataError("no unlabelled file: give one at least")
-    named = scores.isfinite().all(0)
-    head, x = scores[:, named].double(), features.double()
-    y = torch.zeros(0, dtype=torch.long) if targets is None else (named.cumsum(0) - 1)[targets]
-    seen = x[:0] if labelled is None else labelled.double()
-    hot, every = F.one_hot(y, head.shape[1]).double(), torch.cat([x, seen])
-    checks, answers = (slice(len(x), None), y) if len(seen) else (slice(None), head.argmax(1))
-    loudest = len(x) / len(every) if len(seen) else UNCHECKED
-    found, squares = head, every.square().sum(0)
+        raise DataError("no unlabelled file: give at least one")
+    finite = scores.isfinite().all(0)
+    head, x = scores[:, finite].double(), features.double()
+    y = torch.zeros(0, dtype=torch.long) if targets is None else (finite.cumsum(0) - 1)[targets]
+    items = x[:0] if labelled is None else labelled.double()
+    hot, every = F.one_hot(y, head.shape[1]).double(), torch.cat([x, items])
+    checks, answers = (slice(len(x), None), y) if len(items) else (slice(None), head.argmax(1))
+    most_weight = len(x) / len(every) if len(items) else UNCHECKED
+    refined, squares = head, every.square().sum(0)
     weight, bias = torch.zeros(head.shape[1], x.shape[1]).double(), torch.zeros(head.shape[1]).double()
     for _ in range(ROUNDS):
-        parts = torch.cat([(SHARPNESS / _spread(found) * found).softmax(1), hot])
+        parts = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
         counts = parts.sum(0)[:, None]
         means = parts.T @ every / counts.clamp(min=1e-9)
         variance = (squares - (counts * means.square()).sum(0)) / len(every)
-        # Unit features of a thousand numbers have variances of about a thousandth.
+        # Unit features of 1,000 dimensions have variances of about 0.001.
         variance = variance.clamp(min=1e-6)
         weight, bias = means / variance, -(means.square() / variance).sum(1) / 2
         weight, bias = weight - weight.mean(0), bias - bias.mean()
         own = parts[checks].gather(1, answers[:, None])
         skill = _skill(every[checks], answers, own, means, variance, counts)
-        loud = loudest * skill * _spread(head) / _spread(x @ weight.T + bias)
-        weight, bias = loud * weight, loud * bias
-        found = head + x @ weight.T + bias
-    refined = scores.clone()
-    refined[:, named] = found.to(scores.dtype)
-    whole = torch.zeros(len(named), x.shape[1]), torch.zeros(len(named))
-    whole[0][named], whole[1][named] = weight.float(), bias.float()
-    return Refined(refined, *whole)
+        factor = most_weight * skill * _spread(head) / _spread(x @ weight.T + bias)
+        weight, bias = factor * weight, factor * bias
+        refined = head + x @ weight.T + bias
+    result = scores.clone()
+    result[:, finite] = refined.to(scores.dtype)
+    all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
+    all_weight[finite], all_bias[finite] = weight.float(), bias.float()
+    return Refined(result, all_weight, all_bias)
 
 
 def _spread(scores: Float[Tensor, "files classes"]) -> Tensor:
@@ -103,10 +104,10 @@ def _skill(
     variance: Float[Tensor, " dim"],
     counts: Float[Tensor, "classes 1"],
 ) -> Tensor:
-    """Return how many items the Gaussians name rightly, as a mean over classes: 0 at chance, 1 for all.
+    """Return the mean class accuracy of the Gaussians, rescaled: 0 at chance, 1 if all are correct.
 
     Args:
-        own: the part that each item has in the mean of its class; it is taken out.
+        own: the weight of each item in the mean of its class, which is left out when the item is scored.
     """
     scores = items @ (means / variance).T - (means.square() / variance).sum(1) / 2
     without = (means[targets] * counts[targets] - own * items) / (counts[targets] - own).clamp(min=1e-6)
@@ -123,12 +124,12 @@ def refined_head(
     features: Float[Tensor, "items dim"],
     targets: Int[Tensor, " items"],
 ) -> ProbeHead:
-    """Return the head with the scores of `refine`; it scores files seen later in the same way, each by itself.
+    """Return the head with the correction of `refine`, which then scores new files one by one.
 
     Args:
-        head: fitted to the labelled items.
-        unlabelled: features of the unlabelled files, as they come out of the encoder.
-        features: those of the labelled items.
+        head: a head fitted to the labelled items.
+        unlabelled: the encoder's features of the unlabelled files.
+        features: the encoder's features of the labelled items.
     """
     with torch.no_grad():
         x = head.directions(unlabelled)

@@ -1,4 +1,4 @@
-"""Whether fine-tuning is worth it: tried on training items, beside the quick recogniser on the same items."""
+"""Test whether fine-tuning beats the quick recogniser, by cross-validation on the training items."""
 
 import copy
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from texthead.training.execution import Callbacks, Execution
 from texthead.training.train import train
 from texthead.transfer.methods import FEWEST, FrozenItems, Method, evaluation_of, folds
 
-# Items that are scored before a trial ends undecided: each further fold costs a training.
+# Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Which training items two recognisers name rightly, each fitted without the items that it is scored on."""
+    """The training items that each recogniser gets right, cross-validated."""
 
     quick: Bool[np.ndarray, " items"]
     tuned: Bool[np.ndarray, " items"]
@@ -35,17 +35,17 @@ class Trial:
 
     @property
     def tuned_is_ahead(self) -> bool:
-        """Whether fine-tuning names more of them rightly."""
+        """Whether fine-tuning gets more items right."""
         return bool(self.tuned.sum() > self.quick.sum())
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of fine-tuning's lead in points."""
+        """The 95 % interval of the lead of fine-tuning, in points."""
         return lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups)
 
     @property
     def is_decided(self) -> bool:
-        """Whether enough items are scored, or the interval leaves out 0."""
+        """Whether enough items are scored or the interval excludes 0."""
         low, high = self.interval
         return len(self.quick) >= ENOUGH or low > 0 or high < 0
 
@@ -67,14 +67,14 @@ def try_tuning(
     bar: Bar = no_bar,
     say: Callable[[str], None] = silent,
 ) -> Trial:
-    """Return how fine-tuning with a text head fares beside the quick recogniser, on folds of the training items.
+    """Compare fine-tuning with a text head to the quick recogniser, on folds of the training items.
 
-    Folds are tried until one of the two is ahead beyond chance, or enough items are scored.
+    Folds are tried until one of them is significantly ahead or enough items are scored.
 
     Args:
-        reading: its workers and `most_megapixels` count here.
-        inputs: what the head is made of, for all items in their order; its encoder is left as it is.
-        protocol: how the fine-tuned model looks at items in testing.
+        inputs: inputs of the head for all items, in their order; its encoder does not change.
+        protocol: the test protocol of the fine-tuned model.
+        reading: only its workers and `most_megapixels` are used.
         say: called with a line after each fold that decides nothing.
 
     Raises:
@@ -82,16 +82,16 @@ def try_tuning(
     """
     pairs = folds(items, seed=inputs.recipe.seed).pairs
     if not pairs:
-        raise DataError(f"a trial needs {FEWEST} items of each class: take the quick recogniser")
+        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the quick recogniser")
     assert inputs.features is not None
     assert inputs.targets is not None
     trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
-        for kept, scored in pairs:
-            part = replace(inputs, features=inputs.features[kept], targets=inputs.targets[kept])
-            train_set, tests = items.data.pick(kept), items.pick(scored)
+        for trained, scored in pairs:
+            part = replace(inputs, features=inputs.features[trained], targets=inputs.targets[trained])
+            train_set, tests = items.data.pick(trained), items.pick(scored)
             tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(progress))
-            right = evaluation_of(quick.fit(items.pick(kept)), tests).right
+            right = evaluation_of(quick.fit(items.pick(trained)), tests).right
             trial = Trial(
                 np.concatenate([trial.quick, right]),
                 np.concatenate([trial.tuned, tuned]),
@@ -111,11 +111,11 @@ def _tuned_right(
     reading: Reading,
     callbacks: Callbacks,
 ) -> Bool[np.ndarray, " items"]:
-    """Whether a copy of the encoder that is fine-tuned on some items names each of the others rightly."""
+    """Fine-tune a copy of the encoder on some items, and return whether it gets each of the others right."""
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with scratch_folder() as folder:
-        # One checkpoint, at the end: nobody goes on with a trial.
+        # Only the last checkpoint, since a trial is never resumed.
         execution = Execution(reading.workers, checkpoint_every=10**9, most_megapixels=reading.most_megapixels)
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
     return evaluate(model, scored, protocol, Reading(reading.workers, most_megapixels=reading.most_megapixels)).right

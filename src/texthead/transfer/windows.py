@@ -1,4 +1,4 @@
-"""Long videos without labels -> windows in which their frames are alike, to be labelled one by one."""
+"""Cut long unlabelled videos into windows of similar frames, to be labelled one by one."""
 
 import math
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ from texthead.media.reader import Media
 from texthead.media.video import Video
 from texthead.parallel.progress import Bar, no_bar
 
-# Seconds from one frame that is looked at to the next, and the least and the most of them in a window.
+# Seconds between sampled frames, and the fewest and most of these in a window.
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10
 
-# What a further window must take off the spread of features within windows, in spreads of neighbouring frames; and the
-# least of it, for videos that stand still.
+# How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
+# neighbouring frames; and a lower bound of that, for still videos.
 WORTH, LEAST_WORTH = 3.0, 0.02
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
-    """Return where windows begin among frames at equal distances: where it takes most off the spread within them.
+    """Return the indices at which windows begin among equally spaced frames.
 
-    The windows minimise the sum of squared distances (of features of length 1) to their means, plus a constant for
-    each, exactly, by dynamic programming. Each has 2 to 10 frames; fewer than four frames are one window.
+    The windows minimise exactly, by dynamic programming, the sum of squared distances of unit features to their
+    window's mean, plus a constant per window. Each has 2 to 10 frames; fewer than four frames are one window.
 
     Source: optimal partitioning (Jackson et al., IEEE Signal Processing Letters, 2005).
     """
@@ -56,11 +56,11 @@ def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
         costs = best[starts] + spread + worth
         place = int(costs.argmin())
         best[end], before[end] = costs[place], starts[place]
-    found, end = [], count
+    begins, end = [], count
     while end:
         end = int(before[end])
-        found.append(end)
-    return found[::-1]
+        begins.append(end)
+    return begins[::-1]
 
 
 def cut_files(
@@ -73,18 +73,18 @@ def cut_files(
     cache: Path | None = None,
     bar: Bar = no_bar,
 ) -> Dataset:
-    """Return the files with the windows of each longer video in its place.
+    """Return the files with each long video replaced by its windows.
 
-    Encoders that see clips cut at equal distances.
+    With encoders of whole clips, windows have equal lengths.
 
     Args:
-        above: seconds of a video that is not cut.
-        known: paths that have labels: such files are not cut, such parts stay as they are, and windows that share
-            frames with them are left out.
+        above: cut only videos longer than this, in seconds.
+        known: labelled paths. Labelled files are not cut, labelled parts stay, and windows that overlap with them are
+            left out.
     """
     labelled = spans_by_file(resolved(path) for path in known)
     pixels = own_pixels(encoder.visual.eval().spec)
-    kept = FeatureCache(encoder_key(encoder.visual, pixels), cache)
+    features_cache = FeatureCache(encoder_key(encoder.visual, pixels), cache)
     items: list[Item] = []
     try:
         with bar("look for long videos", "files") as progress:
@@ -92,42 +92,42 @@ def cut_files(
                 own = labelled.get(resolved(item.path), [])
                 starts: list[float] = []
                 if not is_part(item.path) and kind_of(item.path) == Video.kind and Span() not in own:
-                    starts = _starts(item.path, encoder, replace(reading, cache=kept), above)
+                    starts = _starts(item.path, encoder, replace(reading, cache=features_cache), above)
                 windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
                 free = [window for window in windows if not any(window.overlaps(span) for span in own)]
                 spans = sorted({*free, *own}) if starts or own else [Span()]
                 items += [replace(item, path=part_path(item.path, span)) for span in spans]
                 progress(done, len(files))
     finally:
-        kept.close()
+        features_cache.close()
     return replace(files, items=tuple(items))
 
 
 def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> list[float]:
-    """Return where windows of a video begin, in seconds; none of one that is short or cannot be read."""
+    """Return where windows of a video begin, in seconds; an empty list if it is short or unreadable."""
     try:
         with open_media(path, reading.most_megapixels) as media:
             if media.duration_seconds <= above:
                 return []
             frames = _frames(media)
     except MediaError:
-        return []  # It is reported when it is encoded.
+        return []  # The error is reported when the file is encoded.
     if encoder.visual.spec.unit != "frame":
         return [EVERY * place for place in range(0, len(frames), LONGEST // 2)]
-    choose = partial(_given, frames=frames)
-    (found,) = frame_features(encoder.visual, [path], choose, own_pixels(encoder.visual.spec), reading)
-    if isinstance(found, MediaError):
+    choose = partial(_fixed_frames, frames=frames)
+    (entry,) = frame_features(encoder.visual, [path], choose, own_pixels(encoder.visual.spec), reading)
+    if isinstance(entry, MediaError):
         return []
-    place = {index: row for row, index in enumerate(found.indices)}
-    return [EVERY * start for start in cut(found.features[[place[index] for index in frames]])]
+    place = {index: row for row, index in enumerate(entry.indices)}
+    return [EVERY * start for start in cut(entry.features[[place[index] for index in frames]])]
 
 
 def _frames(media: Media) -> list[int]:
-    """Return the frame that is shown in the middle of each second."""
+    """Return the index of the frame in the middle of each second."""
     middles = np.arange(EVERY / 2, media.duration_seconds, EVERY)
     return np.clip(np.searchsorted(media.times, middles, side="right") - 1, 0, media.num_frames - 1).tolist()
 
 
-def _given(length: int, frames: Sequence[int]) -> list[int]:
-    """Return the frames, whatever the length."""
+def _fixed_frames(length: int, frames: Sequence[int]) -> list[int]:
+    """Return the same frames for every length."""
     return list(frames)
