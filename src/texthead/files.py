@@ -367,4 +367,4 @@ def check_lines(path: Path) -> None:
 
 def _check_bytes(count: int, most: int) -> None:
     if count > most:
-        raise OSError(f"holds more than {most:,} bytes, the limit for such a file")
+        raise OSError(f"has more than {most:,} bytes, the limit for such a file")

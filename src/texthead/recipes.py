@@ -109,8 +109,8 @@ class Recipe:
         template: prompt with exactly one {}, or several of them (on the command line, a .txt with one per line).
         template_use: several templates in training: the mean of their rows, or one drawn per class and pass.
         template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
-        context: learned context vectors before the name (head prompt), initialised at random (0: from the words of
-            the template before {}).
+        context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
+            with the template's words before {}).
         seed: random seed.
     """
 

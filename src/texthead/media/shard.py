@@ -326,7 +326,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _remote_value(path: Path) -> Any:
     text = _read(path, 0, MOST_BYTES_OF_LISTS + 1)
     if len(text) > MOST_BYTES_OF_LISTS:
-        raise ValueError(f"holds more than {MOST_BYTES_OF_LISTS:,} bytes, the limit for such a file")
+        raise ValueError(f"has more than {MOST_BYTES_OF_LISTS:,} bytes, the limit for such a file")
     return json.loads(text)
 
 

@@ -14,10 +14,10 @@ def pick_device(name: str) -> torch.device:
     """Return the device of that name; "auto" is this process's CUDA device if there is one, else the CPU.
 
     Raises:
-        RunError: the device does not exist, or several processes are given the same GPU.
+        RunError: the device does not exist, or several processes would share one GPU.
     """
     if ranks() > 1 and name.startswith("cuda:"):
-        raise RunError(f"device {name}: each of {ranks()} processes takes a GPU of its own: leave it out")
+        raise RunError(f"device {name}: each of {ranks()} processes uses its own GPU: leave it out")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
