@@ -62,8 +62,8 @@ class Recipe:
             frames, so a larger test size matches what was learned (FixRes, Touvron et al. 2019).
         resize: short side before cropping, in pixels; None is size over the encoder's crop fraction.
         origin: frame taken from each segment in testing, or windows of 128 frames ("dense").
-        stride: video frames between the frames of a clip; 0 spreads them over the whole video. Training clips start
-            anywhere, test clips at equal distances; the frames of a shorter video are spread. The default is the
+        stride: step between the frames of a clip, in video frames; 0 spreads them over the whole video. Training clips
+            start anywhere, test clips at equal distances; the frames of a shorter video are spread. The default is the
             encoder's stride if it is a video encoder that defines one.
         pooling: what is averaged over views in testing.
         crops_along: direction in which three test crops are placed.

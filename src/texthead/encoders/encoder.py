@@ -39,7 +39,7 @@ class VisualSpec:
         squash: whether test images are resized to a square, ignoring their aspect ratio.
         frames: frames that the network takes at once: 1 for an image encoder, more for a video encoder.
         tokens: features per clip of a video encoder, in time order.
-        stride: video frames between its input frames in training; 0 if spread over the video, or unknown.
+        stride: step between its input frames in training, in video frames; 0 if spread over the video, or unknown.
     """
 
     source: str
