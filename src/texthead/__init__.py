@@ -1,23 +1,23 @@
-"""Class names in, recogniser out.
+"""Recognise actions and images with a classifier made of text embeddings of the class names.
 
-load_encoder, text_head, Recognizer      an encoder; text rows as the classifier; the model
+load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
 read_dataset, train, load_run, evaluate, predict
-prepare, ShardOptions                    decode once: clips in shards that read fast
-find_events, Timeline, Sliding, Hysteresis    when it happens: events in a video, or in frames as they come
-open_parts, predict_parts                millions of files, by any number of processes; predict_on_ray
-recipes                                  every hyper-parameter, as functions
-export                                   a run as a folder that predicts without texthead
-TextHeadClassifier                       a scikit-learn estimator of files
-FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
-TemplatesHead, PromptHead                several templates; a learnable one
+prepare, ShardOptions                    decode videos once into shards that load fast
+find_events, Timeline, Sliding, Hysteresis    locate events in a video or in a stream of frames
+open_parts, predict_parts                predict millions of files with any number of processes; predict_on_ray
+recipes                                  functions that return all hyper-parameters
+export                                   write a run as a folder that predicts without texthead
+TextHeadClassifier                       a scikit-learn estimator that takes media files
+FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
+TemplatesHead, PromptHead                several templates; a learned prompt
 add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
-Matching, matching_loss                  texts of a batch instead of all classes, to compare with
+Matching, matching_loss                  contrastive loss against the texts of the batch, for comparison
 Protocol, Reading, Views, average_views, encode_items, FeatureCache, mean_average_precision
-order_test                               does an answer need the order of frames
+order_test                               test whether predictions depend on the order of frames
 
-`__init__.pyi` is the table of the public names; each is loaded when it is first used, since most import torch.
+`__init__.pyi` lists the public names. Each is imported on first use, since most import torch.
 """
 
 import lazy_loader

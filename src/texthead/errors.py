@@ -1,4 +1,4 @@
-"""The exceptions that a user can meet: each message is one line with the value, the rule and the remedy."""
+"""The exceptions that users see. Each message is one line with the value, the rule and the remedy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,31 +6,31 @@ from typing import Literal
 
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
-# Escape sequences begin with the first two kinds; the last two turn the order of letters around. What a file or a
-# class is called is shown, and not obeyed.
+# The first two ranges start terminal escape sequences, the last two are bidirectional overrides. Both are escaped, so
+# that the name of a file or a class cannot control the terminal.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def printable(text: str) -> str:
-    """Return the text to look at: controls are written as `\\x1b`, those that turn its direction as `\\u202e`.
+    """Escape control characters (as `\\x1b`) and bidirectional overrides (as `\\u202e`).
 
-    Tab, line feed and the marks of right-to-left scripts stay.
+    Tabs, line feeds and the marks of right-to-left scripts stay.
     """
     return text.translate(_CONTROLS)
 
 
 def listed(values: Sequence[str], most: int = 8) -> str:
-    """Return the first values in one line, and how many more there are: `a, b and 3 more`."""
+    """Join the first `most` values and count the rest: `a, b and 3 more`."""
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return f"{', '.join(values[:most])}{more}"
 
 
 class TextheadError(ValueError):
-    """A mistake that the caller can mend; the command line prints it as one line and exits with 2."""
+    """An error that the caller can fix. The command line prints it as one line and exits with 2."""
 
     def __str__(self) -> str:
-        # A file's name may hold a line break, and so may what another library says.
+        # File names and messages of other libraries may contain line breaks.
         return printable(" ".join(super().__str__().splitlines()))
 
 
@@ -39,9 +39,9 @@ class DataError(TextheadError):
 
 
 class MediaError(TextheadError):
-    """A video or image that cannot be read whole.
+    """A video or image that cannot be read completely.
 
-    `path` is the file, so that callers can skip and list it; `fault` is what kind of problem it has.
+    `path` is the file, so that callers can skip and list it; `fault` is the kind of problem.
     """
 
     def __init__(self, path: str | Path, problem: str, fault: Fault = "unreadable"):
@@ -51,13 +51,13 @@ class MediaError(TextheadError):
         self.fault: Fault = fault
 
     def __reduce__(self) -> tuple[type["MediaError"], tuple[Path, str, Fault]]:
-        # Worker processes hand these back; the default would call MediaError(message).
+        # Worker processes pickle these; the default would call MediaError(message).
         return MediaError, (self.path, self.problem, self.fault)
 
 
 class EncoderError(TextheadError):
-    """An encoder that cannot be found or loaded, or a prompt that it cannot read."""
+    """An encoder that cannot be found or loaded, or a prompt that it cannot encode."""
 
 
 class RunError(TextheadError):
-    """A run folder, checkpoint or recipe that does not fit what is asked of it."""
+    """A run folder, checkpoint, recipe or parameter that is invalid or does not match the task."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, JSON objects and tables in them, and the place of what can be computed again."""
+"""Atomic file writes, JSON and CSV files, size limits for files that are read, and the cache folder."""
 
 import csv
 import fcntl
@@ -19,43 +19,43 @@ from safetensors import SafetensorError
 
 from texthead.errors import RunError
 
-# Names and options, of which a large file is a mistake; and lists with a line an item.
+# Limit for files of names and options: a larger one is the wrong file. Lists have one line per item.
 MOST_BYTES = 16 * 2**20
 
 MOST_BYTES_OF_LISTS = 256 * 2**20
 
 MOST_IN_LINE = 2**20
 
-# A file of options: each of them in several lines, and room for remarks.
+# Room for every option in several lines, and for comments.
 MOST_BYTES_OF_OPTIONS = 2**16
 
 _MOST_DEPTH = 20
 
-# Octal, hexadecimal and binary numbers, those of base 60 (1:30), and digits in groups.
+# Octal, hexadecimal and binary numbers, base 60 (1:30), and digits in groups (1_000).
 _ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|0[box][0-9a-fA-F_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9]+_[0-9_.]*)")
 
-# How protobuf writes the key of an ONNX model's tensors that lie in other files.
+# The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
 
-# Items of a data set are held in memory, about a kilobyte each.
+# The items of a dataset are held in memory, about a kilobyte each.
 MOST_ITEMS = 4_000_000
 
 
 def cache_dir() -> Path:
-    """The folder for everything that can be computed again: $TEXTHEAD_CACHE, else the user's cache folder."""
-    named = os.environ.get("TEXTHEAD_CACHE")
+    """Return the cache folder: $TEXTHEAD_CACHE, else `texthead` in the user's cache folder."""
+    override = os.environ.get("TEXTHEAD_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "texthead"
+    return Path(override) if override else Path(base) / "texthead"
 
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well it is synced and takes the place of `path`.
+    """Yield a temporary path in the same folder; when the block succeeds, sync it and rename it to `path`.
 
-    Without `sync` a power cut may leave less: for what can be made again.
+    Without `sync` a power cut may truncate the file: for data that can be recomputed.
 
     Raises:
-        RunError: the disk is full or read-only; what was at `path` is still there.
+        RunError: the disk is full or read-only; the old content of `path` is still there.
     """
     beside = path.with_name(f".{path.name}.{_own_mark()}")
     try:
@@ -64,7 +64,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         beside.touch()
         mode = beside.stat().st_mode
         yield beside
-        # safetensors makes a file of its own that nobody else may read.
+        # safetensors replaces the file by one that only its owner can read.
         beside.chmod(mode)
         if sync:
             with beside.open("rb") as file:
@@ -74,22 +74,22 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         fault = _fault(error)
         if isinstance(fault, KeyboardInterrupt):
             raise fault from None
-        raise RunError(f"{path}: cannot be written ({fault}); what was there before is kept") from error
+        raise RunError(f"{path}: cannot be written ({fault}); nothing was overwritten") from error
     finally:
-        # There is nothing to remove after the replacement, nor where the folder could not be made.
+        # The file is gone after the rename, and never existed if the folder could not be created.
         with suppress(OSError):
             beside.unlink()
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `out` that becomes `out` when the block ends well.
+    """Yield an empty temporary folder that is renamed to `out` when the block succeeds.
 
     Raises:
-        RunError: there is something at `out`, or it cannot be written.
+        RunError: `out` exists, or cannot be written.
     """
     if out.exists():
-        raise RunError(f"{out}: exists already. Choose another folder, or remove it")
+        raise RunError(f"{out}: already exists. Choose another folder or remove this one")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(out.parent, f".{out.name}.") as beside:
@@ -103,11 +103,11 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path]:
-    """Yield a new folder, removed at the end; where this process is killed, by the next that writes there.
+    """Yield a temporary folder, removed at the end, or by the next writer there if this process is killed.
 
     Args:
-        where: the folder that it is made in; None is the system's folder for temporary files.
-        prefix: its name begins so.
+        where: the parent folder; None is the system's folder for temporary files.
+        prefix: start of its name.
     """
     where = Path(tempfile.gettempdir()) if where is None else where
     remove_leftovers(where)
@@ -115,7 +115,7 @@ def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path
         yield Path(folder)
 
 
-# What is being written: by which process, on which machine.
+# The name of an unfinished file or folder: machine and process id of its writer.
 _MARK = re.compile(r"(?:^|\.)texthead-tmp-([0-9a-f]{8})-([0-9]+)(?:-\w+)?$")
 
 _DAY = 86_400.0
@@ -127,22 +127,22 @@ def _own_mark() -> str:
 
 @cache
 def _machine() -> str:
-    """Return what tells machines apart, and containers of one machine: processes of two have the same numbers."""
-    known = [os.uname().nodename]
+    """Return an id of this machine or container, since process ids are unique only within one."""
+    parts = [os.uname().nodename]
     with suppress(OSError):
-        known += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
-    return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
+        parts += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes were writing into a folder when they were killed.
+    """Remove unfinished files and folders of killed processes from a folder.
 
-    Those are of processes of this machine that are gone, or of another machine and untouched for a day.
+    Their process on this machine is gone, or they are from another machine and unchanged for a day.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             mark = _MARK.search(entry.name)
-            if mark and _is_left(entry, mark[1], int(mark[2])):
+            if mark and _is_leftover(entry, mark[1], int(mark[2])):
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
@@ -152,48 +152,48 @@ def remove_leftovers(folder: Path) -> None:
 
 @cache
 def _clean_once(folder: Path, process: int) -> None:
-    """Remove what is left in a folder, once for this process: there can be very many files in it."""
+    """Remove leftovers once per process: the folder may hold very many files."""
     remove_leftovers(folder)
 
 
-def _is_left(entry: os.DirEntry[str], machine: str, process: int) -> bool:
+def _is_leftover(entry: os.DirEntry[str], machine: str, process: int) -> bool:
     if machine != _machine():
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # Somebody else's.
+    except PermissionError:  # Another user's process.
         return False
     return False
 
 
 def _fault(error: BaseException) -> BaseException:
-    """The fault behind an error: torch reports a full disk, and an interrupt, as an unexpected position."""
-    found: BaseException | None = error
-    while found and not isinstance(found, OSError | KeyboardInterrupt):
-        found = found.__context__
-    return found or error
+    """Return the cause of an error: torch reports a full disk, and an interrupt, as an unexpected position."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, OSError | KeyboardInterrupt):
+        cause = cause.__context__
+    return cause or error
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    number = os.open(folder, os.O_RDONLY)
+    """Sync the entries of a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Put a value into a JSON file, whole or not at all. Of paths that are no UTF-8 the odd bytes are escaped."""
+    """Write a value to a JSON file atomically. Bytes of paths that are not UTF-8 are escaped."""
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # `\\udce9`, as JSON has it too
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # As JSON does: `\\udce9`.
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Put rows into a CSV file with a header, whole or not at all. Paths that are no UTF-8 keep their bytes."""
+    """Write a CSV file with a header atomically. Paths that are not UTF-8 keep their bytes."""
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -201,17 +201,17 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 
 def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
-    """The object in a JSON file of at most so many bytes.
+    """Return the object in a JSON file of at most `most` bytes.
 
     Raises:
-        RunError: the file is missing, too large, or holds no JSON object.
+        RunError: the file is missing, too large, or not a JSON object.
     """
     try:
-        if not path.is_file() and not path.is_dir():  # A pipe would be waited for.
+        if not path.is_file() and not path.is_dir():  # Reading a pipe could block.
             raise FileNotFoundError
         value = read_value(path, most=most)
     except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with resume)") from None
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with resume)") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):
@@ -221,18 +221,18 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; what killed processes left in it is removed.
+    """Lock the folder for this process and remove leftovers of killed processes.
 
-    So is what this one's own workers leave where the block ends with an error.
+    If the block raises, leftovers of this process's own workers are removed too.
 
     Raises:
-        RunError: another process holds it, or the folder cannot be written.
+        RunError: another process holds the lock, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a")
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can be") from None
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a writable folder") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -247,19 +247,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
-    """The text of a UTF-8 file, without the mark that some programs put in front.
+    """Return the text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        OSError: it cannot be read, or holds more than `most` bytes.
-        UnicodeDecodeError: it is no UTF-8.
+        OSError: it cannot be read, or has more than `most` bytes.
+        UnicodeDecodeError: it is not UTF-8.
     """
     with path.open(encoding="utf-8-sig") as file:
-        _check(os.fstat(file.fileno()).st_size, most)
+        _check_bytes(os.fstat(file.fileno()).st_size, most)
         parts, count = [], 0
-        # Pipes and devices have no size; they are read as far as is allowed.
+        # Pipes and devices have no size, so the limit is checked while reading.
         for part in iter(partial(file.read, 2**20), ""):
             count += len(part)
-            _check(count, most)
+            _check_bytes(count, most)
             parts.append(part)
     return "".join(parts)
 
@@ -267,41 +267,41 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
 def read_value(
     path: Path, *, most: int = MOST_BYTES, pairs: Callable[[list[tuple[str, Any]]], dict] | None = None
 ) -> Any:
-    """What a JSON file holds.
+    """Return the value in a JSON file.
 
     Args:
-        pairs: makes an object of its names and values.
+        pairs: makes a dict from the (key, value) pairs of an object.
 
     Raises:
         OSError: as `read_text`.
-        ValueError: it is no JSON, no UTF-8, or nested too deeply.
+        ValueError: it is not JSON, not UTF-8, or nested too deeply.
     """
     try:
         return json.loads(read_text(path, most=most), object_pairs_hook=pairs)
     except RecursionError:
-        raise ValueError("its values are nested too deeply") from None
+        raise ValueError("values are nested too deeply") from None
 
 
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; json itself keeps the last of two equal keys.
+    """Return the dict of a JSON object; json itself keeps the last of two equal keys.
 
     Raises:
-        ValueError: a key that occurs twice.
+        ValueError: a key occurs twice.
     """
-    found: dict[str, Any] = {}
+    unique: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in unique:
             raise ValueError(f"{key!r:.80} occurs twice in an object")
-        found[key] = value
-    return found
+        unique[key] = value
+    return unique
 
 
 def check_options(path: Path) -> None:
-    """Nothing, if a YAML file of options can be read in little memory: one value may stand for any number of others.
+    """Check that a YAML file of options can be parsed in little memory: a few aliases can expand to any size.
 
     Raises:
         OSError: as `read_text`.
-        ValueError: it is no UTF-8, refers to values by `*name`, or is nested too deeply.
+        ValueError: it is not UTF-8, has an alias (`*name`) or an ambiguous value, or is nested too deeply.
     """
     import yaml
 
@@ -310,40 +310,40 @@ def check_options(path: Path) -> None:
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"refers to a value by *{event.anchor}; write the value itself there")
+                raise ValueError(f"refers to a value by *{event.anchor}; write the value itself instead")
             if depth > _MOST_DEPTH:
-                raise ValueError(f"its values are nested more than {_MOST_DEPTH} deep")
+                raise ValueError(f"values are nested more than {_MOST_DEPTH} deep")
     except yaml.YAMLError:
-        return  # Its reader says what is wrong.
+        return  # The parser of the options reports it.
     _check_values(text)
 
 
 def _check_values(text: str) -> None:
-    """Raise ValueError for YAML with an option twice, or a number that YAML's versions read in different ways."""
+    """Raise ValueError if an option occurs twice or YAML 1.1 and 1.2 read a number differently."""
     import yaml
 
     try:
         nodes = [yaml.compose(text, yaml.SafeLoader)]
     except yaml.YAMLError:
-        return  # As above.
+        return  # Reported as above.
     for node in nodes:
         if isinstance(node, yaml.MappingNode):
             names = [str(key.value).replace("-", "_") for key, _ in node.value]
             if twice := [name for name in names if names.count(name) > 1]:
-                raise ValueError(f"{twice[0]} is there {names.count(twice[0])} times; name it once")
+                raise ValueError(f"{twice[0]} occurs {names.count(twice[0])} times; set it once")
             nodes += [value for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.ScalarNode) and node.style is None and _ODD_NUMBER.fullmatch(node.value):
-            raise ValueError(f"{node.value} is no decimal number; write one, or a text in quotes")
+            raise ValueError(f"{node.value} is not a decimal number; write one, or a string in quotes")
 
 
 def lines(file: TextIO) -> Iterator[str]:
-    """The lines of an open text file, as they are.
+    """Yield the lines of an open text file unchanged.
 
     Raises:
-        OSError: a line of more than 2^20 characters.
-        UnicodeDecodeError: it is no UTF-8.
+        OSError: a line has more than 2^20 characters.
+        UnicodeDecodeError: it is not UTF-8.
     """
     for line in iter(partial(file.readline, MOST_IN_LINE + 1), ""):
         if len(line) > MOST_IN_LINE:
@@ -352,7 +352,7 @@ def lines(file: TextIO) -> Iterator[str]:
 
 
 def check_lines(path: Path) -> None:
-    """Nothing, if a file has not more lines than there may be items.
+    """Check that a file has at most MOST_ITEMS lines.
 
     Raises:
         OSError: it has more, or cannot be read.
@@ -362,9 +362,9 @@ def check_lines(path: Path) -> None:
         for part in iter(partial(file.read, 2**20), b""):
             count += part.count(b"\n")
             if count > MOST_ITEMS:
-                raise OSError(f"has more than {MOST_ITEMS:,} lines, the most items that are held in memory")
+                raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
 
 
-def _check(count: int, most: int) -> None:
+def _check_bytes(count: int, most: int) -> None:
     if count > most:
-        raise OSError(f"holds more than {most:,} bytes, the most that is read of such a file")
+        raise OSError(f"has more than {most:,} bytes, the limit for such a file")

@@ -1,4 +1,4 @@
-"""Recipes: functions that return every hyper-parameter of one run as a frozen `Recipe`. No torch here."""
+"""Recipes: functions that return all hyper-parameters of a run as a frozen `Recipe`. Imports no torch."""
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
@@ -6,107 +6,111 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError
 
-# Where the rows of a head come from: what `models.head_rows.ROW_KINDS` holds, without torch.
+# Initial weights of a head: the keys of `models.head_rows.ROW_KINDS`, which imports torch.
 InitKind = Literal["text", "normal", "orthogonal", "lda"]
 
-# What a run can be trained with: those rows, others that are always trained, and heads that are more than rows.
+# Also heads that are always trained, or that are more than weight rows.
 HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
 
-# What computes the features of a frozen encoder (features/engine.py).
+# Engines that compute the features of a frozen encoder (features/engine.py).
 EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
 
-# What an encoder without text can train with.
+# Heads for an encoder without a text tower.
 WITHOUT_TEXT = ", ".join(kind for kind in get_args(HeadKind) if kind not in ("text", "prompt"))
 
-# Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
+# Frames of a clip, and its side in pixels. Larger values are mistakes, or meant to exhaust memory.
 MOST_FRAMES = 1024
 
 MOST_SIDE = 4096
 
-MOST_RATE = 1e30  # Of learning: AdamW's floats overflow above.
+MOST_RATE = 1e30  # Learning rate; AdamW's floats overflow above.
 
 MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
-    """Nothing, if clips of so many frames, `size` pixels a side, cut out of a short side of `resize`, can be taken.
+    """Check that clips are within the limits.
+
+    Args:
+        frames: frames of a clip.
+        size: side of the crop in pixels.
+        resize: short side in pixels before cropping.
 
     Raises:
-        RunError: they are larger than any that is trained on.
+        RunError: a side is above MOST_SIDE, or a clip has more than MOST_PIXELS.
     """
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
         raise RunError(f"pixels must be from 1 to {MOST_SIDE:,} a side, got {size} of {resize}: take a smaller one")
     if frames * size**2 > MOST_PIXELS:
         raise RunError(
-            f"{frames:,} frames of {size:,} pixels a side are more than the {MOST_PIXELS:,} pixels that a clip may "
-            "have: take fewer or smaller ones"
+            f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels a clip: "
+            "take fewer or smaller ones"
         )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All hyper-parameters of one run; `recipe.json` in a run folder is this.
+    """All hyper-parameters of a run, saved as `recipe.json` in its folder.
 
-    The first clause on each is its help on the command line.
+    The first clause of each description is its help on the command line.
 
     Args:
-        name: the function that made it.
-        frames: frames of a clip; T.
-        size: side of the crop in pixels; None is the encoder's own.
-        test_size: side of the crop in testing; None is size; a random box of a frame shows things larger than the whole
-            frame does, so that a larger one suits what was learned (FixRes, Touvron et al. 2019).
-        resize: short side before cropping in pixels; None is size over the encoder's crop fraction.
-        origin: frame of a segment in testing, or windows of 128 frames ("dense").
-        stride: frames of a video from one frame of a clip to the next; 0 spreads them over the whole video. Training
-            clips begin anywhere, test clips lie at equal distances; a shorter video has its frames spread. Not given,
-            it is that of an encoder that sees clips and says so.
+        name: name of the function that made the recipe.
+        frames: frames per clip; T.
+        size: crop side in pixels; None is the encoder's input size.
+        test_size: crop side in testing, in pixels; None is size; objects look larger in random boxes than in whole
+            frames, so a larger test size matches what was learned (FixRes, Touvron et al. 2019).
+        resize: short side before cropping, in pixels; None is size over the encoder's crop fraction.
+        origin: frame taken from each segment in testing, or windows of 128 frames ("dense").
+        stride: step between the frames of a clip, in video frames; 0 spreads them over the whole video. Training clips
+            start anywhere, test clips at equal distances; the frames of a shorter video are spread. The default is the
+            encoder's stride if it is a video encoder that defines one.
         pooling: what is averaged over views in testing.
-        crops_along: where three crops lie in testing.
+        crops_along: direction in which three test crops are placed.
         crop: training crop: size x size from the resized frame ("random"), a box of random area and shape
             ("resized"), or one of ten shapes and 13 places ("multi-scale", for something-something).
-        crop_interpolation: resampling of a training box; "encoder" is that of whole frames.
-        area: range of the random box's area, as part of the picture.
+        crop_interpolation: resampling of a training crop; "encoder" is the encoder's own.
+        area: range of the random box's area, as a fraction of the frame.
         ratio: range of the random box's width over height.
         flip: probability of mirroring a clip.
-        gray: probability of a gray clip.
-        rand_augment: random operations on each training clip (RandAugment), the same for all its frames; 0 is none.
-        rand_magnitude: strength of these operations, from 0 to 30.
+        gray: probability of converting a clip to grayscale.
+        rand_augment: RandAugment operations per training clip, the same for all its frames; 0 is none.
+        rand_magnitude: strength of RandAugment operations, from 0 to 30.
         epochs: passes over the training items.
-        batch: clips an optimiser step.
-        accumulate: passes that a step is split into; each has batch / accumulate clips, rounded up.
-        lr: peak rate of what was pretrained, and of the logit scale.
-        lr_new: peak rate of the temporal module and of a trainable head.
+        batch: clips per optimiser step.
+        accumulate: passes per optimiser step, each of batch / accumulate clips, rounded up.
+        lr: peak learning rate of pretrained weights and of the logit scale.
+        lr_new: peak learning rate of the temporal module and of a trainable head.
         weight_decay: weight decay of AdamW.
         beta1: beta1 of AdamW.
         beta2: beta2 of AdamW.
-        warmup: epochs of linear warm-up; the cosine takes the rest.
-        schedule_every: steps between changes of the rate.
+        warmup: epochs of linear warm-up; cosine decay follows.
+        schedule_every: steps between changes of the learning rate.
         clip_norm: largest gradient norm (0: no limit).
-        precision: precision of the forward pass; weights stay float32. "auto" is bf16 where a trial on the first batch
+        precision: precision of the forward pass; weights stay float32. "auto" is bf16 if a trial on the first batch
             finds it faster on a CPU, else fp32.
-        freeze_batchnorm: keep batch-norm statistics as they were pretrained.
-        freeze_encoder: train on frame features that are encoded once; temporal module and head alone.
-        tune: weights of the encoder that are trained: all of them, low-rank adapters of its attention, scales and
-            biases of its norms, its last projection, or none (with nothing else to train: the quick recogniser).
-        mix: share of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
-        grad_checkpointing: run blocks again in the backward pass: less memory, a third more time.
-        patch_dropout: part of a ViT's patches left out of each frame in training: faster; drawn anew each
+        freeze_batchnorm: keep the pretrained batch-norm statistics.
+        freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
+        tune: encoder weights to train: all of them, low-rank adapters of its attention, scales and biases of its
+            norms, its last projection, or none (if there is nothing else to train: the quick recogniser).
+        mix: weight of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
+        grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
+        patch_dropout: fraction of a ViT's patches dropped from each frame in training, for speed; drawn anew each
             time.
-        scale: logit scale at the start; None is the encoder's own.
+        scale: initial logit scale; None is the encoder's.
         learn_scale: train the logit scale.
         center: subtract the mean pretrained training feature in a cosine head.
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
             a learned query over the frames, "conv" is for the last stages of a convolutional encoder,
             "token-conv" for the class tokens of a ViT; images (one frame) always use "mean".
-        conv_start: what those convolutions start as: a shift of a quarter of the channels each way, or the
-            identity.
-        width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature's length.
+        conv_start: initial temporal convolutions: a shift of a quarter of the channels each way, or the identity.
+        width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature dimension.
         layers: blocks of the temporal transformer.
-        template: prompt with exactly one {}, or several of them (on the command line a .txt with one a line).
-        template_use: several templates in training: the mean of their rows, or one drawn a class and pass.
+        template: prompt with exactly one {}, or several of them (on the command line, a .txt with one per line).
+        template_use: several templates in training: the mean of their rows, or one drawn per class and pass.
         template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
-        context: learned vectors in front of the name (head prompt), drawn from the seed (0: the words of the
-            template in front of {}).
+        context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
+            with the template's words before {}).
         seed: random seed.
     """
 
@@ -204,38 +208,38 @@ class Recipe:
                 raise RunError(f"recipe: {key} must be {rule}, got {getattr(self, key)}")
 
     def with_epochs(self, epochs: int) -> "Recipe":
-        """Return the recipe over another number of epochs, of which warm-up takes the same share."""
+        """Return the recipe with another number of epochs and the same fraction of warm-up."""
         return replace(self, epochs=epochs, warmup=self.warmup * epochs / self.epochs)
 
     def to_json(self) -> dict[str, object]:
-        """Plain values; `Recipe.from_json` reads them back."""
+        """Return JSON values, which `Recipe.from_json` reads back."""
         return asdict(self)
 
     @staticmethod
     def from_json(values: dict) -> "Recipe":
-        """The recipe that `to_json` wrote.
+        """Return the recipe that `to_json` wrote.
 
         Raises:
-            RunError: an unknown or a missing key: nothing is filled in.
+            RunError: a key is unknown or missing; there are no defaults.
         """
         known = {field.name for field in fields(Recipe)}
         unknown, missing = sorted(set(values) - known), sorted(known - set(values))
         if unknown:
             raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
         if missing:
-            raise RunError(f"recipe lacks {', '.join(missing)}: it must hold every option, none is filled in")
+            raise RunError(f"recipe lacks {', '.join(missing)}: it must set every option, there are no defaults")
         tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return Recipe(**{**values, **tuples})
 
 
 def paper(**changes) -> Recipe:
-    """What the paper states: Sec. 4.1.
+    """Return the paper's settings (Sec. 4.1).
 
     Command: texthead train K400 --encoder openclip:ViT-B-16/openai --recipe paper --out run
     Expected: 81.52 top-1 on Kinetics-400, one view (the paper's number, Table 2; 8 GPUs, 10 hours).
-    Not stated in the paper, so ours: weight decay (the published code's 0.2), the rate of new modules (the
-    published code's 5e-5), first-frame testing of frames resized to 256 pixels (the published code's;
-    with another size, or an encoder of more than 256 pixels, there is no margin), a random crop without flips.
+    The paper does not state these: weight decay (0.2, from the published code), the learning rate of new modules
+    (5e-5, from the published code), testing on first frames resized to 256 pixels (from the published code; with
+    another size, or an encoder of more than 256 pixels, there is no margin), a random crop without flips.
     Warm-up is five epochs, whatever the number of epochs.
     """
     resize = None if "size" in changes else 256
@@ -243,14 +247,14 @@ def paper(**changes) -> Recipe:
 
 
 def text4vis(**changes) -> Recipe:
-    """What the published logs did, where that differs from the paper.
+    """Return the settings of the published logs.
 
     Command: as `paper`, with --recipe text4vis. The released code: the same with --rand-augment 0.
     Expected: 81.40 top-1 on Kinetics-400, one view (the published log's number; 8 GPUs x 32 clips). No number is
-    published for the released code, in which RandAugment is commented out.
-    Differs from `paper`: batch 256, RandAugment of two operations of strength 9, bilinear random resized crops, flips,
-    a fifth of the clips gray, and a rate that starts at 0 and changes at every tenth step only. For
-    something-something the published code takes --crop multi-scale --resize 240.
+    published for the released code, which comments out RandAugment.
+    Differences from `paper`: batch 256, RandAugment with two operations of strength 9, bilinear random resized crops,
+    flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only. For
+    something-something the published code uses --crop multi-scale --resize 240.
     """
     base = Recipe(
         name="text4vis",
@@ -268,11 +272,11 @@ def text4vis(**changes) -> Recipe:
 
 
 def small(**changes) -> Recipe:
-    """Little data on a laptop: the default.
+    """Return the default settings, for little data on a laptop.
 
     Command: texthead train DATA --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
-    Warm-up is a tenth of the epochs, unless it is given. With another size, testing has that size too.
+    Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too.
     """
     base = Recipe(
         name="small",
@@ -303,7 +307,7 @@ RECIPES = {"paper": paper, "text4vis": text4vis, "small": small}
 
 
 def lr_factor(epoch: float, *, epochs: float, warmup: float) -> float:
-    """The part of the peak rate at a fractional epoch: a line up to 1, then half a cosine down to 0.
+    """Return the fraction of the peak learning rate at a fractional epoch: linear up to 1, half a cosine down to 0.
 
     lr_factor(2.5, epochs=30, warmup=5) = 0.5; lr_factor(17.5, epochs=30, warmup=5) = 0.5.
 
@@ -315,13 +319,13 @@ def lr_factor(epoch: float, *, epochs: float, warmup: float) -> float:
 
 
 def step_epoch(step: int, *, steps_per_epoch: int, schedule_every: int) -> float:
-    """The fractional epoch whose rate the optimiser step `step` (from 0) uses.
+    """Return the fractional epoch whose learning rate optimiser step `step` (from 0) uses.
 
-    Every step: its middle, so that neither the first nor the last step is idle. Every n-th step, as
-    published: an epoch's steps 0, n - 1, 2n - 1, ... set the rate of their start, so that the first n - 1
-    updates have rate 0.
+    If `schedule_every` is 1, the middle of the step, so that neither the first nor the last step has rate 0. Else as
+    in the published code: steps 0, n - 1, 2n - 1, ... of an epoch set the rate to that of their start, so that the
+    first n - 1 updates have rate 0.
 
-    step_epoch(8, steps_per_epoch=100, schedule_every=10) = 0; of step 9 it is 0.09, and so to step 18.
+    step_epoch(8, steps_per_epoch=100, schedule_every=10) = 0; steps 9 to 18 give 0.09.
     """
     if schedule_every == 1:
         return (step + 0.5) / steps_per_epoch

@@ -180,7 +180,7 @@ def test_what_is_written_is_read_as_it_was(tmp_path: Path, kind: str) -> None:
     items = items_of(tmp_path, kind)
     write_samples(tmp_path / "out", items, {items[2].path: ("kite", 0.51234567)}, ["kite"])
     assert read_dataset(tmp_path / "out").items == tuple(items[:2])
-    with refuses(RunError, "exists already"):
+    with refuses(RunError, "already exists"):
         write_samples(tmp_path / "out", items, {}, [])
 
 

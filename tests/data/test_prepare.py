@@ -293,7 +293,7 @@ def test_unreadable_files_are_an_error_or_listed_and_the_others_are_there(source
     assert {Path(entry.path).name for entry in done.unreadable} == {"broken.mp4", "missing.mp4"}
     found = read_dataset(out)
     assert [item.label for item in found.items] == source.labels
-    prints(found.notes[1], "2 files")
+    prints(found.notes[1], "2 unreadable files")
 
 
 def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,7 +523,7 @@ def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None
         assert all(str(part) in str(caught.value) for part in (path, *parts)), caught.value
 
     refused(b"GIF89a", "frame 5")
-    refused(b"", "of 0 bytes")
+    refused(b"", "has 0 bytes")
     refused(small_jpeg(8, 8), "8x8")
     # What it claims is looked at before memory is taken.
     header = small_jpeg(8, 8)

@@ -34,5 +34,5 @@ def test_labels_that_read_the_same() -> None:
 def test_names_that_are_no_text_are_refused() -> None:
     # Of a folder, or of a command line where the locale is no UTF-8.
     for name in (os.fsdecode(b"caf\xe9"), "a \ud800 b"):
-        with refuses(DataError, "no UTF-8", "C.UTF-8"):
+        with refuses(DataError, "not valid UTF-8", "C.UTF-8"):
             check_names(["dog", name])

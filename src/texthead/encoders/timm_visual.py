@@ -1,4 +1,4 @@
-"""timm's image encoders, pretrained without language (Table 3)."""
+"""timm's image encoders, pretrained without text (Table 3)."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from texthead.encoders.encoder import Encoder, Visual, VisualSpec
 from texthead.encoders.weights import fill, read_tensors
 from texthead.errors import EncoderError
 
-# What a classifier is called in timm's checkpoints: it is left out.
+# Prefixes of the classifier in timm's checkpoints, which is dropped.
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
 
 
@@ -18,10 +18,10 @@ FORMS = ("timm:NAME", "timm:NAME/FILE")
 
 
 def load(rest: str) -> Encoder:
-    """Return the encoder NAME with the weights that timm publishes for it, or NAME/FILE with weights of a file.
+    """Return the encoder NAME with timm's weights, or NAME/FILE with weights from a file.
 
     Raises:
-        EncoderError: an unknown name, weights that cannot be had or do not fit.
+        EncoderError: the name is unknown, or weights are not available or do not match.
     """
     source = f"timm:{rest}"
     name, _, weights = rest.partition("/")
@@ -29,10 +29,10 @@ def load(rest: str) -> Encoder:
         net = _network(name, pretrained=not weights)
     except EncoderError:
         raise
-    except Exception as error:  # The hub's client raises nearly every kind there is.
+    except Exception as error:  # The hub client may raise anything.
         raise EncoderError(
-            f"{source!r}: weights cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
-            "connect once, or name a file: timm:NAME/FILE"
+            f"{source!r}: weights cannot be downloaded ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
+            "connect once, or use a file: timm:NAME/FILE"
         ) from None
     if weights:
         needed = net.state_dict()
@@ -46,7 +46,7 @@ def spec(rest: str) -> VisualSpec:
     """Return the spec of NAME or NAME/FILE.
 
     Raises:
-        EncoderError: an unknown name, or an input that is no square.
+        EncoderError: the name is unknown, or the input is not square.
     """
     name = rest.partition("/")[0]
     with torch.device("meta"):
@@ -54,7 +54,7 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return every name that timm publishes weights for."""
+    """Return (source, place of its weights) of every network with weights in timm."""
     import timm
 
     return [(f"timm:{name}", place(name)) for name in timm.list_models(pretrained=True)]
@@ -69,7 +69,7 @@ def place(rest: str) -> str:
 
 
 def _network(name: str, *, pretrained: bool) -> Any:
-    """timm's network without its classifier; typed as Any, since timm declares nothing of what is used here."""
+    """Return timm's network without its classifier, as Any, since timm has no types for the attributes used here."""
     import timm
 
     if not timm.is_model(name):

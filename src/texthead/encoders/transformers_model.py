@@ -1,4 +1,4 @@
-"""Models of transformers: their folders, here or on the hub, and their visual half. None of a folder's code runs."""
+"""transformers models: their folders, local or on the hub, and their visual towers. Never runs code from a folder."""
 
 import json
 import re
@@ -21,25 +21,25 @@ _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+")
 
-# Ways of computing attention that are part of torch; others are fetched from a hub.
+# Attention implementations that are part of torch; others are downloaded from a hub.
 _ATTENTION = ("eager", "sdpa")
 
-# What gives features, in the order in which they are asked for; a model without any is called itself.
+# Methods that return features, in order of preference; a model without any of them is called itself.
 _VISUAL = ("get_video_features", "get_vision_features", "get_image_features")
 
 
 def folder_of(source: str | Path, *, weights: bool = True) -> Path:
-    """Return the folder itself, or the hub client's own copy of `ORG/NAME` or `ORG/NAME@REVISION`, with its weights.
+    """Return a local folder, or the hub client's cached copy of `ORG/NAME` or `ORG/NAME@REVISION`, with its weights.
 
     Raises:
-        EncoderError: no such folder, and no name on the hub; a file in it that is none, or too large.
-        Others, of the hub's client, for a name that it cannot fetch.
+        EncoderError: the folder does not exist and the source is not a name on the hub, or `check_folder` fails.
+        Others, of the hub client, for a name that it cannot download.
     """
     if Path(source).is_dir():
         check_folder(Path(source))
         return Path(source)
     if not _NAME.fullmatch(str(source)):
-        raise EncoderError(f"{source}: no such folder, and no ORG/NAME of the hub; check the path")
+        raise EncoderError(f"{source}: neither a folder nor an ORG/NAME on the hub; check the path")
     from huggingface_hub import snapshot_download
 
     name, _, revision = str(source).partition("@")
@@ -54,7 +54,7 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
 def config_of(folder: Path) -> Any:
     """Return the folder's configuration.
 
-    Raises: ValueError, OSError or others of transformers for a kind that it does not know, or that asks for code.
+    Raises: ValueError, OSError or others of transformers for an unknown model type, or one that needs custom code.
     """
     from transformers import AutoConfig
 
@@ -62,7 +62,7 @@ def config_of(folder: Path) -> Any:
 
 
 def config_from(text: str) -> Any:
-    """Return the configuration of what `config.to_json_string` wrote."""
+    """Return the configuration that `config.to_json_string` wrote."""
     from transformers import AutoConfig
 
     values = json.loads(text)
@@ -70,7 +70,7 @@ def config_from(text: str) -> Any:
 
 
 def without_text(config: Any) -> Any:
-    """Return the configuration with as small a text half as can be built: what describes the visual half alone."""
+    """Shrink the text tower in a configuration to a minimum, if it has one, and return the configuration."""
     text = getattr(config, "text_config", None)
     if text is not None:
         text.num_hidden_layers = 1
@@ -82,7 +82,7 @@ def without_text(config: Any) -> Any:
 
 
 def _plain(config: Any) -> Any:
-    """Return the configuration without a wish for attention that is not torch's."""
+    """Replace attention implementations that are not torch's in a configuration, and return it."""
     for each in (config, *(getattr(config, name, None) for name in config.sub_configs)):
         if each is not None and getattr(each, "_attn_implementation", None) not in (None, *_ATTENTION):
             each._attn_implementation = "sdpa"
@@ -90,10 +90,10 @@ def _plain(config: Any) -> Any:
 
 
 def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
-    """Return (the model of a folder as float32, the names of weights that its files lack).
+    """Return (the model of a folder in float32, the names of weights missing from its files).
 
     Raises:
-        EncoderError: a network that is much larger than its weights, or weights of other shapes.
+        EncoderError: the network is much larger than its weights, or their shapes differ.
         Others, of transformers, for files that it cannot read.
     """
     from transformers import AutoModel
@@ -101,7 +101,7 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
 
     logging.disable_progress_bar()
     check_size(folder, source)
-    model, found = AutoModel.from_pretrained(
+    model, info = AutoModel.from_pretrained(
         folder,
         config=config_of(folder),
         dtype=torch.float32,
@@ -110,19 +110,19 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
-    for key, given, needed in sorted(found["mismatched_keys"]):
+    for key, actual, expected in sorted(info["mismatched_keys"]):
         raise EncoderError(
-            f"{source}: {key!r} has shape {tuple(given)} in the weights, the configuration asks for {tuple(needed)}: "
+            f"{source}: {key!r} has shape {tuple(actual)} in the weights, {tuple(expected)} in the configuration: "
             "they do not belong together"
         )
-    return model.eval().requires_grad_(False), set(found["missing_keys"])
+    return model.eval().requires_grad_(False), set(info["missing_keys"])
 
 
 def check_size(folder: Path, source: str) -> None:
-    """Nothing, unless a folder describes a network much larger than its weights, which transformers would build first.
+    """Check the network's size before transformers builds it.
 
     Raises:
-        EncoderError: it does, or there are no weights, or they cannot be read.
+        EncoderError: the network is much larger than the weights, or they are missing or unreadable.
     """
     from transformers import AutoModel
 
@@ -133,39 +133,39 @@ def check_size(folder: Path, source: str) -> None:
     if not shapes:
         shapes = [value.shape for path in folder.glob("pytorch_model*.bin") for value in read_tensors(path).values()]
     if not shapes:
-        raise EncoderError(f"{folder}: holds no model.safetensors or pytorch_model.bin; write it with save_pretrained")
+        raise EncoderError(f"{folder}: has no model.safetensors or pytorch_model.bin; write it with save_pretrained")
     with sized_as(shapes, source):
         AutoModel.from_config(config_of(folder))
 
 
 @contextmanager
 def faults(source: str) -> Iterator[None]:
-    """Turn what transformers and the hub's client raise into EncoderError."""
+    """Turn errors of transformers and the hub client into EncoderError."""
     try:
         yield
     except EncoderError:
         raise
-    except Exception as error:  # They raise nearly every kind there is.
-        told = " ".join(str(error).split())[:200]
+    except Exception as error:  # They may raise anything.
+        detail = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"{source}: cannot be loaded ({type(error).__name__}: {told}); name a folder in transformers' format, or "
+            f"{source}: cannot be loaded ({type(error).__name__}: {detail}); use a folder in transformers' format, or "
             "connect once for a name on the hub"
         ) from None
 
 
-# ---- the visual half
+# ---- the visual tower
 
 
 class Tower(nn.Module):
-    """The visual half of a model: frames, or clips of several, -> features.
+    """The visual tower of a model: frames or clips -> features.
 
-    What takes no part in the features is left out of the model.
+    Submodules that do not contribute to the features are removed from the model.
 
     Args:
-        model: of transformers.
-        frames: how many it sees at once.
+        model: the transformers model.
+        frames: frames that it takes at once.
         size: side of a frame in pixels.
-        tokens: how many features it gives of them.
+        tokens: features that it returns for them.
     """
 
     def __init__(self, model: Any, frames: int, size: int, tokens: int):
@@ -180,7 +180,7 @@ class Tower(nn.Module):
                 delattr(model, name)
 
     def forward(self, pixels: Float[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
-        """Return the feature of each frame, or the features of each clip, one after the other in time."""
+        """Return the feature of each frame, or the features of each clip in time order."""
         features = _features(self.model, pixels)
         if features.ndim == 2:
             features = features[:, None]
@@ -188,7 +188,7 @@ class Tower(nn.Module):
         return features if pixels.ndim == 5 else features[:, 0]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Run the blocks again in the backward pass, where the model can."""
+        """Recompute blocks in the backward pass, if the model supports it."""
         self.grad_checkpointing = enable and self.model.supports_gradient_checkpointing
         if self.grad_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -197,31 +197,31 @@ class Tower(nn.Module):
 
 
 def _method(model: nn.Module) -> str:
-    """Return the name of the function that gives a model's features; "" where it is the model itself."""
+    """Return the name of the method that returns a model's features; "" if it is the model itself."""
     return next((name for name in _VISUAL if hasattr(model, name)), "")
 
 
 def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[Tensor, "units patches dim"]:
-    """Return what a model makes of each frame or clip: one feature, its class token, or the tokens of all patches."""
+    """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
     method = _method(model)
-    see = getattr(model, method) if method else model
-    found = see(**_as_patches(pixels, model)) if "spatial_shapes" in signature(see).parameters else see(pixels)
-    if isinstance(found, Tensor):
-        return found
+    run = getattr(model, method) if method else model
+    output = run(**_as_patches(pixels, model)) if "spatial_shapes" in signature(run).parameters else run(pixels)
+    if isinstance(output, Tensor):
+        return output
     if not method and _has_class_token(model):
-        return found.last_hidden_state[:, 0]
-    if getattr(found, "pooler_output", None) is not None:
-        return found.pooler_output.flatten(1)
-    patches = found.last_hidden_state
+        return output.last_hidden_state[:, 0]
+    if getattr(output, "pooler_output", None) is not None:
+        return output.pooler_output.flatten(1)
+    patches = output.last_hidden_state
     return patches.flatten(2).transpose(1, 2) if patches.ndim == 4 else patches
 
 
 def _as_patches(pixels: Float[Tensor, "units 3 height width"], model: Any) -> dict[str, Tensor | None]:
-    """Return what a model takes that sees pictures of any shape as lists of patches (SigLIP 2, NaFlex)."""
+    """Return the inputs of a model that takes images of any shape as lists of patches (SigLIP 2, NaFlex)."""
     side = model.config.vision_config.patch_size
     patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
-    shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # It is read as plain numbers.
-    # Without a mask all patches count.
+    shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
+    # Without a mask it uses all patches.
     return {"pixel_values": patches.flatten(1, 2).flatten(2), "pixel_attention_mask": None, "spatial_shapes": shape}
 
 
@@ -230,14 +230,14 @@ def _has_class_token(model: nn.Module) -> bool:
 
 
 def _bare(model: Any) -> Any:
-    """Return the model without a layer behind the class token, which most published towers have no weights for."""
+    """Remove the pooling layer after the class token, for which most published towers have no weights."""
     if not _method(model) and _has_class_token(model) and hasattr(model, "pooler"):
         model.pooler = None
     return model
 
 
 def empty(config: Any) -> nn.Module:
-    """Return a model without memory for its weights."""
+    """Return a model on the device "meta", which allocates no memory for weights."""
     from transformers import AutoModel
 
     with torch.device("meta"):
@@ -245,7 +245,7 @@ def empty(config: Any) -> nn.Module:
 
 
 def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
-    """Return (the parts that the features of a model on the device "meta" need, the shape of these features)."""
+    """Return (names of the submodules that the features need, shape of the features) of a model on device "meta"."""
     used: set[nn.Module] = set()
     hooks = [module.register_forward_hook(lambda module, *_: used.add(module)) for module in model.modules()]
     with torch.device("meta"), torch.no_grad():
@@ -257,10 +257,10 @@ def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[in
 
 
 def build_tower(source: str, config: str, frames: int, size: int, tokens: int) -> Tower:
-    """Return the visual half that a configuration describes, with random weights.
+    """Return the visual tower of a configuration, with random weights.
 
     Raises:
-        EncoderError: an architecture that this version of transformers does not know.
+        EncoderError: this version of transformers does not know the architecture.
     """
     from transformers import AutoModel
 

@@ -1,4 +1,4 @@
-"""Tensors out of other people's files: safetensors, torch checkpoints, TorchScript archives. No code in a file runs."""
+"""Read tensors from untrusted files: safetensors, torch checkpoints, TorchScript archives. Never runs their code."""
 
 import math
 import pickle
@@ -19,45 +19,45 @@ from torch import Tensor, nn
 from texthead.errors import EncoderError
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 
-# What published training programs put their weights under, and in front of each name.
+# Keys under which published training code stores its weights, and a prefix of their names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 _PREFIX = "module."
 
-# Bytes that a zip may save by packing: programs are packed, tensors are not.
+# Bytes that compression in a zip may save: code is compressed, tensors are not.
 _MOST_SAVED = 64 * 2**20
 
-# What a network may have that is not in its file: parts that are built and thrown away, tables.
+# Values and tensors that a network may have in addition to its file: buffers, and parts that are built and dropped.
 _MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
 
-# Files that libraries read as a whole.
+# Suffixes of files that libraries read into memory.
 _TEXTS = (".jinja", ".json", ".model", ".txt")
 
-# Numbers in a config that libraries make lists of.
+# Keys in a config whose value is the length of a list that libraries allocate.
 _COUNTS, _MOST_COUNTED = re.compile(r"^num_|layer|depth|stages"), 100_000
 
-# What archives of programs hold beside weights.
+# Entries of TorchScript archives that are not weights.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, on the CPU, without a wrapper's key and without `module.` in front.
+    """Return the tensors of a weights file by name, on the CPU, without wrapper keys and the prefix `module.`.
 
     Raises:
-        EncoderError: the file is missing, damaged, of another kind, or asks to run code.
+        EncoderError: the file is missing, damaged, of another kind, or needs to run code.
     """
-    found: Any = read_checkpoint(path)
+    content: Any = read_checkpoint(path)
     for key in _WRAPPERS:
-        if isinstance(found.get(key), dict):
-            found = found[key]
-    tensors = named_tensors(found)
+        if isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = named_tensors(content)
     if not tensors:
-        raise EncoderError(f"{path}: holds no tensor")
+        raise EncoderError(f"{path}: has no tensors")
     return tensors
 
 
 def named_tensors(found: dict) -> dict[str, Tensor]:
-    """The tensors among the values by name, without the `module.` in front that several processes leave there."""
+    """Return the tensors among the values by name, without the prefix `module.` of data-parallel training."""
     tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
     if all(key.startswith(_PREFIX) for key in tensors):
         tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
@@ -65,13 +65,13 @@ def named_tensors(found: dict) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """What a weights file holds, on the CPU.
+    """Return the content of a weights file, on the CPU.
 
-    `.safetensors`; anything that `torch.load` reads with `weights_only=True`, and settings of yacs as plain values;
-    TorchScript archives (OpenAI's CLIP files), whose tensors are read and whose program is not.
+    It may be `.safetensors`; a file that `torch.load` reads with `weights_only=True`, also with yacs settings, which
+    become plain dicts; or a TorchScript archive (OpenAI's CLIP files), of which only the tensors are read.
 
     Raises:
-        EncoderError: the file is missing, damaged, of another kind, or asks to run code.
+        EncoderError: the file is missing, damaged, of another kind, or needs to run code.
     """
     if not path.is_file():
         raise EncoderError(
@@ -80,43 +80,43 @@ def read_checkpoint(path: Path) -> dict:
     try:
         _check_unpacked(path)
         if path.suffix == ".safetensors":
-            found: Any = load_file(path)
+            content: Any = load_file(path)
         elif is_torchscript(path):
-            found = _read_torchscript(path)
+            content = _read_torchscript(path)
         else:
-            # The settings in ViFi-CLIP's files; their class is not needed to read them.
+            # ViFi-CLIP's files contain yacs settings, which are read as plain dicts.
             plain: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
             with torch.serialization.safe_globals(plain), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # What is said of a file is one line, below.
-                found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # On damaged files the readers raise nearly every kind there is.
-        # torch's own messages go over many lines and advise to load without safety.
+                warnings.simplefilter("ignore")  # The error below is enough.
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # The readers may raise anything on damaged files.
+        # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
         raise EncoderError(
-            f"{path}: no weights can be read ({kind}); give safetensors, a torch checkpoint of tensors or TorchScript"
+            f"{path}: no weights can be read ({kind}); use safetensors, a torch checkpoint of tensors or TorchScript"
         ) from None
-    if not isinstance(found, dict):
-        raise EncoderError(f"{path}: holds a {type(found).__name__}, expected tensors by name")
-    _check_whole(path, found)
-    return found
+    if not isinstance(content, dict):
+        raise EncoderError(f"{path}: contains a {type(content).__name__}, expected tensors by name")
+    _check_complete(path, content)
+    return content
 
 
-def _check_whole(path: Path, found: dict, depth: int = 3) -> None:
-    """Nothing, unless a tensor claims more values than the file has of it, as a stride of 0 lets it."""
-    for key, value in found.items():
+def _check_complete(path: Path, content: dict, depth: int = 3) -> None:
+    """Raise EncoderError if a tensor has more values than the file stores, as with a stride of 0."""
+    for key, value in content.items():
         if isinstance(value, dict) and depth:
-            _check_whole(path, value, depth - 1)
+            _check_complete(path, value, depth - 1)
         if not isinstance(value, Tensor):
             continue
         if value.layout != torch.strided or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
             raise EncoderError(
-                f"{path}: {key!r} claims {tuple(value.shape)} values, of which the file holds only some: give a "
-                "checkpoint of whole tensors"
+                f"{path}: {key!r} claims shape {tuple(value.shape)}, but the file stores fewer values: use a "
+                "checkpoint with complete tensors"
             )
 
 
 def _check_unpacked(path: Path) -> None:
-    """Nothing, unless the file is a zip that would unpack to much more than it is: tensors are stored as they are."""
+    """Raise ValueError if the file is a zip that would unpack to much more; tensors are stored uncompressed."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -126,39 +126,39 @@ def _check_unpacked(path: Path) -> None:
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Put the tensors into a network of exactly their names and shapes; it takes them over, mostly without a copy.
+    """Load tensors into a network with exactly their names and shapes, mostly without copying.
 
     Raises:
-        EncoderError: a name or shape that differs, or whole numbers in place of others.
+        EncoderError: a name or shape differs, or there are integers where the network has floats.
     """
-    needed, given = ({k: tuple(v.shape) for k, v in each.items()} for each in (net.state_dict(), tensors))
-    for key in sorted(needed.keys() | given.keys()):
-        if needed.get(key) != given.get(key):
+    expected, actual = ({k: tuple(v.shape) for k, v in each.items()} for each in (net.state_dict(), tensors))
+    for key in sorted(expected.keys() | actual.keys()):
+        if expected.get(key) != actual.get(key):
             raise EncoderError(
-                f"{source!r}: {key!r} has shape {given.get(key, 'none')} in the weights, the architecture needs "
-                f"{needed.get(key, 'none')}: they do not belong together"
+                f"{source!r}: {key!r} has shape {actual.get(key, 'none')} in the weights, "
+                f"{expected.get(key, 'none')} in the architecture: they do not belong together"
             )
     for key, value in net.state_dict().items():
         if value.is_floating_point() and not tensors[key].is_floating_point():
             raise EncoderError(
-                f"{source!r}: {key!r} is of type {tensors[key].dtype} in the weights, the architecture needs "
-                f"{value.dtype}: they do not belong together"
+                f"{source!r}: {key!r} has type {tensors[key].dtype} in the weights, "
+                f"{value.dtype} in the architecture: they do not belong together"
             )
-    # What lies at odd places of a mapped file is copied: kernels can round differently on it.
+    # Copy unaligned tensors of a mapped file, since kernels can round differently on them.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
     net.load_state_dict(aligned, assign=True)
 
 
 def check_folder(folder: Path) -> None:
-    """Raise EncoderError if a file of an encoder's folder is none, too large, or describes a network without bounds.
+    """Raise EncoderError if an encoder's folder has a pipe, a file that is too large, or a config with huge counts.
 
-    Libraries would wait for a pipe, and make a list of as many layers or labels as a config names.
+    Libraries would block on a pipe, and allocate as many layers or labels as a config says.
     """
     paths = sorted(folder.iterdir())
     names = {repr(path.name) for path in paths}
     for path in paths:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise EncoderError(f"{path}: is no plain file; put the file itself there, or remove it")
+            raise EncoderError(f"{path}: is not a regular file; replace it by one or remove it")
         if path.suffix in _TEXTS and path.is_file() and path.stat().st_size > MOST_BYTES_OF_LISTS:
             raise EncoderError(
                 f"{path}: has {path.stat().st_size:,} bytes, more than {MOST_BYTES_OF_LISTS:,}; save the model again"
@@ -167,12 +167,12 @@ def check_folder(folder: Path) -> None:
             shards = _values(path).get("weight_map")
             for name in {*map(repr, shards.values())} if isinstance(shards, dict) else ():
                 if name not in names:
-                    raise EncoderError(f"{path}: names {name}, which must be a file beside it; save the model again")
+                    raise EncoderError(f"{path}: lists {name}, which must be a file beside it; save the model again")
     _check_counts(folder / "config.json", _values(folder / "config.json"))
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; nothing if that is no object, of which its reader says what is wrong."""
+    """Return the object in a JSON file; empty if it is invalid, which the library that reads it reports."""
     try:
         values = read_value(path, most=MOST_BYTES_OF_LISTS)
     except (OSError, ValueError):
@@ -189,25 +189,31 @@ def _check_counts(path: Path, values: object) -> None:
 
 @contextmanager
 def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
-    """A block that builds networks on the device "meta", if they are about as large as the tensors of these shapes.
+    """Build networks in the block on the device "meta", and limit their size to about that of these tensors.
 
-    A description of a hundred bytes can ask for any network; here it is counted as it grows, and takes no memory.
+    A config of a hundred bytes can describe a network of any size; here it takes no memory.
 
     Raises:
-        EncoderError: it is much larger.
+        EncoderError: the network is much larger.
     """
-    held = sum(map(math.prod, shapes))
-    rule = f"the weights are {held:,} in {len(shapes):,}: they do not belong together"
-    with counted(source, 2 * held + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
+    stored = sum(map(math.prod, shapes))
+    rule = f"the weights have {stored:,} in {len(shapes):,}: they do not belong together"
+    with counted(source, 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
         yield
 
 
 @contextmanager
 def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iterator[None]:
-    """A block that builds networks on the device "meta", of at most so many numbers and tensors.
+    """Build networks in the block on the device "meta", with limits on their values and tensors.
+
+    Args:
+        source: the encoder, for the message.
+        most_values: limit for parameters and buffers together, in numbers.
+        most_tensors: limit for their count.
+        rule: the end of the message: the violated rule and the remedy.
 
     Raises:
-        EncoderError: there are more, which is against the rule.
+        EncoderError: a limit is exceeded.
     """
     here = threading.get_ident()
     values = tensors = 0
@@ -229,7 +235,7 @@ def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iter
             yield
     except MemoryError:
         raise EncoderError(
-            f"{source}: the network that is described has {values:,} numbers in {tensors:,} tensors and more, {rule}"
+            f"{source}: its config describes a network of over {values:,} numbers in {tensors:,} tensors, {rule}"
         ) from None
     finally:
         for hook in hooks:
@@ -237,7 +243,7 @@ def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iter
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive: a zip with constants and a program beside its data."""
+    """Return whether the file is a TorchScript archive: a zip with data.pkl and constants.pkl."""
     if not zipfile.is_zipfile(path):
         return False
     try:
@@ -249,7 +255,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 class _Inert:
-    """What stands for any class that a TorchScript archive names: it keeps its state and does nothing."""
+    """Placeholder for every class in a TorchScript archive: stores its state and does nothing."""
 
     def __init__(self, *_: object):
         self.state: object = None
@@ -259,12 +265,12 @@ class _Inert:
 
 
 def _rebuild(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: object) -> Tensor:
-    """A tensor on its storage; strides that lead outside are refused by torch."""
+    """Return a view of its storage; torch rejects strides that lead outside."""
     return torch.as_strided(storage, size, stride, offset)
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """An unpickler that knows tensors and ordered dictionaries; every other name is `_Inert`."""
+    """An unpickler for tensors and ordered dicts only; every other class becomes `_Inert`."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
         super().__init__(archive.open(f"{root}/data.pkl"))
@@ -287,19 +293,19 @@ class _TensorsOnly(pickle.Unpickler):
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    """The tensors of the archive's module tree, named as its state dict names them."""
+    """Return the tensors of the archive's module tree, with the names of its state dict."""
     with zipfile.ZipFile(path) as archive:
         (data,) = (name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl")
         tree = _TensorsOnly(archive, str(PurePosixPath(data).parent)).load()
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     def walk(node: object, prefix: str) -> None:
         state = node.state if isinstance(node, _Inert) else None
         for name, value in state.items() if isinstance(state, dict) else ():
             if isinstance(value, Tensor):
-                found[f"{prefix}{name}"] = value
+                tensors[f"{prefix}{name}"] = value
             else:
                 walk(value, f"{prefix}{name}.")
 
     walk(tree, "")
-    return found
+    return tensors

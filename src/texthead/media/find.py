@@ -1,4 +1,4 @@
-"""Media files below a folder."""
+"""Find media files below a folder."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from texthead.media.shard import has_shards, is_there, read_rows
 
 
 def media_below(folder: Path) -> Iterator[str]:
-    """Yield the names of the videos and images in a folder and all below it, sorted, without hidden ones (`.name`).
+    """Yield the names of the videos and images in a folder and its subfolders, sorted, without hidden ones (`.name`).
 
-    A link that leads nowhere is among them, as is `folder/*` of a folder that may not be listed: each is an error where
-    it is read. Links to folders are not followed.
+    Broken links are included, and `folder/*` of a folder without read permission: reading them raises an error later.
+    Links to folders are not followed.
     """
     files: list[str] = []
     folders: set[str] = set()
@@ -48,27 +48,27 @@ def find_media(inputs: Sequence[str | Path]) -> list[Path]:
 
 
 def find_names(inputs: Sequence[str | Path]) -> list[str]:
-    """Return the given files, and the videos and images in the given folders and below them, sorted.
+    """Return the files among the inputs, and the videos and images below the folders, sorted.
 
-    They are names, since a `Path` takes four times the memory.
+    They are strings, since a `Path` takes four times the memory.
 
-    A name with a place for a number, `v1/img_{:05d}.jpg`, is one clip of frames. Of prepared shards all clips are
-    named. Hidden files and folders are passed over, unless they are named.
+    A template such as `v1/img_{:05d}.jpg` is one clip. A folder of prepared shards gives all its clips. Hidden files
+    and folders are skipped unless they are inputs themselves.
 
     Raises:
-        DataError: a path that does not exist, or a folder without video or image.
+        DataError: a path does not exist, or a folder has no video or image.
     """
-    found: list[str] = []
+    names: list[str] = []
     for path in map(Path, inputs):
         if has_shards(path):
-            found += [str(row[0]) for row in read_rows(path)[0]]
+            names += [str(row[0]) for row in read_rows(path)[0]]
         elif path.is_dir():
             inside = [*media_below(path)]
             if not inside:
-                raise DataError(f"{path}: folder holds no video or image; name files or another folder")
-            found += inside
+                raise DataError(f"{path}: folder has no video or image; name files or another folder")
+            names += inside
         elif is_there(path):
-            found.append(str(path))
+            names.append(str(path))
         else:
             raise DataError(f"{path}: no such file or folder; check the path")
-    return found
+    return names

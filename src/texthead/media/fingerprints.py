@@ -1,4 +1,4 @@
-"""Digests of the content of media files."""
+"""Content digests of media files."""
 
 import errno
 import hashlib
@@ -15,12 +15,12 @@ from texthead.media.shard import is_member, member
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; of a folder of frames that of its files' in the order of their numbers.
+    """Return the SHA-256 of a file's bytes; of a frame folder, the SHA-256 over the digests of its files in order.
 
     Raises:
         OSError: the file cannot be read.
-        MediaError: a folder of frames that is missing or lacks one, a clip that its shard does not list, or a part
-            whose times break a rule.
+        MediaError: a frame folder or one of its frames is missing, a shard does not list the clip, or the times of a
+            part are invalid.
     """
     if is_part(path):
         return _of_part(content_digest(file_of(path)), path)
@@ -31,7 +31,7 @@ def content_digest(path: Path) -> str:
 
 
 def _of_part(digest: str, path: Path) -> str:
-    """Return the digest of the part that a path names of a file with this digest."""
+    """Return the digest of a part of a file: of the file's digest and the part's times."""
     return hashlib.sha256(f"{digest} {span_of(path)}".encode()).hexdigest()[: len(digest)]
 
 
@@ -43,11 +43,11 @@ def _sha256(file: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
+    """Return a digest of a file's size and its first and last 64 kB; "" if it cannot be read.
 
-    It is equal for copies: it tells which files a run has seen without reading them whole. Of a folder of frames it
-    takes the names and so the number of all frames, and the same of eight frames, evenly placed. A clip in a shard has
-    that of the file that it was made from: the two are the same data. A part's is made of its file's and its times.
+    Copies have equal fingerprints whatever their names, so a run's files are recognised without reading them whole. For
+    a frame folder it covers the names of all frames and the fingerprints of eight evenly spaced ones. A clip in a shard
+    has the fingerprint of its source file. A part's covers its file's fingerprint and its times.
     """
     if is_part(path):
         with suppress(MediaError):
@@ -61,7 +61,7 @@ def fingerprint(path: Path) -> str:
             return member(path).source
         return ""
     part = 1 << 16
-    if not path.is_file():  # To open a pipe would wait for somebody to write to it.
+    if not path.is_file():  # Opening a pipe could block.
         return ""
     try:
         with path.open("rb") as file:
@@ -87,6 +87,6 @@ def _frames_fingerprint(path: Path, most: int = 8) -> str:
 
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """Return the fingerprint of each file or folder of frames, read by several threads."""
+    """Return the fingerprint of each path, reading with several threads."""
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(fingerprint, paths))

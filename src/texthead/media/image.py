@@ -1,4 +1,4 @@
-"""Pictures as clips: an image is a clip of one frame, a folder of images under a template one of many."""
+"""Images as clips: an image is a clip of one frame, a folder of images that match a template a clip of many."""
 
 import ctypes
 import io
@@ -19,28 +19,28 @@ from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_t
 from texthead.media.limits import MOST_MEGAPIXELS, changed_size, check_file, check_held, check_sides
 from texthead.media.reader import Media, Picture
 
-# What Pillow may take a file for, and the usual suffix of each.
+# The formats that Pillow may open, with their usual suffixes.
 _FORMATS = {"BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 
 
-# Bytes of a pixel in Pillow's own memory; 4 of any other mode, RGB too.
+# Bytes per pixel in Pillow's memory, by mode; all other modes, RGB too, take 4.
 _MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0, "I;16N": 2.0}
 
-# libwebp holds two canvases in RGBA, and the bytes of the picture that it hands out.
+# Bytes per pixel in libwebp: two RGBA canvases and the returned image.
 _WEBP = 12.0
 
-# What whoever looks at a picture takes: RGB, and a copy in Pillow's memory or of one channel in float32.
-_LOOKED_AT = 7.0
+# Bytes per pixel that users of an image take: RGB, and a copy in Pillow's memory or one channel in float32.
+_IN_USE = 7.0
 
-# A picture is converted so many pixels at a time.
+# Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
 
 
 class Image(Media):
-    """One picture as a clip of one frame, upright by its EXIF orientation, in RGB.
+    """An image as a clip of one frame, in RGB, turned upright by its EXIF orientation.
 
-    Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its
-    first picture (but .gif is a video). An orientation that cannot be read, or is none of the eight, counts as upright.
+    Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its first
+    image (but .gif is a video). An unreadable or unknown orientation counts as upright.
     """
 
     kind = "image"
@@ -54,18 +54,18 @@ class Image(Media):
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix of the format that Pillow finds."""
+        """Return the suffix of the format that Pillow detects."""
         try:
             with PIL.Image.open(io.BytesIO(content), formats=tuple(_FORMATS)) as image:
-                # Of JPEG files with several pictures Pillow says MPO.
+                # Pillow calls JPEG files with several images MPO.
                 return {**_FORMATS, "MPO": ".jpg"}.get(image.format or "")
-        except Exception:  # On what is no image Pillow's readers raise nearly every kind there is.
+        except Exception:  # Pillow may raise anything on other data.
             return None
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield the picture, if it is wanted.
+        """Yield the image if it is wanted.
 
-        Raises: MediaError for a damaged picture, or one that takes too much memory.
+        Raises: MediaError for a damaged image, or one that takes too much memory.
         """
         with self._open() as image:
             with _pillow_faults(self.path):
@@ -77,7 +77,7 @@ class Image(Media):
 
     @property
     def turned(self) -> bool:
-        """Whether EXIF says that the picture is not upright as it is stored."""
+        """Whether the stored image is not upright, by EXIF."""
         with self._open() as image, _pillow_faults(self.path):
             return _orientation(image) != 1
 
@@ -89,10 +89,10 @@ class Image(Media):
 
 
 class FrameFolder(Media):
-    """The pictures of a folder that fit a template, by ascending number, as the frames of one clip.
+    """A clip whose frames are the images of a folder that match a template, by ascending number.
 
-    `path` is the folder and the template, as `v1/img_{:05d}.jpg`, or `v1/*` for all its images. Pictures are opened
-    when they are asked for.
+    `path` is the folder and the template, as `v1/img_{:05d}.jpg`, or `v1/*` for all its images. Images are opened on
+    demand.
 
     Source: the published code's `image_tmpl`.
     """
@@ -104,7 +104,7 @@ class FrameFolder(Media):
     def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
         super().__init__(path, data, most_megapixels)
         if path.name != EVERY and path.suffix.lower() not in self.suffixes:
-            raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is none of theirs")
+            raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is not an image suffix")
         self._files = frame_files(path)
         self._shape: tuple[int, ...] | None = None
         self.num_frames = len(self._files)
@@ -117,7 +117,7 @@ class FrameFolder(Media):
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame by ascending number.
 
-        Raises: MediaError for a damaged picture, or one of another size than the first that was read.
+        Raises: MediaError for a damaged image, or one whose size differs from the first one read.
         """
         for index in sorted(wanted):
             picture = self._read(self._files[index])
@@ -137,13 +137,13 @@ class FrameFolder(Media):
 
 
 def _upright_rgb(image: PIL.Image.Image) -> Picture:
-    """Return the picture, band by band: to convert it as a whole would take it in memory twice more."""
+    """Return the image in RGB, converted band by band: converting it whole would hold two more copies."""
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits a channel")
+        raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
-    orientation = _orientation(image)  # Of .tif, Pillow has turned the picture by now.
+    orientation = _orientation(image)  # Pillow has already turned a .tif upright.
     width, height = image.size
     out = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
     stored = _AS_STORED[orientation](out)
@@ -155,19 +155,19 @@ def _upright_rgb(image: PIL.Image.Image) -> Picture:
 
 @cache
 def _silence_libtiff() -> None:
-    """Keep the libtiff of Pillow's wheels from printing errors on its own; Pillow raises them."""
+    """Stop the libtiff in Pillow's wheels from printing errors, which Pillow raises anyway."""
     for library in (Path(PIL.Image.__file__).parents[1] / "pillow.libs").glob("libtiff*.so*"):
         ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow would clip at 255 and give white.
+        # Pillow would clip values at 255, to white.
         image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
 
 
-# By EXIF orientation: the view of an upright picture that lies as the stored one.
+# By EXIF orientation: the view of the upright image in the layout of the stored one.
 _AS_STORED: dict[int, Callable[[Picture], Picture]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -181,48 +181,49 @@ _AS_STORED: dict[int, Callable[[Picture], Picture]] = {
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    """Return EXIF's orientation, 1 to 8; 1 if it cannot be read or is another number."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is unreadable or out of range."""
     try:
         orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
-    except Exception:  # On damaged EXIF Pillow's reader raises nearly every kind there is.
+    except Exception:  # Pillow may raise anything on damaged EXIF.
         return 1
     return orientation if orientation in _AS_STORED else 1
 
 
 def _bytes_a_pixel(image: PIL.Image.Image) -> float:
-    """Return what a pixel takes as it is read: in the decoder, in Pillow's picture, and in RGB.
+    """Return the bytes per pixel held while an image is read: in the decoder, in Pillow, and in RGB.
 
-    The picture must be open and not loaded yet.
+    The image must be open and not loaded yet.
     """
-    beside = 0.0
+    decoder = 0.0
     if isinstance(image, JpegImageFile):
-        beside = _coefficients(image)
+        decoder = _coefficients(image)
     elif isinstance(image, TiffImageFile):
-        beside = _strip(image)
+        decoder = _strip(image)
     elif image.format == "WEBP":
-        beside = _WEBP
-    return max(_LOOKED_AT, beside + _MODES.get(image.mode, 4.0) + 3)
+        decoder = _WEBP
+    return max(_IN_USE, decoder + _MODES.get(image.mode, 4.0) + 3)
 
 
 def _coefficients(image: JpegImageFile) -> float:
-    """Return the bytes of the coefficients, which libjpeg holds all where they come in several scans.
+    """Return the bytes per pixel of the coefficients, all of which libjpeg holds if there are several scans.
 
-    Two a sample. Worked example: colours at half the resolution both ways have 1 + 1/4 + 1/4 samples a pixel.
+    Two bytes per sample. Worked example: 4:2:0 (colours at half the resolution both ways) has 1 + 1/4 + 1/4 samples per
+    pixel.
     """
     if not image.info.get("progressive") and _first_scan(image) == len(image.layer):
         return 0.0
-    across, down = (max(layer[place] for layer in image.layer) for place in (1, 2))
+    across, down = (max(layer[i] for layer in image.layer) for i in (1, 2))
     return sum(2 * layer[1] * layer[2] / (across * down) for layer in image.layer)
 
 
 def _first_scan(image: JpegImageFile) -> int:
-    """Return how many components the first scan has; 0 if none is found."""
+    """Return the number of components in the first scan; 0 if none is found."""
     file = image.fp
-    assert file is not None, "the picture is not loaded yet"
+    assert file is not None, "the image must not be loaded yet"
     here = file.tell()
     file.seek(2)
     while (marker := file.read(2)) and marker[:1] == b"\xff":
-        if marker == b"\xff\xff":  # A marker may come after any number of such bytes.
+        if marker == b"\xff\xff":  # Any number of fill bytes may precede a marker.
             file.seek(-1, 1)
             continue
         head = file.read(3)
@@ -236,23 +237,23 @@ def _first_scan(image: JpegImageFile) -> int:
 
 
 def _strip(image: TiffImageFile) -> float:
-    """Return the bytes of a strip or tile as stored, which may be the whole picture or larger."""
+    """Return the bytes per pixel of a stored strip or tile, which may cover the whole image or more."""
     bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
     samples = max(len(bits), int(image.tag_v2.get(SAMPLESPERPIXEL, 1)))
     tile = int(image.tag_v2.get(TILEWIDTH, 0)) * int(image.tag_v2.get(TILELENGTH, 0))
-    # Of a strip in JPEG libtiff makes four bytes a pixel.
+    # libtiff decodes a JPEG strip to four bytes per pixel.
     return max(4.0, samples * max(bits) / 8) * max(1.0, tile / (image.width * image.height))
 
 
 @contextmanager
 def _pillow_faults(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises into MediaError; what it warns of is in its pictures or its errors."""
+    """Turn Pillow's errors into MediaError and ignore its warnings."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
     except PIL.Image.DecompressionBombError as error:
         raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
-    except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
-        # Only Pillow's words tell a file that ends early from one that was never a picture.
+    except Exception as error:  # Pillow may raise anything on damaged files.
+        # Only the message distinguishes a truncated file from one that never was an image.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"
         raise MediaError(path, f"cannot be read as an image ({error}); fetch or save it again", fault) from error

@@ -1,4 +1,4 @@
-"""JPEG -> pixels, by libjpeg-turbo: through simplejpeg where it is installed, else through Pillow, which takes longer.
+"""Decode JPEG with libjpeg-turbo: through simplejpeg if it is installed, else through Pillow, which is slower.
 
 Both give the same pixels.
 """
@@ -12,14 +12,14 @@ from texthead.media.reader import Picture
 
 try:
     import simplejpeg  # pyright: ignore[reportMissingImports]
-except ImportError:  # There is no wheel for this machine.
+except ImportError:  # Some platforms have no wheel.
     simplejpeg = None
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Return (height, width) in pixels, as the header claims.
+    """Return (height, width) in pixels from the header.
 
-    Raises: whatever the library raises on what is no JPEG.
+    Raises: the library's own errors if it is not a JPEG.
     """
     if simplejpeg is not None:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
@@ -29,9 +29,9 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def decode_jpeg(data: bytes, out: Picture) -> None:
-    """Decode into `out`, an array of rows without gaps and of the picture's size.
+    """Decode into `out`, a contiguous array of the image's size.
 
-    Raises: whatever the library raises on damaged data.
+    Raises: the library's own errors on damaged data.
     """
     if simplejpeg is not None:
         simplejpeg.decode_jpeg(data, buffer=out)

@@ -1,4 +1,4 @@
-"""What every clip is held to, whatever it is read from: sizes, memory, frame numbers, a file that is there."""
+"""Limits and checks for every clip: size, memory, frame numbers, existing file."""
 
 import math
 import stat
@@ -7,102 +7,83 @@ from pathlib import Path
 
 from texthead.errors import DataError, MediaError
 
-# A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
+# A small file can claim any size, so it is checked before allocating. MAX_PIXELS is where Pillow warns.
 MAX_SIDE = 16_384
 
 MAX_PIXELS = 89_478_485
 
-# What decoding one file may hold at once, in millions of pixels of three bytes: pictures and frames at their full size,
-# as the decoder holds them and in RGB. So that a user can raise it, every reader is given it.
+# Default memory limit for decoding one file, in millions of three-byte pixels. It counts images and frames at full
+# size, in the decoder and in RGB. Users can raise it, so every reader takes it as a parameter.
 MOST_MEGAPIXELS = 179
 
 BYTES_A_MEGAPIXEL = 3 * 10**6
 
-# Frames of a file, with what else the header of a video lists: 38 hours at 30 frames a second.
+# Frames of a file, or samples in the header of a video: 38 hours at 30 frames per second.
 MAX_FRAMES = 2**22
 
-# The long side over the short one: the short one is scaled up to a crop's, and the long one with it. A line of 16,384
-# pixels would be 256 x 4 million, a picture at this limit is 256 x 256,000, no more pixels than may be read.
+# Long side over short side. Images are resized by their short side: a line of 16,384 pixels would become 256 x 4
+# million; at this limit it becomes 256 x 256,000, which is within MAX_PIXELS.
 MAX_RATIO = 1000
 
 
 def check_file(path: Path) -> None:
-    """Raise MediaError unless a file with content lies at `path`.
-
-    Raises: MediaError for a folder, a pipe, no file, or an empty one.
-    """
+    """Raise MediaError unless `path` is a regular, non-empty file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(path, "no such file; check the path", "missing") from None
-    except (OSError, ValueError) as error:  # No right to look, a name that is too long, a circle of links.
+    except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
         why = getattr(error, "strerror", None) or error
         raise MediaError(path, f"cannot be looked up ({why}); check its name and rights", "missing") from None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise MediaError(path, "a folder, not a file; name a file in it")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise MediaError(path, "a pipe or a device, not a file; name a file", "missing")
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raise MediaError if a picture has no pixels or too many.
-
-    Raises: MediaError for what `check_sides` refuses, or more than MAX_PIXELS in all.
-    """
+    """Raise MediaError if `check_sides` does, or an image has more than MAX_PIXELS pixels."""
     check_sides(path, width, height)
     if width * height > MAX_PIXELS:
-        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_PIXELS} in all; scale it down")
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_PIXELS} in total; scale it down")
 
 
 def check_sides(path: Path, width: int, height: int) -> None:
-    """Raise MediaError for a side of 0, more than MAX_SIDE a side, or sides of more than 1 to MAX_RATIO.
-
-    Raises: MediaError.
-    """
+    """Raise MediaError if a side is 0 or above MAX_SIDE, or the aspect ratio is above MAX_RATIO."""
     if min(width, height) < 1:
-        raise MediaError(path, f"claims {width}x{height} pixels: it has no picture; make it again")
+        raise MediaError(path, f"claims {width}x{height} pixels, which is empty; make it again")
     if max(width, height) > MAX_SIDE:
-        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_SIDE} a side; scale it down")
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_SIDE} per side; scale it down")
     if max(width, height) > MAX_RATIO * min(width, height):
-        problem = (
-            f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; cut a part out of it"
-        )
+        problem = f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; crop it"
         raise MediaError(path, problem)
 
 
 def check_held(path: Path, width: int, height: int, each: float, form: str, most_megapixels: int) -> None:
-    """Raise MediaError if decoding a picture or a frame would hold more than `most_megapixels`.
+    """Raise MediaError if decoding an image or a frame would hold more than `most_megapixels`.
 
     Args:
-        each: bytes of all that is held at once, a pixel.
-        form: what it is stored as.
-
-    Raises: MediaError.
+        each: bytes per pixel that are held at once.
+        form: the stored format, for the message.
     """
     held = math.ceil(width * height * each / BYTES_A_MEGAPIXEL)
     if held > most_megapixels:
-        claim = f"claims {width}x{height} pixels, and to decode them as {form} takes the memory of {held} megapixels"
+        claim = f"claims {width}x{height} pixels, and decoding them from {form} takes the memory of {held} megapixels"
         raise MediaError(path, f"{claim}, the limit is {most_megapixels}; scale it down or raise most_megapixels")
 
 
 def check_frames(path: Path, count: int) -> None:
-    """Raise MediaError unless a file has 1 to MAX_FRAMES frames.
-
-    Raises: MediaError.
-    """
+    """Raise MediaError unless a file has 1 to MAX_FRAMES frames."""
     if not 1 <= count <= MAX_FRAMES:
         raise MediaError(path, f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut it up or make it again")
 
 
 def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
-    """Raise DataError unless at least one frame is wanted and all of them exist.
-
-    Raises: DataError.
-    """
+    """Raise DataError if there are no indices, or one is out of range."""
     if not len(indices):
-        raise DataError(f"{path}: no frame was asked for; give at least one index")
+        raise DataError(f"{path}: indices is empty; pass at least one")
     low, high = min(indices), max(indices)
     if low < 0 or high >= num_frames:
         wrong = low if low < 0 else high
@@ -110,6 +91,6 @@ def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
 
 
 def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """Return the message about frames of two sizes, each (height, width, ...)."""
+    """Return the message for frames whose size changes between these two, each (height, width, ...)."""
     sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
     return f"its frames change size from {sizes}; encode it again at one size"

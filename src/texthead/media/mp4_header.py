@@ -1,6 +1,6 @@
-"""How many samples an .mp4 or .mov claims to hold: a header of a kilobyte can claim a billion.
+"""Count the samples that the header of an .mp4 or .mov claims.
 
-FFmpeg makes an entry of some 73 bytes for each of them when it opens the file, before anybody can count them.
+A header of a kilobyte can claim a billion samples, and FFmpeg allocates some 73 bytes for each when it opens the file.
 """
 
 import struct
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 from math import ceil
 
-# FFmpeg believes a table wherever it stands, in these too, and finds a header that is hidden in `free` or `hoov`.
+# FFmpeg reads tables in all of these, wherever they are, and also finds a header inside `free` or `hoov`.
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf", b"mvex", b"udta", b"dinf"} | {
     *(b"tref", b"wave", b"free", b"hoov")
 }
@@ -17,20 +17,21 @@ _MOST_DEPTH = 10  # FFmpeg's
 
 MOST_BOXES = 2**18
 
-# FFmpeg puts so many samples of sound that is not compressed into one entry.
+# FFmpeg groups this many samples of uncompressed sound into one entry.
 _SOUND_SAMPLES = 1024
 
 
 def claimed_samples(file: BufferedIOBase) -> int:
-    """Return the most entries that FFmpeg would make of all tracks; 0 for a file of another kind.
+    """Return an upper bound on the entries that FFmpeg would create for all tracks; 0 for other formats.
 
     Raises:
-        ValueError: a packed header, or more boxes than a header has.
+        ValueError: the header is compressed or has more than MOST_BOXES boxes.
     """
     total, track = 0, _Track()
     for count, (kind, start, end) in enumerate(_all_boxes(file, 0, file.seek(0, 2)), 1):
         if kind == b"cmov" or count > MOST_BOXES:
-            raise ValueError(f"its header {'is packed' if kind == b'cmov' else f'has more than {MOST_BOXES} boxes'}")
+            fault = "is compressed" if kind == b"cmov" else f"has more than {MOST_BOXES} boxes"
+            raise ValueError(f"its header {fault}")
         if kind == b"trak":
             total, track = total + track.entries, _Track()
         elif kind == b"trun":
@@ -41,7 +42,7 @@ def claimed_samples(file: BufferedIOBase) -> int:
 
 
 def boxes(file: BufferedIOBase, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, start, end) of the content of each box between two places; the last may claim to end behind them."""
+    """Yield (kind, start, end) of each box's content between two offsets; the last may claim to end after `end`."""
     while at + 8 <= end:
         size, kind, start = _number(file, at), _bytes(file, at + 4, 4), at + 8
         if size == 1:
@@ -53,7 +54,7 @@ def boxes(file: BufferedIOBase, at: int, end: int) -> Iterator[tuple[bytes, int,
 
 
 def _all_boxes(file: BufferedIOBase, at: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, start, end) of the content of each box between two places, and of those within it."""
+    """Yield (kind, start, end) of each box's content between two offsets, and of the boxes nested in it."""
     for kind, start, claimed in boxes(file, at, end):
         stop = min(claimed, end)
         if stop < start:
@@ -64,7 +65,7 @@ def _all_boxes(file: BufferedIOBase, at: int, end: int, depth: int = 0) -> Itera
 
 
 class _Track:
-    """What the tables of one track claim."""
+    """The claims in the tables of one track."""
 
     def __init__(self):
         self.samples = self.chunks = self.in_chunk = 0
@@ -73,12 +74,12 @@ class _Track:
         self.handlers: set[bytes] = set()
 
     def note(self, file: BufferedIOBase, kind: bytes, start: int, end: int) -> None:
-        """Take up what a table says."""
+        """Record the claims of a table."""
         match kind:
             case b"hdlr":
                 self.handlers.add(_bytes(file, start + 8, 4))
             case b"stts":
-                # One run of samples of one tick each: so FFmpeg tells sound that is not compressed.
+                # A single run of samples of one tick each is how FFmpeg recognises uncompressed sound.
                 self.is_even = (_number(file, start + 4), _number(file, start + 12)) == (1, 1)
             case b"stsz" | b"stz2":
                 self.samples += _number(file, start + 8)
@@ -92,7 +93,7 @@ class _Track:
 
     @property
     def entries(self) -> int:
-        """Each edit can show all samples once more."""
+        """Entries that FFmpeg would create; each edit can repeat all samples."""
         if self.is_even and b"soun" in self.handlers and b"vide" not in self.handlers:
             return self.edits * self.chunks * ceil(self.in_chunk / _SOUND_SAMPLES)
         return self.edits * self.samples

@@ -1,4 +1,4 @@
-"""Paths and addresses of media, and of parts of videos: `match.mp4#t=3,7.5` is 3 to 7.5 s of `match.mp4`."""
+"""Media paths and addresses, and parts of videos: `match.mp4#t=3,7.5` is 3 to 7.5 s of `match.mp4`."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from texthead.media.frame_folder import is_template
 
 _REMOTE = re.compile(r"(?:[a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+:/")
 
-# What a live stream comes by, and the protocols of FFmpeg that this takes.
+# URL schemes of live streams, with the FFmpeg protocols that each needs.
 STREAMS = {
     "rtsp": "rtsp,rtp,udp,tcp",
     "rtsps": "rtsp,rtp,udp,tcp,tls",
@@ -26,17 +26,17 @@ STREAMS = {
 
 _SCHEME = re.compile(r"(^|::)([a-z][a-z0-9+.-]+):/+")
 
-# What W3C's Media Fragments put between the name of a file and the times of a part.
+# The separator between file name and times in W3C Media Fragments.
 _FRAGMENT = "#t="
 
-# Times of parts are kept to a microsecond.
+# Times of parts are rounded to a microsecond.
 _DIGITS = 6
 
 
 def address(path: str | Path) -> str | None:
-    """Return the address that fsspec reads a remote path at; None for a path on this machine.
+    """Return the URL of a remote path, for fsspec; None for a local path.
 
-    `Path("http://host/shards")` is printed as `http:/host/shards`; its address is `http://host/shards`.
+    `Path("http://host/shards")` collapses to `http:/host/shards`; its address is `http://host/shards`.
     """
     text = str(path)
     if not _REMOTE.match(text) or Path(path).exists():
@@ -45,37 +45,37 @@ def address(path: str | Path) -> str | None:
 
 
 def surely_missing(path: str | Path) -> bool:
-    """Return whether a path names nothing: it does not exist here, nor could it be remote, a template or in a shard."""
+    """Return whether a path does not exist locally and cannot be remote, a template or in a shard."""
     path = file_of(path)
     elsewhere = address(path) is not None or is_template(path) or path.parent.suffix == ".tar"
     return not elsewhere and not path.exists()
 
 
 def check_not_missing(path: str | Path) -> None:
-    """Raise DataError if a path surely names nothing."""
+    """Raise DataError if a path is surely missing, or a file has the name of a part."""
     if is_part(path) and Path(path).exists():
-        raise DataError(f"{path}: by this name a part of {file_of(path).name} is meant; rename the file")
+        raise DataError(f"{path}: this name means a part of {file_of(path).name}; rename the file")
     if surely_missing(path):
         raise DataError(f"{path}: no such file or folder; check the path")
 
 
 def resolved(path: Path) -> Path:
-    """Return the absolute path without links, of a part that of its file with its times; a remote one as it is."""
+    """Return the absolute path with links resolved; a part keeps its times, a remote path is unchanged."""
     if address(path):
         return path
-    # `resolve` raises for a link to itself.
+    # Unlike `Path.resolve`, realpath accepts links to themselves.
     file, times = _split(path)
     return Path(os.path.realpath(file) + times)
 
 
 def relative_below(path: Path, folder: Path) -> str:
-    """Return a path as a list in the folder names it: relative to the folder if it lies below it, else absolute."""
+    """Return a path relative to the folder if it is below it, else absolute, as written in a list in that folder."""
     whole, start = path.absolute(), folder.absolute()
     return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)
 
 
 def is_live(source: str) -> bool:
-    """Return whether a name is that of a camera, or an address with a protocol that streams come by."""
+    """Return whether a source is a camera or the address of a live stream."""
     scheme, colon, _ = source.partition("://")
     return source.startswith("/dev/video") or (colon != "" and scheme in STREAMS)
 
@@ -84,13 +84,13 @@ def is_live(source: str) -> bool:
 
 
 class Span(NamedTuple):
-    """From `start` on and before `end`, in seconds from the first frame; `end` is infinite where the file ends it."""
+    """A half-open interval in seconds from the first frame; `end` is infinite if it is the end of the file."""
 
     start: float = 0.0
     end: float = math.inf
 
     def overlaps(self, other: "Span") -> bool:
-        """Return whether a time is in both."""
+        """Return whether two spans overlap."""
         return self.start < other.end and other.start < self.end
 
     def __str__(self) -> str:
@@ -98,20 +98,20 @@ class Span(NamedTuple):
 
 
 def is_part(path: str | Path) -> bool:
-    """Return whether a path names a part of a file."""
+    """Return whether a path is a part of a file."""
     return _split(path)[1] != ""
 
 
 def file_of(path: str | Path) -> Path:
-    """Return the file that a path names a part of; the path itself if it names no part."""
+    """Return the file of a part; the path itself if it is not a part."""
     return Path(_split(path)[0])
 
 
 def span_of(path: str | Path) -> Span:
-    """Return the times of the part that a path names; all of a whole file.
+    """Return the span of a part; the full span if the path is not a part.
 
     Raises:
-        MediaError: the times break a rule.
+        MediaError: the times are invalid.
     """
     times = _split(path)[1]
     if not times:
@@ -122,14 +122,14 @@ def span_of(path: str | Path) -> Span:
             raise ValueError("no time")
         return read_span(start, end)
     except ValueError as error:
-        raise MediaError(path, f"{times} is no part of a file ({error}); write it as #t=3,7.5 in seconds") from None
+        raise MediaError(path, f"{times} is not a part of a file ({error}); write it as #t=3,7.5 in seconds") from None
 
 
 def read_span(start: str, end: str) -> Span:
-    """Return the times that two texts name; an empty one is the beginning or the end.
+    """Parse a span from two strings of seconds; an empty one is the start or end of the file.
 
     Raises:
-        ValueError: no number of seconds from 0 on, or an end that is not above the start.
+        ValueError: a string is not a number of at least 0, or the end is not above the start.
     """
     span = Span(_number("start", start) if start else 0.0, _number("end", end) if end else math.inf)
     if span.end <= span.start:
@@ -138,7 +138,7 @@ def read_span(start: str, end: str) -> Span:
 
 
 def part_path(file: Path, span: Span) -> Path:
-    """Return the path of a part of a file, always the same for the same times; that of the file if it is all of it."""
+    """Return the canonical path of a part of a file; the file's own path for the full span."""
     if span == Span():
         return file
     start = _seconds(span.start) if span.start or math.isinf(span.end) else ""
@@ -146,27 +146,27 @@ def part_path(file: Path, span: Span) -> Path:
 
 
 def span_cells(path: Path) -> tuple[str, str]:
-    """Return the times of a path for a manifest's columns `start` and `end`; an empty one is the file's own."""
+    """Return the manifest cells `start` and `end` of a path; an empty one is the start or end of the file."""
     span = span_of(path)
     return _seconds(span.start) if span.start else "", "" if math.isinf(span.end) else _seconds(span.end)
 
 
 def spans_by_file(paths: Iterable[str | Path]) -> dict[Path, list[Span]]:
-    """Return the times that resolved paths name of each file."""
-    found: dict[Path, list[Span]] = {}
+    """Group the spans of resolved paths by file."""
+    spans: dict[Path, list[Span]] = {}
     for path in paths:
-        found.setdefault(file_of(path), []).append(span_of(path))
-    return found
+        spans.setdefault(file_of(path), []).append(span_of(path))
+    return spans
 
 
 def shares_frames(path: Path, spans: Mapping[Path, list[Span]]) -> bool:
-    """Return whether a resolved path names times of a file that overlap with those of `spans_by_file`."""
+    """Return whether a resolved path overlaps in time with a span of `spans_by_file`."""
     own = span_of(path)
     return any(own.overlaps(span) for span in spans.get(file_of(path), ()))
 
 
 def _split(path: str | Path) -> tuple[str, str]:
-    """Return (the file, the times of a part of it as its name has them)."""
+    """Split a path into (file, times of the part as written, "" if it is not a part)."""
     text = str(path)
     file, fragment, times = text.rpartition(_FRAGMENT)
     return (file, fragment + times) if fragment and "/" not in times else (text, "")
@@ -179,10 +179,10 @@ def _number(name: str, text: str) -> float:
     except (ValueError, OverflowError):
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a number of seconds from 0 on, got {text!r}")
+        raise ValueError(f"{name} must be a number of seconds, at least 0, got {text!r}")
     return value
 
 
 def _seconds(value: float | int) -> str:
-    """Return the shortest text of a number of seconds, without an exponent: 7.5, 3."""
+    """Format seconds as short as possible, without an exponent: 7.5, 3."""
     return f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".")

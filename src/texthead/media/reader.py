@@ -1,4 +1,4 @@
-"""What every reader of media offers, the frames of one file by number; and a part of a file, read by its reader."""
+"""Media, the base class of all readers: the frames of a file by number; and Part, a time span of a file."""
 
 import math
 import sys
@@ -20,32 +20,32 @@ from texthead.media.paths import span_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
-# Makes something smaller of frames, as scaling and cropping do; of each apart from the others.
+# Transforms frames independently of each other, usually to smaller ones, by resizing and cropping.
 Change = Callable[[UInt8[Tensor, "frames 3 height width"]], UInt8[Tensor, "*views frames 3 new_height new_width"]]
 
-# Frames are changed so many at a time: one call a frame would take longer.
-_HELD_BYTES = 2**26
+# Frames are transformed in batches of this size: one call per frame would take longer.
+_BATCH_BYTES = 2**26
 
-# Gives a frame's picture, upright: only frames that are looked at are converted to RGB.
+# Returns a frame's upright picture in RGB; called only for the frames in use, since conversion costs time.
 Take = Callable[[], Picture]
 
 
 class Media(ABC):
     """The frames of one file, by number; a context manager.
 
-    A reader is a subclass with `num_frames` and `pictures`, and a line in `open.READERS`. The rest has defaults, which
-    a reader replaces where it knows more or is faster.
+    A reader is a subclass with `num_frames` and `pictures`, and a line in `open.READERS`. It may override the defaults
+    of the rest with better or faster ones.
 
     Attributes:
-        kind: what one item is called: "video", "image" (one frame, read as a picture), ...
-        suffixes: the endings of the names that it takes, with the dot, in lower case.
-        one_file: the path must be a file with content; False where a reader takes something else, such as a folder.
-        num_frames: the number of frames that a player shows.
-        times: when each frame is shown, in seconds from the first; empty for pictures.
-        duration_seconds: the end of the last frame; 0 for pictures.
-        begin_seconds: when the first frame is shown on the file's own clock.
-        has_times: False where the file holds no times and they were counted from its frame rate.
-        listed_frames: the number of frames that the header claims; 0 where it claims none.
+        kind: name of one item: "video", "image" (one frame), ...
+        suffixes: file name suffixes that the reader opens, with the dot, in lower case.
+        one_file: whether the path must be a non-empty file; False for a reader of folders, say.
+        num_frames: number of frames that a player shows.
+        times: presentation time of each frame in seconds from the first; empty for images.
+        duration_seconds: end of the last frame; 0 for images.
+        begin_seconds: time of the first frame on the file's own clock.
+        has_times: False if the file has no time stamps and times were computed from its frame rate.
+        listed_frames: number of frames that the header claims; 0 if it does not say.
     """
 
     kind: ClassVar[str] = "video"
@@ -60,7 +60,7 @@ class Media(ABC):
     listed_frames: int = 0
 
     def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
-        """Open the file at `path`; `data` is its content if it is a clip in a shard, which `prepare` wrote.
+        """Open the file at `path`; `data` is its content if it is a clip in a shard.
 
         Raises: MediaError for a file that cannot be read.
         """
@@ -69,7 +69,7 @@ class Media(ABC):
 
     @classmethod
     def takes(cls, path: Path) -> bool:
-        """Return whether this reader opens what has this name; the file itself is not looked at."""
+        """Return whether this reader opens files of this name; the file itself is not read."""
         return path.suffix.lower() in cls.suffixes
 
     @classmethod
@@ -79,7 +79,7 @@ class Media(ABC):
 
     @abstractmethod
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame once: of all frames in order, of some as is quickest.
+        """Yield (index, picture) of each wanted frame once: in order if all are wanted, else in the quickest order.
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
@@ -87,57 +87,57 @@ class Media(ABC):
     def frames_at(
         self, indices: Sequence[int], change: Change | None = None
     ) -> UInt8[Tensor, "*views frames 3 new_height new_width"]:
-        """Return the frames at `indices`, in that order; an index may come twice, its frame is decoded once.
+        """Return the frames at `indices`, in that order; repeated indices are decoded once.
 
-        The memory is channels-last (rows of RGB triples), which torchvision resizes fastest.
+        The memory format is channels-last (rows of RGB triples), which torchvision resizes fastest.
 
         Args:
-            change: is called with some frames at a time, 64 MB or one, and only what it returns is kept. Without it all
-                frames are held as they are, however large that is.
+            change: called on batches of frames, 64 MB or one frame each; only its results are kept. Without it all
+                frames are held in memory unchanged.
 
         Raises: DataError for an index outside 0..num_frames-1; MediaError for damage on the way to a wanted
         frame, or frames of two sizes.
         """
         check_indices(self.path, indices, self.num_frames)
-        wanted, place, parts = set(indices), dict[int, int](), list[Tensor]()
-        for some, frames in self._batches(wanted, sys.maxsize if change is None else _HELD_BYTES):
-            place |= {index: len(place) + i for i, index in enumerate(some)}
+        wanted, row_of, parts = set(indices), dict[int, int](), list[Tensor]()
+        for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
+            row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
             parts.append(change(frames) if change else frames)
-        if missing := wanted - place.keys():
+        if missing := wanted - row_of.keys():
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
-        clip, places = torch.cat(parts, dim=-4) if len(parts) > 1 else parts[0], [place[index] for index in indices]
-        if places != [*range(len(place))]:
-            clip = clip.index_select(clip.ndim - 4, torch.tensor(places))
+        clip, rows = torch.cat(parts, dim=-4) if len(parts) > 1 else parts[0], [row_of[index] for index in indices]
+        if rows != [*range(len(row_of))]:
+            clip = clip.index_select(clip.ndim - 4, torch.tensor(rows))
         return clip if change else clip.contiguous(memory_format=torch.channels_last)
 
     def _batches(
         self, wanted: Collection[int], most: int
     ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
-        """Yield the wanted frames with their indices, so many at a time as take `most` bytes, or one."""
-        left, some = len(wanted), list[int]()
+        """Yield (indices, frames) of the wanted frames in batches of at most `most` bytes, or of one frame."""
+        left, batch = len(wanted), list[int]()
         shape: tuple[int, ...] | None = None
         out = np.empty(0, np.uint8)
         for index, picture in self.pictures(wanted):
             shape = shape or picture.shape
             self._check_same_size(shape, picture.shape)
-            if 2 * picture.nbytes > most:  # A copy would take as much again.
+            if 2 * picture.nbytes > most:  # Too large to copy into a batch.
                 yield [index], torch.from_numpy(np.require(picture[None], requirements=("C", "W"))).permute(0, 3, 1, 2)
                 continue
-            if not some:
+            if not batch:
                 out = np.empty((min(left, most // picture.nbytes), *shape), np.uint8)
-            out[len(some)] = picture
-            some.append(index)
-            if len(some) == len(out):
-                yield some, torch.from_numpy(out).permute(0, 3, 1, 2)
-                left, some = left - len(some), []
-        if some:
-            yield some, torch.from_numpy(out[: len(some)]).permute(0, 3, 1, 2)
+            out[len(batch)] = picture
+            batch.append(index)
+            if len(batch) == len(out):
+                yield batch, torch.from_numpy(out).permute(0, 3, 1, 2)
+                left, batch = left - len(batch), []
+        if batch:
+            yield batch, torch.from_numpy(out[: len(batch)]).permute(0, 3, 1, 2)
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame in order, while every frame of the file is decoded.
+        """Decode every frame of the file and yield (index, picture) of each wanted one, in order.
 
-        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         shape: tuple[int, ...] | None = None
         for index, picture in self.pictures(range(self.num_frames)):
@@ -147,16 +147,16 @@ class Media(ABC):
                 yield index, picture
 
     def check(self) -> int:
-        """Return the number of frames, after decoding every one of them; none is kept.
+        """Decode every frame, keeping none, and return their number.
 
-        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         for _ in self.checked_frames(()):
             pass
         return self.num_frames
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, what gives the picture) of every frame, first shown first; none is kept.
+        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -164,7 +164,7 @@ class Media(ABC):
             yield seconds, lambda index=index: dict(self.pictures({index}))[index]
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, what gives the picture) of the frames of a range, first shown first; none is kept.
+        """Yield (index, function that returns the picture) of a range of frames, in presentation order, keeping none.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -173,11 +173,11 @@ class Media(ABC):
 
     @property
     def turned(self) -> bool:
-        """Whether the file says that its pictures are to be turned or mirrored, as `pictures` does."""
+        """Whether the file asks for its stored pictures to be turned or mirrored, which `pictures` does."""
         return False
 
-    def close(self) -> None:  # noqa: B027, many readers hold nothing open
-        """Release what is open."""
+    def close(self) -> None:  # noqa: B027, many readers have nothing to close
+        """Close the file."""
 
     def __enter__(self) -> "Media":
         return self
@@ -185,31 +185,31 @@ class Media(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check_same_size(self, before: tuple[int, ...], here: tuple[int, ...]) -> None:
-        if here != before:
-            raise MediaError(self.path, changed_size(before, here), "changing size")
+    def _check_same_size(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+        if after != before:
+            raise MediaError(self.path, changed_size(before, after), "changing size")
 
 
-# Manifests hold times to a thousandth of a second, so a frame's time is rounded as they are.
+# Manifests give times in thousandths of a second, so frame times are rounded to match.
 _DIGITS = 3
 
 
 def frames_within(path: Path, times: Sequence[float]) -> range:
-    """Return the numbers of a file's frames in the part that `path` names.
+    """Return the frame numbers, in the file, of the part that `path` names.
 
     Worked example, frames at 0.0, 0.5, 1.0 and 1.5 s: #t=0.5,1.5 has the frames 1 and 2.
 
     Args:
-        times: when each frame of the file is shown, in seconds.
+        times: presentation time of each frame of the file, in seconds.
 
-    Raises: MediaError for times that break a rule, or within which no frame begins.
+    Raises: MediaError for invalid times, or if no frame begins within them.
     """
     span = span_of(path)
     first = bisect_left(times, span.start, key=_to_thousandths)
     stop = len(times) if math.isinf(span.end) else bisect_left(times, span.end, key=_to_thousandths)
     if first >= stop:
-        last = f"the last of its {len(times)} is shown at {times[-1]:.3f} s" if len(times) else "it has no times"
-        raise MediaError(path, f"no frame is shown from {span}, {last}; name times of the file")
+        last = f"the last of its {len(times)} is at {times[-1]:.3f} s" if len(times) else "it has no times"
+        raise MediaError(path, f"no frame from {span}, {last}; use times within the file")
     return range(first, stop)
 
 
@@ -218,14 +218,14 @@ def _to_thousandths(seconds: float) -> float:
 
 
 class Part(Media):
-    """The frames of a part of a file, numbered from its first on; only what they need is decoded.
+    """The frames of a part of a file, numbered from 0; only the packets that they need are decoded.
 
-    A frame belongs to the part in which it is first shown, to a thousandth of a second: from the start on and before
-    the end.
+    A part has the frames whose presentation time, rounded to a thousandth of a second, is at least its start and before
+    its end.
 
     Attributes:
-        start_seconds: when the part's first frame is shown, in seconds from the file's first.
-        frames: the frames of the file that it has.
+        start_seconds: time of the part's first frame, in seconds from the file's first frame.
+        frames: its frame numbers in the file.
     """
 
     def __init__(self, path: Path, whole: Media):
@@ -251,7 +251,7 @@ class Part(Media):
                 yield index - first, picture
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame in order, while every frame of the part is decoded.
+        """Decode every frame of the part and yield (index, picture) of each wanted one, in order.
 
         Raises: MediaError for the first fault within the part.
         """
@@ -264,7 +264,7 @@ class Part(Media):
                 yield index, picture
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds from the part's first frame, what gives the picture) of every frame, first shown first.
+        """Yield (seconds from the part's first frame, function that returns the picture), in presentation order.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -272,7 +272,7 @@ class Part(Media):
             yield self.times[index], take
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, what gives the picture) of the frames of a range, as the file's reader does.
+        """Yield (index, function that returns the picture) of a range of frames, as the file's reader does.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -283,18 +283,18 @@ class Part(Media):
 
     @property
     def turned(self) -> bool:
-        """Whether the file says that its pictures are to be turned or mirrored."""
+        """Whether the file asks for its stored pictures to be turned or mirrored."""
         with named_as(self.path):
             return self._whole.turned
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         self._whole.close()
 
 
 @contextmanager
 def named_as(path: Path) -> Iterator[None]:
-    """Re-raise a MediaError of a file as one of the part of it that is read."""
+    """Re-raise a MediaError of a file under the path of its part."""
     try:
         yield
     except MediaError as error:

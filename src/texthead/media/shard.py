@@ -1,9 +1,8 @@
-"""Clips that lie in tar shards: `SHARDS/shard-000003.tar/000000781.avi`, on this machine or wherever fsspec reaches.
+"""Clips in tar shards, local or remote through fsspec: `SHARDS/shard-000003.tar/000000781.avi`.
 
-A shard is a tar as WebDataset writes them. Beside it lies a JSON that says where in it each clip begins, how long it
-is and what its digest is. An image, and a video of format 1, is one read, whose bytes are checked; a video of format 2
-has a table of its frames before it (`texthead.media.stored_clip`). A remote path is a `Path` too, whose `://` pathlib
-has made `:/`.
+A shard is a tar in WebDataset's format. A JSON index beside it lists the offset, size and digest of each clip. An
+image, or a video of format 1, is read at once and its digest checked; a video of format 2 follows a table of its frames
+(`texthead.media.stored_clip`). Remote paths are `Path`s too, in which pathlib turns `://` into `:/`.
 """
 
 import hashlib
@@ -27,21 +26,20 @@ from texthead.media.paths import address, file_of
 
 INDEX = "shards.json"
 
-# What `prepare` writes, and what is read: of format 1 videos have no table.
+# The format that `prepare` writes, and those that are read. In format 1 videos have no frame table.
 FORMAT, FORMATS = 2, (1, 2)
 
 _SPLITS = (None, "train", "val", "test")
 
-# Indices of shards that stay in memory, 68 bytes a clip; of more shards some are read again and again.
-_KEPT_INDICES = 8192
+# Shard indices cached in memory, 68 bytes per clip; with more shards some are read repeatedly.
+_CACHED_INDICES = 8192
 
-# A connection can drop: seconds to wait before asking again.
+# Seconds to wait before each retry of a failed request.
 _PAUSES = (0.2, 1.0, 5.0)
 
 _READERS = 16
 
-# A clip may be read whole: what an index claims is checked before memory is taken. A table of so many bytes lists some
-# 180,000 frames.
+# Sizes in an index are checked before allocating. A table of this size lists some 180,000 frames.
 MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE = 2**30, 2**24
 
 BLOCK = tarfile.BLOCKSIZE
@@ -50,11 +48,14 @@ _PATTERNS = {"key": r"\d{9,}", "suffix": r"\.(avi|jpg)", "sha256": "[0-9a-f]{64}
 
 
 class Member(NamedTuple):
-    """Where a clip lies in its shard, and its source's fingerprint.
+    """The position of a clip in its shard, and its source's fingerprint.
 
     Attributes:
-        table: the bytes of the table of its frames; 0 where it has none.
-        sha256: the digest of the table, else of the clip.
+        offset: start of the clip in the tar, in bytes.
+        size: bytes of the clip.
+        table: bytes of its frame table; 0 without one.
+        sha256: digest of the table if there is one, else of the clip.
+        source: fingerprint of the file that the clip was made from.
     """
 
     offset: int
@@ -65,7 +66,7 @@ class Member(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """The members of a shard, whose keys count up from `first`."""
+    """The members of a shard, with consecutive keys from `first`."""
 
     first: int
     offsets: np.ndarray
@@ -76,13 +77,13 @@ class _Places(NamedTuple):
 
 
 def is_member(path: str | Path) -> bool:
-    """Return whether a path names a clip in a shard: something below a `.tar` that is no folder."""
+    """Return whether a path is a clip in a shard: its parent is a `.tar` that is not a folder."""
     parent = Path(path).parent
     return parent.suffix == ".tar" and not parent.is_dir()
 
 
 def is_there(path: str | Path) -> bool:
-    """Return whether the file of a path exists, the folder of a template's frames, or a clip in a shard."""
+    """Return whether a path's file, a template's folder, or a clip in a shard exists."""
     path = file_of(path)
     if is_template(path):
         return path.parent.exists()
@@ -96,28 +97,28 @@ def is_there(path: str | Path) -> bool:
 
 
 def has_shards(source: str | Path) -> bool:
-    """Return whether a folder holds prepared shards; a remote address is assumed to, unless it names one clip."""
+    """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""
     if is_member(source):
         return False
     return address(source) is not None or (Path(source) / INDEX).is_file()
 
 
 def member(path: Path) -> Member:
-    """Return where a clip lies in its shard.
+    """Return the position of a clip in its shard.
 
     Raises:
-        MediaError: the shard's index cannot be read, or lists no such clip.
+        MediaError: the shard's index cannot be read, or does not list the clip.
     """
     index = path.parent.with_suffix(".json")
     try:
         stat = None if address(path) else index.stat()
     except OSError as error:
         raise MediaError(path, f"its shard's index cannot be read ({error.strerror}); prepare it again") from None
-    # A shard can be made anew while this process runs.
+    # The stamp detects shards that are rewritten while this process runs.
     places = _places(str(path.parent), stat and (stat.st_size, stat.st_mtime_ns))
     at = int(path.stem) - places.first if path.stem.isdecimal() else -1
     if not 0 <= at < len(places.sizes):
-        raise MediaError(path, f"not among the {len(places.sizes)} clips that the shard's index lists; check the path")
+        raise MediaError(path, f"not one of the {len(places.sizes)} clips in the shard's index; check the path")
     return Member(
         int(places.offsets[at]),
         int(places.sizes[at]),
@@ -128,36 +129,36 @@ def member(path: Path) -> Member:
 
 
 def read_member(path: Path, place: Member) -> bytes:
-    """Return the bytes of a clip without a table, after checking their digest, and their name in the tar.
+    """Return the bytes of a clip without a table, after checking their digest and their name in the tar.
 
     Raises:
-        MediaError: the shard cannot be read, ends early, or holds other bytes than its index says, or something else
-            than a file there: a link, or one that leads out of the archive.
+        MediaError: the shard cannot be read, ends early, or its data differs from the index: other bytes, or a link
+            instead of a file.
     """
     (read,) = read_parts(path, [(place.offset - BLOCK, BLOCK + place.size)])
     check_header(path, read[:BLOCK], path.name, place.size)
     data = read[BLOCK:]
     if hashlib.sha256(data).hexdigest() != place.sha256:
-        problem = f"the shard is damaged: {len(data)} of {place.size} bytes, other than listed; copy it again"
+        problem = f"the shard is damaged: {len(data)} of {place.size} bytes, wrong digest; copy it again"
         raise MediaError(path, problem)
     return data
 
 
 def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-    """Yield the parts (offset, size) of the shard that a clip lies in; remote ones are asked for side by side.
+    """Yield the bytes of each (offset, size) of the shard of a clip; remote requests run in parallel.
 
     Raises:
-        MediaError: the shard cannot be read, or its server sends more.
+        MediaError: the shard cannot be read, or its server sends more than requested.
     """
     try:
         for (_, size), read in zip(spans, _parts(path.parent, spans), strict=True):
             if len(read) > size:
-                problem = "its server answers a part with the whole shard; serve it with support of ranges"
+                problem = "its server ignores range requests and sends the whole shard; use a server that supports them"
                 raise MediaError(path, problem)
             yield read
     except MediaError:
         raise
-    except Exception as error:  # fsspec's file systems raise what their libraries raise.
+    except Exception as error:  # fsspec's file systems raise the errors of their libraries.
         raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
 
 
@@ -171,23 +172,19 @@ def _parts(tar: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         yield _read(tar, *spans[0])
     else:
         with ThreadPoolExecutor(min(_READERS, len(spans))) as pool:
-            # So many at a time, so that memory stays small.
+            # In groups, to bound the memory.
             for start in range(0, len(spans), _READERS):
                 yield from pool.map(lambda span: _read(tar, *span), spans[start : start + _READERS])
 
 
 def padded(size: int) -> int:
-    """Return the bytes that a file of `size` bytes takes in a tar, without its header."""
+    """Return the bytes that a file of `size` bytes occupies in a tar, without its header."""
     return -(-size // BLOCK) * BLOCK
 
 
 def check_header(path: Path, header: bytes, name: str, size: int) -> None:
-    """Raise MediaError unless a file's header block in the tar says what the index says of it.
-
-    Raises:
-        MediaError: it is cut short, or says something else.
-    """
-    # As `prepare` writes headers; `TarInfo`, which knows all that there are, takes a hundredth of the time of a clip.
+    """Raise MediaError unless a file's header block in the tar matches its name and size in the index."""
+    # Fast path for headers as `prepare` writes them; parsing with `TarInfo` takes a hundredth of a clip's time.
     if len(header) == BLOCK and (header[:100], header[124:136], header[156:157], header[345:500]) == (
         name.encode().ljust(100, b"\0"),
         b"%011o\0" % size,
@@ -196,38 +193,38 @@ def check_header(path: Path, header: bytes, name: str, size: int) -> None:
     ):
         return
     try:
-        found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise MediaError(path, f"no file begins there in the shard ({error}); copy it again") from None
-    if (found.name, found.type, found.size) != (name, tarfile.REGTYPE, size):
-        kind = "a file" if found.isreg() else "no file"
-        problem = f"the shard holds {kind} named {found.name!r} of {found.size} bytes there; prepare it again"
+        raise MediaError(path, f"the shard has no file at the listed offset ({error}); copy it again") from None
+    if (info.name, info.type, info.size) != (name, tarfile.REGTYPE, size):
+        kind = "a file" if info.isreg() else "something other than a file"
+        problem = f"the shard has {kind} named {info.name!r} of {info.size} bytes there; prepare it again"
         raise MediaError(path, problem)
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
-    """Return (path, label, split, group, extra) of every clip in the source's order, and lines that a user should see.
+    """Return (path, label, split, group, extra) of every clip in the source's order, and notes for the user.
 
     Raises:
-        DataError: no shards there, of a format that this version does not know, or an index that breaks a rule.
+        DataError: there are no shards, their format is unknown, or an index is invalid.
     """
     root = Path(source)
-    found = _json(root / INDEX)
-    own = found.get("texthead")
+    index = _json(root / INDEX)
+    own = index.get("texthead")
     if not isinstance(own, dict) or own.get("format") not in FORMATS:
         known = " or ".join(map(str, FORMATS))
-        raise DataError(f"{root / INDEX}: not of shards of format {known}; make them with `texthead prepare`")
+        raise DataError(f"{root / INDEX}: not an index of shards of format {known}; make them with `texthead prepare`")
     try:
-        tars = [root / _must_fit(r"[\w-]+\.tar", shard["url"]) for shard in found["shardlist"]]
-        notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames a clip"]
+        tars = [root / _must_match(r"[\w-]+\.tar", shard["url"]) for shard in index["shardlist"]]
+        notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]
         lost = int(own["unreadable"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{root / INDEX}: breaks a rule ({_one_line(error)}); prepare the shards again") from None
+        raise DataError(f"{root / INDEX}: invalid ({_one_line(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for part in pool.map(_rows, tars) for row in part]
     rows.sort(key=lambda row: row[0])
     if lost:
-        notes.append(f"{root}: {lost} files of the source could not be read and are not in it")
+        notes.append(f"{root}: lacks {lost} unreadable files of the source")
     return [row[1:] for row in rows], notes
 
 
@@ -242,10 +239,10 @@ def _rows(tar: Path) -> list[tuple]:
 
 
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the clips that a shard's index lists.
+    """Return the clips in a shard's index.
 
     Raises:
-        DataError: it cannot be read, or breaks a rule.
+        DataError: the index cannot be read or is invalid.
     """
     path = tar.with_suffix(".json")
     clips = _json(path).get("clips")
@@ -255,46 +252,46 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
         end = 0
         for number, clip in enumerate(clips):
             for name, pattern in _PATTERNS.items():
-                _must_fit(pattern, clip[name])
+                _must_match(pattern, clip[name])
             if int(clip["key"]) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
             end = _end(clip, end)
             if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
-                raise ValueError(f"clip {clip['key']} has no place or no label")
+                raise ValueError(f"clip {clip['key']} has no order or no label")
             if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
-                raise ValueError(f"clip {clip['key']} is of split {clip['split']!r} and group {clip['group']!r}")
+                raise ValueError(f"clip {clip['key']} has split {clip['split']!r} and group {clip['group']!r}")
             if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
-                raise ValueError(f"clip {clip['key']} has {clip['extra']!r} beside")
+                raise ValueError(f"clip {clip['key']} has extra {clip['extra']!r}")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: breaks a rule ({_one_line(error)}); prepare the shard again") from None
+        raise DataError(f"{path}: invalid ({_one_line(error)}); prepare the shard again") from None
     return clips
 
 
 def _end(clip: Mapping[str, Any], before: int) -> int:
-    """Return where a clip ends in its shard, if it and its table can lie there behind the one that ends at `before`."""
+    """Return the end of a clip in its shard, after checking that it and its table come after the offset `before`."""
     key, offset, size, table = clip["key"], clip["offset"], clip["size"], clip.get("table", 0)
     if not type(offset) is type(size) is type(table) is int:
         raise ValueError(f"clip {key} has offset {offset!r}, size {size!r} and a table of {table!r}")
     if not 0 <= size <= MOST_BYTES_OF_CLIP:
         raise ValueError(f"clip {key} has size {size}, expected 0 to {MOST_BYTES_OF_CLIP}")
     if not 0 <= table <= (MOST_BYTES_OF_TABLE if clip["suffix"] == ".avi" else 0):
-        raise ValueError(f"clip {key}{clip['suffix']} has a table of {table} bytes, more than may be")
+        raise ValueError(f"clip {key}{clip['suffix']} has a table of {table} bytes, which is too many")
     free = before + (padded(table) + BLOCK if table else 0) + BLOCK
     if not free <= offset < 2**62:
-        raise ValueError(f"clip {key} has offset {offset}, {free} is the first that is free")
+        raise ValueError(f"clip {key} has offset {offset}, {free} is the first free one")
     return offset + size
 
 
-def _must_fit(pattern: str, text: object) -> str:
-    """Return the text if it fits the pattern: nothing in an index may lead out of its folder."""
+def _must_match(pattern: str, text: object) -> str:
+    """Return the text if it matches the pattern, so that no name in an index leads out of its folder."""
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
-        raise ValueError(f"{text!r} is not like {pattern}")
+        raise ValueError(f"{text!r} does not match {pattern}")
     return text
 
 
-@lru_cache(maxsize=_KEPT_INDICES)
+@lru_cache(maxsize=_CACHED_INDICES)
 def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
-    """Return what a shard's index says; kept in memory as long as its `stamp` is the same."""
+    """Return the content of a shard's index, cached as long as its `stamp` is the same."""
     tar = Path(shard)
     try:
         clips = _clips(tar)
@@ -314,29 +311,29 @@ def _json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, local or remote.
 
     Raises:
-        DataError: it is missing, or holds none.
+        DataError: the file cannot be read or is not an object.
     """
     try:
-        found = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
+        value = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
     except Exception as error:
         problem = f"cannot be read ({_one_line(error)}); check the path, or prepare the shards again"
         raise DataError(f"{path}: {problem}") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(found).__name__}; prepare the shards again")
-    return found
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}; prepare the shards again")
+    return value
 
 
 def _remote_value(path: Path) -> Any:
     text = _read(path, 0, MOST_BYTES_OF_LISTS + 1)
     if len(text) > MOST_BYTES_OF_LISTS:
-        raise ValueError(f"holds more than {MOST_BYTES_OF_LISTS:,} bytes, the most that is read of such a file")
+        raise ValueError(f"has more than {MOST_BYTES_OF_LISTS:,} bytes, the limit for such a file")
     return json.loads(text)
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
-    """Read so many bytes of a remote file from an offset on; one more if a server sends more."""
+    """Read `size` bytes of a remote file from an offset, with retries; one byte more if the server sends more."""
     remote = address(path)
-    assert remote is not None, "files on this machine are opened"
+    assert remote is not None, "local files are opened directly"
     for pause in _PAUSES:
         try:
             return _fetched(remote, offset, size)
@@ -351,13 +348,13 @@ def _fetched(remote: str, offset: int, size: int) -> bytes:
     system, inner = fsspec.core.url_to_fs(remote)
     if not remote.startswith(("http://", "https://")):
         return system.cat_file(inner, start=offset, end=offset + size)
-    # Whatever it was asked for, a server can send without end: its answer is read as it comes.
+    # A server may ignore the range and send any amount, so the response is read as a stream.
     headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
-    found = bytearray()
+    received = bytearray()
     with system.open(inner, block_size=0, size=1, headers=headers) as file:
-        while len(found) <= size and (part := file.read(size + 1 - len(found))):
-            found += part
-    return bytes(found)
+        while len(received) <= size and (part := file.read(size + 1 - len(received))):
+            received += part
+    return bytes(received)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""A clip of a shard, frame by frame: only the wanted frames are read, each checked by its own digest.
+"""Read single frames of a clip in a shard, checking the digest of each.
 
-In the tar a table lies before the clip, `000000781.frames.json` before `000000781.avi`. It says where in the clip each
-frame's JPEG begins, how long it is, what its SHA-256 is and when the frame is shown. The shard's index holds the
-digest of the table, so that it covers every frame.
+In the tar a frame table precedes the clip: `000000781.frames.json` before `000000781.avi`. It lists the offset, size,
+SHA-256 and presentation time of each frame's JPEG. The shard's index has the digest of the table, which thus covers
+every frame.
 """
 
 import hashlib
@@ -23,20 +23,20 @@ from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
 
 TABLE_SUFFIX = ".frames.json"
 
-# Frames with no more bytes than this between them are read at once: a container's marks on this machine; elsewhere
-# as much as comes in the time of one more request.
+# Frames at most this many bytes apart are read at once. Locally that covers the container's chunk headers; remotely, it
+# is what one more request would cost in time.
 _GAP, _REMOTE_GAP = 64, 2**14
 
 _MOST_AT_ONCE = 2**22
 
 _MOST_SECONDS = 2**31
 
-# The picture, and the coefficients of one that comes in several scans.
+# The image, and the coefficients of a progressive JPEG.
 _BYTES_A_PIXEL = 9.0
 
 
 class _Table(NamedTuple):
-    """Where in the clip the JPEG of each frame begins and ends, the SHA-256 of its bytes, and when it is shown."""
+    """Start and end of each frame's JPEG in the clip, in bytes; the SHA-256 of its bytes; its time in seconds."""
 
     begins: list[int]
     ends: list[int]
@@ -45,7 +45,7 @@ class _Table(NamedTuple):
 
 
 def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
-    """Return the table of a clip that holds these JPEGs, in this order, among its bytes."""
+    """Return the frame table of a clip that contains these JPEGs in this order."""
     frames, end = [], 0
     for picture in pictures:
         offset = clip.index(picture, end)
@@ -55,7 +55,7 @@ def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]
 
 
 class StoredClip(Media):
-    """The frames of a clip in a shard, at the times of its source; without times where the source had none."""
+    """The frames of a clip in a shard, with the times of its source if it had any."""
 
     def __init__(self, path: Path, place: Member, most_megapixels: int = MOST_MEGAPIXELS):
         super().__init__(path, None, most_megapixels)
@@ -64,11 +64,11 @@ class StoredClip(Media):
         try:
             self._table = _parsed(table, place.size)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise MediaError(path, f"its table of frames breaks a rule ({error}); prepare the shard again") from None
+            raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
         self.num_frames, self.times = len(self._table.begins), self._table.times
         check_frames(path, self.num_frames)
         if len(self.times) > 1:
-            # The last frame stays as long as the others on average.
+            # The last frame is assumed to last as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
@@ -84,7 +84,7 @@ class StoredClip(Media):
     def _shape(self, index: int, data: bytes) -> tuple[int, int, int]:
         try:
             height, width = jpeg_size(data)
-        except Exception as error:  # Each library raises what it likes.
+        except Exception as error:  # The libraries may raise anything.
             raise self._damaged(index, error) from None
         check_size(self.path, width, height)
         check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG", self.most_megapixels)
@@ -103,35 +103,35 @@ class StoredClip(Media):
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
         begins, ends, digests, _ = self._table
-        stretches = [*self._stretches(wanted)]
-        spans = [(self._clip + begins[some[0]], ends[some[-1]] - begins[some[0]]) for some in stretches]
-        for stretch, part in zip(stretches, read_parts(self.path, spans), strict=True):
-            first = begins[stretch[0]]
-            for index in stretch:
+        runs = [*self._runs(wanted)]
+        spans = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
+        for run, part in zip(runs, read_parts(self.path, spans), strict=True):
+            first = begins[run[0]]
+            for index in run:
                 data = part[begins[index] - first : ends[index] - first]
                 if hashlib.sha256(data).hexdigest() != digests[index]:
                     size = f"{len(data)} of {ends[index] - begins[index]} bytes"
-                    problem = f"the shard is damaged: frame {index}, {size}, is not as listed; copy it again"
+                    problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
                     raise MediaError(self.path, problem, "damaged")
                 yield index, data
 
-    def _stretches(self, wanted: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the frames in stretches that are each read at once."""
+    def _runs(self, wanted: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the frames in runs that are each read at once."""
         begins, ends, *_ = self._table
-        gap, stretch = _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
+        gap, run = _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
         for index in wanted[1:]:
-            if begins[index] - ends[stretch[-1]] > gap or ends[index] - begins[stretch[0]] > _MOST_AT_ONCE:
-                yield stretch
-                stretch = []
-            stretch.append(index)
-        yield stretch
+            if begins[index] - ends[run[-1]] > gap or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
+                yield run
+                run = []
+            run.append(index)
+        yield run
 
 
 def _read_table(path: Path, place: Member) -> bytes:
-    """Return the table of a clip, after checking its digest, and that both are files of their names in the tar.
+    """Return the frame table of a clip, after checking its digest and the tar headers of table and clip.
 
     Raises:
-        MediaError: the shard cannot be read, ends early, or holds another table or another file than its index says.
+        MediaError: the shard cannot be read, ends early, or does not match its index.
     """
     room = padded(place.table)
     begin = place.offset - BLOCK - room - BLOCK
@@ -140,39 +140,39 @@ def _read_table(path: Path, place: Member) -> bytes:
     check_header(path, read[BLOCK + room :], path.name, place.size)
     table = read[BLOCK : BLOCK + place.table]
     if hashlib.sha256(table).hexdigest() != place.sha256:
-        raise MediaError(path, "the shard is damaged: its table of frames is not as listed; copy it again", "damaged")
+        raise MediaError(path, "the shard is damaged: its frame table has a wrong digest; copy it again", "damaged")
     return table
 
 
 def _parsed(table: bytes, size: int) -> _Table:
-    """Return what the table of a clip of `size` bytes says.
+    """Parse the frame table of a clip of `size` bytes.
 
     Raises:
-        KeyError, TypeError, ValueError, RecursionError: it breaks a rule.
+        KeyError, TypeError, ValueError, RecursionError: the table is invalid.
     """
-    found = json.loads(table)
+    parsed = json.loads(table)
     begins, ends, digests, end = [], [], [], 0
-    for number, (begin, length, digest) in enumerate(found["frames"]):
+    for number, (begin, length, digest) in enumerate(parsed["frames"]):
         if not (type(begin) is int and type(length) is int and isinstance(digest, str)):
             raise TypeError(f"frame {number} has no offset, size and digest")
         if not (end <= begin and 0 < length <= size - begin):
-            raise ValueError(f"frame {number} of {length} bytes at {begin}, behind {end} of {size}")
+            raise ValueError(f"frame {number} has {length} bytes at {begin}, after {end} of {size}")
         end = begin + length
         begins.append(begin)
         ends.append(end)
         digests.append(digest)
-    return _Table(begins, ends, digests, _times(found["seconds"], len(begins)))
+    return _Table(begins, ends, digests, _times(parsed["seconds"], len(begins)))
 
 
 def _times(seconds: Sequence[float], frames: int) -> list[float]:
-    """Return when the frames are shown, from the first on; nothing if the table has no times.
+    """Return the frame times in seconds from the first; an empty list if the table has no times.
 
     Raises:
-        ValueError, TypeError, KeyError: they are not as many as frames, or not ascending numbers of seconds.
+        ValueError, TypeError, KeyError: the number of times is wrong, or they are not ascending numbers.
     """
     if not seconds:
         return []
     ascending = all(before <= after for before, after in pairwise(seconds))
     if len(seconds) != frames or not ascending or not 0 <= seconds[0] <= seconds[-1] <= _MOST_SECONDS:
-        raise ValueError(f"{len(seconds)} times of {frames} frames, or times that do not ascend")
+        raise ValueError(f"{len(seconds)} times for {frames} frames, or times that do not ascend")
     return [float(value - seconds[0]) for value in seconds]

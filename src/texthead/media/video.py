@@ -1,8 +1,8 @@
-"""The frames of a video.
+"""Read the frames of a video by number.
 
-A video is read packet by packet: all packets are listed once, which gives the exact frame count and presentation
-times without trusting a header; then only the stretch from the last keyframe to a wanted frame is decoded. One
-thread a file: run several files side by side instead.
+All packets are listed once, which gives the exact frame count and presentation times without trusting a header. Then
+only the packets from the last keyframe to a wanted frame are decoded. Each file uses one thread: process several files
+in parallel instead.
 """
 
 import io
@@ -38,7 +38,7 @@ from texthead.media.video_stream import (
     whole_frames,
 )
 
-# What FFmpeg calls a container, and its usual suffix.
+# FFmpeg's names of containers, with their usual suffixes.
 _SUFFIXES = {
     "asf": ".wmv",
     "avi": ".avi",
@@ -50,20 +50,20 @@ _SUFFIXES = {
     "ogg": ".ogv",
 }
 
-# Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
+# Limit for the CPU time of a call, in seconds: a few kilobytes can take a day to decode.
 MAX_SECONDS = 600.0
 
-# A video's packets are held in memory up to this many bytes; those of a longer one are read again.
+# Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
 
-# What a packet takes beside its bytes.
+# Memory that a packet takes in addition to its data, in bytes.
 _PACKET_BYTES = 512
 
 
 class Video(Media):
     """The frames of a file's best video stream in presentation order, turned and mirrored as the container says.
 
-    Not applied: a sample aspect ratio other than 1:1.
+    A sample aspect ratio other than 1:1 is ignored.
     """
 
     suffixes = frozenset(
@@ -97,7 +97,7 @@ class Video(Media):
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix of the container that FFmpeg finds."""
+        """Return the suffix of the container that FFmpeg detects."""
         try:
             check_claims(Path(), content)
             with open_container(io.BytesIO(content)) as container:
@@ -106,7 +106,7 @@ class Video(Media):
             return None
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame, in the order of decoding.
+        """Yield (index, picture) of each wanted frame, in decoding order.
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
@@ -114,23 +114,23 @@ class Video(Media):
         yield from ((index, self._rgb(frame)) for index, frame in self._frames(wanted))
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield (index, picture) of each wanted frame in order, while every frame of the file is decoded once.
+        """Decode every frame of the file once and yield (index, picture) of each wanted one, in order.
 
-        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         self._until = time.thread_time() + MAX_SECONDS
-        shape: tuple[int, ...] | None = None
+        first_shape: tuple[int, ...] | None = None
         for index, frame in self._all_frames():
-            here = (frame.height, frame.width)
-            shape = shape or here
-            self._check_same_size(shape, here)
+            shape = (frame.height, frame.width)
+            first_shape = first_shape or shape
+            self._check_same_size(first_shape, shape)
             if index in wanted:
                 yield index, self._rgb(frame)
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, what gives the picture) of every frame, first shown first; none is kept.
+        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
 
-        The time limit is one frame's here, not the call's: whoever asks works between the frames.
+        The time limit is per frame here, since the caller works between frames.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -142,16 +142,16 @@ class Video(Media):
             self._until = time.thread_time() + MAX_SECONDS
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
-        """Yield (index, what gives the picture) of the frames of a range, first shown first.
+        """Yield (index, function that returns the picture) of a range of frames, in presentation order.
 
-        The time limit is one frame's, as in `in_order`.
+        The time limit is per frame, as in `in_order`.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
         self._until = time.thread_time() + MAX_SECONDS
         due, early = frames.start, dict[int, VideoFrame]()
         for index, frame in self._frames(frames):
-            early[index] = frame  # A frame that only decodes from the front of the file comes late.
+            early[index] = frame  # A frame that must be decoded from the start of the file comes late.
             while due in early:
                 yield due, partial(self._rgb, early.pop(due))
                 due += 1
@@ -161,48 +161,48 @@ class Video(Media):
             raise MediaError(self.path, problem, "damaged")
 
     def _check_time(self, frame: VideoFrame, index: int) -> None:
-        """Raise MediaError unless the frame that is decoded next is the one that is shown next."""
+        """Raise MediaError unless the decoded frame is the next in presentation order."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
-            place = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
-            raise MediaError(self.path, f"the frame {place}; its time stamps step back: encode it again", "damaged")
+            place = f"{where_is(frame.pts, self._stream)} comes instead of the one at {self.times[index]:.2f} s"
+            problem = f"the frame {place}; its time stamps are out of order: encode it again"
+            raise MediaError(self.path, problem, "damaged")
 
     @property
     def turned(self) -> bool:
-        """Whether the container turns the picture; the first frame is decoded for it."""
+        """Whether the container turns or mirrors the picture; decodes the first frame."""
         return any(self._rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
     def close(self) -> None:
-        """Release the decoder and the file."""
+        """Close the decoder and the file."""
         self._container.close()
 
-    # ---- which packet is which frame
+    # ---- packets and frames
 
     def _pts(self, position: int) -> int:
         pts = self._entries[position].pts
-        assert pts is not None, "only asked for where _presentation_order found every time present"
+        assert pts is not None, "called only if _presentation_order found a time for every packet"
         return pts
 
     def _presentation_order(self) -> list[int] | None:
-        """Return the packet position of every frame, first shown first; None if only decoding can tell.
+        """Return the packet position of every frame in presentation order; None if only decoding can tell.
 
-        Worked example, I P B B as stored with times 0 3 1 2: positions 0 2 3 1.
-        Frame 1 of the film is the third packet of the file.
+        Worked example, I P B B as stored with times 0 3 1 2: positions 0 2 3 1, so frame 1 is the third packet.
         """
         entries = self._entries[self._keys[0] :]
         shown = [i for i in range(self._keys[0], len(self._entries)) if self._entries[i].is_shown]
         times = [self._entries[i].pts for i in shown]
         if any(entry.pts is None for entry in entries) or len(set(times)) < len(times):
             return None
-        # An .avi stores no presentation times: FFmpeg guesses them, wrongly where frames are reordered.
+        # An .avi stores no presentation times: FFmpeg guesses them, wrongly if frames are reordered.
         if self._container.format.name == "avi" and self._context.has_b_frames:
             return None
-        # Frames shown before the first keyframe may need pictures that the file does not have.
+        # Frames shown before the first keyframe may depend on frames that are not in the file.
         if any(self._pts(i) < self._pts(self._keys[0]) for i in shown):
             return None
         return sorted(shown, key=self._pts)
 
     def _count_frames(self) -> list[int]:
-        """Return the presentation times of all frames in ticks, found by decoding the whole file once."""
+        """Decode the whole file and return the presentation times of all frames, in ticks."""
         times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
         known = sorted({time for time in times if time is not None})
         if len(known) == len(times):
@@ -219,10 +219,10 @@ class Video(Media):
             return float(last * self._stream.time_base)
         return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
 
-    # ---- packets in, pictures out
+    # ---- decoding
 
     def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) of every frame that decodes, then check that they are as many as are listed."""
+        """Yield (index, frame) of every decoded frame, then check their number."""
         count = 0
         for frame in self._decode(self._keys[0], len(self._entries)):
             yield count, frame
@@ -232,37 +232,37 @@ class Video(Media):
             raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) for every wanted index once, in the order of decoding."""
+        """Yield (index, frame) for every wanted index once, in decoding order."""
         if self._order is None:
             shown = self._decode(self._keys[0], len(self._entries))
             yield from ((i, frame) for i, frame in enumerate(islice(shown, max(wanted) + 1)) if i in wanted)
             return
         positions = [self._order[i] for i in wanted]
         index_at = {self._pts(self._order[i]): i for i in wanted}
-        stretches = _joined((self._keyframe_before(i), i + 1) for i in positions)
-        # What a stretch leaves out, because its keyframe is no clean start, is decoded from the front.
-        for start, stop in [*stretches, (self._keys[0], max(positions) + 1)]:
+        spans = _merged((self._keyframe_before(i), i + 1) for i in positions)
+        # Frames that a span misses, because its keyframe is not a clean start, are decoded from the start of the file.
+        for start, stop in [*spans, (self._keys[0], max(positions) + 1)]:
             for frame in self._if_clean(start, self._decode(start, stop, index_at)) if index_at else ():
                 if frame.pts in index_at:
                     yield index_at.pop(frame.pts), frame
 
     def _if_clean(self, start: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """Yield the frames, or none if the first to come out is not the keyframe itself.
+        """Yield the frames, or none if the first decoded frame is not the keyframe itself.
 
-        With periodic intra refresh a "keyframe" only begins to repair the picture: the decoder holds frames
-        back until it believes the repair done, which is a little too soon.
+        With periodic intra refresh a "keyframe" only starts to refresh the picture. The decoder holds frames back until
+        it considers the refresh complete, which is a little too early.
         """
         first = next(frames, None)
-        begins = start == self._keys[0] or not self._entries[start].is_shown
-        if first is not None and (begins or first.pts == self._pts(start)):
+        is_clean = start == self._keys[0] or not self._entries[start].is_shown
+        if first is not None and (is_clean or first.pts == self._pts(start)):
             yield first
             yield from frames
 
     def _keyframe_before(self, position: int) -> int:
-        """Return the position of the keyframe to start from, so that the frame at `position` comes out right.
+        """Return the position of the keyframe from which the frame at `position` decodes correctly.
 
-        Worked example, I0 P4 B2 | I8 B6 as stored: B6 is shown before I8 and needs P4 too.
-        So B6 starts from I0, the last keyframe that is both stored and shown before it.
+        Worked example, I0 P4 B2 | I8 B6 as stored: B6 is shown before I8 and needs P4 too. So B6 starts from I0, the
+        last keyframe that is both stored and shown before it.
         """
         key = bisect_right(self._keys, position) - 1
         while key > 0 and self._pts(self._keys[key]) > self._pts(position):
@@ -270,7 +270,7 @@ class Video(Media):
         return self._keys[key]
 
     def _decode(self, start: int, stop: int, needed: Container[int | None] | None = None) -> Iterator[VideoFrame]:
-        """Yield the frames in packets start..stop-1, whole; if `needed` lists times, others may be left out.
+        """Yield the frames in packets start..stop-1; if `needed` lists times, other frames may be skipped.
 
         Raises: MediaError for a damaged frame.
         """
@@ -280,50 +280,50 @@ class Video(Media):
         self._context.skip_frame = "DEFAULT"
         for packet in self._packets(start, stop):
             if needed is not None and h264:
-                # An h264 picture says itself that no other refers to it: skipping it changes no other.
+                # h264 marks frames that no other frame refers to, so they can be skipped.
                 self._context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
             yield from self._whole(packet, first)
         yield from self._whole(None, first)
 
     def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
-        """Yield the frames that come out after one more packet, or at the end (None)."""
+        """Yield the frames that the decoder returns for one more packet, or at the end (None)."""
         if time.thread_time() > self._until:
             raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
         yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
-        """Yield the packets start..stop-1 from memory; of a long video from the file again."""
+        """Yield the packets start..stop-1 from memory; for a long video, from the file again."""
         if self._held is not None:
             yield from islice(self._held, start, stop)
             return
-        found = 0
+        count = 0
         if self._order is not None and start > 0:
             for packet in islice(self._packets_after_seek(start), stop - start):
-                found += 1
+                count += 1
                 yield packet
-        if not found:
-            # At the front, or where seeking went past the keyframe: from the front, slow but always right.
+        if not count:
+            # If start is 0 or the seek went past the keyframe, read from the start of the file: slow but correct.
             container, stream = open_stream(self.path, self._data)
             with container:
                 yield from islice(stored_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
-        """Yield the packets from position `start` on; none if seeking goes past it."""
+        """Yield the packets from position `start` on; none if the seek goes past it."""
         entry = self._entries[start]
         container, stream = open_stream(self.path, self._data)
         with container:
             with decoder_faults(self.path):
                 container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
             packets = stored_packets(self.path, container, stream)
-            # The size too: after a seek .mpg may cut the stream into packets differently.
+            # Compare sizes too, since after a seek an .mpg may be split into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
-    """Raise MediaError if the header of the file or of its content `data` claims more samples than MAX_FRAMES.
+    """Raise MediaError if the header of the file, or of its content `data`, claims more samples than MAX_FRAMES.
 
-    Raises: MediaError, before FFmpeg takes memory for them.
+    Call it before FFmpeg, which would allocate memory for them.
     """
     with path.open("rb") if data is None else io.BytesIO(data) as file:
         try:
@@ -336,7 +336,7 @@ def check_claims(path: Path, data: bytes | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What stays known of a packet when its bytes are let go; times in ticks of the stream's time base."""
+    """The properties of a packet without its data; times in ticks of the stream's time base."""
 
     pts: int | None
     dts: int | None
@@ -349,7 +349,7 @@ class _Entry:
 def _list_packets(
     path: Path, container: InputContainer, stream: VideoStream
 ) -> tuple[list[_Entry], list[Packet] | None]:
-    """Return an entry for every packet, and the packets themselves unless they are more than memory should hold.
+    """Return an entry for every packet, and the packets themselves if they take at most `_HELD_BYTES`, else None.
 
     Raises: MediaError for a stream that shows no frame, was cut short or has too many packets.
     """
@@ -358,7 +358,7 @@ def _list_packets(
     size, tally = 0, Tally()
     vp8 = stream.codec_context.name == "vp8"
     for packet in stored_packets(path, container, stream):
-        # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
+        # vp8 stores reference-only frames as separate packets, marked by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
         entries.append(
             _Entry(
@@ -373,7 +373,7 @@ def _list_packets(
         tally.add(packet)
         size += packet.size
         if len(entries) > MAX_FRAMES:
-            raise MediaError(path, f"holds more than {MAX_FRAMES} frames; cut it up")
+            raise MediaError(path, f"has more than {MAX_FRAMES} frames; cut it up")
         if held is not None:
             held.append(packet)
         if size + len(entries) * _PACKET_BYTES > _HELD_BYTES:
@@ -384,15 +384,15 @@ def _list_packets(
     return entries, held
 
 
-def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans (start, stop) in order, overlapping ones joined.
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans (start, stop) in order, with overlapping ones merged.
 
     Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
     """
-    joined: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
-        if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
-            joined.append((start, stop))
-    return joined
+            merged.append((start, stop))
+    return merged

@@ -1,7 +1,7 @@
-"""A pipe or an address -> frames with their times, one after the other; nothing is listed beforehand and nothing kept.
+"""Read frames with their times from a pipe, camera or address, one after the other, without listing packets first.
 
-What can be known of a file on opening is known of a stream at its end: that it was cut short, how long it was. Times
-are the frames' own time stamps; a stream without them, or with ones that step back, is an error.
+Whether a stream was cut short, and how long it is, is known only at its end. Times are the frames' own time stamps;
+missing or decreasing time stamps are an error.
 """
 
 import threading
@@ -39,32 +39,32 @@ from texthead.media.video_stream import (
 
 @contextmanager
 def _hinted() -> Iterator[None]:
-    """Add to the error of a video that cannot be read at all which videos a pipe can carry."""
+    """Add to an error which formats can be read through a pipe."""
     try:
         yield
     except MediaError as error:
-        hint = "through a pipe .mkv and .ts can be read, and .mp4 with its index in front (-movflags +faststart)"
+        hint = "a pipe can carry .mkv, .ts, and .mp4 with its index in front (-movflags +faststart)"
         problem = error.problem if error.fault == "sound only" else f"{error.problem.partition(';')[0]}; {hint}"
         raise MediaError(error.path, problem, error.fault) from error
 
 
 class _Arriving:
-    """Gives what has arrived instead of waiting for as much as is asked for: a camera's last second may be short."""
+    """A reader that returns the bytes that have arrived instead of blocking until `size` bytes are there."""
 
     def __init__(self, file: BufferedReader):
         self.read = file.read1
 
 
 class PipedVideo:
-    """The frames of a video that is read once, from front to end, upright as those of `videos.Video`.
+    """The frames of a video that is read once from start to end, upright as those of `video.Video`.
 
     Args:
-        file: is read, and never sought in where it says that it cannot seek.
-        path: what errors call it.
-        most_megapixels: as of `open_media`.
+        file: the stream; it need not be seekable.
+        path: its name in errors.
+        most_megapixels: as in `open_media`.
 
     Raises:
-        MediaError: what comes is no video that can be read through a pipe.
+        MediaError: the data is not a video that can be read through a pipe.
     """
 
     has_times = True
@@ -80,14 +80,14 @@ class PipedVideo:
 
     @property
     def duration_seconds(self) -> float:
-        """The end of the last frame, once all have come."""
-        assert self._end is not None, "the end of a stream is known when its last frame has come"
+        """The end of the last frame, available after all frames were read."""
+        assert self._end is not None, "all frames must be read first"
         return self._end
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, what gives the picture) of every frame, as they come.
+        """Yield (seconds, function that returns the picture) of every frame as it arrives.
 
-        Raises: MediaError for the first fault, when it is come to; for a stream that was cut short at its end.
+        Raises: MediaError for the first fault, when the iteration reaches it; at the end if the stream was cut short.
         """
         first = last = None
         ticks = 0
@@ -100,29 +100,30 @@ class PipedVideo:
         if first is None or last is None:
             raise MediaError(self.path, "no frame of its video stream decodes; send it again from its beginning")
         check_whole(self.path, self._container, self._stream, self._tally)
-        # The last frame stays as long as its packet says, else as long as the one before.
+        # The last frame lasts as long as its packet says, else as long as the one before.
         ticks = (self._tally.end or 0) - last or ticks
         self._end = seconds_from(first, [last], self._stream)[0] + float(ticks * (self._stream.time_base or 0))
 
     def _time_of(self, frame: VideoFrame, last: int | None) -> int:
-        """Return the frame's time stamp, which must be after that of the last one."""
+        """Return the frame's time stamp; raise MediaError unless it is after the last one."""
         if frame.pts is None:
             raise MediaError(self.path, "its frames have no time stamps; send it as .mkv or .ts")
         if last is not None and frame.pts <= last:
-            steps = f"from the frame {where_is(last, self._stream)} to one {where_is(frame.pts, self._stream)}"
-            raise MediaError(self.path, f"its time stamps step back {steps}; send one video alone, an .avi as .mkv")
+            steps = f"a frame {where_is(last, self._stream)} precedes one {where_is(frame.pts, self._stream)}"
+            problem = f"its time stamps are out of order ({steps}); send a single video, and an .avi as .mkv"
+            raise MediaError(self.path, problem)
         return frame.pts
 
     def _frames(self) -> Iterator[VideoFrame]:
-        """Yield every frame from the first key frame on."""
-        begun = False
+        """Yield every frame from the first keyframe on."""
+        started = False
         packets = stored_packets(self.path, self._container, self._stream)
         with _hinted():
             first = next(packets, None)
         for packet in chain([] if first is None else [first], packets):
             self._tally.add(packet)
-            begun = begun or packet.is_keyframe
-            if begun:
+            started = started or packet.is_keyframe
+            if started:
                 yield from self._decoded(packet)
         yield from self._decoded(None)
 
@@ -130,7 +131,7 @@ class PipedVideo:
         return whole_frames(self.path, self._stream, self._context, packet, None)
 
     def close(self) -> None:
-        """Release the decoder; the file stays open."""
+        """Close the decoder; the file stays open."""
         self._container.close()
 
     def __enter__(self) -> "PipedVideo":
@@ -140,31 +141,31 @@ class PipedVideo:
         self.close()
 
 
-# What `LiveStream` opens. No playlists: they can name other files and addresses.
+# Formats that `LiveStream` opens. No playlists, since they can name other files and addresses.
 _KINDS = "rtsp,rtp,sdp,mpegts,matroska,mov,flv,ogg,avi,mpjpeg,mjpeg,h264,hevc,video4linux2"
 
-# A stream that gives nothing for so long has ended.
+# A stream that sends nothing for this long has ended.
 SILENT_SECONDS = 10.0
 
-# Frames that wait while others are looked at: 1080p takes 3 MB each.
+# Frames that may wait to be processed; one of 1080p takes 3 MB.
 WAITING = 16
 
 
 class LiveStream:
-    """The frames of a camera or an address, read by a thread of its own.
+    """The frames of a camera or an address, read by a thread.
 
-    At most `WAITING` frames are held. Where looking at them falls behind the clock, the oldest are dropped and counted;
-    what comes faster than the clock, as a file that is served, waits.
+    At most `WAITING` frames are buffered. If processing falls behind real time, the oldest are dropped and counted; a
+    source faster than real time, such as a file on a server, is made to wait.
 
     Args:
-        source: for which `is_live` holds.
+        source: a source for which `is_live` is true.
 
     Attributes:
-        dropped: frames that nobody looked at so far.
-        fault: why the stream ended, or what of it did not decode last; "" where nothing was wrong.
+        dropped: number of frames dropped so far.
+        fault: why the stream ended, or its last decoding error; "" if there was none.
 
     Raises:
-        MediaError: it cannot be opened, or holds no video.
+        MediaError: it cannot be opened, or has no video.
     """
 
     has_times = True
@@ -183,7 +184,7 @@ class LiveStream:
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream):
             self._container.close()
-            raise MediaError(source, "holds no video stream; check the address", "sound only")
+            raise MediaError(source, "has no video stream; check the address", "sound only")
         self._stream, self._source = stream, source
         self._rgb = UprightRgb(self.path)
         self._waiting = deque[VideoFrame]()
@@ -192,15 +193,15 @@ class LiveStream:
 
     @property
     def duration_seconds(self) -> float:
-        """The time of the last frame that was looked at."""
+        """The time of the last frame that was yielded."""
         return self._end
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, what gives the picture) of the frames that are not dropped; times count from the first.
+        """Yield (seconds from the first frame, function that returns the picture) of the frames that are not dropped.
 
-        Frames without a time, or whose time steps back, are dropped.
+        Frames without a time stamp, or with a decreasing one, are dropped.
 
-        Raises: MediaError for a stream of which no frame decodes.
+        Raises: MediaError if no frame of the stream decodes.
         """
         threading.Thread(target=self._read, daemon=True).start()
         first = last = None
@@ -245,7 +246,7 @@ class LiveStream:
                 self._changed.notify_all()
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        """Yield every frame that decodes; how a connection ends makes no difference to those that have come."""
+        """Yield every frame that decodes, recording errors instead of raising them."""
         with self._noting():
             for packet in self._container.demux(self._stream):
                 with self._noting():
@@ -263,7 +264,7 @@ class LiveStream:
             self.fault = error.strerror
 
     def close(self) -> None:
-        """Let go of the stream."""
+        """Stop reading the stream."""
         with self._changed:
             self._over = True
             self._waiting.clear()

@@ -1,11 +1,11 @@
-"""A video stream as it is stored: opened, its packets, the frames that come out of them, and whether it is whole.
+"""Open a video stream, read its packets, decode its frames, and check that it is complete.
 
-Which file counts as whole? A header's frame count is wrong too often to be a rule (.avi counts the frames
-that were dropped in recording, .mov those that its edit list hides), so the packets are believed, unless
+A header's frame count is wrong too often to be the criterion of completeness (.avi counts frames that were dropped in
+recording, .mov those that its edit list hides). Instead a file is
 
-- on opening: the last packet is incomplete, or the container's index lists more packets than there are, or a
-  container without a full index claims a length that its packets fall short of: the file was cut short;
-- on reading: a frame on the way to a wanted one is damaged. `check` reads all of them.
+- cut short, on opening, if the last packet is incomplete, the container's index lists more packets than there are, or
+  a container without a full index claims a longer duration than its packets have;
+- damaged, on reading, if a frame on the way to a wanted one does not decode. `check` reads all of them.
 """
 
 import io
@@ -34,45 +34,45 @@ from jaxtyping import UInt8
 from texthead.errors import Fault, MediaError
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_PIXELS, check_held, check_size
 
-# Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
+# Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
 
 _OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 
-# Old files carry titles that are not UTF-8. PyAV reads them as they are from 19 on, and takes no word for it any more.
+# Old files may have titles that are not UTF-8. PyAV accepts them from version 19 on, which dropped this option.
 _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
-# How much longer than its packets a file must claim to be before it counts as cut short.
+# A file counts as cut short if its claimed duration exceeds that of its packets by more than this.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
 
-# The frames that a decoder holds where they refer to others, and the bits of a pixel of a format that is not known yet.
+# Frames that a decoder holds if frames refer to others; bits per pixel if the pixel format is not known yet.
 _HELD_FRAMES, _BITS_A_PIXEL = 3, 12
 
 
 @runtime_checkable
 class Readable(Protocol):
-    """What bytes can be read from, as many as are asked for at most, none at the end."""
+    """An object with `read(size)`, which returns at most `size` bytes, and none at the end."""
 
     @property
     def read(self) -> Callable[[int], bytes]:
-        """The next bytes."""
+        """Return the next bytes."""
         ...
 
 
 def open_container(source: str | io.BytesIO | Readable) -> InputContainer:
-    """Open a container of a kind that holds all that it plays.
+    """Open a self-contained container (no playlist).
 
     Raises:
-        FFmpegError: it is none of them.
+        FFmpegError: it is another format.
     """
     return av.open(source, options=_OPEN_OPTIONS, **_TITLES)
 
 
 def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContainer, VideoStream]:
-    """Open a container and return it with its best video stream; cover art is none.
+    """Open a container and return it with its best video stream; cover art does not count.
 
-    `data` is the content or where it is read from, if it is not the file at `path`.
+    `data` is the content, or an object to read it from, if it is not the file at `path`.
     """
     with decoder_faults(path):
         # Absolute, so that a name like "http:x.mp4" is a file.
@@ -81,22 +81,22 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
         stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         fault: Fault = "sound only" if container.streams.audio else "unreadable"
-        holds = fault if container.streams.audio else "nothing to play"
+        content = fault if container.streams.audio else "nothing to play"
         container.close()
-        raise MediaError(path, f"no video stream, it holds {holds}; leave it out or fetch it again", fault)
+        raise MediaError(path, f"no video stream, it has {content}; leave it out or fetch it again", fault)
     if stream.codec_context is None:
         container.close()
-        raise MediaError(path, "its codec is not known to this FFmpeg; encode it as h264")
+        raise MediaError(path, "this FFmpeg does not know its codec; encode it as h264")
     return container, stream
 
 
 def one_thread(path: Path, context: VideoCodecContext, most_megapixels: int) -> VideoCodecContext:
-    """Return the decoder, set to one thread and a limit to the size of pictures.
+    """Set the decoder to one thread and a limit on the frame size, and return it.
 
-    Raises: MediaError for pictures that are too large, or whose decoding would hold more than `most_megapixels`.
+    Raises: MediaError for frames that are too large, or whose decoding would hold more than `most_megapixels`.
     """
     each = _bytes_a_pixel(context)
-    if context.width or context.height:  # Through a pipe they can come with the first frame.
+    if context.width or context.height:  # Through a pipe they may be unknown until the first frame.
         check_size(path, context.width, context.height)
         check_held(path, context.width, context.height, each, context.name, most_megapixels)
     context.thread_count = 1
@@ -105,14 +105,14 @@ def one_thread(path: Path, context: VideoCodecContext, most_megapixels: int) -> 
 
 
 def _bytes_a_pixel(context: VideoCodecContext) -> float:
-    """Return what a pixel of the video takes while it is decoded: its frames, and two pictures in RGB."""
+    """Return the bytes per pixel that decoding holds: the decoder's frames and two RGB pictures."""
     bits = context.format.padded_bits_per_pixel if context.format else 0
     frames = 1 if context.codec.intra_only else _HELD_FRAMES
     return frames * (bits or _BITS_A_PIXEL) / 8 + 6
 
 
 def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
-    """Yield the stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
+    """Yield the stream's packets in stored order, except empty ones (frames dropped in recording, end of stream)."""
     with decoder_faults(path):
         yield from (packet for packet in container.demux(stream) if packet.size)
 
@@ -120,7 +120,7 @@ def stored_packets(path: Path, container: InputContainer, stream: VideoStream | 
 def whole_frames(
     path: Path, stream: VideoStream, context: VideoCodecContext, packet: Packet | None, first: int | None
 ) -> Iterator[VideoFrame]:
-    """Yield the frames that come out after one more packet, or at the end (None), without those before `first`.
+    """Yield the frames that the decoder returns for one more packet, or at the end (None), except those before `first`.
 
     Raises: MediaError for a damaged frame.
     """
@@ -132,7 +132,7 @@ def whole_frames(
         raise MediaError(path, problem, "damaged") from error
     for frame in frames:
         if first is not None and frame.pts is not None and frame.pts < first:
-            # Stored after the starting keyframe but shown before it: what it refers to was not decoded.
+            # Stored after the starting keyframe but shown before it: its reference frames were not decoded.
             continue
         if frame.is_corrupt:
             problem = f"the frame {where_is(frame.pts, stream)} is damaged; fetch or encode the file again"
@@ -141,17 +141,17 @@ def whole_frames(
 
 
 def where_is(pts: int | None, stream: VideoStream) -> str:
-    """Return where a frame is, in words."""
+    """Return the time of a frame for a message."""
     if pts is None or not stream.time_base:
         return "without a time"
     return f"at {float(pts * stream.time_base):.2f} s"
 
 
 class UprightRgb:
-    """Gives the picture of each frame of a video, turned as the container says.
+    """Convert frames of a video to RGB pictures, turned as the container says.
 
-    How, is looked up once for each rotation: a frame whose side data were read stays in memory until Python looks for
-    cycles.
+    The display matrix is read once per rotation: a frame whose side data was read stays in memory until the cyclic
+    garbage collector runs.
     """
 
     def __init__(self, path: Path):
@@ -160,7 +160,7 @@ class UprightRgb:
     def __call__(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
         """Return the picture.
 
-        Raises: MediaError for one that is too large, or turned by something else than quarters.
+        Raises: MediaError for one that is too large, or not turned by a multiple of 90 degrees.
         """
         check_size(self._path, frame.width, frame.height)
         to_upright = self._turn(frame)
@@ -172,7 +172,7 @@ class UprightRgb:
     def turns(self, frame: VideoFrame) -> bool:
         """Return whether the container turns or mirrors the frame.
 
-        Raises: MediaError for a picture that is turned by something else than quarters.
+        Raises: MediaError for a picture that is not turned by a multiple of 90 degrees.
         """
         stored = np.arange(4).reshape(2, 2)
         return not np.array_equal(self._turn(frame)(stored), stored)
@@ -187,15 +187,15 @@ _Turn = Callable[[np.ndarray], np.ndarray]
 
 
 def _turn(path: Path, frame: VideoFrame) -> _Turn:
-    """Return what makes the stored picture of a frame upright: transposed, mirrored, or both, as its matrix says.
+    """Return a function that turns a frame's stored picture upright, by transposing and mirroring as its matrix says.
 
-    Worked example, a quarter turn clockwise, x' = -y and y' = x: transposed, and then mirrored from left to right.
+    Worked example, a quarter turn clockwise, x' = -y and y' = x: transpose, then mirror left to right.
 
-    Raises: MediaError for a picture that is turned by something else than quarters.
+    Raises: MediaError for a picture that is not turned by a multiple of 90 degrees.
     """
     if Type.DISPLAYMATRIX not in frame.side_data:
         return lambda picture: picture
-    # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
+    # FFmpeg truncates the angle to whole degrees, so a quarter turn may be 89.
     if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
         problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
         raise MediaError(path, problem)
@@ -208,7 +208,7 @@ def _turn(path: Path, frame: VideoFrame) -> _Turn:
 
 @dataclass(slots=True)
 class Tally:
-    """What there was of a stream's packets so far: how many, how many whole, the end of the last shown in ticks."""
+    """Running totals of a stream's packets: their number, the number of complete ones, the latest end in ticks."""
 
     packets: int = 0
     whole: int = 0
@@ -225,31 +225,28 @@ class Tally:
 
 
 def check_whole(path: Path, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
-    """Raise MediaError unless all that the container lists is there (the rule is in the module's docstring).
-
-    Raises: MediaError for a file that was cut short.
-    """
-    found, listed = tally.whole, max(stream.frames, len(stream.index_entries))
+    """Raise MediaError if the file was cut short, as the module's docstring defines it."""
+    present, listed = tally.whole, max(stream.frames, len(stream.index_entries))
     if len(stream.index_entries) > tally.packets or not tally.last_is_whole:
-        claim = f"its header says {listed} frames" if listed > found else "its last frame is incomplete"
-        raise MediaError(path, f"cut short: {claim}, {found} are there; fetch or copy the file again", "cut short")
+        claim = f"its header claims {listed} frames" if listed > present else "its last frame is incomplete"
+        raise MediaError(path, f"cut short: {claim}, it has {present}; fetch or copy the file again", "cut short")
     claimed = _claimed_seconds(container, stream)
     end = (tally.end or 0) * float(stream.time_base or 0)
     if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
-        claim = f"its header says {claimed:.1f} s, {end:.1f} s are there"
+        claim = f"its header claims {claimed:.1f} s, it has {end:.1f} s"
         raise MediaError(path, f"cut short: {claim}; fetch or copy the file again", "cut short")
 
 
 def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Return the length that the header claims for the video, 0 if it makes no claim of its own.
+    """Return the duration that the header claims for the video, in seconds; 0 if it claims none or is not needed.
 
-    With a frame count or a length of the stream the index is the better witness; except in .avi, which counts
-    dropped frames too, so that its count is a length. Of a file with several streams the length may be that
-    of its sound, but .mkv and .webm often write one a stream, as text.
+    If the stream has a frame count or a duration, its index is more reliable; except in .avi, which counts dropped
+    frames too, so that its count is a duration. In a file with several streams the duration may be that of the sound,
+    but .mkv and .webm often store one per stream, as text.
     """
     if container.format.name == "avi":
         return float(stream.frames * (stream.time_base or 0))
-    # In .mkv and .webm no stream has a length of its own: of a single frame FFmpeg takes the file's for it.
+    # Streams in .mkv and .webm have no duration of their own; for a single frame FFmpeg reports the file's.
     if stream.frames or (stream.duration and "matroska" not in container.format.name):
         return 0.0
     written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
@@ -262,18 +259,18 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 
 def seconds_from(first: int, ticks: Iterable[int], stream: VideoStream) -> list[float]:
-    """Return times in seconds, that of `first` 0.
+    """Return times in seconds relative to `first`.
 
-    Worked example at 25 ticks a second: 50 51 53 from 50 gives 0.0 0.04 0.12.
+    Worked example at 25 ticks per second: 50 51 53 from 50 gives 0.0 0.04 0.12.
     """
     base = stream.time_base or Fraction(0)
-    # Not `tick * base`: arithmetic on fractions would take as long as demuxing the file.
+    # Not `tick * base`: Fraction arithmetic would take as long as demuxing the file.
     return [(tick - first) * base.numerator / base.denominator for tick in ticks]
 
 
 @contextmanager
 def decoder_faults(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg raises into MediaError."""
+    """Turn FFmpeg's errors into MediaError."""
     try:
         yield
     except FFmpegError as error:

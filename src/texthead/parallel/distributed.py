@@ -1,6 +1,6 @@
-"""Several processes: ranks, shares, gathers, nothing else. Without a process group all of it is for one process.
+"""Ranks, shares, gathers and sums over a process group. Without a group, all functions work for a single process.
 
-`launched` starts the group under torchrun; else the caller does (`torch.distributed.init_process_group`).
+`launched` starts the group under torchrun; otherwise the caller does (`torch.distributed.init_process_group`).
 """
 
 import hashlib
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Return the number of this process, from 0; 0 without a process group."""
+    """Return the rank of this process, from 0; 0 without a process group."""
     return dist.get_rank() if _grouped() else 0
 
 
 def ranks() -> int:
-    """Return how many processes work together; 1 without a process group."""
+    """Return the number of processes in the group; 1 without a group."""
     return dist.get_world_size() if _grouped() else 1
 
 
@@ -35,33 +35,33 @@ def _grouped() -> bool:
 
 
 def share(count: int, rank: int, ranks: int) -> slice:
-    """Return the part of `count` things that a process takes: contiguous, of sizes that differ by one at most.
+    """Return the slice of `count` items for one process: contiguous, with sizes that differ by at most one.
 
-    share(10, 0, 4), ..., share(10, 3, 4) are 0:2, 2:5, 5:7, 7:10; of share(1, ., 2) the first is empty.
+    share(10, 0, 4), ..., share(10, 3, 4) are 0:2, 2:5, 5:7, 7:10; share(1, 0, 2) is empty.
     """
     return slice(count * rank // ranks, count * (rank + 1) // ranks)
 
 
 def gather_list(own: Sequence[T]) -> list[T]:
-    """Return the things of all processes, in rank order, on each of them; they must be picklable.
+    """Return the (picklable) items of all processes, in rank order, on every process.
 
     Raises:
         RunError: another process is gone.
     """
     if ranks() == 1:
         return list(own)
-    found: list[list[T]] = [[] for _ in range(ranks())]
+    gathered: list[list[T]] = [[] for _ in range(ranks())]
     with peer_faults():
-        dist.all_gather_object(found, list(own))
-    return [thing for part in found for thing in part]
+        dist.all_gather_object(gathered, list(own))
+    return [item for part in gathered for item in part]
 
 
 def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
-    """Return the rows of all processes, in rank order, on each of them; a process may have any number, or none.
+    """Return the rows of all processes, in rank order, on every process; a process may have any number, or none.
 
-    It has a gradient. Where each process goes backward from a loss of all rows, a row gets the gradients of all those
-    losses together: the losses' weights over processes must add up to what is meant. A process that has no row needs
-    an empty tensor that requires a gradient where those of the others do, since all go backward together.
+    Differentiable: if each process runs backward from a loss of all rows, a row gets the sum of the gradients of all
+    these losses, so weight the losses accordingly. All processes run backward together, so a process without rows
+    needs an empty tensor that requires a gradient if the others' tensors do.
 
     Raises:
         RunError: another process is gone.
@@ -73,12 +73,12 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         counts = gather_list([len(rows)])
-        # Rows of zeros fill up what the longest part has more: a gather takes parts of one size.
-        filled = rows.new_zeros(max(counts), *rows.shape[1:])
-        filled[: len(rows)] = rows
-        parts = [torch.empty_like(filled) for _ in counts]
+        # all_gather needs tensors of equal size.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
         with peer_faults():
-            dist.all_gather(parts, filled)
+            dist.all_gather(parts, padded)
         start = sum(counts[: rank()])
         ctx.own = slice(start, start + len(rows))
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
@@ -92,46 +92,45 @@ class _GatherRows(torch.autograd.Function):
 
 
 def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
-    """Return each number summed over the processes, in rank order.
+    """Return each number summed over the processes, added in rank order.
 
     Raises:
         RunError: another process is gone.
     """
     if ranks() == 1:
         return own
-    every = gather_list([own])
-    return tuple(sum(numbers) for numbers in zip(*every, strict=True))
+    gathered = gather_list([own])
+    return tuple(sum(numbers) for numbers in zip(*gathered, strict=True))
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Put the sum over the processes into the gradients, in place; each process gives the same parameters in order.
+    """Sum gradients over the processes, in place; every process must pass the same parameters in the same order.
 
-    For what no engine of torch's sums: what FSDP does not cut.
-
-    A process without a gradient counts as zero; a parameter without one on every process stays without.
+    For parameters whose gradients torch does not reduce, such as those that FSDP does not shard. A missing gradient
+    counts as zero; a parameter without a gradient on any process stays without one.
 
     Raises:
         RunError: another process is gone.
     """
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    if ranks() == 1 or not wanted:
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    if ranks() == 1 or not trainable:
         return
     with torch.no_grad():
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
-        there = torch.tensor([float(p.grad is not None) for p in wanted]).to(grads[0])
-        # One long row: many small sums take longer than a large one.
-        flat = torch.cat([grad.flatten() for grad in grads] + [there])
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainable]
+        has_grad = torch.tensor([float(p.grad is not None) for p in trainable]).to(grads[0])
+        # Many small reductions take longer than one large one.
+        flat = torch.cat([grad.flatten() for grad in grads] + [has_grad])
         with peer_faults():
             dist.all_reduce(flat)
         sizes = [grad.numel() for grad in grads]
-        *parts, there = flat.split([*sizes, len(wanted)])
-        for parameter, grad, part, found in zip(wanted, grads, parts, there.tolist(), strict=True):
-            if found:
+        *parts, counts = flat.split([*sizes, len(trainable)])
+        for parameter, grad, part, count in zip(trainable, grads, parts, counts.tolist(), strict=True):
+            if count:
                 parameter.grad = grad.copy_(part.view_as(grad))
 
 
 def same_as_first(tensors: Iterable[Tensor]) -> None:
-    """Put the first process's values into the tensors of all, in place.
+    """Copy the first process's values into the tensors of all processes, in place.
 
     Raises:
         RunError: another process is gone.
@@ -139,7 +138,7 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
     if ranks() == 1:
         return
     for tensor in tensors:
-        # A copy: weights may lie in memory in another order of axes.
+        # Weights may have another memory format, such as channels last.
         value = tensor.detach().clone(memory_format=torch.contiguous_format)
         with peer_faults():
             dist.broadcast(value, 0)
@@ -148,19 +147,19 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
 
 
 def check_same(what: str, value: object) -> None:
-    """Raise RunError if the processes were given different values, or another process is gone."""
+    """Raise RunError if the processes have different values, or another process is gone."""
     if ranks() == 1:
         return
     digests = gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
     if len(set(digests)) > 1:
-        raise RunError(f"{len(digests)} processes were given different {what}: give all of them the same")
+        raise RunError(f"{len(digests)} processes have different {what}: give all of them the same")
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Let all processes finish the block, or none: an error in one of them is an error in all.
+    """Raise in every process if the block raises an `Exception` in one of them.
 
-    The block must hold no gather or sum of its own. Only errors that a program can catch reach the others.
+    The block must not communicate with other processes itself.
 
     Raises:
         RunError: the block failed in another process, or that process is gone.
@@ -170,17 +169,18 @@ def together() -> Iterator[None]:
     except Exception as error:
         gather_list([(rank(), f"{error}" or type(error).__name__)])
         raise
-    told = gather_list([])
-    if told:
-        raise RunError(f"process {told[0][0]} of {ranks()} has stopped, so all stop: {told[0][1]}")
+    failures = gather_list([])
+    if failures:
+        failed_rank, message = failures[0]
+        raise RunError(f"process {failed_rank} of {ranks()} has stopped, so all stop: {message}")
 
 
 @contextmanager
 def peer_faults(*, computes: bool = False) -> Iterator[None]:
-    """Raise a clear error where a process waits for others in vain.
+    """Turn torch's errors about lost processes into RunError.
 
     Args:
-        computes: the block computes too: what goes wrong there stays as it is.
+        computes: the block also computes, so errors unrelated to communication are raised unchanged.
 
     Raises:
         RunError: another process is gone.
@@ -193,23 +193,19 @@ def peer_faults(*, computes: bool = False) -> Iterator[None]:
         first = str(error).strip().splitlines()[0][:200]
         raise RunError(
             f"process {rank()} of {ranks()} has lost the others ({first}): one of them has stopped, is out of step or "
-            "slower than the group's timeout; its own message says why"
+            "slower than the group's timeout; see its own message"
         ) from None
-
-
-# --- processes that torchrun has started
 
 
 @contextmanager
 def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
-    """Open the group of the processes that `torchrun` has started, for the block.
+    """Open the process group of `torchrun` for the block.
 
-    With GPUs each process takes that of its place on its machine, and tensors on them go through NCCL; all else goes
-    through gloo.
+    Each process uses the GPU of its local rank if there are GPUs. Tensors on GPUs use NCCL, others gloo.
 
     Args:
-        timeout: seconds that a process waits for the others, which may have more to encode that no cache holds yet.
-            Where one ends with an error torchrun ends all.
+        timeout: seconds that a process waits for the others. It must be long, since their features may not be cached.
+            If one process fails, torchrun ends them all anyway.
 
     Raises:
         RunError: the group cannot be started.

@@ -1,4 +1,4 @@
-"""How long work takes to finish: functions that the library calls as it goes on; it prints nothing itself."""
+"""Progress callbacks: the library calls them and prints nothing itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

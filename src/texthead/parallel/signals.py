@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a program as Ctrl-C does, also one that is in a call which never comes back."""
+"""Make SIGTERM and SIGHUP end a program as Ctrl-C does, even if it is stuck in a call that never returns."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ _NAMES = ("SIGTERM", "SIGHUP")
 
 _NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
-# A terminal that is closed and a system that shuts down send several signals; later ones interrupt the ending too.
+# A closing terminal and a system shutdown send several signals. Signals after this time interrupt the clean-up too.
 _SAME_END_SECONDS = 8.0
 
 # torchrun and containers send SIGKILL after 30 or 10 s.
@@ -22,11 +22,11 @@ _STUCK_SECONDS = 8.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """An interrupt by a signal that is not Ctrl-C's."""
+    """An interrupt by SIGTERM or SIGHUP."""
 
 
 class Ending:
-    """How a program ends: `number` is the signal that has arrived, if one has, and `line` makes what is printed."""
+    """The state of a program's end: `number` is the signal that arrived, if any; `line` returns the line to print."""
 
     def __init__(self, line: Callable[[], str]):
         self.line = line
@@ -40,7 +40,7 @@ class Ending:
         return 128 + (self.number or signal.SIGINT)
 
     def arrive(self, number: int, _: FrameType | None) -> None:
-        """Raise Interrupted where the main thread is, once for signals that arrive together."""
+        """Raise Interrupted in the main thread, once for signals that arrive together."""
         now, last = time.monotonic(), self._last
         if self.number is not None and now - last < _SAME_END_SECONDS:
             return
@@ -49,23 +49,23 @@ class Ending:
         raise Interrupted(number)
 
     def watch(self, numbers: socket.socket) -> None:
-        """End the process where the main thread does not come back to Python: it waits in a library for other ranks."""
+        """End the process if the main thread does not return to Python, as when a library waits for other ranks."""
         while received := numbers.recv(64):
             for number in received:
                 if signal.getsignal(number) == self.arrive and not self._arrived.wait(_STUCK_SECONDS):
-                    # Not by a stream, which the main thread may hold.
+                    # The main thread may hold the lock of sys.stderr.
                     os.write(2, f"{self.line()}\n".encode(errors="backslashreplace"))
                     os._exit(128 + number)
 
 
 @contextmanager
 def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
-    """Raise KeyboardInterrupt in the block where SIGTERM or SIGHUP arrives; those that are ignored stay ignored.
+    """Raise KeyboardInterrupt in the block if SIGTERM or SIGHUP arrives; ignored signals stay ignored.
 
-    A program does this once, in its main thread; processes that it starts have their own handlers.
+    A program uses this once, in its main thread; its child processes have their own handlers.
 
     Args:
-        line: makes what is printed where the main thread is stuck; the block may set another in what it gets.
+        line: returns the line to print if the main thread is stuck; the block may replace it in the yielded `Ending`.
     """
     ending = Ending(line)
     caught = [number for number in _NUMBERS if signal.getsignal(number) == signal.SIG_DFL]
@@ -75,7 +75,7 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
         yield ending
         return
     ours, theirs = socket.socketpair()
-    theirs.setblocking(False)  # As the system's handler needs it.
+    theirs.setblocking(False)  # set_wakeup_fd requires it.
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=ending.watch, args=(ours,), daemon=True).start()
     for number in caught:
@@ -83,7 +83,7 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
     try:
         yield ending
     finally:
-        # The process that a signal has ended is not ended again while it does so.
+        # After one signal, later ones must not interrupt the exit.
         for number in caught:
             signal.signal(number, signal.SIG_DFL if ending.number is None else signal.SIG_IGN)
         signal.set_wakeup_fd(before)
@@ -92,7 +92,7 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Let interrupts that arrive in the block act at its end: what it starts is whole then, and can be ended."""
+    """Delay interrupts until the end of the block, so that processes it starts are complete and can be ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

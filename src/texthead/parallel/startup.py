@@ -1,4 +1,4 @@
-"""The server that forks the processes of loaders; it begins without torch being imported here."""
+"""The fork server of data-loader workers, started without importing torch here."""
 
 import ctypes
 import os
@@ -9,22 +9,21 @@ from contextlib import suppress
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
-# What it imports once for all that it forks.
+# Imported once in the server, for all workers.
 _MODULES = ("texthead.data.batches", "texthead.features.frames")
 
 
 def begin_server() -> None:
-    """Start the server unless it runs; it imports while this process goes on.
+    """Start the fork server unless it is running; it imports its modules in parallel to this process.
 
-    An interrupt and a terminal that is closed are for this process: the server ignores them, and so does what tracks
-    semaphores, which all need until the end.
+    The server and the resource tracker ignore SIGINT and SIGHUP, since workers need both until this process ends.
     """
     from multiprocessing import forkserver
 
-    # A command's own script is run again in each process, and imports this.
+    # Each worker runs the command's script again, which imports this.
     program = [name for name in ("texthead.cli",) if name in sys.modules]
     forkserver.set_forkserver_preload([*_MODULES, *program])
-    begin_tracker()  # Before: it lets interrupts in again.
+    begin_tracker()  # Before the mask is set: it unblocks SIGINT.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         forkserver.ensure_running()
@@ -33,7 +32,7 @@ def begin_server() -> None:
 
 
 def begin_tracker() -> None:
-    """Start what tracks semaphores unless it runs, deaf to a terminal that is closed."""
+    """Start multiprocessing's resource tracker, ignoring SIGHUP, unless it is running."""
     from multiprocessing import resource_tracker
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -44,13 +43,13 @@ def begin_tracker() -> None:
 
 
 def end_processes() -> None:
-    """Kill the server and all processes that `multiprocessing` has started for this one, which is ending.
+    """Kill the fork server and all child processes of `multiprocessing`, when this process ends.
 
-    Those that still begin would look for semaphores that are gone by then, and print that.
+    Those that are still starting would print errors about semaphores that no longer exist.
     """
     from multiprocessing import active_children, forkserver
 
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error here for each of its workers.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error for each of its workers.
     server = getattr(forkserver._forkserver, "_forkserver_pid", None)  # pyright: ignore
     if server is not None:
         with suppress(OSError):
@@ -60,11 +59,11 @@ def end_processes() -> None:
 
 
 def keep_freed_memory(most: int = 1 << 30) -> bool:
-    """Keep freed memory with this process, up to `most` bytes; return whether that is possible here.
+    """Make malloc keep up to `most` bytes of freed memory; return whether it can (it needs glibc).
 
-    The activations of a batch are freed and asked for again at every step; out of new pages that costs a tenth to a
-    third of the time of a step on a CPU (LOG.md). Results and the peak of memory are the same. It is for programs,
-    before they compute: a library does not decide this for its process. Without glibc it does nothing.
+    Every step frees and allocates the activations of a batch; allocating fresh pages for them costs a tenth to a third
+    of a step's time on a CPU (LOG.md). Results and peak memory stay the same. Programs call this before they compute;
+    a library should not decide it for its process.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""Run a function in several processes of one group, for tests and benchmarks."""
+"""Run a function in all processes of a group, for tests and benchmarks."""
 
 import multiprocessing
 import pickle
@@ -19,13 +19,13 @@ RunInAll = Callable[..., list]
 
 @contextmanager
 def processes(count: int, *, timeout: float = 60.0) -> Iterator[RunInAll]:
-    """A function that runs `f(*args)` in `count` processes of one group and returns their results in rank order.
+    """Yield a function that runs `f(*args)` in `count` processes of a group and returns the results in rank order.
 
-    They are of this machine, with one thread each, and stay for all calls in the block. `f` must be a function of a
-    module, arguments and results picklable.
+    The processes run on this machine with one thread each, and serve all calls in the block. `f` must be a module-level
+    function; arguments and results must be picklable.
 
     Args:
-        timeout: seconds that a process waits for the others, and that are waited for a result.
+        timeout: seconds that a process waits for the others; a result may take 2 x timeout + 60 seconds.
 
     Raises:
         Exception: what `f` raised in the first process that failed.
@@ -38,7 +38,7 @@ def processes(count: int, *, timeout: float = 60.0) -> Iterator[RunInAll]:
         crew = [context.Process(target=_serve, args=(i, count, store, timeout, pipes[i][1])) for i in range(count)]
         for process, (_, theirs) in zip(crew, pipes, strict=True):
             process.start()
-            theirs.close()  # Else its end would not be noticed here.
+            theirs.close()  # Otherwise the pipe would not report that the process ended.
         try:
             yield lambda f, *args: _all_run([pipe for pipe, _ in pipes], f, args, timeout)
         finally:
@@ -53,12 +53,12 @@ def _all_run(pipes: Sequence[Connection], f: Callable, args: tuple, timeout: flo
     results = []
     for number, pipe in enumerate(pipes):
         try:
-            # They begin with imports, and a process that waits for another one has to say so first.
+            # Time for imports, and for a process to report its own timeout first.
             if not pipe.poll(2 * timeout + 60):
                 raise RunError(f"process {number} of {len(pipes)} gave no result in {2 * timeout + 60:.0f} s")
             results.append(pipe.recv())
         except EOFError:
-            raise RunError(f"process {number} of {len(pipes)} has ended; its own message says why") from None
+            raise RunError(f"process {number} of {len(pipes)} has ended; see its own message") from None
     for done, result in results:
         if not done:
             raise result
@@ -76,5 +76,5 @@ def _serve(number: int, count: int, store: Path, timeout: float, pipe: Connectio
             done = True, f(*args)
         except Exception as error:
             done = False, error
-        # As bytes: torch sends tensors as memory that is shared with a process which may end.
+        # As bytes: torch would send tensors as shared memory, which is lost if this process ends.
         pipe.send_bytes(pickle.dumps(done))

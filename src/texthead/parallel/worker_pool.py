@@ -1,4 +1,4 @@
-"""A function over many tasks, in processes that may hang or die: neither ends the program or holds it up."""
+"""Run a function in worker processes; a worker that hangs or dies neither ends nor blocks the program."""
 
 import multiprocessing
 import signal
@@ -18,12 +18,12 @@ Task = TypeVar("Task")
 
 Result = TypeVar("Result")
 
-# A process first imports its modules.
+# Time limit for a process to start, most of it imports.
 _START_SECONDS = 120.0
 
 
 class Lost(NamedTuple):
-    """Why a task has no result; `late` where it took too long."""
+    """Why a task has no result; `late` if it took too long."""
 
     reason: str
     late: bool = False
@@ -32,15 +32,15 @@ class Lost(NamedTuple):
 def watched(
     function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, seconds: float
 ) -> Generator[tuple[int, Result | Lost], None, None]:
-    """(position, result) of each task as it is done; a task that takes too long, or ends its process, is Lost.
+    """Yield (position, result) of each task when it is done; Lost if the task takes too long or kills its worker.
 
     Args:
-        function: a function of a module, so that another process can find it.
-        workers: processes, at least one: a limit of time needs another process.
-        seconds: that one task may take.
+        function: a module-level function, so that it can be pickled.
+        workers: worker processes; at least one is used, since a time limit needs another process.
+        seconds: time limit per task.
 
     Raises:
-        RunError: a process ends before it has begun.
+        RunError: a worker fails to start.
     """
     waiting = deque(enumerate(tasks))
     staff = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
@@ -53,7 +53,7 @@ def watched(
                     continue
                 position, outcome = worker.position, worker.outcome()
                 if isinstance(outcome, Lost) and position is None:
-                    raise RunError(f"a process for reading files did not begin ({outcome.reason}): take fewer workers")
+                    raise RunError(f"a worker process did not start ({outcome.reason}): take fewer workers")
                 if worker.gone:
                     staff.remove(worker)
                     worker = _Worker(_serve, function) if waiting else None
@@ -68,14 +68,13 @@ def watched(
 
 
 class Held(Generic[Task, Result]):
-    """What a function keeps, such as a model, in a process of its own that is asked one task at a time.
+    """A worker process that keeps state, such as a model, and runs one task at a time.
 
-    A process that takes too long or ends is replaced at once, and the next task finds the new one. Several threads may
-    ask: they take turns.
+    A process that takes too long or ends is replaced at once. Threads may share it: their tasks run in turn.
 
     Args:
-        make: a function of a module, or a `partial` of one, that gives the function which answers; called in the
-            process.
+        make: called in the process; returns the function that runs the tasks. A module-level function or a `partial`
+            of one.
     """
 
     def __init__(self, make: Callable[[], Callable[[Task], Result]]):
@@ -90,16 +89,16 @@ class Held(Generic[Task, Result]):
         self._worker.stop()
 
     def begin(self) -> None:
-        """Wait until the process can be asked.
+        """Wait until the process is ready.
 
         Raises:
-            TextheadError: what `make` raises, or a process that ends or takes two minutes before it has begun.
+            TextheadError: raised by `make`, or the process ends or is not ready within two minutes.
         """
         with self._turn:
             self._begin()
 
     def ask(self, task: Task, seconds: float) -> Result | Lost:
-        """The answer to a task; Lost where it takes longer, or its process ends.
+        """Return the result of a task; Lost if it takes more than `seconds` or its process ends.
 
         Raises:
             TextheadError: as `begin`.
@@ -113,14 +112,14 @@ class Held(Generic[Task, Result]):
         if self._worker.position is not None:
             if self._worker.process.is_alive():
                 return
-            # It ended while nobody asked: the next task is not to blame.
+            # It ended while idle, so the next task is not to blame.
             self._replace()
         outcome = self._outcome()
         if isinstance(outcome, TextheadError):
             self._replace()
             raise outcome
         if isinstance(outcome, Lost):
-            raise RunError(f"the process with the model did not begin ({outcome.reason})")
+            raise RunError(f"the process with the model did not start ({outcome.reason})")
         self._worker.position = 0
 
     def _outcome(self) -> object:
@@ -136,7 +135,7 @@ class Held(Generic[Task, Result]):
 
 
 class _Worker:
-    """One process, the task that it has, and until when it may take."""
+    """A process, its current task and the deadline."""
 
     def __init__(self, serve: Callable[..., None], function: Callable):
         context = multiprocessing.get_context("spawn")
@@ -150,7 +149,7 @@ class _Worker:
         self.gone = False
 
     def outcome(self) -> object:
-        """What the process has sent; Lost, and the process gone, where it took too long or has ended."""
+        """Return what the process has sent; Lost, after stopping it, if it took too long or has ended."""
         if not self.pipe.poll():
             self.stop()
             return Lost(f"took longer than {self._allowed:g} s", late=True)
@@ -161,33 +160,33 @@ class _Worker:
             return Lost(f"its process ended (exit code {self.process.exitcode})")
 
     def begin(self, waiting: deque, seconds: float) -> bool:
-        """Hand over the next task, if there is one; else let the process end."""
+        """Send the next task and return True; if none is waiting, stop the process and return False."""
         if not waiting:
             self.position = None
             self.stop()
             return False
         self.position, task = waiting.popleft()
         self._allowed, self.deadline = seconds, time.monotonic() + seconds
-        # A process that has just ended is noticed when its answer is asked for.
+        # If the process has just ended, `outcome` reports it.
         with suppress(OSError):
             self.pipe.send(task)
         return True
 
     def stop(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self.gone = True
         self.process.kill()
         self.process.join()
 
 
 def _serve(pipe: Connection, function: Callable) -> None:
-    """Answer each task on one thread until nobody asks."""
+    """Run tasks with one thread until the pipe is closed."""
     torch.set_num_threads(1)
     _answer(pipe, lambda: function)
 
 
 def _serve_made(pipe: Connection, make: Callable[[], Callable]) -> None:
-    """Answer each task with what `make` gives; an error of ours in making it is the first and only answer."""
+    """Run tasks with the function that `make` returns; if `make` raises a TextheadError, send only that."""
     try:
         _answer(pipe, make)
     except TextheadError as error:
@@ -195,7 +194,7 @@ def _serve_made(pipe: Connection, make: Callable[[], Callable]) -> None:
 
 
 def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
-    """Say that all is ready, then answer; an interrupt is for the process that started this one."""
+    """Send None when ready, then the result of each task. The parent process handles interrupts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     function = make()
     pipe.send(None)
@@ -204,6 +203,6 @@ def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
             task = pipe.recv()
             try:
                 answer = function(task)
-            except Exception as error:  # A damaged file can make a library raise any kind there is.
+            except Exception as error:  # Libraries may raise anything on a damaged file.
                 answer = Lost(f"stopped its reader ({type(error).__name__}: {error})")
             pipe.send(answer)

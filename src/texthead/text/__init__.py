@@ -1,6 +1,6 @@
 """Class names -> prompts, without torch.
 
 class_names  clean, check and read class names
-prompts      templates, sentences and the prompts that they make
-label_files  the class names behind numbers and ids
+prompts      make prompts from templates, class names and sentences
+label_files  read label files, which map ids to class names
 """

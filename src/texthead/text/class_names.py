@@ -1,4 +1,4 @@
-"""Class names: from labels, files and the command line; checks of them."""
+"""Read, clean and check class names, from labels, files and the command line."""
 
 import re
 from collections import Counter
@@ -9,18 +9,18 @@ from texthead.errors import DataError
 from texthead.files import read_text
 from texthead.text.label_files import read_labels
 
-# The answer where no class is sure enough.
+# The prediction if no class is above the rejection threshold.
 NONE = "none of these"
 
-# Where a run-together name is cut: "ApplyEye" after y, "BMXRiding" before Riding.
+# Word boundaries in camel case: "ApplyEye" after y, "BMXRiding" before Riding.
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-# One word with an ending, as "names.tsv": no class is called so.
+# One word with a suffix, such as "names.tsv": a file name rather than a class name.
 _FILE_NAME = re.compile(r"[^\s,]+\.[A-Za-z]\w{1,7}")
 
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 
-# Words that name nothing by themselves: "class 12", "video_001".
+# Words without content of their own, as in "class 12" and "video_001".
 _EMPTY_WORDS = frozenset(
     word
     for words in ("action category class clip cls id idx image img item", "label no nr number object type vid video")
@@ -31,9 +31,9 @@ _WORDS = re.compile(r"[^\W\d_]{2,}")
 
 
 def is_code(label: str) -> bool:
-    """Whether a label is a number or a code instead of words: `n01440764`, `v_001`, `class 12`, `7`.
+    """Return whether a label is a number or a code instead of words: `n01440764`, `v_001`, `class 12`, `7`.
 
-    A label of letters alone is none, so that `A` and `TV` stay.
+    Labels without digits, such as `A` and `TV`, are not codes.
     """
     if not any(character.isdigit() for character in label):
         return False
@@ -42,18 +42,18 @@ def is_code(label: str) -> bool:
 
 
 def is_foreign(label: str) -> bool:
-    """Whether a label has letters beyond the Latin alphabet, which few text encoders have seen enough of."""
+    """Return whether a label has non-Latin letters, on which most text encoders were hardly trained."""
     return any(character.isalpha() and ord(character) > 0x24F for character in label)
 
 
 def run_together(label: str) -> str | None:
-    """The label with its words apart, where they were run together (`ApplyEyeMakeup`, `push_up`); None elsewhere."""
+    """Return the label split into words if they were run together (`ApplyEyeMakeup`, `push_up`), else None."""
     cleaned = clean_name(label)
     return cleaned if cleaned != " ".join(label.split()) else None
 
 
 def same_names(labels: Sequence[str]) -> list[list[str]]:
-    """The labels that become the same name but for case, where there are several: `push_up`, `Push up`."""
+    """Return the groups of labels whose cleaned names differ at most in case, such as `push_up` and `Push up`."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(clean_name(label).casefold(), []).append(label)
@@ -61,10 +61,10 @@ def same_names(labels: Sequence[str]) -> list[list[str]]:
 
 
 def clean_name(label: str) -> str:
-    """The label as a text encoder reads it best: words apart, joined by single spaces.
+    """Return the label as words separated by single spaces, which text encoders read best.
 
     `ApplyEyeMakeup` -> `apply eye makeup`, `push_up` -> `push up`; `t-shirt` and `Tai Chi` stay.
-    A name is put in lower case only where it was run together.
+    Only camel case is changed to lower case.
     """
     words = _CAMEL.sub(" ", label)
     if words != label:
@@ -73,10 +73,10 @@ def clean_name(label: str) -> str:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Nothing, if the names can be classes: none empty, none twice, each in one line of text.
+    """Check that the names are valid class names: unique, not empty, one line of text each.
 
     Raises:
-        DataError: no name, an empty name, one of several lines, one that is no text, or one that occurs twice.
+        DataError: there is no name, or one is empty, has several lines, is not text, or occurs twice.
     """
     if not names:
         raise DataError("no class names given: at least one is needed")
@@ -84,16 +84,16 @@ def check_names(names: Sequence[str]) -> None:
         if not name.strip():
             raise DataError(f"class name {position + 1} of {len(names)} is empty: give it a name or remove it")
         if "\0" in name:
-            raise DataError(f"class name {name[:60]!r} holds a NUL byte: remove it")
+            raise DataError(f"class name {name[:60]!r} contains a NUL byte: remove it")
         if len(name.splitlines()) > 1:
-            # In subtitles what is behind an empty line is the next one.
-            raise DataError(f"class name {name[:60]!r} has several lines: write it in one")
+            # In subtitle files an empty line starts the next subtitle.
+            raise DataError(f"class name {name[:60]!r} has several lines: write it on one line")
         try:
             name.encode()
         except UnicodeEncodeError:
-            # What a folder is called, or what is typed where the locale is no UTF-8.
+            # The name of a folder, or input typed in a locale without UTF-8.
             raise DataError(
-                f"class name {name[:60]!r} holds bytes that are no UTF-8: rename it, or set the locale C.UTF-8"
+                f"class name {name[:60]!r} is not valid UTF-8: rename it, or set the locale C.UTF-8"
             ) from None
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -101,10 +101,10 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def clean_names(labels: Sequence[str]) -> list[str]:
-    """The cleaned name of each label, in order.
+    """Return the cleaned name of each label, in order.
 
     Raises:
-        DataError: two labels become the same name but for case (`push_up`, `push up`, `Push up`), or one becomes
+        DataError: the names of two labels differ at most in case (`push_up`, `push up`, `Push up`), or one is
             empty (`_`).
     """
     check_names(labels)
@@ -115,43 +115,43 @@ def clean_names(labels: Sequence[str]) -> list[str]:
             raise DataError(f"label {label!r} has no words: rename it, or keep it with names=verbatim")
         if name in seen:
             raise DataError(
-                f"labels {seen[name]!r} and {label!r} both read {name!r}: merge them, or keep them with names=verbatim"
+                f"labels {seen[name]!r} and {label!r} both become {name!r}: merge them, or use names=verbatim"
             )
         seen[name] = label
     return names
 
 
 def mirrored_names(names: Sequence[str]) -> list[str]:
-    """The names that say left or right, `TurnLeft` too: a horizontal flip would make them false."""
+    """Return the names that contain left or right (`TurnLeft` too), which a horizontal flip would make wrong."""
     return [name for name in names if _SIDES.search(clean_name(name))]
 
 
 def text_lines(path: Path, what: str) -> list[str]:
-    """Return the lines of a text file; `what` they are is named in the error."""
+    """Return the lines of a text file; errors call the file a file of `what`."""
     try:
         return read_text(path).splitlines()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file of {what}; give a .txt with one a line") from None
+        raise DataError(f"{path}: no such file of {what}; use a .txt with one per line") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); give a .txt with one a line") from None
+        raise DataError(f"{path}: cannot be read as text ({error}); use a .txt with one per line") from None
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # A list of names can be longer than a file name may be.
+    except OSError:  # A list of names can exceed the maximum length of a file name.
         return False
 
 
 def read_names(source: str) -> list[str]:
-    """Class names from a text file (one a line), a CSV with `id,name`, or a comma-separated string.
+    """Return class names from a text file (one per line), a CSV with `id,name`, or a comma-separated string.
 
-    A string that ends in `.txt`, or that names a file, is read as a file; blank lines are passed over. The names of a
-    CSV come in the order of its rows, as the published code reads them.
+    A string is read as a file if it ends in `.txt` or names a file; blank lines are skipped. Names from a CSV keep the
+    order of its rows, as in the published code.
 
     Raises:
-        DataError: the file is missing or not text, the names are empty or repeated, or the string can only be the name
-            of a file that is not there.
+        DataError: the file is missing or not text, a name is empty or repeated, or the string looks like a file name
+            but there is no such file.
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
@@ -159,7 +159,9 @@ def read_names(source: str) -> list[str]:
     if path.suffix.lower() == ".txt" or _is_file(path):
         names = [line.strip() for line in text_lines(path, "class names") if line.strip()]
     elif _FILE_NAME.fullmatch(source):
-        raise DataError(f"{source!r} reads as the name of a file, which is not there: check the path, or name classes")
+        raise DataError(
+            f"{source!r} looks like a file name, but there is no such file: check the path, or list class names"
+        )
     else:
         names = [name.strip() for name in source.split(",")]
     check_names(names)
@@ -167,10 +169,10 @@ def read_names(source: str) -> list[str]:
 
 
 def typed_names(text: str) -> list[str]:
-    """Class names that somebody typed, one a line or with commas between them; no file is read, whatever they say.
+    """Return class names typed by a user, one per line or separated by commas; never reads a file.
 
     Raises:
-        DataError: no name, an empty one between commas, or one that occurs twice.
+        DataError: there is no name, an empty one between commas, or one that occurs twice.
     """
     names = [name.strip() for line in text.splitlines() if line.strip() for name in line.split(",")]
     check_names(names)

@@ -1,4 +1,4 @@
-"""Label files, `id,name`: the class names behind numbers or ids."""
+"""Label files: CSVs with the columns `id,name`, which map ids to class names."""
 
 import csv
 import io
@@ -12,17 +12,17 @@ from texthead.files import read_text
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The ids and class names of a label file, row by row."""
+    """The ids and class names of a label file, in the order of its rows."""
 
     path: Path
     ids: tuple[str, ...]
     names: tuple[str, ...]
 
     def name_of(self, label: str) -> str:
-        """The class name behind an id.
+        """Return the class name of an id.
 
         Raises:
-            DataError: an id that no row has.
+            DataError: no row has this id.
         """
         if label not in self.ids:
             raise DataError(f"{self.path}: no row of {len(self.ids)} has the id {label!r}: add the row {label},NAME")
@@ -30,10 +30,10 @@ class LabelFile:
 
 
 def read_labels(path: Path) -> LabelFile:
-    """The rows of a CSV with the columns `id,name`; or ImageNet's, where there is no such file but the word `imagenet`.
+    """Read a CSV with the columns `id,name`. `imagenet` gives ImageNet's classes if there is no such file.
 
     Raises:
-        DataError: no such file, no such columns, an empty field, or an id or a name that occurs twice.
+        DataError: the file or its columns are missing, a field is empty, or an id or a name occurs twice.
     """
     if str(path) == "imagenet" and not path.is_file():
         return _imagenet_labels()
@@ -41,15 +41,17 @@ def read_labels(path: Path) -> LabelFile:
         reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
         if not {"id", "name"} <= set(columns):
-            found = ", ".join(columns) or "nothing"
-            raise DataError(f"{path}: no label file; its first line must be id,name, found {found}")
+            header = ", ".join(columns) or "nothing"
+            raise DataError(f"{path}: not a label file; its first line must be id,name, found {header}")
         rows = [_label_row(row, path, reader.line_num) for row in reader]
     except FileNotFoundError:
-        raise DataError(f"{path}: no such label file; give a CSV with the columns id,name") from None
+        raise DataError(f"{path}: no such label file; use a CSV with the columns id,name") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable label file ({error}); save it as UTF-8 with a line id,name") from None
+        raise DataError(
+            f"{path}: not a readable label file ({error}); save it as UTF-8 with the header id,name"
+        ) from None
     if not rows:
-        raise DataError(f"{path}: holds no class; give it one row a class")
+        raise DataError(f"{path}: has no classes; add one row per class")
     ids, names = zip(*rows, strict=True)
     for what, values in (("id", ids), ("name", names)):
         value, count = Counter(values).most_common(1)[0]
@@ -59,7 +61,7 @@ def read_labels(path: Path) -> LabelFile:
 
 
 def _imagenet_labels() -> LabelFile:
-    """ImageNet's 1,000 classes by their WordNet ids: the first name, and with its definition where two share it."""
+    """Return ImageNet's 1,000 classes by WordNet id: the first name, with its definition if two classes share it."""
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo()
@@ -73,7 +75,7 @@ def _imagenet_labels() -> LabelFile:
 
 def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:
     if None in row or None in row.values():
-        raise DataError(f"{path}:{line}: the row has not as many fields as the header; quote names with commas")
+        raise DataError(f"{path}:{line}: the row has more or fewer fields than the header; quote names with commas")
     if not row["id"].strip() or not row["name"].strip():
         raise DataError(f"{path}:{line}: id and name must not be empty")
     return row["id"].strip(), row["name"].strip()

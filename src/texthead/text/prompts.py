@@ -1,4 +1,4 @@
-"""Class names and templates -> prompts. Plain strings only: nothing here imports torch."""
+"""Make prompts from templates, class names and sentences. Imports no torch."""
 
 import json
 import re
@@ -15,22 +15,18 @@ _ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
 def check_template(template: str) -> None:
-    """Nothing, if the template holds exactly one `{}`.
-
-    Raises:
-        DataError: no `{}`, or more than one.
-    """
+    """Raise DataError unless the template contains exactly one `{}`."""
     if template.count("{}") != 1:
-        raise DataError(f"template must hold exactly one '{{}}' for the class name, got {template!r}")
+        raise DataError(f"template must contain exactly one '{{}}' for the class name, got {template!r}")
 
 
 def fill_template(template: str, names: Sequence[str]) -> list[str]:
-    """One prompt a name: the template with the name in place of `{}`.
+    """Return one prompt per name: the template with the name in place of `{}`.
 
     Source: Sec. 4.2, text input forms ("a video of a person {label}.").
 
     Raises:
-        DataError: the template does not hold exactly one `{}`.
+        DataError: the template does not contain exactly one `{}`.
     """
     check_template(template)
     before, after = template.split("{}")
@@ -38,35 +34,35 @@ def fill_template(template: str, names: Sequence[str]) -> list[str]:
 
 
 def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[str | tuple[str, ...]]:
-    """The prompt of each name, or its prompts, one a template, where there are several templates.
+    """Return the prompt of each name; with several templates, a tuple with one prompt per template.
 
     Source: Table 4, "multiple fixed templates".
 
     Raises:
-        DataError: no template, the same one twice, or one that does not hold exactly one `{}`.
+        DataError: there is no template, one occurs twice, or one does not contain exactly one `{}`.
     """
     if isinstance(template, str):
         return [*fill_template(template, names)]
     if not template or len(set(template)) < len(template):
-        raise DataError(f"templates must be one or more, each once, got {list(template)}")
+        raise DataError(f"templates must be at least one and all different, got {list(template)}")
     return list(zip(*(fill_template(one, names) for one in template), strict=True))
 
 
 def has_two_articles(prompt: str) -> bool:
-    """Whether a template and a name each bring an article: "a photo of a a bird"."""
+    """Return whether a prompt has two articles in a row, from template and name: "a photo of a a bird"."""
     return bool(_ARTICLES.search(prompt))
 
 
 def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:
-    """All prompts of all classes, in order."""
-    return [prompt for few in prompts for prompt in ([few] if isinstance(few, str) else few)]
+    """Return all prompts of all classes as one list, in order."""
+    return [prompt for one_class in prompts for prompt in ([one_class] if isinstance(one_class, str) else one_class)]
 
 
 def read_template(text: str) -> str | tuple[str, ...]:
-    """The template that the text is, or the templates in the file that it names (`.txt`, one a line).
+    """Return the text as a template, or the templates in the file that it names (`.txt`, one per line).
 
     Raises:
-        DataError: a file that is missing or not text, or a template that does not hold exactly one `{}`.
+        DataError: the file is missing or not text, or a template does not contain exactly one `{}`.
     """
     if "{}" in text or not text.lower().endswith(".txt"):
         check_template(text)
@@ -77,33 +73,34 @@ def read_template(text: str) -> str | tuple[str, ...]:
 
 
 def check_template_fills(template: object, classes: Mapping[str, object]) -> None:
-    """Raise DataError if a template is given (not None) and every class has sentences of its own."""
+    """Raise DataError if a template is set (not None) and every class has its own sentences."""
     if template is not None and classes and None not in classes.values():
-        raise DataError(f"template {template!r} would do nothing: every class has sentences of its own; leave it out")
+        raise DataError(f"template {template!r} has no effect: every class has its own sentences; leave it out")
 
 
 def class_prompts(
     template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
 ) -> list[str | tuple[str, ...]]:
-    """What is behind each class's row: its own sentence or sentences, or the template with its name where it has none.
+    """Return the prompt or prompts of each class: its own sentences if it has any, else the filled template.
 
     class_prompts("a {}.", ["cat", "dog"], [None, ("a hound", "a puppy")]) is ["a cat.", ("a hound", "a puppy")].
 
     Raises:
-        DataError: the template does not hold exactly one `{}`, or a class has an empty sentence or a list of none.
+        DataError: the template does not contain exactly one `{}`, or a class has an empty sentence or an empty list.
     """
     filled = fill_templates(template, names)
-    given = [None if own is None else tuple(flat([own])) for own in sentences]
-    for name, own in zip(names, given, strict=True):
+    own_prompts = [None if own is None else tuple(flat([own])) for own in sentences]
+    for name, own in zip(names, own_prompts, strict=True):
         if own is not None and not (own and all(sentence.strip() for sentence in own)):
-            raise DataError(f"class {name!r} has an empty sentence or none: give it one, or leave it to the template")
+            raise DataError(f"class {name!r} has an empty sentence or an empty list: add one, or use the template")
     return [
-        prompt if own is None else own[0] if len(own) == 1 else own for prompt, own in zip(filled, given, strict=True)
+        prompt if own is None else own[0] if len(own) == 1 else own
+        for prompt, own in zip(filled, own_prompts, strict=True)
     ]
 
 
 class LabelledClasses(NamedTuple):
-    """Classes in one order: the data's label of each, the name that a text encoder reads, its own sentences or None."""
+    """Classes in order: label in the data, name for the text encoder, own sentences or None."""
 
     labels: list[str]
     names: list[str]
@@ -113,46 +110,48 @@ class LabelledClasses(NamedTuple):
 def classes_for(
     classes: Mapping[str, tuple[str, ...] | None], labels: Sequence[str], source: str, *, clean: bool
 ) -> LabelledClasses:
-    """All given classes, each under the label that the data has for it: as it is written, or as `clean_name` reads it.
+    """Return all classes, each under its label in the data, which equals the class name or has it as `clean_name`.
 
     classes_for({"push up": None, "yoga": None}, ["push_up"], ...) has the labels "push_up" and "yoga".
 
     Args:
-        classes: as `read_classes` gives them.
-        labels: of the data, which lies at `source`.
-        clean: names are those of `clean_names`; else as they are given.
+        classes: as from `read_classes`.
+        labels: labels of the data.
+        source: path of the data, for messages.
+        clean: clean the names with `clean_names`.
 
     Raises:
-        DataError: a label that is no given class, or two labels that are the same one.
+        DataError: a label matches no class, or two labels match the same class.
     """
-    given = list(classes)
-    names = clean_names(given) if clean else given
-    place = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(given)}
-    found = list(given)
+    originals = list(classes)
+    names = clean_names(originals) if clean else originals
+    index_of = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(originals)}
+    data_labels = list(originals)
     taken: dict[int, str] = {}
     for label in labels:
-        key = label if label in place else clean_name(label)
-        if key not in place:
+        key = label if label in index_of else clean_name(label)
+        if key not in index_of:
             raise DataError(
-                f"{source}: label {label!r} is not among the {len(given)} names of classes: add it, or give "
+                f"{source}: label {label!r} is not one of the {len(originals)} names in classes: add it, or use "
                 "a .json of label: name"
             )
-        if place[key] in taken:
+        index = index_of[key]
+        if index in taken:
             raise DataError(
-                f"{source}: labels {taken[place[key]]!r} and {label!r} are both {given[place[key]]!r} of classes: "
-                "give each a class of its own, or merge them in the data"
+                f"{source}: labels {taken[index]!r} and {label!r} both match {originals[index]!r} in classes: "
+                "give each its own class, or merge them in the data"
             )
-        taken[place[key]] = found[place[key]] = label
-    return LabelledClasses(found, names, list(classes.values()))
+        taken[index] = data_labels[index] = label
+    return LabelledClasses(data_labels, names, list(classes.values()))
 
 
 def labelled_classes(
     labels: Sequence[str], source: str, file: str | None, *, template: object = None, clean: bool = True
 ) -> LabelledClasses:
-    """Return the classes that a file or a list names, as `classes_for`; without one, the labels are the classes.
+    """Return the classes that `file`, a file or a list of names, defines; if it is None, the labels are the classes.
 
     Raises:
-        DataError: as `read_classes` and `classes_for`, or a template although every class has sentences.
+        DataError: as `read_classes` and `classes_for`, or a template is set but every class has sentences.
     """
     if file is None:
         names = clean_names(labels) if clean else list(labels)
@@ -165,28 +164,29 @@ def labelled_classes(
 def classes_to_train(
     labels: Sequence[str], source: str, file: str | None, *, head: str, template: object = None, clean: bool = True
 ) -> tuple[list[str], list[tuple[str, ...] | None], list[str]]:
-    """Return (the class name of each training label, its own sentences or None, a line on classes that are left out).
+    """Return (the class name of each training label, its sentences or None, a note on classes without items).
 
     Raises:
-        DataError: as `labelled_classes`, or sentences for a head whose rows are not text.
+        DataError: as `labelled_classes`, or there are sentences but the head is not `text`.
     """
-    found = labelled_classes(labels, source, file, template=template, clean=clean)
-    if any(found.sentences) and head != "text":
-        raise DataError(f"head {head} makes no rows of sentences: leave them out of {file}")
-    places = [found.labels.index(label) for label in labels]
-    rest = [label for label in found.labels if label not in labels]
-    lines = [f"{file}: without a training item, and so left out: {listed(rest)}"] if rest else []
-    return [found.names[place] for place in places], [found.sentences[place] for place in places], lines
+    classes = labelled_classes(labels, source, file, template=template, clean=clean)
+    if any(classes.sentences) and head != "text":
+        raise DataError(f"head {head} does not use sentences: remove them from {file}")
+    indices = [classes.labels.index(label) for label in labels]
+    unused = [label for label in classes.labels if label not in labels]
+    notes = [f"{file}: skipped classes without training items: {listed(unused)}"] if unused else []
+    return [classes.names[i] for i in indices], [classes.sentences[i] for i in indices], notes
 
 
 def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
-    """Each label with its sentences, or with None where the template is to make its prompt.
+    """Return the sentences of each label; None if the template makes its prompt.
 
-    A `.json` file holds an object: label -> a sentence, a list of sentences, or null for the template. Everything else
-    is read as `read_names` reads it.
+    A `.json` file is an object: label -> a sentence, a list of sentences, or null for the template. `read_names` reads
+    everything else.
 
     Raises:
-        DataError: no such file, no such object in it, a label twice, or a class with an empty sentence or none.
+        DataError: the file is missing or another kind of file, a label occurs twice, or a class has an empty sentence
+            or an empty list.
     """
     path = Path(source)
     if path.suffix.lower() != ".json":
@@ -195,36 +195,36 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     try:
         value = read_value(path, pairs=_pairs)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file of classes; give a .json as {form}") from None
+        raise DataError(f"{path}: no such file of classes; use a .json such as {form}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise DataError(f"{path}: {error}") from None
-        raise DataError(f"{path}: cannot be read as JSON ({error}); give a .json as {form}") from None
+        raise DataError(f"{path}: cannot be read as JSON ({error}); use a .json such as {form}") from None
     if not isinstance(value, dict):
-        raise DataError(f"{path}: expected an object as {form}, found {type(value).__name__}")
+        raise DataError(f"{path}: expected an object such as {form}, found {type(value).__name__}")
     try:
         check_names(list(value))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return {label: _sentences(path, label, given) for label, given in value.items()}
+    return {label: _sentences(path, label, sentences) for label, sentences in value.items()}
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object; json itself would keep the last of two equal keys and say nothing."""
+    """Return the dict of a JSON object; json itself would silently keep the last of two equal keys."""
     twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if twice:
-        raise DataError(f"{twice[0]!r} occurs twice: give all sentences of a class in one list")
+        raise DataError(f"{twice[0]!r} occurs twice: put all sentences of a class in one list")
     return dict(pairs)
 
 
-def _sentences(path: Path, label: str, given: object) -> tuple[str, ...] | None:
-    if given is None:
+def _sentences(path: Path, label: str, value: object) -> tuple[str, ...] | None:
+    if value is None:
         return None
-    found = given if isinstance(given, list) else [given]
-    wrong = [each for each in found if not isinstance(each, str) or not each.strip()]
-    if wrong or not found:
+    sentences = value if isinstance(value, list) else [value]
+    wrong = [each for each in sentences if not isinstance(each, str) or not each.strip()]
+    if wrong or not sentences:
         raise DataError(
-            f"{path}: class {label!r} has {json.dumps(wrong[0] if wrong else found, ensure_ascii=False)}: "
-            "give a sentence, a list of sentences, or null for the template"
+            f"{path}: class {label!r} has {json.dumps(wrong[0] if wrong else sentences, ensure_ascii=False)}: "
+            "use a sentence, a list of sentences, or null for the template"
         )
-    return tuple(str(each).strip() for each in found)
+    return tuple(str(each).strip() for each in sentences)
