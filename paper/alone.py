@@ -50,7 +50,7 @@ def launched(job: Job, place: Place) -> tuple[dict[str, Any], float]:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", count, "-m", "paper.alone"]
         done = subprocess.run([*command, str(asked), str(result)], check=False)
         if done.returncode or not result.is_file():
-            raise RunError(f"{job.title}, seed {job.seed}: a process of torchrun failed; its own message says why")
+            raise RunError(f"{job.title}, seed {job.seed}: a process of torchrun failed; see its message above")
         return json.loads(result.read_text()), time.perf_counter() - started
 
 

@@ -132,7 +132,7 @@ class Calibration:
             DataError: the calibration was made without a coverage.
         """
         if self.coverage is None:
-            raise DataError("this calibration has no label sets: calibrate again with a coverage")
+            raise DataError("this calibration has no prediction sets: calibrate again with a coverage")
         return label_sets(scores, self.coverage.quantile)
 
     def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
@@ -355,7 +355,7 @@ def check_promises(items: int, unknown: int, *, false_accept: float, coverage: f
         )
     if not sets:
         lines.append(
-            f"no label sets: a coverage of {100 * coverage:g} % needs at least {fewest(1 - coverage)} items, "
+            f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {fewest(1 - coverage)} items, "
             f"got {items}"
         )
     return threshold, sets, lines
