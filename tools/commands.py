@@ -1,6 +1,6 @@
-"""docs/commands.md: every command and option, from the parser itself.
+"""docs/reference/commands.md: every command and option, from the parser itself.
 
-python -m tools.commands > docs/commands.md
+python -m tools.commands > docs/reference/commands.md
 """
 
 import argparse

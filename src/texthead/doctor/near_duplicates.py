@@ -105,7 +105,7 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
     """(first, second, cosine) of pairs of rows whose cosine is above the threshold, first < second.
 
     They hold together what all such pairs do: of n rows that are all alike there are n - 1. A row of zeros has cosine 0
-    with all. Time grows with the square of the number of rows (docs/reliability.md: what 100,000 take), memory beside
+    with all. Time grows with the square of the number of rows (docs/reference/reliability.md has times), memory beside
     the rows does not.
     """
     count, pairs = len(rows), (np.zeros((2, 0), int), np.zeros(0))

@@ -28,7 +28,7 @@ class MultilingualE5(TextOnly):
 
     The embeddings of any two texts have a cosine of 0.7 or more. The mean embedding of English names of objects is
     subtracted; it is the same for all names, so a row depends on its own name only. Rows that are further apart let
-    the loss fall faster; the accuracy after training is the same (docs/encoders.md).
+    the loss fall faster; the accuracy after training is the same (docs/how-to/languages.md).
 
     Source: Wang et al., "Multilingual E5 Text Embeddings", 2024, arXiv:2402.05672.
 
