@@ -1,4 +1,6 @@
-"""The licence of every package that texthead and its extras bring: python -m tools.licences > docs/reference/dependencies.md
+"""The licence of every package that texthead and its extras bring.
+
+python -m tools.licences > docs/reference/dependencies.md
 
 Ends with exit code 1, and a line for each package, where a licence is unknown or not among `ALLOWED`.
 """
