@@ -13,7 +13,7 @@ from texthead.cli import command_line
 
 _HEAD = """# Commands
 
-Every command and option, as `texthead COMMAND --help` prints them. This page is generated from the parser (`make commands`).
+Every command and option, as `texthead COMMAND --help` prints them. `make commands` generates this page from the parser.
 An error is one line on standard error with exit code 2. `doctor` ends with exit code 1 if there are serious findings.
 """
 
