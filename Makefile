@@ -51,7 +51,7 @@ fuzz: $(VENV)/.installed
 licences: $(VENV)/.installed
 	mkdir -p build
 	$(BIN)/python -m tools.licences > build/dependencies.md
-	mv build/dependencies.md docs/dependencies.md
+	mv build/dependencies.md docs/reference/dependencies.md
 
 # What a release is installed from: the installed versions as the package index has them (no +cpu), for every platform, with
 # the hashes of all their files. The index is that of pip.
@@ -92,7 +92,7 @@ pictures: $(VENV)/.installed
 
 # The page of commands, from the parser.
 commands: $(VENV)/.installed
-	$(BIN)/python -m tools.commands > docs/commands.md
+	$(BIN)/python -m tools.commands > docs/reference/commands.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

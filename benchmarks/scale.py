@@ -1,4 +1,4 @@
-"""What Kinetics-400 and a billion clips need: the tables of docs/scale.md, computed from the inputs below.
+"""What Kinetics-400 and a billion clips need: the tables of docs/reference/scale.md, computed from the inputs below.
 
     python -m benchmarks.scale
 

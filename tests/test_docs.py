@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+import texthead
 from made import write_image, write_video
 from ranked import write_encoder
 from texthead.commands.parser import build, parser_of
-from tools import tree
+from tools import api, tree
 from tools.commands import page
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +24,13 @@ DOCS = ROOT / "docs"
 # A small encoder replaces this one, which has to be fetched; all else runs as printed.
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
+PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
 TRAININGS = ("texthead train clips --out run", "texthead train clips --freeze-encoder --out run")
-PAGES = sorted(path.name for path in DOCS.glob("*.md") if re.search(r"^```(sh|python)", path.read_text("utf-8"), re.M))
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix()
+    for path in DOCS.rglob("*.md")
+    if re.search(r"^```(sh|python)", path.read_text("utf-8"), re.M)
+)
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -57,6 +63,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(6):
             write_video(folder / "clips" / label / f"{i:02d}.mp4", colour, frames=8 + i, seed=i)
             rows.append(f"clips/{label}/{i:02d}.mp4,{label},{'test' if i > 3 else 'train'}")
+    for label, colour in PHOTOS.items():
+        for i in range(5):
+            write_image(folder / "photos" / label / f"{i}.jpg", colour, seed=i)
+        write_image(folder / "new" / f"{label}.jpg", colour, seed=9)
     (folder / "clips.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
     (folder / "files.txt").write_text("".join(f"{row.split(',')[0]}\n" for row in rows))
     write_video(folder / "clip.mp4", "red", frames=30, seed=9)
@@ -102,6 +112,7 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prepared, folder)
     own = {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "TEXTHEAD_CACHE": str(runs / "cache")}
+    own["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"  # `python -m paper` is run in a checkout.
     text = (DOCS / name).read_text(encoding="utf-8").replace(FETCHED, f"openclip:local-dir:{folder / 'small'}")
     for words in commands(text):
         kept = runs / words[-1] if words[-1] in TRAININGS else None
@@ -117,14 +128,14 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
 
 def test_every_block_has_a_language() -> None:
     """Without one, a block of commands would not be tested."""
-    for path in DOCS.glob("*.md"):
+    for path in DOCS.rglob("*.md"):
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(fences[::2]) <= {"sh", "text", "python", "json", "console"}, path.name
         assert set(fences[1::2]) <= {""}, path.name
 
 
 def test_the_tests_that_reliability_names_are_there() -> None:
-    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    text = (DOCS / "reference" / "reliability.md").read_text(encoding="utf-8")
     named = re.findall(r'`(tests/[\w/]+\.py)(?:(?: -k |::)"?([\w ]+?)"?)?`', text)
     assert len(named) > 30
     for file, picked in named:
@@ -134,7 +145,15 @@ def test_the_tests_that_reliability_names_are_there() -> None:
 
 
 def test_commands_are_the_parser_s() -> None:
-    assert (DOCS / "commands.md").read_text(encoding="utf-8") == page(), "make commands"
+    assert (DOCS / "reference" / "commands.md").read_text(encoding="utf-8") == page(), "make commands"
+
+
+def test_pages_of_the_api_list_the_public_names() -> None:
+    """`python -m tools.api` writes them."""
+    assert {path.stem for path in api.FOLDER.glob("*.md")} == set(api.PAGES) == set(api.public_names())
+    for package in api.PAGES:
+        assert (api.FOLDER / f"{package}.md").read_text(encoding="utf-8") == api.page(package)
+    assert {name for names in api.public_names().values() for name, _ in names} | {"recipes"} == set(texthead.__all__)
 
 
 @pytest.mark.slow
@@ -142,8 +161,9 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    pages = list((tmp_path / "site").glob("*.html"))
-    assert len(pages) >= len(list(DOCS.glob("*.md")))
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) >= len(list(DOCS.rglob("*.md")))
+    assert "texthead.load_run" in (tmp_path / "site" / "reference" / "api" / "runs.html").read_text(encoding="utf-8")
     for built in pages:
         html = built.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=\"?(https?:[^\" >]+)", html)
@@ -156,7 +176,9 @@ def test_the_tree_of_packages_is_as_it_is():
 
 
 def test_the_command_of_the_guide_runs(tmp_path, capsys):
-    (block,) = re.findall(r"^```python\n(.*?class Count.*?)^```", (DOCS / "contributing.md").read_text(), re.M | re.S)
+    (block,) = re.findall(
+        r"^```python\n(.*?class Count.*?)^```", (DOCS / "explanation" / "contributing.md").read_text(), re.M | re.S
+    )
     names: dict[str, Any] = {"__name__": __name__}
     exec(block.rpartition("```python\n")[2] or block, names)
     write_image(tmp_path / "red" / "0.png", "red")

@@ -49,7 +49,9 @@ def test_the_page_names_every_package_that_texthead_requires_itself() -> None:
         for lines in [project["dependencies"], *extras]
         for line in lines
     }
-    rows = re.findall(r"^\| ([a-z0-9-]+) \| \S+ \| (.+) \| \S+ \|$", (ROOT / "docs/dependencies.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| ([a-z0-9-]+) \| \S+ \| (.+) \| \S+ \|$", (ROOT / "docs/reference/dependencies.md").read_text(), re.M
+    )
     assert required - {"texthead"} <= {name for name, _ in rows}
     assert all(licence.strip() for _, licence in rows)
 

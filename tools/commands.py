@@ -1,6 +1,6 @@
-"""docs/commands.md: every command and option, from the parser itself.
+"""docs/reference/commands.md: every command and option, from the parser itself.
 
-python -m tools.commands > docs/commands.md
+python -m tools.commands > docs/reference/commands.md
 """
 
 import argparse
@@ -13,13 +13,13 @@ from texthead.cli import command_line
 
 _HEAD = """# Commands
 
-Every command and option, as `texthead COMMAND --help` prints them; this page is made from the parser (`make commands`).
-A mistake is one line on standard error and exit code 2; `doctor` ends with 1 where it found something serious.
+Every command and option, as `texthead COMMAND --help` prints them. `make commands` generates this page from the parser.
+An error is one line on standard error with exit code 2. `doctor` ends with exit code 1 if there are serious findings.
 """
 
 
 def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
-    """Each command's parser in the order of `--help`, those within a command after it."""
+    """Yield each command's parser in the order of `--help`, followed by those of its actions."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
@@ -28,12 +28,12 @@ def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
 
 
 def escaped(text: str) -> str:
-    """As a cell of a table."""
-    return re.sub(r"\s+", " ", text).strip().replace("|", r"\|").replace("<", "&lt;")
+    """Return text in which Markdown sees no cell of a table, tag or link."""
+    return re.sub(r"\s+", " ", text).strip().replace("|", r"\|").replace("<", "&lt;").replace("[", r"\[")
 
 
 def typed(action: argparse.Action) -> str:
-    """The option as one types it."""
+    """Return the option as typed on the command line."""
     names = "`, `".join(action.option_strings) or str(action.metavar or action.dest)
     takes_value = action.nargs != 0 and bool(action.option_strings) and not names.startswith("--no-")
     kinds = getattr(action, "_typehint", None)
@@ -44,9 +44,9 @@ def typed(action: argparse.Action) -> str:
 
 
 def section(parser: ArgumentParser) -> str:
-    """One command."""
+    """Return the section of one command."""
     usage = parser.format_usage().removeprefix("usage: ").strip()
-    description = re.sub(r"\s+", " ", parser.description or "").strip()
+    description = escaped(parser.description or "")
     lines = [f"## {parser.prog.replace(' [options]', '')}", "", description, ""]
     lines += ["```text", re.sub(r"\n\s+", "\n", usage), "```", ""]
     rows = []
@@ -62,7 +62,7 @@ def section(parser: ArgumentParser) -> str:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return _HEAD + "\n" + "\n".join(map(section, parsers(command_line())))
 
 

@@ -1,4 +1,6 @@
-"""The licence of every package that texthead and its extras bring: python -m tools.licences > docs/dependencies.md
+"""The licence of every package that texthead and its extras bring.
+
+python -m tools.licences > docs/reference/dependencies.md
 
 Ends with exit code 1, and a line for each package, where a licence is unknown or not among `ALLOWED`.
 """
@@ -144,7 +146,7 @@ def closure(root: str) -> list[Dependency]:
 
 
 def page(dependencies: list[Dependency]) -> str:
-    """Return docs/dependencies.md."""
+    """Return docs/reference/dependencies.md."""
     lines = [_HEAD]
     for name, version, licence, required_by in dependencies:
         lines.append(f"| {name} | {version} | {licence} | {required_by} |")

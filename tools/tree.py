@@ -1,4 +1,4 @@
-"""The tree of the packages in docs/contributing.md, from their own docstrings: python -m tools.tree
+"""The tree of the packages in docs/explanation/contributing.md, from their own docstrings: python -m tools.tree
 
 A package's `__init__.py` says in one sentence what it is for and lists its modules, a line each.
 """
@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "contributing.md"
+PAGE = ROOT / "docs" / "explanation" / "contributing.md"
 # In the order in which a package may import the ones above it.
 TOP = ("errors", "files", "recipes")
 PACKAGES = [

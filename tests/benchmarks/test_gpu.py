@@ -67,7 +67,7 @@ def test_nothing_but_torch_and_its_like_is_needed():
 
 @pytest.mark.parametrize(("name", "multiply_adds"), [("ViT-B-32", 4.41), ("ViT-B-16", 17.56), ("ViT-L-14", 81.01)])
 def test_operations_are_those_of_the_encoder_and_a_little(name, multiply_adds):
-    """Three times two operations of a forward pass's multiply-adds, which docs/recipes.md lists for a frame."""
+    """Three times two operations of a forward pass's multiply-adds, which docs/reference/recipes.md lists for a frame."""
     dim = open_clip.get_model_config(name)["embed_dim"]
     blocks = 6 * 12 * dim**2  # Attention 4 d^2, perceptron 8 d^2; between 8 frames next to nothing.
     assert gpu.step_operations(name, 8) == pytest.approx(6 * 8 * (multiply_adds * 1e9 + blocks), rel=2e-3)

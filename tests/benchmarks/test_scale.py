@@ -1,4 +1,4 @@
-"""docs/scale.md agrees with its inputs, and what grows with the items can be measured."""
+"""docs/reference/scale.md agrees with its inputs, and what grows with the items can be measured."""
 
 import functools
 import re
@@ -9,7 +9,7 @@ import pytest
 from benchmarks import items, scale
 from made import write_image
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "scale.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", autouse=True)

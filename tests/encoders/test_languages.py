@@ -1,6 +1,6 @@
 """Class names in other languages: rows of multilingual E5, its refusals, and photos named in four languages.
 
-The numbers that each bound is below are in docs/encoders.md.
+The numbers that each bound is below are in docs/how-to/languages.md.
 """
 
 import sys

@@ -14,7 +14,7 @@ from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import BUILT_IN, known_encoders, load_encoder, spec_of
 from texthead.errors import EncoderError
 
-PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-encoder.md"
 
 # The page's example: features are the mean colours of a grid of cells.
 MODULE = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]

@@ -134,7 +134,7 @@ def test_each_kind_of_head_is_in_a_table() -> None:
 
 
 class BiasedHead(FrozenHead):
-    """Scores of a frozen head plus a learned number for each class: the example of docs/contributing.md."""
+    """Scores of a frozen head plus a learned number for each class: the example of docs/explanation/contributing.md."""
 
     def __init__(self, weight: Float[Tensor, "classes dim"], *, limit: float = 1.0, **options: Any):
         super().__init__(weight, **options)

@@ -1,4 +1,4 @@
-"""docs/paper.md names every equation, table and figure of the paper, and every name in it can be imported."""
+"""docs/explanation/paper.md names every equation, table and figure of the paper, and every name in it can be imported."""
 
 import json
 import pkgutil
@@ -11,7 +11,7 @@ from paper.experiments import NAMES, label, module
 from texthead.data.splits import unseen_classes
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "paper.md").read_text(encoding="utf-8")
 DOTTED = sorted(set(re.findall(r"`((?:texthead|paper)\.[\w.]+)`", PAGE)))
 
 

@@ -106,7 +106,7 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
     """Return (first, second, cosine) for pairs of rows whose cosine is above the threshold, first < second.
 
     The pairs are a maximum spanning forest of all such pairs: n rows that are all alike give n - 1. A row of zeros has
-    cosine 0 with all others. Time is quadratic in the number of rows (docs/reliability.md has it for 100,000), extra
+    cosine 0 with all others. Time is quadratic in the number of rows (docs/reference/reliability.md has it for 100,000), extra
     memory is not.
     """
     count, pairs = len(rows), (np.zeros((2, 0), int), np.zeros(0))
