@@ -134,7 +134,7 @@ class Compare:
             results().print(line)
         say_skipped(unreadable)
 
-        doing("fitting")
+        doing("fitting the recognisers")
         every = methods.methods(ground)
         chosen = methods.pick_method(every, self.method)
         folds = methods.folds(items, seed=self.seed)

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from texthead.commands.status_line import ProgressBar, StatusLine
@@ -162,14 +162,22 @@ class _Console(Console):
         return super().render_str(printable(text), **how)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        if self.is_terminal and not any(isinstance(each, Table) for each in objects):
-            # Without `fold`, words that are too long, such as paths, stay whole.
-            how = {"soft_wrap": False, "overflow": "ignore", "crop": False, **how}
+        if self.is_terminal and not how.get("soft_wrap"):
+            objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
         with _screen.line.hidden():
             super().print(*objects, **how)
 
     def on_broken_pipe(self) -> None:
         raise
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Return the lines of a text wrapped between words; words that are too long, such as paths, stay whole."""
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join(lines)
 
 
 def _console(*, stderr: bool, quiet: bool = False) -> Console:

@@ -73,6 +73,7 @@ def quick_answer(
     Raises:
         DataError, MediaError: as `encode_parts`.
     """
+    doing("encoding the items")
     engines: set[str] = set()
     reading = replace(reading, used=engines.add)
     items, tests = encode_parts(ground, parts, reading, bar)

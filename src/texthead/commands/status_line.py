@@ -28,7 +28,7 @@ class ProgressBar:
 
     def __init__(self, title: str, unit: str, say: Callable[[str], None]):
         self.say = say
-        self._title = title
+        self.title = title
         self._unit = unit
         self._total = 0
         self._times: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
@@ -40,19 +40,19 @@ class ProgressBar:
             self._times.popleft()
 
     def text(self, full: str, empty: str) -> str:
-        """Return title, bar, count, rate and time left.
+        """Return title, bar, count, rate and time left; an empty text before the first call.
 
         Args:
             full, empty: a character of the bar that is done, and one that is not.
         """
         (began, first), (last, done) = self._times[0], self._times[-1]
         if not self._total:
-            return self._title
+            return ""
         filled = full * (_WIDTH * min(done, self._total) // self._total)
         rate = (done - first) / (last - began) if last > began else 0.0
         speed = f"  {rate:.1f} {self._unit}/s" if rate > 0 else ""
         left = f"  {_clock((self._total - done) / rate - (time.monotonic() - last))} left" if rate > 0 else ""
-        return f"{self._title} {filled:{empty}<{_WIDTH}} {done:,}/{self._total:,}{speed}{left}"
+        return f"{self.title} {filled:{empty}<{_WIDTH}} {done:,}/{self._total:,}{speed}{left}"
 
 
 def _clock(seconds: float) -> str:
@@ -102,7 +102,7 @@ class StatusLine:
             yield
         finally:
             self._bars.remove(progress)
-            self.show("working")
+            self.show(self._what)
             with self.hidden():
                 pass
 
@@ -138,7 +138,7 @@ class StatusLine:
         sys.stderr.flush()
 
     def _text(self, now: float, full: str, empty: str) -> str:
-        if self._bars:
-            return self._bars[-1].text(full, empty)
-        seconds = int(now - self._since)
-        return f"{self._what} ..." + (f" {seconds} s" if seconds else "")
+        if self._bars and (text := self._bars[-1].text(full, empty)):
+            return text
+        seconds, what = int(now - self._since), self._bars[-1].title if self._bars else self._what
+        return f"{what} ..." + (f" {seconds} s" if seconds else "")

@@ -247,7 +247,7 @@ class Train:
         """
         import torch
 
-        from texthead.commands.console import bar, say_skipped
+        from texthead.commands.console import bar, doing, say_skipped
         from texthead.data.dataset import label_indices
         from texthead.data.protocol import Protocol, Views
         from texthead.features.views import Pretrained
@@ -256,6 +256,7 @@ class Train:
         from texthead.training.start import engine_of
         from texthead.transfer.baselines import Comparison, are_few, baselines
 
+        doing("scoring the baselines")
         recipe, encoder = inputs.recipe, inputs.encoder
         pixels = pixels_for(recipe, encoder.visual.spec)
         protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
