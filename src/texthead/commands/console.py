@@ -38,29 +38,29 @@ class _Screen:
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
 
 
-_screen = _Screen()
+_screens = [_Screen()]  # The last one is that of the running command.
 
 
 @contextmanager
 def screen(*, quiet: bool = False, json: bool = False) -> Iterator[None]:
     """Apply --quiet and --json to what a command prints; afterwards print its notes and the next command."""
-    global _screen
-    before, _screen = _screen, _Screen(quiet, json, notes=[], line=StatusLine(shown=not quiet))
+    own = _Screen(quiet, json, notes=[], line=StatusLine(shown=not quiet))
+    _screens.append(own)
     try:
-        with _screen.line:
+        with own.line:
             yield
         flush_notes()
-        if _screen.next:
+        if own.next:
             sys.stdout.flush()
-            notes().print(f"next: {_screen.next}", soft_wrap=True)
+            notes().print(f"next: {own.next}", soft_wrap=True)
     finally:
         flush_notes()
-        _screen = before
+        _screens.pop()
 
 
 def notes() -> Console:
     """Return the console on standard error for progress and notes; --quiet silences it."""
-    return _console(stderr=True, quiet=_screen.quiet)
+    return _console(stderr=True, quiet=_screens[-1].quiet)
 
 
 def problems() -> Console:
@@ -70,24 +70,24 @@ def problems() -> Console:
 
 def results() -> Console:
     """Return the console on standard output for results as text; --json silences it."""
-    return _console(stderr=False, quiet=_screen.json)
+    return _console(stderr=False, quiet=_screens[-1].json)
 
 
 def prints_json() -> bool:
     """Return whether the command prints JSON instead of text."""
-    return _screen.json
+    return _screens[-1].json
 
 
 def write(text: str, end: str = "\n") -> None:
     """Write text to standard output as it is, such as JSON, CSV or lines with tabs."""
     if _is_first_process():
-        with _screen.line.hidden():
+        with _screens[-1].line.hidden():
             sys.stdout.write(f"{text}{end}")
 
 
 def show_json(document: Any) -> None:
     """Print the result of the command as JSON if --json was given: numbers unrounded, null for what is not finite."""
-    if _screen.json:
+    if _screens[-1].json:
         write(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
 
 
@@ -106,44 +106,45 @@ def _plain(value: Any) -> Any:
 
 def doing(what: str) -> None:
     """Show what the command is doing, on a terminal, until it does something else."""
-    _screen.line.show(what)
+    _screens[-1].line.show(what)
 
 
 def hide_progress() -> None:
     """Show nothing more of what the command is doing, such as while it serves a page."""
-    _screen.line.end()
+    _screens[-1].line.end()
 
 
 @contextmanager
 def bar(title: str, unit: str) -> Iterator[ProgressBar]:
     """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
     progress = ProgressBar(title, unit, say=lambda line: notes().print(line))
-    with _screen.line.showing(progress):
+    with _screens[-1].line.showing(progress):
         yield progress
 
 
 def next_command(*words: object) -> None:
     """Suggest the command to type next; its words are quoted for a shell."""
-    _screen.next = " ".join(shlex.quote(str(word)) for word in words)
+    _screens[-1].next = " ".join(shlex.quote(str(word)) for word in words)
 
 
 def say_notes(lines: Iterable[str]) -> None:
     """Print notes, each on a line of its own, after the result of the command."""
-    if _screen.notes is None:
+    deferred = _screens[-1].notes
+    if deferred is None:
         for line in lines:
             notes().print(f"note: {line}")
     else:
-        _screen.notes += lines
+        deferred += lines
 
 
 def flush_notes() -> None:
     """Print the notes so far."""
-    if not _screen.notes:
-        return
-    sys.stdout.flush()
-    for line in dict.fromkeys(_screen.notes):
-        notes().print(f"note: {line}")
-    _screen.notes.clear()
+    lines = _screens[-1].notes
+    if lines:
+        sys.stdout.flush()
+        for line in dict.fromkeys(lines):
+            notes().print(f"note: {line}")
+        lines.clear()
 
 
 def say_skipped(errors: Iterable[MediaError]) -> None:
@@ -164,7 +165,7 @@ class _Console(Console):
     def print(self, *objects: Any, **how: Any) -> None:
         if self.is_terminal and not how.get("soft_wrap"):
             objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
-        with _screen.line.hidden():
+        with _screens[-1].line.hidden():
             super().print(*objects, **how)
 
     def on_broken_pipe(self) -> None:
@@ -206,6 +207,11 @@ def reader_gone() -> int:
     """Return the exit code that a shell gives for a closed pipe, as of `| head`; drop the output that is left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13  # as by SIGPIPE
+
+
+def cell(name: str) -> Text:
+    """Return a class name as a cell of a table: on one line, shortened if the table is too wide."""
+    return Text(printable(name), no_wrap=True, overflow="ellipsis")
 
 
 def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:

@@ -131,9 +131,10 @@ class Doctor:
         if out:
             write_json(out / "doctor.json", found.to_json())
             write_html(out / "doctor.html", found.html())
-            notes().print(f"report: {out / 'doctor.html'}")
         _print_overview(counts)
         _print(found)
+        if out:
+            notes().print(f"report: {out / 'doctor.html'}")
         show_json(found.to_json())
         if fix:
             _write_list(fix, dataset, gone)

@@ -53,6 +53,9 @@ class Encoders:
     device: str = "auto"
 
     def __call__(self) -> None:
+        from texthead.commands.console import doing
+
+        doing("reading the list of encoders")
         from texthead.encoders.load import names_encoder
 
         if self.by != "imagenet" and self.best_under is None:
@@ -88,12 +91,12 @@ class Encoders:
         _show(found)
 
     def _count(self, source: str) -> None:
-        import torch
-        from rich.table import Table
-
         from texthead.commands.console import doing, next_command, results, show_json
 
         doing("loading torch")
+        import torch
+        from rich.table import Table
+
         from texthead.encoders.load import spec_of
         from texthead.models.cost import count, measure_speed
         from texthead.parallel.device import pick_device

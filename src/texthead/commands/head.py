@@ -55,13 +55,12 @@ class HeadCommand:
         check_outputs(self, plot=".png .svg .pdf", out=".safetensors")
 
     def __call__(self) -> None:
+        from texthead.commands.console import cell, doing, next_command, results, say_names, say_prompts, show_json
+
+        doing("loading torch")
         import torch
         from rich.table import Table
 
-        from texthead.commands.console import doing, next_command, results, say_names, say_prompts, show_json
-        from texthead.commands.score_table import cell
-
-        doing("loading torch")
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
         from texthead.models.head_rows import ROW_KINDS, RowInputs, class_correlation

@@ -309,8 +309,8 @@ class _Help(DefaultHelpFormatter):
         super().__init__(prog, max_help_position=28, width=min(100, shutil.get_terminal_size().columns - 2))
 
     def _get_help_string(self, action: Action) -> str:
-        shown = action.default not in (None, False, SUPPRESS)
-        return f"{action.help or ''}{f' (default: {action.default})' if shown else ''}"
+        known = action.default in (None, SUPPRESS) or action.default is False
+        return f"{action.help or ''}{'' if known else f' (default: {action.default})'}"
 
 
 class Parser(ArgumentParser):

@@ -4,13 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
-from texthead.commands.console import bar, results, say_notes, say_skipped
+from texthead.commands.console import bar, cell, results, say_notes, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
-from texthead.errors import MediaError, printable
+from texthead.errors import MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.confusions import Rate, wrong_pairs
 from texthead.evaluation.evaluate import Evaluation, score
@@ -125,7 +124,7 @@ def _promises(calibration: Calibration, result: Evaluation, chosen: Dataset) -> 
     if calibration.coverage:
         sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
         lines.append(
-            f"label sets: {rate_text(held, result.groups)} hold the label "
+            f"prediction sets: {rate_text(held, result.groups)} hold the label "
             f"({100 * calibration.coverage.level:g} % promised), "
             f"{float(sets.sum(1).float().mean()):.2f} labels on average"
         )
@@ -151,11 +150,6 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
     if len(pairs) > most:
         more = len(pairs) - most
         results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes what each item is taken for)")
-
-
-def cell(name: str) -> Text:
-    """Return a class name as a cell of a table: on one line, shortened if the table is too wide."""
-    return Text(printable(name), no_wrap=True, overflow="ellipsis")
 
 
 def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:

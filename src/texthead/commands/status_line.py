@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import TextIO
 
 from rich.cells import set_cell_size
 
@@ -63,10 +64,11 @@ def _clock(seconds: float) -> str:
 
 
 class StatusLine:
-    """The line; a thread draws it until the block ends."""
+    """The line; a thread draws it on standard error, or another stream, until the block ends."""
 
-    def __init__(self, *, shown: bool):
-        self._shown = shown and sys.stderr.isatty()
+    def __init__(self, stream: TextIO | None = None, *, shown: bool):
+        self._stream = stream or sys.stderr
+        self._shown = shown and self._stream.isatty()
         self._plain = os.environ.get("TERM") in (None, "", "dumb", "unknown") or bool(os.environ.get("NO_COLOR"))
         self._lock = threading.RLock()
         self._ended = threading.Event()
@@ -113,8 +115,8 @@ class StatusLine:
             if self._drawn:
                 self._drawn = False
                 with suppress(OSError, ValueError):  # The terminal may be gone.
-                    sys.stderr.write(_CLEAR)
-                    sys.stderr.flush()
+                    self._stream.write(_CLEAR)
+                    self._stream.flush()
             yield
 
     def _draw_always(self) -> None:
@@ -128,14 +130,14 @@ class StatusLine:
         if self._plain:
             if now - self._printed > (_PLAIN if self._printed > self._since else 2):
                 self._printed = now
-                sys.stderr.write(f"{self._text(now, '#', '.')}\n")
+                self._stream.write(f"{self._text(now, '#', '.')}\n")
         elif now - self._since > _SHORT:
-            bright = "utf" in (sys.stderr.encoding or "").lower()
+            bright = "utf" in (self._stream.encoding or "").lower()
             text = self._text(now, *("━ " if bright else "#."))
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"{_CLEAR}{set_cell_size(text, width).rstrip()}")
+            self._stream.write(f"{_CLEAR}{set_cell_size(text, width).rstrip()}")
             self._drawn = True
-        sys.stderr.flush()
+        self._stream.flush()
 
     def _text(self, now: float, full: str, empty: str) -> str:
         if self._bars and (text := self._bars[-1].text(full, empty)):

