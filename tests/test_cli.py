@@ -542,7 +542,7 @@ def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path)
     assert sorted(path.name for path in data.iterdir()) == ["blue", "red"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["ui", "--help"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["ui", "--help"]])
 def test_help_imports_no_torch(arguments):
     program = (
         "import sys, runpy\n"

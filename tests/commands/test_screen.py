@@ -102,6 +102,10 @@ def test_json_and_csv_exclude_each_other(world, wrong) -> None:
     assert "--csv" in wrong("predict", world.run, world.images / "red" / "0.png", "--json", "--csv")
 
 
+def test_a_page_has_no_json(world, wrong) -> None:
+    assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json")
+
+
 # --- the first screen -----------------------------------------------------------------------------------------------
 
 

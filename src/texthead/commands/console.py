@@ -44,7 +44,8 @@ _screens = [_Screen()]  # The last one is that of the running command.
 @contextmanager
 def screen(*, quiet: bool = False, json: bool = False) -> Iterator[None]:
     """Apply --quiet and --json to what a command prints; afterwards print its notes and the next command."""
-    own = _Screen(quiet, json, notes=[], line=StatusLine(shown=not quiet))
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    own = _Screen(quiet, json, notes=[], line=StatusLine(shown=first and not quiet))
     _screens.append(own)
     try:
         with own.line:

@@ -62,12 +62,16 @@ class Label:
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
+        from texthead.commands.console import prints_json
+
         check_not_missing(Path(self.data))
         self.tool.check()
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
+        if self.next is None and prints_json():
+            raise DataError("--json is for a list of files: give --next too, as --next 20")
         check_outputs(self, export=".json .xml")
         if self.next is None:
             check_file(f"--out {self.out}", Path(self.out or ""), ".csv")

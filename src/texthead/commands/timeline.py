@@ -249,7 +249,7 @@ class _Printer:
         self.events += events
         if self.lines:
             lines = [{"event": "end", **event_json(event)} for event in events if event.known]
-            lines += [{"event": "begin", "name": name, "start": round(at, 3)} for name, at in begun]
+            lines += [{"event": "begin", "name": name, "start": at} for name, at in begun]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
                 write(json.dumps(line, ensure_ascii=False))

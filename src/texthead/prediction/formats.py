@@ -41,11 +41,11 @@ class Prediction:
 
 
 def json_entry(found: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:
-    """Return the prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
+    """Return the prediction as JSON holds it: probabilities unrounded, an error only where there is one.
 
     Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where it has them.
     """
-    top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
+    top = [{"name": name, "probability": value} for name, value in found.top]
     entry: dict[str, Any] = {"path": str(found.path), "top": top}
     if found.error:
         return entry | {"error": found.error}

@@ -309,4 +309,4 @@ def timeline_json(
         if calibration.threshold is not None:
             asked["threshold"] = calibration.threshold.probability
             found["none_of_these"] = [event_json(each) for each in events if not each.known]
-    return {"video": str(path), "seconds": round(seconds, 3), **asked, **found}
+    return {"video": str(path), "seconds": seconds, **asked, **found}
