@@ -82,8 +82,12 @@ def refuses(
 
 
 def prints(text: str, *parts: object, volatile: Iterable[object] = ()) -> str:
-    """Return the one line of a command's output that holds all the parts; the golden file holds its sentence."""
-    lines = [line for line in text.splitlines() if all(str(part) in line for part in parts)]
+    """Return the one line of a command's output that holds all the parts; the golden file holds its sentence.
+
+    The last line, with the next command to type, is no message.
+    """
+    messages = [line for line in text.splitlines() if not line.startswith("next: ")]
+    lines = [line for line in messages if all(str(part) in line for part in parts)]
     assert len(lines) == 1, f"{len(lines)} lines hold {parts}: {text}"
     RECORDER.check(f"prints: {lines[0]}", volatile)
     return lines[0]

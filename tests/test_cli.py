@@ -80,7 +80,9 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
     item = world.images / "red" / "0.png"
     out, err = works("predict", world.run, item, "--workers", 0)
-    assert prints(err, world.run, "not calibrated", "texthead calibrate") == err.rstrip()
+    assert [prints(err, world.run, "not calibrated", "texthead calibrate"), f"next: texthead ui {world.run}"] == (
+        err.splitlines()
+    )
     path, first, second = out.splitlines()
     assert path == str(item)
     assert re.fullmatch(r" +\d+\.\d %  red", first)
@@ -159,8 +161,9 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     item = video(tmp_path / "clip.mp4", "red")
     out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
-    (prompt,) = err.splitlines()
+    prompt, suggested = err.splitlines()
     prints(prompt, "'a photo of a fire engine.'", 1)
+    assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
 
 def test_one_name_alone_is_noted(world, works):
@@ -539,7 +542,7 @@ def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path)
     assert sorted(path.name for path in data.iterdir()) == ["blue", "red"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["ui", "--help"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["ui", "--help"]])
 def test_help_imports_no_torch(arguments):
     program = (
         "import sys, runpy\n"
@@ -661,7 +664,7 @@ def test_encoders_are_listed_by_name(works, refused):
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
     prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
     refused("'nonsense'", "encoders", "nonsense")
-    (found,) = json.loads(works("encoders", "openclip:PE-Core-B-16", "--json")[0])
+    (found,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
     assert (found["kinetics"], found["parameters"], found["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
 
 

@@ -15,6 +15,14 @@ _HEAD = """# Commands
 
 Every command and option, as `texthead COMMAND --help` prints them. `make commands` generates this page from the parser.
 An error is one line on standard error with exit code 2. `doctor` ends with exit code 1 if there are serious findings.
+
+Results go to standard output; progress, notes and the next command to standard error. `--quiet` prints only results and
+errors. `--json` prints one JSON document with the keys listed below, numbers unrounded and null for what is not finite.
+With `NO_COLOR` or `TERM=dumb` there are no colours and no control characters, and a long wait is a plain line every ten
+seconds.
+
+Shells complete commands and options after `eval "$(texthead --print-completion bash)"` (or `zsh`), in fish after
+`texthead --print-completion fish | source`.
 """
 
 
@@ -54,7 +62,7 @@ def section(parser: ArgumentParser) -> str:
         if isinstance(action, argparse._SubParsersAction | argparse._HelpAction) or action.help == argparse.SUPPRESS:
             continue
         default = action.default
-        shown = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
+        shown = default not in (None, argparse.SUPPRESS) and default is not False and action.dest != "workers"
         rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if shown else ''} |")
     if rows:
         lines += ["| | | default |", "|---|---|---|", *rows, ""]

@@ -1,4 +1,4 @@
-"""The command line: a name -> a command. Torch is imported by the commands, not by their parsers."""
+"""The command line: find a command by its name and run it. Commands import torch when they run, not for their help."""
 
 import os
 import signal
@@ -8,35 +8,72 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from textwrap import wrap
 
 from jsonargparse import ArgumentParser, Namespace
 
-from texthead.commands.parser import Parser, add_command, build
+from texthead.commands.parser import Parser, add_command, build, summary_of, take_screen_options
 from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
 from texthead.errors import RunError, TextheadError, printable
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
 
 # In the order of `texthead --help`.
-COMMANDS = {
-    "train": "texthead.commands.train:Train",
-    "prepare": "texthead.commands.prepare:Prepare",
-    "compare": "texthead.commands.compare:Compare",
-    "label": "texthead.commands.label:Label",
-    "doctor": "texthead.commands.doctor:Doctor",
-    "eval": "texthead.commands.eval:Eval",
-    "report": "texthead.commands.report:ReportCommand",
-    "calibrate": "texthead.commands.calibrate:Calibrate",
-    "predict": "texthead.commands.predict:Predict",
-    "timeline": "texthead.commands.timeline:TimelineCommand",
-    "classes": "texthead.commands.classes:Classes",
-    "head": "texthead.commands.head:HeadCommand",
-    "import": "texthead.commands.import_run:Import",
-    "export": "texthead.commands.export:Export",
-    "encoders": "texthead.commands.encoders:Encoders",
-    "ui": "texthead.commands.ui:Ui",
-    "demo": "texthead.commands.demo:Demo",
+GROUPS = {
+    "start": {"demo": "texthead.commands.demo:Demo"},
+    "data": {
+        "doctor": "texthead.commands.doctor:Doctor",
+        "label": "texthead.commands.label:Label",
+        "prepare": "texthead.commands.prepare:Prepare",
+    },
+    "train": {
+        "train": "texthead.commands.train:Train",
+        "compare": "texthead.commands.compare:Compare",
+        "import": "texthead.commands.import_run:Import",
+    },
+    "measure": {
+        "eval": "texthead.commands.eval:Eval",
+        "report": "texthead.commands.report:ReportCommand",
+        "calibrate": "texthead.commands.calibrate:Calibrate",
+    },
+    "use": {
+        "predict": "texthead.commands.predict:Predict",
+        "timeline": "texthead.commands.timeline:TimelineCommand",
+        "ui": "texthead.commands.ui:Ui",
+        "export": "texthead.commands.export:Export",
+    },
+    "look inside": {
+        "classes": "texthead.commands.classes:Classes",
+        "head": "texthead.commands.head:HeadCommand",
+        "encoders": "texthead.commands.encoders:Encoders",
+    },
 }
+COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
+
+SHELLS = ("bash", "zsh", "fish")
+
+FIRST_SCREEN = """\
+texthead makes a recogniser for videos and images from class names.
+
+  train     train a recogniser on labelled files: folders named after classes
+  predict   name what is in files, with a run or from class names alone
+  compare   see in a minute which method suits the data
+  label     label files in the browser, the most useful ones first
+  report    write an HTML page: scores, confusions, mistakes
+  ui        open a page: drop a file, type class names, see which fit
+
+From a folder of class folders (videos/jump/*.mp4, videos/run/*.mp4) to a
+prediction:
+
+  texthead train videos --out run
+  texthead predict run clip.mp4
+
+No data yet? Class names are enough:
+
+  texthead predict clip.mp4 --classes 'a dog running, a cat asleep'
+
+texthead --help lists all 17 commands, texthead COMMAND --help their options.
+"""
 
 
 def command_of(name: str) -> type:
@@ -45,28 +82,43 @@ def command_of(name: str) -> type:
     return getattr(import_module(module), own)
 
 
+def full_help() -> str:
+    """Return what `texthead --help` prints: every command by its group, without making their parsers."""
+    lines = ["usage: texthead COMMAND [options]", "", "Class names in, recogniser out."]
+    for title, group in GROUPS.items():
+        lines += ["", f"{title}:"]
+        for name in group:
+            more = wrap(summary_of(command_of(name)), 64)
+            lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
+    shells = " or ".join((", ".join(SHELLS[:-1]), SHELLS[-1]))
+    lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
+    lines += [f"  --print-completion SHELL  print completion for {shells}", ""]
+    return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
+
+
 def command_line(only: str | None = None) -> ArgumentParser:
-    """Return the parser of `texthead` and its commands, or of one of them: all take a while to make."""
+    """Return the parser of `texthead` and its commands, or of one of them, which is faster."""
     parser = Parser(prog="texthead", description="Class names in, recogniser out.")
     parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
     commands = parser.add_subcommands(required=False, dest="command")
     for name in [only] if only in COMMANDS else COMMANDS:
         add_command(commands, command_of(name))
     return parser
 
 
-# Commands that several processes do together.
+# Commands that several processes can share.
 _SHARED = ("train", "eval")
 
-# Those whose files are decoded by processes of a loader.
+# Commands that decode files in worker processes.
 _DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "label", "demo")
 
 
 def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
-    """The group of the processes that torchrun has started, if it has; none where each works `apart`.
+    """Join the process group that torchrun started, if it did; with `apart` each process works alone.
 
     Raises:
-        RunError: the command is for one process, or the processes were started by something else.
+        RunError: the command runs in one process, or something other than torchrun started the processes.
     """
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal():
@@ -85,25 +137,30 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
     return launched()
 
 
-def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> None:
-    """Build a command from its options and call it."""
-    keep_freed_memory()
-    if command == "train":
-        from texthead.commands.train import from_options
+def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> int:
+    """Build a command from its options and call it; return its exit code."""
+    from texthead.commands.console import screen
 
-        # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
-        built = from_options(options.as_dict(), parser.parse_args(arguments, defaults=False)["train"].as_dict())
-    else:
-        built = build(command_of(command), options.as_dict())
-    if hasattr(built, "check"):
-        built.check()  # What can be said before torch is imported.
-    if command in _DECODING and options.workers and getattr(built, "decodes_many", True):
-        begin_server()  # It imports what this process does in the meantime.
-    built()
+    keep_freed_memory()
+    with screen(**take_screen_options(options)):
+        if command == "train":
+            from texthead.commands.train import from_options
+
+            # Recipe options have no defaults: pass only those that were typed or configured.
+            typed = parser.parse_args(arguments, defaults=False)["train"]
+            take_screen_options(typed)
+            built = from_options(options.as_dict(), typed.as_dict())
+        else:
+            built = build(command_of(command), options.as_dict())
+        if hasattr(built, "check"):
+            built.check()  # Report mistakes before the slow import of torch.
+        if command in _DECODING and options.workers and getattr(built, "decodes_many", True):
+            begin_server()  # It imports libraries in parallel with this process.
+        return built() or 0
 
 
 def _interrupted(command: str | None = None, chosen: Namespace | None = None) -> str:
-    """Return the line of a command that was interrupted; a training that has begun can go on."""
+    """Return the message of an interrupted command; it says how to resume a training that has begun."""
     begun = command == "train" and chosen is not None and (Path(chosen.out) / "recipe.json").is_file()
     remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if chosen and begun else ""
     return printable(f"texthead: interrupted{remedy}")
@@ -112,31 +169,31 @@ def _interrupted(command: str | None = None, chosen: Namespace | None = None) ->
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    It is 0, or 2 for a mistake of the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, 141 where the output's
-    reader has gone.
+    It is 0 for success, 2 for a mistake of the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the
+    reader of the output has gone.
     """
     if argv is None:
         name_files_in_utf8()
         open_streams()
-        # Processes that are started look for modules in the current folder at first: a `random.py` there would run.
+        # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
     print_every_name()
     with ended_by_signals(_interrupted) as ending:
         try:
             check_current_folder()
-            _call(list(sys.argv[1:] if argv is None else argv), ending)
+            code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
-            return ending.code if ending.number else 0
+            return ending.code if ending.number else code
         except BrokenPipeError:
             from texthead.commands.console import reader_gone
 
             return reader_gone()
         except (Exception, KeyboardInterrupt) as error:
-            # What a signal interrupts, and other processes that it ends, can raise anything.
+            # Interrupted code, and processes that end, can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     end_processes()
-                    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is ending.
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
                 with suppress(OSError):  # The terminal may be gone.
                     print(ending.line(), file=sys.stderr)
                 return ending.code
@@ -147,21 +204,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
 
 
-def _call(arguments: list[str], ending: Ending) -> None:
-    """Call the command of a command line, and tell the ending which it is."""
-    parser = command_line(next(iter(arguments), None))
-    options = parser.parse_args(arguments)
-    if options.version:
+def _call(arguments: list[str], ending: Ending) -> int:
+    """Call the command of a command line and return its exit code; the ending gets the message for an interrupt."""
+    if not arguments:
+        print(FIRST_SCREEN, end="")
+        return 0
+    if arguments in (["-h"], ["--help"]):
+        print(full_help())
+        return 0
+    if arguments == ["--version"]:
         from texthead import __version__
 
         print(f"texthead {__version__}")
-    elif options.command is None:
-        parser.print_help()
-    else:
+        return 0
+    parser = command_line(arguments[0])
+    options = parser.parse_args(arguments)
+    if options.print_completion:
+        from texthead.commands.completion import script
+
+        print(script(command_line(), options.print_completion), end="")
+    elif options.command:
         chosen = options[options.command]
         ending.line = partial(_interrupted, options.command, chosen)
         with _group(options.command, apart=chosen.get("manifest") is not None):
-            _run(parser, options.command, chosen, arguments)
+            return _run(parser, options.command, chosen, arguments)
+    return 0
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_classes_from_a_file(run, edit, tmp_path, wrong):
 
 def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, edit):
     new, _, err = edit(trained["trained"], "add", "a kite")
-    prints(err, "note: ", "text", "encoded")
+    prints(err, "note: ", "text", "trained")
     out, _ = works("classes", new, "list")
     assert out.count("text, trained") == 3
     assert "a kite" in predicted(works, new, data / "red" / "0.png")

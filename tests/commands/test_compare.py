@@ -116,7 +116,7 @@ def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare
     sentences.write_text(json.dumps({"red": ["a red picture", "something red"], "green": "a lawn", "blue": None}))
     out, err = compare(images, "--k", 1, "--choose", "--out", tmp_path / "run", "--classes", sentences)
     prints(err, 3, "K = 1", "seed 0")
-    prints(out, "nothing is cross-validated")
+    prints(out, "not cross-validated")
     # These sentences name no class better than chance.
     assert th.load_run(tmp_path / "run").model.head.kind == "items"
     refused("'items'", "classes", tmp_path / "run", "add", "a tie", "--out", tmp_path / "none")

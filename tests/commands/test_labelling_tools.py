@@ -101,7 +101,7 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     for entry, task in zip(predicted, written, strict=True):
         (prediction,) = task["predictions"]
         assert prediction["model_version"] == world.run.name
-        assert prediction["score"] == entry["top"][0]["probability"]
+        assert prediction["score"] == round(entry["top"][0]["probability"], 6)
         assert prediction["result"][0]["value"]["choices"] == [entry["top"][0]["name"]]
         assert task["data"]["image"].endswith(Path(entry["path"]).name)
     assert 'value="blue"' in tasks.with_suffix(".xml").read_text()

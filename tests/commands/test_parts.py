@@ -99,7 +99,7 @@ def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: P
 def test_compare(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
     out, err = works("compare", scenes, "--method", "probe", "--choose", "--out", tmp_path, "--cache", cache, *SMALL)
     prints(err, 12, 2, 8, "test")
-    prints(out, "groups whole")
+    prints(out, "each group in one fold")
     assert list(load_run(tmp_path).labels) == ["blue", "red"]
 
 
@@ -158,7 +158,7 @@ def test_prepare_and_train_on_it(scenes: Path, works: Callable, cache: Path, tmp
         cache,
         *SMALL,
     )
-    prints(out, "groups whole")
+    prints(out, "each group in one fold")
     rows = tmp_path / "items.csv"
     works("eval", tmp_path / "run", tmp_path / "shards", "--out", rows, "--cache", cache, "--workers", 0)
     assert [row["predicted"] for row in read(rows)] == [row["label"] for row in read(rows)]

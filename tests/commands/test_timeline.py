@@ -167,7 +167,13 @@ def test_zero_shot_needs_no_run(world, works):
 
 def highest(err: str) -> str:
     """Return the probability and time of the best window at the end of a line, behind its name in quotes."""
-    return err.rstrip().rpartition("'")[2]
+    return no_event(err).rpartition("'")[2]
+
+
+def no_event(err: str) -> str:
+    """Return the line that says why there is no event."""
+    (line,) = (line for line in err.splitlines() if line.startswith("no event: "))
+    return line
 
 
 def test_no_event_is_explained(timeline):
@@ -229,10 +235,10 @@ def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, tim
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
-    line = err.splitlines()[-1]
+    line = no_event(err)
     prints(line, "1.000", "calibration.json", volatile=[highest(line)])
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
-    line = timeline(run, *SHORT)[1].splitlines()[-1]
+    line = no_event(timeline(run, *SHORT)[1])
     prints(line, "enter", 0.7, "temperature 100", volatile=[highest(line)])
 
 

@@ -62,14 +62,14 @@ def test_an_interrupted_trial_leaves_the_quick_recogniser(
     monkeypatch.setattr("texthead.commands.quick_answer.NOTHING_TO_GAIN", 1.1)
     data = images(tmp_path / "data", ["blue", "red"], 5)
     out, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
-    assert "--tune all skip the trial" in err
+    assert "--tune all would skip this trial" in err
     assert "the run is the quick recogniser: the trial of fine-tuning was interrupted" in out
     about = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")
     assert "interrupted" in about["why"]
     monkeypatch.undo()
     out, _ = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
-    assert "it names 100.0 % of the training items rightly, cross-validated" in out
+    assert "cross-validated, 100.0 % of the training items are correct" in out
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_no_file_of_the_current_folder_is_run(folder: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed(folder: Path, closed: str) -> None:
-    done = texthead(folder, "classes run list", closed)
+    done = texthead(folder, "classes run list --quiet", closed)
     assert (done.returncode, done.stderr) == (0, "")
 
 

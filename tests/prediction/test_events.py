@@ -157,7 +157,7 @@ def test_subtitles_have_hours_and_a_comma():
     assert srt([]) == ""
 
 
-def test_rows_are_rounded_alike():
+def test_csv_is_rounded_and_json_is_not():
     event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
     assert csv_row(event) == ("0.333", "2.000", "a", "0.123457", "1.000000")
-    assert event_json(event) == {"name": "a", "start": 0.333, "end": 2.0, "mean": 0.123457, "peak": 1.0}
+    assert event_json(event) == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}

@@ -1,13 +1,15 @@
-"""The commands: one module each, and what they share.
+"""The commands: one module each, and modules that they share.
 
-options     the options of every command
-parser      how a command line is parsed; mistakes in one line
-outputs     what a command writes, checked before it works
-console     progress bars and printed notes
-system      streams, names of files, and what the system refuses
+options     options of several commands
+parser      parse a command line; errors on one line
+completion  completion of commands and options in a shell
+outputs     checks of output paths before a command runs
+console     print results, notes, JSON and the next command
+status_line progress on a terminal
+system      streams, file names, and errors of the operating system
 train       texthead train
-quick_answer what texthead train begins with
-result      what texthead train ends with
+quick_answer the start of texthead train
+result      the end of texthead train
 prepare     texthead prepare
 compare     texthead compare
 label       texthead label
@@ -24,6 +26,6 @@ export      texthead export
 encoders    texthead encoders
 ui          texthead ui
 demo        texthead demo
-score_table  the table of a run's score and the baselines
-model        the model that a command works with
+score_table  the table of the scores of a run and the baselines
+model        the model of a command
 """

@@ -1,9 +1,9 @@
-"""`texthead calibrate`: how sure a run may be, learned from items that it was not trained on."""
+"""`texthead calibrate`: fit temperature, rejection threshold and prediction sets on held-out items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import LabelledRun, SplitName
 from texthead.commands.parser import option
@@ -20,11 +20,17 @@ class Calibrate(LabelledRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     Args:
-        split: val, else test, else what the run held out, if not given; train: of it what --k did not draw
-        unknown: items that are of no class of the run, beside those of DATA that are of none
-        false_accept: share of unknown items that may get a name (0-1)
-        coverage: share of prediction sets that shall hold the label (0-1)
+        split: split of DATA to fit on (val, else test, else the items the run held out); train takes only items that
+            --k left out
+        unknown: more items that belong to no class of the run
+        false_accept: share of unknown items that may get a class, 0-1
+        coverage: share of prediction sets that hold the label, 0-1
     """
+
+    JSON: ClassVar = (
+        "run, calibration, format, classes, items, source, temperature, threshold, coverage, look, measured [before, "
+        "after, named, turned_away, held, labels]"
+    )
 
     split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")
@@ -32,9 +38,11 @@ class Calibrate(LabelledRun):
     coverage: float = option(0.9, "RATE")
 
     def __call__(self) -> None:
+        from texthead.commands.console import doing, next_command, notes, results, say_notes, show_json
+
+        doing("loading torch")
         import torch
 
-        from texthead.commands.console import notes, results, say_notes
         from texthead.commands.score_table import scores_of
         from texthead.data import dataset as datasets
         from texthead.data.dataset import splits_of
@@ -46,7 +54,7 @@ class Calibrate(LabelledRun):
         from texthead.runs.scored_items import calibration_items
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
-        calibration.check_promises(0, 0, **rates)  # Wrong rates are found before items are scored.
+        calibration.check_promises(0, 0, **rates)  # Report wrong rates before scoring items.
         run, protocol = self.load()
         check_own(run.folder)
         dataset = self.labelled.read_noted(self.data)
@@ -61,9 +69,10 @@ class Calibrate(LabelledRun):
         scores, known = take(known, "score items")
         targets = torch.tensor(datasets.label_indices(known, run.labels))
         unknown_scores = take(unknown, "score unknown items")[0] if len(unknown) else None
+        doing("fitting the calibration")
         count = 0 if unknown_scores is None else len(unknown_scores)
         threshold, sets, lines = calibration.check_promises(len(scores), count, **rates)
-        made = calibration.calibrate(
+        fitted = calibration.calibrate(
             scores,
             targets,
             unknown=unknown_scores if threshold else None,
@@ -74,32 +83,39 @@ class Calibrate(LabelledRun):
             source=f"{known.source} ({split})",
         )
         after = calibration.cross_fitted(scores, targets, groups=known.groups)
-        found = calibration.measure(made, scores, targets, after=after, unknown=unknown_scores, groups=known.groups)
+        groups = known.groups
+        measured = calibration.measure(fitted, scores, targets, after=after, unknown=unknown_scores, groups=groups)
         content = frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""}
-        runs.save_calibration(run, replace(made, measured=found, content=content))
+        fitted = replace(fitted, measured=measured, content=content)
+        runs.save_calibration(run, fitted)
         right = int((scores.argmax(1) == targets).sum())
-        for line in (*_errors(made, found, right), *_promised(made, found, scores, targets, known.groups), *lines):
+        promises = _promised(fitted, measured, scores, targets, groups)
+        for line in (*_errors(fitted, measured, right), *promises, *lines):
             results().print(line)
-        results().print(f"calibration: {run.folder / runs.CALIBRATION}   `predict` and `eval` use it")
+        results().print(f"calibration: {run.folder / runs.CALIBRATION} (predict and eval use it)")
+        document = {key: value for key, value in fitted.to_json().items() if key != "content"}
+        show_json({"run": self.run, "calibration": run.folder / runs.CALIBRATION, **document})
         if splits_of(known):
-            notes().print(
-                f"note: report no numbers on these {len(known)} items ({split}): the calibration has seen them"
+            say_notes(
+                [f"do not report scores on these {len(known)} items ({split}): the calibration is fitted to them"]
             )
+        next_command("texthead", "report", self.run, self.data)
 
 
 def _errors(made: "calibration.Calibration", found: "calibration.Measured", right: int) -> list[str]:
-    """What the temperature is and what it does to the expected calibration error."""
+    """Return lines on the temperature and the expected calibration error before and after it."""
     from texthead.evaluation import calibration
 
     if right == made.items:
-        return [f"temperature 1: all {right} items are named rightly, which does not tell how sure to be"]
-    lines = [f"temperature {made.temperature:.3g} ({'too sure' if made.temperature > 1 else 'not sure enough'} before)"]
+        return [f"temperature 1: all {right} items are correct, so no temperature can be fitted"]
+    before = "too confident" if made.temperature > 1 else "not confident enough"
+    lines = [f"temperature {made.temperature:.3g} (the run was {before})"]
     if made.temperature in (calibration.HOTTEST, calibration.COLDEST):
-        lines[0] += ": as far as it goes; the scores say nothing of the labels, or all"
+        lines[0] += "; this is the limit: the scores tell nothing about the labels, or everything"
     pairs = (("before", found.before), ("after", found.after))
-    told = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
-    lines.append(f"expected calibration error in points: {', '.join(told)}; by chance alone {found.after.chance:.1f}")
-    lines.append("  after: each item by the temperature of the other folds; by chance: were all probabilities true")
+    errors = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
+    lines.append(f"expected calibration error in points: {', '.join(errors)}; by chance {found.after.chance:.1f}")
+    lines.append("  after: with temperatures fitted to other folds; by chance: if all probabilities were exact")
     return lines
 
 
@@ -110,7 +126,7 @@ def _promised(
     targets: "torch.Tensor",
     groups: Sequence[str],
 ) -> list[str]:
-    """What threshold and sets promise, and what they cost on these items."""
+    """Return lines on the rates of threshold and sets, and their cost on these items."""
     import numpy as np
 
     from texthead.evaluation import calibration
@@ -123,24 +139,23 @@ def _promised(
         right = int((away & (scores.argmax(1) == targets)).sum())
         worst = calibration.worst_false_accept(unknown, rate)
         lines.append(
-            f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these {unknown} get a name "
+            f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these {unknown} get a class "
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(
-            f"  it turns away {rate_text(away, groups)} of the {count} items of the run's classes, "
-            f"{right} of which are named rightly without it"
+            f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; the best class of "
+            f"{right} of them is correct"
         )
         if found.turned_away and found.turned_away > count / 2:
             lines.append(
-                f"  that is most of them, so `predict` will mostly say {calibration.NONE!r}: to the run the unknown "
-                "items look like its classes; train it further, give them a class of their own, or allow a larger "
-                "--false-accept"
+                f"  since that is most of them, predict will mostly answer {calibration.NONE!r}: the run cannot tell "
+                "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
             )
     if made.coverage:
         sizes = made.sets(scores).sum(1).numpy()
         counts = [f"{items} have {size}" for size, items in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
-            f"label sets that hold the label in {100 * made.coverage.level:g} % of cases: {found.labels:.2f} labels on "
-            f"average (of the items {', '.join(counts)})"
+            f"prediction sets that hold the label in {100 * made.coverage.level:g} % of cases: {found.labels:.2f} "
+            f"labels on average (of the items {', '.join(counts)})"
         )
     return lines

@@ -1,6 +1,5 @@
-"""`texthead classes`: show the classes of a run, or write a run with classes added, renamed, removed or merged."""
+"""`texthead classes`: list the classes of a run, or write a run with classes added, renamed, removed or merged."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
     from texthead.runs.run import Run
 
 
+EDITED_JSON = "run, edit, classes"
+
+
 @dataclass(frozen=True, kw_only=True)
 class EditedOptions:
-    """Where an edited run goes.
+    """Folder of the edited run.
 
     Args:
-        out: the run folder to make; RUN stays as it is
+        out: run folder to make; RUN stays as it is
     """
 
     out: str = option(metavar="FOLDER")
@@ -38,12 +40,12 @@ class EditedOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RowOptions(TemplateOptions):
-    """What the row of a class is made from.
+    """Text for the row of a class.
 
     Args:
-        sentence: what the row is made from, for one class; given several times, the rows are averaged
-        template: prompt with exactly one {}; the run's own if not given
-        names: how labels become class names
+        sentence: sentence that the text encoder reads instead of the name, for one class; several are averaged
+        template: prompt with one {} for the class name, or a .txt file with one prompt per line (the run's own)
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
     """
 
     sentence: list[str] | None = option(None, "TEXT", repeated=True)
@@ -51,45 +53,40 @@ class RowOptions(TemplateOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowClasses:
-    """Labels, prompts, rows.
-
-    Args:
-        json: JSON on standard output
-    """
+    """List the classes of a run: labels, class names, prompts and rows."""
 
     NAME: ClassVar = "classes RUN list"
-
-    json: bool = False
+    JSON: ClassVar = "classes [label, name, prompt, row], edited"
 
     def show(self, run: Path) -> None:
         """Print the classes."""
         from rich.table import Table
 
-        from texthead.commands.console import results
+        from texthead.commands.console import cell, next_command, results, show_json
 
         rows, edited = saved_classes(run)
-        if self.json:
-            print(json.dumps({"classes": rows, "edited": edited}, indent=1, ensure_ascii=False))
-            return
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
         for place, row in enumerate(rows, 1):
             prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
-            table.add_row(str(place), row["label"], row["name"], prompt, row["row"])
+            table.add_row(str(place), cell(row["label"]), cell(row["name"]), prompt, row["row"])
         results().print(table)
         if edited:
             results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
+        show_json({"classes": rows, "edited": edited})
+        next_command("texthead", "predict", run, "clip.mp4")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddClasses:
-    """Text rows for more classes, behind the others.
+    """Add classes, with rows made from text, after the others.
 
     Args:
         classes: class names, each an argument of its own
-        from_: instead of names: names.txt, or classes.json of name: sentence, [sentences] or null
+        from_: file to read the class names from: names.txt, or classes.json of name: sentence, [sentences] or null
     """
 
     NAME: ClassVar = "classes RUN add"
+    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="*")
     from_: str | None = option(None, "FILE")
@@ -108,7 +105,7 @@ class AddClasses:
             run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
         )
         if self.row.clean:
-            clean_names(added.labels)  # Nor may a new one read like one that is there.
+            clean_names(added.labels)  # Raises an error if a new name reads like an old one.
         say_names(labels, names, None)
         _say_rows(added, labels)
         return added
@@ -139,15 +136,16 @@ class AddClasses:
 
 @dataclass(frozen=True, kw_only=True)
 class RenameClass:
-    """Another label for a class: what predictions say. Its row stays without --encode and --sentence.
+    """Rename a class. Its row stays, unless --encode or --sentence is given.
 
     Args:
         old: a class of the run
-        new: what to call it
-        encode: make the row anew from NEW
+        new: its new name
+        encode: make a new row from NEW
     """
 
     NAME: ClassVar = "classes RUN rename"
+    JSON: ClassVar = EDITED_JSON
 
     old: str = argument("OLD")
     new: str = argument("NEW")
@@ -176,13 +174,14 @@ class RenameClass:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveClasses:
-    """Fewer classes; at least one stays.
+    """Remove classes; at least one must remain.
 
     Args:
         classes: classes of the run
     """
 
     NAME: ClassVar = "classes RUN remove"
+    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
     edited: EditedOptions
@@ -196,14 +195,15 @@ class RemoveClasses:
 
 @dataclass(frozen=True, kw_only=True)
 class MergeClasses:
-    """Several classes as one, whose row is the mean of theirs.
+    """Merge several classes into one, whose row is the mean of theirs.
 
     Args:
         classes: classes of the run, at least two
-        into: what to call it: one of them, or a new name
+        into: name of the merged class: one of them, or a new one
     """
 
     NAME: ClassVar = "classes RUN merge"
+    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
     into: str = option(metavar="NAME")
@@ -220,8 +220,8 @@ class MergeClasses:
 class Classes:
     """Show or edit the classes of a run.
 
-    texthead classes RUN list|add|rename|remove|merge. An edit writes another run, in which all other classes are the
-    same.
+    texthead classes RUN list|add|rename|remove|merge. An edit writes a new run and leaves RUN and all other classes as
+    they are.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
@@ -240,7 +240,9 @@ class Classes:
             return
         check_run(self.run)
 
-        from texthead.commands.console import notes, results
+        from texthead.commands.console import doing, next_command, results, say_notes, show_json
+
+        doing(f"loading {self.run}")
         from texthead.runs.class_edits import save_classes
         from texthead.runs.folder import rows_digest
         from texthead.runs.run import CALIBRATION, load_run
@@ -250,28 +252,34 @@ class Classes:
         save_classes(run, out)
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:
-            notes().print(
-                f"note: {CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
-                "sets do not hold; calibrate again"
+            say_notes(
+                [
+                    f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
+                    "and sets do not; calibrate again"
+                ]
             )
         (edit,), count = run.edits, len(run.labels)
         results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
         results().print(f"run: {out}")
+        show_json({"run": out, "edit": edit.text, "classes": run.labels})
+        next_command("texthead", "predict", out, "clip.mp4")
 
 
 def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     """Print the prompts of new rows, and notes on these rows."""
-    from texthead.commands.console import notes, say_prompts, say_residual
+    from texthead.commands.console import say_notes, say_prompts, say_residual
 
     assert run.classes is not None
     by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
-    shown = [by_label[label] for label in labels]
-    say_prompts(labels, shown)
-    say_residual(run, shown)
+    by_class = [by_label[label] for label in labels]
+    say_prompts(labels, by_class)
+    say_residual(run, by_class)
     if run.head.takes_text and not run.head.is_text:
-        notes().print(
-            "note: no item speaks for the new row, which is text; the others were fitted to items. `texthead eval` on "
-            "files of all classes tells how they go together"
+        say_notes(
+            [
+                "the new row is made from text alone, while the others were fitted to items; check the run with "
+                "`texthead eval` on files of all classes"
+            ]
         )
     elif not run.head.frozen:
-        notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")
+        say_notes(["the new row is made from text alone, while the others were trained"])

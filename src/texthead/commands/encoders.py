@@ -1,8 +1,7 @@
-"""`texthead encoders`: what can be loaded, from where, and what it costs."""
+"""`texthead encoders`: list the published encoders, or count the cost of one."""
 
-import json
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import EncoderError
@@ -15,31 +14,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoders:
-    """List the encoders by name, or count what one costs.
+    """List the encoders, or count the parameters and multiply-adds of one.
 
-    A word lists those that hold it in their name: what each sees, its parameters, published zero-shot figures, licence
-    and where its weights are. An encoder, as openclip:ViT-B-16, has its parameters and multiply-adds of one clip
-    counted, truly and as the paper does. Nothing is downloaded.
+    With a part of a name, list the encoders that match: input, parameters, published zero-shot accuracy, licence and
+    source of the weights. With an encoder, as openclip:ViT-B-16, count its parameters and its multiply-adds per clip,
+    exactly and as the paper counts. This downloads nothing.
 
     Args:
-        word: a part of a name, as ViT-B-16; or an encoder, as mini, openclip:ARCH, hf:FOLDER or timm:NAME
-        best_under: list encoders with at most so many parameters in both halves (100M, 1.5B), the best figure first
-        by: the figure that --best-under sorts by, zero-shot top-1 on ImageNet-1k or Kinetics-400
-        json: the list as JSON on standard output
-        frames: frames of a clip (1, or as many as the encoder sees at once)
-        size: side of the input in pixels, where the encoder takes any
-        temporal: module over the frames, the paper's width
-        layers: blocks of the temporal transformer
-        width: width of the temporal module, as the small recipe's 256 with 2 layers
-        classes: rows of the head
-        measure: run it with random weights: memory and clips/s
-        device: auto, cpu, cuda or cuda:N
+        word: part of a name, as ViT-B-16; or an encoder, as mini, openclip:ARCH, hf:FOLDER or timm:NAME
+        best_under: list encoders with at most N parameters, image and text side together (100M, 1.5B), the best first
+        by: data set of the zero-shot top-1 that --best-under sorts by: ImageNet-1k or Kinetics-400
+        frames: number of frames per clip (1, or as many as the encoder takes at once)
+        size: side of the square crop, in pixels (the encoder's own)
+        temporal: temporal module over the frames, at the width in the paper
+        layers: number of blocks of the temporal transformer
+        width: width of the temporal module, as 256 in the small recipe (with 2 layers)
+        classes: number of rows of the head
+        measure: also run the model with random weights to measure memory and clips per second
+        device: device to compute on: auto, cpu, cuda or cuda:N
     """
+
+    JSON: ClassVar = (
+        "a list of encoders with source, weights, kind, parameters, size, imagenet, kinetics, figures, licence, "
+        "download; for one encoder source, frames, size, multiply_adds, parameters, paper_multiply_adds, "
+        "paper_parameters, clips_per_second, gigabytes"
+    )
 
     word: str | None = argument("WORD", nargs="?")
     best_under: str | None = option(None, "N")
     by: Literal["imagenet", "kinetics"] = "imagenet"
-    json: bool = False
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
     temporal: Literal["mean", "transformer", "attentive", "conv", "token-conv"] = "mean"
@@ -50,11 +53,14 @@ class Encoders:
     device: str = "auto"
 
     def __call__(self) -> None:
+        from texthead.commands.console import doing
+
+        doing("reading the list of encoders")
         from texthead.encoders.load import names_encoder
 
         if self.by != "imagenet" and self.best_under is None:
             raise EncoderError(f"by: {self.by!r} sorts the encoders of --best-under: add it, as --best-under 1B")
-        if self.word and names_encoder(self.word) and self.best_under is None and not self.json:
+        if self.word and names_encoder(self.word) and self.best_under is None:
             self._count(self.word)
         else:
             self._list()
@@ -64,7 +70,7 @@ class Encoders:
         from texthead.encoders.load import forms, published_encoders
 
         for field in fields(self):
-            counts = field.name not in ("word", "best_under", "by", "json")
+            counts = field.name not in ("word", "best_under", "by")
             if counts and field.default is not MISSING and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
                 raise EncoderError(f"--{name} counts one encoder, and this lists them: give {forms()}")
@@ -82,13 +88,15 @@ class Encoders:
                     f"{f' and {self.word!r} in its name' if self.word else ''}: take a larger number"
                     f"{' or another word' if self.word else ''}"
                 )
-        _show(found, as_json=self.json)
+        _show(found)
 
     def _count(self, source: str) -> None:
+        from texthead.commands.console import doing, next_command, results, show_json
+
+        doing("loading torch")
         import torch
         from rich.table import Table
 
-        from texthead.commands.console import results
         from texthead.encoders.load import spec_of
         from texthead.models.cost import count, measure_speed
         from texthead.parallel.device import pick_device
@@ -97,35 +105,41 @@ class Encoders:
         size, frames = self.size or spec.size, self.frames or spec.frames
         if size != spec.size and not spec.any_size:
             raise EncoderError(f"{source} takes {spec.size} pixels only, got --size {size}")
+        doing(f"counting {source}")
         with torch.device("meta"):
-            found = count(_model(spec, self), frames=frames, size=size)
+            cost = count(_model(spec, self), frames=frames, size=size)
         table = Table("", "multiply-adds, G", "parameters, M", title=f"{source}, {frames}x{size}x{size}")
-        table.add_row("true", f"{found.multiply_adds / 1e9:.2f}", f"{found.parameters / 1e6:.2f}")
+        table.add_row("true", f"{cost.multiply_adds / 1e9:.2f}", f"{cost.parameters / 1e6:.2f}")
         table.add_row(
-            "as the paper counts", f"{found.paper_multiply_adds / 1e9:.1f}", f"{found.paper_parameters / 1e6:.1f}"
+            "as the paper counts", f"{cost.paper_multiply_adds / 1e9:.1f}", f"{cost.paper_parameters / 1e6:.1f}"
         )
         show = results()
         show.print(table)
-        show.print("the paper leaves out attention and layer norms")
+        show.print("the paper does not count attention and layer norms")
         if spec.unit == "clip":
-            show.print(f"it sees {spec.frames} frames at once and gives {spec.tokens} features of {spec.dim} numbers")
+            show.print(f"it takes {spec.frames} frames at once and gives {spec.tokens} features of {spec.dim} numbers")
+        document = {"source": source, "frames": frames, "size": size, **vars(cost)}
         if self.measure:
+            doing(f"measuring {source}")
             speed, gigabytes = measure_speed(_model(spec, self), frames, size, pick_device(self.device))
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
+            document |= {"clips_per_second": speed, "gigabytes": gigabytes}
+        show_json(document)
+        next_command("texthead", "compare", "videos", "--encoder", source)
 
 
-def _show(found: "list[EncoderFigures]", *, as_json: bool) -> None:
-    """Print encoders: a table on a terminal, else a line each with tabs between its cells, in plain numbers."""
+def _show(found: "list[EncoderFigures]") -> None:
+    """Print encoders: a table on a terminal, else one line each with tabs between the columns and plain numbers."""
     from rich import box
     from rich.table import Table
 
-    from texthead.commands.console import notes, results
+    from texthead.commands.console import next_command, notes, prints_json, results, show_json, write
     from texthead.encoders.figures import SOURCES
     from texthead.encoders.load import forms
 
-    if as_json:
-        rows = [{**asdict(encoder), "download": encoder.download} for encoder in found]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    next_command("texthead", "encoders", found[0].source)
+    if prints_json():
+        show_json([{**asdict(encoder), "download": encoder.download} for encoder in found])
         return
     count = "1 encoder" if len(found) == 1 else f"{len(found)} encoders"
     notes().print(f"{count}; --encoder takes {forms()}")
@@ -148,7 +162,7 @@ def _show(found: "list[EncoderFigures]", *, as_json: bool) -> None:
     else:
         for encoder in found:
             cells = (*astuple(encoder), encoder.download)
-            print("\t".join("" if cell is None else str(cell) for cell in cells))
+            write("\t".join("" if cell is None else str(cell) for cell in cells))
     for key in sorted({encoder.figures for encoder in found} - {""}):
         notes().print(f"zero-shot top-1 in percent, {key}: {SOURCES[key]}")
 

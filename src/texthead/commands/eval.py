@@ -1,9 +1,8 @@
-"""`texthead eval`: a run's score on labelled data, with its own classes or others."""
+"""`texthead eval`: score a run on labelled data, with its own classes or others."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import BaselineOptions, LabelledRun, SplitName, TemplateOptions
 from texthead.commands.outputs import check_outputs
@@ -18,17 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(LabelledRun):
-    """Score a run on labelled data: every item once.
+    """Score a run on labelled data.
 
     Args:
-        classes: names.txt, classes.json or 'a, b': a new text head for these
-        zero_shot: a new text head for the data's own labels
-        mix: share of the run's encoder, from 0 to 1; the rest is the pretrained one
-        split: test, else val, if not given
-        per_class: precision and recall of each class, confused pairs
-        json: JSON on standard output, with each class
-        out: write a CSV with one line an item
+        classes: score a new text head with these classes: 'a, b', names.txt or classes.json
+        zero_shot: score a new text head with the labels of DATA as its classes
+        mix: share of the run's encoder weights, 0-1; the rest comes from the pretrained encoder
+        split: split of DATA to score (test, else val)
+        per_class: also print precision and recall of each class, and confused pairs
+        out: also write a CSV file with one line per item
     """
+
+    JSON: ClassVar = (
+        "run, engine, data, split, methods [method, items, top1, low, high, top5, calibration_error], classes [name, "
+        "items, recall, predicted, precision], skipped, notes; rates in percent"
+    )
 
     classes: str | None = None
     zero_shot: bool = False
@@ -37,16 +40,29 @@ class Eval(LabelledRun):
     split: SplitName | None = None
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
-    json: bool = False
     out: str | None = option(None, "FILE")
 
     def check(self) -> None:
-        """Raise DataError or RunError as `LabelledRun`, or for a CSV that cannot be written."""
+        """Raise DataError or RunError as `LabelledRun`, or if --out cannot be written."""
         super().check()
         check_outputs(self, out=".csv")
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results, say_names, say_other_classes, say_prompts
+        from texthead.commands.console import (
+            bar,
+            doing,
+            next_command,
+            notes,
+            prints_json,
+            results,
+            say_names,
+            say_notes,
+            say_other_classes,
+            say_prompts,
+            show_json,
+        )
+
+        doing("loading torch")
         from texthead.commands.score_table import calibrated, scores_json, show_classes, show_table
         from texthead.data.division import Division
         from texthead.encoders.load import zero_shot_note
@@ -77,10 +93,10 @@ class Eval(LabelledRun):
                 template=self.prompts.template,
                 clean=self.prompts.clean,
             )
-        # Of any other split `choose_scored` has refused them.
+        # `choose_scored` refuses training items in any other split.
         trained = sum(run.was_trained_on(item.path) for item in chosen.items) if self.split == "train" else 0
         if trained:
-            say.print(f"note: {trained} of these {len(chosen)} items were trained on")
+            say_notes([f"the run was trained on {trained} of these {len(chosen)} items"])
         among = f" among the {len(labels)} of the head" if len(labels) > len(chosen.classes) else ""
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes{among}")
         if other:
@@ -94,11 +110,12 @@ class Eval(LabelledRun):
             used = replace(reading, used=engines.add)
             result = evaluation.evaluate(model, chosen, protocol, used, progress=progress)
         engine = engines_text(engines)
-        warmth, said = "", []
+        temperature, lines = "", []
         if not other:
-            result, warmth, said = calibrated(run, protocol, result, chosen)
+            result, temperature, lines = calibrated(run, protocol, result, chosen)
         parts = Division(chosen, None, chosen, split_name)
         cache = self.beside.folder
+        doing("scoring the baselines")
         if other:
             table = before_training(run, model, parts, labels, self.beside.baselines, cache, reading, bar)
         else:
@@ -109,26 +126,25 @@ class Eval(LabelledRun):
         if self.protocol.frames not in (None, frames):
             beside, own = f"{beside}, {frames} frames", f"{own}, {self.protocol.frames} frames"
         own += f", mix {self.mix:g}" if self.mix != 1 else ""
-        own += warmth + "".join(f", {name} {value}" for name, value in self.protocol.changes(run.protocol))
-        table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
+        own += temperature + "".join(f", {name} {value}" for name, value in self.protocol.changes(run.protocol))
+        table.rows = [(f"{method}{beside}", score) for method, score in table.rows]
         title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
         table.add(f"{title}{own}", result)
         note = zero_shot_note(run.spec.source, names) if other else None
-        table.lines += [*said, *([note] if note else [])]
-        if not self.json:
-            show_table(table)
-            if self.per_class:
-                show_classes(result)
-        elif rank() == 0:
-            print(json.dumps({"run": self.run, "engine": engine, **scores_json(table)}, indent=1, ensure_ascii=False))
+        table.lines += [*lines, *([note] if note else [])]
+        show_table(table)
+        if self.per_class:
+            show_classes(result)
+        show_json({"run": self.run, "engine": engine, **scores_json(table)})
         if self.out and rank() == 0:
             _write_items(Path(self.out), result)
-            (say if self.json else results()).print(f"items: {self.out}")
+            (say if prints_json() else results()).print(f"items: {self.out}")
+        next_command("texthead", "report", self.run, self.data)
 
 
 def _write_items(path: Path, result: "evaluation.Evaluation") -> None:
-    """One line an item: path, label, the best name, its probability."""
+    """Write one line per item: path, label, the best class, its probability."""
     best = result.scores.softmax(-1).max(-1)
-    found = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((item, result.names[target], result.names[place], f"{value:.4f}") for item, target, place, value in found)
+    items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    rows = ((path, result.names[target], result.names[place], f"{value:.4f}") for path, target, place, value in items)
     write_csv(path, ("path", "label", "predicted", "probability"), rows)

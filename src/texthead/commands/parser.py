@@ -11,8 +11,9 @@
         run: str = argument("RUN")
         files: ReadingOptions = ReadingOptions()
 
-Fields that are dataclasses are groups of options that commands share; their flags stay flat (`--workers`). Torch is not
-imported here, and a command imports it inside its functions, so that help is quick.
+Fields that are dataclasses are groups of options that commands share; their flags stay flat (`--workers`). Commands
+import torch inside their functions, so that help is fast. Every command has --quiet, and --json if its attribute JSON
+lists the keys of its result.
 """
 
 import dataclasses
@@ -32,7 +33,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 from texthead.errors import DataError
 from texthead.files import check_options
 
-# Numbers with a rule, which the parser checks.
+# Numbers whose range the parser checks.
 if typing.TYPE_CHECKING:
     NonNegativeInt = PositiveInt = UpTo12 = int
     PositiveFloat = float
@@ -42,7 +43,7 @@ else:
     from jsonargparse.typing import PositiveInt as PositiveInt
     from jsonargparse.typing import restricted_number_type
 
-    # A page that can still be sent on.
+    # More examples would make the report too large to send.
     UpTo12 = restricted_number_type("UpTo12", int, [(">=", 0), ("<=", 12)])
 
 _KINDS = {
@@ -57,12 +58,12 @@ _KINDS = {
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
-    """Return a field that is given by its place, without a flag.
+    """Return a field for a positional argument.
 
     Args:
-        metavar: its name in the help and in messages.
-        nargs: "?" for one that may be left out (None), "*" for any number (a list), "+" for at least one.
-        read: makes the value of what was typed, when the command is built.
+        metavar: name in the help and in messages.
+        nargs: "?" if it may be left out (None), "*" for any number (a list), "+" for at least one.
+        read: converts the typed text when the command is built.
     """
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
@@ -72,12 +73,12 @@ def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], An
 
 
 def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, repeated: bool = False) -> Any:
-    """Return a field with a flag.
+    """Return a field for an option.
 
     Args:
-        default: its value where it is left out, or a function that returns it; without one the option is required.
-        metavar: what its value is called in the help.
-        repeated: the flag can be given several times, and the field is a list.
+        default: default value, or a function that returns it; without one the option is required.
+        metavar: name of the value in the help.
+        repeated: whether the option may be given several times; the field is then a list.
     """
     metadata = {"metavar": metavar, "repeated": repeated}
     if isinstance(default, Callable):
@@ -86,9 +87,9 @@ def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, re
 
 
 def extra(default: Any = dataclasses.MISSING) -> Any:
-    """Return a field that no option fills, with a function for its default; `build` takes it by name.
+    """Return a field that is no option, with a function for its default; `build` takes it by name.
 
-    The field `action` of a command with ACTIONS is one: `build` makes the chosen action.
+    In a command with ACTIONS, `build` sets the field `action` to the chosen action.
     """
     return dataclasses.field(default_factory=default, metadata={"extra": True})
 
@@ -96,8 +97,7 @@ def extra(default: Any = dataclasses.MISSING) -> Any:
 def add_command(commands: Any, command: type) -> None:
     """Add a command and its actions to the subcommands of a parser."""
     parser = parser_of(command)
-    summary = (parse(command.__doc__ or "").short_description or "").rstrip(".")
-    commands.add_subcommand(_word(command), parser, help=summary[:1].lower() + summary[1:])
+    commands.add_subcommand(_word(command), parser, help=summary_of(command))
     if actions := getattr(command, "ACTIONS", ()):
         # jsonargparse wants outer commands added before inner ones.
         inner = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
@@ -105,13 +105,19 @@ def add_command(commands: Any, command: type) -> None:
             add_command(inner, action)
 
 
+def summary_of(command: type) -> str:
+    """Return the first sentence of a command's docs, as a phrase."""
+    summary = " ".join((parse(command.__doc__ or "").short_description or "").rstrip(".").split())
+    return summary[:1].lower() + summary[1:]
+
+
 def _name(command: type) -> str:
-    """Return the name of a command, as `train` or `classes RUN add`: its NAME, else its class without "Command"."""
+    """Return the name of a command, as `train` or `classes RUN add`: NAME, else the class name without "Command"."""
     return getattr(command, "NAME", command.__name__.removesuffix("Command").lower())
 
 
 def _word(command: type) -> str:
-    """Return what one types for a command or an action: the last word of its name."""
+    """Return the last word of the name of a command or an action."""
     return _name(command).rpartition(" ")[2]
 
 
@@ -124,10 +130,28 @@ def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
         exit_on_error=exit_on_error,
     )
     _add_options(parser, command, parser)
+    _add_screen_options(parser, command)
     if hasattr(command, "extend"):
         command.extend(parser)
     parser.usage = getattr(command, "USAGE", None) or _usage(parser, command)
     return parser
+
+
+def _add_screen_options(parser: ArgumentParser, command: type) -> None:
+    """Add --quiet, and --json to a command whose JSON names the keys of its result; actions have their own."""
+    if hasattr(command, "ACTIONS"):
+        return
+    parser.add_argument("--quiet", action="store_true", help="print no progress and no notes, only results and errors")
+    if hasattr(command, "JSON"):
+        text = f"print the result as one JSON document: {command.JSON}"
+        parser.add_argument("--json", action="store_true", help=text)
+
+
+def take_screen_options(options: Namespace) -> dict[str, bool]:
+    """Remove --quiet and --json from the options of a command, or of its action, and return both."""
+    while options.get("action"):
+        options = options[options.action]
+    return {name: bool(options.pop(name, False)) for name in ("quiet", "json")}
 
 
 def _usage(parser: ArgumentParser, command: type) -> str:
@@ -149,13 +173,13 @@ def groups_of(command: type) -> dict[str, type]:
 
 
 def texts_of(holder: type) -> dict[str, str]:
-    """Return what the docs of a dataclass, and of those that it builds on, say of each field."""
+    """Return the documentation of each field of a dataclass, including those of its base classes."""
     params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
     return {each.arg_name: " ".join((each.description or "").split()) for each in params}
 
 
 def values_of(command: Any) -> dict[str, Any]:
-    """Return the options of a command and their values, those of its groups among them."""
+    """Return the options of a command and of its groups, with their values."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
@@ -167,7 +191,7 @@ def values_of(command: Any) -> dict[str, Any]:
 
 
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
-    """Return the command with its options; groups take theirs, and `more` are fields that no option fills."""
+    """Return the command with its options and groups; `more` holds fields that are no options."""
     for action in getattr(command, "ACTIONS", ()):
         if _word(action) == values["action"]:
             more["action"] = build(action, values[_word(action)])
@@ -182,10 +206,10 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
 
 
 def _read(field: dataclasses.Field, hint: Any, value: Any) -> Any:
-    """Return the value of a field, of what was typed.
+    """Return the value of a field from the parsed value.
 
     Raises:
-        DataError: an empty text, or null in --config where there has to be a value.
+        DataError: an empty text, or null in --config for an option that needs a value.
     """
     if value == "" or (isinstance(value, list) and "" in value):
         raise DataError(f"{_typed(field)} is empty: give it a value, or leave it out")
@@ -198,7 +222,7 @@ def _read(field: dataclasses.Field, hint: Any, value: Any) -> Any:
 
 
 def _typed(field: dataclasses.Field) -> str:
-    """Return what a field is called in messages."""
+    """Return the name of a field in messages."""
     return field.metadata["metavar"] if field.metadata.get("place") else f"--{_key(field).replace('_', '-')}"
 
 
@@ -209,7 +233,7 @@ def check_not_null(name: str, hint: Any) -> None:
 
 
 def _key(field: dataclasses.Field) -> str:
-    """Return what a field is called on the command line: `from_` is `from`, which Python keeps for itself."""
+    """Return the name of a field on the command line, such as `from` for `from_`."""
     return field.name.removesuffix("_")
 
 
@@ -253,14 +277,14 @@ def _add_option(target: Any, field: dataclasses.Field, hint: Any, text: str) -> 
 
 
 def _plain(message: str) -> str:
-    """The parser's message in one line that names options as they are typed."""
+    """Return the parser's message on one line, with options as they are typed."""
     text = " ".join(message.split())
     if text.startswith('expected "classes.action" to be one of'):
         return "classes RUN needs list, add, rename, remove or merge (see texthead classes --help)"
     if text.startswith("Unexpected config: "):
         # The parser quotes the whole file.
-        found = text.removeprefix("Unexpected config: ")
-        return f"--config needs lines `option: value`, as --print-config prints them, got {found[:40]!r}"
+        content = text.removeprefix("Unexpected config: ")
+        return f"--config needs lines `option: value`, as --print-config prints them, got {content[:40]!r}"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
         return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
@@ -269,8 +293,8 @@ def _plain(message: str) -> str:
         return text
     option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
     kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    said = r"[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?"
-    value = re.search(rf"(?:{said}):(?: '?|$)([^\s']*)", problem)
+    quoted = r"[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?"
+    value = re.search(rf"(?:{quoted}):(?: '?|$)([^\s']*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
@@ -279,18 +303,18 @@ def _plain(message: str) -> str:
 
 
 class _Help(DefaultHelpFormatter):
-    """Help without types, and with a default only where there is one to know."""
+    """Help without types, and with defaults only if they tell something."""
 
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=28, width=min(100, shutil.get_terminal_size().columns - 2))
 
     def _get_help_string(self, action: Action) -> str:
-        shown = action.default not in (None, False, SUPPRESS)
-        return f"{action.help or ''}{f' (default: {action.default})' if shown else ''}"
+        known = action.default in (None, SUPPRESS) or action.default is False
+        return f"{action.help or ''}{'' if known else f' (default: {action.default})'}"
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line, and whose options are never guessed from their beginnings."""
+    """A parser whose errors are one line, and that does not accept abbreviated options."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("allow_abbrev", False)
@@ -299,7 +323,7 @@ class Parser(ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The options in a file, which is looked at before its reader takes memory for it."""
+        """Return the options in a file; check the file first, so that its reader cannot run out of memory."""
         try:
             check_options(Path(path))
         except (OSError, ValueError) as error:
@@ -307,7 +331,7 @@ class Parser(ArgumentParser):
         return super().parse_path(path, *args, **kwargs)
 
     def _needs(self, word: str, *words: str) -> str:
-        """Return a line on what is missing: by the words for the commands, and the name of the argument."""
+        """Return the message for a missing argument, from the names of the commands and of the argument."""
         if words:
             commands = next(action for action in self._actions if isinstance(action, _SubParsersAction))
             return commands.choices[word]._needs(*words)
@@ -317,7 +341,7 @@ class Parser(ArgumentParser):
         return f"{command} needs {typed} (see texthead {command} --help)"
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Print the message and exit with 2, unless the parser was made to raise it."""
+        """Print the message and exit with 2, or raise it if the parser was made so."""
         required = re.fullmatch(r"the following arguments are required: ([\w.]+)", message)
         line = self._needs(*required[1].split(".")) if required else _plain(message)
         if not self.exit_on_error:
@@ -326,7 +350,7 @@ class Parser(ArgumentParser):
         near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
         line += f": did you mean {near[0]}?" if near else ""
         if re.match(r"unrecognized arguments: [^-]", line):
-            line += ": names of files and the like stand together, before the options"
+            line += ": put all files together before the options"
         if "--help)" not in line:
             line += f" (see {self.prog.replace(' [options]', '')} --help)"
         print(f"texthead: {line}", file=sys.stderr)

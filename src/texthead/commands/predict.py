@@ -1,4 +1,4 @@
-"""`texthead predict`: names what is in files, with a run or zero-shot."""
+"""`texthead predict`: predict the classes of files, with a run or zero-shot."""
 
 import csv
 import json
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ManyFiles:
-    """In parts that any number of processes make, each by itself; the same command goes on after a stop.
+    """Any number of processes share the files; after a stop, the same command continues.
 
     Args:
-        manifest: CSV or TSV with a column path (and start and end of parts, in seconds), .txt with one path a line, a
-            folder, or prepared SHARDS
-        out: where the parts are, one CSV each
-        part: files of a part (default: 1000)
-        scores: keep the scores of all classes too
-        batch: files that are encoded at once (default: 1); more is faster and may change last digits
-        rank: the number of this process, from 0; torchrun's RANK if not given
-        ranks: how many processes share the parts; torchrun's WORLD_SIZE if not given
-        ray: on a Ray cluster instead, with so many processes that encode
+        manifest: files to predict: CSV or TSV with a column path (and start and end of parts, in seconds), .txt with
+            one path per line, a folder, or SHARDS of prepare
+        out: folder to write the predictions to, one CSV file per part
+        part: number of files per part (default: 1000)
+        scores: also write the scores of all classes
+        batch: number of files encoded at once (default: 1); more is faster and may change last digits
+        rank: number of this process, from 0 (torchrun's RANK)
+        ranks: number of processes that share the parts (torchrun's WORLD_SIZE)
+        ray: number of encoding processes on a Ray cluster, which shares the parts instead
     """
 
     TITLE: ClassVar = "many files"
@@ -55,18 +55,21 @@ class ManyFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Predict classes for files.
+    """Predict the classes of videos and images.
 
-    Of a run they are its own classes or other ones; without a run those of --classes, by their text. match.mp4#t=3,7.5
-    is a part of a video, in seconds.
+    With a run, choose among its classes, or those of --classes; without a run, --classes is required and the encoder
+    compares the files with the class names (zero-shot). match.mp4#t=3,7.5 is a part of a video, in seconds.
 
     Args:
-        inputs: a run folder, hub:ORG/NAME or an exported folder first; or only files and folders
-        top: names a file
-        sets: the set of names that holds the right one at the rate that a calibrated run promises
-        frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
-        unlabelled: files like those to predict; all are scored as one batch, where similar files help each other
+        inputs: a run folder, hub:ORG/NAME or an exported folder, then files and folders; or only files and folders
+        top: number of classes to print per file
+        sets: also print the set of classes that holds the correct one at the rate set by texthead calibrate
+        frame_template: read folders as clips of frames named so, as img_{:05d}.jpg or * (any name, natural order)
+        unlabelled: folder of files like those to predict; all are scored as one batch, in which similar files help
+            each other
     """
+
+    JSON: ClassVar = "a list of path, top [name, probability], temperature, answer, set, error"
 
     USAGE: ClassVar = (
         "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]\n"
@@ -86,7 +89,7 @@ class Predict:
     many: ManyFiles = ManyFiles()
 
     def check(self) -> None:
-        """Raise DataError or RunError if what is named does not go together, or is not there."""
+        """Raise DataError or RunError if a path does not exist or options exclude each other."""
         if self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
         if self.inputs and is_exported(self.inputs[0]):
@@ -99,15 +102,17 @@ class Predict:
 
     @property
     def decodes_many(self) -> bool:
-        """Whether so many files are named that processes which decode are worth their start."""
+        """Whether there are enough files to start worker processes for."""
         return self.many.manifest is not None or self.unlabelled is not None or _are_many(self.inputs)
 
     def __call__(self) -> None:
         if self.inputs and is_exported(self.inputs[0]):
             _predict_exported(self)
             return
-        from texthead.commands.console import bar, notes
+        from texthead.commands.console import bar, doing, say_notes
         from texthead.commands.model import noted_calibration
+
+        doing("loading torch")
         from texthead.prediction.predict import predictions, protocol_of, zero_shot_line
         from texthead.runs.run import Run, keep_graph
 
@@ -118,7 +123,7 @@ class Predict:
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(protocol_of(model)[1])
         note = zero_shot_line(model, self.model.classes)
-        # The threshold is of files that are scored alone.
+        # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
@@ -135,18 +140,32 @@ class Predict:
             )
             _print_predictions(found, calibration, self, model.labels if isinstance(model, Run) else model.names)
         if note:
-            notes().print(note)
+            say_notes([note])
+        _suggest(self, run_folder)
         if isinstance(model, Run):
-            sys.stdout.flush()  # The answer does not wait for what makes the next one quicker.
+            sys.stdout.flush()
+            doing("saving the encoder's graph for the next prediction")
             keep_graph(model)
 
 
-# The options that an exported folder leaves open.
-_OF_EXPORTED = frozenset({"inputs", "top", "sets", "json", "csv", "export", "skip_unreadable", "workers"})
+def _suggest(command: Predict, run: str | None) -> None:
+    """Suggest to try the run in the browser, or to label the files that were predicted zero-shot."""
+    from texthead.commands.console import next_command
+
+    if run is not None:
+        next_command("texthead", "ui", run)
+        return
+    folder = Path(command.inputs[0])
+    folder = folder if folder.is_dir() else folder.parent
+    next_command("texthead", "label", folder, "--classes", command.model.classes, "--out", "labels.csv")
+
+
+# Options that an exported folder takes.
+_OF_EXPORTED = frozenset({"inputs", "top", "sets", "csv", "export", "skip_unreadable", "workers"})
 
 
 def _check_exported(command: Predict) -> None:
-    """Raise DataError for options that an exported folder decides, or files that are not there."""
+    """Raise DataError for options that an exported folder fixes, or files that do not exist."""
     command.printed.check()
     command.tool.check()
     folder, *files = command.inputs
@@ -164,8 +183,10 @@ def _check_exported(command: Predict) -> None:
 
 
 def _predict_exported(command: Predict) -> None:
-    """Predict with an exported folder, without torch where files are named."""
-    from texthead.commands.console import bar
+    """Predict with an exported folder; without folders among the inputs this needs no torch."""
+    from texthead.commands.console import bar, doing, next_command
+
+    doing(f"loading {command.inputs[0]}")
     from texthead.exporting.exported import Exported
 
     folder, *files = map(Path, command.inputs)
@@ -178,20 +199,21 @@ def _predict_exported(command: Predict) -> None:
     with bar("predict", "files") as progress:
         found = exported.predict(files, top=command.top, sets=command.sets, skip_unreadable=skip, progress=progress)
     _print_predictions(found, exported.calibration, command, exported.names)
+    next_command("python", folder / "predict.py", command.inputs[1])
 
 
-# To start processes takes as long as to decode so many videos.
+# Starting processes takes as long as decoding this many videos.
 _FEW = 16
 
-# Files with these ends are lists of files, and no media.
+# Endings of lists of files.
 _LISTS = (".csv", ".tsv", ".txt")
 
 
 def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
-    """(the run, if one is named; the files and folders, where no manifest lists them).
+    """Return (the run or None, the files and folders if no manifest lists them).
 
     Raises:
-        DataError, RunError: what is named does not go together, or is not there.
+        DataError, RunError: options exclude each other, or a path does not exist.
     """
     from texthead.runs.saved import check_run_exists
 
@@ -211,11 +233,7 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
 
 
 def _check_no_list(inputs: Sequence[str]) -> None:
-    """Nothing, unless a list of files is named where a file is.
-
-    Raises:
-        DataError: one is.
-    """
+    """Raise DataError if a list of files is given in place of a file."""
     for path in map(Path, inputs):
         if path.suffix.lower() in _LISTS and path.is_file():
             raise DataError(
@@ -233,7 +251,7 @@ def _check_goes_together(command: Predict) -> None:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return
     alone = {"frame-template": command.frame_template, "unlabelled": command.unlabelled, "export": command.tool.export}
-    single = {"json": command.printed.json, "csv": command.printed.csv, **alone}
+    single = {"csv": command.printed.csv, **alone}
     for name, value in single.items():
         if value:
             raise DataError(f"--{name} is not for --manifest, whose parts are CSV files of single paths")
@@ -244,8 +262,8 @@ def _check_goes_together(command: Predict) -> None:
 
 
 def _predict_many(command: Predict, run_folder: str | None) -> None:
-    """Make this process's parts, with a line each, and say how far all processes are."""
-    from texthead.commands.console import notes, results
+    """Predict the parts of this process, with a line each, and print how far all processes are."""
+    from texthead.commands.console import doing, next_command, notes, results, say_notes, show_json
     from texthead.commands.model import noted_calibration
     from texthead.prediction.bulk import Part, PartOptions, check_rank, open_parts, predict_parts
     from texthead.prediction.bulk_on_ray import predict_on_ray
@@ -299,11 +317,15 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
             most_megapixels=command.files.most_megapixels,
             done=done,
         )
+    doing("counting the finished parts")
     finished = f"{state.finished} of {state.parts} parts are finished"
     results().print(f"{command.many.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
+    show_json({"out": command.many.out, **state._asdict()})
     note = zero_shot_line(model, command.model.classes)
     if note:
-        say.print(note)
+        say_notes([note])
+    if run_folder is not None:
+        next_command("texthead", "ui", run_folder)
 
 
 def _lost(unreadable: int) -> str:
@@ -311,7 +333,7 @@ def _lost(unreadable: int) -> str:
 
 
 def _place(command: Predict) -> tuple[int, int]:
-    """(the number of this process, how many there are): as the options say, else torchrun's environment, else alone."""
+    """Return (the number of this process, the number of processes): from the options, else torchrun, else (0, 1)."""
     import torch
 
     if command.many.rank is not None and command.many.ranks is not None:
@@ -322,26 +344,26 @@ def _place(command: Predict) -> tuple[int, int]:
 
 
 def _are_many(inputs: Sequence[str]) -> bool:
-    """Return whether the inputs are, or hold, more files than one process decodes while others would start."""
+    """Return whether the inputs hold more files than one process decodes while others start."""
     paths = [Path(path) for path in inputs]
     inside = (file for path in paths for file in (path.rglob("*") if path.is_dir() and not is_run(path) else [path]))
     return sum(1 for _ in islice(inside, _FEW + 1)) > _FEW or any(map(_holds_many, paths))
 
 
 def _holds_many(path: Path) -> bool:
-    """Return whether a path may hold any number of clips: shards, or an address."""
+    """Return whether a path is shards or an address, which may hold any number of clips."""
     return address(path) is not None or bool(list(path.glob("*.tar")))
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
-    """What is named; with a template, its folders as clips of frames."""
+    """Return the inputs; with a template, folders become the clips of frames in them."""
     from texthead.media.frame_folder import clips_below, is_template
 
     if template is None:
         return [*inputs]
     if not is_template(template):
         raise DataError(
-            f"--frame-template must be * or hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}"
+            f"--frame-template must be * or have a place for the frame's number, as img_{{:05d}}.jpg: {template!r}"
         )
     found: list[str | Path] = []
     for each in inputs:
@@ -352,28 +374,28 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 def _print_predictions(
     found: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict, names: Sequence[str]
 ) -> None:
-    """Print the predictions when all are there: a file that cannot be read is an error before any is printed.
+    """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
 
-    They wait in a file, not in memory. Then export them, if a tool is named.
+    They are held in a file, not in memory. With --export, also write them for the labelling tool.
     """
-    from texthead.commands.console import results
+    from texthead.commands.console import prints_json, results, write
 
     best: dict[Path, tuple[str, float] | None] = {}
     if command.tool.export is not None:
         found = _noting(found, best)
 
-    show = print if command.printed.json or command.printed.csv else results().print
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as kept:
-        _write_predictions(found, kept, calibration, command)
-        kept.seek(0)
-        for line in kept:
+    show = write if prints_json() or command.printed.csv else results().print
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        _write_predictions(found, file, calibration, command)
+        file.seek(0)
+        for line in file:
             show(line.removesuffix("\n"))
     if command.tool.export is not None:
         _export(best, command, names)
 
 
 def _noting(found: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | None]) -> "Iterator[Prediction]":
-    """Yield the predictions, and note the best name of each file that can be read; None for none of them."""
+    """Yield the predictions, and put the best name of each readable file, or None, into `best`."""
     for prediction in found:
         if prediction.top:
             best[prediction.path] = prediction.top[0] if prediction.known else None
@@ -381,7 +403,7 @@ def _noting(found: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | 
 
 
 def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names: Sequence[str]) -> None:
-    """Write the files and their guesses for a labelling tool."""
+    """Write the files and their predictions for a labelling tool."""
     from texthead.data.dataset import Item
 
     first, *_ = inputs = [path for path in command.inputs if not is_run(path) and not is_exported(path)]
@@ -396,10 +418,11 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
 def _write_predictions(
     found: "Iterable[Prediction]", file: TextIO, calibration: "Calibrated | None", command: Predict
 ) -> None:
-    """Write each prediction as it comes, in the form that is asked for."""
+    """Write each prediction as it comes: as JSON, CSV or text."""
+    from texthead.commands.console import prints_json
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
-    if command.printed.json:
+    if prints_json():
         entries = (json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in found)
         # Without the brackets of its own list.
         file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))

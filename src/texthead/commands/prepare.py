@@ -1,7 +1,8 @@
-"""`texthead prepare`: decodes every video once and says what came of it."""
+"""`texthead prepare`: decode every video once and write frames into shards."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from texthead.commands.options import DataOptions, DecodingOptions, default_workers
 from texthead.commands.outputs import check_folder
@@ -12,21 +13,23 @@ from texthead.media.paths import address
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """Decode once: write some frames of every video, all key frames, into tar shards.
+    """Decode every video once and write some of its frames into tar shards, so that training reads faster.
 
-    train, eval and predict take the shards as DATA. Finished shards are left alone, so the same command goes on after
-    a stop.
+    train, eval and predict take the shards as DATA. After a stop, the same command continues with the next shard.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
-        out: the folder of shards to make, or to go on with
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
+            datasets:FOLDER_OR_ID
+        out: the folder of shards to make or to continue
         frames: frames per clip, evenly placed
-        short_side: larger frames are scaled down to this short side, in pixels
+        short_side: short side in pixels that larger frames are scaled down to
         quality: JPEG quality, 1-95
         clips: clips per shard
         skip_unreadable: leave out and list files that cannot be read
-        workers: processes, each of which writes a shard at a time
+        workers: number of processes, each of which writes a shard at a time
     """
+
+    JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
@@ -46,11 +49,13 @@ class Prepare:
             check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results
+        from texthead.commands.console import bar, doing, next_command, problems, results, show_json
+
+        doing(f"reading {self.data}")
         from texthead.data import prepare as shards
         from texthead.media.shard import INDEX
 
-        say, out = notes(), Path(self.out)
+        out = Path(self.out)
         wanted = shards.ShardOptions(
             self.frames, self.short_side, self.quality, self.clips, self.decoding.most_megapixels
         )
@@ -65,10 +70,14 @@ class Prepare:
                 progress=progress,
             )
         for path, problem in done.unreadable:
-            say.print(f"not prepared: {path}: {problem}")
-        there = f", {done.skipped} of them were finished before" if done.skipped else ""
+            problems().print(f"not prepared: {path}: {problem}")
+        before = f", {done.skipped} of them were finished before" if done.skipped else ""
         lost = f"; {len(done.unreadable)} files could not be read" if done.unreadable else ""
         results().print(
             f"{done.clips} clips, {done.bytes / 1e6:.1f} MB ({done.bytes / max(1, done.clips) / 1e3:.0f} kB a clip), "
-            f"in {done.shards} shards{there}{lost}: {out / INDEX}"
+            f"in {done.shards} shards{before}{lost}: {out / INDEX}"
         )
+        unreadable = [{"path": path, "error": problem} for path, problem in done.unreadable]
+        counts = {"clips": done.clips, "bytes": done.bytes, "parts": done.shards, "finished_before": done.skipped}
+        show_json({"shards": out, **counts, "unreadable": unreadable})
+        next_command("texthead", "train", self.out, "--out", "run")

@@ -1,11 +1,11 @@
-"""What `texthead train` begins with: a recogniser on the frozen encoder, fitted in seconds."""
+"""The start of `texthead train`: fit a recogniser on the frozen encoder in seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from texthead.commands.console import bar, results, say_skipped
+from texthead.commands.console import bar, doing, results, say_skipped
 from texthead.commands.result import scores_of, write_page
 from texthead.commands.score_table import show_table
 from texthead.data.division import Division
@@ -16,13 +16,13 @@ from texthead.transfer.baselines import Comparison, When, are_few
 from texthead.transfer.comparison import encode_parts, with_unlabelled, write_method
 from texthead.transfer.methods import FrozenItems, Ground, Method, evaluation_of
 
-# Of training items that are named rightly, cross-validated: fine-tuning could gain two points at most.
+# Cross-validated top-1 from which on fine-tuning could gain two points at most.
 NOTHING_TO_GAIN = 0.98
 
 
 @dataclass(frozen=True)
 class QuickAnswer:
-    """The quick recogniser, what it was fitted to, its score behind those of its rivals, and what ran the encoder."""
+    """The quick recogniser, its training items, its score (the last row of `table`), and the encoder's engine."""
 
     ground: Ground
     method: Method
@@ -32,11 +32,11 @@ class QuickAnswer:
     most_megapixels: int
 
     def stays(self, overrides: Mapping[str, Any]) -> str | None:
-        """Return why fine-tuning is not even tried; None if it is."""
+        """Return why fine-tuning is not tried, or None if it is."""
         if overrides.get("tune") == "none":
             return "--tune none"
         if not self.ground.encoder.has_text:
-            return "its encoder has no text to fine-tune against: give it one (--text), or take another --head"
+            return "the encoder has no text encoder to fine-tune against: add one (--text), or choose another --head"
         counts = self.items.targets.bincount()
         label, count = self.ground.labels[int(counts.argmin())], int(counts.min())
         if count < methods.FEWEST:
@@ -48,11 +48,12 @@ class QuickAnswer:
         rate = methods.cross_validated(self.method, self.items, pairs, lambda: None).mean()
         if rate < NOTHING_TO_GAIN:
             return None
-        return f"it names {100 * rate:.1f} % of the training items rightly, cross-validated; --tune all fine-tunes"
+        return f"cross-validated, {100 * rate:.1f} % of the training items are correct; --tune all fine-tunes"
 
     def leave(self, out: Path, why: str) -> None:
-        """Write the quick recogniser as the run, and show it."""
+        """Write the quick recogniser as the run, and print its score."""
         results().print(f"the run is the quick recogniser: {why}")
+        doing("writing the run")
         table = self.table
         if table.rows:
             table.rows[-1] = f"this run ({self.method.name})", table.rows[-1][1]
@@ -61,17 +62,18 @@ class QuickAnswer:
         scored, about = table.division.scored, {"engine": self.engine, "why": why}
         model = write_method(out, self.ground, self.method, self.items, scored, scores, **about)
         reading = Reading(cache=self.ground.cache, most_megapixels=self.most_megapixels)
-        write_page(out, model, [], table, self.ground.protocol, reading)
+        write_page(out, model, [], table, self.ground.protocol, reading, tuned=False)
 
 
 def quick_answer(
     ground: Ground, parts: Division, reading: Reading, baselines: When, *, unlabelled: str | None = None
 ) -> QuickAnswer:
-    """Return the quick recogniser after its score is printed.
+    """Fit the quick recogniser and print its score.
 
     Raises:
         DataError, MediaError: as `encode_parts`.
     """
+    doing("encoding the items")
     engines: set[str] = set()
     reading = replace(reading, used=engines.add)
     items, tests = encode_parts(ground, parts, reading, bar)
@@ -81,6 +83,7 @@ def quick_answer(
         skipped += errors
         results().print(line)
     say_skipped(skipped)
+    doing("fitting the quick recogniser")
     table = Comparison(replace(parts, train=items.data), ground.labels)
     quick, *rivals = methods.methods(ground)
     worth = ground.text_worth(items)

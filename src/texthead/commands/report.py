@@ -1,8 +1,8 @@
-"""`texthead report`: the page of a run, made anew from its folder and labelled items."""
+"""`texthead report`: write the HTML report of a run from its folder and labelled items."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import (
     BaselineOptions,
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 class ReportCommand:
     """Write an HTML report of a run.
 
-    It shows scores, curves, confusions beside the similarity of the rows, calibration, a test of the frames' order,
-    the most confident mistakes and where in their frames they came from, recipe and prompts.
+    The page has scores, training curves, confusions and the similarity of rows, calibration, a test of the frame
+    order, the most confident mistakes with saliency maps, the recipe and the prompts.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID;
-            the items that the run held out, if not given
-        split: test, else val, if not given
-        unknown: items of no class of a calibrated run: how many of them get a name all the same
-        unseen: labelled items of other classes: zero-shot top-1 on them and the run's on its own, with weights between
-            the pretrained and the fine-tuned encoder
-        out: where the page goes (RUN/report.html)
-        mistakes: surest wrong answers that are shown, up to 12
-        hits: surest right answers, up to 12
-        saliency: how many of those get a saliency map; 0: none, which is faster
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
+            datasets:FOLDER_OR_ID (the items that the run held out)
+        split: split of DATA to score (test, else val)
+        unknown: items that belong to no class of a calibrated run, to measure how many get a class
+        unseen: labelled items of other classes, to plot zero-shot top-1 on them against top-1 on the run's classes for
+            mixtures of the pretrained and the fine-tuned encoder
+        out: HTML file to write (RUN/report.html)
+        mistakes: number of the most confident wrong predictions to show, 0-12
+        hits: number of the most confident correct predictions to show, 0-12
+        saliency: number of these to draw a saliency map for; 0 is fastest
     """
+
+    JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
 
     run: str = argument("RUN", read=local_run)
     downloads: DownloadOptions = DownloadOptions()
@@ -73,8 +75,10 @@ class ReportCommand:
             check_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results, say_notes
-        from texthead.commands.score_table import calibrated, show_table
+        from texthead.commands.console import bar, doing, next_command, notes, results, say_notes, show_json
+
+        doing(f"loading {self.run}")
+        from texthead.commands.score_table import calibrated, scores_json, show_table
         from texthead.data.division import Division
         from texthead.encoders.encoder import as_visual
         from texthead.evaluation import evaluate
@@ -101,21 +105,23 @@ class ReportCommand:
         chosen, split_name = choose_scored(run, dataset, self.split)
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
-        # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
+        # A cache for the run's own encoder: the test of the frame order and the next report encode nothing again.
         reading = self.files.reading(self.beside.features_of(as_visual(run.model.visual), run.pixels))
         with bar("score", "files") as progress:
             result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
         sure = _sure(run, result, protocol, others, self)
+        doing("scoring the baselines")
         parts = Division(chosen, None, chosen, split_name)
         table = eval_baselines(run, parts, self.beside.baselines, self.beside.folder, reading, bar)
-        own, warmth, said = calibrated(run, protocol, result, chosen)
-        table.add(f"this run ({run.model.head.kind} head){warmth}", own)
-        table.lines += said
+        own, temperature, lines = calibrated(run, protocol, result, chosen)
+        table.add(f"this run ({run.model.head.kind} head){temperature}", own)
+        table.lines += lines
         show_table(table)
         order = _order(run, chosen, protocol, reading)
+        doing("mixing the pretrained and the fine-tuned encoder")
         mixes = [] if new is None else forgetting(run, chosen, new, reading=reading)
-        with bar("look", "clips") as progress:
-            shown = strips(
+        with bar("draw examples", "clips") as progress:
+            examples = strips(
                 result,
                 protocol,
                 mistakes=self.mistakes,
@@ -126,27 +132,26 @@ class ReportCommand:
                 model=run.model,
                 progress=progress,
             )
-        looks = Looks(strips=shown, order=order, sure=sure, mixes=mixes)
+        doing("writing the report")
+        looks = Looks(strips=examples, order=order, sure=sure, mixes=mixes)
         write_report(out, run.folder, run.model, records, table, looks)
         results().print(f"report: {out}")
+        show_json({"report": out, "run": self.run, **scores_json(table)})
+        next_command("texthead", "predict", self.run, chosen.items[0].path)
 
 
 def check_unknown_is_used(run: "runs.Run", unknown: str | None) -> None:
-    """Nothing, unless unknown items are given to a run whose threshold they cannot measure.
-
-    Raises:
-        DataError: the run has no threshold, or it does not hold for its classes as they are.
-    """
+    """Raise DataError if unknown items are given and the run has no threshold for its present classes."""
     from texthead.prediction.predict import calibration_for
 
     if unknown is None:
         return
     made, why = calibration_for(run, run.protocol)
     if made is None or made.threshold is None:
-        told = why or "the run has none"
+        reason = why or "the run has none"
         raise DataError(
-            f"--unknown {unknown} measures the threshold of a calibrated run, and {told}: texthead calibrate RUN DATA "
-            "--unknown OTHERS sets it"
+            f"--unknown {unknown} measures the threshold of a calibrated run, and {reason}: set it by texthead "
+            "calibrate RUN DATA --unknown OTHERS"
         )
 
 
@@ -157,7 +162,7 @@ def _sure(
     unknown: "Dataset | None",
     command: ReportCommand,
 ) -> "HowSure":
-    """How far the probabilities can be taken at their word; a threshold is measured by unknown items, where given."""
+    """Return the reliability of the probabilities, and of the threshold on unknown items if there are any."""
     from texthead.commands.score_table import scores_of
     from texthead.media.fingerprints import fingerprints
     from texthead.prediction.predict import calibration_for
@@ -171,23 +176,24 @@ def _sure(
         fresh = unknown.pick([place for place, content in enumerate(prints) if content not in made.content])
         if not len(fresh):
             raise DataError(
-                f"--unknown {command.unknown}: the threshold was set by all {len(unknown)} items: give others"
+                f"--unknown {command.unknown}: the threshold was set on all {len(unknown)} items: give others"
             )
         if len(fresh) < len(unknown):
             lines.append(
-                f"{len(unknown) - len(fresh)} of the {len(unknown)} unknown items set the threshold and are left out."
+                f"{len(unknown) - len(fresh)} of the {len(unknown)} unknown items are left out: the threshold was set "
+                "on them."
             )
         others, _ = scores_of(run, protocol, command.files.reading(), fresh, "score unknown items")
     return how_sure(result, calibration=made, unknown=others, lines=lines)
 
 
 def _order(run: "runs.Run", chosen: "Dataset", protocol: "Protocol", reading: "Reading") -> "OrderTest | str":
-    """The test of the frames' order, or why there is none."""
+    """Return the test of the frame order, or why there is none."""
     from texthead.commands.console import bar
     from texthead.evaluation.frame_order import blind_to_order, order_test
 
     blind = blind_to_order(run.model, protocol.frames)
     if blind:
         return blind
-    with bar("other orders", "files") as progress:
+    with bar("test frame order", "files") as progress:
         return order_test(run.model, chosen, protocol, reading, progress=progress)

@@ -1,10 +1,10 @@
-"""What `texthead train` shows and writes when a run is there: its score beside others, and its page."""
+"""The end of `texthead train`: score the run beside the baselines and write its report."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.commands.console import bar, notes, results
-from texthead.commands.score_table import show_table
+from texthead.commands.console import bar, doing, next_command, results, say_notes, show_json
+from texthead.commands.score_table import scores_json, show_table
 from texthead.data.protocol import Protocol
 from texthead.evaluation import evaluate
 from texthead.evaluation.frame_order import blind_to_order, order_test
@@ -17,15 +17,15 @@ from texthead.report.run_page import Looks, write_report
 from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.transfer.baselines import Comparison
 
-FEW_TO_REORDER = 500  # items; each takes some 15 ms of a core
+FEW_TO_REORDER = 500  # items; each takes about 15 ms on one core
 
 
 def score_run(
     out: Path, model: Recognizer, table: Comparison, protocol: Protocol, reading: Reading, title: str
 ) -> None:
-    """Score the run, print it beside the others, and write all of them into its folder."""
+    """Score the run, print its score beside the baselines', and write all scores into the run folder."""
     if not len(table.division.scored):
-        notes().print("note: no held-out item, so nothing was scored")
+        say_notes(["there is no held-out item, so the run was not scored"])
         return
     with bar("score", "files") as progress:
         table.add(title, evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress))
@@ -35,15 +35,23 @@ def score_run(
 
 
 def scores_of(table: Comparison) -> RunScores:
-    """Return the scores of a table as a run's folder keeps them."""
+    """Return the scores of a table as saved in the run folder."""
     return RunScores(table.division.scored_name, tuple(Score.of(*row) for row in table.rows))
 
 
 def write_page(
-    out: Path, model: Recognizer, records: Sequence[dict], table: Comparison, protocol: Protocol, reading: Reading
+    out: Path,
+    model: Recognizer,
+    records: Sequence[dict],
+    table: Comparison,
+    protocol: Protocol,
+    reading: Reading,
+    *,
+    tuned: bool,
 ) -> None:
-    """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
-    shown, order, sure = [], "", None
+    """Write `report.html` into the run folder without encoding frames again, and print where both are."""
+    doing("writing the report")
+    examples, order, sure = [], "", None
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
@@ -52,7 +60,10 @@ def write_page(
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            shown, sure = strips(own, protocol, most_megapixels=reading.most_megapixels), how_sure(own)
-        looks = Looks(strips=shown, order=order, sure=sure)
+            examples, sure = strips(own, protocol, most_megapixels=reading.most_megapixels), how_sure(own)
+        looks = Looks(strips=examples, order=order, sure=sure)
         write_report(out / "report.html", out, model, records, table, looks)
-    results().print(f"run: {out}   report: {out / 'report.html'}   `texthead predict {out} FILE...` uses it")
+    results().print(f"run: {out}\nreport: {out / 'report.html'}")
+    show_json({"run": out, "report": out / "report.html", "tuned": tuned, **scores_json(table)})
+    items = table.division.scored or table.division.train
+    next_command("texthead", "predict", out, items.items[0].path)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from torch import Tensor
 
-from texthead.commands.console import bar, notes, results, say_skipped
+from texthead.commands.console import bar, cell, results, say_notes, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
@@ -23,8 +23,8 @@ from texthead.transfer.baselines import Comparison
 
 
 def show_table(comparison: Comparison) -> None:
-    """Print the table, the skipped items, and a line where a baseline is ahead of the run."""
-    # With five classes or fewer, all are among the best five.
+    """Print the scores, the skipped items, and a line if a baseline is ahead of the run."""
+    # Top-5 of five classes or fewer is always 100 %.
     many = any(len(r.names) > 5 for _, r in comparison.rows)
     headers = ["method", "top-1", "95 % interval", *["top-5"] * many, "ECE", "items"]
     table = Table(*headers, title=f"{comparison.division.scored_name} items")
@@ -42,7 +42,7 @@ def show_table(comparison: Comparison) -> None:
         results().print(f"{len(skipped)} items could not be read and are not counted")
     *others, (_, own) = comparison.rows
     ahead = max(others, key=lambda row: row[1].top1, default=None)
-    # Compared as shown: with many items, one item alone is no lead to speak of.
+    # Compare as printed: with many items, a lead of one item is none.
     if ahead and round(ahead[1].top1, 1) > round(own.top1, 1):
         results().print(_lead(*ahead, own))
     for line in comparison.lines:
@@ -50,11 +50,11 @@ def show_table(comparison: Comparison) -> None:
 
 
 def scores_json(comparison: Comparison) -> dict[str, Any]:
-    """Return the table as JSON: each method's score, the run's own last, and how the run's own does on each class.
+    """Return the table as JSON: the score of each method, the run's last, and the run's rates per class.
 
-    All rates are percent, with 95 % intervals.
+    Rates are in percent, with 95 % intervals.
     """
-    own = comparison.rows[-1][1]
+    classes = comparison.rows[-1][1].classes if comparison.rows else ()
     return {
         "data": comparison.division.scored.source,
         "split": comparison.division.scored_name,
@@ -67,7 +67,7 @@ def scores_json(comparison: Comparison) -> dict[str, Any]:
                 "predicted": row.said,
                 "precision": _rate_json(row.precision),
             }
-            for row in own.classes
+            for row in classes
         ],
         "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(comparison)],
         "notes": comparison.lines,
@@ -84,7 +84,7 @@ def _skipped(comparison: Comparison) -> list[MediaError]:
 
 
 def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:
-    """Return how far a method is ahead of the run, with an interval where both were scored on the same items."""
+    """Return how far a method is ahead of the run, with an interval if both were scored on the same items."""
     lead = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(own.top1, 1):.1f} points on these items"
     if ahead.paths != own.paths:
         return lead
@@ -95,36 +95,36 @@ def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:
 def calibrated(
     run: Run, protocol: Protocol, result: Evaluation, chosen: "Dataset"
 ) -> tuple[Evaluation, str, list[str]]:
-    """(the result after the run's temperature, what to add to its title, what to say of threshold and sets)."""
+    """Return (the result at the run's temperature, a suffix for its title, lines on threshold and sets)."""
     calibration, why = calibration_for(run, protocol)
     if calibration is None:
         return result, "", []
     if why:
-        notes().print(f"note: {run.folder / CALIBRATION}: {why}")
+        say_notes([f"{run.folder / CALIBRATION}: {why}"])
     after = replace(result, scores=calibration.apply(result.scores))
     return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, chosen)
 
 
 def _promises(calibration: Calibration, result: Evaluation, chosen: Dataset) -> list[str]:
-    """What threshold and sets do to these items; a note where the calibration was learned from them."""
+    """Return lines on what threshold and sets do to these items, and on items used for the calibration."""
     lines: list[str] = []
     seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
     if seen:
         lines.append(
-            f"{seen} of these {len(chosen)} items are those that the calibration was learned from: its numbers (ECE, "
-            "threshold, sets) flatter it here; report them on others"
+            f"the calibration was fitted to {seen} of these {len(chosen)} items, so ECE, threshold and sets look too "
+            "good here; report them on other items"
         )
     if calibration.threshold:
         away = ~calibration.is_known(result.scores)
         right = int((away & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: {rate_text(away, result.groups)} of the items are turned away (best probability not above "
-            f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
+            f"none of these: the threshold rejects {rate_text(away, result.groups)} of the items (best probability not "
+            f"above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
         )
     if calibration.coverage:
         sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
         lines.append(
-            f"label sets: {rate_text(held, result.groups)} hold the label "
+            f"prediction sets: {rate_text(held, result.groups)} hold the label "
             f"({100 * calibration.coverage.level:g} % promised), "
             f"{float(sets.sum(1).float().mean()):.2f} labels on average"
         )
@@ -132,28 +132,29 @@ def _promises(calibration: Calibration, result: Evaluation, chosen: Dataset) -> 
 
 
 def show_classes(result: Evaluation, most: int = 10) -> None:
-    """Print precision and recall of each class, and which classes are taken for which: the most frequent pairs."""
-
+    """Print precision and recall of each class, and the most frequent confusions."""
     confusion = result.confusion()
-    table = Table("class", "items", "recall", "named so", "precision", title="each class, in percent (95 % interval)")
+    table = Table("class", title="each class, in percent (95 % interval)")
+    for header in ("items", "recall", "predicted", "precision"):
+        table.add_column(header, no_wrap=True, justify="right")
     for row in result.classes:
         recall, precision = (
             "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.recall, row.precision)
         )
-        table.add_row(row.name, str(row.items), recall, str(row.said), precision)
+        table.add_row(cell(row.name), str(row.items), recall, str(row.said), precision)
     results().print(table)
     pairs = wrong_pairs(confusion)
-    for truth, said, count in pairs[:most]:
+    for truth, predicted, count in pairs[:most]:
         whole = int(confusion[truth].sum())
-        results().print(f"{result.names[truth]} taken for {result.names[said]}: {count} of {whole}")
+        results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {whole}")
     if len(pairs) > most:
         more = len(pairs) - most
         results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes what each item is taken for)")
 
 
 def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:
-    """(the scores of the readable items, those items)."""
+    """Return (the scores of the readable items, these items)."""
     with bar(title, "files") as progress:
-        found = score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
-    say_skipped(found.skipped)
-    return found.scores, dataset.pick(found.positions)
+        scored = score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
+    say_skipped(scored.skipped)
+    return scored.scores, dataset.pick(scored.positions)

@@ -1,4 +1,4 @@
-"""What the system gives a command: streams, names of files, a folder; and what it refuses."""
+"""Streams, encodings of file names, the current folder, and errors of the operating system."""
 
 import codecs
 import errno
@@ -12,13 +12,13 @@ from texthead.errors import RunError, printable
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Return what stands for characters that an encoding lacks: the escapes of JSON, which stays JSON with them."""
+    """Return JSON escapes for characters that an encoding lacks, so that JSON stays valid."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def print_every_name() -> None:
-    """Let the output hold any name of a class or a file, escaped where its encoding or a terminal cannot show it."""
+    """Escape characters of class and file names that the output's encoding lacks."""
     codecs.register_error("texthead.escaped", _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -26,9 +26,9 @@ def print_every_name() -> None:
 
 
 def name_files_in_utf8() -> None:
-    """Run this program again in Python's UTF-8 mode where the names of files are ASCII, as in the C locale without it.
+    """Run this program again in Python's UTF-8 mode if Python decodes file names as ASCII, as in the C locale.
 
-    What Python decodes them by cannot be changed later. The output's encoding stays.
+    The encoding of file names cannot be changed later. The output keeps its encoding.
     """
     if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
         output = os.environ.get("PYTHONIOENCODING", "ascii")
@@ -37,21 +37,21 @@ def name_files_in_utf8() -> None:
 
 
 def open_streams() -> None:
-    """Open what the shell has closed (`>&-`): what is printed there is dropped, and no file gets its number."""
+    """Replace streams that the shell has closed (`>&-`) by the null device, so that no file gets their numbers."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def check_current_folder() -> None:
-    """Raise RunError if the current folder has been removed: libraries end the process over that."""
+    """Raise RunError if the current folder was removed: libraries would end the process."""
     try:
         Path.cwd()
     except FileNotFoundError:
         raise RunError("the current folder does not exist any more: change to another") from None
 
 
-# What the system refuses, and what helps.
+# Remedies for errors of the operating system.
 _REMEDIES = {
     errno.EACCES: "get the right to use it, or choose another",
     errno.EPERM: "get the right to use it, or choose another",
@@ -62,11 +62,11 @@ _REMEDIES = {
 
 
 def of_system(error: OSError) -> str:
-    """Return the line on what the system has refused."""
+    """Return the message for an error of the operating system."""
     if error.filename is None and error.errno == errno.ENOSPC:
         from texthead.commands.console import reader_gone
 
-        reader_gone()  # What could not be printed is not printed at the end.
+        reader_gone()  # Drop output that could not be written.
     about = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
     return printable(
         f"{about}{error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'check the path and the disk')}"

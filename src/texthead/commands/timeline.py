@@ -1,4 +1,4 @@
-"""`texthead timeline`: when what happens in a video or a stream, with a run or zero-shot."""
+"""`texthead timeline`: find events in a video or a stream, with a run or zero-shot."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,25 +32,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineCommand:
-    """Find when things happen: events of each class with start and end in seconds.
+    """Find the events in a video: their class, start and end, in seconds.
 
-    A window slides over the video, or over a part of it (match.mp4#t=3,7.5, in seconds); each frame is encoded once.
-    '-' reads a video from a pipe and prints events as they end. Of a camera or a stream, /dev/video0 or rtsp://...,
-    events are JSON lines, printed as they begin and end; if it is faster than this machine, frames are dropped and
-    counted.
+    A window slides over the video, or over a part of it (match.mp4#t=3,7.5, in seconds). With - the video comes from a
+    pipe, and events are printed as they end. With a camera or stream (/dev/video0, rtsp://...) events are JSON lines,
+    printed as they begin and end; frames that this machine is too slow for are dropped and counted.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME first, or only a video, a camera or an address; - is a pipe
-        window: length of the window that a score is made of, in seconds
-        rate: frames per second that are encoded
-        batch: frames that are encoded at once; more is faster on a GPU and may change last digits
-        enter: an event begins where its probability is this or more
-        leave: and ends where it falls below this
-        min_length: shorter gaps in an event are bridged, then shorter events are dropped; in seconds
-        srt: write the events as subtitles
-        manifest: write the events as labelled parts of the video, a CSV that train, eval and doctor read
-        overlay: write the video with names and bars drawn in, and its first sound
+        inputs: a run folder or hub:ORG/NAME, then a video, camera or address; or only the latter; - is a pipe
+        window: length of the window that is scored, in seconds
+        rate: number of frames encoded per second of video
+        batch: number of frames encoded at once; more is faster on a GPU and may change last digits
+        enter: probability at which an event begins, 0-1
+        leave: probability below which an event ends, 0-1
+        min_length: shortest event, in seconds; shorter gaps within an event are bridged first
+        srt: also write the events as subtitles
+        manifest: also write the events as labelled parts of the video, a CSV file that train, eval and doctor read
+        overlay: also write the video with names and probabilities drawn in, with its first audio track
     """
+
+    JSON: ClassVar = (
+        "video, seconds, window, rate, enter, leave, min_length, temperature, threshold, events [name, start, end, "
+        "mean, peak], none_of_these"
+    )
 
     USAGE: ClassVar = (
         "texthead timeline [RUN] VIDEO [--classes NAMES] [options]\n"
@@ -72,14 +77,16 @@ class TimelineCommand:
     encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
-        """Raise DataError or RunError if what is named does not go together, or is not there."""
+        """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
         if path != PIPE and not is_live(path):
             check_not_missing(path)
         _check_outputs(self, path)
 
     def __call__(self) -> None:
-        from texthead.commands.console import notes
+        from texthead.commands.console import doing, next_command, notes, prints_json, say_notes, show_json
+
+        doing("loading torch")
         from texthead.media.reader import Part
         from texthead.media.video_pipe import LiveStream
         from texthead.prediction.events import EventFinder, Hysteresis, in_order
@@ -95,9 +102,10 @@ class TimelineCommand:
             (recognizer, protocol) = protocol_of(model)
             names = recognizer.names
             _say_how(recognizer, protocol, sliding, video)
-            calibration = _told_calibration(model, protocol)
+            calibration = _noted_calibration(model, protocol)
             printer = _Printer(self, video)
             curve = Curve() if self.overlay else None
+            doing("looking for events")
             stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
@@ -105,30 +113,32 @@ class TimelineCommand:
         events = in_order(printer.events)
         if isinstance(video, LiveStream):
             _say_stream(video)
-        if self.printed.json and not printer.lines:
-            found = timeline_json(path, seconds, sliding, rule, events, calibration)
-            print(json.dumps(found, indent=1, ensure_ascii=False))
-        else:
+        if printer.lines or not prints_json():
             printer.rest(events)
+        else:
+            show_json(timeline_json(path, seconds, sliding, rule, events, calibration))
         events = [event for event in events if event.known]
-        if not events and not self.printed.json:
+        if not events and not prints_json():
             notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
         if self.manifest:
             _write_manifest(Path(self.manifest), file_of(path), events, begin)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
-            notes().print(note)
+            say_notes([note])
+        if not self.overlay and path != PIPE and not is_live(path):
+            classes = () if self.model.classes is None else ("--classes", self.model.classes)
+            next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
 
 
 PIPE = "-"
 
 
 def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
-    """(the run, if one is named; the video).
+    """Return (the run or None, the video).
 
     Raises:
-        DataError: what is named does not go together.
+        DataError: no video, more than one, or as `ModelOptions.split`.
     """
     if not command.inputs:
         raise DataError("timeline needs VIDEO, or - for a pipe (see texthead timeline --help)")
@@ -141,7 +151,7 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
 
 
 def _check_outputs(command: TimelineCommand, path: str) -> None:
-    """Raise DataError if outputs do not go together, or cannot be written."""
+    """Raise DataError if outputs exclude each other or cannot be written."""
     command.printed.check()
     if command.overlay and (path == PIPE or is_live(path)):
         raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
@@ -164,33 +174,35 @@ def _opened(path: str, most_megapixels: int) -> "TimedVideo":
 
 
 def _say_stream(video: "LiveStream") -> None:
-    """Print how many frames were dropped, and with which fault the stream ended."""
-    from texthead.commands.console import notes
+    """Note how many frames were dropped, and the fault that ended the stream."""
+    from texthead.commands.console import say_notes
 
     if video.dropped:
-        notes().print(f"note: {video.dropped} frames were dropped to keep up with {video.path}")
+        say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
     if video.fault:
-        notes().print(f"note: {video.path} ended with a fault ({video.fault})")
+        say_notes([f"{video.path} ended with a fault ({video.fault})"])
 
 
-def _told_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
-    """What of the run's calibration is used, after a note on it."""
-    from texthead.commands.console import notes
+def _noted_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
+    """Return the part of the run's calibration that holds here, with notes on it."""
+    from texthead.commands.console import say_notes
     from texthead.commands.model import noted_calibration
     from texthead.evaluation.calibration import NONE
 
-    found = noted_calibration(model, protocol)
-    if found is not None and found.threshold is not None:
-        notes().print(
-            f"note: a window whose best probability is not above {found.threshold.probability:.3f} is {NONE} and makes "
-            "no event; that threshold was set on whole clips, so of windows it promises no rate"
+    calibration = noted_calibration(model, protocol)
+    if calibration is not None and calibration.threshold is not None:
+        say_notes(
+            [
+                f"a window whose best probability is not above {calibration.threshold.probability:.3f} is {NONE} and "
+                "makes no event; the threshold was set on whole clips, so its rate may not hold for windows"
+            ]
         )
-    return found
+    return calibration
 
 
 def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
-    """What is done with the video, and what is not as usual."""
-    from texthead.commands.console import notes
+    """Print how the video is scored, and note what makes that slow or inexact."""
+    from texthead.commands.console import notes, say_notes
 
     say = notes()
     views = sliding.views(protocol.frames)
@@ -201,21 +213,24 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
     )
     if not recognizer.sees_frames_apart:
         inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
-        say.print(
-            f"note: {inside} sees several frames at once, so each window is encoded whole: "
-            f"{views.clips * protocol.frames} times as much to do"
+        say_notes(
+            [
+                f"{inside} sees several frames at once, so each window is encoded whole: "
+                f"{views.clips * protocol.frames} times the work"
+            ]
         )
     if not video.has_times:
-        say.print(f"note: {video.path} has no time stamps: times are counted from its frame rate")
+        say_notes([f"{video.path} has no time stamps: times are counted from its frame rate"])
 
 
 class _Printer:
-    """Prints events, those of a pipe when they are settled, and keeps all of them.
+    """Prints events, those of a pipe as soon as they are settled, and holds all of them.
 
-    Of a live stream they are JSON `lines`, one as an event begins and one as it ends, unless CSV is asked for.
+    For a live stream it prints JSON `lines`, one as an event begins and one as it ends, unless --csv is given.
     """
 
     def __init__(self, command: TimelineCommand, video: "TimedVideo"):
+        from texthead.commands.console import prints_json
         from texthead.media.reader import Media
         from texthead.media.video_pipe import LiveStream
 
@@ -223,41 +238,44 @@ class _Printer:
         self._csv = command.printed.csv
         self._video = video
         self.lines = isinstance(video, LiveStream) and not self._csv
-        self._live = not isinstance(video, Media) and not command.printed.json
+        self._live = not isinstance(video, Media) and not prints_json()
         self._begun = False
 
     def add(self, events: "Sequence[Event]", begun: Sequence[tuple[str, float]] = ()) -> None:
-        """Take settled events, and the name and start of those that have begun."""
+        """Add settled events, and the name and start of those that have begun."""
+        from texthead.commands.console import write
         from texthead.prediction.events import event_json
 
         self.events += events
         if self.lines:
             lines = [{"event": "end", **event_json(event)} for event in events if event.known]
-            lines += [{"event": "begin", "name": name, "start": round(at, 3)} for name, at in begun]
+            lines += [{"event": "begin", "name": name, "start": at} for name, at in begun]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
-                print(json.dumps(line, ensure_ascii=False), flush=True)
+                write(json.dumps(line, ensure_ascii=False))
+            sys.stdout.flush()
             self._begun |= bool(lines)
         elif self._live and events:
             self._print(events)
 
     def rest(self, events: "Sequence[Event]") -> None:
-        """Print what was not printed yet: all events, in their order, unless they were printed as they came."""
+        """Print all events in order, unless they were printed as they came."""
         if not self.lines and (not self._live or not self._begun):
             self._print(events)
 
     @property
     def has_printed(self) -> bool:
-        """Whether something is on standard output already."""
+        """Whether anything was printed."""
         return self._begun
 
     def _print(self, events: "Sequence[Event]") -> None:
-        from texthead.commands.console import results
+        from texthead.commands.console import results, write
         from texthead.prediction.events import CSV_COLUMNS, csv_row
 
         if self._csv:
-            writer = csv.writer(sys.stdout)
-            writer.writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+            text = StringIO()
+            csv.writer(text).writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+            write(text.getvalue(), end="")
         elif events:
             show = results()
             if not self._begun:
@@ -281,9 +299,9 @@ def _watch(
     printer: _Printer,
     curve: "Curve | None",
 ) -> "Stretch":
-    """The stretch with the highest score, of those that are known where there are some.
+    """Pass all stretches to the finder, the printer and the curve; return the one with the highest score.
 
-    Before, all of them go to the finder, the printer and the curve.
+    A stretch that is known comes before one that is not.
 
     Raises:
         MediaError: the video cannot be read to its end.
@@ -294,7 +312,7 @@ def _watch(
 
     best: Stretch | None = None
     try:
-        # Of a pipe or a stream no end is known, and events are printed meanwhile: no bar.
+        # The end of a pipe or a stream is unknown, so there is no bar.
         with bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
             for stretch in stretches(progress=progress):
                 printer.add(finder.add(stretch), finder.begun())
@@ -317,7 +335,7 @@ def _height(stretch: "Stretch") -> tuple[bool, float]:
 
 
 def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
-    """Why there is no event."""
+    """Return why there is no event."""
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
         why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
@@ -331,7 +349,7 @@ def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
 
 
 def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float) -> None:
-    """Write the events as parts of the video; their times count from `begin`, in seconds of the file."""
+    """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
     from texthead.commands.console import notes
     from texthead.prediction.events import MANIFEST_COLUMNS, manifest_row
 
@@ -343,8 +361,8 @@ def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: fl
 def _write_files(
     command: TimelineCommand, path: str, events: "Sequence[Event]", names: Sequence[str], curve: "Curve | None"
 ) -> None:
-    """The subtitles and the video with events drawn in, where they are asked for."""
-    from texthead.commands.console import bar, notes
+    """Write the subtitles and the video with the events drawn in, if asked for."""
+    from texthead.commands.console import bar, notes, say_notes
     from texthead.prediction.events import srt
     from texthead.prediction.overlay import codec, write_overlay
     from texthead.prediction.timeline import open_timed
@@ -359,8 +377,8 @@ def _write_files(
         return
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
-        say.print(f"note: the overlay's font has no letters for {', '.join(missing)}: boxes stand there")
+        say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
     with open_timed(path, command.encoding.most_megapixels) as video, bar("overlay", "frames") as progress:
-        said = write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
+        warning = write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {command.overlay}{other}{f'; {said}' if said else ''}")
+    say.print(f"overlay: {command.overlay}{other}{f'; {warning}' if warning else ''}")

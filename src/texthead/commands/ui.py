@@ -1,4 +1,4 @@
-"""`texthead ui`: a page on this machine that names what is in files."""
+"""`texthead ui`: serve a page on this machine that predicts the classes of files."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PageLimits:
-    """Requests beyond these limits are refused in one line.
+    """The page refuses requests beyond these limits.
 
     Args:
-        most_mb: largest file, in MB
-        most_seconds: longest video, in seconds
-        most_frames: most frames of a video
+        most_mb: size of the largest file, in MB
+        most_seconds: length of the longest video, in seconds
+        most_frames: largest number of frames in a video
         limit: time limit per answer, in seconds
-        waiting: questions that may wait while one is answered
+        waiting: largest number of requests that wait for an answer
     """
 
     TITLE: ClassVar = "limits"
@@ -42,14 +42,14 @@ class PageLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Ui:
-    """Open a page in the browser: drop a file, type names, see which fit.
+    """Serve a page for the browser: drop a file, type class names, see which fit.
 
-    It takes videos and images, works offline, is for this machine alone if no other --host is given, and reads nothing
-    but what is dropped there.
+    The page takes videos and images and works offline. It reads only files that are dropped on it, and only this
+    machine can reach it unless --host is given.
 
     Args:
-        run: a run folder, or hub:ORG/NAME[@REVISION]; without one, names alone
-        encoder: without a run: mini (the default), openclip:..., hf:...
+        run: a run folder, or hub:ORG/NAME[@REVISION]; without one, type class names
+        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
     """
 
     run: str | None = argument("RUN", nargs="?", read=local_run)
@@ -64,6 +64,9 @@ class Ui:
         self.server.check_installed("ui")
         password = self.server.password()
 
+        from texthead.commands.console import doing
+
+        doing("starting the page")
         from texthead.parallel.worker_pool import Held
         from texthead.web.answers import Answerer, Limits
         from texthead.web.server import application, listening_socket, serve, uploads_folder
@@ -87,10 +90,11 @@ class Ui:
 
 
 def _source(command: Ui) -> "ModelSource":
-    """What the model is loaded from.
+    """Return the source of the model.
 
     Raises:
-        DataError, RunError: what is named does not go together, or is no run.
+        RunError: RUN is no run.
+        DataError: an encoder is given with a run.
     """
     from texthead.runs import saved
     from texthead.web.answers import ModelSource
@@ -99,7 +103,7 @@ def _source(command: Ui) -> "ModelSource":
         saved.check_run_exists(command.run)
         if not saved.is_run(command.run):
             raise RunError(
-                f"{command.run} is no run (no recipe.json in it): name a run folder, or none for names alone"
+                f"{command.run} is no run (no recipe.json in it): name a run folder, or leave RUN out to type names"
             )
         if command.encoder is not None:
             raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")

@@ -194,13 +194,13 @@ def manifest_row(event: Event, video: str, *, begin: float = 0.0) -> tuple[str, 
 
 
 def event_json(event: Event) -> dict[str, object]:
-    """Return the event for JSON, rounded as in `csv_row`; `name` is null for none of the classes."""
+    """Return the event for JSON, unrounded; `name` is null for none of the classes."""
     return {
         "name": event.name if event.known else None,
-        "start": round(event.start, 3),
-        "end": round(event.end, 3),
-        "mean": round(event.mean, 6),
-        "peak": round(event.peak, 6),
+        "start": event.start,
+        "end": event.end,
+        "mean": event.mean,
+        "peak": event.peak,
     }
 
 

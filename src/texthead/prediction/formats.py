@@ -41,11 +41,11 @@ class Prediction:
 
 
 def json_entry(prediction: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:
-    """Return the prediction for JSON, with probabilities to a millionth.
+    """Return the prediction for JSON, with unrounded probabilities; an error only if there is one.
 
     For a calibrated run, includes the temperature, and the answer (null for none of these) and prediction set if any.
     """
-    top = [{"name": name, "probability": round(value, 6)} for name, value in prediction.top]
+    top = [{"name": name, "probability": value} for name, value in prediction.top]
     entry: dict[str, Any] = {"path": str(prediction.path), "top": top}
     if prediction.error:
         return entry | {"error": prediction.error}

@@ -309,4 +309,4 @@ def timeline_json(
         if calibration.threshold is not None:
             settings["threshold"] = calibration.threshold.probability
             results["none_of_these"] = [event_json(each) for each in events if not each.known]
-    return {"video": str(path), "seconds": round(seconds, 3), **settings, **results}
+    return {"video": str(path), "seconds": seconds, **settings, **results}
