@@ -77,7 +77,10 @@ def check_held(path: Path, width: int, height: int, each: float, form: str, most
 def check_frames(path: Path, count: int) -> None:
     """Raise MediaError unless a file has 1 to MAX_FRAMES frames."""
     if not 1 <= count <= MAX_FRAMES:
-        raise MediaError(path, f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut it into shorter files or export it again")
+        raise MediaError(
+            path,
+            f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut it into shorter files or export it again",
+        )
 
 
 def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:

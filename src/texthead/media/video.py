@@ -288,7 +288,9 @@ class Video(Media):
     def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
         """Yield the frames that the decoder returns for one more packet, or at the end (None)."""
         if time.thread_time() > self._until:
-            raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it into shorter files or scale it down")
+            raise MediaError(
+                self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it into shorter files or scale it down"
+            )
         yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
@@ -331,7 +333,9 @@ def check_claims(path: Path, data: bytes | None) -> None:
         except ValueError as error:
             raise MediaError(path, f"{error}; encode it again") from None
     if claimed > MAX_FRAMES:
-        raise MediaError(path, f"its header claims {claimed} samples, the limit is {MAX_FRAMES}; cut it into shorter files")
+        raise MediaError(
+            path, f"its header claims {claimed} samples, the limit is {MAX_FRAMES}; cut it into shorter files"
+        )
 
 
 @dataclass(frozen=True, slots=True)
