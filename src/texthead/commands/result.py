@@ -8,6 +8,7 @@ from texthead.commands.score_table import show_table
 from texthead.data.protocol import Protocol
 from texthead.evaluation import evaluate
 from texthead.evaluation.frame_order import blind_to_order, order_test
+from texthead.extras import is_installed, missing
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
@@ -42,7 +43,12 @@ def scores_of(table: Comparison) -> RunScores:
 def write_page(
     out: Path, model: Recognizer, records: Sequence[dict], table: Comparison, protocol: Protocol, reading: Reading
 ) -> None:
-    """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
+    """Write `report.html` into the run folder, in seconds: no frame is encoded for it again."""
+    use = f"`texthead predict {out} FILE...` uses it"
+    if not is_installed("matplotlib"):
+        notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
+        results().print(f"run: {out}   {use}")
+        return
     shown, order, sure = [], "", None
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
@@ -55,4 +61,4 @@ def write_page(
             shown, sure = strips(own, protocol, most_megapixels=reading.most_megapixels), how_sure(own)
         looks = Looks(strips=shown, order=order, sure=sure)
         write_report(out / "report.html", out, model, records, table, looks)
-    results().print(f"run: {out}   report: {out / 'report.html'}   `texthead predict {out} FILE...` uses it")
+    results().print(f"run: {out}   report: {out / 'report.html'}   {use}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from texthead.data.sources import HUB_PREFIX
 from texthead.errors import DataError
+from texthead.extras import install_command, needs
 from texthead.files import cache_dir, replacing
 from texthead.media.open import is_media, suffix_of
 
@@ -60,12 +61,10 @@ def _library() -> Any:
 
     From version 4 on it knows no code inside datasets any more.
     """
-    try:
+    with needs("datasets", f"{HUB_PREFIX}...", DataError):
         library = import_module("datasets")
-    except ImportError:
-        raise DataError(f"{HUB_PREFIX}... needs Hugging Face datasets: pip install texthead[datasets]") from None
     if int(library.__version__.split(".")[0]) < 4:
-        raise DataError(f"datasets {library.__version__} can run code of a dataset: pip install texthead[datasets]")
+        raise DataError(f"datasets {library.__version__} can run code of a dataset: {install_command('datasets')}")
     return library
 
 

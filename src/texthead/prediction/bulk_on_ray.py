@@ -17,6 +17,7 @@ import torch
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
+from texthead.extras import needs
 from texthead.features.frames import readable
 from texthead.features.views import encode_views
 from texthead.media.limits import MOST_MEGAPIXELS
@@ -80,11 +81,9 @@ def predict_on_ray(
 @contextmanager
 def _cluster() -> Iterator[Any]:
     """Connect to Ray; a cluster that was started for it ends with the block."""
-    try:
+    with needs("ray", "predict_on_ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise RunError(f"Ray is not installed ({error}): pip install 'texthead[ray]', or leave it out") from None
     own = not ray.is_initialized()
     if own:
         # It would report to its makers.
