@@ -25,6 +25,7 @@ from texthead.commands.parser import (
 )
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
+from texthead.extras import check_extra
 from texthead.recipes import RECIPES, WITHOUT_TEXT, HeadKind, Recipe, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
@@ -63,7 +64,7 @@ class Train:
         checkpoint_every: steps between checkpoints, if not an epoch's; --resume goes on with the very next clip
         shard: under torchrun: each process has the whole model, or a part of every weight
         compile: the encoder through torch.compile: faster on a GPU after a while, with other last bits
-        tensorboard: write the metrics into RUN/tensorboard too, as they come (pip install texthead[tensorboard])
+        tensorboard: write the metrics into RUN/tensorboard too, as they come (pip install "texthead[tensorboard]")
         unlabelled: files like those to predict, which refine the quick recogniser
         recipe: source of the recipe values that are not given
     """
@@ -145,6 +146,10 @@ class Train:
         check_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
+        if self.tensorboard:
+            check_extra("tensorboard", "--tensorboard")
+        if self.overrides.get("tune") == "lora":
+            check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
         from texthead.commands.console import say_names, say_notes, say_prompts

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.media.paths import surely_missing
 
 HUB_PREFIX = "datasets:"
@@ -10,7 +11,9 @@ HUB_PREFIX = "datasets:"
 
 def check_source(source: str | Path) -> None:
     """Raise DataError if a source of labelled files is a path that does not exist."""
-    if not str(source).startswith(HUB_PREFIX) and surely_missing(source):
+    if str(source).startswith(HUB_PREFIX):
+        check_extra("datasets", f"{HUB_PREFIX}...", DataError)
+    elif surely_missing(source):
         raise no_source(Path(source))
 
 
