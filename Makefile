@@ -50,7 +50,6 @@ licences: $(VENV)/.installed
 
 # What a release is installed from: the installed versions as the package index has them (no +cpu), for every platform, with
 # the hashes of all their files. The index is that of pip.
-EXTRAS = datasets demo languages lora onnx paper ray remote tensorboard ui
 INDEX = $$($(BIN)/pip config list | sed -n "s/^.*\.index-url='\(.*\)'$$/\1/p" | tail -n 1)
 COMPILE = UV_DEFAULT_INDEX="$(INDEX)" $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --custom-compile-command 'make constraints' --constraints build/installed.txt
@@ -58,7 +57,7 @@ constraints: $(VENV)/.installed
 	mkdir -p build
 	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > build/installed.txt
 	$(COMPILE) --output-file constraints/core.txt
-	$(COMPILE) $(addprefix --extra ,$(EXTRAS)) --output-file constraints/extras.txt
+	$(COMPILE) --extra all --output-file constraints/extras.txt
 
 # Wheel, sdist and the software bill of materials of the wheel with what it requires, of constraints/core.txt.
 SBOM = build/sbom/bin/python
