@@ -10,6 +10,8 @@ DATA ?= ../shared/data
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	# Apart: it brings ruamel.yaml, and with that jsonargparse offers other options.
+	$(BIN)/pip install --quiet --upgrade --target $(VENV)/check-jsonschema 'check-jsonschema>=0.37'
 	touch $@
 
 install: $(VENV)/.installed

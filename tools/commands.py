@@ -1,7 +1,4 @@
-"""docs/commands.md: every command and option, from the parser itself.
-
-python -m tools.commands > docs/commands.md
-"""
+"""Write docs/commands.md, every command and option, from the parser: python -m tools.commands > docs/commands.md"""
 
 import argparse
 import re
@@ -14,12 +11,12 @@ from texthead.cli import command_line
 _HEAD = """# Commands
 
 Every command and option, as `texthead COMMAND --help` prints them; this page is made from the parser (`make commands`).
-A mistake is one line on standard error and exit code 2; `doctor` ends with 1 where it found something serious.
+An error is one line on standard error with exit code 2; `doctor` exits with 1 if it finds something serious.
 """
 
 
 def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
-    """Each command's parser in the order of `--help`, those within a command after it."""
+    """Yield the parser of each command in the order of `--help`, followed by those of its subcommands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
@@ -28,23 +25,23 @@ def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
 
 
 def escaped(text: str) -> str:
-    """As a cell of a table."""
+    """Return the text as a cell of a Markdown table."""
     return re.sub(r"\s+", " ", text).strip().replace("|", r"\|").replace("<", "&lt;")
 
 
 def typed(action: argparse.Action) -> str:
-    """The option as one types it."""
+    """Return an option as one types it, with its choices or the name of its value."""
     names = "`, `".join(action.option_strings) or str(action.metavar or action.dest)
     takes_value = action.nargs != 0 and bool(action.option_strings) and not names.startswith("--no-")
     kinds = getattr(action, "_typehint", None)
     choices = getattr(kinds, "__args__", ()) if str(kinds).startswith("typing.Literal") else ()
     values = map(str, choices) if choices else [str(action.metavar or action.dest.rpartition(".")[2].upper())]
-    shown = " or ".join(f"`{value}`" for value in values if value.isprintable())
-    return f"`{names}`" + (f" {shown}" if shown and takes_value and type(action).__name__ != "ActionYesNo" else "")
+    value = " or ".join(f"`{value}`" for value in values if value.isprintable())
+    return f"`{names}`" + (f" {value}" if value and takes_value and type(action).__name__ != "ActionYesNo" else "")
 
 
 def section(parser: ArgumentParser) -> str:
-    """One command."""
+    """Return the section of one command."""
     usage = parser.format_usage().removeprefix("usage: ").strip()
     description = re.sub(r"\s+", " ", parser.description or "").strip()
     lines = [f"## {parser.prog.replace(' [options]', '')}", "", description, ""]
@@ -54,15 +51,16 @@ def section(parser: ArgumentParser) -> str:
         if isinstance(action, argparse._SubParsersAction | argparse._HelpAction) or action.help == argparse.SUPPRESS:
             continue
         default = action.default
-        shown = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
-        rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if shown else ''} |")
+        # The default of `workers` depends on the machine.
+        has_default = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
+        rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if has_default else ''} |")
     if rows:
         lines += ["| | | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the page."""
     return _HEAD + "\n" + "\n".join(map(section, parsers(command_line())))
 
 
