@@ -93,7 +93,7 @@ def test_the_version_is_that_of_the_tag_and_trees_without_tags_build(built: Path
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a"]):
         run(*git, *command, folder=tree)
     run(*build, tmp_path / "of-clone", folder=tmp_path)
-    assert version_of(tmp_path / "of-clone").startswith("0.1.dev1+g")
+    assert version_of(tmp_path / "of-clone").startswith("0.1.0.dev1+g")
     run(*git, "tag", "v1.2.3", folder=tree)
     run(*build, tmp_path / "of-tag", folder=tmp_path)
     assert version_of(tmp_path / "of-tag") == "1.2.3"
