@@ -372,8 +372,8 @@ def _report(
         figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")
-    command = f"texthead predict {outcome.run} {item.path}"
-    report.code(f'{command}\n{command} --classes "{item.label}, a dog running"')
+    new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'
+    report.code(f"texthead predict {outcome.run} {item.path}\n{new_names}")
     report.section("Credit")
     report.text(drawn_videos.CREDIT)
     report.write(bench.out / "report.html")
