@@ -1,4 +1,4 @@
-# make install: the environment.   make demo: install, then the main job on drawn videos.   make test: the tests.   make check: what CI runs.
+# make install: the environment.   make demo: install, then the demo.   make test: the quick tests.   make check: lint, types, all tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -6,10 +6,12 @@ DATA ?= ../shared/data
 
 .PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs pictures commands licences constraints dist bench fewshot clean
 
-# The venv is made again only when the package's metadata changes.
+# Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	# Apart: it brings ruamel.yaml, and with that jsonargparse offers other options.
+	$(BIN)/pip install --quiet --upgrade --target $(VENV)/check-jsonschema 'check-jsonschema>=0.37'
 	touch $@
 
 install: $(VENV)/.installed
@@ -17,19 +19,19 @@ install: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/texthead demo --out demo
 
-# Two processes of one thread; a file's tests stay together, since they share what they draw.
+# Two processes of one thread each; the tests of a file stay in one process, since they share fixtures.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25
 
 test-slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m 'slow and not fuzz'
 
-# What finds elements that a keyboard or a screen reader cannot use, and colours too close to each other.
+# axe-core finds elements that a keyboard or a screen reader cannot use, and colours with too little contrast.
 build/axe/axe.min.js:
 	mkdir -p build/axe
 	cd build/axe && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz --strip-components 1 package/axe.min.js
 
-# In Debian's chromium (`apt-get install chromium chromium-driver npm`); without it they fail.
+# Needs Debian's chromium and npm (`apt-get install chromium chromium-driver npm`).
 test-browser: $(VENV)/.installed build/axe/axe.min.js
 	$(BIN)/pytest -m browser tests/browser
 
@@ -43,7 +45,7 @@ $(VENV)-oldest/.installed: pyproject.toml tools/oldest.py
 test-oldest: $(VENV)-oldest/.installed
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile --durations=25
 
-# Over 100,000 changed files, and thousands of drawn lists and names; SEED is another each time.
+# Over 100,000 damaged files, and thousands of random lists and names; give another SEED each time.
 SEED ?= 1
 fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 FUZZ_SEED=$(SEED) FUZZ_TEXT=3000 $(BIN)/pytest -m 'fuzz or not slow' tests/faults/test_fuzz.py
@@ -53,9 +55,8 @@ licences: $(VENV)/.installed
 	$(BIN)/python -m tools.licences > build/dependencies.md
 	mv build/dependencies.md docs/reference/dependencies.md
 
-# What a release is installed from: the installed versions as the package index has them (no +cpu), for every platform, with
-# the hashes of all their files. The index is that of pip.
-EXTRAS = datasets demo languages lora onnx paper ray remote tensorboard ui
+# Pins for a release: the installed versions as on the package index (no +cpu), for every platform, with the hashes of all
+# files. uv uses pip's index.
 INDEX = $$($(BIN)/pip config list | sed -n "s/^.*\.index-url='\(.*\)'$$/\1/p" | tail -n 1)
 COMPILE = UV_DEFAULT_INDEX="$(INDEX)" $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --custom-compile-command 'make constraints' --constraints build/installed.txt
@@ -63,9 +64,9 @@ constraints: $(VENV)/.installed
 	mkdir -p build
 	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > build/installed.txt
 	$(COMPILE) --output-file constraints/core.txt
-	$(COMPILE) $(addprefix --extra ,$(EXTRAS)) --output-file constraints/extras.txt
+	$(COMPILE) --extra all --output-file constraints/extras.txt
 
-# Wheel, sdist and the software bill of materials of the wheel with what it requires, of constraints/core.txt.
+# Wheel, sdist, and the software bill of materials of the wheel and what it requires, in the versions of constraints/core.txt.
 SBOM = build/sbom/bin/python
 dist: $(VENV)/.installed
 	rm -rf dist build/sbom
@@ -74,14 +75,15 @@ dist: $(VENV)/.installed
 	$(PYTHON) -m venv --without-pip build/sbom
 	sed 's/ \\$$//; /--hash/d' constraints/core.txt > build/core.txt
 	$(BIN)/pip --python $(SBOM) install --quiet --constraint build/core.txt dist/*.whl
-	# Once more by name, which keeps the path of the wheel on this machine out of the bill.
+	# Again by name, to keep the wheel's path out of the bill.
 	$(BIN)/pip --python $(SBOM) install --quiet --force-reinstall --no-deps --no-index --find-links dist texthead
 	$(BIN)/pip --python $(SBOM) check
-	$(BIN)/cyclonedx-py environment $(SBOM) --pyproject pyproject.toml --mc-type library \
+	sed "s/^dynamic = .*/version = \"$$(ls dist/*.whl | cut -d - -f 2)\"/" pyproject.toml > build/pyproject.toml
+	$(BIN)/cyclonedx-py environment $(SBOM) --pyproject build/pyproject.toml --mc-type library \
 		--output-reproducible --output-file "$$(ls dist/*.whl).cdx.json"
 	cd dist && sha256sum * > SHA256SUMS
 
-# The pages, as a site in build/site.
+# The site, in build/site.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -103,14 +105,14 @@ types: $(VENV)/.installed
 
 check: lint types test test-slow
 
-# The peers that are measured beside; the tables say which are missing. torchcodec's wheels from 0.14 on do not import
-# beside a CPU build of torch; it has a folder of its own, since `datasets` would otherwise take it for videos.
+# The libraries to compare with; the tables say which are missing. torchcodec's wheels from 0.14 on do not import with a CPU
+# build of torch; it has a folder of its own, since `datasets` would use it for videos if it could.
 $(VENV)/.peers: $(VENV)/.installed
 	-$(BIN)/pip install --quiet --editable '.[dev,bench]'
 	-$(BIN)/pip install --quiet --no-deps --target $(VENV)/torchcodec 'torchcodec>=0.13,<0.14'
 	touch $@
 
-# Half an hour on two cores with nothing beside; rewrites its part of BENCHMARKS.md.
+# Half an hour on two idle cores; rewrites its part of BENCHMARKS.md.
 bench: $(VENV)/.peers
 	PYTHONPATH=$(VENV)/torchcodec $(BIN)/python -m benchmarks --data $(DATA) --out BENCHMARKS.md
 

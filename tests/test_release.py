@@ -20,8 +20,8 @@ from made import write_video
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = [line for line in PROJECT["optional-dependencies"]["dev"] if line.startswith("texthead[")]
-SHIPPED = {"core": [], "extras": sorted(Requirement(EXTRAS[0]).extras - {"docs"})}
+EXTRAS = PROJECT["optional-dependencies"]
+SHIPPED = {"core": [], "extras": sorted(Requirement(EXTRAS["all"][0]).extras)}
 
 
 def run(*command: str | Path, folder: Path, **variables: str) -> str:
@@ -67,6 +67,55 @@ def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     assert {"LICENSE", "README.md", "pyproject.toml", "src/texthead/cli.py", "constraints/core.txt"} <= names
 
 
+def version_of(folder: Path) -> str:
+    """Return the version of the wheel in a folder."""
+    (wheel,) = folder.glob("*.whl")
+    return wheel.name.split("-")[1]
+
+
+@pytest.mark.slow
+def test_the_version_is_that_of_the_tag_and_trees_without_tags_build(built: Path, tmp_path: Path) -> None:
+    """The sdist has the version of its checkout; a source archive without git has a development version."""
+    (sdist,) = built.glob("*.tar.gz")
+    assert sdist.name == f"texthead-{version_of(built)}.tar.gz"
+    tree = tmp_path / "tree"
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / sdist.name.removesuffix(".tar.gz")).rename(tree)
+    shutil.rmtree(tree / "tests")
+    build = (sys.executable, "-m", "build", "--no-isolation", "--wheel", tree, "--outdir")
+    run(*build, tmp_path / "of-sdist", folder=tmp_path)
+    assert version_of(tmp_path / "of-sdist") == version_of(built)
+    (tree / "PKG-INFO").unlink()
+    run(*build, tmp_path / "of-archive", folder=tmp_path)
+    assert version_of(tmp_path / "of-archive") == "0.1.0.dev0"
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a"]):
+        run(*git, *command, folder=tree)
+    run(*build, tmp_path / "of-clone", folder=tmp_path)
+    assert version_of(tmp_path / "of-clone").startswith("0.1.0.dev1+g")
+    run(*git, "tag", "v1.2.3", folder=tree)
+    run(*build, tmp_path / "of-tag", folder=tmp_path)
+    assert version_of(tmp_path / "of-tag") == "1.2.3"
+
+
+@pytest.mark.slow
+def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp_path: Path) -> None:
+    """Minutes: pip installs all that the wheel and its extra `demo` require into an empty environment."""
+    (wheel,) = built.glob("*.whl")
+    python, program = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "texthead"
+    run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[demo]", folder=tmp_path)
+    run(python, "-m", "pip", "check", folder=tmp_path)
+    assert run(program, "--version", folder=tmp_path) == f"texthead {version_of(built)}\n"
+    cache = {"TEXTHEAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    shown = run(program, "demo", "--quick", "--out", "demo", folder=tmp_path, **cache)
+    assert "text, frozen" in shown
+    assert (tmp_path / "demo" / "report.html").is_file()
+    clip = "demo/videos/a-cat-jumping/test_0.mp4"
+    assert "a cat" in run(program, "predict", "demo/runs/text-0", clip, folder=tmp_path, **cache)
+
+
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of a new environment with the wheel alone."""
@@ -90,16 +139,21 @@ def test_the_installed_wheel_predicts_without_the_checkout(installed: Path, tmp_
     command = (installed / "texthead", "predict", "--classes", "red,green", "red.mp4", "--json")
     predicted = run(*command, folder=tmp_path, PYTHONPATH=required)
     assert {"red", "green"} == set(re.findall(r"red(?!\.)|green", predicted))
+    code = "import texthead; print('texthead', texthead.__version__)"
+    version = run(installed / "texthead", "--version", folder=tmp_path, PYTHONPATH=required)
+    assert version == run(installed / "python", "-c", code, folder=tmp_path, PYTHONPATH=required)
 
 
 @pytest.mark.slow
-def test_the_bill_of_materials_is_valid_and_names_licences_but_no_path(installed: Path, tmp_path: Path) -> None:
+def test_the_bill_of_materials_is_valid_and_names_licences_but_no_path(
+    built: Path, installed: Path, tmp_path: Path
+) -> None:
     tool = Path(sys.executable).with_name("cyclonedx-py")
     run(tool, "environment", installed / "python", "--output-file", "bill.json", "--validate", folder=tmp_path)
     text = (tmp_path / "bill.json").read_text()
     assert "file://" not in text
     (component,) = json.loads(text)["components"]
-    assert (component["name"], component["version"]) == ("texthead", PROJECT["version"])
+    assert (component["name"], component["version"]) == ("texthead", version_of(built))
     assert component["licenses"][0]["license"]["id"] == "MIT"
 
 
@@ -116,11 +170,10 @@ def test_all_that_is_required_is_pinned_with_hashes(name: str) -> None:
         assert hashes, pin
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each.strip()) for each in hashes), pin
         pins.setdefault(canonicalize_name(requirement.name), []).append(requirement)
-    lines = [
-        *PROJECT["dependencies"],
-        *(line for extra in SHIPPED[name] for line in PROJECT["optional-dependencies"][extra]),
-    ]
+    lines = [*PROJECT["dependencies"], *(line for extra in SHIPPED[name] for line in EXTRAS[extra])]
     for required in map(Requirement, lines):
+        if required.name == PROJECT["name"]:
+            continue
         versions = [next(iter(pin.specifier)).version for pin in pins.get(canonicalize_name(required.name), [])]
         assert versions, required
         assert all(map(required.specifier.contains, versions)), required

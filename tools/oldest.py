@@ -2,22 +2,31 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
-_LOWEST = re.compile(r"([A-Za-z0-9_.-]+)(\[[\w,]+\])?>=([\w.]+)")
-# Of a build that fits the machine, which pip's index alone decides.
-_LEFT = {"torch", "torchvision"}
+_REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+)(?:\[([\w,]+)\])?(?:>=([\w.]+))?")
+# pip's index decides which build of these fits the machine.
+_SKIPPED = {"torch", "torchvision"}
 
 
 def lowest(pyproject: dict) -> list[str]:
-    """`name==version` of each dependency, those of the extras of `dev` too."""
+    """Return `name==version` of each dependency and of those of the extra `dev`."""
     project = pyproject["project"]
-    extras = project["optional-dependencies"]
-    (own,) = (line for line in extras["dev"] if line.startswith(f"{project['name']}["))
-    wanted = [extra.strip() for extra in own.partition("[")[2].rstrip("]").split(",")]
-    lines = [*project["dependencies"], *extras["dev"], *(line for extra in wanted for line in extras[extra])]
-    found = (_LOWEST.match(line) for line in lines if line != own)
-    return sorted({f"{match[1]}=={match[3]}" for match in found if match and match[1] not in _LEFT})
+    lines = [*project["dependencies"], *_requirements(project, "dev")]
+    matches = filter(None, map(_REQUIREMENT.match, lines))
+    return sorted({f"{match[1]}=={match[3]}" for match in matches if match[3] and match[1] not in _SKIPPED})
+
+
+def _requirements(project: dict, extra: str) -> Iterator[str]:
+    """Yield the requirements of an extra; those of the project's extras that it names, in their place."""
+    for line in project["optional-dependencies"][extra]:
+        match = _REQUIREMENT.match(line)
+        if match and match[1] == project["name"]:
+            for inner in match[2].split(","):
+                yield from _requirements(project, inner)
+        else:
+            yield line
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The tree of the packages in docs/explanation/contributing.md, from their own docstrings: python -m tools.tree
+"""Write the tree of packages in docs/explanation/contributing.md from their docstrings: python -m tools.tree
 
-A package's `__init__.py` says in one sentence what it is for and lists its modules, a line each.
+The docstring of a package's `__init__.py` is one sentence, an empty line, and a line per module.
 """
 
 import ast
@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "contributing.md"
-# In the order in which a package may import the ones above it.
-TOP = ("errors", "files", "recipes")
+# In import order: each may import only those before it.
+TOP = ("errors", "extras", "files", "recipes")
 PACKAGES = [
     "parallel",
     "text",
@@ -55,7 +55,7 @@ def tree() -> str:
 
 
 def page() -> str:
-    """Return the page with the tree as it is now."""
+    """Return the page with the current tree."""
     text = PAGE.read_text(encoding="utf-8")
     block = f"<!-- tree: python -m tools.tree -->\n```text\n{tree()}\n```\n<!-- end of tree -->"
     return re.sub(r"<!-- tree: .*<!-- end of tree -->", lambda _: block, text, flags=re.DOTALL)

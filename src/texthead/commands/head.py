@@ -10,6 +10,7 @@ from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
 from texthead.commands.outputs import check_outputs
 from texthead.commands.parser import argument, option
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.files import replacing
 from texthead.recipes import InitKind, Recipe
 from texthead.text import prompts
@@ -53,6 +54,8 @@ class HeadCommand:
     def check(self) -> None:
         """Raise DataError if a file cannot be written."""
         check_outputs(self, plot=".png .svg .pdf", out=".safetensors")
+        if self.plot:
+            check_extra("plots", "--plot")
 
     def __call__(self) -> None:
         from texthead.commands.console import cell, doing, next_command, results, say_names, say_prompts, show_json

@@ -1,6 +1,5 @@
 """Options that commands share, as groups that can act on what they hold."""
 
-import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
@@ -306,8 +306,7 @@ class ServerOptions:
 
     def check_installed(self, command: str) -> None:
         """Raise RunError if gradio, which serves the page, is not installed."""
-        if importlib.util.find_spec("gradio") is None:
-            raise RunError(f"texthead {command} needs gradio, which is not installed: pip install 'texthead[ui]'")
+        check_extra("ui", f"texthead {command}")
 
     def password(self) -> str | None:
         """Return the password of the file, else a new one if other machines can reach the page, else None.

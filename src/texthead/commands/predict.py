@@ -17,6 +17,7 @@ from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOpti
 from texthead.commands.outputs import check_folder, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.media.paths import address, check_not_missing, is_part
 from texthead.runs.saved import is_exported, is_run
 from texthead.text.class_names import NONE
@@ -97,6 +98,8 @@ class Predict:
         else:
             _run_and_inputs(self)
         check_outputs(self, export=".json .xml")
+        if self.many.ray is not None:
+            check_extra("ray", "--ray")
         if self.many.out is not None:
             check_folder(f"--out {self.many.out}", Path(self.many.out))
 

@@ -15,6 +15,7 @@ from texthead.commands.options import (
 from texthead.commands.outputs import check_file, check_outputs
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.runs.saved import check_run
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ReportCommand:
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if the page cannot be written."""
+        check_extra("plots", "texthead report")
         check_run(self.run)
         check_outputs(self, out=".html .htm")
         if self.out and not Path(self.out).parent.is_dir():

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.commands.console import bar, doing, next_command, results, say_notes, show_json
+from texthead.commands.console import bar, doing, next_command, notes, results, say_notes, show_json
 from texthead.commands.score_table import scores_json, show_table
 from texthead.data.protocol import Protocol
 from texthead.evaluation import evaluate
 from texthead.evaluation.frame_order import blind_to_order, order_test
+from texthead.extras import is_installed, missing
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
@@ -50,6 +51,14 @@ def write_page(
     tuned: bool,
 ) -> None:
     """Write `report.html` into the run folder without encoding frames again, and print where both are."""
+    items = table.division.scored or table.division.train
+    result = {"run": out, "tuned": tuned, **scores_json(table)}
+    if not is_installed("matplotlib"):
+        results().print(f"run: {out}")
+        notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
+        show_json({**result, "report": None})
+        next_command("texthead", "predict", out, items.items[0].path)
+        return
     doing("writing the report")
     examples, order, sure = [], "", None
     if table.rows:
@@ -64,6 +73,5 @@ def write_page(
         looks = Looks(strips=examples, order=order, sure=sure)
         write_report(out / "report.html", out, model, records, table, looks)
     results().print(f"run: {out}\nreport: {out / 'report.html'}")
-    show_json({"run": out, "report": out / "report.html", "tuned": tuned, **scores_json(table)})
-    items = table.division.scored or table.division.train
+    show_json({**result, "report": out / "report.html"})
     next_command("texthead", "predict", out, items.items[0].path)

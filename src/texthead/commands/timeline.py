@@ -16,6 +16,7 @@ from texthead.commands.options import EncodingOptions, PrintOptions, local_run
 from texthead.commands.outputs import check_outputs
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError
+from texthead.extras import check_extra
 from texthead.files import replacing, write_csv
 from texthead.media.paths import check_not_missing, file_of, is_live, relative_below
 
@@ -158,6 +159,8 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
     if command.manifest and (path == PIPE or is_live(path)):
         raise DataError("--manifest lists parts of a file: save the stream, and name the file")
     check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
+    if command.overlay:
+        check_extra("plots", "--overlay")
 
 
 def _opened(path: str, most_megapixels: int) -> "TimedVideo":

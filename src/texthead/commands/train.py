@@ -25,6 +25,7 @@ from texthead.commands.parser import (
 )
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
+from texthead.extras import check_extra
 from texthead.recipes import RECIPES, WITHOUT_TEXT, HeadKind, Recipe, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
@@ -64,7 +65,7 @@ class Train:
         checkpoint_every: steps between checkpoints (one epoch); --resume continues from the last one
         shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
         compile: run the encoder through torch.compile: faster on a GPU after some minutes; last bits may differ
-        tensorboard: also write the metrics into RUN/tensorboard (pip install texthead[tensorboard])
+        tensorboard: also write the metrics into RUN/tensorboard (pip install "texthead[tensorboard]")
         unlabelled: folder of files like those to predict; they refine the quick recogniser
         recipe: recipe that sets every value not given here
     """
@@ -148,6 +149,10 @@ class Train:
         check_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
+        if self.tensorboard:
+            check_extra("tensorboard", "--tensorboard")
+        if self.overrides.get("tune") == "lora":
+            check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
         from texthead.commands.console import doing, say_names, say_notes, say_prompts

@@ -7,6 +7,7 @@ from typing import Any
 
 from texthead.data.sources import HUB_PREFIX
 from texthead.errors import DataError
+from texthead.extras import install_command, needs
 from texthead.files import cache_dir, replacing
 from texthead.media.open import is_media, suffix_of
 
@@ -57,13 +58,11 @@ def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple
 
 def _library() -> Any:
     """Import the optional library. Versions before 4 can run code inside datasets and are refused."""
-    try:
+    with needs("datasets", f"{HUB_PREFIX}...", DataError):
         library = import_module("datasets")
-    except ImportError:
-        raise DataError(f"{HUB_PREFIX}... needs Hugging Face datasets: pip install texthead[datasets]") from None
     if int(library.__version__.split(".")[0]) < 4:
         raise DataError(
-            f"datasets {library.__version__} can run code inside datasets; update it: pip install texthead[datasets]"
+            f"datasets {library.__version__} can run code inside datasets; update it: {install_command('datasets')}"
         )
     return library
 

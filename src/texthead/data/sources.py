@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.media.paths import surely_missing
 
 HUB_PREFIX = "datasets:"
 
 
 def check_source(source: str | Path) -> None:
-    """Raise DataError if a data source is a path that does not exist."""
-    if not str(source).startswith(HUB_PREFIX) and surely_missing(source):
+    """Raise DataError if a data source is a path that does not exist, or needs an extra that is not installed."""
+    if str(source).startswith(HUB_PREFIX):
+        check_extra("datasets", f"{HUB_PREFIX}...", DataError)
+    elif surely_missing(source):
         raise no_source(Path(source))
 
 

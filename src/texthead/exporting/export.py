@@ -28,6 +28,7 @@ from texthead.exporting.card import parity_section, use_section
 from texthead.exporting.int8 import FRAMES, quantise, way_for
 from texthead.exporting.parity import Parity, check_parity, parity
 from texthead.exporting.scorer import Scorer
+from texthead.extras import needs
 from texthead.features.engine import quiet
 from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media.paths import file_of
@@ -104,12 +105,10 @@ def check_export(out: Path, to: str, *, int8: bool) -> To:
     if int8 and to == "torch":
         raise RunError("int8 needs onnxruntime; use to=onnx, or leave out int8")
     if to == "onnx":
-        try:
+        with needs("onnx", "export to ONNX"):
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise RunError(f"export to ONNX needs {error.name}; pip install 'texthead[onnx]'") from None
     return to
 
 

@@ -16,6 +16,7 @@ from texthead.exporting.standalone import (
     check_values,
     onnx_model,
 )
+from texthead.extras import missing
 from texthead.files import read_json
 from texthead.parallel.progress import Progress
 from texthead.prediction.formats import Prediction
@@ -48,7 +49,7 @@ class Exported:
         except Unusable as error:
             raise RunError(str(error)) from None
         except ImportError as error:
-            raise RunError(f"{folder}: needs {error.name}; pip install 'texthead[onnx]'") from None
+            raise RunError(missing(f"{folder}: an exported folder", error.name or "onnxruntime", "onnx")) from None
         except RunError:
             raise
         except Exception as error:  # onnxruntime has an exception type for each error code.

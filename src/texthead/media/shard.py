@@ -20,6 +20,7 @@ import fsspec
 import numpy as np
 
 from texthead.errors import DataError, MediaError
+from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media.frame_folder import is_template
 from texthead.media.paths import address, file_of
@@ -156,7 +157,7 @@ def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
                 problem = "its server ignores range requests and sends the whole shard; use a server that supports them"
                 raise MediaError(path, problem)
             yield read
-    except MediaError:
+    except (MediaError, DataError):
         raise
     except Exception as error:  # fsspec's file systems raise the errors of their libraries.
         raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
@@ -315,6 +316,8 @@ def _json(path: Path) -> dict[str, Any]:
     """
     try:
         value = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
+    except DataError:
+        raise
     except Exception as error:
         problem = f"cannot be read ({_one_line(error)}); check the path, or prepare the shards again"
         raise DataError(f"{path}: {problem}") from None
@@ -345,10 +348,12 @@ def _read(path: Path, offset: int, size: int) -> bytes:
 
 
 def _fetched(remote: str, offset: int, size: int) -> bytes:
-    system, inner = fsspec.core.url_to_fs(remote)
     if not remote.startswith(("http://", "https://")):
+        system, inner = fsspec.core.url_to_fs(remote)
         return system.cat_file(inner, start=offset, end=offset + size)
     # A server may ignore the range and send any amount, so the response is read as a stream.
+    with needs("remote", remote, DataError):
+        system, inner = fsspec.core.url_to_fs(remote)
     headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
     received = bytearray()
     with system.open(inner, block_size=0, size=1, headers=headers) as file:

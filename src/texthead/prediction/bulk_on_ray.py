@@ -16,6 +16,7 @@ import torch
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
+from texthead.extras import needs
 from texthead.features.frames import readable
 from texthead.features.views import encode_views
 from texthead.media.limits import MOST_MEGAPIXELS
@@ -79,11 +80,9 @@ def predict_on_ray(
 @contextmanager
 def _cluster() -> Iterator[Any]:
     """Connect to Ray; shut down the cluster on exit if it was started here."""
-    try:
+    with needs("ray", "predict_on_ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise RunError(f"Ray is not installed ({error}); pip install 'texthead[ray]', or do without Ray") from None
     own = not ray.is_initialized()
     if own:
         # Ray would send usage statistics.

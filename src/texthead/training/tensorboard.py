@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from texthead.errors import RunError
+from texthead.extras import needs
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -18,10 +19,8 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path):
-        try:
+        with needs("tensorboard", "tensorboard=True"):
             import tensorboard  # noqa: F401
-        except ImportError:
-            raise RunError("tensorboard is not installed: pip install 'texthead[tensorboard]'") from None
         self.folder = folder
         self._writer: SummaryWriter | None = None
 

