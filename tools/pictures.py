@@ -7,6 +7,7 @@ Reports on real data need the folder DATA; without it their pictures stay as the
 import argparse
 import io
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -37,8 +38,16 @@ _SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg"
 </svg>
 """
 
-# The sets whose licences allow pictures of their items to be shown, by the name of their picture.
-GALLERY = {"clothing": "image/clothing/images.csv", "exercise": "video/exercise/clips.csv"}
+# What the terminal and the labelling page work on, of the demo's classes.
+CLASSES = ("a cat jumping", "a cat spinning", "a car jumping", "a car moving left", "an umbrella spinning")
+
+# By picture: the manifest of a real set, the command that makes the run, and the height of the picture in pixels.
+# The licence of objects allows no pictures of its items, so its picture ends above them.
+GALLERY: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "clothing": ("image/clothing/images.csv", ("train", "--tune", "none"), 1500),
+    "objects": ("image/objects/images.csv", ("compare", "--k", "2", "--choose"), 1200),
+    "exercise": ("video/exercise/clips.csv", ("train", "--tune", "none"), 1500),
+}
 
 
 def run(*arguments: object, cwd: Path) -> str:
@@ -92,6 +101,14 @@ def _visible(driver: WebDriver, selector: str) -> bool:
     return any(found.is_displayed() for found in driver.find_elements(By.CSS_SELECTOR, selector))
 
 
+def sort_clips(videos: Path, folder: Path) -> None:
+    """Copy the demo's clips of CLASSES into a folder per class, named by numbers."""
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for number, clip in enumerate(sorted((videos / name.replace(" ", "-")).iterdir()), 1):
+            shutil.copy(clip, folder / name / f"{number:02d}.mp4")
+
+
 def page(work: Path, run_folder: Path, video: Path) -> None:
     """Photograph the page of `texthead ui` with an answer, light and dark, and on a phone."""
     with serving_command(work / "ui", "ui", run_folder) as served:
@@ -109,13 +126,12 @@ def page(work: Path, run_folder: Path, video: Path) -> None:
 
 def label_page(work: Path, videos: Path) -> None:
     """Photograph the page of `texthead label` while somebody labels, and its review."""
-    names = [path.name for path in sorted(videos.iterdir())][:4]
     files = work / "to label"
     files.mkdir()
-    for name in names:
+    for name in CLASSES:
         for path in sorted((videos / name).iterdir())[:12]:
-            (files / f"{name}-{path.name}").write_bytes(path.read_bytes())
-    options = ("--classes", ", ".join(names), "--out", work / "labels.csv", "--workers", 0)
+            shutil.copy(path, files / f"{name}-{path.name}")
+    options = ("--classes", ", ".join(CLASSES), "--out", work / "labels.csv", "--workers", 0)
     with serving_command(work / "label", "label", files, *options) as served:
         driver = chromium(work / "profile-label", 1300)
         driver.get(served.address)
@@ -128,7 +144,7 @@ def label_page(work: Path, videos: Path) -> None:
         until(driver, shown)
         for number in range(24):
             name = shown()
-            label = name.rpartition("-")[0] if number != 9 else names[0]  # One mistake, for the review.
+            label = name.rpartition("-")[0] if number != 9 else CLASSES[0]  # One mistake, for the review.
             driver.switch_to.active_element.send_keys(label, Keys.ENTER)
             until(driver, lambda name=name: shown() not in ("", name))
         until(driver, lambda: _visible(driver, "#curve polyline"))
@@ -140,35 +156,54 @@ def label_page(work: Path, videos: Path) -> None:
         driver.quit()
 
 
-def report(work: Path, name: str, run_folder: Path) -> None:
-    """Photograph the beginning of a run's report."""
+def report(work: Path, name: str, page: Path, most_height: int = 1500) -> None:
+    """Photograph the beginning of an HTML report."""
     driver = chromium(work / f"profile-report-{name}", 1300)
-    driver.get((run_folder / "report.html").absolute().as_uri())
+    driver.get(page.absolute().as_uri())
     time.sleep(1)
-    photograph(driver, ASSETS / f"gallery-{name}.webp", 1800)
+    photograph(driver, ASSETS / f"gallery-{name}.webp", most_height)
+    driver.quit()
+
+
+def hero(work: Path) -> None:
+    """Photograph the terminal and the page side by side: the picture of the README."""
+    sources = [(ASSETS / name).absolute().as_uri() for name in ("terminal.svg", "page.webp")]
+    pictures = "".join(f'<img src="{source}" style="width: 49%; border-radius: 8px">' for source in sources)
+    style = "margin: 0; padding: 12px; display: flex; justify-content: space-between; align-items: start"
+    place = work / "hero.html"
+    place.write_text(f'<!doctype html><body style="{style}">{pictures}</body>')
+    driver = chromium(work / "profile-hero", 1400, 300)
+    driver.get(place.absolute().as_uri())
+    time.sleep(1)
+    photograph(driver, ASSETS / "hero.webp")
     driver.quit()
 
 
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
-    parser.add_argument("--work", type=Path, default=Path("build/pictures"), help="a new folder for runs and profiles")
+    parser.add_argument("--data", type=Path, required=True, help="folder of real data")
+    parser.add_argument("--work", type=Path, default=Path("build/pictures"), help="new folder for runs and profiles")
     options = parser.parse_args()
-    work = options.work
+    work = options.work.absolute()
     work.mkdir(parents=True)
-    run("demo", "--quick", "--out", work.absolute() / "demo", cwd=Path())
-    videos = work / "demo" / "videos"
-    video = next(iter(sorted((videos / "test").rglob("*.mp4"))))
-    print(video)
-    for name, place in GALLERY.items():
+    run("demo", "--quick", "--out", work / "demo", cwd=work)
+    report(work, "demo", work / "demo" / "report.html")
+    sort_clips(work / "demo" / "videos", work / "clips")
+    (work / "clips" / CLASSES[0] / "01.mp4").rename(work / "new.mp4")
+    lines = ["texthead train clips --out run --tune none", "texthead predict run new.mp4"]
+    terminal(ASSETS / "terminal.svg", lines, cwd=work)
+    page(work, work / "run", work / "new.mp4")
+    label_page(work, work / "clips")
+    hero(work)
+    for name, (place, (command, *more), height) in GALLERY.items():
         data = options.data / place
         if not data.exists():
             print(f"{data} does not exist: gallery-{name}.webp stays as it is")
             continue
-        run("compare", data, "--choose", "--out", (work / name).absolute(), cwd=Path())
-        run("report", work / name, cwd=Path())
-        report(work, name, work / name)
+        run(command, data.absolute(), *more, "--out", work / name, cwd=work)
+        run("report", work / name, cwd=work)
+        report(work, name, work / name / "report.html", height)
 
 
 if __name__ == "__main__":
