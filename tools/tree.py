@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "contributing.md"
 # In the order in which a package may import the ones above it.
-TOP = ("errors", "files", "recipes")
+TOP = ("errors", "files", "notebook", "recipes")
 PACKAGES = [
     "parallel",
     "text",

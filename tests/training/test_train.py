@@ -764,7 +764,7 @@ def test_a_run_on_features_holds_their_engine_and_is_resumed_with_it(
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     wanted = []
-    monkeypatch.setattr(training, "frozen_clips", lambda *given: wanted.append(given[-2].engine) or 1 / 0)
+    monkeypatch.setattr(training, "frozen_clips", lambda *given: wanted.append(given[-3].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))

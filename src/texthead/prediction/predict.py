@@ -23,8 +23,9 @@ from texthead.media.paths import resolved
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Progress, bar_or
 from texthead.prediction.formats import Prediction as Prediction
+from texthead.prediction.formats import Predictions
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
 from texthead.transfer.transductive import refine
@@ -88,14 +89,16 @@ def predict(
     sets: bool = False,
     unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
-) -> list[Prediction]:
-    """Return the predictions of `predictions`.
+) -> Predictions:
+    """Return the predictions of `predictions` as a list, which a notebook shows as a table.
 
     Raises:
         DataError, MediaError: as there.
     """
-    found = predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
-    return list(found)
+    with bar_or(progress, "predict", "files") as progress:
+        return Predictions(
+            predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
+        )
 
 
 def predictions(

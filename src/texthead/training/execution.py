@@ -67,12 +67,12 @@ class Callbacks:
     """Functions that the first process calls as training goes on.
 
     Args:
-        progress: called with (clips done, clips in all).
+        progress: called with (clips done, clips in all); for None, a notebook shows a progress bar.
         message: called with a line of text after each epoch.
         record: called with every record of the metrics; on resume, with those from before the stop too.
     """
 
-    progress: Progress = _silent
+    progress: Progress | None = None
     message: Callable[[str], None] = _silent
     record: Callable[[dict], None] = _silent
 
