@@ -3,11 +3,15 @@
 import importlib
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from texthead.errors import printable
+
+# tqdm, which transformers imports, asks for ipywidgets in every notebook without them; nothing here needs them.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 # Longer tables are cut, with a line on what is left out.
 MOST_ROWS = 20
@@ -31,11 +35,8 @@ def html_table(
         rows: one value a column. None is an empty cell; a float has one decimal.
         notes: lines below the table.
     """
-    right = [
-        any(_is_number(row[place]) for row in rows)
-        and all(_is_number(row[place]) or row[place] is None for row in rows)
-        for place in range(len(columns))
-    ]
+    filled = ([row[place] for row in rows if row[place] is not None] for place in range(len(columns)))
+    right = [bool(cells) and all(isinstance(cell, int | float) for cell in cells) for cells in filled]
     lines = [f'<div><table style="{_TABLE}">']
     if caption:
         lines.append(f'<caption style="{_CAPTION}">{_text(caption)}</caption>')
@@ -54,10 +55,6 @@ def _row(tag: str, cells: Sequence[object], right: Sequence[bool]) -> str:
     return f"<tr>{''.join(filled)}</tr>"
 
 
-def _is_number(cell: object) -> bool:
-    return isinstance(cell, int | float)
-
-
 def _text(cell: object) -> str:
     text = "" if cell is None else f"{cell:.1f}" if isinstance(cell, float) else str(cell)
     return escape(printable(text))
@@ -72,8 +69,8 @@ def in_notebook() -> bool:
 class NotebookBar:
     """A progress bar below the cell that runs: called with (done, total), and closed when the work ends.
 
-    It is drawn by IPython alone. A bar of rich needs ipywidgets, and a bar of tqdm without ipywidgets stays in the saved
-    notebook as lines of standard error.
+    IPython alone draws it: a bar of rich needs ipywidgets, and a text bar of tqdm stays in the saved notebook as lines
+    of standard error.
     """
 
     def __init__(self, title: str, unit: str):

@@ -142,7 +142,7 @@ class Dataset:
     def _repr_html_(self) -> str:
         """Return the number of items of each class and split, for a notebook."""
         counts = Counter((item.label, item.split) for item in self.items)
-        splits: list[Split | None] = [*splits_of(self)]
+        splits: list[str | None] = [*splits_of(self)]
         if any(item.split is None for item in self.items):
             splits.append(None)
         rows = [[name, *(counts[name, split] for split in splits)] for name in self.classes]

@@ -1,4 +1,4 @@
-"""How long work takes to finish: functions that the library calls as it goes on. Only in a notebook it shows them itself."""
+"""Progress of long work: functions that the library calls. Only in a notebook does it show a bar of its own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
