@@ -48,7 +48,7 @@ class Predictions(list[Prediction]):
     """A list of predictions that a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
-        places = range(max((min(len(found.top), MOST_NAMES) for found in self), default=0))
+        places = range(max((min(len(found.top), MOST_NAMES) for found in self if found.top), default=1))
         rows = []
         for found in self:
             names = [f"{name} ({100 * value:.1f} %)" for name, value in found.top[: len(places)]]
@@ -56,9 +56,9 @@ class Predictions(list[Prediction]):
                 names[:1] = [f"{NONE} (best: {names[0]})"]
             if found.error:
                 names = [f"not readable: {found.error}"]
-            rows.append([str(found.path), *names, *[None] * (len(places) - len(names))])
+            rows.append([found.path, *names, *[None] * (len(places) - len(names))])
         columns = ("file", *("prediction" if place == 0 else str(place + 1) for place in places))
-        return html_table(columns, [row[: len(columns)] for row in rows], caption=f"{len(self)} files")
+        return html_table(columns, rows, caption=f"{len(self)} files")
 
 
 def json_entry(found: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:

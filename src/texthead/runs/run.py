@@ -267,14 +267,20 @@ class Run:
         head = self.head.with_names(encoder, names, labels=labels, prompts=shown)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
+    def __repr__(self) -> str:
+        # Not the whole model and all files, which notebooks save with their outputs.
+        return f"Run({str(self.folder)!r}, {len(self.labels)} classes)"
+
     def _repr_html_(self) -> str:
         """Return classes, recipe and scores, for a notebook."""
         recipe, temporal = self.recipe, type(self.model.temporal).__name__
+        # A head that is fitted in one go takes none.
+        epochs = "" if recipe.tune == "none" else f", {recipe.epochs} epochs"
         rows: list[tuple[str, object]] = [
             ("classes", f"{len(self.labels)}: {listed(self.labels)}"),
             ("encoder", f"{self.spec.source}, {'frozen' if recipe.freeze_encoder else f'trained ({recipe.tune})'}"),
             ("model", f"{temporal}, head {self.head.kind}"),
-            ("recipe", f"{recipe.name}: {recipe.frames} frames, {self.pixels.size} pixels, {recipe.epochs} epochs"),
+            ("recipe", f"{recipe.name}: {recipe.frames} frames, {self.pixels.size} pixels{epochs}"),
             ("prompt", recipe.template if isinstance(recipe.template, str) else listed(recipe.template, most=3)),
             ("files", f"{len(self.trained_on)} to train, {len(self.held_out)} held out"),
         ]
