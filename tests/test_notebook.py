@@ -224,6 +224,29 @@ def test_a_bar_is_removed_after_an_error(shell: Shell) -> None:
     assert not any(shell.shown[-1].values())
 
 
+@pytest.mark.slow
+def test_a_kernel_without_ipywidgets_draws_a_bar_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    pytest.importorskip("ipykernel")
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    source = """
+import time
+from texthead import notebook
+from texthead.parallel.progress import bar_or
+
+notebook.SECONDS = 0.01
+with bar_or(None, "read", "files") as bar:
+    for done in range(3):
+        time.sleep(0.02)
+        bar(done, 3)
+print(type(bar).__name__)
+"""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(made, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    bar, line = made.cells[0].outputs
+    assert (bar.output_type, bar.data) == ("display_data", {"text/html": "", "text/plain": ""})
+    assert (line.name, line.text) == ("stdout", "NotebookBar\n")
+
+
 def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebook, "SECONDS", 60.0)
     bar = NotebookBar("read", "files")
