@@ -227,6 +227,7 @@ def evaluate(
 
     Args:
         labels: the data's label of each row of the head; the model's own names if None.
+        progress: called with (files done, files in all); for None, a notebook shows a progress bar.
 
     Raises:
         DataError: a label for which the head has no row.
