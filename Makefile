@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs pictures commands licences constraints dist bench fewshot clean
+.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs pictures commands licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -95,6 +95,10 @@ pictures: $(VENV)/.installed
 # The page of commands, from the parser.
 commands: $(VENV)/.installed
 	$(BIN)/python -m tools.commands > docs/reference/commands.md
+
+# The notebooks with their outputs.
+notebooks: $(VENV)/.installed
+	$(BIN)/python -m tools.notebooks
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -718,9 +719,9 @@ def test_the_folder_holds_what_prediction_needs(
 ) -> None:
     seen: list[Protocol] = []
 
-    def watched(model: Recognizer, dataset: Dataset, protocol: Protocol, reading: Reading):
+    def watched(model: Recognizer, dataset: Dataset, protocol: Protocol, reading: Reading, **options: Any):
         seen.append(protocol)
-        return evaluate(model, dataset, protocol, reading)
+        return evaluate(model, dataset, protocol, reading, **options)
 
     monkeypatch.setattr(training, "evaluate", watched)
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
@@ -764,7 +765,7 @@ def test_a_run_on_features_holds_their_engine_and_is_resumed_with_it(
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     wanted = []
-    monkeypatch.setattr(training, "frozen_clips", lambda *given: wanted.append(given[-2].engine) or 1 / 0)
+    monkeypatch.setattr(training, "frozen_clips", lambda *given: wanted.append(given[-3].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))

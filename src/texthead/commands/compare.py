@@ -20,9 +20,8 @@ from texthead.runs.saved import check_out
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.data.division import Division
-    from texthead.runs.scores import Score
     from texthead.transfer import methods
-    from texthead.transfer.comparison import Right
+    from texthead.transfer.comparison import MethodScores, Right
     from texthead.transfer.methods import FrozenItems, Method
 
 
@@ -138,14 +137,15 @@ class Compare:
         every = methods.methods(ground)
         chosen = methods.pick_method(every, self.method)
         folds = methods.folds(items, seed=self.seed)
-        right, tested = judged(every, items, tests, folds, bar)
+        scores = replace(judged(every, items, tests, folds, bar), scored_name=parts.scored_name)
+        tested = dict(scores.tested)
         title = f"frozen encoder ({engines_text(engines)}), {len(items.data)} training items"
-        _show(title, every, right, tested, items.groups, parts.scored_name, chosen)
+        _show(title, every, scores, chosen)
         worth = ground.text_worth(items)
         if worth:
             results().print(str(worth))
-        document = _document(every, right, tested, items.groups)
-        _say_choice(every, right, items, folds, chosen)
+        document = _document(every, scores)
+        _say_choice(every, scores.right, items, folds, chosen)
         note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
             say_notes([note])
@@ -153,29 +153,23 @@ class Compare:
         if self.choose:
             doing("writing the run")
             own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
-            scores = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
-            write_method(out, ground, chosen, items, scored, scores, engine=engines_text(engines))
+            saved = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
+            write_method(out, ground, chosen, items, scored, saved, engine=engines_text(engines))
             results().print(f"run: {out}")
             next_command("texthead", "predict", out, (parts.scored or items.data).items[0].path)
         about = {"data": self.data, "encoder": self.encoder, "engine": engines_text(engines), "items": len(items.data)}
-        about |= {"chosen": chosen.name, "split": parts.scored_name if tests else None}
+        about |= {"chosen": chosen.name, "split": parts.scored_name if scores.tested else None}
         show_json({**about, "methods": document, "run": self.out})
 
 
-def _document(
-    every: "Sequence[Method]", right: "Right", tested: "dict[str, Score]", groups: "Sequence[str]"
-) -> list[dict[str, object]]:
+def _document(every: "Sequence[Method]", scores: "MethodScores") -> list[dict[str, object]]:
     """Return the table as JSON."""
-    from texthead.evaluation.intervals import grouped_interval
-
+    folds = scores.columns().get("cross-validated", {})
     rows = []
     for name in (method.name for method in every):
-        folds = None
-        if name in right:
-            low, high = grouped_interval(right[name], groups)
-            folds = {"top1": 100 * right[name].mean(), "low": low, "high": high}
-        score = tested[name]._asdict() if name in tested else None
-        rows.append({"method": name, "cross_validated": folds, "scored": score})
+        validated = dict(zip(("top1", "low", "high"), folds[name], strict=True)) if name in folds else None
+        score = scores.tested[name]._asdict() if name in scores.tested else None
+        rows.append({"method": name, "cross_validated": validated, "scored": score})
     return rows
 
 
@@ -198,33 +192,22 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     return parts
 
 
-def _show(
-    title: str,
-    every: "Sequence[Method]",
-    right: "Right",
-    tested: "dict[str, Score]",
-    groups: "Sequence[str]",
-    scored_name: str,
-    chosen: "Method",
-) -> None:
+def _show(title: str, every: "Sequence[Method]", scores: "MethodScores", chosen: "Method") -> None:
     """Print the table."""
     from rich.table import Table
 
     from texthead.commands.console import results
-    from texthead.evaluation.intervals import grouped_interval
 
-    folds = {name: (100 * found.mean(), *grouped_interval(found, groups)) for name, found in right.items()}
-    scores = {name: (score.top1, score.low, score.high) for name, score in tested.items()}
-    columns = [(title, found) for title, found in (("cross-validated", folds), (scored_name, scores)) if found]
+    columns = scores.columns()
     if not columns:
         results().print(f"{title}: no item is held out, so no method has a score")
         return
     table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
-    for title, _ in columns:
-        table.add_column(title, justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     for method in every:
         star = " *" if method is chosen else ""
-        table.add_row(f"{method.name}{star}", *(_cell(*found[method.name]) for _, found in columns))
+        table.add_row(f"{method.name}{star}", *(_cell(*found[method.name]) for found in columns.values()))
     results().print(table)
 
 

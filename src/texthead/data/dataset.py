@@ -13,6 +13,7 @@ from texthead.data import splits
 from texthead.errors import DataError
 from texthead.media.open import is_image
 from texthead.media.paths import file_of
+from texthead.notebook import html_table
 
 Split = Literal["train", "val", "test"]
 
@@ -137,6 +138,16 @@ class Dataset:
             some = f"{len(alone)} of {len(self.classes)} classes"
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
+
+    def _repr_html_(self) -> str:
+        """Return the number of items of each class and split, for a notebook."""
+        counts = Counter((item.label, item.split) for item in self.items)
+        splits: list[str | None] = [*splits_of(self)]
+        if any(item.split is None for item in self.items):
+            splits.append(None)
+        rows = [[name, *(counts[name, split] for split in splits)] for name in self.classes]
+        columns = ["class", *(split or ("no split" if len(splits) > 1 else "items") for split in splits)]
+        return html_table(columns, rows, caption=f"{len(self)} items of {len(rows)} classes", notes=self.notes)
 
 
 def _divisible(labels: Sequence[str], groups: Sequence[str]) -> tuple[list[int], list[str]]:

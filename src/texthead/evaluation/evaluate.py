@@ -22,10 +22,14 @@ from texthead.features.reading import Reading
 from texthead.features.views import features_in_parts
 from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.progress import Progress
+from texthead.notebook import html_table
+from texthead.parallel.progress import Progress, bar_or
 
 # Items scored at once.
 _PART = 256
+
+# Classes that a notebook shows of an evaluation.
+WORST = 10
 
 
 def average_views(
@@ -122,6 +126,22 @@ class Evaluation:
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
 
+    def _repr_html_(self) -> str:
+        """Return the scores and the worst classes, for a notebook."""
+        top5 = f", top-5 {self.top5:.1f} %" if len(self.names) > 5 else ""
+        caption = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){top5}, {self.count} items"
+        rated = sorted((row.recall[0], place) for place, row in enumerate(self.classes) if row.recall)
+        rows = []
+        for recall, place in rated[:WORST]:
+            row = self.classes[place]
+            wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
+            rows.append([row.name, row.items, recall, "{1:.1f}-{2:.1f}".format(*row.recall or ()), wrong])
+        notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []
+        if self.skipped:
+            notes.append(f"{len(self.skipped)} unreadable files are not counted")
+        columns = ("class", "items", "correct (%)", "95 % interval", "most often predicted instead")
+        return html_table(columns, rows, caption=caption, notes=notes)
+
 
 def score(
     model: Recognizer,
@@ -204,13 +224,15 @@ def evaluate(
 
     Args:
         labels: the data's label for each row of the head; the model's names if None.
+        progress: called with (files done, total files); if None, a notebook shows a progress bar.
 
     Raises:
         DataError: the head has no row for a label.
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
     targets = torch.tensor(label_indices(dataset, labels or model.names))
-    scored = score(model, [item.path for item in dataset.items], protocol, reading, progress)
+    with bar_or(progress, "evaluate", "files") as progress:
+        scored = score(model, [item.path for item in dataset.items], protocol, reading, progress)
     groups = dataset.pick(scored.positions).groups
     return Evaluation(model.names, scored.paths, targets[scored.positions], scored.scores, scored.skipped, groups)
 

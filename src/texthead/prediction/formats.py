@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from texthead.notebook import html_table
 from texthead.text.class_names import NONE
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
+
+# Names of a file that a notebook shows.
+MOST_NAMES = 3
 
 
 @runtime_checkable
@@ -38,6 +42,23 @@ class Prediction:
     error: str | None = None
     known: bool = True
     set_size: int | None = None
+
+
+class Predictions(list[Prediction]):
+    """A list of predictions that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        places = range(max((min(len(found.top), MOST_NAMES) for found in self if found.top), default=1))
+        rows = []
+        for found in self:
+            names = [f"{name} ({100 * value:.1f} %)" for name, value in found.top[: len(places)]]
+            if not found.known:
+                names[:1] = [f"{NONE} (best: {names[0]})"]
+            if found.error:
+                names = [f"not readable: {found.error}"]
+            rows.append([found.path, *names, *[None] * (len(places) - len(names))])
+        columns = ("file", *("prediction" if place == 0 else str(place + 1) for place in places))
+        return html_table(columns, rows, caption=f"{len(self)} files")
 
 
 def json_entry(prediction: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:

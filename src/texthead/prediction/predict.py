@@ -23,8 +23,9 @@ from texthead.media.paths import resolved
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Progress, bar_or
 from texthead.prediction.formats import Prediction as Prediction
+from texthead.prediction.formats import Predictions
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
 from texthead.transfer.transductive import refine
@@ -90,11 +91,12 @@ def predict(
     sets: bool = False,
     unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
-) -> list[Prediction]:
-    """Return `predictions` as a list; same arguments and errors."""
-    return list(
-        predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
-    )
+) -> Predictions:
+    """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
+    with bar_or(progress, "predict", "files") as progress:
+        return Predictions(
+            predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
+        )
 
 
 def predictions(

@@ -26,7 +26,7 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, LazyVisual, VisualSpec, as_visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, EncoderError, RunError, TextheadError
+from texthead.errors import DataError, EncoderError, RunError, TextheadError, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import Kept, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -37,6 +37,7 @@ from texthead.models.build import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
+from texthead.notebook import html_table
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
@@ -51,6 +52,7 @@ from texthead.runs.folder import (
 )
 from texthead.runs.hub import check_own, local_run, push_to_hub
 from texthead.runs.saved import check_run, is_run
+from texthead.runs.scores import read_scores
 from texthead.text.prompts import class_prompts
 
 # Placeholder for the run folder in the source of an encoder inside it.
@@ -267,6 +269,31 @@ class Run:
             filled = class_prompts(template or self.recipe.template, names, own_prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
+
+    def __repr__(self) -> str:
+        # Not the whole model and all files, which notebooks save with their outputs.
+        return f"Run({str(self.folder)!r}, {len(self.labels)} classes)"
+
+    def _repr_html_(self) -> str:
+        """Return classes, recipe and scores, for a notebook."""
+        recipe, temporal = self.recipe, type(self.model.temporal).__name__
+        # A head that is fitted in one go takes none.
+        epochs = "" if recipe.tune == "none" else f", {recipe.epochs} epochs"
+        rows: list[tuple[str, object]] = [
+            ("classes", f"{len(self.labels)}: {listed(self.labels)}"),
+            ("encoder", f"{self.spec.source}, {'frozen' if recipe.freeze_encoder else f'trained ({recipe.tune})'}"),
+            ("model", f"{temporal}, head {self.head.kind}"),
+            ("recipe", f"{recipe.name}: {recipe.frames} frames, {self.pixels.size} pixels{epochs}"),
+            ("prompt", recipe.template if isinstance(recipe.template, str) else listed(recipe.template, most=3)),
+            ("files", f"{len(self.trained_on)} to train, {len(self.held_out)} held out"),
+        ]
+        # They are of the classes in the folder.
+        scores = read_scores(self.folder) if self.classes and not self.edits else None
+        scored, methods = scores or ("", ())
+        for score in methods:
+            interval = f"{score.top1:.1f} % ({score.low:.1f}-{score.high:.1f})"
+            rows.append((f"top-1 of {score.method}", f"{interval}, {score.items} {scored} items"))
+        return html_table(("", ""), rows, caption=f"run {self.folder}")
 
 
 def _texts(values: object) -> list[str]:

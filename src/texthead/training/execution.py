@@ -67,12 +67,12 @@ class Callbacks:
     """Functions that the first process calls during training.
 
     Args:
-        progress: called with (clips done, total clips).
+        progress: called with (clips done, total clips); if None, a notebook shows a progress bar.
         message: called with a line of text after each epoch.
         record: called with every record of the metrics; on resume, with the earlier ones too.
     """
 
-    progress: Progress = _silent
+    progress: Progress | None = None
     message: Callable[[str], None] = _silent
     record: Callable[[dict], None] = _silent
 

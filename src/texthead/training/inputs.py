@@ -19,6 +19,7 @@ from texthead.features.views import Pretrained
 from texthead.models.build import training_pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
+from texthead.parallel.progress import Progress
 from texthead.recipes import Recipe
 
 
@@ -37,7 +38,12 @@ def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, most_megapi
 
 
 def feature_clips(
-    model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, reading: Reading
+    model: Recognizer,
+    dataset: Dataset,
+    recipe: Recipe,
+    pixels: Pixels,
+    reading: Reading,
+    progress: Progress | None = None,
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 
@@ -53,9 +59,10 @@ def feature_clips(
             for path in paths if recipe.stride else ():
                 check_windows(path, windows=True)
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-            own = features_of_clips(visual, paths, choose, pixels, reading)
+            own = features_of_clips(visual, paths, choose, pixels, reading, progress)
         else:
-            own = frame_features(visual, paths, partial(evenly, most=2 * recipe.frames), pixels, reading)
+            choose = partial(evenly, most=2 * recipe.frames)
+            own = frame_features(visual, paths, choose, pixels, reading, progress)
     # Cloned, since a view of a large tensor would be sent with the whole tensor.
     entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
     readable(entries, skip=False)

@@ -19,6 +19,7 @@ from texthead.media.paths import resolved
 from texthead.models.build import as_head, drop_patches, pixels_for, training_pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
+from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
@@ -124,11 +125,17 @@ def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
 
 
 def frozen_clips(
-    model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, reading: Reading, out: Path
+    model: Recognizer,
+    dataset: Dataset,
+    recipe: Recipe,
+    pixels: Pixels,
+    reading: Reading,
+    out: Path,
+    progress: Progress | None = None,
 ) -> TrainFeatures:
     """Return `feature_clips`, and record in the run which engines computed the features."""
     engines: set[str] = set()
-    clips = feature_clips(model, dataset, recipe, pixels, replace(reading, used=engines.add))
+    clips = feature_clips(model, dataset, recipe, pixels, replace(reading, used=engines.add), progress)
     record_engines(out, engines)
     return clips
 

@@ -21,6 +21,7 @@ from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, same_as_first, sum_numbers, together
 from texthead.parallel.loaders import worker_faults
+from texthead.parallel.progress import bar_or, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog
@@ -76,12 +77,13 @@ def train(
         DataError: there is no item to train on, or the head has no row for a label.
     """
     out, first = Path(out), rank() == 0
-    callbacks = callbacks if first else Callbacks()
+    callbacks = callbacks if first else Callbacks(silent)
     check_trainable(model, train_set, val_set, recipe, objective, execution)
     pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
         tuned(model, recipe) as tuning,
         run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
+        bar_or(callbacks.progress, "train", "clips") as progress,
     ):
         # --- data: pixels, or features of a frozen encoder
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
@@ -89,7 +91,9 @@ def train(
         pixels = pixels_for(recipe, as_visual(model.visual).spec)
         reading = reading_of(execution, recipe, out)
         if recipe.freeze_encoder:
-            clips = frozen_clips(model, train_set, recipe, pixels, reading, out)
+            # The caller's function counts the clips of training alone.
+            with bar_or(callbacks.progress and silent, "encode", "files") as encoded:
+                clips = frozen_clips(model, train_set, recipe, pixels, reading, out, encoded)
         else:
             clips = pixel_clips(model, train_set, recipe, reading.most_megapixels)
         batches = epoch_batches(len(clips), recipe)
@@ -145,7 +149,7 @@ def train(
                     loss, taken = loss + part.item(), taken + len(positions)
                     not_finite = not_finite or ([] if math.isfinite(loss) else positions)
                     if left:
-                        callbacks.progress(done + taken, total)
+                        progress(done + taken, total)
 
                 # --- update
                 loss, right = sum_numbers(loss, int(right))
@@ -163,7 +167,7 @@ def train(
                 rates["clips_per_second"] = round((done - done_before) / (time.perf_counter() - started), 2)
                 with together():
                     log.add(kind="train", epoch=epoch, step=step, loss=loss, **top1, **rates)
-                callbacks.progress(done, total)
+                progress(done, total)
 
                 # --- checkpoint
                 ended = done == (epoch + 1) * len(clips)
@@ -202,7 +206,7 @@ def _validate(
     """Score the validation items after an epoch, log the result, and return it as text."""
     if not val_set:
         return ""
-    scored = evaluate(model, val_set, protocol, reading)
+    scored = evaluate(model, val_set, protocol, reading, progress=silent)
     with together():
         log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
     return f", top-1 {scored.top1:.1f} on {scored.count} held-out items"

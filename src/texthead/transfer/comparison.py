@@ -1,7 +1,8 @@
 """Run the methods of a comparison: encode items once, cross-validate, score held-out items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.division import Division, check_no_class_lost
+from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
+from texthead.evaluation.intervals import grouped_interval
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
@@ -26,7 +28,8 @@ from texthead.media.find import find_media
 from texthead.models.build import as_head, pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Bar, no_bar
+from texthead.notebook import html_table
+from texthead.parallel.progress import Bar, bar_or, no_bar
 from texthead.recipes import small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
@@ -70,6 +73,68 @@ class Setting:
     clean: bool = True
     cache: Path | None = None
     device: torch.device | None = None
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """What a comparison measures.
+
+    Attributes:
+        right: which training items each method gets right, cross-validated; empty if a class has too few items.
+        tested: the score of each method on the held-out items; empty without such items.
+        groups: the group of each training item, for intervals.
+        scored_name: the split of the held-out items.
+    """
+
+    right: Right
+    tested: dict[str, Score]
+    groups: Sequence[Hashable]
+    scored_name: str = "held out"
+
+    def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
+        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
+        folds = {
+            name: (100 * float(own.mean()), *grouped_interval(own, self.groups)) for name, own in self.right.items()
+        }
+        scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
+        return {title: own for title, own in (("cross-validated", folds), (self.scored_name, scores)) if own}
+
+    def _repr_html_(self) -> str:
+        columns = self.columns()
+        rows = [
+            [name, *("{:.1f} ({:.1f}-{:.1f})".format(*column[name]) for column in columns.values())]
+            for name in self.right or self.tested
+        ]
+        caption = "frozen encoder: top-1 in percent (95 % interval)"
+        return html_table(("method", *columns), rows, caption=caption)
+
+
+def compare(
+    dataset: Dataset,
+    encoder: str = "mini",
+    *,
+    k: int | None = None,
+    seed: int = 0,
+    reading: Reading = Reading(),
+    cache: Path | None = None,
+) -> MethodScores:
+    """Score the methods on a frozen encoder side by side, as `texthead compare` does.
+
+    Args:
+        encoder: as `load_encoder` takes it.
+        k: training items drawn for each class; all if None.
+        cache: folder of the feature cache.
+
+    Raises:
+        DataError, MediaError: as `encode_parts`.
+    """
+    parts = divide_or_train(dataset, seed=seed, k=k)
+    ground, _ = make_ground(parts.train, Setting(encoder, cache=cache), {"seed": seed})
+    bar = partial(bar_or, None)
+    items, tests = encode_parts(ground, parts, reading, bar)
+    every = methods.methods(ground)
+    scores = judged(every, items, tests, methods.folds(items, seed=seed), bar)
+    return replace(scores, scored_name=parts.scored_name)
 
 
 def make_ground(
@@ -183,8 +248,8 @@ def judged(
     tests: FrozenItems | None,
     folds: methods.Folds,
     bar: Bar = no_bar,
-) -> tuple[Right, dict[str, Score]]:
-    """Return (the training items that each method gets right, cross-validated; its score on the held-out items)."""
+) -> MethodScores:
+    """Return the scores of each method: cross-validated on the training items, and on the held-out items."""
     right: Right = {}
     tested: dict[str, Score] = {}
     done, total = 0, len(every) * (len(folds.pairs) + (tests is not None))
@@ -201,7 +266,7 @@ def judged(
             if tests is not None:
                 tested[method.name] = Score.of(method.name, methods.evaluation_of(method.fit(items), tests))
                 step()
-    return right, tested
+    return MethodScores(right, tested, items.groups)
 
 
 def write_method(

@@ -1,0 +1,301 @@
+"""What a notebook shows: escaped tables, and progress bars in a kernel alone."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from made import tiny_visual, write_image
+from texthead import notebook
+from texthead.data.dataset import Dataset, Item
+from texthead.evaluation.evaluate import WORST, Evaluation, evaluate
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
+from texthead.parallel.progress import bar_or, silent
+from texthead.prediction.formats import Prediction, Predictions
+from texthead.prediction.predict import predict
+from texthead.recipes import small
+from texthead.runs.run import load_run
+from texthead.runs.scores import RunScores, Score, write_scores
+from texthead.training.execution import Callbacks
+from texthead.training.train import train
+from texthead.transfer.comparison import MethodScores, compare
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def escaped(html: str) -> str:
+    """Return the HTML after a check that nothing of a hostile name is left in it."""
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in html
+    return html
+
+
+# --- tables
+
+
+def test_a_table_escapes_all_its_text() -> None:
+    html = html_table([HOSTILE, "n"], [[HOSTILE, 1]], caption=HOSTILE, notes=[HOSTILE])
+    assert escaped(html).count("&lt;script") == 4
+    assert "\\x1b" in html_table(["name"], [["\x1b[31m"]])
+
+
+def test_numbers_stand_on_the_right_and_empty_cells_are_empty() -> None:
+    html = html_table(["name", "n", "rate"], [["a", 1, 66.666], ["b", None, None]])
+    assert html.count("text-align: right") == 6
+    assert ">66.7</td>" in html
+    assert html.count("></td>") == 2
+
+
+def test_long_tables_are_cut_with_a_line() -> None:
+    html = html_table(["n"], [[number] for number in range(MOST_ROWS + 5)])
+    assert html.count("<td") == MOST_ROWS
+    assert "5 more rows" in html
+
+
+def test_no_colour_is_set_so_that_dark_pages_stay_readable() -> None:
+    html = html_table(["n"], [[1]], caption="c", notes=["d"])
+    assert "color: inherit" in html
+    assert "#" not in html
+    assert "white" not in html
+    assert "black" not in html
+
+
+def items(*rows: tuple[str, str | None]) -> Dataset:
+    return Dataset(
+        tuple(Item(Path(f"{i}.png"), label, split) for i, (label, split) in enumerate(rows)), notes=(HOSTILE,)
+    )
+
+
+def test_a_dataset_is_a_table_of_classes_and_splits() -> None:
+    html = escaped(items((HOSTILE, "train"), (HOSTILE, "train"), ("b", "test"), ("b", None))._repr_html_())
+    for cell in ("4 items of 2 classes", ">train</th>", ">test</th>", ">no split</th>", ">2</td>"):
+        assert cell in html
+    assert ">items</th>" in items(("a", None))._repr_html_()
+    assert "0 items of 0 classes" in Dataset(())._repr_html_()
+
+
+def evaluation(names: tuple[str, ...], targets: list[int], answers: list[int]) -> Evaluation:
+    paths = [Path(f"{i}.png") for i in range(len(targets))]
+    return Evaluation(names, paths, torch.tensor(targets), torch.eye(len(names))[answers])
+
+
+def test_an_evaluation_shows_its_interval_and_the_worst_classes_first() -> None:
+    html = escaped(evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])._repr_html_())
+    assert "top-1 75.0 % (95 % interval 30.1-95.4), 4 items" in html
+    assert html.index("script") < html.index(">good<")
+    assert ">good (1)</td>" in html
+
+
+def test_an_evaluation_of_many_classes_shows_top_5_and_a_few_classes() -> None:
+    names = tuple(f"class {i}" for i in range(WORST + 3))
+    html = evaluation(names, list(range(WORST + 2)), [0] * (WORST + 2))._repr_html_()
+    assert "top-5" in html
+    assert html.count("<tr>") == WORST + 1
+    # A class without an item has no rate.
+    assert f"the {WORST} worst of {WORST + 2} classes" in html
+
+
+def test_predictions_are_a_list_and_a_table() -> None:
+    top = ((HOSTILE, 0.75), ("b", 0.2), ("c", 0.04), ("d", 0.01))
+    found = Predictions([Prediction(Path(f"{HOSTILE}.png"), top), Prediction(Path("b.png"), error="no image")])
+    assert isinstance(found, list)
+    assert found == list(found)
+    html = escaped(found._repr_html_())
+    assert "(75.0 %)" in html
+    assert ">c (4.0 %)<" in html
+    assert ">d (" not in html
+    assert "not readable: no image" in html
+    unknown = Predictions([Prediction(Path("a.png"), top[1:], known=False)])._repr_html_()
+    assert "none of these (best: b (20.0 %))" in unknown
+    assert "not readable: no image" in Predictions(found[1:])._repr_html_()
+    assert "0 files" in Predictions()._repr_html_()
+
+
+def test_a_comparison_shows_each_way_of_scoring_that_there_is() -> None:
+    right = {HOSTILE: np.array([True, True, False, True])}
+    tested = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
+    html = escaped(MethodScores(right, tested, [*"abcd"], "test")._repr_html_())
+    assert ">cross-validated</th>" in html
+    assert ">test</th>" in html
+    assert "75.0 (30.1-95.4)" in html
+    assert "50.0 (15.0-85.0)" in html
+    html = MethodScores({}, tested, [*"abcd"], "test")._repr_html_()
+    assert "cross-validated" not in html
+
+
+# --- a run, and what shows a bar
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("images")
+    rows = []
+    for colour in ("blue", "red"):
+        for i in range(4):
+            path = write_image(folder / f"{colour}-{i}.png", colour, seed=i)
+            rows.append(Item(path, colour, "train" if i < 3 else "test"))
+    return Dataset(tuple(rows))
+
+
+def make_model(names: tuple[str, str] = ("blue", "red")) -> Recognizer:
+    visual = tiny_visual()
+    rows = torch.randn(2, visual.spec.dim, generator=torch.Generator().manual_seed(0))
+    return Recognizer(visual, MeanPool(), FrozenHead(rows, names=names))
+
+
+RECIPE = small(frames=1, size=32, epochs=2, batch=2, precision="fp32", temporal="mean")
+
+
+def test_a_run_shows_classes_recipe_and_scores(images: Dataset, tmp_path: Path) -> None:
+    hostile = Dataset(tuple(Item(i.path, HOSTILE if i.label == "blue" else "red", i.split) for i in images.items))
+    train(make_model((HOSTILE, "red")), hostile, None, RECIPE, out=tmp_path / "run")
+    write_scores(tmp_path / "run", RunScores("test", (Score("this run", 4, 50.0, 15.0, 85.0, 100.0, 3.0),)))
+    run = load_run(tmp_path / "run")
+    assert repr(run) == f"Run('{tmp_path / 'run'}', 2 classes)"
+    html = escaped(run._repr_html_())
+    for text in ("2: ", "small: 1 frames, 32 pixels, 2 epochs", "8 to train, 0 held out", "50.0 % (15.0-85.0), 4 test"):
+        assert text in html
+
+
+class Shell(ModuleType):
+    """A kernel that records what it displays."""
+
+    def __init__(self) -> None:
+        super().__init__("IPython")
+        self.shown: list[dict[str, str]] = []
+        self.kernel: object | None = object()
+        self.display = ModuleType("IPython.display")
+        vars(self.display)["display"] = self._display
+
+    def get_ipython(self) -> Any:
+        return self
+
+    def _display(self, data: dict[str, str], *, raw: bool, display_id: bool) -> Any:
+        assert raw
+        assert display_id
+        self.shown.append(data)
+        return SimpleNamespace(update=lambda data, raw: self.shown.append(data))
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A notebook in which every call of a bar draws."""
+    shell = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
+    monkeypatch.setattr(notebook, "SECONDS", 0.0)
+    return shell
+
+
+def test_only_a_kernel_is_a_notebook(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert in_notebook()
+    shell.kernel = None  # IPython in a terminal
+    assert not in_notebook()
+    monkeypatch.setattr(shell, "get_ipython", lambda: None)
+    assert not in_notebook()
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not in_notebook()
+
+
+def test_a_bar_is_drawn_escaped_and_removed(shell: Shell) -> None:
+    with bar_or(None, HOSTILE, "files") as bar:
+        bar(1, 2)
+        bar(2, 2)
+    first, second, last = shell.shown
+    assert first["text/plain"] == f"{HOSTILE}: 1 of 2 files"
+    assert 'value="2" max="2"' in second["text/html"]
+    escaped(second["text/html"])
+    assert not any(last.values())
+
+
+def test_a_bar_is_removed_after_an_error(shell: Shell) -> None:
+    with pytest.raises(ZeroDivisionError), bar_or(None, "read", "files") as bar:
+        bar(1, 2)
+        raise ZeroDivisionError
+    assert not any(shell.shown[-1].values())
+
+
+@pytest.mark.slow
+def test_a_kernel_without_ipywidgets_draws_a_bar_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    pytest.importorskip("ipykernel")
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    source = """
+import time
+from texthead import notebook
+from texthead.parallel.progress import bar_or
+
+notebook.SECONDS = 0.01
+with bar_or(None, "read", "files") as bar:
+    for done in range(3):
+        time.sleep(0.02)
+        bar(done, 3)
+print(type(bar).__name__)
+"""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(made, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    bar, line = made.cells[0].outputs
+    assert (bar.output_type, bar.data) == ("display_data", {"text/html": "", "text/plain": ""})
+    assert (line.name, line.text) == ("stdout", "NotebookBar\n")
+
+
+def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "SECONDS", 60.0)
+    bar = NotebookBar("read", "files")
+    bar(1, 1)
+    bar.close()
+    assert shell.shown == []
+
+
+def test_the_caller_s_function_is_called_instead(shell: Shell) -> None:
+    seen: list[tuple[int, int]] = []
+    with bar_or(lambda *done: seen.append(done), "read", "files") as progress:
+        progress(1, 2)
+    assert seen == [(1, 2)]
+    assert shell.shown == []
+
+
+def test_outside_a_notebook_nothing_is_shown() -> None:
+    with bar_or(None, "read", "files") as progress:
+        assert progress is silent
+
+
+def titles(shell: Shell) -> set[str]:
+    return {data["text/plain"].partition(":")[0] for data in shell.shown} - {""}
+
+
+@contextmanager
+def only(shell: Shell, *expected: str) -> Iterator[None]:
+    """Check which bars are shown, and that all are removed."""
+    shell.shown.clear()
+    yield
+    assert titles(shell) == set(expected)
+    assert not shell.shown or not any(shell.shown[-1].values())
+
+
+def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
+    shell: Shell, images: Dataset, tmp_path: Path
+) -> None:
+    model, paths = make_model(), [item.path for item in images.items]
+    with only(shell, "evaluate"):
+        evaluate(model, images)
+    with only(shell, "predict"):
+        assert isinstance(predict(model, paths), Predictions)
+    with only(shell, "train"):  # Not one more for each validation.
+        train(model, images, images, RECIPE, out=tmp_path / "run")
+    with only(shell):
+        evaluate(model, images, progress=silent)
+        predict(model, paths, progress=silent)
+        train(model, images, images, RECIPE, out=tmp_path / "second", callbacks=Callbacks(silent))
+    with only(shell, "encode training items", "encode held-out items", "compare"):
+        scores = compare(images, cache=tmp_path / "cache")
+    assert scores.scored_name == "test"
+    assert set(scores.right) == set(scores.tested) >= {"text-probe", "probe", "zero-shot"}

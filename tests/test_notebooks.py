@@ -1,0 +1,83 @@
+"""The notebooks of notebooks/ run from start to end, and are committed with outputs that tell nothing of a machine."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+MOST_BYTES = 300_000
+MACHINE = re.compile(r"/(tmp|home|root|Users|usr|work)/|site-packages|\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
+
+Cell = dict[str, Any]
+
+
+def code(path: Path) -> list[Cell]:
+    """Return the cells of code that are committed."""
+    return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def tables(cells: list[Cell]) -> int:
+    """Return the number of outputs that are tables."""
+    data = [output.get("data", {}) for cell in cells for output in cell["outputs"]]
+    return sum("<table" in "".join(each.get("text/html", "")) for each in data)
+
+
+def kinds(cell: Cell) -> list[list[str]]:
+    """Return the media types of each output of a cell."""
+    return [sorted(output.get("data", [output["output_type"]])) for output in cell["outputs"]]
+
+
+def assert_clean(cells: list[Cell]) -> None:
+    """Check that no cell failed, or wrote to standard error."""
+    for output in (output for cell in cells for output in cell["outputs"]):
+        assert output["output_type"] != "error"
+        assert output.get("name") != "stderr", output["text"]
+
+
+def test_all_are_there() -> None:
+    assert [path.stem for path in PATHS] == ["few_labels", "new_head", "quick_start", "reading_a_report"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_with_outputs_of_no_machine(path: Path) -> None:
+    assert path.stat().st_size <= MOST_BYTES
+    cells, notebook = code(path), json.loads(path.read_text("utf-8"))
+    assert notebook["metadata"]["language_info"] == {"name": "python"}
+    assert all(cell["metadata"] == {} and len(cell["source"]) <= 22 for cell in notebook["cells"])
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert_clean(cells)
+    assert tables(cells) >= 4
+    for output in (output for cell in cells for output in cell["outputs"]):
+        texts = {"text": output.get("text", ""), **output.get("data", {})}
+        for kind, text in texts.items():
+            assert kind.startswith("image/") or not MACHINE.search("".join(text))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_code_is_python_and_links_lead_to_files(path: Path) -> None:
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            ast.parse(source)
+        else:
+            assert all((FOLDER / link).is_file() for link in re.findall(r"\]\((?!http)([^)]+)\)", source))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
+    """It gives the kinds of outputs that are committed, cell by cell."""
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    from tools.notebooks import run
+
+    made = [cell for cell in run(path, tmp_path).cells if cell.cell_type == "code"]
+    assert_clean(made)
+    assert tables(made) == tables(code(path))
+    for before, after in zip(code(path), made, strict=True):
+        assert kinds(after) == kinds(before), after.source
