@@ -18,7 +18,7 @@ class Input(NamedTuple):
 
     value: float
     what: str
-    whose: str
+    source: str
 
 
 READING = "measured: `benchmarks.reading`, BENCHMARKS.md"
@@ -67,14 +67,14 @@ def short(value: float) -> str:
 def inputs() -> str:
     """Return the table of inputs."""
     rows = [
-        [f"{given.value:,.4g}" if given.value < 1e4 else f"{given.value:,.0f}", given.what, given.whose]
+        [f"{given.value:,.4g}" if given.value < 1e4 else f"{given.value:,.0f}", given.what, given.source]
         for given in INPUTS.values()
     ]
     for p in PUBLISHED:
         rows.append(
             [
                 f"{p.mean:g}, {p.ready:g}",
-                f"{p.model}: s a step, and when nobody waits; {p.gpus} GPUs x {p.batch} clips",
+                f"{p.model}: s a step, and without waiting for data; {p.gpus} GPUs x {p.batch} clips",
                 "Text4Vis' logs; GPU not named",
             ]
         )
@@ -85,7 +85,7 @@ def inputs() -> str:
                 "counted: `benchmarks.gpu`",
             ]
         )
-    return table(["input", "of what", "whose"], *rows)
+    return table(["input", "what it is", "source"], *rows)
 
 
 def card_rate(model: str) -> float:
@@ -110,7 +110,7 @@ def training() -> str:
         rate = card_rate(p.model)
         hours = [KINETICS * of("epochs") / each / HOUR for each in (p.batch / p.mean, p.batch / p.ready, rate)]
         rows.append([p.model, *(short(value) for value in (*hours, rate, BILLION / rate / DAY))])
-    head = ["30 passes", "Kinetics-400: GPU-hours as logged", "when nobody waits", "assumed H100", "its clips/s"]
+    head = ["30 passes", "Kinetics-400: GPU-hours as logged", "without waiting for data", "assumed H100", "its clips/s"]
     return table([*head, "a billion: H100-days a pass"], *rows)
 
 

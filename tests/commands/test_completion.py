@@ -62,4 +62,4 @@ def test_a_shell_that_is_not_known(wrong) -> None:
 
 def test_docs_name_the_command() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    assert any("--print-completion" in page.read_text() for page in docs.glob("*.md"))
+    assert any("--print-completion" in page.read_text() for page in docs.rglob("*.md"))

@@ -61,7 +61,7 @@ def saliency(page: Page) -> list[str]:
 
 def orders(page: Page) -> list[list[str]]:
     """Return the rows of the test of the frames' order."""
-    return [row for row in page.rows if row[0] in {"as they are", "reversed", "shuffled"}]
+    return [row for row in page.rows if row[0] in {"original", "reversed", "shuffled"}]
 
 
 def test_a_report_of_the_items_that_the_run_held_out(run, works):
