@@ -5,6 +5,7 @@ Reports on real data need the folder DATA; without it their pictures stay as the
 """
 
 import argparse
+import csv
 import io
 import shlex
 import shutil
@@ -38,7 +39,10 @@ _SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg"
 </svg>
 """
 
-# What the terminal and the labelling page work on, of the demo's classes.
+# What the terminal and the page work on: classes of the clothing photos (CC0), of each so many.
+PHOTOS, PER_CLASS = ("dress", "hat", "pants", "shirt", "shoes"), 20
+
+# What the labelling page works on, of the demo's classes.
 CLASSES = ("a cat jumping", "a cat spinning", "a car jumping", "a car moving left", "an umbrella spinning")
 
 # By picture: the manifest of a real set, the command that makes the run, and the height of the picture in pixels.
@@ -76,7 +80,7 @@ def terminal(place: Path, lines: Sequence[str], *, cwd: Path) -> None:
         if number:
             console.print()
         console.print(f"[bold green]$[/] [bold]{line}[/]")
-        console.print(run(*shlex.split(line)[1:], cwd=cwd).rstrip(), markup=False, soft_wrap=True)
+        console.print(run(*shlex.split(line)[1:], cwd=cwd).rstrip(), markup=False)
     place.write_text(console.export_svg(title="", code_format=_SVG, unique_id="terminal"))
 
 
@@ -109,14 +113,26 @@ def sort_clips(videos: Path, folder: Path) -> None:
             shutil.copy(clip, folder / name / f"{number:02d}.mp4")
 
 
-def page(work: Path, run_folder: Path, video: Path) -> None:
+def sort_photos(images: Path, work: Path) -> None:
+    """Copy photos of PHOTOS into `photos/CLASS`, and a test photo of the last class to `new.jpg`."""
+    rows = [row for row in csv.DictReader(images.open(encoding="utf-8")) if row["label"] in PHOTOS]
+    for name in PHOTOS:
+        (work / "photos" / name).mkdir(parents=True)
+        own = [row["path"] for row in rows if row["label"] == name and row["split"] == "train"]
+        for number, path in enumerate(own[:PER_CLASS], 1):
+            shutil.copy(images.parent / path, work / "photos" / name / f"{number:02d}.jpg")
+    test = [row["path"] for row in rows if row["label"] == PHOTOS[-1] and row["split"] == "test"]
+    shutil.copy(images.parent / test[0], work / "new.jpg")
+
+
+def page(work: Path, run_folder: Path, file: Path) -> None:
     """Photograph the page of `texthead ui` with an answer, light and dark, and on a phone."""
     with serving_command(work / "ui", "ui", run_folder) as served:
         for name, width, dark in (("page", 1000, False), ("page-dark", 1000, True), ("page-phone", 390, False)):
             driver = chromium(work / f"profile-{name}", width, dark=dark)
             driver.get(served.address)
             until(driver, lambda driver=driver: _visible(driver, "#ask"))
-            driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(video.absolute()))
+            driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(file.absolute()))
             until(driver, lambda driver=driver: _visible(driver, "#file a[href*='file=']"))
             driver.find_element(By.CSS_SELECTOR, "#ask").click()
             until(driver, lambda driver=driver: _visible(driver, ".th-bars"))
@@ -190,12 +206,16 @@ def main() -> None:
     run("demo", "--quick", "--out", work / "demo", cwd=work)
     report(work, "demo", work / "demo" / "report.html")
     sort_clips(work / "demo" / "videos", work / "clips")
-    (work / "clips" / CLASSES[0] / "01.mp4").rename(work / "new.mp4")
-    lines = ["texthead train clips --out run --tune none", "texthead predict run new.mp4"]
-    terminal(ASSETS / "terminal.svg", lines, cwd=work)
-    page(work, work / "run", work / "new.mp4")
     label_page(work, work / "clips")
-    hero(work)
+    clothing = options.data / GALLERY["clothing"][0]
+    if clothing.exists():
+        sort_photos(clothing, work)
+        lines = ["texthead train photos --out run --tune none", "texthead predict run new.jpg"]
+        terminal(ASSETS / "terminal.svg", lines, cwd=work)
+        page(work, work / "run", work / "new.jpg")
+        hero(work)
+    else:
+        print(f"{clothing} does not exist: the pictures of the terminal and the page stay as they are")
     for name, (place, (command, *more), height) in GALLERY.items():
         data = options.data / place
         if not data.exists():
