@@ -31,7 +31,7 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     refused(("--out", "input"), *score, link)
     refused(("--out", ".html"), "report", run, "--out", run / "recipe.json")
     refused(("--out", ".safetensors"), "head", "a, b", "--out", names)
-    refused(("--out", "texthead keeps"), "head", "a, b", "--out", run / "model.safetensors")
+    refused(("--out", "texthead's own"), "head", "a, b", "--out", run / "model.safetensors")
     refused(("--plot", "input"), "head", "a, b", "--data", tmp_path, "--plot", photo)
     video = world.videos / "red" / "0.mp4"
     refused(("--manifest", "input"), "timeline", video, "--classes", names, "--manifest", names)
@@ -90,7 +90,7 @@ def test_a_command_that_is_repeated_replaces_its_output(works, tmp_path):
 def test_files_of_other_folders_of_texthead_stay(refused, world, tmp_path):
     (tmp_path / "predict.json").write_text("{}")
     (tmp_path / "part-000000.csv").write_text("path\n")
-    refused(("--out", "texthead keeps"), "eval", world.run, world.manifest, "--out", tmp_path / "part-000000.csv")
+    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "part-000000.csv")
 
 
 def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path):

@@ -66,7 +66,7 @@ def check_file(flag: str, path: Path, endings: str) -> None:
     for folder in path.resolve().parents[:_DEPTH]:
         for mark, own in _OWN.items():
             if path.suffix.lower() in own and (folder / mark).is_file():
-                raise DataError(f"{flag}: texthead keeps {', '.join(own)} files in {folder}; name another folder")
+                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(own)}; name another folder")
 
 
 def check_folder(flag: str, path: Path) -> None:
