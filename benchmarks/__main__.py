@@ -62,7 +62,7 @@ def replaced(text: str, sections: str) -> str:
     before, begun, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (begun and ended):
-        raise ValueError(f"it must hold the lines {BEGIN} and {END}, between which the sections go")
+        raise ValueError(f"the file must contain the lines {BEGIN} and {END}; the sections go between them")
     return f"{before}{BEGIN}\n\n{sections}\n\n{END}{after}"
 
 

@@ -607,9 +607,9 @@ def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused,
     split = read_json(run / "split.json")
     assert (len(split["train"]), len(split["held_out"])) == (6, 4)
     assert str(odd.resolve()) not in split["train"]
-    prints(out, "1 item")
+    prints(out, "1 unreadable item")
     refused(held, "eval", run, root, *world.run_options())
-    prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "1 item")
+    prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "1 unreadable item")
 
 
 def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):

@@ -89,7 +89,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         RunError: `out` exists, or cannot be written.
     """
     if out.exists():
-        raise RunError(f"{out}: already exists. Choose another folder or remove this one")
+        raise RunError(f"{out}: already exists; choose another folder, or remove it")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(out.parent, f".{out.name}.") as beside:
@@ -335,7 +335,7 @@ def _check_values(text: str) -> None:
         elif isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.ScalarNode) and node.style is None and _ODD_NUMBER.fullmatch(node.value):
-            raise ValueError(f"{node.value} is not a decimal number; write one, or a string in quotes")
+            raise ValueError(f"{node.value} is not a decimal number; write one, or quote it as a string")
 
 
 def lines(file: TextIO) -> Iterator[str]:

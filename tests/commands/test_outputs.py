@@ -47,7 +47,7 @@ def test_places_that_are_no_file_or_cannot_be_written(world, refused, tmp_path):
     score = ("eval", world.run, world.manifest, "--out")
     refused(("--out", "device or pipe"), *score, pipe)
     refused(("--out", "folder"), *score, folder)
-    refused(("--out", "no folder"), *score, pipe / "a.csv")
+    refused(("--out", "not a folder"), *score, pipe / "a.csv")
     refused(("--out", "File name too long"), *score, tmp_path / f"{'x' * 300}.csv")
     refused(("--out", "empty"), *score, "")
     refused(("--cache", "empty"), "eval", world.run, world.manifest, "--cache", "")
@@ -67,7 +67,7 @@ def test_places_that_are_no_file_or_cannot_be_written(world, refused, tmp_path):
 def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refused):
     name, *options = command
     before = world.manifest.read_bytes()
-    refused((world.manifest, "no folder"), name, world.manifest, *options, "--out", world.manifest)
+    refused((world.manifest, "not a folder"), name, world.manifest, *options, "--out", world.manifest)
     assert world.manifest.read_bytes() == before
 
 

@@ -161,5 +161,5 @@ def test_an_unreadable_item_is_an_error_or_left_out(tmp_path, wrong, works):
     assert str(broken) in wrong(*report, volatile=["Invalid data found when processing input"])
     out, err = works(*report, "--skip-unreadable")
     assert f"skipped: {broken}" in err
-    prints(out, "1 item")
+    prints(out, "1 unreadable item")
     assert len(orders(page_of(tmp_path / "page.html")[1])) == 3

@@ -138,7 +138,7 @@ def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
     *largest, between, fifth, sixth = (name for name, _ in found.rows)
     assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
     prints(between, 2, "3-4")
-    prints(table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 between", "1 item")
+    prints(table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
     assert len(table(of_sizes([1] * 20), 20).rows) == 21
     assert len(table(of_sizes([1] * 21), 20).rows) == 22
 

@@ -64,7 +64,7 @@ class Calibrate(LabelledRun):
         say_notes(lines)
         if len(unknown):
             left_out = f" ({copies} copies left out)" if copies else ""
-            notes().print(f"{len(unknown)} unknown items of no class of the run: {listed(unknown.classes)}{left_out}")
+            notes().print(f"{len(unknown)} unknown items of other classes: {listed(unknown.classes)}{left_out}")
         take = partial(scores_of, run, protocol, self.files.reading())
         scores, known = take(known, "score items")
         targets = torch.tensor(datasets.label_indices(known, run.labels))

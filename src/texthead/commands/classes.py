@@ -33,7 +33,7 @@ class EditedOptions:
     def new_folder(self) -> Path:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
-            raise RunError(f"--out {self.out}: exists already. Choose another folder, or remove it")
+            raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
         check_folder(f"--out {self.out}", Path(self.out))
         return Path(self.out)
 
@@ -113,10 +113,10 @@ class AddClasses:
     def _sentences(self) -> dict[str, tuple[str, ...] | None]:
         """Return the classes to add, each with its sentences or None."""
         if bool(self.classes) == (self.from_ is not None):
-            raise DataError("name the classes to add, or name a file of them by --from: one of the two")
+            raise DataError("give either the classes to add or a file of them (--from FILE)")
         if self.from_ is not None:
             if self.row.sentence:
-                raise DataError("--sentence makes the row of one NAME: with --from, put sentences into the .json")
+                raise DataError("--sentence describes one NAME; with --from, put sentences into the .json")
             if not Path(self.from_).is_file():
                 raise DataError(f"--from {self.from_}: no such file; give a names.txt, a CSV with id,name or a .json")
             sentences = prompts.read_classes(self.from_)
@@ -128,7 +128,7 @@ class AddClasses:
             sentences = dict.fromkeys(self.classes)
         if self.row.sentence:
             if len(sentences) > 1:
-                raise DataError(f"--sentence makes the row of one NAME, got {len(sentences)}: add each by itself")
+                raise DataError(f"--sentence describes one NAME, got {len(sentences)}; add each separately")
             sentences = {self.classes[0]: tuple(self.row.sentence)}
         prompts.check_template_fills(self.row.template, sentences)
         return sentences
@@ -282,4 +282,4 @@ def _say_rows(run: "Run", labels: Sequence[str]) -> None:
             ]
         )
     elif not run.head.frozen:
-        say_notes(["the new row is made from text alone, while the others were trained"])
+        say_notes(["the new row comes from text alone; the other rows were trained"])

@@ -184,7 +184,7 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
 
     parts = divide_or_train(dataset, seed=command.seed, k=command.k)
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
-    held = f", {len(parts.scored)} {parts.scored_name} items for the score alone" if len(parts.scored) else ""
+    held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
     notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
     unused = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if unused:

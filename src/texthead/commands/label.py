@@ -69,9 +69,9 @@ class Label:
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is None and self.tool.export is not None:
-            raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
+            raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
         if self.next is None and prints_json():
-            raise DataError("--json is for a list of files: give --next too, as --next 20")
+            raise DataError("--json needs --next, such as --next 20")
         check_outputs(self, export=".json .xml")
         if self.next is None:
             check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
@@ -110,7 +110,7 @@ class Label:
         given = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))
         if given and more:
-            say_notes([f"{self.out} has {listed(more)}, which --classes does not have: they are classes too"])
+            say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
         classes = [*given, *more]
         if not classes and (self.next is not None or self.text is not None):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")

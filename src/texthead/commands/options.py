@@ -90,9 +90,9 @@ class ToolOptions:
         if tool not in ("label-studio", "fiftyone") or not path:
             raise DataError(f"--export must be label-studio:TASKS.json or fiftyone:FOLDER, got {self.export!r}")
         if tool == "label-studio" and Path(path).suffix.lower() != ".json":
-            raise DataError(f"--export {self.export}: Label Studio imports a .json; call it so")
+            raise DataError(f"--export {self.export}: Label Studio imports .json files; name it .json")
         if tool == "fiftyone" and Path(path).exists():
-            raise DataError(f"{path}: exists already. Choose another folder, or remove it")
+            raise DataError(f"{path}: already exists; choose another folder, or remove it")
         return tool, Path(path)
 
     def check(self) -> None:
@@ -174,7 +174,7 @@ class TemplateOptions(NameOptions):
     def check_used(self, other: bool, how: str) -> None:
         """Raise DataError if a template is given but no new head is made (`other` is false)."""
         if self.template is not None and not other:
-            raise DataError(f"--template {self.template!r} makes the prompts of new rows: give {how} too")
+            raise DataError(f"--template {self.template!r} has no effect without {how}; give both")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def check_file(flag: str, path: Path, endings: str) -> None:
     for folder in path.resolve().parents[:_DEPTH]:
         for mark, own in _OWN.items():
             if path.suffix.lower() in own and (folder / mark).is_file():
-                raise DataError(f"{flag}: files {', '.join(own)} in {folder} are texthead's own; name another folder")
+                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(own)}; name another folder")
 
 
 def check_folder(flag: str, path: Path) -> None:
@@ -76,7 +76,7 @@ def check_folder(flag: str, path: Path) -> None:
     except OSError as error:
         raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
-        raise DataError(f"{flag}: {there} is no folder; name another")
+        raise DataError(f"{flag}: {there} is not a folder; name another")
     if not os.access(there, os.W_OK | os.X_OK):
         why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
         raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")

@@ -49,7 +49,7 @@ else:
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
-    "str": "a text (in quotes)",
+    "str": "text in quotes",
     "tuple": "two numbers, as [0.35, 1.0]",
     "NonNegativeInt": "a whole number, 0 or more",
     "PositiveFloat": "a number above 0",

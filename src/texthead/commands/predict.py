@@ -177,7 +177,7 @@ def _check_exported(command: Predict) -> None:
         if name not in _OF_EXPORTED and value != defaults[name]:
             raise DataError(f"--{name.replace('_', '-')}: {folder} is an export, which has its own; leave it out")
     if not files:
-        raise DataError(f"{folder} is an export: name files behind it")
+        raise DataError(f"{folder} is an export: name files after it")
     _check_no_list(files)
     for path in files:
         check_not_missing(path)
@@ -226,9 +226,9 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     first, rest = command.model.split(command.inputs, "all files")
     if command.many.manifest is not None and rest:
         check_run_exists(rest[0])
-        raise DataError(f"{rest[0]} is no run (no recipe.json in it), and --manifest names the files: leave it out")
+        raise DataError(f"{rest[0]} is not a run (no recipe.json in it), and --manifest names the files: leave it out")
     if first is not None and not rest and command.many.manifest is None:
-        raise DataError(f"{first} is a run: name files or folders behind it")
+        raise DataError(f"{first} is a run: name files or folders after it")
     _check_no_list(rest)
     for path in rest:
         check_not_missing(path)
@@ -257,7 +257,7 @@ def _check_goes_together(command: Predict) -> None:
     single = {"csv": command.printed.csv, **alone}
     for name, value in single.items():
         if value:
-            raise DataError(f"--{name} is not for --manifest, whose parts are CSV files of single paths")
+            raise DataError(f"--{name} does not work with --manifest; leave one of them out")
     if command.many.out is None:
         raise DataError(f"--manifest {command.many.manifest} needs --out, the folder for its parts")
     if (command.many.rank is None) != (command.many.ranks is None):

@@ -150,10 +150,10 @@ def check_unknown_is_used(run: "runs.Run", unknown: str | None) -> None:
         return
     made, why = calibration_for(run, run.protocol)
     if made is None or made.threshold is None:
-        reason = why or "the run has none"
+        reason = (why or "the run has none").removesuffix("; calibrate again")
         raise DataError(
-            f"--unknown {unknown} measures the threshold of a calibrated run, and {reason}: set it by texthead "
-            "calibrate RUN DATA --unknown OTHERS"
+            f"--unknown {unknown} measures the threshold of the run, but {reason}; run texthead calibrate RUN DATA "
+            "--unknown OTHERS"
         )
 
 

@@ -39,7 +39,7 @@ def show_table(comparison: Comparison) -> None:
     skipped = _skipped(comparison)
     say_skipped(skipped)
     if skipped:
-        results().print(f"{len(skipped)} items could not be read and are not counted")
+        results().print(f"{len(skipped)} unreadable items are not counted")
     *others, (_, own) = comparison.rows
     ahead = max(others, key=lambda row: row[1].top1, default=None)
     # Compare as printed: with many items, a lead of one item is none.
@@ -149,7 +149,7 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {whole}")
     if len(pairs) > most:
         more = len(pairs) - most
-        results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes what each item is taken for)")
+        results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")
 
 
 def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:

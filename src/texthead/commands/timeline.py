@@ -145,9 +145,9 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
         raise DataError("timeline needs VIDEO, or - for a pipe (see texthead timeline --help)")
     first, rest = command.model.split(command.inputs, "the video")
     if not rest:
-        raise DataError(f"{first} is a run: name a video behind it, or - for a pipe (see texthead timeline --help)")
+        raise DataError(f"{first} is a run: name a video after it, or - for a pipe (see texthead timeline --help)")
     if len(rest) > 1:
-        raise DataError(f"timeline takes one video, got {len(rest)}: start it once for each")
+        raise DataError(f"timeline takes one video, got {len(rest)}: run it once for each")
     return first, rest[0]
 
 
@@ -155,9 +155,11 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
     """Raise DataError if outputs exclude each other or cannot be written."""
     command.printed.check()
     if command.overlay and (path == PIPE or is_live(path)):
-        raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
+        raise DataError(
+            "--overlay reads the video twice, which a stream does not allow; save the stream, name the file"
+        )
     if command.manifest and (path == PIPE or is_live(path)):
-        raise DataError("--manifest lists parts of a file: save the stream, and name the file")
+        raise DataError("--manifest lists parts of a file, not of a stream; save the stream, name the file")
     check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
     if command.overlay:
         check_extra("plots", "--overlay")
@@ -196,8 +198,8 @@ def _noted_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "
     if calibration is not None and calibration.threshold is not None:
         say_notes(
             [
-                f"a window whose best probability is not above {calibration.threshold.probability:.3f} is {NONE} and "
-                "makes no event; the threshold was set on whole clips, so its rate may not hold for windows"
+                f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
+                "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
             ]
         )
     return calibration
@@ -212,7 +214,7 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
     once = ", encoded once" if recognizer.sees_frames_apart else ""
     say.print(
-        f"{sliding.rate:g} frames a second{once}; windows of {sliding.window:g} s are {clips} of {protocol.frames}"
+        f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {clips} of {protocol.frames}"
     )
     if not recognizer.sees_frames_apart:
         inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
@@ -326,7 +328,7 @@ def _watch(
         if not printer.has_printed:
             raise
         raise MediaError(
-            error.path, f"{error.problem}; the events above are of what came before", error.fault
+            error.path, f"{error.problem}; the events above are from the part before that", error.fault
         ) from error
     printer.add(finder.finish())
     assert best is not None, "every video has one stretch at least"
@@ -347,7 +349,7 @@ def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
     else:
         why = f"none reached --enter {rule.enter:g}"
         if calibration is not None and calibration.temperature > 1:
-            why += f" after temperature {calibration.temperature:.3g}, which lowers all of them: try a lower --enter"
+            why += f" after temperature {calibration.temperature:.3g}, which lowers all probabilities; lower --enter"
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 

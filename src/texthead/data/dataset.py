@@ -187,6 +187,6 @@ def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
         raise DataError(
             f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
             f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
-            "make a new head for the data's own labels (zero_shot), or name its classes"
+            "make a new head for the data's own labels (zero_shot), or rename the labels"
         )
     return [indices[label] for label in dataset.labels]

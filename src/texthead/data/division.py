@@ -85,7 +85,8 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
             raise DataError(
-                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source"
+                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source; "
+                "leave one out"
             )
     trained = spans_by_file(resolved(item.path) for item in train_set.items)
     both = [item for item in val_set.items if shares_frames(resolved(item.path), trained)]

@@ -246,7 +246,9 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     if mark.is_file():
         marked = read_json(mark)
         if marked.get("format") != FORMAT:
-            problem = f"holds shards of format {marked.get('format')}, which stay readable; new shards have {FORMAT}"
+            problem = (
+                f"holds shards of format {marked.get('format')} (still readable), but new ones have format {FORMAT}"
+            )
             raise DataError(f"{out}: {problem}; give a new folder")
         if marked.get("of") != digest:
             raise DataError(
@@ -264,7 +266,9 @@ def _check_empty(out: Path) -> None:
     """Raise DataError if a folder without the mark of shards is not empty."""
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it is not for shards; give a new or empty folder")
+        raise DataError(
+            f"{out}: holds {others[0]} but no {MARK}, so it is not a shard folder; give a new or empty folder"
+        )
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:

@@ -71,7 +71,7 @@ def read_dataset(
         if not path.is_file():
             raise no_source(path)
         if named is None:
-            raise DataError(f"{path}: the labels of a list are numbers; give labels, a CSV with id,name in their order")
+            raise DataError(f"{path}: labels in a list are numbers; give labels, a CSV with id,name in the same order")
         folder = None if root is None else Path(root)
         return _from_rows(path, *read_list(path, named, root=folder, frame_template=frame_template, suffix=suffix))
     is_json = path.suffix.lower() == ".json" and path.is_file()

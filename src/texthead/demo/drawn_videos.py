@@ -324,7 +324,7 @@ def draw_clip(
     _check_known(object, motion)
     _check_shape(frames, size)
     if picture not in (*OBJECTS[object].train, *OBJECTS[object].test):
-        raise DataError(f"picture must be one of {object}'s in OBJECTS, got {picture!r}")
+        raise DataError(f"picture must be in OBJECTS[{object!r}], got {picture!r}")
     sprite = _sprite(picture, round(RENDER * size))
     return animate(sprite, motion, frames=frames, size=size, rng=rng, background=background)
 
@@ -513,7 +513,7 @@ def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
         return True
     if "drawing.json" in noted:
         return False
-    raise DataError(f"{out} holds something else than a draw of {json.loads(described)}: give a new or empty folder")
+    raise DataError(f"{out} holds something other than the draw {json.loads(described)}; give a new or empty folder")
 
 
 def _pictures_version() -> str:

@@ -383,8 +383,8 @@ def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]
             "serious",
             "names look swapped",
             labels[swap.first],
-            f"with {labels[swap.second]}: the items of both fit the other's name better "
-            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some",
+            f"with {labels[swap.second]}: items of both classes fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels",
         )
         for swap in swaps
     ]

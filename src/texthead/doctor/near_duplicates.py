@@ -62,7 +62,7 @@ def alike_by_hash(facts: Sequence[Facts]) -> Alike:
     rows = np.zeros((len(looks), HASH_BITS), np.float32)
     for row, look in zip(rows, looks.values(), strict=True):
         row[:] = look.bits - look.bits.mean()
-    return _pairs_in_words(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hashes' correlation {cosine:.2f}")
+    return _pairs_in_words(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hash correlation {cosine:.2f}")
 
 
 def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:

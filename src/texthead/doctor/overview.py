@@ -139,12 +139,14 @@ def table(overview: Overview, most: int) -> Table:
     if len(classes) > most:
         ends = most // 2
         middle = classes[ends : len(classes) - ends]
-        middle_row = f"({len(middle):,} between, with {_range(middle[-1].items, middle[0].items)} items each)"
+        middle_row = f"({len(middle):,} more, {_range(middle[-1].items, middle[0].items)} items each)"
         rows[ends : len(classes) - ends] = [[middle_row, *[""] * (len(headers) - 1)]]
     spreads = ", ".join(header for header in headers if header in ("frames", "seconds"))
-    legend = [f"{spreads}: median (least-most)"] if spreads else []
-    legend += ["size: the most frequent (1 of the number of different sizes)"] if "size" in headers else []
-    unreadable = f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole and are only counted as items"
+    legend = [f"{spreads}: median (min-max)"] if spreads else []
+    legend += ["size: the most frequent (1 of N different sizes)"] if "size" in headers else []
+    unreadable = (
+        f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole; only the item count includes them"
+    )
     return Table(
         _headline(whole, len(classes)),
         headers,

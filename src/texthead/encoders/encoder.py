@@ -477,7 +477,7 @@ def build_visual(spec: VisualSpec) -> Visual:
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
             raise EncoderError(
                 f"open_clip {open_clip.__version__} cannot build the encoder of this architecture ({error}): "
-                "texthead needs the version that made the run"
+                "install the open_clip version that made the run"
             ) from None
     if spec.architecture == "hf":
         from texthead.encoders.transformers_model import build_tower
@@ -497,7 +497,7 @@ def _check_timm(name: str | None) -> None:
     import timm
 
     if name is not None and not timm.is_model(name):
-        raise EncoderError(f"timm has no architecture {name!r}: texthead needs the version that made the run")
+        raise EncoderError(f"timm has no architecture {name!r}: install the timm version that made the run")
 
 
 def openclip_tower(config: dict) -> nn.Module:

@@ -250,4 +250,6 @@ def _check_complete(model: nn.Module, missing: set[str], source: str) -> None:
     """Raise EncoderError if weights of the model are missing."""
     lost = sorted(missing & {name for name, _ in model.named_parameters()})
     if lost:
-        raise EncoderError(f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}): they are of another model")
+        raise EncoderError(
+            f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}); take config and weights from the same model"
+        )

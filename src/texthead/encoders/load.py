@@ -171,7 +171,7 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
         )
     spec = encoder.visual.spec
     if encoder.source != source:  # A run reloads its encoder by the source in the spec.
-        raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; both must be the same")
+        raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; it must be {source!r}")
     prefix = spec.architecture.partition(":")[0]
     if prefix == source.partition(":")[0]:
         buildable = callable(getattr(module, "build", None))
@@ -193,7 +193,8 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
         ) from error
     if features.shape[-1] != spec.dim:
         raise EncoderError(
-            f"{source!r}: its network returns {features.shape[-1]} dimensions, but its spec has dim={spec.dim}"
+            f"{source!r}: its network returns {features.shape[-1]} dimensions, but its spec has dim={spec.dim}; "
+            "correct dim"
         )
 
 

@@ -131,7 +131,7 @@ def _by_name(source: str, rest: str) -> Published:
         except Exception as error:  # Hub clients may raise anything.
             raise EncoderError(
                 f"{source!r}: weights cannot be downloaded ({type(error).__name__}: {_line(error)}); "
-                "connect once, or use a file: openclip:ARCH/FILE"
+                "go online once, or use a file: openclip:ARCH/FILE"
             ) from None
     else:
         path = Path(weights)
@@ -162,7 +162,7 @@ def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
     if "input_resolution" in read_tensors(path):
         return True
     raise EncoderError(
-        f"{source!r}: the file does not tell whether its network has GELU or QuickGELU: use openclip:{name}-quickgelu/"
+        f"{source!r}: the file does not say whether its network has GELU or QuickGELU: use openclip:{name}-quickgelu/"
         f"FILE for OpenAI's weights and models fine-tuned from them, openclip:{name}-gelu/FILE for open_clip's own"
     )
 
@@ -340,7 +340,7 @@ def _load_text(published: Published) -> Text:
     except Exception as error:
         raise EncoderError(
             f"{published.source!r}: text tower or tokenizer cannot be built ({type(error).__name__}: {_line(error)}); "
-            "connect once, so that the hub client can download its files"
+            "go online once, so that the hub client can download its files"
         ) from None
     del net.visual
     net.register_parameter("logit_scale", None)

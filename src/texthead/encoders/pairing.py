@@ -65,7 +65,7 @@ def pair(
         else:
             raise EncoderError(
                 f"text encoder {source!r} has {sentences.width} dimensions > {encoder.dim} of {encoder.source}: "
-                "the map between them is fitted to a run's prompts; train a run with it first"
+                "training fits a map between them to the prompts; train a run first"
             )
     projection = text_map
 
@@ -73,7 +73,8 @@ def pair(
         sentences = load_sentences()
         if sentences.width != len(projection):
             raise EncoderError(
-                f"text encoder {source!r} has {sentences.width} dimensions, the run's map takes {len(projection)}"
+                f"text encoder {source!r} has {sentences.width} dimensions, the run's map takes {len(projection)}; "
+                "use the run's text encoder"
             )
 
         def encode(tokens: Any) -> Tensor:

@@ -136,11 +136,10 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         kind, *others = possible
         if others:
             raise EncoderError(
-                f"{path}: files of {', '.join(possible)} have the same keys but other prompts: "
-                f"pass kind={kind}, or one of the others"
+                f"{path}: files of {', '.join(possible)} have the same keys but other prompts: pass kind, one of these"
             )
     if kind not in possible:
-        raise EncoderError(f"{path}: is a file of {' or '.join(possible)} by its keys, not of {kind}: leave out kind")
+        raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out kind")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
         tensors = read_tensors(path)
@@ -201,7 +200,7 @@ def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
         return ("openai",)
     first = ", ".join(sorted(map(str, content))[:4])
-    raise EncoderError(f"{path}: is none of {', '.join(get_args(Kind))} by its keys ({first}, ...): check the file")
+    raise EncoderError(f"{path}: its keys ({first}, ...) match none of {', '.join(get_args(Kind))}; check the file")
 
 
 def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -217,8 +216,8 @@ def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tenso
     if across or unknown:
         first = ", ".join(sorted(across + unknown)[:3])
         raise EncoderError(
-            f"{path}: {len(across) + len(unknown)} weights belong to a module that texthead lacks ({first}): it reads "
-            "mean pooling, the temporal transformer and TokenT1D, without prompts inside the encoder"
+            f"{path}: has {len(across) + len(unknown)} weights of unsupported modules ({first}); use a model with mean "
+            "pooling, the temporal transformer or TokenT1D, without prompts inside the encoder"
         )
 
 

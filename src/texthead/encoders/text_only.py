@@ -65,12 +65,13 @@ class Sentences(TextOnly):
         except Exception as error:  # The hub client may raise anything.
             raise EncoderError(
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
-                "use a folder in transformers' format, or connect once for a name on the hub"
+                "use a folder in transformers' format, or go online once for a name on the hub"
             ) from None
         lost = sorted(name for name in missing if "pooler" not in name)  # Mean pooling does not use the pooler.
         if lost:
             raise EncoderError(
-                f"text:{folder}: its weights lack {len(lost)} tensors ({lost[0]!r}): they are of another model"
+                f"text:{folder}: its weights lack {len(lost)} tensors ({lost[0]!r}); "
+                "take config and weights from the same model"
             )
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         self.limit = limit or min(positions, self.tokenizer.model_max_length)

@@ -32,7 +32,7 @@ def load(rest: str) -> Encoder:
     except Exception as error:  # The hub client may raise anything.
         raise EncoderError(
             f"{source!r}: weights cannot be downloaded ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
-            "connect once, or use a file: timm:NAME/FILE"
+            "go online once, or use a file: timm:NAME/FILE"
         ) from None
     if weights:
         needed = net.state_dict()

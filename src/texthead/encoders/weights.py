@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = content[key]
     tensors = named_tensors(content)
     if not tensors:
-        raise EncoderError(f"{path}: has no tensors")
+        raise EncoderError(f"{path}: has no tensors; check the file")
     return tensors
 
 
@@ -136,13 +136,13 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
         if expected.get(key) != actual.get(key):
             raise EncoderError(
                 f"{source!r}: {key!r} has shape {actual.get(key, 'none')} in the weights, "
-                f"{expected.get(key, 'none')} in the architecture: they do not belong together"
+                f"{expected.get(key, 'none')} in the architecture; take both from the same model"
             )
     for key, value in net.state_dict().items():
         if value.is_floating_point() and not tensors[key].is_floating_point():
             raise EncoderError(
                 f"{source!r}: {key!r} has type {tensors[key].dtype} in the weights, "
-                f"{value.dtype} in the architecture: they do not belong together"
+                f"{value.dtype} in the architecture; take both from the same model"
             )
     # Copy unaligned tensors of a mapped file, since kernels can round differently on them.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
@@ -197,7 +197,7 @@ def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
         EncoderError: the network is much larger.
     """
     stored = sum(map(math.prod, shapes))
-    rule = f"the weights have {stored:,} in {len(shapes):,}: they do not belong together"
+    rule = f"but the weights have {stored:,} in {len(shapes):,}; take both from the same model"
     with counted(source, 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
         yield
 
@@ -235,7 +235,7 @@ def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iter
             yield
     except MemoryError:
         raise EncoderError(
-            f"{source}: its config describes a network of over {values:,} numbers in {tensors:,} tensors, {rule}"
+            f"{source}: its config describes a network of over {values:,} values in {tensors:,} tensors, {rule}"
         ) from None
     finally:
         for hook in hooks:

@@ -172,7 +172,7 @@ class Calibration:
             ValueError: another format, a missing key or a number out of range.
         """
         if value.get("format") != FORMAT:
-            raise ValueError(f"format {value.get('format')!r}, this version reads {FORMAT}")
+            raise ValueError(f"has format {value.get('format')!r}, but this version reads format {FORMAT}")
         try:
             threshold, coverage = value["threshold"], value["coverage"]
             calibration = cls(
@@ -279,7 +279,10 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
     table = scores.double()
     own = table.gather(1, targets[:, None].long())[:, 0]
     if not own.isfinite().all():
-        raise DataError(f"label {int(targets[~own.isfinite()][0])} can never be predicted (its score is {own.min()})")
+        raise DataError(
+            f"label {int(targets[~own.isfinite()][0])} can never be predicted (its score is {own.min()}); "
+            "leave out its items"
+        )
     if bool((table.argmax(1) == targets).all()):
         return 1.0
     # A class of probability 0 adds nothing to the expected score, but 0 times minus infinity would be NaN.
@@ -420,12 +423,14 @@ def conformal_quantile(
     Raises:
         DataError: too few items for that coverage.
     """
-    rank = _rank(len(scores), 1 - coverage, "a miss rate of prediction sets")
+    rank = _rank(len(scores), 1 - coverage, "a prediction-set miss rate")
     table = scores.double()
     gaps = table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]
     quantile = float(gaps.sort().values[rank - 1])
     if not math.isfinite(quantile):
-        raise DataError(f"no sets of coverage {coverage:g}: too many labels can never be predicted (minus infinity)")
+        raise DataError(
+            f"coverage {coverage:g} needs finite scores, but too many labels score minus infinity; lower it"
+        )
     # Keeps the label at the quantile in its set if its recomputed score differs in the last bits.
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())
 

@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         problem = str(error).splitlines()[0]
         if problem.startswith("Expected one of"):  # torch lists twenty kinds, most of them exotic.
-            problem = "no such kind"
+            problem = "no such device type"
         raise RunError(f"device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
     return device
 

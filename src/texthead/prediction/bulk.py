@@ -354,4 +354,6 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
     if differ:
         short = {key for key in differ if isinstance(request[key], int) or key == "pooling"}
         texts = [f"{key} {old.get(key)}, not {request[key]}" if key in short else f"other {key}" for key in differ]
-        raise DataError(f"{out}: has another request ({'; '.join(texts)}); repeat it unchanged, or give a new folder")
+        raise DataError(
+            f"{out}: holds results of another request ({'; '.join(texts)}); repeat that one or give a new folder"
+        )

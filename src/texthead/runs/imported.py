@@ -163,7 +163,7 @@ def _frames_of(path: Path, default: int | None, notes: list[str]) -> int:
     """
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
     if named is None and default is None:
-        raise DataError(f"{path.name}: frames per clip are not known from the file: give frames, usually 8, 16 or 32")
+        raise DataError(f"{path.name}: the file name lacks the frames per clip; pass frames, usually 8, 16 or 32")
     frames = int(named[1] or named[2]) if named else default or 0
     why = " (from the file name)" if named else " for videos (default)"
     notes.append(f"{frames} frames per clip{why}; pass frames to change it")
@@ -186,15 +186,15 @@ def _encoder(
         raise DataError(f"encoder {base}: the file has its own text tower; leave out encoder")
     base = base or original(config)
     if missing and base is None:
-        raise EncoderError(f"{path}: lacks {', '.join(missing)}: give the encoder it was fine-tuned from (encoder)")
+        raise EncoderError(f"{path}: lacks {', '.join(missing)}; pass encoder, the one it was fine-tuned from")
     if missing:
         notes.append(f"{', '.join(missing)} come from {base}")
     if base is not None and "ln_final.weight" in missing:
         encoder = load_encoder(base)
         if encoder.dim != config["embed_dim"]:
             raise EncoderError(
-                f"{base!r} has {encoder.dim}-d features, {path} {config['embed_dim']}-d: give the encoder it was "
-                "fine-tuned from (encoder)"
+                f"{base!r} has {encoder.dim}-d features, {path} {config['embed_dim']}-d; pass encoder, the one it "
+                "was fine-tuned from"
             )
         return encoder, None
     own = dict(checkpoint.clip)

@@ -310,7 +310,7 @@ def _saved_calibration(folder: Path) -> Calibration | None:
     try:
         return Calibration.from_json(read_json(path, most=MOST_BYTES_OF_LISTS))
     except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
         raise RunError(f"{path}: {reason}; remove it and run `texthead calibrate` again") from None
 
 

@@ -85,8 +85,8 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     mixed = [item for item in dataset.items if item.label in run.labels]
     if mixed:
         raise DataError(
-            f"unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): leave "
-            "them out; unknown items must be of none of its classes"
+            f"unknown {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown items "
+            "must not; leave them out"
         )
     seen = [item for item in dataset.items if run.was_trained_on(item.path)]
     if seen:
@@ -132,12 +132,10 @@ def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, s
     chosen, name, notes = _not_drawn(run, dataset) if split == "train" else (*choose_scored(run, dataset, split), [])
     known = chosen.with_classes(run.labels)
     if not len(known):
-        raise DataError(f"{dataset.source}: none of {len(chosen)} items is of a class of the run")
+        raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; give others")
     missing = [label for label in run.labels if label not in known.classes]
     if missing:
-        notes.append(
-            f"no item of {listed(missing)}: the calibration's rates hold only for items like these, not those classes"
-        )
+        notes.append(f"no items of {listed(missing)}: the calibration's rates do not hold for these classes")
     items = [item for item in chosen.items if item.label not in run.labels]
     items += unknown_items(run, others).items if others else ()
     # Copies are not independent items.
@@ -156,13 +154,13 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
     left = train.pick([place for place, seen in enumerate(trained) if not seen])
     if not len(left):
         raise DataError(
-            f"split train: the run was trained on all {len(train)} training items of {dataset.source}, and "
-            "calibration needs others: give held-out items"
+            f"split train: the run was trained on all {len(train)} training items of {dataset.source}, but "
+            "calibration needs unseen ones; give held-out items"
         )
     grouped = [
         (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or is_part(item.path)
     ]
     seen = {item.together for item, known in grouped if known}
     near = sum(item.together in seen for item in left.items)
-    notes = [f"{near} of these {len(left)} items are of groups that were trained on, so numbers are optimistic"]
+    notes = [f"{near} of these {len(left)} items share a group with training items, so scores are optimistic"]
     return left, "train, not drawn", notes if near else []

@@ -25,7 +25,7 @@ class LabelFile:
             DataError: no row has this id.
         """
         if label not in self.ids:
-            raise DataError(f"{self.path}: no row of {len(self.ids)} has the id {label!r}: add the row {label},NAME")
+            raise DataError(f"{self.path}: none of {len(self.ids)} rows has the id {label!r}; add the row {label},NAME")
         return self.names[self.ids.index(label)]
 
 
