@@ -40,11 +40,11 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         RunError: a side is above MOST_SIDE, or a clip has more than MOST_PIXELS.
     """
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
-        raise RunError(f"pixels must be from 1 to {MOST_SIDE:,} a side, got {size} of {resize}: take a smaller one")
+        raise RunError(f"size and resize must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
     if frames * size**2 > MOST_PIXELS:
         raise RunError(
-            f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels a clip: "
-            "take fewer or smaller ones"
+            f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels per clip; use "
+            "fewer frames or a smaller size"
         )
 
 
@@ -169,7 +169,7 @@ class Recipe:
         side = f"from 16 to {MOST_SIDE:,} pixels"
         rules = {
             "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
-            "stride": (self.stride >= 0, "not negative"),
+            "stride": (self.stride >= 0, "at least 0"),
             "size": (self.size is None or 16 <= self.size <= MOST_SIDE, side),
             "test_size": (self.test_size is None or 16 <= self.test_size <= MOST_SIDE, side),
             "resize": (self.resize is None or 1 <= self.resize <= MOST_SIDE, f"from 1 to {MOST_SIDE:,} pixels"),
@@ -182,7 +182,7 @@ class Recipe:
             "ratio": (0 < self.ratio[0] <= self.ratio[1] < math.inf, "above 0, in order and finite"),
             "flip": (0 <= self.flip <= 1, "from 0 to 1"),
             "gray": (0 <= self.gray <= 1, "from 0 to 1"),
-            "rand_augment": (self.rand_augment >= 0, "not negative"),
+            "rand_augment": (self.rand_augment >= 0, "at least 0"),
             "rand_magnitude": (0 <= self.rand_magnitude <= 30, "from 0 to 30"),
             "warmup": (0 <= self.warmup < self.epochs, f"less than epochs ({self.epochs})"),
             "schedule_every": (self.schedule_every >= 1, "at least 1"),
@@ -191,13 +191,13 @@ class Recipe:
             "layers": (self.layers >= 1, "at least 1"),
             "width": (self.width is None or self.width >= 1, "at least 1"),
             "scale": (self.scale is None or 0 < self.scale < math.inf, "positive and finite"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "not negative and finite"),
-            "clip_norm": (0 <= self.clip_norm < math.inf, "not negative and finite"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
+            "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
             "beta1": (0 <= self.beta1 < 1, "at least 0 and below 1"),
             "beta2": (0 <= self.beta2 < 1, "at least 0 and below 1"),
             "template": (bool(self.template), "one or more"),
-            "context": (self.context >= 0, "not negative"),
-            "seed": (self.seed >= 0, "not negative"),
+            "context": (self.context >= 0, "at least 0"),
+            "seed": (self.seed >= 0, "at least 0"),
             "freeze_encoder": (not (partly and self.freeze_encoder), f"off with tune {self.tune}"),
         }
         for key, kind in get_type_hints(Recipe).items():

@@ -103,7 +103,7 @@ def _source(command: Ui) -> "ModelSource":
         saved.check_run_exists(command.run)
         if not saved.is_run(command.run):
             raise RunError(
-                f"{command.run} is no run (no recipe.json in it): name a run folder, or leave RUN out to type names"
+                f"{command.run} is not a run (no recipe.json in it): name a run folder, or leave RUN out to type names"
             )
         if command.encoder is not None:
             raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")

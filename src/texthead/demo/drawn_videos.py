@@ -513,7 +513,7 @@ def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
         return True
     if "drawing.json" in noted:
         return False
-    raise DataError(f"{out} holds something else than a draw of {json.loads(described)}: give a new or empty folder")
+    raise DataError(f"{out} holds something other than a draw of {json.loads(described)}: give a new or empty folder")
 
 
 def _pictures_version() -> str:

@@ -201,7 +201,7 @@ def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
         return ("openai",)
     first = ", ".join(sorted(map(str, content))[:4])
-    raise EncoderError(f"{path}: is none of {', '.join(get_args(Kind))} by its keys ({first}, ...): check the file")
+    raise EncoderError(f"{path}: its keys ({first}, ...) match none of {', '.join(get_args(Kind))}; check the file")
 
 
 def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -112,8 +112,8 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
     )
     for key, actual, expected in sorted(info["mismatched_keys"]):
         raise EncoderError(
-            f"{source}: {key!r} has shape {tuple(actual)} in the weights, {tuple(expected)} in the configuration: "
-            "they do not belong together"
+            f"{source}: {key!r} has shape {tuple(actual)} in the weights, {tuple(expected)} in the configuration; "
+            "use config and weights of one model"
         )
     return model.eval().requires_grad_(False), set(info["missing_keys"])
 
@@ -148,8 +148,8 @@ def faults(source: str) -> Iterator[None]:
     except Exception as error:  # They may raise anything.
         detail = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"{source}: cannot be loaded ({type(error).__name__}: {detail}); use a folder in transformers' format, or "
-            "connect once for a name on the hub"
+            f"{source}: cannot be loaded ({type(error).__name__}: {detail}); use a folder in transformers' format, "
+            "or connect once to download a name from the hub"
         ) from None
 
 
