@@ -40,10 +40,10 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     """
     store = Store(results, scale)
     if not store.lines:
-        where = "no finished row" if results.is_dir() else "no such folder"
+        where = "no finished rows" if results.is_dir() else "no such folder"
         raise RunError(
             f"{store.folder}: {where}; `python -m paper run EXPERIMENT --scale {scale} --results {results}`, "
-            "or run all, makes some (rows of smoke are no results)"
+            "or run all, makes some (smoke rows do not count)"
         )
     setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
     sections, keys, counts = [], set(), {}

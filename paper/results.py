@@ -48,7 +48,9 @@ class Store:
                     entry = json.loads(line)
                     self.lines[entry["key"]] = entry
                 except (ValueError, TypeError, KeyError):
-                    raise RunError(f"{file}:{number}: no finished row, a stop has cut it: remove the line") from None
+                    raise RunError(
+                        f"{file}:{number}: unfinished row, cut off when the run stopped; remove the line"
+                    ) from None
 
     def add(self, experiment: str, job: Job, key: str, result: dict[str, Any], seconds: float) -> None:
         """Keep a finished job, at once: a stop costs those that are not finished."""

@@ -343,7 +343,7 @@ def video_pairs(pairs: int = 8) -> list[Pair]:
     """
     unseen = unseen_pairs()
     if not 1 <= pairs <= len(unseen):
-        raise DataError(f"pairs must be 1 to {len(unseen)}, the unseen ones, got {pairs}")
+        raise DataError(f"pairs must be 1 to {len(unseen)}, the number of unseen pairs, got {pairs}")
     return unseen[:pairs]
 
 

@@ -41,7 +41,7 @@ def paired(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> tu
         DataError: lists of different lengths, or no value.
     """
     if len(a) != len(b):
-        raise DataError(f"values are paired by seed, got {len(a)} and {len(b)}: run the same seeds of both")
+        raise DataError(f"values are paired by seed, got {len(a)} and {len(b)}: run the same seeds for both")
     return interval([one - other for one, other in zip(a, b, strict=True)], level=level)
 
 
@@ -133,7 +133,7 @@ def square(matrix: ArrayLike) -> np.ndarray:
     """
     entries = np.asarray(matrix, dtype=float)
     if entries.ndim != 2 or entries.shape[0] != entries.shape[1]:
-        raise DataError(f"a map of classes is square, got shape {entries.shape}: give correlations of all pairs")
+        raise DataError(f"a map of classes must be square, got shape {entries.shape}: give correlations of all pairs")
     return entries
 
 
@@ -158,6 +158,8 @@ def _standard(entries: np.ndarray) -> np.ndarray:
     off = ~np.eye(len(entries), dtype=bool)
     values = entries[off]
     if not values.size or not np.ptp(values) > 0:
-        raise DataError(f"a map of {len(entries)} classes whose entries do not vary is related to none: leave it out")
+        raise DataError(
+            f"a map of {len(entries)} classes has constant entries, so its correlation is undefined; leave it out"
+        )
     centred = np.where(off, entries - values.mean(), 0.0)
     return centred / np.linalg.norm(centred)

@@ -177,7 +177,7 @@ def at_size(folder: Path, size: int, out: Path) -> Path:
     config = read_json(folder / "open_clip_config.json")["model_cfg"]
     patch = config["vision_cfg"].get("patch_size")
     if patch is None or size < patch or size % patch:
-        raise EncoderError(f"size must be a multiple of the patch of a ViT ({patch} in {folder}), got {size}")
+        raise EncoderError(f"size must be a multiple of the ViT's patch size ({patch} in {folder}), got {size}")
     config["vision_cfg"]["image_size"] = size
     with torch.device("meta"):
         clip = open_clip.CLIP(

@@ -163,7 +163,7 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
 def _interrupted(command: str | None = None, chosen: Namespace | None = None) -> str:
     """Return the message of an interrupted command; it says how to resume a training that has begun."""
     begun = command == "train" and chosen is not None and (Path(chosen.out) / "recipe.json").is_file()
-    remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if chosen and begun else ""
+    remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` continues" if chosen and begun else ""
     return printable(f"texthead: interrupted{remedy}")
 
 

@@ -40,11 +40,11 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         RunError: a side is above MOST_SIDE, or a clip has more than MOST_PIXELS.
     """
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
-        raise RunError(f"pixels must be from 1 to {MOST_SIDE:,} a side, got {size} of {resize}: take a smaller one")
+        raise RunError(f"size and resize must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
     if frames * size**2 > MOST_PIXELS:
         raise RunError(
-            f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels a clip: "
-            "take fewer or smaller ones"
+            f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels per clip; use "
+            "fewer frames or a smaller size"
         )
 
 
@@ -190,7 +190,7 @@ class Recipe:
             "mix": (0 <= self.mix <= 1, "from 0 to 1"),
             "layers": (self.layers >= 1, "at least 1"),
             "width": (self.width is None or self.width >= 1, "at least 1"),
-            "scale": (self.scale is None or 0 < self.scale < math.inf, "above 0 and finite"),
+            "scale": (self.scale is None or 0 < self.scale < math.inf, "positive and finite"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
             "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
             "beta1": (0 <= self.beta1 < 1, "at least 0 and below 1"),

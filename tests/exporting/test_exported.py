@@ -245,7 +245,7 @@ def test_a_loop_without_end(folder):
     body = helper.make_graph(nodes, "body", [number, state, scores[0]], [on, scores[1]])
     loop = helper.make_node("Loop", ["", "true", "start"], ["scores"], body=body)
     write_model(folder, [loop], {"true": np.array(True), "start": np.ones((1, 3), np.float32)})
-    with refuses(RunError, "never end"):
+    with refuses(RunError, "loops or branches"):
         Exported(folder)
 
 

@@ -74,7 +74,7 @@ def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Ca
             assert "Read-only file system" in wrong("classes", run, "rename", "a", "c", "--out", disk / "c")
             with refuses(RunError, disk / "shards", "Read-only file system"):
                 prepare(data, disk / "shards")
-            with refuses(TextheadError, disk / "cache", "in cache", "TEXTHEAD_CACHE"):
+            with refuses(TextheadError, disk / "cache", "cache", "TEXTHEAD_CACHE"):
                 FeatureCache("key", disk / "cache")
         assert contents(disk) == before
 

@@ -264,9 +264,11 @@ def test_numbers_out_of_range(run: Run, manifest: Path, tmp_path: Path) -> None:
         with refuses(DataError, option, 0):
             PartOptions(**{option: 0})
     parts = open_parts(run, manifest, tmp_path / "out")
-    for rank, ranks in ((2, 2), (-1, 2), (0, 0)):
+    for rank, ranks in ((2, 2), (-1, 2)):
         with refuses(DataError, "rank", ranks - 1, rank):
             predict_parts(parts, rank=rank, ranks=ranks)
+    with refuses(DataError, "ranks", 0):
+        predict_parts(parts, rank=0, ranks=0)
 
 
 def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp_path: Path) -> None:

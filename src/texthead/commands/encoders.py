@@ -59,7 +59,7 @@ class Encoders:
         from texthead.encoders.load import names_encoder
 
         if self.by != "imagenet" and self.best_under is None:
-            raise EncoderError(f"by: {self.by!r} sorts the encoders of --best-under: add it, as --best-under 1B")
+            raise EncoderError(f"by: {self.by!r} needs --best-under; add it, as --best-under 1B")
         if self.word and names_encoder(self.word) and self.best_under is None:
             self._count(self.word)
         else:
@@ -73,12 +73,12 @@ class Encoders:
             counts = field.name not in ("word", "best_under", "by")
             if counts and field.default is not MISSING and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
-                raise EncoderError(f"--{name} counts one encoder, and this lists them: give {forms()}")
+                raise EncoderError(f"--{name} works with one encoder only; give {forms()}")
         found = [encoder for encoder in published_encoders() if (self.word or "").lower() in encoder.source.lower()]
         if not found:
             raise EncoderError(
-                f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all, and to count "
-                f"one give {forms()}"
+                f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all; to "
+                f"measure one, give {forms()}"
             )
         if self.best_under is not None:
             found = best_under(found, self.best_under, self.by)

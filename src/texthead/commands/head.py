@@ -77,7 +77,7 @@ class HeadCommand:
             raise DataError(f"--init {kinds} and --data go together: the rows are made from features of labelled items")
         for name, value in asdict(self.labelled).items():
             if not self.data and value is not None:
-                raise DataError(f"--{name.replace('_', '-')} {value!r} is about reading --data: give --data too")
+                raise DataError(f"--{name.replace('_', '-')} {value!r} has no effect without --data; add --data")
         if self.init != "text" and any(classes.values()):
             raise DataError(f"--init {self.init} makes rows without text: leave out the sentences of {self.classes}")
         prompts.check_template_fills(None if self.template == "{}" else self.template, classes)

@@ -55,8 +55,8 @@ class ModelOptions:
         elif self.classes is None:
             if rest and rest[0] != "-":
                 check_run_exists(rest[0])
-            named = f"{rest[0]} is not a run (no recipe.json in it)" if rest else "no run is named"
-            raise DataError(f"{named}, so --classes is required: name a run first, or the classes")
+            named = f"{rest[0]} is not a run (no recipe.json in it)" if rest else "no run given"
+            raise DataError(f"{named}, so --classes is required; give a run first, or --classes")
         return run, list(rest)
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":

@@ -211,9 +211,9 @@ class ProtocolOptions:
         stride = own.views.stride if self.stride is None else self.stride
         views = Views.parse(self.views, self.origin or own.views.origin, along, stride)
         if self.pooling is not None and views.count == 1:
-            raise DataError(f"--pooling {self.pooling} does nothing with one view: give --views too, as 4x3")
+            raise DataError(f"--pooling {self.pooling} has no effect with one view; give --views too, as 4x3")
         if self.crops_along is not None and views.crops != 3:
-            raise DataError(f"--crops-along {self.crops_along} is for three crops: give --views too, as 1x3")
+            raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, as 1x3")
         pixels = own.sizes.with_resize(self.resize)
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 

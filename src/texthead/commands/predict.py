@@ -177,7 +177,7 @@ def _check_exported(command: Predict) -> None:
         if name not in _OF_EXPORTED and value != defaults[name]:
             raise DataError(f"--{name.replace('_', '-')}: {folder} is an export, which has its own; leave it out")
     if not files:
-        raise DataError(f"{folder} is an export: name files after it")
+        raise DataError(f"{folder} is an export; name files after it")
     _check_no_list(files)
     for path in files:
         check_not_missing(path)
@@ -226,7 +226,7 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     first, rest = command.model.split(command.inputs, "all files")
     if command.many.manifest is not None and rest:
         check_run_exists(rest[0])
-        raise DataError(f"{rest[0]} is not a run (no recipe.json in it), and --manifest names the files: leave it out")
+        raise DataError(f"{rest[0]} is not a run (no recipe.json in it), and --manifest names the files; leave it out")
     if first is not None and not rest and command.many.manifest is None:
         raise DataError(f"{first} is a run: name files or folders after it")
     _check_no_list(rest)
@@ -240,8 +240,8 @@ def _check_no_list(inputs: Sequence[str]) -> None:
     for path in map(Path, inputs):
         if path.suffix.lower() in _LISTS and path.is_file():
             raise DataError(
-                f"{path} is a list, not a video or image: pass it by --manifest {path} --out FOLDER "
-                "(a CSV or TSV with a column `path`, or a .txt with one path a line)"
+                f"{path} is a list, not a video or image: pass it with --manifest {path} --out FOLDER "
+                "(a CSV or TSV with a column `path`, or a .txt with one path per line)"
             )
 
 
@@ -251,7 +251,7 @@ def _check_goes_together(command: Predict) -> None:
     if command.many.manifest is None:
         given = [name for name, value in asdict(command.many).items() if value is not None and value is not False]
         if given:
-            raise DataError(f"--{given[0]} is for many files: give --manifest too")
+            raise DataError(f"--{given[0]} works only with --manifest; add it")
         return
     alone = {"frame-template": command.frame_template, "unlabelled": command.unlabelled, "export": command.tool.export}
     single = {"csv": command.printed.csv, **alone}
@@ -261,7 +261,7 @@ def _check_goes_together(command: Predict) -> None:
     if command.many.out is None:
         raise DataError(f"--manifest {command.many.manifest} needs --out, the folder for its parts")
     if (command.many.rank is None) != (command.many.ranks is None):
-        raise DataError("--rank and --ranks go together: the number of this process, from 0, and how many there are")
+        raise DataError("give both --rank (number of this process, from 0) and --ranks (number of processes)")
 
 
 def _predict_many(command: Predict, run_folder: str | None) -> None:
@@ -275,7 +275,7 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
     rank, ranks = _place(command)
     check_rank(rank, ranks)
     if command.many.ray is not None and ranks > 1:
-        raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
+        raise DataError(f"--ray distributes the parts itself, but this is process {rank} of {ranks}; start one process")
     model = command.model.load(run_folder, command.files.pick_device())
     wanted = PartOptions(
         part=command.many.part or 1000,
@@ -366,7 +366,7 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
         return [*inputs]
     if not is_template(template):
         raise DataError(
-            f"--frame-template must be * or have a place for the frame's number, as img_{{:05d}}.jpg: {template!r}"
+            f"--frame-template must be * or have a place for the frame's number, as img_{{:05d}}.jpg, got {template!r}"
         )
     found: list[str | Path] = []
     for each in inputs:

@@ -57,7 +57,7 @@ _REMEDIES = {
     errno.EPERM: "get the right to use it, or choose another",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOSPC: "make room on the disk",
-    errno.EMFILE: "raise the limit of open files (`ulimit -n`), or take fewer workers",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`), or use fewer workers",
 }
 
 

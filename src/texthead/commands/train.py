@@ -390,7 +390,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     from texthead.runs.run import begun_with
 
     begun = begun_with(out, given, may_change=MAY_CHANGE)
-    wrong = f"{out / 'recipe.json'}: no run is begun with"
+    wrong = f"{out / 'recipe.json'}: invalid option"
     known = {*Train(data="", out="").begun, *(field.name for field in fields(Recipe) if field.name != "name")}
     for key in set(begun) - known:
         raise RunError(f"{wrong} {key!r}: restore it from a copy")
@@ -405,7 +405,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         parser_of(Train, exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
     except (ArgumentError, KeyError) as error:
-        raise RunError(f"{wrong} such options ({error}): restore it from a copy") from None
+        raise RunError(f"{wrong}s ({error}): restore it from a copy") from None
     return begun
 
 

@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = content[key]
     tensors = named_tensors(content)
     if not tensors:
-        raise EncoderError(f"{path}: has no tensors; check the file")
+        raise EncoderError(f"{path}: has no tensors; give a file of weights")
     return tensors
 
 
@@ -93,7 +93,7 @@ def read_checkpoint(path: Path) -> dict:
         # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
         raise EncoderError(
-            f"{path}: no weights can be read ({kind}); use safetensors, a torch checkpoint of tensors or TorchScript"
+            f"{path}: cannot be read as weights ({kind}); use safetensors, a torch checkpoint of tensors or TorchScript"
         ) from None
     if not isinstance(content, dict):
         raise EncoderError(f"{path}: contains a {type(content).__name__}, expected tensors by name")
@@ -136,13 +136,13 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
         if expected.get(key) != actual.get(key):
             raise EncoderError(
                 f"{source!r}: {key!r} has shape {actual.get(key, 'none')} in the weights, "
-                f"{expected.get(key, 'none')} in the architecture; take both from the same model"
+                f"{expected.get(key, 'none')} in the architecture; use weights of this architecture"
             )
     for key, value in net.state_dict().items():
         if value.is_floating_point() and not tensors[key].is_floating_point():
             raise EncoderError(
                 f"{source!r}: {key!r} has type {tensors[key].dtype} in the weights, "
-                f"{value.dtype} in the architecture; take both from the same model"
+                f"{value.dtype} in the architecture; use weights of this architecture"
             )
     # Copy unaligned tensors of a mapped file, since kernels can round differently on them.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
@@ -161,7 +161,7 @@ def check_folder(folder: Path) -> None:
             raise EncoderError(f"{path}: is not a regular file; replace it by one or remove it")
         if path.suffix in _TEXTS and path.is_file() and path.stat().st_size > MOST_BYTES_OF_LISTS:
             raise EncoderError(
-                f"{path}: has {path.stat().st_size:,} bytes, more than {MOST_BYTES_OF_LISTS:,}; save the model again"
+                f"{path}: has {path.stat().st_size:,} bytes, the limit is {MOST_BYTES_OF_LISTS:,}; save the model again"
             )
         if path.name.endswith(".index.json"):
             shards = _values(path).get("weight_map")
@@ -197,7 +197,7 @@ def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
         EncoderError: the network is much larger.
     """
     stored = sum(map(math.prod, shapes))
-    rule = f"but the weights have {stored:,} in {len(shapes):,}; take both from the same model"
+    rule = f"the weights have {stored:,} in {len(shapes):,}; use config and weights of one model"
     with counted(source, 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
         yield
 

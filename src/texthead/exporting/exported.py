@@ -102,8 +102,8 @@ class Exported:
             raise RunError(str(error)) from None
         except Exception as error:
             raise RunError(
-                f"{self._predictor.file}: fails on {path} ({type(error).__name__}; its limit is half of the machine's "
-                "memory); export it again"
+                f"{self._predictor.file}: fails on {path} ({type(error).__name__}; memory limit: half of the "
+                "machine's); export it again"
             ) from None
         set_size = len(entry["set"]) if sets else None
         pairs = [(pair["name"], pair["probability"]) for pair in entry["top"][: max(top, set_size or 0)]]
@@ -153,7 +153,7 @@ def _content(file: Path) -> bytes:
         if isinstance(part, onnx.TensorProto) and part.data_location == part.EXTERNAL:
             raise RunError(f"{file}: loads weights from other files, which is not allowed; export it again")
         if isinstance(part, onnx.AttributeProto) and (part.HasField("g") or part.graphs):
-            raise RunError(f"{file}: has loops or branches, which may never end; export it again")
+            raise RunError(f"{file}: has loops or branches, which are not allowed; export it again")
     return model.SerializeToString()
 
 

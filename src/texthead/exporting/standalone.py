@@ -96,7 +96,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "antialias": one_of(True, False),
         "in_the_model.size": whole(1),
     },
-    "classes": {"classes": (lambda value: isinstance(value, list) and bool(value), "a list of classes")},
+    "classes": {"classes": (lambda value: isinstance(value, list) and bool(value), "a non-empty list")},
     "thresholds": {
         "temperature": number(1e-4, 1e4),
         "threshold": optional(number(0.0, 1.0), "probability"),
@@ -133,7 +133,7 @@ def labels_of(file: Path, classes: list[Any]) -> list[str]:
         line = isinstance(label, str) and bool(label.strip()) and len(label.splitlines()) == 1
         if not line or label.encode(errors="ignore").decode() != label or label in labels:
             raise Unusable(
-                f"{file}: label {place} must be a line of text and unique, got {label!r:.80}; export it again"
+                f"{file}: label {place} must be a unique, non-empty line of text, got {label!r:.80}; export it again"
             )
         labels[label] = None
     return [*labels]
@@ -215,12 +215,14 @@ def check_size(width: int, height: int) -> None:
 def read_plain_image(path: Path) -> np.ndarray:
     """Return the picture of a PNG or BMP without pillow, if FFmpeg decodes it to the same pixels."""
     if path.suffix.lower() not in PLAIN_IMAGES or b"eXIf" in path.read_bytes():
-        raise Refused("this image format needs pillow (pip install pillow), because FFmpeg decodes it to other pixels")
+        raise Refused(
+            "this image format needs pillow (pip install pillow), because FFmpeg decodes it to different pixels"
+        )
     with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
         frame = next(container.decode(video=0))
     check_size(frame.width, frame.height)
     if frame.format.name not in PLAIN_FORMATS:
-        raise Refused(f"pixels of format {frame.format.name} need pillow (pip install pillow)")
+        raise Refused(f"pixel format {frame.format.name} needs pillow (pip install pillow)")
     return frame.to_ndarray(format="rgb24")
 
 
@@ -443,8 +445,8 @@ def checked(file: Path, classes: int, model: Model) -> Model:
         scores = model(clips)
         if scores.shape != (len(clips), classes) or scores.dtype.kind != "f":
             raise Unusable(
-                f"{file}: gives {scores.dtype} {scores.shape} for {len(clips)} items and {classes} classes, must give "
-                "one score for each; export it again"
+                f"{file}: gives {scores.dtype} {scores.shape} for {len(clips)} items and {classes} classes, "
+                "expected one float score for each; export it again"
             )
         return scores
 

@@ -105,7 +105,7 @@ class FeatureCache:
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
                 f"{self.path}: feature cache cannot be used ({error}); remove the file if it is damaged, free disk "
-                "space, or name another folder in cache or TEXTHEAD_CACHE"
+                "space, or set cache or TEXTHEAD_CACHE to another folder"
             ) from None
 
     def digest(self, path: Path) -> str:

@@ -207,7 +207,7 @@ def _trial_message(choice: dict[str, Any], other: str = "onnxruntime") -> str:
         return f"engine: torch, since {title} does not reproduce this encoder's features"
     speed, cosine = choice["seconds"]["eager"] / choice["seconds"][other], choice["gap"]
     return (
-        f"engine: {choice['engine']} ({title} runs at {speed:.1f} times the frames per second of torch here, 1 - "
+        f"engine: {choice['engine']} ({title} is {speed:.1f} times as fast as torch here, 1 - "
         f"cosine {cosine:.0e}; stored for this encoder and size)"
     )
 
@@ -580,8 +580,9 @@ def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> 
     cosines = _cosines(visual(frames), encode(frames))
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
-            f"engine bf16: the mean cosine with exact features is {float(cosines.mean()):.4f}, below {LEAST_COSINE} "
+            f"engine bf16: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
+            f"{LEAST_COSINE} "
             f"({visual.spec.source}); use auto"
         )
     values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
-    return encode, f"engine bf16: cosine with exact features {values}"
+    return encode, f"engine bf16: cosine similarity to exact features: {values}"

@@ -348,7 +348,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
 
 
 def readable(
-    entries: Sequence[object], *, skip: bool, remedy: str = "skip_unreadable would leave out and list such files"
+    entries: Sequence[object], *, skip: bool, remedy: str = "skip_unreadable skips and lists such files"
 ) -> tuple[list[int], list[MediaError]]:
     """Return the positions of the entries that are not a MediaError, and the errors.
 

@@ -61,10 +61,10 @@ def check_part(path: Path) -> None:
     """Raise MediaError if the file cannot have parts, the times are invalid, or a file has the part's name."""
     file = file_of(path)
     if os.path.lexists(path):  # Unlike pathlib's `exists` it accepts names that are too long for a file.
-        raise MediaError(path, f"a file has this name, which means a part of {file.name}; rename the file")
+        raise MediaError(path, f"a file has this name, but #t= marks a part of {file.name}; rename the file")
     reader = reader_of(file)
     if not reader.one_file or reader is Image:
-        raise MediaError(path, f"only videos have parts, this is of kind {reader.kind!r}; leave out its times")
+        raise MediaError(path, f"only videos have parts, this is of kind {reader.kind!r}; leave out #t=")
     if is_member(file):
         raise MediaError(path, "a prepared clip has no parts; prepare a manifest with start and end")
     span_of(path)

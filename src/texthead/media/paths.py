@@ -54,7 +54,7 @@ def surely_missing(path: str | Path) -> bool:
 def check_not_missing(path: str | Path) -> None:
     """Raise DataError if a path is surely missing, or a file has the name of a part."""
     if is_part(path) and Path(path).exists():
-        raise DataError(f"{path}: this name means a part of {file_of(path).name}; rename the file")
+        raise DataError(f"{path}: #t= in a name marks a part of {file_of(path).name}; rename the file")
     if surely_missing(path):
         raise DataError(f"{path}: no such file or folder; check the path")
 

@@ -208,7 +208,7 @@ def frames_within(path: Path, times: Sequence[float]) -> range:
     first = bisect_left(times, span.start, key=_to_thousandths)
     stop = len(times) if math.isinf(span.end) else bisect_left(times, span.end, key=_to_thousandths)
     if first >= stop:
-        last = f"the last of its {len(times)} is at {times[-1]:.3f} s" if len(times) else "it has no times"
+        last = f"the last of {len(times)} frames is at {times[-1]:.3f} s" if len(times) else "it has no times"
         raise MediaError(path, f"no frame from {span}, {last}; use times within the file")
     return range(first, stop)
 

@@ -95,7 +95,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         if sentences or trainable:
             raise DataError(
                 "template_use and template_pooling need one row per template, but sentences are averaged and a "
-                "trainable head has one row per class; leave one out"
+                "trainable head has one row per class; leave them out, or use a frozen head without sentences"
             )
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)

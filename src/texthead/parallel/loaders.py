@@ -74,7 +74,7 @@ def worker_faults() -> Iterator[None]:
             raise
         raise RunError(
             f"a data-loader worker has ended{detail}: out of memory (use fewer workers) or stuck on a file "
-            "(`texthead doctor` names it); resume continues a run that was begun"
+            "(`texthead doctor` names it); resume continues an interrupted run"
         ) from None
 
 

@@ -53,7 +53,7 @@ def watched(
                     continue
                 position, outcome = worker.position, worker.outcome()
                 if isinstance(outcome, Lost) and position is None:
-                    raise RunError(f"a worker process did not start ({outcome.reason}): take fewer workers")
+                    raise RunError(f"a worker process did not start ({outcome.reason}); use fewer workers")
                 if worker.gone:
                     staff.remove(worker)
                     worker = _Worker(_serve, function) if waiting else None

@@ -273,6 +273,8 @@ def predict_parts(
 
 def check_rank(rank: int, ranks: int) -> None:
     """Raise DataError unless 0 <= rank < ranks."""
+    if ranks < 1:
+        raise DataError(f"ranks must be at least 1, got {ranks}")
     if not 0 <= rank < ranks:
         raise DataError(f"rank must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 
@@ -355,5 +357,5 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
         short = {key for key in differ if isinstance(request[key], int) or key == "pooling"}
         texts = [f"{key} {old.get(key)}, not {request[key]}" if key in short else f"other {key}" for key in differ]
         raise DataError(
-            f"{out}: holds results of another request ({'; '.join(texts)}); repeat that one or give a new folder"
+            f"{out}: belongs to another request ({'; '.join(texts)}); repeat that request, or give a new folder"
         )

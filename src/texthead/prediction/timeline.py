@@ -136,7 +136,7 @@ class Timeline:
             DataError: there was no frame, or `end` is before the last frame or more than an hour after it.
         """
         if self._shown is None:
-            raise DataError("no frame was fed, so there is no timeline; feed at least one")
+            raise DataError("no frames, so there is no timeline; feed at least one")
         # A frame at the very beginning counts, however short it is.
         complete = self._until(max(end, self._shown[0] + 2 * _SAME_SECONDS)) + self._encode()
         if len(self._window) < self._sliding.points:

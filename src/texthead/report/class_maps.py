@@ -145,7 +145,7 @@ def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]], *, ce
 
 def _limit_text(limit: float, center: float) -> str:
     ends = f"±{limit:g}" if center == 0 else f"{center - limit:.2g} and {center + limit:.2g}"
-    return f"correlation; colours end at {ends}\n(99% of pairs are inside; diagonal: 1)"
+    return f"correlation; colour scale ends at {ends}\n(99% of pairs are inside; diagonal: 1)"
 
 
 def _check_map(matrix: np.ndarray, names: Sequence[str]) -> None:

@@ -61,10 +61,10 @@ class HowSure:
             )
         )
         if calibration.threshold:
-            stated["unknown items accepted"] = f"{100 * calibration.threshold.false_accept:g} % at most"
+            stated["unknown items accepted"] = f"at most {100 * calibration.threshold.false_accept:g} %"
             stated["known items rejected"] = None
         if calibration.coverage:
-            stated["sets with the true label"] = f"{100 * calibration.coverage.level:g} % at least"
+            stated["sets with the true label"] = f"at least {100 * calibration.coverage.level:g} %"
             stated["labels per set"] = None
         measured = {"calibration": calibration.measured, "here": self.here}
         columns = {

@@ -146,7 +146,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
         _check_new(run, [into])
     mean = F.normalize(rows[merging], dim=-1).mean(0)
     if float(mean.norm(dim=-1).min()) < 1e-6:
-        raise DataError(f"the rows of {', '.join(map(repr, labels))} cancel out: their mean is zero")
+        raise DataError(f"the rows of {', '.join(map(repr, labels))} cancel out: their mean is zero; merge others")
     merged, was = F.normalize(mean, dim=-1), [entries[place] for place in merging]
     prompts = [entry["prompt"] for entry in was]
     joined = None if None in prompts else flat(prompts)
@@ -178,7 +178,10 @@ def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
     """
     rows = run.head.rows()
     if rows is None:
-        raise RunError(f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited: train with others")
+        raise RunError(
+            f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited; train again with the new "
+            "classes"
+        )
     return rows
 
 

@@ -83,7 +83,7 @@ def read_records(folder: Path) -> list[dict]:
             record = None
         if not isinstance(record, dict):
             raise RunError(
-                f"{path}: line {number} is not a JSON object: restore the file, or remove it to do without curves"
+                f"{path}: line {number} is not a JSON object: restore the file, or remove it to continue without curves"
             )
         records.append(record)
     return records

@@ -436,7 +436,9 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
     except Exception as error:  # On damaged values, timm, open_clip and torch raise errors of nearly any type.
         reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{folder}: recipe.json, classes.json or split.json is damaged ({reason})") from None
+        raise RunError(
+            f"{folder}: recipe.json, classes.json or split.json is damaged ({reason}); restore them from a copy"
+        ) from None
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
     return Run(

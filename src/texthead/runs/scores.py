@@ -75,4 +75,6 @@ def read_scores(folder: Path) -> RunScores | None:
             raise ValueError("no method")
         return RunScores(str(value["scored"]), methods)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise RunError(f"{path}: not valid scores ({error!r}): restore the file, or remove it to do without") from None
+        raise RunError(
+            f"{path}: not valid scores ({error!r}): restore the file, or remove it to continue without scores"
+        ) from None

@@ -44,7 +44,7 @@ def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[
     if isinstance(template, str):
         return [*fill_template(template, names)]
     if not template or len(set(template)) < len(template):
-        raise DataError(f"templates must be at least one and all different, got {list(template)}")
+        raise DataError(f"template must have one or more distinct sentences, got {list(template)}")
     return list(zip(*(fill_template(one, names) for one in template), strict=True))
 
 

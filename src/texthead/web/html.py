@@ -94,8 +94,8 @@ def _no_event(timed: Timed) -> str:
     best = f"The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
     if timed.events:
         return f"No event. {best}"
-    reached = f"stays there for {rule.min_length:g} s" if top >= rule.enter else f"reaches {100 * rule.enter:g} %"
-    return f"No event: no class {reached}. {best}"
+    reason = f"none lasts {rule.min_length:g} s" if top >= rule.enter else f"no class reaches {100 * rule.enter:g} %"
+    return f"No event: {reason}. {best}"
 
 
 def lit_html(answer: Lit) -> str:

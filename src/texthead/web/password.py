@@ -42,7 +42,9 @@ def read_password(place: Path) -> str:
     try:
         password = read_text(place, most=_MOST_BYTES).partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: cannot be read as a password ({error}); put it on the first line") from None
+        raise DataError(
+            f"{place}: cannot be read as a password ({error}); put the password on the first line"
+        ) from None
     if len(password) < SHORTEST:
         raise DataError(f"{place}: the password has {len(password)} characters; use {SHORTEST} or more")
     return password
