@@ -135,7 +135,7 @@ def page(work: Path, run_folder: Path, file: Path) -> None:
             driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(file.absolute()))
             until(driver, lambda driver=driver: _visible(driver, "#file a[href*='file=']"))
             driver.find_element(By.CSS_SELECTOR, "#ask").click()
-            until(driver, lambda driver=driver: _visible(driver, ".th-bars"))
+            until(driver, lambda driver=driver: _visible(driver, ".th-strip img"))  # The saliency comes last.
             photograph(driver, ASSETS / f"{name}.webp")
             driver.quit()
 
@@ -185,13 +185,14 @@ def hero(work: Path) -> None:
     """Photograph the terminal and the page side by side: the picture of the README."""
     sources = [(ASSETS / name).absolute().as_uri() for name in ("terminal.svg", "page.webp")]
     pictures = "".join(f'<img src="{source}" style="width: 49%; border-radius: 8px">' for source in sources)
-    style = "margin: 0; padding: 12px; display: flex; justify-content: space-between; align-items: start"
+    # No higher than the terminal: the page may end below.
+    style = "margin: 12px; height: 565px; overflow: hidden; display: flex; justify-content: space-between; align-items: start"
     place = work / "hero.html"
     place.write_text(f'<!doctype html><body style="{style}">{pictures}</body>')
     driver = chromium(work / "profile-hero", 1400, 300)
     driver.get(place.absolute().as_uri())
     time.sleep(1)
-    photograph(driver, ASSETS / "hero.webp")
+    photograph(driver, ASSETS / "hero.webp", 590)
     driver.quit()
 
 
