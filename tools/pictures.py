@@ -135,7 +135,7 @@ def page(work: Path, run_folder: Path, file: Path) -> None:
             driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(file.absolute()))
             until(driver, lambda driver=driver: _visible(driver, "#file a[href*='file=']"))
             driver.find_element(By.CSS_SELECTOR, "#ask").click()
-            until(driver, lambda driver=driver: _visible(driver, ".th-strip img"))  # The saliency comes last.
+            until(driver, lambda driver=driver: driver.find_elements(By.XPATH, "//h2[.='Where']"))  # It comes last.
             photograph(driver, ASSETS / f"{name}.webp")
             driver.quit()
 
@@ -186,7 +186,7 @@ def hero(work: Path) -> None:
     sources = [(ASSETS / name).absolute().as_uri() for name in ("terminal.svg", "page.webp")]
     pictures = "".join(f'<img src="{source}" style="width: 49%; border-radius: 8px">' for source in sources)
     # No higher than the terminal: the page may end below.
-    style = "margin: 12px; height: 565px; overflow: hidden; display: flex; justify-content: space-between; align-items: start"
+    style = "margin: 12px; height: 565px; overflow: hidden; display: flex; gap: 1%; align-items: start"
     place = work / "hero.html"
     place.write_text(f'<!doctype html><body style="{style}">{pictures}</body>')
     driver = chromium(work / "profile-hero", 1400, 300)
