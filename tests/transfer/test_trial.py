@@ -33,16 +33,20 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     assert not Trial(right, right, groups).tuned_is_ahead
     ahead = Trial(right, np.array([True] * 9 + [False]), groups)
     assert ahead.tuned_is_ahead
-    assert not ahead.is_decided
-    assert Trial(right & False, right | True, groups).is_decided
+    assert not ahead.is_decided(0)
+    assert Trial(right & False, right | True, groups).is_decided(0)
+    # As good so far: undecided while the quick recogniser has mistakes that fine-tuning could mend.
+    assert not Trial(right, right, groups).is_decided(1)
+    assert Trial(right, right, groups).is_decided(0)
     assert "10 training items" in str(ahead)
     assert "fine-tuning 90.0 %, the quick recogniser 60.0 % (+30.0 points" in str(ahead)
 
 
-@pytest.mark.parametrize("enough", [4, 100])
-def test_folds_are_tried_until_enough_items_are_scored(
-    enough: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("enough", "wrong", "tried"), [(4, True, 2), (100, True, 5), (100, False, 1)])
+def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
+    enough: int, wrong: bool, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A quick recogniser that is always right cannot be beaten."""
     colours = ("blue", "red")
     items = tuple(
         Item(write_image(tmp_path / f"{colour}{place}.png", colour, seed=place), colour)
@@ -58,7 +62,7 @@ def test_folds_are_tried_until_enough_items_are_scored(
     features = encode_items(visual, data, protocol)
     targets = torch.tensor([0] * 5 + [1] * 5)
     inputs = RowInputs(encoder, colours, recipe, features=features, targets=targets)
-    quick = Method("probe", lambda kept: logistic_head(kept.features, kept.targets, names=colours))
+    quick = Method("probe", lambda kept: logistic_head(kept.features, (kept.targets - int(wrong)).abs(), names=colours))
     before = {name: tensor.clone() for name, tensor in visual.state_dict().items()}
     trained_on: list[set[Path]] = []
 
@@ -70,6 +74,7 @@ def test_folds_are_tried_until_enough_items_are_scored(
     monkeypatch.setattr(trials, "ENOUGH", enough)
     monkeypatch.setattr(trials, "lead_interval", lambda *_: (-1.0, 1.0))
     found = try_tuning(quick, FrozenItems(data, features[:, None], targets), inputs, protocol)
-    assert len(found.quick) == len(found.tuned) == len(found.groups) == (4 if enough == 4 else 10)
-    assert [len(paths) for paths in trained_on] == [8] * (2 if enough == 4 else 5)
+    assert found.quick.all() != wrong
+    assert len(found.quick) == len(found.tuned) == len(found.groups) == 2 * tried
+    assert [len(paths) for paths in trained_on] == [8] * tried
     assert all(torch.equal(before[name], tensor) for name, tensor in visual.state_dict().items())

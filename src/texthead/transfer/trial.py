@@ -43,11 +43,15 @@ class Trial:
         """The 95 % interval of the lead of fine-tuning, in points."""
         return lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups)
 
-    @property
-    def is_decided(self) -> bool:
-        """Whether enough items are scored or the interval excludes 0."""
+    def is_decided(self, to_gain: int) -> bool:
+        """Return whether enough items are scored, the interval excludes 0, or fine-tuning cannot get ahead.
+
+        Args:
+            to_gain: items still to be scored that the quick recogniser gets wrong.
+        """
         low, high = self.interval
-        return len(self.quick) >= ENOUGH or low > 0 or high < 0
+        behind = int(self.quick.sum()) - int(self.tuned.sum())
+        return len(self.quick) >= ENOUGH or low > 0 or high < 0 or to_gain <= behind
 
     def __str__(self) -> str:
         (low, high), quick, tuned = self.interval, 100 * self.quick.mean(), 100 * self.tuned.mean()
@@ -69,7 +73,8 @@ def try_tuning(
 ) -> Trial:
     """Compare fine-tuning with a text head to the quick recogniser, on folds of the training items.
 
-    Folds are tried until one of them is significantly ahead or enough items are scored.
+    Folds are tried until one of the two is significantly ahead, enough items are scored, or fine-tuning would not be
+    ahead even with all remaining items right.
 
     Args:
         inputs: inputs of the head for all items, in their order; its encoder does not change.
@@ -85,21 +90,25 @@ def try_tuning(
         raise DataError(f"a trial needs at least {FEWEST} items of each class: use the quick recogniser")
     assert inputs.features is not None
     assert inputs.targets is not None
+    quick_right = [evaluation_of(quick.fit(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
     trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
-        for trained, scored in pairs:
+        for place, (trained, scored) in enumerate(pairs):
             part = replace(inputs, features=inputs.features[trained], targets=inputs.targets[trained])
             train_set, tests = items.data.pick(trained), items.pick(scored)
-            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(progress))
-            right = evaluation_of(quick.fit(items.pick(trained)), tests).right
+
+            def in_all(done: int, total: int, place: int = place) -> None:
+                progress(place * total + done, len(pairs) * total)
+
+            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(in_all))
             trial = Trial(
-                np.concatenate([trial.quick, right]),
+                np.concatenate([trial.quick, quick_right[place]]),
                 np.concatenate([trial.tuned, tuned]),
                 [*trial.groups, *tests.groups],
             )
-            if trial.is_decided:
+            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[place + 1 :])):
                 break
-            say(f"{trial}")
+            say(f"fold {place + 1} of at most {len(pairs)}: {trial}")
     return trial
 
 
