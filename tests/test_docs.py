@@ -1,4 +1,4 @@
-"""The pages of docs/: each command on them runs as printed, the reference is the parser's, and the site builds."""
+"""The README and the pages of docs/: each command on them runs as printed, the reference is the parser's, and the site builds."""
 
 import json
 import os
@@ -27,8 +27,8 @@ COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
 PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
 TRAININGS = ("texthead train clips --out run", "texthead train clips --freeze-encoder --out run")
 PAGES = sorted(
-    path.relative_to(DOCS).as_posix()
-    for path in DOCS.rglob("*.md")
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
     if re.search(r"^```(sh|python)", path.read_text("utf-8"), re.M)
 )
 
@@ -113,7 +113,7 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
     shutil.copytree(prepared, folder)
     own = {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "TEXTHEAD_CACHE": str(runs / "cache")}
     own["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"  # `python -m paper` is run in a checkout.
-    text = (DOCS / name).read_text(encoding="utf-8").replace(FETCHED, f"openclip:local-dir:{folder / 'small'}")
+    text = (ROOT / name).read_text(encoding="utf-8").replace(FETCHED, f"openclip:local-dir:{folder / 'small'}")
     for words in commands(text):
         kept = runs / words[-1] if words[-1] in TRAININGS else None
         if kept and kept.exists():
