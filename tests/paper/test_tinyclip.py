@@ -61,7 +61,7 @@ def test_gradients_reach_the_token_embeddings(folders: dict[str, Path], tower: t
 
 
 def test_every_caption_fits_and_every_word_of_it_is_trained():
-    words = tinyclip._Words()
+    words = tinyclip._Vocabulary()
     longest = f"a small {all_pairs()[0].colour} circle {OPPOSITES[1][1]} {OPPOSITES[2][1]}"
     numbers = words([form.format(longest) for form in FORMS])
     assert (numbers == len(words) - 1).any(dim=-1).all(), "each ends within the trained length"
@@ -82,8 +82,8 @@ def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
 
 def test_frames_varied_by_nothing_stay_as_they_are():
     frames = torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(tinyclip._varied(frames, 0.0), frames, atol=1e-5, rtol=0)
-    assert (tinyclip._varied(frames, 1.0) - frames).abs().mean() > 0.01
+    torch.testing.assert_close(tinyclip._augment(frames, 0.0), frames, atol=1e-5, rtol=0)
+    assert (tinyclip._augment(frames, 1.0) - frames).abs().mean() > 0.01
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path],
     rows = [load_file(folder / WEIGHTS)["token_embedding.weight"] for folder in (one, folders["vit"])]
     assert rows[0].shape == (49408, 128)
     moved = set((rows[0] != rows[1]).any(dim=-1).nonzero().flatten().tolist())
-    trained = set(tinyclip._Words().tokens.tolist())
+    trained = set(tinyclip._Vocabulary().tokens.tolist())
     assert moved <= trained
     assert len(moved) > len(trained) / 2
     other = tinyclip.pretrain("vit", tmp_path / "other", steps=4, seed=1)
