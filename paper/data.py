@@ -145,10 +145,10 @@ def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
     for item, content in zip(dataset.items, fingerprints([item.path for item in dataset.items]), strict=True):
         small = folder / f"{content}.png"
         if not small.is_file():
-            with Image.open(item.path) as photo, replacing(small, sync=False) as beside:
+            with Image.open(item.path) as photo, replacing(small, sync=False) as temporary:
                 scale = SHORT_SIDE / min(photo.size)
                 size = round(photo.width * scale), round(photo.height * scale)
-                photo.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(beside, format="png")
+                photo.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(temporary, format="png")
         items.append(replace(item, path=small))
     return replace(dataset, items=tuple(items))
 

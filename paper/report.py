@@ -54,8 +54,8 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
         keys |= looked.keys
         sections.append(looked.section)
     head = heading(store, keys, scale)
-    with replacing(out) as beside:
-        beside.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
+    with replacing(out) as temporary:
+        temporary.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
     html(sections, head, counts, scale).write(page)
     print(f"{out} and {page}: {sum(c[0] for c in counts.values())} runs of {len(sections)} experiments")
 
@@ -83,12 +83,12 @@ def heading(store: Store, keys: set[str], scale: str) -> list[str]:
         'from the paper. Rows are the weight vectors of a classifier, one per class: frozen text embeddings ("text", '
         '"vision-text", "ours") or learned ("vision-only").',
         "`paper/PLAN.md` states the decision rule, fixed in advance except that seeds already run became the first "
-        f"test. Differences are paired by seed and tested after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds, "
-        f"each time with a t-interval at level {100 * LEVEL:.2f} %. A claim holds if every interval is above zero and "
-        "does not hold if one is below. It is equivalent if at least one lies within the margin around zero, in general "
-        f"{MARGIN:g} points, and the others are above zero. Otherwise it is undecided. Claims that two methods are "
-        "equally good hold within the margin. The experiments' tables have 95 % intervals. Verdicts at this scale are "
-        "about the stand-ins, not the paper's data.",
+        f"test. Differences are paired by seed and tested after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} "
+        f"seeds, each time with a t-interval at level {100 * LEVEL:.2f} %. A claim holds if every interval is above "
+        "zero and does not hold if one is below. It is equivalent if at least one lies within the margin around zero, "
+        f"usually {MARGIN:g} points, and the others are above zero. Otherwise it is undecided. Claims that two methods "
+        "are equally good hold within the margin. The experiments' tables have 95 % intervals. Verdicts at this scale "
+        "are about the stand-ins, not the paper's data.",
         f"Run {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {'; '.join(machines)}; "
         f"{seconds / 3600:.1f} core-hours. Commits (+: with uncommitted changes): {', '.join(commits)}.",
     ]

@@ -284,11 +284,11 @@ def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple
     return first, second
 
 
-def _still(pair: Pair, told: str, rng: np.random.Generator, size: int) -> Picture:
+def _still(pair: Pair, word: str, rng: np.random.Generator, size: int) -> Picture:
     place = draw_place(rng)
-    while told not in words_of(place):
+    while word not in words_of(place):
         place = draw_place(rng)
-    return Picture(draw_picture(pair, rng=rng, place=place, size=size), tuple(words_of(place)), told)
+    return Picture(draw_picture(pair, rng=rng, place=place, size=size), tuple(words_of(place)), word)
 
 
 def _exposed(pair: Pair, motion: str, rng: np.random.Generator, size: int) -> Picture:

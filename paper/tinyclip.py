@@ -1,4 +1,4 @@
-"""A small CLIP trained on drawn shapes, in open_clip's folder format: stands in for CLIP without downloads.
+"""A small CLIP trained on drawn shapes, in open_clip's folder format, as an offline stand-in for CLIP.
 
 `pretrain` trains both towers with Eq. 2 on captioned pictures of 96 colour-shape pairs;
 `texthead.load_encoder("openclip:local-dir:FOLDER")` loads the result. Half of the pictures are long exposures of a
