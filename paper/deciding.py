@@ -28,7 +28,7 @@ class Looked(NamedTuple):
 
     @property
     def undecided(self) -> list[str]:
-        """The undecided claims."""
+        """Claims that are still undecided."""
         return [verdict.claim for verdict in self.section.verdicts if verdict.answer == "undecided"]
 
 

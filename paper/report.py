@@ -80,8 +80,8 @@ def heading(store: Store, keys: set[str], scale: str) -> list[str]:
     machines = sorted({store.lines[key]["machine"] for key in keys if key in store.lines})
     return [
         f"Scale `{scale}`: `python -m paper run EXPERIMENT --scale {scale}` computes every number except those quoted "
-        'from the paper. Rows are the weight vectors of a classifier, one per class: frozen text embeddings ("text", '
-        '"vision-text", "ours") or learned ("vision-only").',
+        "from the paper. Rows are the weight vectors of a classifier, one per class, such as frozen text embeddings "
+        '("text", "vision-text", "ours") or learned weights ("vision-only").',
         "`paper/PLAN.md` states the decision rule, fixed in advance except that seeds already run became the first "
         f"test. Differences are paired by seed and tested after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} "
         f"seeds, each time with a t-interval at level {100 * LEVEL:.2f} %. A claim holds if every interval is above "

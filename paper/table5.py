@@ -4,7 +4,7 @@ Command: python -m paper run table5 --scale full --data DATA
 Files:   DATA/k400; openclip: RN50, ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336, each with /openai
 Cost:    hours on 8 GPUs, from the published logs: B/32 7, B/16 7 (8 frames) and 14 (16), L/14 27, L/14 at 336 pixels
          83 (8 frames) and 280 (32)
-Paper:   see the quoted table below
+Paper:   RESULTS.md quotes the whole table
 Choices: temporal transformer; 4x3 views are averaged as features
 Mini:    moving shapes, 48 classes, clips of 16 frames of 72 pixels; small CLIPs at 64 pixels, and the ViT also at 48
          (position embeddings interpolated, frames resized to 54 before the crop), 4 and 8 frames, 60 steps with batch
