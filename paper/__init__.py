@@ -1,1 +1,1 @@
-"""The paper's tables and figures at a laptop scale: `python -m paper`."""
+"""Experiments for every table and figure of the paper: `python -m paper`."""

@@ -1,4 +1,4 @@
-"""python -m paper list | run EXPERIMENT | report: every table and figure of the paper."""
+"""Command line `python -m paper`: list and run the paper's experiments, add seeds, write the report."""
 
 import argparse
 import signal
@@ -17,11 +17,11 @@ from paper.worlds import Scale
 from texthead.commands.console import reader_gone
 from texthead.errors import RunError, TextheadError
 
-SCALES: tuple[Scale, ...] = ("mini", "full")  # that anything can be learned from
+SCALES: tuple[Scale, ...] = ("mini", "full")  # smoke runs only test the code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
+    """Run the command and return its exit code: 0, 2 for a usage error, 130 if interrupted, 141 for a closed pipe."""
     parser = _parser()
     options = parser.parse_args(argv)
     try:
@@ -44,53 +44,63 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"python -m paper: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("python -m paper: stopped; finished rows are kept, the same command goes on from them", file=sys.stderr)
+        print("python -m paper: stopped; finished rows are saved; run the same command to continue", file=sys.stderr)
         return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m paper", description="Every table and figure of the paper.")
+    parser = argparse.ArgumentParser(
+        prog="python -m paper", description="Reproduce the tables and figures of the paper."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     add = partial(commands.add_parser, allow_abbrev=False)
-    shown = add("list", help="every experiment: its rows, what it needs, its cost at each scale")
-    shown.add_argument("names", nargs="*", metavar="EXPERIMENT", help="the whole label of these alone")
-    running = add("run", help="run an experiment, or all; finished rows are skipped")
+    listing = add("list", help="list the experiments with their rows, data and cost at each scale")
+    listing.add_argument("names", nargs="*", metavar="EXPERIMENT", help="print the full description of these only")
+    running = add("run", help="run one experiment or all; finished rows are skipped")
     running.add_argument("name", metavar="EXPERIMENT", help=f"all, or one of {', '.join(NAMES)}")
-    text = "full: the paper's; smoke: two steps a row, to see that it runs; default: mini"
+    text = "full: the paper's setting; mini: two CPU cores; smoke: two steps per row, to test the code; default: mini"
     running.add_argument("--scale", choices=tuple(SEEDS), default="mini", help=text)
-    running.add_argument("--data", type=Path, help="folder of data sets; `list` says what is expected in it")
+    running.add_argument("--data", type=Path, help="folder of the data sets; `list` prints its layout")
     running.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at smoke and full")
-    running.add_argument("--workers", type=int, help="jobs at a time; default: 2, 1 at full")
+    running.add_argument("--workers", type=int, help="number of parallel jobs; default: 2, 1 at full")
     running.add_argument(
-        "--accumulate", type=int, default=1, help="passes that a step is split into, to fit the memory"
+        "--accumulate", type=int, default=1, help="gradient accumulation passes per step, to save memory; default: 1"
     )
-    running.add_argument("--processes", type=int, help="full: GPUs that a row takes, under torchrun; default: all")
-    running.add_argument("--dry-run", action="store_true", help="full: rows, schedules and cost; nothing is trained")
-    running.add_argument("--again", action="store_true", help="run finished rows again, too")
+    running.add_argument("--processes", type=int, help="full: GPUs per row, under torchrun; default: all")
+    running.add_argument("--dry-run", action="store_true", help="full: print rows, schedules and cost without training")
+    running.add_argument("--again", action="store_true", help="rerun finished rows")
     running.add_argument(
-        "--kept", type=Path, help="folder for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
+        "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
     )
-    running.add_argument("--full-length", action="store_true", help="table8: also with epochs as long as full training")
+    running.add_argument(
+        "--full-length", action="store_true", help="table8: add rows with epochs as long as full training"
+    )
     running.add_argument(
         "--emulate-per-process-draw",
         type=int,
         default=8,
         metavar="N",
-        help="table8: also with items drawn by each of N processes, the published code's defect; 0: not",
+        help="table8: processes in the rows that reproduce the published per-process draw; 0: omit; default: 8",
     )
-    deciding = add("decide", help="more seeds for undecided claims at mini, as paper/PLAN.md says, within a budget")
-    deciding.add_argument("--data", type=Path, help="folder of data sets; `list` says what is expected in it")
-    deciding.add_argument("--hours", type=float, default=6.0, help="core-hours; default: 6")
-    deciding.add_argument("--workers", type=int, default=2, help="jobs at a time; default: 2")
+    deciding = add("decide", help="run more seeds for undecided claims at mini, by the rules of paper/PLAN.md")
+    deciding.add_argument("--data", type=Path, help="folder of the data sets; `list` prints its layout")
+    deciding.add_argument("--hours", type=float, default=6.0, help="budget in core-hours; default: 6")
+    deciding.add_argument("--workers", type=int, default=2, help="number of parallel jobs; default: 2")
     deciding.add_argument(
-        "--kept", type=Path, help="folder for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
+        "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
     )
-    reporting = add("report", help="RESULTS.md and one page from what has been run")
-    reporting.add_argument("--scale", choices=SCALES, default="mini", help="default: mini")
-    reporting.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at full")
-    reporting.add_argument("--out", type=Path, default=FOLDER.parent / "RESULTS.md")
-    reporting.add_argument("--page", type=Path, default=FOLDER.parent / "results.html")
+    reporting = add("report", help="write RESULTS.md and an HTML page from the finished rows")
+    reporting.add_argument("--scale", choices=SCALES, default="mini", help="scale to report; default: mini")
+    reporting.add_argument(
+        "--seeds", type=int, help="number of seeds; default: the last complete look at mini, 1 at full"
+    )
+    reporting.add_argument(
+        "--out", type=Path, default=FOLDER.parent / "RESULTS.md", help="Markdown file; default: paper/RESULTS.md"
+    )
+    reporting.add_argument(
+        "--page", type=Path, default=FOLDER.parent / "results.html", help="HTML file; default: paper/results.html"
+    )
     for command in (running, deciding, reporting):
         command.add_argument(
             "--results", type=Path, default=FOLDER, help="folder of finished rows; default: paper/results"
@@ -99,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def show_list(names: Sequence[str]) -> None:
-    """What can be run: a few lines an experiment, or the whole label and all rows of those that are named."""
+    """Print a summary of every experiment, or the full description and rows of the named ones."""
     for name in names or NAMES:
         settings = {scale: Setting(Place(scale), seeds_of(scale)) for scale in SCALES}
         jobs = {scale: outline(module(name).plan, settings[scale]) for scale in SCALES}
@@ -107,7 +117,7 @@ def show_list(names: Sequence[str]) -> None:
         if names:
             print(f"{name}\n\n{label(name)}\n")
             for scale in jobs:
-                print(f"rows at {scale}:", *_priced(scale, jobs[scale]), sep="\n  ")
+                print(f"rows at {scale}:", *_row_lines(scale, jobs[scale]), sep="\n  ")
             print()
             continue
         print(f"{name:9} {module(name).TITLE}")
@@ -117,8 +127,8 @@ def show_list(names: Sequence[str]) -> None:
             print(f"{'':9}   {scale}: {rows}, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
 
 
-def _priced(scale: str, jobs: Sequence[Job]) -> list[str]:
-    """Return the titles of the rows, at full scale with the hours of one GPU for one seed."""
+def _row_lines(scale: str, jobs: Sequence[Job]) -> list[str]:
+    """Return the row titles; at full scale with the GPU-hours of one seed."""
     from paper.planned import RATES, planned
 
     rows = {job.title: job for job in jobs}
@@ -129,44 +139,44 @@ def _priced(scale: str, jobs: Sequence[Job]) -> list[str]:
 
 
 def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
-    """The time that the rows took, where they have been run; of `full` the label says what it should."""
+    """Return the measured time of the finished rows; at full scale the estimate if none has been run."""
     store = Store(FOLDER, scale)
-    told = Setting(Place(scale), seeds_of(scale), digests=store.digests)
-    keys = {told.key(job) for job in jobs if all(map(told.has, job.row.sources))}
+    setting = Setting(Place(scale), seeds_of(scale), digests=store.digests)
+    keys = {setting.key(job) for job in jobs if all(map(setting.has, job.row.sources))}
     seconds = store.about(keys)[2]
     if seconds:
         small = any(source.startswith("tinyclip") for job in jobs for source in job.row.sources)
-        first = "; before that 6 to 8 minutes a small CLIP, once" if small else ""
-        return f"; {seconds / 60:.0f} core-minutes with five seeds, rows shared with others included{first}"
+        first = ", plus 6 to 8 minutes once per small CLIP" if small else ""
+        return f"; {seconds / 60:.0f} core-minutes with five seeds, including rows shared with other experiments{first}"
     if scale != "full":
         return ""
     from paper.planned import RATES, planned
 
     rows = [planned(job) for job in {job.title: job for job in jobs}.values()]
     hours = ", ".join(f"{sum(row.hours(gpu) for row in rows):,.0f} {gpu}-hours" for gpu in RATES)
-    return f"; about {hours} with one seed, rows shared with others included"
+    return f"; about {hours} with one seed, including rows shared with other experiments"
 
 
 def show_plan(options: argparse.Namespace) -> None:
-    """Print every row of full scale: its model, schedule and cost, without data or weights."""
+    """Print model, schedule and cost of every row at full scale, without data or weights."""
     from rich.console import Console
     from rich.table import Table
 
     from paper.planned import HEADERS, table
 
     if options.scale != "full":
-        raise RunError(f"--dry-run is for --scale full, got {options.scale}")
+        raise RunError(f"--dry-run needs --scale full, got {options.scale}")
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
         setting = Setting(Place("full"), seeds_of("full"), full_length=options.full_length)
-        shown = Table(*HEADERS, title=module(name).TITLE)
+        printed = Table(*HEADERS, title=module(name).TITLE)
         for line in table(outline(module(name).plan, setting)):
-            shown.add_row(*line)
-        Console(width=None if sys.stdout.isatty() else 240).print(shown)
+            printed.add_row(*line)
+        Console(width=None if sys.stdout.isatty() else 240).print(printed)
 
 
 def _processes(options: argparse.Namespace) -> int:
-    """Return the number of processes of a row at full scale: as asked for, else one for each GPU."""
+    """Return the number of processes per row: --processes if set; else one, at full scale one per GPU."""
     if options.processes is not None or options.scale != "full":
         return options.processes or 1
     import torch
@@ -175,7 +185,7 @@ def _processes(options: argparse.Namespace) -> int:
 
 
 def decide_all(options: argparse.Namespace) -> None:
-    """Run more seeds until claims are decided or the budget is spent."""
+    """Run more seeds until every claim is decided or the budget is spent."""
     from paper.deciding import decide
 
     if not options.hours > 0:
@@ -186,12 +196,14 @@ def decide_all(options: argparse.Namespace) -> None:
 
 
 def run_all(options: argparse.Namespace) -> None:
-    """Run one experiment, or all in their order."""
+    """Run one experiment, or all in order."""
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
         module(name)
     if options.data is not None and not options.data.is_dir():
-        raise RunError(f"--data {options.data}: no such folder; see `python -m paper list {names[0]}`")
+        raise RunError(
+            f"--data {options.data}: no such folder; `python -m paper list {names[0]}` prints what it must contain"
+        )
     for option, least in (("workers", 1), ("accumulate", 1), ("processes", 1), ("emulate_per_process_draw", 0)):
         value = getattr(options, option)
         if value is not None and value < least:
@@ -206,29 +218,29 @@ def run_all(options: argparse.Namespace) -> None:
     )
     store = Store(options.results, options.scale)
     if options.scale == "smoke":
-        _say("smoke: two steps a row, whatever its name says; the numbers mean nothing")
+        _say("smoke: two steps per row, whatever its title says; the numbers mean nothing")
     started = time.perf_counter()
     with workers(setting) as pool:
         for name in names:
             begun = time.perf_counter()
-            _say_missing(name, setting)
+            _report_missing_data(name, setting)
             section = run(name, module(name).plan(setting), setting, store, pool, again=options.again, say=_say)
             _say(f"{name}: done in {(time.perf_counter() - begun) / 60:.1f} minutes")
             for verdict in section.verdicts if options.scale != "smoke" else ():
                 _say(f"  claim {verdict.number}, {verdict.claim}: {verdict.answer} ({verdict.why})")
     _say(f"all done in {(time.perf_counter() - started) / 60:.1f} minutes; results in {store.folder}")
     if options.scale != "smoke":
-        _say(f"`python -m paper report --scale {options.scale} --results {options.results}` writes their tables")
+        _say(f"`python -m paper report --scale {options.scale} --results {options.results}` writes the tables")
 
 
-def _say_missing(name: str, setting: Setting) -> None:
-    """Which data sets an experiment would need and has not: rows on them are left out, and said."""
+def _report_missing_data(name: str, setting: Setting) -> None:
+    """Print which data sets are missing and how many rows are skipped for it."""
     jobs = outline(module(name).plan, setting)
     missing = sorted({source for job in jobs for source in job.row.sources if not setting.has(source)})
     if missing:
         rows = len({job.title for job in jobs if set(job.row.sources) & set(missing)})
-        where = "name their folder with --data" if setting.place.data is None else f"not in {setting.place.data}"
-        _say(f"{name}: {rows} rows need {', '.join(missing)} ({where}): left out")
+        where = "pass their folder with --data" if setting.place.data is None else f"not in {setting.place.data}"
+        _say(f"{name}: {rows} rows need {', '.join(missing)} ({where}): skipped")
 
 
 def _say(line: str) -> None:
@@ -236,6 +248,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # So that a job scheduler's stop ends the workers too.
+    # A job scheduler's SIGTERM must end the workers too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

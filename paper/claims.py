@@ -1,7 +1,7 @@
-"""How claims are decided: looks, level, margin, as paper/PLAN.md fixed them before the runs that decide.
+"""The decision rule for claims: looks, confidence level, margin; fixed in paper/PLAN.md.
 
-Differences are paired by seed. After 5, 10, 20 and 40 seeds there is a look at their t-interval. Each look spends a
-quarter of the 5 % by which an interval may miss its mean (Bonferroni), so all looks together miss it in at most 5 %.
+Differences are paired by seed. The t-interval of their mean is examined after 5, 10, 20 and 40 seeds (the looks), each
+time at level 98.75 % (Bonferroni over four looks), so the family-wise error is at most 5 %.
 """
 
 import math
@@ -13,7 +13,30 @@ from scipy.stats import t as student
 
 from paper.stats import paired
 
-# What the paper says of each claim, in its own numbers.
+# Groups of claims, by number; each experiment tests one or more claims of a group.
+CLAIMS: Mapping[int, str] = MappingProxyType(
+    {
+        1: "class names that share words have correlated text rows, others do not",
+        2: "learned rows have similar class correlations",
+        3: "text beats vision-only with any fraction of the labels, most with few",
+        4: "text needs fewer training steps than vision-only",
+        5: "text beats random rows by far",
+        6: "a text-only encoder is as good as an aligned one",
+        7: "LDA is close to text, and worse with less data",
+        8: "temporal modules rank as in the paper, transformer first",
+        9: "encoders without language gain from text too, aligned ones more",
+        10: "templates: one beats the bare name, several are worse, a learned one is between",
+        11: "more frames, pixels, views and stronger encoders help",
+        12: "matching needs batch gather, which costs time; ours is at least as good",
+        13: "few-shot video: text beats vision-only and zero-shot",
+        14: "zero-shot video: a little training helps unseen classes, long training hurts them",
+        15: "images: text beats vision-only; a little training helps unseen classes",
+        16: "frozen text rows beat trained ones",
+        17: "text beats vision-only when both are tuned",
+    }
+)
+
+# The paper's own numbers for each group.
 QUOTED: Mapping[int, str] = MappingProxyType(
     {
         1: "Fig. 1, no number",
@@ -28,10 +51,10 @@ QUOTED: Mapping[int, str] = MappingProxyType(
         10: "name 81.37, one 81.52, several 80.88, learnable 81.22",
         11: "B/16: 8 frames 81.52, 16 frames 82.34, 4x3 views 82.65; L/14 84.82",
         12: "81.15, 80.73 with gather, 77.77, 76.13 without, ours 81.52; 6.7 against 3.3 V100-days",
-        13: "K400: 63.16, 67.50, 69.89 of 1, 3, 5 shots",
+        13: "K400: 63.16, 67.50, 69.89 with 1, 3, 5 shots",
         14: "63.35 to 66.38 within K400, 63.01 to 74.67 on UCF-101",
         15: "71.50 against 4.71 at K = 1, 82.25 against 79.70 with all; 70.28 to 72.62 on unseen classes",
-        16: "in a supplement that was not available",
+        16: "in the supplement, which was not available",
         17: "not in the paper",
     }
 )
@@ -39,19 +62,19 @@ QUOTED: Mapping[int, str] = MappingProxyType(
 Answer = Literal["holds", "does not hold", "equivalent", "undecided"]
 Finding = Literal["above", "below", "equal", "open"]
 
-# Seeds after which there is a look; the last is the most that a claim gets.
+# Numbers of seeds at which claims are tested; no claim gets more seeds than the last.
 LOOKS = (5, 10, 20, 40)
 
 LEVEL = 1 - 0.05 / len(LOOKS)
 
-# Smaller differences do not matter, in points of accuracy, percent of time, or steps.
+# Equivalence margin, in points of accuracy, percent of time, or steps.
 MARGIN = 2.0
 
 
 def finding(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> Finding:
-    """Return where the interval of a - b lies: above zero, below zero, within the margin around zero, or none of these.
+    """Classify the interval of a - b: above zero, below zero, equal (within the margin around zero), or open.
 
-    2.3 ±1.4 is above, 0.3 ±1.4 is equal within 2, and 1.3 ±1.4 is open.
+    With margin 2, 2.3 ±1.4 is above, 0.3 ±1.4 is equal, and 1.3 ±1.4 is open.
     """
     if len(a) < 2 or len(a) != len(b):
         return "open"
@@ -64,10 +87,10 @@ def finding(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> F
 
 
 def answer(findings: Sequence[Finding]) -> Answer:
-    """Return the answer to a claim that in every pair the first is above the second.
+    """Return the verdict on a claim that a > b in every pair.
 
-    It holds if all are above and does not hold if one is below. It is equivalent if none is open and at least one is
-    equal: there the difference that the claim speaks of does not matter. Else it is undecided.
+    The claim holds if all findings are above and does not hold if one is below. It is equivalent if none is open and
+    at least one is equal. Otherwise it is undecided.
     """
     if not findings or "open" in findings:
         return "does not hold" if "below" in findings else "undecided"
@@ -77,18 +100,18 @@ def answer(findings: Sequence[Finding]) -> Answer:
 
 
 def seeds_needed(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> int | None:
-    """Return about how many seeds would decide a pair, if its mean and deviation stay; None where nothing was run.
+    """Estimate how many seeds would decide a pair if its mean and deviation stay the same; None if it was not run.
 
-    The interval has to leave zero on one side, or fit into the margin, whichever takes fewer seeds.
+    The interval must exclude zero or lie within the margin, whichever takes fewer seeds.
     """
     if len(a) < 2 or len(a) != len(b):
         return None
     mean, half = paired(a, b, level=LEVEL)
     deviation = half / student.ppf((1 + LEVEL) / 2, len(a) - 1) * math.sqrt(len(a))
-    room = max(abs(mean), margin - abs(mean))
-    return math.ceil((student.ppf((1 + LEVEL) / 2, 1000) * deviation / room) ** 2) + 2
+    target = max(abs(mean), margin - abs(mean))
+    return math.ceil((student.ppf((1 + LEVEL) / 2, 1000) * deviation / target) ** 2) + 2
 
 
 def next_look(seeds: int) -> int | None:
-    """Return the number of seeds of the next look; None after the last."""
+    """Return the number of seeds at the next look; None after the last."""
     return next((look for look in LOOKS if look > seeds), None)

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of the paper's models, from their architectures alone."""
+"""Parameters and multiply-adds of the paper's models, counted without weights."""
 
 from functools import cache
 
@@ -16,7 +16,7 @@ from texthead.models.temporal import make_temporal
 def costs(
     encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, transformer: bool = False
 ) -> Counts:
-    """The counts of one clip."""
+    """Count parameters and the multiply-adds of one clip."""
     spec = spec_of(encoder)
     with torch.device("meta"):
         visual = build_visual(spec)
@@ -27,7 +27,7 @@ def costs(
 
 
 def both(counts: Counts) -> tuple[str, str]:
-    """(true, in the paper's convention) as "multiply-adds in G / parameters in M"."""
+    """Return (full count, count by the paper's convention), each as "multiply-adds in G / parameters in M"."""
     return (
         f"{counts.multiply_adds / 1e9:.2f} / {counts.parameters / 1e6:.2f}",
         f"{counts.paper_multiply_adds / 1e9:.1f} / {counts.paper_parameters / 1e6:.1f}",

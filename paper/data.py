@@ -1,12 +1,12 @@
-"""The data sets by name, at each scale: a dataset with training and test items, and a digest of its content.
+"""The data sets of each scale by name, with a digest of their content.
 
-At `full` a folder is expected:
+`full` expects a folder with:
 
     k400/ ucf101/ hmdb51/ anet/    train.txt and val.txt (lines `file label`), labels.csv (`id,name`), videos/
     imagenet/                      train/n01440764/*.JPEG, val/n01440764/*.JPEG
 
-At `mini`, `clothing`, `objects` and `handdigits` are photos, `airborne` and `exercise` clips in a folder with
-image/NAME/images.csv and video/NAME/clips.csv; the others are drawn. At `smoke` everything is drawn.
+`mini` reads the photos `clothing`, `objects` and `handdigits` from image/NAME/images.csv and the clips `airborne` and
+`exercise` from video/NAME/clips.csv; it draws the other data sets. `smoke` draws everything.
 """
 
 import hashlib
@@ -35,22 +35,25 @@ GIVEN = {
     "exercise": "video/exercise/clips.csv",
 }
 LISTS = ("k400", "ucf101", "hmdb51", "anet")
-# Steps that a small CLIP is trained for; None is its own setting.
+# Training steps of a small CLIP; None is its default.
 TINY_STEPS: dict[Scale, int | None] = {"smoke": 2, "mini": None, "full": None}
 SHORT_SIDE = 128
-# Clips a class: LDA is fitted on up to 60 (Sec. 4.2).
+# 60 training clips per class: LDA is fitted on up to 60 (Sec. 4.2).
 EMOJI: dict[str, Any] = {"train": 60, "test": 8, "frames": 8, "size": 112}
-# Longer than any row's clips, and larger than their crops, so that views differ.
+# More frames than any row samples and larger than its crops, so that views differ.
 SHAPES: dict[str, Any] = {"train": 20, "test": 6, "frames": 16, "size": 72}
 SMOKE: dict[str, Any] = {"train": 1, "test": 1, "frames": 4, "size": 32}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how rows are run: the scale, the folder that the user named, and what the machine needs.
+    """Where and how rows run: scale, folders and hardware settings.
 
-    `kept` is the folder for what is drawn and trained once; `accumulate` splits each step to fit the memory;
-    `processes` is how many GPUs each row takes at full scale.
+    Args:
+        data: folder of the data sets.
+        kept: cache folder for drawn data, small CLIPs and features; None is the default cache.
+        accumulate: gradient accumulation passes per step.
+        processes: GPUs per row at full scale.
     """
 
     scale: Scale
@@ -61,46 +64,46 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """For what can be made again."""
+        """The cache folder; its content can be recreated."""
         return self.kept or cache_dir() / "paper"
 
 
 def has(name: str, place: Place) -> bool:
-    """Whether the data set is there or can be drawn."""
+    """Return whether the data set exists or can be drawn."""
     if place.scale == "smoke" or name.startswith(("emoji", "shapes", "tinyclip")):
         return True
     return place.data is not None and _source(name, place.data).exists()
 
 
 def test_items(dataset: Dataset) -> Dataset:
-    """The items that are scored: the test split, or the validation split where there is none."""
+    """Return the test split, or the validation split if there is no test split."""
     test = dataset.split("test")
     return test if len(test) else dataset.split("val")
 
 
 @cache
 def digest(name: Any, place: Place) -> str:
-    """A digest of what every item's file holds, its label and its split; of a small CLIP, of all that makes it."""
+    """Return a digest of the data set (file content, label and split of every item) or of a small CLIP's settings."""
     if name.startswith("tinyclip-"):
         return tinyclip.digest(name.removeprefix("tinyclip-"), steps=TINY_STEPS[place.scale])
     dataset = read(name, place)
-    told = hashlib.sha256()
+    checksum = hashlib.sha256()
     if name == "clothing" and place.scale == "mini":
-        # Of the photos themselves: the bytes of their small copies depend on the machine's zlib.
+        # Stems of the resized copies are fingerprints of the original photos; the copies' bytes depend on zlib.
         contents = [item.path.stem for item in dataset.items]
     else:
         contents = fingerprints([item.path for item in dataset.items])
     for item, content in zip(dataset.items, contents, strict=True):
-        told.update(f"{item.label}\t{item.split}\t{content}\n".encode())
-    return told.hexdigest()[:16]
+        checksum.update(f"{item.label}\t{item.split}\t{content}\n".encode())
+    return checksum.hexdigest()[:16]
 
 
 @cache
 def read(name: str, place: Place) -> Dataset:
-    """The data set with its training and test items.
+    """Read or draw a data set.
 
     Raises:
-        DataError: an unknown name, or a data set that is not in the folder.
+        DataError: the name is unknown, or the data set is not in the folder.
     """
     if place.scale == "smoke":
         return _smoke(name, place)
@@ -111,10 +114,10 @@ def read(name: str, place: Place) -> Dataset:
         out = place.folder / f"shapes-{seed or 0}"
         return read_dataset(shapes.draw_shape_videos(out, **SHAPES, seed=int(seed or 0)))
     if place.data is None:
-        raise DataError(f"{name}: lies in a folder of data: name it with --data")
+        raise DataError(f"{name} is read from the data folder, which is not set; use --data DATA")
     source = _source(name, place.data)
     if not source.exists():
-        raise DataError(f"{name}: no {source}; see `python -m paper list` for what each scale expects")
+        raise DataError(f"{name}: {source} does not exist; --data must be a folder that contains it")
     if name == "imagenet":
         return read_dataset(source, labels="imagenet")
     if name == "clothing":
@@ -130,26 +133,28 @@ def read(name: str, place: Place) -> Dataset:
 
 def _source(name: str, folder: Path) -> Path:
     if name not in (*GIVEN, *LISTS, "imagenet"):
-        raise DataError(f"no data set {name!r}: known are {', '.join((*GIVEN, *LISTS, 'imagenet'))}, emoji, shapes")
+        raise DataError(
+            f"unknown data set {name!r}; use one of {', '.join((*GIVEN, *LISTS, 'imagenet'))}, emoji, shapes"
+        )
     return folder / GIVEN.get(name, name)
 
 
 def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
-    """The photos with a short side of 128 pixels: reading large ones would take a third of the time of a row."""
+    """Resize the photos to a short side of 128 pixels; decoding the originals takes a third of a row's time."""
     items = []
     for item, content in zip(dataset.items, fingerprints([item.path for item in dataset.items]), strict=True):
         small = folder / f"{content}.png"
         if not small.is_file():
-            with Image.open(item.path) as photo, replacing(small, sync=False) as beside:
+            with Image.open(item.path) as photo, replacing(small, sync=False) as temporary:
                 scale = SHORT_SIDE / min(photo.size)
                 size = round(photo.width * scale), round(photo.height * scale)
-                photo.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(beside, format="png")
+                photo.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(temporary, format="png")
         items.append(replace(item, path=small))
     return replace(dataset, items=tuple(items))
 
 
 def _smoke(name: str, place: Place) -> Dataset:
-    """A few training clips and a test clip of each class: of 48 drawn pictures, of 8 shapes, or of 10 or 4 pictures."""
+    """Draw a few training clips and one test clip per class: 48 emoji classes, 8 shapes, or 10 or 4 emoji."""
     if name.startswith("shapes"):
         drawn = shapes.draw_shape_videos(place.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
         return _first(read_dataset(drawn), 8, 3)
@@ -160,7 +165,7 @@ def _smoke(name: str, place: Place) -> Dataset:
 
 
 def _first(dataset: Dataset, classes: int, items: int) -> Dataset:
-    """The first training items of the first classes, and their test items."""
+    """Pick the first `items` items per split of each of the first classes."""
     names, counts, picked = set(dataset.classes[:classes]), {}, []
     for position, item in enumerate(dataset.items):
         if item.label in names:

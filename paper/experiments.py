@@ -1,4 +1,4 @@
-"""All experiments, in the order in which `run all` takes them."""
+"""Names of all experiments, in the order of `run all`."""
 
 import inspect
 from importlib import import_module
@@ -30,16 +30,16 @@ NAMES = (
 
 
 def module(name: str) -> ModuleType:
-    """The experiment's module: its docstring is the label, `plan` runs it, `TITLE` names it.
+    """Import an experiment's module, which has a descriptive docstring, `TITLE` and `plan`.
 
     Raises:
-        RunError: no such experiment.
+        RunError: the experiment does not exist.
     """
     if name not in NAMES:
-        raise RunError(f"no experiment {name!r}: known are {', '.join(NAMES)} and all")
+        raise RunError(f"unknown experiment {name!r}; use all or one of {', '.join(NAMES)}")
     return import_module(f"paper.{name}")
 
 
 def label(name: str) -> str:
-    """What it is, needs and costs."""
+    """Return the experiment's description: command, files, cost, the paper's numbers, choices, stand-ins."""
     return inspect.cleandoc(module(name).__doc__ or "")

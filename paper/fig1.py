@@ -1,13 +1,14 @@
-"""Fig. 1: correlation of the classes' rows, of text and of a learned classifier; and of all heads of Table 1.
+"""Fig. 1: inter-class correlation of text embeddings, of a learned classifier, and of all heads of Table 1.
 
 Command: python -m paper run fig1 --scale full --data DATA
-Files:   DATA/k400; openclip:ViT-B-16/openai. The 20 names: paper/fig1_names.json, chosen before looking.
-Cost:    10 hours on 8 GPUs for the learned row (the paper's); the others are Table 1's.
-Paper:   a picture. Text: names that share a verb correlate, others hardly; learned rows "reveal certain correlations".
-Choices: temporal transformer, since the paper doesn't say; Pearson correlation; a pair shares a word if both names hold
-         it, articles aside. The relation of two maps is the correlation of their entries off the diagonal; its p is of
-         10,000 permutations of the classes of one of them.
-Mini:    drawn pictures in motion, 20 of 48 classes (5 objects, 4 motions), frozen Lite0, 90 steps of 32.
+Files:   DATA/k400; openclip:ViT-B-16/openai. The 20 names: paper/fig1_names.json, fixed beforehand.
+Cost:    10 hours on 8 GPUs for the learned row (the paper's number); the other rows are Table 1's.
+Paper:   an image without numbers. Text: names that share a verb correlate, others hardly; learned rows "reveal certain
+         correlations".
+Choices: temporal transformer (the paper states none); Pearson correlation; two names share a word other than an article
+         or "of". Two maps are compared by the correlation of their off-diagonal entries, with a p-value from 10,000
+         permutations of the classes of one map.
+Mini:    moving drawings, 20 of 48 classes (5 objects, 4 motions), frozen Lite0, 90 steps with batch size 32.
 """
 
 from dataclasses import replace
@@ -21,37 +22,37 @@ from paper.stats import correlation_gap, map_correlation, permutation_test
 from paper.table1 import TEXT, motion_heads
 from texthead.report.class_maps import plot_correlations
 
-TITLE = "Fig. 1: inter-class correlation of text rows and of learned rows"
+TITLE = "Fig. 1: inter-class correlation of text rows and learned rows"
 LEARNED = "learned (vision-only)"
 
 
 def plan(setting: Setting) -> Plan:
-    """Table 1's five heads and the learned one."""
+    """Run Table 1's five heads and the learned one."""
     frozen = motion_heads(setting)
     base = worlds.at(setting.scale, full=worlds.KINETICS, mini=worlds.MOTION)
-    shown = worlds.mapped_names(base.data)
+    names = worlds.mapped_names(base.data)
     rows = {**frozen, LEARNED: replace(frozen[TEXT], head="linear")}
-    found = yield setting.jobs(rows)
-    maps = {title: [np.array(result["map"]) for result in found.of(title)] for title in rows}
+    results = yield setting.jobs(rows)
+    maps = {title: [np.array(result["map"]) for result in results.of(title)] for title in rows}
     section = Section("fig1", TITLE)
-    section.notes.append(f"Names: {', '.join(shown)}.")
+    section.notes.append(f"Names: {', '.join(names)}.")
     if not all(maps.values()):
         return section
     text = maps[TEXT][0]
-    shared = {title: [correlation_gap(m, shown)[0] for m in maps[title]] for title in rows}
-    others = {title: [correlation_gap(m, shown)[1] for m in maps[title]] for title in rows}
+    shared = {title: [correlation_gap(m, names)[0] for m in maps[title]] for title in rows}
+    others = {title: [correlation_gap(m, names)[1] for m in maps[title]] for title in rows}
     related = {title: [map_correlation(text, m) for m in maps[title]] for title in rows}
     tests = {
         title: [permutation_test(text, m, permutations=10_000, seed=0) for m in maps[title]]
         for title in rows
         if title != TEXT
     }
-    pairs, all_pairs = correlation_gap(text, shown)[2], len(shown) * (len(shown) - 1) // 2
+    pairs, all_pairs = correlation_gap(text, names)[2], len(names) * (len(names) - 1) // 2
     section.tables.append(
         Table(
-            f"Mean correlation of rows: {pairs} pairs of names share a word, {all_pairs - pairs} do not. Text rows "
-            "have no seed.",
-            ["head", "share a word", "others", "with the text map", "p of each seed"],
+            f"Mean correlation of classifier rows. {pairs} pairs of names share a word, {all_pairs - pairs} do not. "
+            "Text rows do not depend on the seed.",
+            ["head", "pairs that share a word", "other pairs", "correlation with the text map", "p per seed"],
             [
                 [
                     title,
@@ -65,33 +66,35 @@ def plan(setting: Setting) -> Plan:
         )
     )
     section.figures.append(
-        (plot_correlations({title: maps[title][0] for title in rows}, list(shown)), "Fig. 1 at this scale, first seed.")
+        (plot_correlations({title: maps[title][0] for title in rows}, list(names)), "Fig. 1 at this scale, first seed.")
     )
-    _, p = shared[TEXT][0] - others[TEXT][0], word_test(text, shown)
+    _, p = shared[TEXT][0] - others[TEXT][0], word_test(text, names)
     section.verdicts.append(
         Verdict(
             1,
-            "names that share words have correlated text rows, others do not",
+            "class names that share a word have correlated text rows, others do not",
             "holds" if p < 0.05 and abs(others[TEXT][0]) < 0.1 else "does not hold",
-            f"share a word {shared[TEXT][0]:.2f}, others {others[TEXT][0]:.2f} (negligible: below 0.1), p = {p:.4f}",
+            f"share a word {shared[TEXT][0]:.2f}, others {others[TEXT][0]:.2f} (below 0.1 is negligible), p = {p:.4f}",
             seeds=len(setting.seeds),
         )
     )
     verdict = judged(
         2,
-        "learned rows correlate as text rows do",
+        "learned rows have class correlations like those of text rows",
         [("correlation of maps", related[LEARNED], [0.0] * len(related[LEARNED]))],
         margin=0.1,
     )
     section.verdicts.append(
-        replace(verdict, why=f"{cell(related[LEARNED], 2)}; p of each seed {each(tests[LEARNED], 4)}")
+        replace(
+            verdict, why=f"correlation of the maps {cell(related[LEARNED], 2)}; p per seed {each(tests[LEARNED], 4)}"
+        )
     )
     return section
 
 
-def word_test(matrix: np.ndarray, shown: tuple[str, ...]) -> float:
-    """The permutation p of the map against the map of shared words."""
-    apart = {"a", "an", "the", "of"}
-    words = [set(name.split()) - apart for name in shown]
+def word_test(matrix: np.ndarray, names: tuple[str, ...]) -> float:
+    """Return the permutation p-value of the map against the 0/1 map of shared words."""
+    ignored = {"a", "an", "the", "of"}
+    words = [set(name.split()) - ignored for name in names]
     shares = np.array([[float(bool(a & b)) for b in words] for a in words])
     return permutation_test(matrix, shares, permutations=10_000, seed=0)

@@ -1,4 +1,4 @@
-"""The paper's kinds of plots, from plain numbers; in the look of `texthead.report.figures`."""
+"""Line plots in the style of `texthead.report.figures`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def _panel() -> "tuple[Figure, Axes]":
@@ -27,39 +27,39 @@ def _panel() -> "tuple[Figure, Axes]":
 def lines(
     series: Mapping[str, Sequence[tuple[float, Sequence[float]]]], *, x: str, y: str, log: bool = False
 ) -> "Figure":
-    """One line a name through the means at each place; bars are 95 % intervals over the values there."""
+    """Plot one line per name through the mean values at each x; error bars are 95 % intervals."""
     figure, axes = _panel()
-    for index, (name, at) in enumerate(series.items()):
-        at = [(place, values) for place, values in at if len(values)]
-        told = [interval(values) for _, values in at]
+    for index, (name, points) in enumerate(series.items()):
+        points = [(position, values) for position, values in points if len(values)]
+        intervals = [interval(values) for _, values in points]
         axes.errorbar(
-            [place for place, _ in at],
-            [mean for mean, _ in told],
-            yerr=[half if half == half else 0.0 for _, half in told],
+            [position for position, _ in points],
+            [mean for mean, _ in intervals],
+            yerr=[half if half == half else 0.0 for _, half in intervals],
             label=name,
             color=COLOURS[index % len(COLOURS)],
             linestyle=LINE_STYLES[index % len(LINE_STYLES)],
-            marker=MARKS[index % len(MARKS)],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=4,
             capsize=2,
             linewidth=1.6,
         )
     if log:
         axes.set_xscale("symlog", linthresh=1)
-        places = sorted({place for at in series.values() for place, _ in at})
-        axes.set_xticks(places, [f"{place:.2g}" for place in places])
+        ticks = sorted({position for points in series.values() for position, _ in points})
+        axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
         axes.minorticks_off()
     _label(axes, x, y)
     return figure
 
 
 def curves(series: Mapping[str, Sequence[Sequence[tuple[float, float]]]], *, y: str, x: str = "step") -> "Figure":
-    """One thin line a seed, one colour a name."""
+    """Plot one thin line per seed, one colour per name."""
     figure, axes = _panel()
     for index, (name, runs) in enumerate(series.items()):
         for number, run in enumerate(runs):
             axes.plot(
-                [at for at, _ in run],
+                [step for step, _ in run],
                 [value for _, value in run],
                 color=COLOURS[index % len(COLOURS)],
                 linestyle=LINE_STYLES[index % len(LINE_STYLES)],

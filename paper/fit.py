@@ -1,4 +1,4 @@
-"""A row with a seed -> numbers: data, model, training and scores, through the library's own functions."""
+"""Train and evaluate one row with one seed, with the library's own functions."""
 
 import copy
 import math
@@ -39,12 +39,12 @@ from texthead.training.fit_recipe import with_margin
 
 HELD_OUT = 0.2
 HALVES = 10
-# So many frames are encoded at once in testing.
+# Frames per forward pass in evaluation.
 FRAMES_TOGETHER = 64
 
 
 def fit(job: Job, place: Place) -> dict[str, Any]:
-    """The numbers of a row with a seed: scores of each way of viewing, and what was trained on."""
+    """Train and evaluate a job; return its metrics for each kind of views and facts about the training."""
     row = smoke(job.row) if place.scale == "smoke" else job.row
     bench = prepare(row, job.seed, place)
     before = None
@@ -58,11 +58,11 @@ def fit(job: Job, place: Place) -> dict[str, Any]:
     started = time.perf_counter()
     records = [] if row.k == 0 else train(bench, model, watch)
     seconds = time.perf_counter() - started
-    found = bench.scores(model)
+    scores = bench.scores(model)
     steps = [record for record in records if record["kind"] == "train"]
     return {
-        **found[row.views[0]],
-        "views": found,
+        **scores[row.views[0]],
+        "views": scores,
         "items": len(bench.train),
         "different_items_a_class": different_items(bench.train),
         "steps": len(steps),
@@ -77,7 +77,7 @@ def fit(job: Job, place: Place) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a row trains and scores: data, encoder, recipe, and the pretrained features where a head needs them."""
+    """Data, encoder and recipe of a row, and pretrained features if its head needs them."""
 
     row: Row
     encoder: th.Encoder
@@ -87,24 +87,24 @@ class Bench:
     train: Dataset
     val: Dataset
     test: Dataset
-    found: torch.Tensor | None
+    features: torch.Tensor | None
     targets: torch.Tensor
 
     def model(self, start: th.Recognizer | None = None) -> th.Recognizer:
-        """The model before training, around a copy of the pretrained encoder or around a trained one."""
+        """Build the untrained model around a copy of the pretrained encoder, or around the encoder of `start`."""
         visual = copy.deepcopy(self.encoder.visual) if start is None else as_visual(start.visual)
         temporal = make_temporal_for(self.recipe, visual) if start is None else start.temporal
         return th.Recognizer(visual, temporal, self.head()).to(device())
 
     def head(self) -> nn.Module:
-        """The head before training; zero-shot has seen no item, so its center is the encoder's own."""
+        """Make the untrained head; a zero-shot one uses no training items but the encoder's own center."""
         if self.row.k == 0 and self.row.head == "text":
             return th.text_head(self.encoder, self.train.classes, template=self.recipe.template)
         inputs = RowInputs(
             self.encoder,
             self.train.classes,
             self.recipe,
-            features=self.found,
+            features=self.features,
             targets=self.targets,
             lda_items=self.row.lda_items,
             lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
@@ -112,17 +112,17 @@ class Bench:
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
     def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
-        """The scores of each way of viewing."""
+        """Evaluate the model on the test items with each kind of views."""
         if "unseen" in self.row.score or self.row.scored:
             model = model.with_head(self.text_head(model, self.test.classes))
         return {views: numbers(self.evaluate(model, self.test, views)) for views in self.row.views}
 
     def text_head(self, model: th.Recognizer, names: list[str]) -> nn.Module:
-        """Text rows for other names, behind the center and the scale of the trained head."""
+        """Make a head with text rows for other names and the center and scale of the trained head."""
         return as_head(model.head).with_names(self.encoder, names, prompts=fill_templates(self.recipe.template, names))
 
     def evaluate(self, model: th.Recognizer, dataset: Dataset, views: str = "1x1") -> Evaluation:
-        """Exact counts; through the feature cache while the encoder stays frozen."""
+        """Evaluate the model; use the feature cache if the encoder is frozen."""
         return th.evaluate(
             model,
             dataset,
@@ -139,7 +139,7 @@ class Bench:
         )
 
     def top1(self, model: th.Recognizer, dataset: Dataset) -> float:
-        """One view's top-1 in the middle of training, which goes on as if nobody had looked."""
+        """Measure single-view top-1 during training and restore every module's training mode."""
         modes = [(module, module.training) for module in model.modules()]
         try:
             return self.evaluate(model, dataset).top1
@@ -149,7 +149,7 @@ class Bench:
 
 
 def prepare(row: Row, seed: int, place: Place) -> Bench:
-    """Data, encoder and recipe of a row."""
+    """Load data, encoder and recipe of a row."""
     train, val, test = chosen(row, data.read(row.data, place), seed)
     if row.scored:
         test = data.test_items(data.read(row.scored, place))
@@ -160,25 +160,25 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
     encoder = load(row.encoder, row.text, place, tuple(sorted({*names, *test.classes})), recipe.template)
     recipe = with_margin(recipe, encoder.visual.spec)
     pixels = pixels_for(recipe, encoder.visual.spec)
-    kept = feature_cache(encoder, pixels, place)
-    found, encoded = None, train
-    if row.head == "lda" and not recipe.center:  # Of all items LDA needs these alone.
+    cache = feature_cache(encoder, pixels, place)
+    features, encoded = None, train
+    if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
         encoded = train.pick(splits.at_most(train.labels, row.lda_items, seed=seed))
     targets = torch.tensor(label_indices(encoded, names))
     if needs_features(row.head, recipe):
-        found, _, _ = readable_items(
+        features, _, _ = readable_items(
             encoder.visual.to(device()),
             encoded,
             Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
-            Reading(cache=kept),
+            Reading(cache=cache),
         )
     if row.full_length:
         train = train.repeat(max(1, len(data.read(row.data, place).split("train")) // len(train)))
-    return Bench(row, encoder, recipe, pixels, kept, train, val, test, found, targets)
+    return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets)
 
 
 def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Dataset]:
-    """The items that a row trains on, looks at while training, and is scored on."""
+    """Return the training, validation and test items of a row."""
     train, test = whole.split("train"), data.test_items(whole)
     if row.unseen:
         seen, left_out = splits.unseen_classes(whole.classes, round(row.unseen * len(whole.classes)), seed=seed)
@@ -193,15 +193,15 @@ def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Datas
         train = train.fraction(row.fraction, seed=seed)
     if row.score == "held-out":
         groups = train.groups
-        held = set(splits.hold_out(train.labels, HELD_OUT, seed=seed, groups=groups))
-        test = train.pick(sorted(held))
-        train = train.pick([i for i in range(len(train)) if i not in held])
+        held_out = set(splits.hold_out(train.labels, HELD_OUT, seed=seed, groups=groups))
+        test = train.pick(sorted(held_out))
+        train = train.pick([i for i in range(len(train)) if i not in held_out])
     val = whole.split("val").with_classes(train.classes)
     return train, val if len(val) else test, test
 
 
 def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
-    """The recipe with the row's changes, and as many epochs as its steps take on so many items."""
+    """Build the row's recipe; `row.steps` sets the epochs, given the number of training items."""
     make: Callable[..., th.Recipe] = getattr(recipes, row.recipe)
     changes = {**row.changes, "seed": seed}
     epochs = changes.pop("epochs", None)
@@ -209,7 +209,7 @@ def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
     if row.steps is not None:
         recipe = recipe.with_epochs(math.ceil(row.steps / math.ceil(items / recipe.batch)))
     elif epochs is not None:
-        # Five epochs of warm-up do not fit into five: there it keeps its share, which is ours to choose.
+        # The recipe's five warm-up epochs do not fit into five epochs or fewer: scale them down (our choice).
         recipe = make(**changes, epochs=epochs) if epochs > recipe.warmup else recipe.with_epochs(epochs)
     if row.head_rate is not None:
         recipe = replace(recipe, lr_new=recipe.lr * row.head_rate)
@@ -217,7 +217,7 @@ def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
 
 
 def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> list[dict]:
-    """The metrics' records after training the model in place."""
+    """Train the model in place and return the records of its metrics log."""
     row = bench.row
     objective = None
     if row.matching:
@@ -231,18 +231,18 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             bench.recipe,
             out=Path(folder) / "run",
             objective=objective,
-            # Nobody goes on in a folder that is thrown away: the checkpoint at the end is enough.
+            # The run folder is temporary and never resumed: one checkpoint at the end is enough.
             execution=th.Execution(cache=bench.cache, checkpoint_every=bench.recipe.epochs * len(bench.train)),
             callbacks=th.Callbacks(watch) if watch else th.Callbacks(),
         )
 
 
 class Watch:
-    """Looks at the model after every `every`-th step; called as a progress bar is."""
+    """Progress callback that measures validation top-1 every `every` steps."""
 
-    def __init__(self, every: int, look: Callable[[], float]):
+    def __init__(self, every: int, measure: Callable[[], float]):
         self.every = every
-        self.look = look
+        self.measure = measure
         self.steps = 0
         self.seconds = 0.0
         self.seen: list[tuple[int, float]] = []
@@ -251,12 +251,12 @@ class Watch:
         self.steps += 1
         if self.steps % self.every == 0 or done == total:
             started = time.perf_counter()
-            self.seen.append((self.steps, round(self.look(), 2)))
+            self.seen.append((self.steps, round(self.measure(), 2)))
             self.seconds += time.perf_counter() - started
 
 
 def numbers(result: Evaluation) -> dict[str, Any]:
-    """Top-1 and top-5 of all items, of ten halves of the classes, and the mean average precision."""
+    """Return top-1, top-5, top-1 on ten random halves of the classes, and mean average precision."""
     return {
         "top1": result.top1,
         "top5": result.top5,
@@ -268,50 +268,50 @@ def numbers(result: Evaluation) -> dict[str, Any]:
 
 
 def half_scores(result: Evaluation) -> list[float]:
-    """Top-1 among each of ten random halves of the classes: their items, and their names alone.
+    """Return top-1 in percent on each of ten random halves of the classes, with only their names as candidates.
 
-    Source: the published zero-shot protocol; the halves are the same.
+    Source: the published code's zero-shot protocol, with the same halves.
     """
-    found = []
+    scores = []
     for seed in range(HALVES):
-        picked = torch.tensor(splits.half_classes(len(result.names), seed))
-        rows = torch.isin(result.targets, picked)
+        classes = torch.tensor(splits.half_classes(len(result.names), seed))
+        rows = torch.isin(result.targets, classes)
         if not rows.any():
             continue
-        # A class without an item is no candidate, as published.
+        # As published, a class without items is not a candidate.
         half = result.targets[rows].unique()
         best = half[result.scores[rows][:, half].argmax(1)]
-        found.append(100 * (best == result.targets[rows]).double().mean().item())
-    return found
+        scores.append(100 * (best == result.targets[rows]).double().mean().item())
+    return scores
 
 
 def different_items(train: Dataset) -> tuple[int, int]:
-    """The least and the most different items a class that training sees: the audit of a K-shot draw."""
+    """Return the minimum and maximum number of distinct training items per class, to audit a K-shot draw."""
     counts = Counter(label for _, label in {(item.path, item.label) for item in train.items})
     return min(counts.values()), max(counts.values())
 
 
 def curve_of(steps: list[dict]) -> list[tuple[int, float, float | None]]:
-    """(step, loss, training top-1) of every step."""
+    """Return (step, loss, training top-1) of every step."""
     return [(record["step"], round(record["loss"], 4), record.get("train_top1")) for record in steps]
 
 
 def weight_of(model: th.Recognizer) -> torch.Tensor:
-    """The rows of the head."""
+    """Return the head's weight rows."""
     weight = model.head.weight
     assert isinstance(weight, torch.Tensor)
     return weight.detach()
 
 
 def correlation_map(model: th.Recognizer, names: tuple[str, ...]) -> list[list[float]]:
-    """How alike the head's rows of the names are, in their order."""
-    places = [model.names.index(name) for name in names]
-    whole = class_correlation(weight_of(model).cpu()[places])
-    return [[round(value, 4) for value in line] for line in whole.tolist()]
+    """Return the correlation matrix of the head's rows for these names, in this order."""
+    indices = [model.names.index(name) for name in names]
+    correlations = class_correlation(weight_of(model).cpu()[indices])
+    return [[round(value, 4) for value in line] for line in correlations.tolist()]
 
 
 def device() -> torch.device:
-    """The first CUDA device, else the CPU."""
+    """Return the first CUDA device, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -319,38 +319,38 @@ def device() -> torch.device:
 def load(
     encoder: str, text: str | None, place: Place, names: tuple[str, ...], template: str | tuple[str, ...]
 ) -> th.Encoder:
-    """The encoder, once a process: rows train copies of it."""
+    """Load an encoder once per process; rows train copies of it."""
     source = f"openclip:local-dir:{tiny_folder(encoder, place)}" if encoder.startswith("tinyclip-") else encoder
     if text == "minilm":
         text = f"text:{minilm_folder()}"
-    filled = [template] if isinstance(template, str) else template
-    shown = [one.replace("{}", name) for one in filled for name in names]
-    return th.load_encoder(source, text=text, prompts=shown)
+    templates = [template] if isinstance(template, str) else template
+    prompts = [each.replace("{}", name) for each in templates for name in names]
+    return th.load_encoder(source, text=text, prompts=prompts)
 
 
 def feature_cache(encoder: th.Encoder, pixels: Pixels, place: Place) -> FeatureCache:
-    """Where the frame features of the pretrained encoder are kept."""
+    """Return the cache of the pretrained encoder's frame features."""
     return FeatureCache(encoder_key(encoder.visual, pixels), place.folder / "features")
 
 
 def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
-    """Put the frame features of a part of a data set's items into the cache, as training and testing will want them."""
+    """Cache the frame features that training and evaluation need, for every `parts`-th item from `part` on."""
     row = smoke(row) if place.scale == "smoke" else row
     whole = data.read(row.data, place)
     recipe = recipe_for(row, len(whole), 0)
     encoder = load(row.encoder, None, place, tuple(whole.classes), recipe.template)
     pixels = pixels_for(recipe, encoder.visual.spec)
-    kept = feature_cache(encoder, pixels, place)
+    cache = feature_cache(encoder, pixels, place)
     paths = [item.path for item in whole.items][part::parts]
-    most = partial(evenly, most=2 * recipe.frames)
-    frames.frame_features(encoder.visual, paths, most, pixels, Reading(cache=kept))
+    sampling = partial(evenly, most=2 * recipe.frames)
+    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=cache))
 
 
 def tiny_folder(name: Any, place: Place) -> Path:
-    """The folder of a small CLIP, trained once: "tinyclip-vit", "tinyclip-resnet", of 48 pixels "tinyclip-vit@48"."""
+    """Return the folder of a small CLIP, training it if needed; "tinyclip-vit@48" is the ViT at 48 pixels."""
     tower, _, size = name.removeprefix("tinyclip-").partition("@")
     folder = tinyclip.kept(tower, place.folder, steps=data.TINY_STEPS[place.scale])
     if not size:
         return folder
-    other = folder.with_name(f"{folder.name}-{size}")
-    return other if (other / "open_clip_config.json").is_file() else tinyclip.at_size(folder, int(size), other)
+    resized = folder.with_name(f"{folder.name}-{size}")
+    return resized if (resized / "open_clip_config.json").is_file() else tinyclip.at_size(folder, int(size), resized)

@@ -1,7 +1,7 @@
-"""The head's rate of the vision-only rows: the paper's two, and one that is chosen on training items alone.
+"""Learning rate of the vision-only head: 1x and 10x the encoder's, and one tuned on training items.
 
-The paper states one rate (5e-6, the encoder's) and publishes no vision-only code; its code has a ten times higher one
-for new modules. So vision-only is run with its head at both, and with the best of five.
+The paper states one learning rate (5e-6, the encoder's) and publishes no vision-only code; its published code uses ten
+times that for new modules. So vision-only is run at both rates and at the best of five.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -19,38 +19,38 @@ AT_ONE, AT_TEN, TUNED = "vision-only, head at 1x", "vision-only, head at 10x", "
 
 
 def chosen_rate(setting: Setting, row: Row, name: str, *, draws: int = 1) -> Generator[list[Job], Results, float]:
-    """The rate, over the encoder's, whose model is best on a fifth of the training items that is held out for it.
+    """Return the best head rate relative to the encoder's, by accuracy on a held-out fifth of the training items.
 
-    Of so many draws, more where a draw holds out few; of equals the lowest. Where nothing was run it is 10.
+    Averages over `draws` draws of the held-out fifth; ties take the lowest rate. Returns 10 if nothing was run.
     """
     rows = {
         rate: replace(row, head="linear", head_rate=rate, score="held-out", watch=0, views=("1x1",)) for rate in RATES
     }
     titles = {rate: f"choose a head rate: {name}, {rate:g}x" for rate in RATES}
-    found = yield setting.jobs({titles[rate]: rows[rate] for rate in RATES}, seeds=setting.seeds[:draws])
-    means = [float(np.mean(found.values(titles[rate]) or [0.0])) for rate in RATES]
+    results = yield setting.jobs({titles[rate]: rows[rate] for rate in RATES}, seeds=setting.seeds[:draws])
+    means = [float(np.mean(results.values(titles[rate]) or [0.0])) for rate in RATES]
     return RATES[int(np.argmax(means))] if max(means) else 10.0
 
 
 def vision_only(row: Row, rate: float, suffix: str = "") -> dict[str, Row]:
-    """The three vision-only rows."""
+    """Return the three vision-only rows: head at 1x, at 10x and at the tuned rate."""
     rates = {AT_ONE: 1.0, AT_TEN: 10.0, TUNED: rate}
-    return {title + suffix: replace(row, head="linear", head_rate=own) for title, own in rates.items()}
+    return {title + suffix: replace(row, head="linear", head_rate=factor) for title, factor in rates.items()}
 
 
 def strongest(values: Mapping[str, Sequence[float]], among: Sequence[str]) -> tuple[str, Sequence[float]]:
-    """(title, values) of the row with the highest mean, on the scored items themselves.
+    """Return (title, values) of the baseline with the highest mean on the test items.
 
-    What is compared with it has the hardest of the baselines to beat, by whatever luck the choice of a rate had.
+    Choosing on the test items favours the baseline.
     """
     best = max(among, key=lambda title: float(np.mean(values[title] or [0.0])))
     return best, values[best]
 
 
 def ahead(number: int, claim: str, pairs: Sequence[tuple[str, Mapping[str, Sequence[float]]]], text: str) -> Verdict:
-    """The verdict on text against the strongest of the three vision-only rows, of each named set of values."""
-    told = []
+    """Return the verdict on text against the strongest of the three vision-only rows in each named comparison."""
+    comparisons = []
     for name, values in pairs:
         title, best = strongest(values, (AT_ONE, AT_TEN, TUNED))
-        told.append((f"{name} ({title.removeprefix('vision-only, ')})", values[text], best))
-    return judged(number, claim, told)
+        comparisons.append((f"{name} ({title.removeprefix('vision-only, ')})", values[text], best))
+    return judged(number, claim, comparisons)

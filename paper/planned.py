@@ -1,6 +1,6 @@
-"""Rows of full scale without their data and weights: the model on `meta`, the schedule, and what they cost.
+"""Model, schedule and cost of full-scale rows, without data or weights (the model is built on `meta`).
 
-Numbers of items are those of the published lists and logs; the GPUs' rates are what the paper's own tables come to.
+Data set sizes are from the published lists and logs; GPU speeds are derived from the paper's own tables.
 """
 
 import math
@@ -26,7 +26,7 @@ from texthead.training.fit_recipe import with_margin
 
 
 class Amount(NamedTuple):
-    """Items of a data set: of training, of testing, and its classes."""
+    """Size of a data set: training items, test items and classes."""
 
     train: int
     test: int
@@ -43,21 +43,22 @@ ITEMS: Mapping[str, Amount] = MappingProxyType(
     }
 )
 
-# Floating-point operations a second that training reached. V100: Table 6's 3.3 days for ViT-B/16 with 8 frames and 30
-# epochs of Kinetics-400. A100: Table 12's days come to 31.3 (ViT-B/16), 36.0 (L/14) and 29.8 (L/14 at 336 pixels).
+# Training speed in floating-point operations per second. V100: from Table 6's 3.3 days for ViT-B/16, 8 frames, 30
+# epochs of Kinetics-400. A100: Table 12 gives 31.3e12 (ViT-B/16), 36.0e12 (L/14) and 29.8e12 (L/14 at 336 pixels).
 RATES: Mapping[str, float] = MappingProxyType({"V100": 21.4e12, "A100": 31.3e12})
 
-# A forward pass, and a backward pass of twice its work.
+# A backward pass costs twice a forward pass.
 _PASSES = 3
 
 
 class Planned(NamedTuple):
-    """What a row of full scale trains and tests.
+    """Model, schedule and cost of one full-scale row.
 
     Attributes:
-        items, tested: items of an epoch, and scored.
-        steps: optimiser steps in all; 0 where nothing is trained.
-        parameters, multiply_adds: of the model, and of one clip.
+        items, tested: items per epoch, and test items.
+        steps: total optimizer steps; 0 for zero-shot.
+        parameters: of the model.
+        multiply_adds: of one clip.
         operations: floating-point operations of training and testing.
     """
 
@@ -74,15 +75,15 @@ class Planned(NamedTuple):
     operations: float
 
     def hours(self, gpu: str) -> float:
-        """Return the hours of one GPU of a kind in RATES."""
+        """Return the hours on one GPU of a kind in RATES."""
         return self.operations / RATES[gpu] / 3600
 
 
 def planned(job: Job) -> Planned:
-    """Build a row's model on `meta` and count what it trains and tests.
+    """Build a row's model on `meta` and count its operations.
 
     Raises:
-        RunError: a row whose title says something else than what it does.
+        RunError: the title contradicts the row's settings.
     """
     row, amount = job.row, ITEMS[job.row.data]
     items = trained_items(row, amount)
@@ -99,7 +100,7 @@ def planned(job: Job) -> Planned:
         before = ITEMS[row.after].train
         clips += _PASSES * before * recipe.epochs
         steps += recipe.epochs * math.ceil(before / recipe.batch)
-    found = Planned(
+    plan = Planned(
         title=job.title,
         encoder=row.encoder,
         recipe=recipe,
@@ -112,13 +113,13 @@ def planned(job: Job) -> Planned:
         multiply_adds=counts.multiply_adds,
         operations=2.0 * counts.multiply_adds * clips,
     )
-    _check_title(found)
-    return found
+    _check_title(plan)
+    return plan
 
 
 @cache
 def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> Counts:
-    """Return the counts of a clip, of a model on `meta` with its temporal module."""
+    """Count parameters and the multiply-adds of one clip, for an encoder with a temporal module and a head."""
     spec = spec_of(encoder)
     with torch.device("meta"):
         visual = build_visual(spec)
@@ -129,7 +130,7 @@ def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> Co
 
 
 def trained_items(row: Row, amount: Amount) -> int:
-    """Return how many items an epoch of a row has."""
+    """Return the number of items per epoch."""
     if row.full_length or not (row.k or row.fraction or row.unseen or row.score == "held-out"):
         return amount.train
     classes = amount.classes - round(row.unseen * amount.classes)
@@ -137,24 +138,24 @@ def trained_items(row: Row, amount: Amount) -> int:
     return round(items * (row.fraction or 1.0) * (0.8 if row.score == "held-out" else 1.0))
 
 
-def _check_title(found: Planned) -> None:
-    """Raise RunError if the numbers in a title are not those of its row."""
-    said = {
-        r"(\d+) frames": found.recipe.frames,
-        r"(?:, |at )(224|336)\b": found.pixels.size,
-        r"(\d+) pixels": found.pixels.size,
-        r"(\d+) epochs?\b": found.recipe.epochs,
+def _check_title(plan: Planned) -> None:
+    """Raise RunError if frames, pixels or epochs in the title differ from the row's settings."""
+    expected = {
+        r"(\d+) frames": plan.recipe.frames,
+        r"(?:, |at )(224|336)\b": plan.pixels.size,
+        r"(\d+) pixels": plan.pixels.size,
+        r"(\d+) epochs?\b": plan.recipe.epochs,
     }
-    for pattern, value in said.items():
-        number = re.search(pattern, found.title)
+    for pattern, value in expected.items():
+        number = re.search(pattern, plan.title)
         if number and int(number[1]) != value:
             raise RunError(
-                f"row {found.title!r}: its title says {number[0]!r}, and it has {value}: correct one of them"
+                f"row {plan.title!r}: the title says {number[0]!r}, but the row's value is {value}; correct one of them"
             )
 
 
 def table(jobs: list[Job]) -> list[tuple[str, ...]]:
-    """Return a line of cells for each row, one seed of it, and a line with the sum."""
+    """Return the cells of each row, for one seed, and of the sum."""
     lines, total = [], dict.fromkeys(RATES, 0.0)
     for job in {job.title: job for job in jobs}.values():
         row = planned(job)
@@ -182,6 +183,6 @@ def table(jobs: list[Job]) -> list[tuple[str, ...]]:
 
 HEADERS = (
     *("row", "encoder", "frames x pixels", "temporal", "items x epochs", "steps", "batch", "rates", "views"),
-    *("parameters, M", "multiply-adds of a clip, G"),
+    *("parameters, M", "multiply-adds per clip, G"),
     *(f"{gpu}-hours" for gpu in RATES),
 )

@@ -1,9 +1,9 @@
-"""Numbers that are the paper's own and not ours, by table; and what it quotes of others."""
+"""Numbers quoted from the paper, by table, including those it quotes from other work."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# (encoder, pixels, frames) -> ((top-1, top-5) of one view, of 4x3 views)
+# (encoder, pixels, frames) -> ((top-1, top-5) with one view, (top-1, top-5) with 4x3 views)
 TABLE5: Mapping[tuple[str, int, int], tuple[tuple[float, float], tuple[float, float]]] = MappingProxyType(
     {
         ("ResNet-50", 224, 8): ((74.26, 91.67), (75.50, 92.61)),
@@ -43,7 +43,7 @@ TABLE7 = (
     ("Ours, ViT-L/14", "32 x 336", "WIT-400M", "87.3", "97.5", "3829x4x3", "230.7"),
 )
 
-# (targets of all processes, text encoder) -> top-1, top-5, V100-days; "ours" is Eq. 3
+# (batch gather, text encoder) -> top-1, top-5, V100-days; "ours" is Eq. 3
 TABLE6 = MappingProxyType(
     {
         ("gather", "online"): (81.15, 95.42, 6.7),
@@ -54,7 +54,7 @@ TABLE6 = MappingProxyType(
     }
 )
 
-# data set -> top-1 of 1, 3, 5 and all shots
+# data set -> top-1 with K = 1, 3, 5 and all items
 TABLE8 = MappingProxyType(
     {
         "K400": (63.16, 67.50, 69.89, 80.13),
@@ -66,7 +66,7 @@ TABLE8 = MappingProxyType(
 # without training, with training
 TABLE9 = MappingProxyType({"K300 -> K100": (63.35, 66.38), "K400 -> UCF": (63.01, 74.67)})
 
-# method -> top-1 of 0, 1, 3, 5 and all shots
+# method -> top-1 with K = 0, 1, 3, 5 and all items
 TABLE10 = MappingProxyType(
     {"ours": (66.73, 71.50, 73.64, 74.99, 82.25), "vision-only": (0.0, 4.71, 30.44, 41.70, 79.70)}
 )

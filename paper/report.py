@@ -1,10 +1,10 @@
-"""RESULTS.md and one self-contained page, from the finished rows alone: no data and no encoder is needed."""
+"""Write RESULTS.md and a self-contained HTML page from the stored results; needs no data and no encoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from paper.claims import LEVEL, LOOKS, MARGIN, QUOTED, Answer
+from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, Answer
 from paper.data import Place
 from paper.deciding import Looked, last_look
 from paper.experiments import NAMES, label, module
@@ -16,15 +16,16 @@ from texthead.errors import RunError
 from texthead.files import replacing
 from texthead.report.html import Report
 
+STAND_IN_HEADERS = ("in the paper", "here")
 STAND_INS = (
-    ("Kinetics-400, UCF-101, HMDB-51", "drawn pictures in motion (48 classes), drawn shapes in motion (48 classes), "
-     "240-pixel clips of 4 flying things (airborne, CC0), start and end photos of 12 kinds of gym exercises (exercise, "
-     "Unlicense)"),
-    ("ImageNet", "photos of 10 kinds of clothing (CC0), of 20 kinds of objects (Caltech-101), of ten hand signs "
-     "(Apache-2.0)"),
-    ("CLIP ViT-B/16 with its text encoder", "mini: ImageNet's EfficientNet-Lite0 and MiniLM, joined by a closed-form "
-     "bridge; for rows that need a ViT, a ResNet or a text encoder with gradients: two small CLIPs, trained here on "
-     "drawn still shapes with captions"),
+    ("Kinetics-400, UCF-101, HMDB-51", "moving drawings (motion, 48 classes), moving shapes (shapes, 48 classes), "
+     "240-pixel clips of 4 kinds of flying objects (airborne, CC0), start and end photos of 12 kinds of gym exercises "
+     "(exercise, Unlicense)"),
+    ("ImageNet", "photos of 10 kinds of clothing (clothing, CC0), 20 kinds of objects (objects, Caltech-101), 10 hand "
+     "signs (handdigits, Apache-2.0)"),
+    ("CLIP ViT-B/16 with its text encoder", "ImageNet's EfficientNet-Lite0 (Lite0) and MiniLM, joined by a "
+     "closed-form linear map (bridge); where a ViT, a ResNet or a text encoder with gradients is needed: two small "
+     "CLIPs, trained here on captioned still shapes"),
     ("DistilBERT", "MiniLM without the bridge"),
     ("an ImageNet-pretrained ViT", "EfficientNet-Lite1 without a bridge"),
     ("ViT-B/16, ViT-L/14 at 224 and 336 (Table 12)", "EfficientNet-Lite0, -Lite1, -Lite2 at 96 and 128 pixels"),
@@ -33,17 +34,17 @@ STAND_INS = (
 
 
 def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | None = None) -> None:
-    """Put what has been run into `out` (Markdown) and `page` (HTML).
+    """Write the finished rows of a scale to `out` (Markdown) and `page` (HTML).
 
     Raises:
-        RunError: nothing has been run at this scale, or a file cannot be written.
+        RunError: no row of this scale is finished, or a file cannot be written.
     """
     store = Store(results, scale)
     if not store.lines:
         where = "no finished rows" if results.is_dir() else "no such folder"
         raise RunError(
-            f"{store.folder}: {where}; `python -m paper run EXPERIMENT --scale {scale} --results {results}`, "
-            "or run all, makes some (smoke rows do not count)"
+            f"{store.folder}: {where}; first use `python -m paper run EXPERIMENT --scale {scale} --results {results}`, "
+            "or run all (smoke rows do not count)"
         )
     setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
     sections, keys, counts = [], set(), {}
@@ -53,14 +54,14 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
         keys |= looked.keys
         sections.append(looked.section)
     head = heading(store, keys, scale)
-    with replacing(out) as beside:
-        beside.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
+    with replacing(out) as temporary:
+        temporary.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
     html(sections, head, counts, scale).write(page)
-    print(f"{out} and {page}: {sum(c[0] for c in counts.values())} rows and seeds of {len(sections)} experiments")
+    print(f"{out} and {page}: {sum(c[0] for c in counts.values())} runs of {len(sections)} experiments")
 
 
 def _looked(name: str, setting: Setting, store: Store, *, fixed: bool) -> Looked:
-    """Return an experiment at its last look, or with the setting's own number of seeds."""
+    """Return an experiment at its last complete look, or with the setting's own seeds if `fixed`."""
     if not fixed:
         return last_look(name, setting, store)
     section, keys = follow(module(name).plan(setting), setting, store, lambda _: None)
@@ -68,80 +69,101 @@ def _looked(name: str, setting: Setting, store: Store, *, fixed: bool) -> Looked
 
 
 def missing_rows(name: str, setting: Setting) -> int:
-    """How many of an experiment's rows stand on data that was not there."""
-
+    """Return how many of an experiment's rows need missing data."""
     jobs = outline(module(name).plan, setting)
     return len({job.title for job in jobs if not all(map(setting.has, job.row.sources))})
 
 
 def heading(store: Store, keys: set[str], scale: str) -> list[str]:
-    """What was run, when, on what and from which commit."""
+    """Return the paragraphs on how to read the results, how they were made, and the decision rule."""
     commits, dates, seconds = store.about(keys)
     machines = sorted({store.lines[key]["machine"] for key in keys if key in store.lines})
     return [
-        f"Scale `{scale}`. Every number is from `python -m paper run EXPERIMENT --scale "
-        f"{scale}`, unless it stands under the word paper: those are the paper's, quoted.",
+        f"Scale `{scale}`: `python -m paper run EXPERIMENT --scale {scale}` computes every number except those quoted "
+        "from the paper. Rows are the weight vectors of a classifier, one per class, such as frozen text embeddings "
+        '("text", "vision-text", "ours") or learned weights ("vision-only").',
+        "`paper/PLAN.md` states the decision rule, fixed in advance except that seeds already run became the first "
+        f"test. Differences are paired by seed and tested after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} "
+        f"seeds, each time with a t-interval at level {100 * LEVEL:.2f} %. A claim holds if every interval is above "
+        "zero and does not hold if one is below. It is equivalent if at least one lies within the margin around zero, "
+        f"usually {MARGIN:g} points, and the others are above zero. Otherwise it is undecided. Claims that two methods "
+        "are equally good hold within the margin. The experiments' tables have 95 % intervals. Verdicts at this scale "
+        "are about the stand-ins, not the paper's data.",
         f"Run {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {'; '.join(machines)}; "
-        f"{seconds / 3600:.1f} core-hours. Commits: {', '.join(commits)} (a plus: with changes not yet committed).",
-        "Claims are decided as `paper/PLAN.md` says, which was written before: differences are paired by seed, looks "
-        f"are after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds, each with a t-interval of "
-        f"{100 * LEVEL:.2f} %, and the margin that matters is {MARGIN:g} points. In the experiments' tables intervals "
-        "have 95 %. At this scale a verdict speaks of the stand-ins, not of the paper's data.",
+        f"{seconds / 3600:.1f} core-hours. Commits (+: with uncommitted changes): {', '.join(commits)}.",
     ]
 
 
 def ordered(sections: Sequence[Section]) -> list[tuple[str, Verdict]]:
-    """All verdicts with their experiment, by the number of the claim."""
-    found = [(section.name, verdict) for section in sections for verdict in section.verdicts]
-    return sorted(found, key=lambda entry: entry[1].number)
+    """Return (experiment, verdict) pairs, by the number of the claim."""
+    verdicts = [(section.name, verdict) for section in sections for verdict in section.verdicts]
+    return sorted(verdicts, key=lambda entry: entry[1].number)
 
 
-CLAIM_HEADERS = ("", "claim", "paper", "here", "verdict", "seeds", "what would change it")
+SUMMARY_HEADERS = ("", "claims", "experiments", *get_args(Answer))
+CLAIM_HEADERS = ("", "claim", "paper", "here", "verdict", "seeds", "seeds to decide")
+CLAIMS_NOTE = (
+    "Every claim with its comparisons. The last column estimates how many seeds would decide the claim if means and "
+    "deviations stay the same. Other data may change any verdict."
+)
 
 
 def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
-    """Return a line for each claim, with the cells of CLAIM_HEADERS."""
+    """Return the cells of CLAIM_HEADERS for each verdict."""
     lines = []
     for name, v in ordered(sections):
-        more = "it is decided here; other data may differ"
+        more = "decided"
         if v.answer == "undecided":
-            about = "runs of it" if v.needed is None else f"about {v.needed} seeds"
-            more = f"{about}, if means and deviations stay"
+            more = "not run" if v.needed is None else f"about {v.needed}"
         cells = (str(v.number), f"{v.claim} ({name})", QUOTED[v.number], v.why, v.answer, str(v.seeds or "-"), more)
         lines.append(cells)
     return lines
 
 
+def summary(sections: Sequence[Section]) -> list[tuple[str, ...]]:
+    """Return the cells of SUMMARY_HEADERS: how many claims of each group have each verdict."""
+    lines = []
+    for number, group in CLAIMS.items():
+        verdicts = [(name, verdict.answer) for name, verdict in ordered(sections) if verdict.number == number]
+        answers = [answer for _, answer in verdicts]
+        counts = (str(answers.count(answer) or "") for answer in get_args(Answer))
+        if verdicts:
+            lines.append((str(number), group, ", ".join(dict.fromkeys(name for name, _ in verdicts)), *counts))
+    return lines
+
+
 def tally(sections: Sequence[Section]) -> str:
-    """Return how many claims have each answer, in a sentence."""
+    """Return the number of claims with each verdict, in a sentence."""
     answers = [verdict.answer for _, verdict in ordered(sections)]
-    parts = [f"{each} {answers.count(each)}" for each in get_args(Answer)]
-    return f"Of {len(answers)} claims: {', '.join(parts)}."
+    parts = [f"{answer} {answers.count(answer)}" for answer in get_args(Answer)]
+    groups = len({verdict.number for _, verdict in ordered(sections)})
+    return f"{len(answers)} claims in {groups} groups: {', '.join(parts)}."
 
 
 def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
-    """The whole of RESULTS.md."""
-    lines = ["# Results", "", tally(sections), "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
+    """Return the whole of RESULTS.md."""
+    lines = ["# Results", "", tally(sections), "", *_table(Table("", SUMMARY_HEADERS, summary(sections))), ""]
     lines += [part for line in head for part in (line, "")]
+    lines += ["## All claims", "", CLAIMS_NOTE, "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
     if scale == "mini":
-        lines += ["## Stand-ins", "", *_table(Table("", ("the paper's", "here"), STAND_INS)), ""]
+        lines += ["## Stand-ins", "", *_table(Table("", STAND_IN_HEADERS, STAND_INS)), ""]
     for section in sections:
         lines += [f"## {section.title}", "", f"`python -m paper run {section.name}`", ""]
-        lines += [_block(label(section.name)), "", f"{_done(counts[section.name])}", ""]
+        lines += [_block(label(section.name)), "", _finished(counts[section.name]), ""]
         lines += [part for note in section.notes for part in (note, "")]
         for table in section.tables:
             lines += [table.caption, "", *_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _done(counts: tuple[int, int, int]) -> str:
-    done, wanted, absent = counts
-    left = f" {absent} rows stand on data that was not there." if absent else ""
-    return f"{done} of {wanted} rows and seeds were run; what coincides is counted once.{left}"
+def _finished(counts: tuple[int, int, int]) -> str:
+    finished, planned, missing = counts
+    skipped = f" {missing} settings were skipped because their data was missing." if missing else ""
+    return f"{finished} of {planned} runs (settings x seeds) are finished; identical runs count once.{skipped}"
 
 
 def _block(text: str) -> str:
-    """The label's lines from Paper on, which say what is quoted, chosen and stood in."""
+    """Format the description from its "Paper:" line on: the paper's numbers, choices and stand-ins."""
     lines = text.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith("Paper:")), len(lines))
     return "\n".join(["```", *lines[start:], "```"])
@@ -155,19 +177,21 @@ def _table(table: Table) -> list[str]:
 
 
 def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> Report:
-    """The page: the same with figures."""
+    """Return the same report as an HTML page, with figures."""
     page = Report("Every table and figure", f"texthead at scale {scale}")
     for line in head:
         page.text(line.replace("`", ""))
     if scale == "mini":
         page.section("Stand-ins")
-        page.table(["the paper's", "here"], [list(row) for row in STAND_INS])
+        page.table(list(STAND_IN_HEADERS), [list(row) for row in STAND_INS])
     page.section("Claims")
     page.text(tally(sections))
+    page.table(list(SUMMARY_HEADERS), [list(line) for line in summary(sections)])
+    page.text(CLAIMS_NOTE)
     page.table(list(CLAIM_HEADERS), [list(line) for line in claims(sections)])
     for section in sections:
         page.section(section.title)
-        page.text(_done(counts[section.name]))
+        page.text(_finished(counts[section.name]))
         for note in section.notes:
             page.text(note)
         for table in section.tables:

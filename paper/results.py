@@ -1,4 +1,4 @@
-"""Finished rows: kept by content in one file of lines an experiment, and read back by title and seed."""
+"""Store of finished rows: one JSON-lines file per experiment, addressed by content, read back by title and seed."""
 
 import json
 import platform
@@ -16,32 +16,32 @@ FOLDER = Path(__file__).parent / "results"
 
 
 class Results:
-    """The numbers of finished jobs by (title, seed)."""
+    """Results of finished jobs by (title, seed)."""
 
-    def __init__(self, found: Mapping[tuple[str, int], dict]):
-        self._found = dict(found)
+    def __init__(self, results: Mapping[tuple[str, int], dict]):
+        self._results = dict(results)
 
     def of(self, title: str) -> list[dict]:
-        """The results of a row, by ascending seed."""
-        return [self._found[at] for at in sorted(self._found) if at[0] == title]
+        """Return the results of a row, by ascending seed."""
+        return [self._results[key] for key in sorted(self._results) if key[0] == title]
 
     def values(self, title: str, key: str = "top1", *, views: str | None = None) -> list[float]:
-        """One number of a row, by ascending seed; [] where the row was not run."""
+        """Return one metric of a row, by ascending seed; [] if the row was not run."""
         return [result["views"][views][key] if views else result[key] for result in self.of(title)]
 
 
 class Store:
-    """The kept results of a scale: `FOLDER/SCALE/EXPERIMENT.jsonl`, a line a job.
+    """Results of one scale in `FOLDER/SCALE/EXPERIMENT.jsonl`, one line per job.
 
     Raises:
-        RunError: a line that is no finished row.
+        RunError: a line is not a finished row.
     """
 
     def __init__(self, folder: Path, scale: str):
         self.folder = folder / scale
         self.lines: dict[str, dict] = {}
-        noted = self.folder / "data.json"
-        self.digests: dict[str, str] = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+        digests = self.folder / "data.json"
+        self.digests: dict[str, str] = json.loads(digests.read_text(encoding="utf-8")) if digests.is_file() else {}
         for file in sorted(self.folder.glob("*.jsonl")):
             for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
                 try:
@@ -49,11 +49,11 @@ class Store:
                     self.lines[entry["key"]] = entry
                 except (ValueError, TypeError, KeyError):
                     raise RunError(
-                        f"{file}:{number}: unfinished row, cut off when the run stopped; remove the line"
+                        f"{file}:{number}: incomplete line, cut off when the run stopped; remove it"
                     ) from None
 
     def add(self, experiment: str, job: Job, key: str, result: dict[str, Any], seconds: float) -> None:
-        """Keep a finished job, at once: a stop costs those that are not finished."""
+        """Append a finished job to its file; called after each job, so that a stop loses only unfinished ones."""
         entry = {
             "key": key,
             "title": job.title,
@@ -71,24 +71,24 @@ class Store:
             file.write(json.dumps(entry) + "\n")
 
     def note_data(self, digests: Mapping[str, str]) -> None:
-        """Write down which content the data sets had: a report finds the results by it."""
+        """Save the digests of the data sets; a report computes the addresses of results from them."""
         if not digests.items() <= self.digests.items():
             self.digests |= digests
             write_json(self.folder / "data.json", self.digests)
 
     def results(self, jobs: Iterable[tuple[Job, str]]) -> Results:
-        """The results of those jobs that are kept."""
+        """Return the results of the finished jobs."""
         return Results({(job.title, job.seed): self.lines[key]["result"] for job, key in jobs if key in self.lines})
 
     def about(self, keys: Iterable[str]) -> tuple[list[str], list[str], float]:
-        """(commits, dates, seconds in all) of kept jobs."""
+        """Return (commits, dates, total seconds) of finished jobs."""
         entries = [self.lines[key] for key in keys if key in self.lines]
         commits = sorted({entry["commit"] for entry in entries})
         return commits, sorted({entry["date"] for entry in entries}), sum(entry["seconds"] for entry in entries)
 
 
 def commit() -> str:
-    """The commit that is checked out, with a plus sign where files of the package differ from it."""
+    """Return the checked-out commit, with a plus sign if src or paper/*.py have uncommitted changes."""
     here = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
@@ -100,7 +100,7 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """The processor's kind and the versions that decide the last bits."""
+    """Return the GPU or processor type and the versions of Python and torch."""
     import torch
 
     kind = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()

@@ -1,4 +1,4 @@
-"""One row of an experiment: everything that decides its numbers but the seed, as plain values that can be hashed."""
+"""One row of an experiment: all settings that determine its result except the seed, as hashable plain values."""
 
 import hashlib
 import json
@@ -11,34 +11,36 @@ from texthead.recipes import HeadKind
 
 @dataclass(frozen=True)
 class Row:
-    """One training, and how its model is scored.
+    """One training run and its evaluation.
 
     Args:
-        data: a name that `paper.data` reads.
-        encoder: what `load_encoder` takes, or "tinyclip-vit", "tinyclip-vit@SIZE", "tinyclip-resnet".
-        text: a text-only encoder for the rows; "minilm" is the one behind `mini`, lifted.
-        recipe, changes: a function of `texthead.recipes`, and what is changed in what it returns.
-        steps: epochs are set so that at least so many optimiser steps are made; None keeps the recipe's epochs.
-        full_length: an epoch repeats its few items until it is as long as with all of them, as the published code does.
-        head, train_head: as of `texthead train`.
-        head_rate: rate of new modules over the encoder's; None is the recipe's.
-        lda_items: items a class that LDA is fitted on.
-        lda_shrinkage: of LDA's within-class covariance; None is Ledoit and Wolf's estimate.
-        k, fraction: what of the training split is trained on; both None is all, k = 0 trains nothing (zero-shot).
-        drawing_processes: processes of which each draws its own k items (the published code's defect); 0 is one draw.
-        unseen: the part of the classes that is left out of training, drawn from the seed.
-        score: the test split, a part held out of the training items, or the unseen classes behind text rows: their
-            test items, or all of them, since no split of theirs is trained on.
-        views: of testing, each scored.
-        watch: validation top-1 is taken every so many steps; 0 takes none.
-        matching: Eq. 2 in place of Eq. 3, with its targets.
-        online: the text encoder is tuned as well.
-        gather: rows of all processes are joined.
-        processes: real processes that train together.
-        alone: runs in processes of its own with nothing beside it, so that time and memory can be measured.
-        scored: another data set that is scored, behind text rows of its classes.
-        after: a data set that is trained on before, behind its own text rows.
-        maps: names whose rows' correlations are kept, as the head has them after training.
+        data: data set name, as in `paper.data`.
+        encoder: an argument of `load_encoder`, or "tinyclip-vit", "tinyclip-vit@SIZE", "tinyclip-resnet".
+        text: a text-only encoder for the classifier rows, mapped to the visual width; "minilm" is the one in `mini`.
+        recipe, changes: a function of `texthead.recipes`, and the fields of its recipe to override.
+        steps: minimum number of optimizer steps; sets the epochs. None keeps the recipe's epochs.
+        full_length: repeat the few items until an epoch is as long as with all items, as the published code does.
+        head, train_head: as in `texthead train`.
+        head_rate: learning rate of new modules relative to the encoder's; None is the recipe's.
+        lda_items: maximum items per class for fitting LDA.
+        lda_shrinkage: shrinkage of LDA's within-class covariance; None is Ledoit and Wolf's estimate.
+        k, fraction: train on k items per class, or on a fraction of the training split. Both None: all items;
+            k = 0: no training (zero-shot).
+        drawing_processes: number of processes that each draw their own k items (a defect of the published code);
+            0: one shared draw.
+        unseen: fraction of the classes excluded from training, drawn from the seed.
+        score: items to evaluate: the test split, held-out training items, or the unseen classes with text rows
+            ("unseen": their test items, "all unseen": all their items, since none is trained on).
+        views: test-time views; each is evaluated.
+        watch: measure validation top-1 every `watch` steps; 0: never.
+        matching: targets of the contrastive loss (Eq. 2); None trains with Eq. 3.
+        online: fine-tune the text encoder too.
+        gather: gather the batch's text embeddings over all processes.
+        processes: number of processes that train together.
+        alone: run in separate processes with no other job running, to measure time and memory.
+        scored: evaluate on this data set instead, with text rows of its classes.
+        after: data set to train on first, with its own text rows.
+        maps: class names whose correlations in the trained head are saved.
     """
 
     data: str
@@ -71,30 +73,30 @@ class Row:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What it stands on that has a content of its own: data sets, and a small CLIP."""
+        """The inputs whose content enters the address of the result: data sets, and a small CLIP."""
         small = self.encoder.partition("@")[0] if self.encoder.startswith("tinyclip-") else None
         return tuple(name for name in (self.data, self.scored, self.after, small) if name)
 
     def changed(self, **changes: object) -> "Row":
-        """The row with other values of its recipe."""
-        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return Row(**{**own, "changes": {**self.changes, **changes}})
+        """Return the row with these recipe fields overridden."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return Row(**{**values, "changes": {**self.changes, **changes}})
 
     def to_json(self) -> dict[str, object]:
-        """What differs from the defaults: a new field of `Row` leaves the hash of old rows alone."""
-        plain = Row(data="")
-        values = {key: value for key, value in asdict(self).items() if value != getattr(plain, key)}
+        """Return the non-default values only, so that adding a field to `Row` keeps the addresses of old results."""
+        default = Row(data="")
+        values = {key: value for key, value in asdict(self).items() if value != getattr(default, key)}
         return json.loads(json.dumps({**values, "changes": dict(sorted(self.changes.items()))}))
 
 
 class Job(NamedTuple):
-    """One row with one seed; `title` is what an experiment calls the row."""
+    """One row with one seed; `title` names the row within its experiment."""
 
     title: str
     seed: int
     row: Row
 
     def key(self, scale: str, digest: str) -> str:
-        """The address of the result: a hash of the row, the seed, the scale and the data's content."""
-        told = json.dumps([self.row.to_json(), self.seed, scale, digest], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:20]
+        """Return the address of the result: a hash of the row, the seed, the scale and the content of the data."""
+        content = json.dumps([self.row.to_json(), self.seed, scale, digest], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:20]

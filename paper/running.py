@@ -1,4 +1,4 @@
-"""Runs what an experiment asks for: two jobs at a time on one thread each, kept as soon as they are done."""
+"""Run the jobs of an experiment in parallel, one thread each, and store each result as soon as it is finished."""
 
 import multiprocessing
 import time
@@ -22,10 +22,10 @@ SEEDS = {"smoke": 1, "mini": 5, "full": 1}
 
 
 def seeds_of(scale: str, count: int | None = None) -> tuple[int, ...]:
-    """The seeds 0, 1, ...: as many as asked for, or as the scale has.
+    """Return the seeds 0, 1, ..., `count` of them or the scale's default.
 
     Raises:
-        RunError: fewer than one.
+        RunError: count is below 1.
     """
     count = SEEDS[scale] if count is None else count
     if count < 1:
@@ -35,12 +35,16 @@ def seeds_of(scale: str, count: int | None = None) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Setting:
-    """How experiments are run: where, with which seeds, and how many jobs at a time.
+    """How experiments run.
 
-    `digests` are those of data that was there when rows were run, for a report without the data; None reads the data.
-    With `outlined` all data counts as there: for what could be run.
-    `full_length` and `processes_drawing` are for Table 8: epochs as long as full training, and of how many processes
-    each draws its own items in the rows that have the published code's defect (0: no such rows).
+    Args:
+        seeds: seeds of every row.
+        workers: number of parallel jobs.
+        digests: saved digests of the data sets, for a report without the data; None computes them from the data.
+        outlined: treat all data sets as available, to list what could run.
+        full_length: Table 8: add rows with epochs as long as full training.
+        processes_drawing: Table 8: number of processes in the rows with the published per-process draw; 0: no such
+            rows.
     """
 
     place: Place
@@ -57,13 +61,13 @@ class Setting:
         return self.place.scale
 
     def has(self, name: str) -> bool:
-        """Whether a data set is there, or was."""
+        """Return whether a data set is available, or was when the digests were saved."""
         if self.outlined:
             return True
         return data.has(name, self.place) if self.digests is None else name in self.digests
 
     def jobs(self, rows: Mapping[str, Row], seeds: Sequence[int] | None = None) -> list[Job]:
-        """Every row with every seed, without the rows whose data is not there."""
+        """Return a job for every row and seed; rows whose data is missing are skipped."""
         return [
             Job(title, seed, row)
             for title, row in rows.items()
@@ -72,27 +76,31 @@ class Setting:
         ]
 
     def key(self, job: Job) -> str:
-        """The address of a job's result."""
+        """Return the address of a job's result."""
         names = job.row.sources
-        found = [data.digest(n, self.place) if self.digests is None else self.digests[n] for n in names]
-        return job.key(self.scale, " ".join(found))
+        digests = [data.digest(n, self.place) if self.digests is None else self.digests[n] for n in names]
+        return job.key(self.scale, " ".join(digests))
 
 
 def follow(
     plan: Plan, setting: Setting, store: Store, finish: Callable[[dict[str, Job]], None]
 ) -> tuple[Section, list[str]]:
-    """(the section, the addresses that it rests on); `finish` is called with each batch of jobs by address."""
-    asked: list[tuple[Job, str]] = []
-    wanted = next(plan)
+    """Drive a plan: call `finish` with each batch of jobs, by address, then send the plan their results.
+
+    Returns:
+        (section, addresses of all results used).
+    """
+    jobs: list[tuple[Job, str]] = []
+    requested = next(plan)
     while True:
-        batch = [(job, setting.key(job)) for job in wanted]
-        # Two titles can stand for one row.
+        batch = [(job, setting.key(job)) for job in requested]
+        # Two titles can have the same row: run it once.
         finish({key: job for job, key in batch})
-        asked += batch
+        jobs += batch
         try:
-            wanted = plan.send(store.results(asked))
+            requested = plan.send(store.results(jobs))
         except StopIteration as stop:
-            return stop.value, [key for _, key in asked]
+            return stop.value, [key for _, key in jobs]
 
 
 def run(
@@ -105,12 +113,12 @@ def run(
     again: bool = False,
     say: Callable[[str], None] = print,
 ) -> Section:
-    """The experiment's section, after running the jobs that are not kept yet, or all of them `again`."""
+    """Run the unfinished jobs of an experiment, or all with `again`, and return its section."""
     done: set[str] = set()
 
     def finish(batch: dict[str, Job]) -> None:
         missing = {key: job for key, job in batch.items() if key not in done and (again or key not in store.lines)}
-        say(f"{name}: {len(batch)} rows and seeds, {len(batch) - len(missing)} of them kept already")
+        say(f"{name}: {len(batch)} runs (rows x seeds), {len(batch) - len(missing)} already finished")
         if not missing:
             return
         store.note_data({n: data.digest(n, setting.place) for job in missing.values() for n in job.row.sources})
@@ -118,14 +126,14 @@ def run(
             job = missing[key]
             store.add(name, job, key, result, seconds)
             done.add(key)
-            told = f"top-1 {result['top1']:.1f}, {result['steps']} steps, {seconds:.0f} s"
-            say(f"  {len(done)}: {job.title}, seed {job.seed}: {told}")
+            summary = f"top-1 {result['top1']:.1f}, {result['steps']} steps, {seconds:.0f} s"
+            say(f"  {len(done)}: {job.title}, seed {job.seed}: {summary}")
 
     return follow(plan, setting, store, finish)[0]
 
 
 def outline(make: Callable[[Setting], Plan], setting: Setting) -> list[Job]:
-    """All jobs that an experiment would ask for if all data were there; choices among rows stay at their defaults."""
+    """Return all jobs of an experiment as if all data were available; tuned settings take their defaults."""
     plan = make(replace(setting, outlined=True))
     jobs = list(next(plan))
     while True:
@@ -138,17 +146,17 @@ def outline(make: Callable[[Setting], Plan], setting: Setting) -> list[Job]:
 def _results(
     jobs: Mapping[str, Job], setting: Setting, pool: ProcessPoolExecutor, say: Callable[[str], None]
 ) -> Iterator[tuple[str, dict, float]]:
-    """(address, result, seconds) as they finish; those that measure time and memory last, one after the other."""
+    """Run jobs and yield (address, result, seconds) as they finish; jobs that measure time run last, one by one."""
     from paper import alone
 
-    together = {key: job for key, job in jobs.items() if not job.row.alone}
+    parallel = {key: job for key, job in jobs.items() if not job.row.alone}
     place = setting.place
     _make_shared([job.row for job in jobs.values()], setting, pool, say)
     if setting.scale == "full":
         for key, job in jobs.items():
             yield key, *alone.launched(job, place)
         return
-    waiting = {pool.submit(_timed, job, place): key for key, job in together.items()}
+    waiting = {pool.submit(_timed, job, place): key for key, job in parallel.items()}
     try:
         for future in as_completed(waiting):
             yield waiting[future], *future.result()
@@ -156,13 +164,13 @@ def _results(
         pool.shutdown(cancel_futures=True, wait=False)
         raise
     for _, group in groupby((item for item in jobs.items() if item[1].row.alone), key=lambda item: item[1].row):
-        keys, own = zip(*group, strict=True)
-        for key, result in zip(keys, alone.measured(own, place), strict=True):
+        keys, same_row = zip(*group, strict=True)
+        for key, result in zip(keys, alone.measured(same_row, place), strict=True):
             yield key, *result
 
 
 def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecutor, say: Callable[[str], None]) -> None:
-    """Make once what jobs share: small CLIPs, and frame features of frozen encoders."""
+    """Prepare what jobs share: small CLIPs, and cached frame features of frozen encoders."""
     from paper import fit
 
     started, place = time.perf_counter(), setting.place
@@ -170,7 +178,7 @@ def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecuto
     towers = sorted({name.partition("@")[0] for name in sized})
     if towers:
         names = ", ".join(towers)
-        say(f"  small CLIPs: {names}; each is trained once, 6 to 8 minutes on a core, and kept in {place.folder}")
+        say(f"  small CLIPs: {names}; training each takes 6 to 8 minutes on one core, once; cached in {place.folder}")
     for wave in (towers, [name for name in sized if name not in towers]):
         for folder in pool.map(fit.tiny_folder, wave, [place] * len(wave)):
             say(f"  small CLIP: {folder.name}")
@@ -179,12 +187,12 @@ def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecuto
         parts = range(setting.workers)
         list(pool.map(fit.encode_part, [row] * len(parts), [place] * len(parts), parts, [len(parts)] * len(parts)))
     if sized or frozen:
-        say(f"  small CLIPs and frame features are there, after {(time.perf_counter() - started) / 60:.1f} minutes")
+        say(f"  small CLIPs and frame features are ready after {(time.perf_counter() - started) / 60:.1f} minutes")
 
 
 @contextmanager
 def workers(setting: Setting) -> Iterator[ProcessPoolExecutor]:
-    """Processes that jobs run in; they stay for all experiments, since their imports take seconds."""
+    """Start the worker processes, once for all experiments since their imports take seconds."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         setting.workers, mp_context=spawn, initializer=_begin, initargs=(setting.workers,)
@@ -192,14 +200,14 @@ def workers(setting: Setting) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except BaseException:
-            # A job that runs is of no more use.
+            # The pool would wait for running jobs, whose results are no longer needed.
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
 
 
 def _begin(count: int) -> None:
-    """One thread where several jobs run side by side; a job that is alone keeps torch's own number."""
+    """Initialize a worker: one torch thread if several jobs run in parallel, else torch's default."""
     import torch
 
     keep_freed_memory()
@@ -210,5 +218,5 @@ def _begin(count: int) -> None:
 def _timed(job: Job, place: Place) -> tuple[dict, float]:
     from paper.fit import fit
 
-    started = time.process_time()  # Of a core: what other processes do on this machine does not count.
+    started = time.process_time()  # CPU time, which other processes on the machine do not affect.
     return fit(job, place), time.process_time() - started

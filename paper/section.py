@@ -1,4 +1,4 @@
-"""What an experiment says: tables, figures, notes and verdicts, as plain values for Markdown and for the page."""
+"""Results of one experiment as plain values (tables, figures, notes, verdicts), and helpers to format them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; cells are text."""
+    """A table of text cells with a caption."""
 
     caption: str
     headers: Sequence[str]
@@ -22,9 +22,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the numbers say of one of the paper's claims at this scale.
+    """The verdict on one of the paper's claims at this scale.
 
-    `seeds` are those of the comparisons; `needed` is about how many would decide an undecided claim.
+    Attributes:
+        number: number of the claim in paper/PLAN.md.
+        why: the comparisons with their intervals.
+        seeds: number of seeds in each comparison.
+        needed: estimated number of seeds that would decide an undecided claim.
     """
 
     number: int
@@ -37,7 +41,7 @@ class Verdict:
 
 @dataclass
 class Section:
-    """One experiment: what it is, what it was run on, and what came out."""
+    """Results of one experiment."""
 
     name: str
     title: str
@@ -48,7 +52,7 @@ class Section:
 
 
 def cell(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and 95 % interval of the mean: "64.2 ±3.1"; "-" where nothing was run."""
+    """Format the mean and its 95 % interval: "64.2 ±3.1"; "-" if nothing was run."""
     if not values:
         return "-"
     mean, half = interval(values)
@@ -56,12 +60,12 @@ def cell(values: Sequence[float], digits: int = 1) -> str:
 
 
 def each(values: Sequence[float], digits: int = 1) -> str:
-    """The value of every seed."""
+    """Format the value of every seed."""
     return " ".join(f"{value:.{digits}f}" for value in values) or "-"
 
 
 def gap(a: Sequence[float], b: Sequence[float], digits: int = 1, *, level: float = 0.95) -> str:
-    """The mean difference of values paired by seed, with its interval: "+3.1 ±2.0"."""
+    """Format the mean difference a - b, paired by seed, with its interval: "+3.1 ±2.0"."""
     if not a or len(a) != len(b):
         return "-"
     mean, half = paired(a, b, level=level)
@@ -69,7 +73,7 @@ def gap(a: Sequence[float], b: Sequence[float], digits: int = 1, *, level: float
 
 
 def unseen(a: Sequence[float], b: Sequence[float]) -> str:
-    """Why values give no interval."""
+    """Say why two lists of values give no interval."""
     return f"{gap(a, b)}, one seed gives no interval" if len(a) == len(b) == 1 else "not run"
 
 
@@ -80,9 +84,9 @@ def judged(
     *,
     margin: float = MARGIN,
 ) -> Verdict:
-    """Return the verdict on a claim that is true if, in every named pair, the first values are above the second.
+    """Return the verdict on a claim that a > b in every comparison (name, a, b).
 
-    Intervals are those of a look at the seeds (`paper.claims`).
+    Intervals have the level of a look (`paper.claims`).
     """
     whys, needed, digits = [], [], 1 if margin >= 1 else 2
     for name, a, b in pairs:
@@ -90,12 +94,12 @@ def judged(
         whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if run else unseen(a, b)}")
         if finding(a, b, margin) == "open":
             needed.append(seeds_needed(a, b, margin))
-    found = answer([finding(a, b, margin) for _, a, b in pairs])
+    verdict = answer([finding(a, b, margin) for _, a, b in pairs])
     return Verdict(
         number,
         claim,
-        found,
+        verdict,
         "; ".join(whys),
         seeds=min((len(a) for _, a, _ in pairs), default=0),
-        needed=max((count for count in needed if count is not None), default=None) if found == "undecided" else None,
+        needed=max((count for count in needed if count is not None), default=None) if verdict == "undecided" else None,
     )

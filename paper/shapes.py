@@ -1,4 +1,4 @@
-"""Drawn coloured shapes: stills to pre-train on, and videos of pairs such as "a red circle" that no still has shown."""
+"""Drawn coloured shapes: stills for pre-training, and videos of colour-shape pairs that the stills never show."""
 
 import itertools
 import math
@@ -63,7 +63,7 @@ SHAPES = (
 )
 COLUMNS = ("path", "label", "split", "colour", "shape", "motion")
 
-# What is true of one picture and false of another of the same pair.
+# Words that can tell two pictures of the same pair apart.
 OPPOSITES = (("small", "large"), ("on the left", "on the right"), ("at the top", "at the bottom"))
 OPPOSITE_MOTIONS = (("moving left", "moving right"), ("growing", "shrinking"), ("jumping", "spinning"))
 FORMS = (
@@ -80,14 +80,14 @@ FORMS = (
     "there is {}.",
     "here we see {}.",
 )
-SAID = 0.3  # the share of what is true of a picture that its caption says
-MOVING = 0.5  # the share of twins that are long exposures
-EXPOSED, END = 5, 0.65  # frames of a long exposure, and how much of it is the last
+SAID = 0.3  # probability that a caption states a true attribute
+MOVING = 0.5  # probability that twins are long exposures
+EXPOSED, END = 5, 0.65  # frames per long exposure, and the weight of the last one
 
-# Of the diagonals of the 12 x 12 board four are unseen. Differences of these numbers give each of 1 to 11, so that
-# any two colours, and any two shapes, have one or two unseen partners in common.
+# Four diagonals of the 12 x 12 board are unseen. Their differences modulo 12 cover 1 to 11, so that any two colours,
+# and any two shapes, share one or two unseen partners.
 _UNSEEN_DIAGONALS = (0, 1, 3, 7)
-_JITTER = 12  # of each colour channel, to either side
+_JITTER = 12  # maximum change of each colour channel
 _OUTLINE = (35, 35, 35)
 
 
@@ -99,12 +99,12 @@ class Pair(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The pair with its article: "a red circle", "an orange star"."""
+        """The pair with an article: "a red circle", "an orange star"."""
         return f"{article(self.colour)} {self.colour} {self.shape}"
 
 
 def article(word: str) -> str:
-    """What stands in front of a word: "a" or "an"."""
+    """Return the article of a word, "a" or "an"."""
     return "an" if word[0] in "aeiou" else "a"
 
 
@@ -112,14 +112,14 @@ def article(word: str) -> str:
 
 
 def all_pairs() -> list[Pair]:
-    """All 144 pairs, colour by colour."""
+    """Return all 144 pairs, colour by colour."""
     return [Pair(*words) for words in itertools.product(COLOURS, SHAPES)]
 
 
 def unseen_pairs(seed: int = 0) -> list[Pair]:
-    """The 48 pairs that pre-training never shows: each colour and each shape occurs four times.
+    """Return the 48 pairs excluded from pre-training; each colour and each shape occurs four times.
 
-    The first twelve have twelve colours and twelve shapes, and so each further dozen.
+    Each dozen of them in turn has all twelve colours and all twelve shapes.
     """
     rng = np.random.default_rng(seed)
     colours, shapes = rng.permutation(list(COLOURS)).tolist(), rng.permutation(SHAPES).tolist()
@@ -132,7 +132,7 @@ def unseen_pairs(seed: int = 0) -> list[Pair]:
 
 
 def seen_pairs(seed: int = 0) -> list[Pair]:
-    """The other 96 pairs: each colour and each shape occurs eight times."""
+    """Return the other 96 pairs; each colour and each shape occurs eight times."""
     unseen = set(unseen_pairs(seed))
     return [pair for pair in all_pairs() if pair not in unseen]
 
@@ -141,7 +141,7 @@ def seen_pairs(seed: int = 0) -> list[Pair]:
 
 
 def draw_sprite(pair: Pair, *, pixels: int, rng: np.random.Generator) -> Image.Image:
-    """A pair as a sprite for `demo.drawn_videos.animate`: the shape in a shade of the colour, with a dark outline."""
+    """Draw a pair as a sprite for `demo.drawn_videos.animate`: the shape in a shade of its colour, outlined."""
     body, line = _masks(pair.shape, pixels)
     shade = np.array(COLOURS[pair.colour]) + rng.integers(-_JITTER, _JITTER + 1, 3)
     rgb = np.clip(shade, 0, 255) * (1 - line) + np.array(_OUTLINE) * line
@@ -150,7 +150,7 @@ def draw_sprite(pair: Pair, *, pixels: int, rng: np.random.Generator) -> Image.I
 
 @lru_cache(maxsize=64)
 def _masks(shape: str, pixels: int) -> tuple[Float[np.ndarray, "side side 1"], Float[np.ndarray, "side side 1"]]:
-    """How much of each pixel is the shape, and how much of that is its outline. Kept; not to be changed."""
+    """Return the coverage of each pixel by the shape and by its outline, in 0..1. Cached: do not modify."""
     fine = 8 * pixels
     masks = [Image.new("L", (fine, fine)) for _ in range(2)]
     pens = [ImageDraw.Draw(mask) for mask in masks]
@@ -163,7 +163,7 @@ def _masks(shape: str, pixels: int) -> tuple[Float[np.ndarray, "side side 1"], F
 
 
 def _outlines(shape: str) -> list[tuple[list[tuple[float, float]], int]]:
-    """Polygons in the square from -1 to 1, y downwards, to be filled with 255 or, for a hole, with 0."""
+    """Return (polygon, fill) pairs in the square from -1 to 1, y downwards; fill is 255, or 0 for a hole."""
     if shape == "ring":
         return [(_arc(0.85), 255), (_arc(0.42), 0)]
     return [(_outline(shape), 255)]
@@ -203,13 +203,13 @@ def _outline(shape: str) -> list[tuple[float, float]]:
 
 
 def _arc(radius: float, *, steps: int = 60, start: float = -90, turn: float = 360) -> list[tuple[float, float]]:
-    """Points of a circle about the middle, from `start` on, in degrees clockwise from the right; -90 is the top."""
+    """Return points on a circle around the origin; angles in degrees clockwise from the right, -90 is the top."""
     angles = np.radians(np.linspace(start, start + turn, steps, endpoint=turn < 360 and turn > -360))
     return [(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
 
 
 def _turned(point: tuple[float, float], quarters: int) -> tuple[float, float]:
-    """A point turned clockwise about the middle: (0.2, -0.9) by one quarter is (0.9, 0.2)."""
+    """Rotate a point clockwise around the origin by quarter turns: (0.2, -0.9) by one is (0.9, 0.2)."""
     x, y = point
     for _ in range(quarters):
         x, y = -y, x
@@ -220,8 +220,8 @@ def _turned(point: tuple[float, float], quarters: int) -> tuple[float, float]:
 
 
 def words_of(place: Placement) -> list[str]:
-    """What a caption may say of a place: "small" or "large", "on the left" or "on the right", ...; often nothing."""
-    true = {
+    """Return the words that describe a placement: "small", "on the left", ...; possibly none."""
+    conditions = {
         "small": place.radius < 0.24,
         "large": place.radius > 0.34,
         "on the left": place.x < 0.43,
@@ -229,17 +229,17 @@ def words_of(place: Placement) -> list[str]:
         "at the top": place.y < 0.43,
         "at the bottom": place.y > 0.57,
     }
-    return [word for word, holds in true.items() if holds]
+    return [word for word, holds in conditions.items() if holds]
 
 
 def caption(pair: Pair, words: Sequence[str], rng: np.random.Generator, *, told: str | None = None) -> str:
-    """One of many true captions, such as "a video of a small red circle on the left.".
+    """Draw a true caption at random, such as "a video of a small red circle on the left.".
 
-    Each of `words` is said or, more often, not; `told`, one of them, is said for certain.
+    Each of `words` is included with probability SAID; `told`, one of them, always is.
     """
-    said = [word for word in words if word == told or rng.uniform() < SAID]
-    before = [word for word in said if word in OPPOSITES[0]]
-    after = [word for word in said if word not in OPPOSITES[0]]
+    included = [word for word in words if word == told or rng.uniform() < SAID]
+    before = [word for word in included if word in OPPOSITES[0]]
+    after = [word for word in included if word not in OPPOSITES[0]]
     phrase = " ".join([*before, pair.colour, pair.shape, *after])
     form = FORMS[rng.integers(len(FORMS))] if rng.uniform() < 0.7 else "{}"
     return form.format(f"{article(phrase)} {phrase}")
@@ -250,12 +250,12 @@ def caption(pair: Pair, words: Sequence[str], rng: np.random.Generator, *, told:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a pair to pre-train on.
+    """A picture of a pair for pre-training.
 
     Attributes:
         pixels: RGB.
-        words: what is true of it beside its pair.
-        told: the one of them that is false of its twin.
+        words: words that describe it besides its pair.
+        told: the one of `words` that is false of its twin.
     """
 
     pixels: UInt8[np.ndarray, "size size 3"]
@@ -264,17 +264,17 @@ class Picture:
 
 
 def draw_place(rng: np.random.Generator) -> Placement:
-    """A random place for a still: all sizes that the videos show, upright or, one in three, turned any way."""
+    """Draw a random placement for a still: any size that occurs in the videos; one in three at any angle."""
     radius = rng.uniform(SMALL[0], LARGE[1])
     angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-TILT, TILT)
     return Placement(inside(radius, rng), inside(radius, rng), radius, angle)
 
 
 def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple[Picture, Picture]:
-    """Two pictures of a pair, each with a word that is false of the other: a batch can hold both.
+    """Draw two pictures of a pair, each with a word that is false of the other, so that one batch can hold both.
 
-    Half are stills, with "small" and "large", say; the others are long exposures of two motions, often opposite ones:
-    few batches would hold "moving left" and "moving right" of one pair by chance.
+    Half of the twins are stills that differ in size or position; the others are long exposures of two motions, often
+    opposite ones, which would rarely meet in a batch by chance.
     """
     draw, opposites = (_exposed, OPPOSITE_MOTIONS) if rng.uniform() < MOVING else (_still, OPPOSITES)
     words = opposites[rng.integers(len(opposites))]
@@ -284,11 +284,11 @@ def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple
     return first, second
 
 
-def _still(pair: Pair, told: str, rng: np.random.Generator, size: int) -> Picture:
+def _still(pair: Pair, word: str, rng: np.random.Generator, size: int) -> Picture:
     place = draw_place(rng)
-    while told not in words_of(place):
+    while word not in words_of(place):
         place = draw_place(rng)
-    return Picture(draw_picture(pair, rng=rng, place=place, size=size), tuple(words_of(place)), told)
+    return Picture(draw_picture(pair, rng=rng, place=place, size=size), tuple(words_of(place)), word)
 
 
 def _exposed(pair: Pair, motion: str, rng: np.random.Generator, size: int) -> Picture:
@@ -298,7 +298,7 @@ def _exposed(pair: Pair, motion: str, rng: np.random.Generator, size: int) -> Pi
 def draw_exposure(
     pair: Pair, motion: str, *, rng: np.random.Generator, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """A long exposure in RGB of a pair in motion: the end of the way is clear, what was before has left a trail."""
+    """Draw a long exposure of a pair in motion in RGB: the last position is clear, earlier ones leave a trail."""
     sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
     clip = animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
     return (END * clip[-1] + (1 - END) * clip[:-1].mean(axis=0)).round().astype(np.uint8)
@@ -307,7 +307,7 @@ def draw_exposure(
 def draw_picture(
     pair: Pair, *, rng: np.random.Generator, place: Placement | None = None, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """A still picture in RGB of a pair over a drawn background, at a random place if none is given."""
+    """Draw a still of a pair in RGB over a drawn background, at a random place if `place` is None."""
     sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
     return draw_still(sprite, place or draw_place(rng), size=size, rng=rng)
 
@@ -315,7 +315,7 @@ def draw_picture(
 def draw_shape_pictures(
     pairs: Sequence[Pair], each: int, *, rng: np.random.Generator, size: int = 64
 ) -> tuple[UInt8[np.ndarray, "pictures size size 3"], Int[np.ndarray, " pictures"]]:
-    """`each` stills a pair, pair by pair, and for each of them the index of its pair."""
+    """Draw `each` stills per pair; return them pair by pair, with the index of each one's pair."""
     pictures = [draw_picture(pair, rng=rng, size=size) for pair in pairs for _ in range(each)]
     return np.stack(pictures), np.repeat(np.arange(len(pairs)), each)
 
@@ -325,7 +325,7 @@ def draw_shape_pictures(
 
 @dataclass(frozen=True)
 class _Item:
-    """One row of the manifest; `key` with the seed decides every draw of its clip."""
+    """One row of the manifest; `key` and the seed determine the clip."""
 
     path: str
     label: str
@@ -337,9 +337,10 @@ class _Item:
 
 
 def video_pairs(pairs: int = 8) -> list[Pair]:
-    """The pairs that videos show: unseen ones of as many colours and shapes as there can be.
+    """Return the pairs for the videos: unseen ones that cover as many colours and shapes as possible.
 
-    Raises: DataError for a count out of range.
+    Raises:
+        DataError: pairs is out of range.
     """
     unseen = unseen_pairs()
     if not 1 <= pairs <= len(unseen):
@@ -348,7 +349,7 @@ def video_pairs(pairs: int = 8) -> list[Pair]:
 
 
 def video_names(pairs: int = 8) -> list[str]:
-    """The labels of the videos, such as "a red circle moving left"; a label's place is its class index."""
+    """Return the class names of the videos, such as "a red circle moving left", in the order of their indices."""
     return [f"{pair.name} {motion}" for pair in video_pairs(pairs) for motion in MOTIONS]
 
 
@@ -363,16 +364,17 @@ def draw_shape_videos(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """The manifest `out`/clips.csv of `train` + `test` videos a class, drawn unless they are already there.
+    """Draw `train` + `test` videos per class unless they exist, and return the manifest `out`/clips.csv.
 
-    A class is one of `pairs` unseen pairs in one of the six motions. Each clip depends on (seed, class, split, number)
-    alone. `progress` is called with clips done and clips in all.
+    A class is one of `pairs` unseen pairs in one of the six motions. Each clip depends only on (seed, class, split,
+    number). `progress` is called with clips done and total clips.
 
-    Raises: DataError where `out` holds anything else than a draw of these parameters, or for a number out of range.
+    Raises:
+        DataError: `out` holds something other than a draw with these parameters, or a number is out of range.
     """
     if min(train, test) < 1 or seed < 0:
         raise DataError(
-            f"train and test must be at least 1, seed at least 0, got train={train} test={test} seed={seed}"
+            f"train and test must be at least 1 and seed at least 0, got train={train} test={test} seed={seed}"
         )
     items = _items(pairs, train, test)
     parameters = {

@@ -2,12 +2,12 @@
 
 Command: python -m paper run table4 --scale full --data DATA
 Files:   DATA/k400; openclip:ViT-B-16/openai
-Cost:    10 hours on 8 GPUs a row (the paper's)
+Cost:    10 hours on 8 GPUs per row (the paper's number)
 Paper:   class name 81.37; "a video of a person" 81.52; several templates 80.88; a learnable one 81.22
-Choices: temporal transformer. Of several templates one is drawn a class and pass in training, and their mean row is
-         used in testing; the paper says neither. The learnable template is 16 random vectors, the name and a full stop.
-Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 60 steps of 16; the
-         learnable template starts from the words of the one template, which 60 steps can better than random vectors.
+Choices: temporal transformer. Several templates: training draws one per class and forward pass, testing uses the
+         mean embedding; the paper states neither. The learnable template: 16 random vectors, the name and a full stop.
+Mini:    moving shapes, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 60 steps with batch size 16.
+         The learnable template starts from the words of the one template, not from random vectors, as 60 steps are few.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ SHAPES = ("{}", "a picture of {}", "a video of {}.", "a drawing of {}.", "a clip
 
 
 def forms(base: Row, one: str, several: tuple[str, ...], context: int) -> dict[str, Row]:
-    """The four rows; the learnable template has so many random vectors, or begins as the words of the one template."""
+    """Return the four rows; the learnable template is `context` random vectors, or starts from `one` if that is 0."""
     return {
         NAME: base.changed(template="{}"),
         ONE: base.changed(template=one),
@@ -47,32 +47,32 @@ def forms(base: Row, one: str, several: tuple[str, ...], context: int) -> dict[s
 
 
 def plan(setting: Setting) -> Plan:
-    """The four forms."""
+    """Run the four forms."""
     base = worlds.at(setting.scale, full=worlds.KINETICS, mini=worlds.SHAPES_VIT).changed(temporal="transformer")
     if setting.scale == "full":
         rows = forms(base, "a video of a person {}.", PEOPLE, 16)
     else:
         rows = forms(base, "a video of {}.", SHAPES, 0)
-    found = yield setting.jobs(rows)
-    values = {title: found.values(title) for title in rows}
+    results = yield setting.jobs(rows)
+    values = {title: results.values(title) for title in rows}
     section = Section("table4", TITLE)
     section.notes.append(f"Several templates: {', '.join(map(repr, rows[SEVERAL].changes['template']))}.")  # pyright: ignore[reportArgumentType]
     section.tables.append(
         Table(
-            "Top-1; mean and 95 % interval over seeds, difference paired by seed.",
+            "Top-1; mean and 95 % interval over seeds, differences paired by seed.",
             ["text input", "top-1", "minus class name", "each seed", "paper, K400"],
             [[t, cell(values[t]), gap(values[t], values[NAME]), each(values[t]), f"{PAPER[t]:.2f}"] for t in rows],
         )
     )
     section.verdicts += [
-        judged(10, "one template is better than the bare name", [("one over name", values[ONE], values[NAME])]),
-        judged(10, "several templates are worse than one", [("one over several", values[ONE], values[SEVERAL])]),
+        judged(10, "one template is better than the bare class name", [("one minus name", values[ONE], values[NAME])]),
+        judged(10, "several templates are worse than one", [("one minus several", values[ONE], values[SEVERAL])]),
         judged(
             10,
-            "a learnable template lies between several and one",
+            "a learnable template is between several templates and one",
             [
-                ("learnable over several", values[LEARNED], values[SEVERAL]),
-                ("one over learnable", values[ONE], values[LEARNED]),
+                ("learnable minus several", values[LEARNED], values[SEVERAL]),
+                ("one minus learnable", values[ONE], values[LEARNED]),
             ],
         ),
     ]

@@ -2,13 +2,13 @@
 
 Command: python -m paper run table5 --scale full --data DATA
 Files:   DATA/k400; openclip: RN50, ViT-B-32, ViT-B-16, ViT-L-14, ViT-L-14-336, each with /openai
-Cost:    on 8 GPUs, from the published logs: B/32 7 hours, B/16 7 (8 frames) and 14 (16), L/14 27, L/14 at 336 pixels 83
-         (8 frames) and 280 (32)
-Paper:   the table's own numbers stand beside
-Choices: temporal transformer; 4x3 views average features
-Mini:    drawn shapes in motion, 48 classes, clips of 16 frames of 72 pixels; small CLIPs at 64 pixels and the ViT at 48
-         (position embeddings interpolated, resized to 54 before the crop), 4 and 8 frames, 60 steps of 16. A ResNet and
-         a ViT are the two depths that there are.
+Cost:    hours on 8 GPUs, from the published logs: B/32 7, B/16 7 (8 frames) and 14 (16), L/14 27, L/14 at 336 pixels
+         83 (8 frames) and 280 (32)
+Paper:   RESULTS.md quotes the whole table
+Choices: temporal transformer; 4x3 views are averaged as features
+Mini:    moving shapes, 48 classes, clips of 16 frames of 72 pixels; small CLIPs at 64 pixels, and the ViT also at 48
+         (position embeddings interpolated, frames resized to 54 before the crop), 4 and 8 frames, 60 steps with batch
+         size 16. The only encoders are one ResNet and one ViT.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ ONE, MANY = "1x1", "4x3"
 
 
 def instantiations(setting: Setting) -> dict[str, Row]:
-    """A row for each encoder, size and number of frames."""
+    """Return a row for each encoder, input size and number of frames."""
     if setting.scale == "full":
         base = replace(worlds.KINETICS, views=(ONE, MANY))
         names = {"ResNet-50": "RN50", "ViT-B/32": "ViT-B-32", "ViT-B/16": "ViT-B-16", "ViT-L/14": "ViT-L-14"}
@@ -45,16 +45,16 @@ def instantiations(setting: Setting) -> dict[str, Row]:
 
 
 def title(encoder: str, size: int, frames: int) -> str:
-    """What a row is called."""
+    """Return the title of a row."""
     return f"{encoder}, {size} pixels, {frames} frames"
 
 
 def plan(setting: Setting) -> Plan:
-    """Every instantiation, one view and 4x3."""
+    """Run every instantiation with one view and with 4x3 views."""
     rows = instantiations(setting)
-    found = yield setting.jobs(rows)
+    results = yield setting.jobs(rows)
     section = Section("table5", TITLE)
-    value = {(t, v): found.values(t, views=v) for t in rows for v in (ONE, MANY)}
+    value = {(t, v): results.values(t, views=v) for t in rows for v in (ONE, MANY)}
     section.tables.append(
         Table(
             "Top-1 and top-5; mean and 95 % interval over seeds.",
@@ -63,9 +63,9 @@ def plan(setting: Setting) -> Plan:
                 [
                     t,
                     cell(value[t, ONE]),
-                    cell(found.values(t, "top5", views=ONE)),
+                    cell(results.values(t, "top5", views=ONE)),
                     cell(value[t, MANY]),
-                    cell(found.values(t, "top5", views=MANY)),
+                    cell(results.values(t, "top5", views=MANY)),
                     gap(value[t, MANY], value[t, ONE]),
                     each(value[t, ONE]),
                 ]
@@ -75,7 +75,7 @@ def plan(setting: Setting) -> Plan:
     )
     section.tables.append(
         Table(
-            "The paper's Table 5, quoted: top-1 and top-5 on Kinetics-400.",
+            "Top-1 and top-5 on Kinetics-400, quoted from the paper's Table 5.",
             ["instantiation", "1 view", "4x3 views"],
             [
                 [title(*key), f"{one[0]:.2f} / {one[1]:.2f}", f"{many[0]:.2f} / {many[1]:.2f}"]
@@ -89,27 +89,27 @@ def plan(setting: Setting) -> Plan:
 
 
 def verdicts(value: dict[tuple[str, str], list[float]]) -> list:
-    """Claim 11, one part at a time."""
+    """Return the verdicts on the parts of claim 11."""
 
     def at(encoder: str, size: int, frames: int, views: str = ONE) -> list[float]:
         return value[title(encoder, size, frames), views]
 
     nets = (("ResNet", 64), ("ViT", 48), ("ViT", 64))
     return [
-        judged(11, "more frames help (8 over 4)", [(f"{n} {s}", at(n, s, 8), at(n, s, 4)) for n, s in nets]),
+        judged(11, "more frames help (8 vs. 4)", [(f"{n} {s}", at(n, s, 8), at(n, s, 4)) for n, s in nets]),
         judged(
             11,
-            "more pixels help (64 over 48)",
+            "more pixels help (64 vs. 48)",
             [(f"ViT, {f} frames", at("ViT", 64, f), at("ViT", 48, f)) for f in (4, 8)],
         ),
         judged(
             11,
-            "a stronger encoder helps (ViT over ResNet)",
+            "a stronger encoder helps (ViT vs. ResNet)",
             [(f"{f} frames", at("ViT", 64, f), at("ResNet", 64, f)) for f in (4, 8)],
         ),
         judged(
             11,
-            "more views help (4x3 over 1)",
+            "more views help (4x3 vs. 1)",
             [(f"{n} {s}, {f} frames", at(n, s, f, MANY), at(n, s, f)) for n, s in nets for f in (4, 8)],
         ),
     ]

@@ -1,10 +1,10 @@
-"""Table 7: beside the methods of its time, with multiply-adds times views and parameters.
+"""Table 7: comparison with other methods, with multiply-adds and parameters.
 
 Command: python -m paper run table7 --scale full --data DATA
-Files, cost: as table5, whose rows of ViT-L/14 with 32 frames these are.
-Paper:   87.1 / 97.1 at 224 pixels and 87.3 / 97.5 at 336; 1662x4x3 G and 3829x4x3 G, 230.7 M. The other methods' rows
-         are the paper's quotations. Its counts leave attention out, and 3829 is 3729.3 in its own convention.
-Mini:    the largest rows of table5 with 4x3 views, on drawn shapes in motion: no number to compare with the paper's.
+Files, cost: as table5: these are its rows with ViT-L/14 and 32 frames.
+Paper:   87.1 / 97.1 at 224 pixels and 87.3 / 97.5 at 336; 1662x4x3 G and 3829x4x3 G, 230.7 M. The paper quotes the
+         other methods. Its counts omit attention; by its own convention 3829 should be 3729.3.
+Mini:    the largest rows of table5 with 4x3 views, on moving shapes; not comparable with the paper's numbers
 """
 
 from paper import quoted
@@ -14,7 +14,7 @@ from paper.section import Section, Table, cell
 from paper.table5 import MANY, instantiations, title
 
 LARGEST = (title("ViT-L/14", 224, 32), title("ViT-L/14", 336, 32))
-TITLE = "Table 7: beside other methods on Kinetics-400"
+TITLE = "Table 7: comparison with other methods on Kinetics-400"
 COUNTED = (
     ("ResNet-50, 8 frames", "openclip:RN50", 8),
     ("ViT-B/32, 8 frames", "openclip:ViT-B-32", 8),
@@ -26,18 +26,18 @@ COUNTED = (
 
 
 def plan(setting: Setting) -> Plan:
-    """Table 5's largest rows, and the counts."""
+    """Run Table 5's largest rows and count multiply-adds and parameters."""
     instances = instantiations(setting)
     rows = (
         {name: instances[name] for name in LARGEST} if setting.scale == "full" else dict(list(instances.items())[-2:])
     )
-    found = yield setting.jobs(rows)
+    results = yield setting.jobs(rows)
     section = Section("table7", TITLE)
     section.tables.append(
         Table(
-            "This library at this scale, 4x3 views: mean and 95 % interval over seeds.",
+            "texthead at this scale, 4x3 views; mean and 95 % interval over seeds.",
             ["model", "top-1", "top-5"],
-            [[t, cell(found.values(t, views=MANY)), cell(found.values(t, "top5", views=MANY))] for t in rows],
+            [[t, cell(results.values(t, views=MANY)), cell(results.values(t, "top5", views=MANY))] for t in rows],
         )
     )
     counted = []
@@ -46,12 +46,12 @@ def plan(setting: Setting) -> Plan:
         counted.append([name, true, paper, "4x3"])
     section.tables.append(
         Table(
-            "Counted from the architectures, with the 6-layer temporal transformer and 400 classes: multiply-adds of "
-            "one view in G / parameters in M.",
-            ["model", "true", "in the paper's convention", "views"],
+            "Multiply-adds of one view in G / parameters in M, counted with the 6-layer temporal transformer and 400 "
+            "classes.",
+            ["model", "full count", "paper's convention", "views"],
             counted,
         )
     )
     headers = ["method", "input", "pre-training", "top-1", "top-5", "G x views", "M"]
-    section.tables.append(Table("The paper's Table 7, quoted.", headers, quoted.TABLE7))
+    section.tables.append(Table("Quoted from the paper's Table 7.", headers, quoted.TABLE7))
     return section

@@ -1,9 +1,9 @@
-"""A small CLIP of drawn shapes, in open_clip's folder format: the stand-in for CLIP where there is no internet.
+"""A small CLIP trained on drawn shapes, in open_clip's folder format, as an offline stand-in for CLIP.
 
-`pretrain` trains both towers by Eq. 2 on pictures of 96 pairs of a colour and a shape with captions;
-`texthead.load_encoder("openclip:local-dir:FOLDER")` reads what it writes. Half of the pictures are long exposures of a
-shape in motion: as CLIP has met "jumping" in captions of photos, this text tower knows the words of motion. Without
-them the rows of "a red circle jumping" and "a red circle growing" had a cosine of 1.000.
+`pretrain` trains both towers with Eq. 2 on captioned pictures of 96 colour-shape pairs;
+`texthead.load_encoder("openclip:local-dir:FOLDER")` loads the result. Half of the pictures are long exposures of a
+moving shape, so that the text tower learns words of motion, as CLIP does from captions of photos. Without them the
+embeddings of "a red circle jumping" and "a red circle growing" had a cosine of 1.000.
 """
 
 import hashlib
@@ -53,8 +53,7 @@ VISION: Mapping[Tower, dict[str, Any]] = {
     "vit": {"image_size": SIZE, "patch_size": 16, "width": 128, "layers": 4, "head_width": 32},
     "resnet": {"image_size": SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
 }
-# What a context of 32 takes beyond the longest caption, as the vectors of a learnable template, stands at positions
-# that stay as they were drawn.
+# Captions use the first 16 positions; the rest, for example for a learnable template, keep their random embeddings.
 TEXT: Mapping[str, Any] = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2}
 TRAINED_LENGTH = 16
 MARK = "pretrained.json"
@@ -62,19 +61,18 @@ MARK = "pretrained.json"
 
 @dataclass(frozen=True)
 class Setting:
-    """How a tower is trained: AdamW, a warm-up, then a cosine down to 0.
+    """Training settings of a tower: AdamW, linear warm-up, cosine decay to 0.
 
     Attributes:
-        varied: how far pictures are turned, scaled and shifted at each use; 1 is up to 15 degrees, 12 % and 7 % of
-            the frame.
-        batch: pictures a step.
-        twins: twos of pictures that are drawn of each pair; fewer for a short training.
-        twin_share: the share of batches that hold both twins, with captions that say in what they differ.
-        token_std: of the token embeddings at the start. With open_clip's 0.02 the ResNet's text tower never told "left"
-            and "right" apart: their rows kept a cosine of 1.000, at 0.2 they part within 200 steps. The ViT's was not
-            tried.
-        largest_scale: of the logits, whatever is learned.
-        norm: gradients are cut to it.
+        varied: strength of random rotation, scaling and shift; 1 is up to 15 degrees, 12 % and 7 % of the frame.
+        batch: pictures per step.
+        twins: pairs of pictures drawn per colour-shape pair; fewer for a short training.
+        twin_share: fraction of batches that hold both twins, with captions that state their difference.
+        token_std: initial standard deviation of the token embeddings. With open_clip's 0.02, the text tower of the
+            ResNet never separated "left" from "right" (cosine 1.000); with 0.2 it does within 200 steps. Not tested
+            for the ViT.
+        first_scale, largest_scale: initial value and upper bound of the logit scale.
+        norm: gradient clipping norm.
     """
 
     steps: int
@@ -97,37 +95,37 @@ SETTINGS: Mapping[Tower, Setting] = {
 }
 
 
-# The version of the programs that draw and train: raise it when an edit changes what comes out. Kept results of rows on
-# a small CLIP are then no longer found.
+# Version of the drawing and training code: raise it when an edit changes the weights. It invalidates stored results of
+# rows with a small CLIP.
 PROGRAM = 1
 
-# Of the pictures that are scored: how many of each pair, and their seed.
+# Test pictures per pair, and their seed.
 _SCORED, _SCORE_SEED = 20, 1_000_003
 
 
 def pretrain(
     tower: Tower, out: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None
 ) -> Path:
-    """The folder `out` with a small CLIP in open_clip's format, trained from a random start.
+    """Train a small CLIP from random weights, write it to `out` in open_clip's format, and return `out`.
+
+    The loss is Eq. 2 in both directions, as in CLIP.
 
     Args:
-        steps: as the tower's setting says, if None.
-        progress: called after each step with steps done, steps in all and the loss.
-
-    Source: Eq. 2 in both directions, as CLIP itself is trained.
+        steps: optimizer steps; None is the tower's default.
+        progress: called after each step with steps done, total steps and the loss.
 
     Raises:
-        EncoderError: an unknown tower, or no steps.
+        EncoderError: the tower is unknown, or steps is below 1.
     """
     setting = _setting(tower, steps)
     rng = np.random.default_rng(seed)
     pool = _draw_pool(seen_pairs(), min(setting.twins, 1 + setting.steps // 8), rng)
-    words = _Words()
+    words = _Vocabulary()
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         whole, clip = _clip(tower, setting), _clip(tower, setting, words)
         _train(clip, tower, words, pool, setting, rng, progress)
-    save_openclip(out, _config(tower), _joined(whole, clip, words))
+    save_openclip(out, _config(tower), _merge(whole, clip, words))
     write_json(out / MARK, _content(tower, setting, seed))
     return out
 
@@ -140,16 +138,16 @@ def kept(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """A folder with the tower in `folder`, trained unless a finished one of the same content is there.
+    """Return the cached folder of a tower, training it if needed.
 
-    The content is the tower, its setting, the seed, and the programs that draw and train.
+    The cache key covers the tower, its settings, the seed and PROGRAM.
 
     Args:
-        folder: for what can be made again; `texthead.files.cache_dir() / "paper"` if None.
-        steps, seed, progress: as of `pretrain`.
+        folder: cache folder; None is `texthead.files.cache_dir() / "paper"`.
+        steps, seed, progress: as in `pretrain`.
 
     Raises:
-        EncoderError: an unknown tower, or no steps.
+        EncoderError: the tower is unknown, or steps is below 1.
     """
     content = _content(tower, _setting(tower, steps), seed)
     out = (folder or cache_dir() / "paper") / f"tinyclip-{tower}-{digest(tower, steps=steps, seed=seed)}"
@@ -159,20 +157,20 @@ def kept(
 
 
 def digest(tower: Tower, *, steps: int | None = None, seed: int = 0) -> str:
-    """Return a digest of all that decides what a tower is: its setting, the seed, and the version of the programs.
+    """Return a digest of a tower's settings, the seed and PROGRAM.
 
     Raises:
-        EncoderError: an unknown tower, or no steps.
+        EncoderError: the tower is unknown, or steps is below 1.
     """
     content = _content(tower, _setting(tower, steps), seed)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def at_size(folder: Path, size: int, out: Path) -> Path:
-    """The folder `out` with the ViT tower of `folder` for another input size, its position embeddings interpolated.
+    """Write the ViT of `folder` to `out` for another input size, with interpolated position embeddings; return `out`.
 
     Raises:
-        EncoderError: a tower without position embeddings of patches, or a size that is no multiple of the patch.
+        EncoderError: the tower is not a ViT, or size is not a multiple of the patch size.
     """
     config = read_json(folder / "open_clip_config.json")["model_cfg"]
     patch = config["vision_cfg"].get("patch_size")
@@ -193,25 +191,25 @@ def at_size(folder: Path, size: int, out: Path) -> Path:
 
 @torch.no_grad()
 def zero_shot(folder: Path) -> float:
-    """Top-1 in percent on new stills of the 48 pairs that training never showed, named as in "a red circle".
+    """Return zero-shot top-1 in percent on new stills of the 48 unseen pairs, with prompts like "a red circle".
 
-    Chance is 2.1.
+    Chance is 2.1 %.
     """
     encoder = load_encoder(f"openclip:local-dir:{folder}")
     pairs = unseen_pairs()
     rows = F.normalize(encoder.encode_text([pair.name for pair in pairs]), dim=-1)
     rng = np.random.default_rng(_SCORE_SEED)
     pictures, labels = draw_shape_pictures(pairs, _SCORED, rng=rng, size=encoder.visual.spec.size)
-    # A cosine's row decides alone: the length of a feature scales all its scores.
+    # Features need no normalization: their norm does not change the argmax.
     best = torch.cat([(encoder.visual(part) @ rows.T).argmax(-1) for part in _frames(pictures).split(128)])
     return 100.0 * float((best == torch.from_numpy(labels)).float().mean())
 
 
 def _setting(tower: Tower, steps: int | None) -> Setting:
-    """The tower's setting, with other steps if they are given.
+    """Return the tower's settings, with `steps` overridden unless it is None.
 
     Raises:
-        EncoderError: an unknown tower, or no steps.
+        EncoderError: the tower is unknown, or steps is below 1.
     """
     if tower not in SETTINGS:
         raise EncoderError(f"tower must be {' or '.join(SETTINGS)}, got {tower!r}")
@@ -222,7 +220,7 @@ def _setting(tower: Tower, steps: int | None) -> Setting:
 
 
 def _content(tower: Tower, setting: Setting, seed: int) -> dict[str, Any]:
-    """All that decides what is trained, as plain values."""
+    """Return everything that determines the weights, as plain values."""
     return {"tower": tower, "seed": seed, "setting": asdict(setting), "model": _config(tower), "program": PROGRAM}
 
 
@@ -230,34 +228,34 @@ def _content(tower: Tower, setting: Setting, seed: int) -> dict[str, Any]:
 
 
 def _config(tower: Tower) -> dict[str, Any]:
-    """open_clip's model config."""
+    """Return open_clip's model config."""
     return {"embed_dim": DIM, "vision_cfg": VISION[tower], "text_cfg": dict(TEXT)}
 
 
-class _Words:
-    """The tokens of all captions, numbered anew: only their embeddings are trained.
+class _Vocabulary:
+    """Tokenizer with a reduced vocabulary: only the tokens of captions, whose embeddings are trained.
 
-    The end of a text keeps the highest number, which is how open_clip finds it.
+    The end-of-text token keeps the highest id, by which open_clip finds it.
     """
 
     def __init__(self):
         self._tokenize = openai_tokenizer()
         texts = [*FORMS, *(pair.name for pair in all_pairs()), *itertools.chain(*OPPOSITES), *MOTIONS, "a", "an"]
         self.tokens: Int[Tensor, " words"] = self._tokenize(texts, context_length=TRAINED_LENGTH).unique()
-        # An embedding refuses -1: a word that is not trained is an error.
-        self._numbers = torch.full((TEXT["vocab_size"],), -1)
-        self._numbers[self.tokens] = torch.arange(len(self.tokens))
+        # nn.Embedding raises for -1, so an unknown token is an error.
+        self._ids = torch.full((TEXT["vocab_size"],), -1)
+        self._ids[self.tokens] = torch.arange(len(self.tokens))
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __call__(self, captions: Sequence[str]) -> Int[Tensor, "captions length"]:
-        """The new numbers of each caption's tokens."""
-        return self._numbers[self._tokenize(list(captions), context_length=TRAINED_LENGTH)]
+        """Return the reduced token ids of each caption."""
+        return self._ids[self._tokenize(list(captions), context_length=TRAINED_LENGTH)]
 
 
-def _clip(tower: Tower, setting: Setting, words: _Words | None = None) -> open_clip.CLIP:
-    """The model with random weights; with `words` as it is trained, for these and for no longer captions."""
+def _clip(tower: Tower, setting: Setting, words: _Vocabulary | None = None) -> open_clip.CLIP:
+    """Build the model with random weights; with `words`, for its vocabulary and the training context length."""
     short: dict[str, Any] = {} if words is None else {"context_length": TRAINED_LENGTH, "vocab_size": len(words)}
     vision, text = open_clip.CLIPVisionCfg(**VISION[tower]), open_clip.CLIPTextCfg(**{**TEXT, **short})
     clip = open_clip.CLIP(DIM, vision, text, init_logit_scale=math.log(setting.first_scale))
@@ -265,8 +263,8 @@ def _clip(tower: Tower, setting: Setting, words: _Words | None = None) -> open_c
     return clip
 
 
-def _joined(whole: open_clip.CLIP, clip: open_clip.CLIP, words: _Words) -> dict[str, Tensor]:
-    """The tensors of the whole model with all that was trained; other words and places stay as they were drawn."""
+def _merge(whole: open_clip.CLIP, clip: open_clip.CLIP, words: _Vocabulary) -> dict[str, Tensor]:
+    """Merge the trained tensors into the whole model; other tokens and positions keep their random embeddings."""
     tensors, trained = whole.state_dict(), clip.state_dict()
     tensors["token_embedding.weight"][words.tokens] = trained.pop("token_embedding.weight")
     tensors["positional_embedding"][:TRAINED_LENGTH] = trained.pop("positional_embedding")
@@ -278,7 +276,7 @@ def _joined(whole: open_clip.CLIP, clip: open_clip.CLIP, words: _Words) -> dict[
 
 @dataclass(frozen=True)
 class _Pool:
-    """Pictures of each pair, in twos, and what is true of each."""
+    """Twin pictures of each pair, as one tensor and with their words."""
 
     pairs: Sequence[Pair]
     pixels: UInt8[Tensor, "pairs twins 2 3 size size"]
@@ -298,15 +296,15 @@ def _frames(pixels: UInt8[np.ndarray, "frames size size 3"]) -> UInt8[Tensor, "f
 def _draw_batch(
     pool: _Pool, setting: Setting, rng: np.random.Generator
 ) -> tuple[UInt8[Tensor, "batch 3 size size"], list[str]]:
-    """Pictures and a caption of each, true of no other picture of the batch.
+    """Draw pictures with captions, each true of its own picture only.
 
-    Either one picture of a pair, or its twins with captions that say in what they differ.
+    A batch holds either one picture per pair, or twins with captions that state their difference.
     """
     twins = bool(rng.uniform() < setting.twin_share)
-    chosen = rng.permutation(len(pool.pairs))[: setting.batch // 2 if twins else setting.batch]
-    pairs = np.repeat(chosen, 2) if twins else chosen
-    groups = rng.integers(pool.pixels.shape[1], size=len(chosen)).repeat(2 if twins else 1)
-    sides = np.tile((0, 1), len(chosen)) if twins else rng.integers(2, size=len(chosen))
+    picked = rng.permutation(len(pool.pairs))[: setting.batch // 2 if twins else setting.batch]
+    pairs = np.repeat(picked, 2) if twins else picked
+    groups = rng.integers(pool.pixels.shape[1], size=len(picked)).repeat(2 if twins else 1)
+    sides = np.tile((0, 1), len(picked)) if twins else rng.integers(2, size=len(picked))
     captions = []
     for pair, group, side in zip(pairs.tolist(), groups.tolist(), sides.tolist(), strict=True):
         picture = pool.drawn[pair][group][side]
@@ -317,21 +315,21 @@ def _draw_batch(
 def _train(
     clip: open_clip.CLIP,
     tower: Tower,
-    words: _Words,
+    words: _Vocabulary,
     pool: _Pool,
     setting: Setting,
     rng: np.random.Generator,
     progress: Progress | None,
 ) -> None:
-    """Train both halves of the model in place."""
+    """Train both towers in place."""
     visual = Visual(clip.visual, tower_spec("tinyclip", _config(tower), {}))
     optimizer = torch.optim.AdamW(_groups(clip, setting), lr=setting.rate, betas=(0.9, 0.98))
     clip.train()
     for step in range(setting.steps):
         for group in optimizer.param_groups:
-            group["lr"] = setting.rate * _slope(step, setting)
+            group["lr"] = setting.rate * _rate_factor(step, setting)
         pixels, captions = _draw_batch(pool, setting, rng)
-        features = visual(_varied((pixels - visual.mean) / visual.std, setting.varied))
+        features = visual(_augment((pixels - visual.mean) / visual.std, setting.varied))
         rows = clip.encode_text(words(captions))
         loss = _symmetric(features, rows, clip.logit_scale.exp().clamp(max=setting.largest_scale))
         optimizer.zero_grad()
@@ -343,14 +341,14 @@ def _train(
     clip.eval()
 
 
-def _varied(frames: Float[Tensor, "frames 3 size size"], varied: float) -> Float[Tensor, "frames 3 size size"]:
-    """Each frame a little turned, scaled and shifted, by torch's own generator; the border is mirrored."""
+def _augment(frames: Float[Tensor, "frames 3 size size"], varied: float) -> Float[Tensor, "frames 3 size size"]:
+    """Randomly rotate, scale and shift each frame, using torch's global generator; borders are mirrored."""
     if not varied:
         return frames
     draw = varied * (2 * torch.rand(4, len(frames)) - 1)
     angle, factor = math.radians(15) * draw[0], (0.12 * draw[1]).exp()
     cos, sin = angle.cos() * factor, angle.sin() * factor
-    # Two frame sides are 2 here: 0.14 is 7 % of a side.
+    # A side of the frame has length 2 in this grid: 0.14 is 7 % of it.
     rows = [torch.stack([cos, -sin, 0.14 * draw[2]], dim=1), torch.stack([sin, cos, 0.14 * draw[3]], dim=1)]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(frames.shape), align_corners=False)
     return F.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
@@ -358,7 +356,7 @@ def _varied(frames: Float[Tensor, "frames 3 size size"], varied: float) -> Float
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On one thread, so that the same weights come out on any number of cores."""
+    """Use one thread, so that the weights do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -370,20 +368,20 @@ def _one_thread() -> Iterator[None]:
 def _symmetric(
     features: Float[Tensor, "batch dim"], rows: Float[Tensor, "batch dim"], scale: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
-    """The mean of Eq. 2 from pictures to captions and from captions to pictures."""
+    """Return the mean of Eq. 2 from pictures to captions and from captions to pictures."""
     labels = torch.arange(len(features))
     loss = partial(matching_loss, labels=labels, scale=scale, targets="one_hot")
     return (loss(features, rows) + loss(rows, features)) / 2
 
 
 def _groups(clip: open_clip.CLIP, setting: Setting) -> list[dict[str, Any]]:
-    """All parameters; only matrices that are no embeddings decay."""
+    """Return optimizer groups: weight decay only on matrices that are not embeddings."""
     decay, others = [], []
     for name, parameter in clip.named_parameters():
         (decay if parameter.ndim > 1 and "embedding" not in name else others).append(parameter)
     return [{"params": decay, "weight_decay": setting.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _slope(step: int, setting: Setting) -> float:
-    """The part of the learning rate at a step: up within the warm-up, down to 0 along a cosine."""
+def _rate_factor(step: int, setting: Setting) -> float:
+    """Return the learning rate factor at a step: linear warm-up times cosine decay."""
     return min(1.0, (step + 1) / setting.warmup) * 0.5 * (1 + math.cos(math.pi * step / setting.steps))

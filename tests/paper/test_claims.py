@@ -1,4 +1,4 @@
-"""Claims are decided at looks, with intervals that together miss the mean as rarely as one of 95 %."""
+"""The decision rule for claims: intervals over all looks together have at least 95 % coverage."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import t as student
 
 from paper import deciding
-from paper.claims import LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
+from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
 from paper.data import Place
+from paper.report import SUMMARY_HEADERS, summary
 from paper.results import Store
 from paper.running import Setting
 from paper.section import Section, judged
@@ -20,7 +21,7 @@ PLAN = (Path(__file__).parents[2] / "paper" / "PLAN.md").read_text(encoding="utf
 
 
 def seeds(mean: float, half: float, count: int = 5) -> tuple[list[float], list[float]]:
-    """Values whose paired interval at a look is mean ± half."""
+    """Return (a, b) whose paired interval at a look is mean ± half."""
     spread = np.resize([1.0, -1.0], count) if count % 2 == 0 else np.array([*np.resize([1.0, -1.0], count - 1), 0.0])
     _, unit = paired(list(spread), [0.0] * count, level=LEVEL)
     return list(mean + spread * half / unit), [0.0] * count
@@ -54,7 +55,7 @@ def test_a_claim_is_all_of_its_comparisons(findings, expected):
 
 
 def test_all_looks_together_miss_the_mean_in_one_of_twenty():
-    """Looking at 5, 10, 20 and 40 seeds: an interval of 95 % at each would miss in one of eight."""
+    """With 95 % intervals at 5, 10, 20 and 40 seeds one in eight plans would miss."""
     rng, missed, plain, times = np.random.default_rng(0), 0, 0, 3000
     for values in rng.normal(size=(times, LOOKS[-1])):
         looks = [(list(values[:look]), [0.0] * look) for look in LOOKS]
@@ -73,7 +74,7 @@ def test_seeds_that_would_decide():
         count: student.ppf((1 + LEVEL) / 2, count - 1) * deviation / count**0.5 for count in (needed - 3, needed + 3)
     }
     assert half[needed - 3] > 4.0 > half[needed + 3]
-    # No difference at all is decided by the margin.
+    # A difference of zero is decided by the margin.
     flat = seeds_needed(*seeds(0.0, 5.0, 6))
     assert flat is not None
     assert flat > needed
@@ -87,7 +88,7 @@ def test_looks_follow_one_another():
 @pytest.mark.skipif(not TEXT.is_file(), reason=f"{TEXT} is not there")
 def test_what_is_quoted_of_the_paper_stands_in_it():
     text = TEXT.read_text(encoding="utf-8")
-    numbers = [number for said in QUOTED.values() for number in re.findall(r"\d+\.\d+", said)]
+    numbers = [number for quote in QUOTED.values() for number in re.findall(r"\d+\.\d+", quote)]
     assert len(numbers) > 40
     assert [number for number in numbers if number not in text] == []
 
@@ -104,6 +105,18 @@ def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
     assert found.needed == seeds_needed(*seeds(4.0, 5.0, 6))
     assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", found.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
     assert judged(3, "x", [("b", *seeds(9.0, 1.0, 6))]).needed is None
+
+
+def test_the_summary_counts_each_group_of_claims_once():
+    assert CLAIMS.keys() == QUOTED.keys()
+    first, second = Section("x", "X"), Section("y", "Y")
+    first.verdicts += [judged(5, "a", [("p", *seeds(9.0, 1.0))]), judged(5, "b", [("p", *seeds(1.0, 9.0))])]
+    second.verdicts += [judged(5, "c", [("p", *seeds(9.0, 1.0))]), judged(3, "d", [("p", *seeds(-9.0, 1.0))])]
+    assert SUMMARY_HEADERS[3:] == ("holds", "does not hold", "equivalent", "undecided")
+    assert summary([first, second]) == [
+        ("3", CLAIMS[3], "y", "", "1", "", ""),
+        ("5", CLAIMS[5], "x, y", "2", "", "", "1"),
+    ]
 
 
 def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch, tmp_path):
@@ -152,7 +165,7 @@ def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypa
     monkeypatch.setattr(deciding, "run", run)
     monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
     monkeypatch.setattr(deciding, "cost", lambda looked, store: price[looked.section.name])
-    said: list[str] = []
-    deciding.decide(Setting(Place("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, said.append)
+    messages: list[str] = []
+    deciding.decide(Setting(Place("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, messages.append)
     assert ran == [("cheap", 10), ("cheap", 20), ("dear", 10)]
-    assert "dear" in said[-1]
+    assert "dear" in messages[-1]

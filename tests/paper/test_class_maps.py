@@ -1,4 +1,4 @@
-"""Correlations of maps are scipy's; a permutation test finds a planted relation and nothing else."""
+"""Map correlations agree with scipy; the permutation test finds planted relations and no others."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from texthead.errors import DataError
 
 
 def symmetric(classes: int, seed: int) -> np.ndarray:
-    """A map of independent noise with a diagonal of ones."""
+    """Return a symmetric matrix of independent noise with a diagonal of ones."""
     noise = np.random.default_rng(seed).normal(size=(classes, classes))
     entries = np.triu(noise, 1)
     return entries + entries.T + np.eye(classes)
@@ -24,12 +24,12 @@ def test_the_correlation_of_maps_is_scipy_s(classes, seed):
     found, upper = map_correlation(a, b), np.triu_indices(classes, 1)
     assert found == pytest.approx(scipy_stats.pearsonr(a[upper], b[upper]).statistic)
     assert map_correlation(b, a) == pytest.approx(found)
-    # The diagonal, a scale and a shift change nothing.
+    # The diagonal, scaling and shifting have no effect.
     assert map_correlation((3 * a + 5 * np.eye(classes) - 1).tolist(), b) == pytest.approx(found)
 
 
 def test_noise_is_not_related():
-    """The p of maps without a relation is uniform: about one in twenty is below 0.05, and no more."""
+    """The p-value of unrelated maps is uniform: about one in twenty is below 0.05."""
     maps = [symmetric(12, seed) for seed in range(400)]
     found = [permutation_test(maps[2 * i], maps[2 * i + 1], permutations=199, seed=i) for i in range(200)]
     assert 1 <= sum(p <= 0.05 for p in found) <= 20
@@ -40,18 +40,18 @@ def test_a_related_map_has_the_lowest_p_that_the_permutations_allow():
     a = symmetric(12, 0)
     assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)
     assert permutation_test(a, 2 * a + 1, permutations=999, seed=0) == pytest.approx(1 / 1000)
-    # One-sided: the opposite is no relation.
+    # One-sided: a negative correlation is not significant.
     assert permutation_test(a, -a, permutations=999, seed=0) == pytest.approx(1)
-    # Of three classes only the given order of the six has the highest correlation.
+    # With three classes only the original one of six orders has the highest correlation.
     b = symmetric(3, 0)
     assert permutation_test(b, b, permutations=20_000, seed=0) == pytest.approx(1 / 6, abs=0.01)
-    # A relation below noise.
+    # A relation in noise.
     c, noise = symmetric(20, 0), symmetric(20, 1)
     assert permutation_test(c, c + noise, permutations=999, seed=0) < 0.01
 
 
 def test_permutations_of_entries_alone_would_be_wrong():
-    """Two maps of rank one: entries alone would call a chance relation of 8 classes significant."""
+    """Unrelated rank-one maps of 8 classes: permuting single entries would find significant relations."""
     drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
     found = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
     assert sum(p <= 0.05 for p in found) <= 12
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_p():
     first = permutation_test(a, b, permutations=99, seed=1)
     assert first == permutation_test(a, b, permutations=99, seed=1)
     assert len({permutation_test(a, b, permutations=99, seed=seed) for seed in range(10)}) > 1
-    # Permuting both maps alike changes the order of the classes and nothing else.
+    # Permuting both maps alike only reorders the classes.
     order = np.random.default_rng(0).permutation(10)
     moved = [entries[np.ix_(order, order)] for entries in (a, b)]
     assert map_correlation(*moved) == pytest.approx(map_correlation(a, b))

@@ -1,4 +1,4 @@
-"""docs/explanation/paper.md names every equation, table and figure of the paper, and every name in it can be imported."""
+"""docs/explanation/paper.md covers every equation, table and figure, and its names can be imported."""
 
 import json
 import pkgutil

@@ -1,4 +1,4 @@
-"""A row with a seed, on the smoke scale: what is trained on, what is scored, and that looking changes nothing."""
+"""Rows at smoke scale: training items, test items, and that watching does not change the training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_the_seed_decides_the_numbers_and_looking_at_validation_items_no_loss(pl
     bench = fit.prepare(worlds.smoke(worlds.CLOTHING), 0, place)
     unwatched = [record for record in fit.train(bench, bench.model()) if record["kind"] == "train"]
     assert [loss for _, loss, _ in curve] == [loss for _, loss, _ in fit.curve_of(unwatched)]
-    # A second training starts from the first.
+    # A second training run starts from the first one's weights.
     assert result(replace(row, after="airborne"), place)["curve"][0][1] != curve[0][1]
 
 
@@ -67,7 +67,7 @@ def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
     assert trained | scored == every
     assert not trained & scored
     assert held.classes == train.classes
-    # Of few shots they come out of the shots.
+    # With K shots the held-out items are taken from the shots.
     train, _, held = fit.chosen(replace(worlds.CLOTHING, k=3, score="held-out"), whole, 0)
     assert len(train) + len(held) == 30
 
@@ -102,7 +102,7 @@ def test_lda_and_maps(place):
 def test_halves_are_the_published_ones():
     scores = torch.eye(10)
     taken, other = half_classes(10, 0)[:2]
-    scores[taken, other] = 2.0  # one class is taken for another wherever both are candidates
+    scores[taken, other] = 2.0  # one class is mistaken for another where both are candidates
     found = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
     for seed, top1 in enumerate(found):
         half = half_classes(10, seed)

@@ -1,4 +1,4 @@
-"""The rows of scale full on data of the layout that they expect: lists, label file, videos; small here, and a small CLIP."""
+"""Full-scale rows on tiny data sets in the expected layout, with a small CLIP."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ NAMES = ("blue", "green", "red")
 
 
 def lists(folder: Path) -> Path:
-    """A data set as published lists: two training and one validation video a class."""
+    """Write a data set with published-style lists: two training videos and one validation video per class."""
     for split, seeds in (("train", (0, 1)), ("val", (2,))):
         lines = []
         for label, name in enumerate(NAMES):
@@ -73,7 +73,7 @@ def test_a_row_of_the_paper_s_own_setting_runs(place, encoder, row):
 
 @pytest.mark.parametrize(("gather", "online"), [(True, True), (False, False)])
 def test_a_matching_row_runs_under_torchrun_on_all_processes(place, encoder, gather, online):
-    """Table 6: without gather a pass sees the share of one of the row's eight processes, here four passes of a clip."""
+    """Table 6: without gather a pass compares the clips of one of eight processes, here four passes."""
     row = replace(
         worlds.KINETICS,
         encoder=encoder,

@@ -1,4 +1,4 @@
-"""Rows of full scale are what the paper says: model, schedule, views and cost, without data and weights."""
+"""Full-scale rows match the paper (model, schedule, views, cost), checked without data and weights."""
 
 import re
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 
 
 def plans(name: str) -> Iterator[tuple[Job, Planned]]:
-    """Every row of an experiment at full scale, once."""
+    """Yield every row of an experiment at full scale once."""
     jobs = outline(module(name).plan, Setting(Place("full"), (0,)))
     for job in {job.title: job for job in jobs}.values():
         yield job, planned(job)
 
 
 def number(pattern: str, title: str, default: int) -> int:
-    """The number that a title states, else the paper's default."""
-    found = re.search(pattern, title)
-    return int(found[1]) if found else default
+    """Return the number in a title, or the paper's default."""
+    match = re.search(pattern, title)
+    return int(match[1]) if match else default
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_table_7_is_of_32_frames_and_table_4_s_learned_template_ends_with_a_full
 
 @pytest.mark.slow
 def test_the_papers_days_are_met():
-    """What the rates were taken from, and what was not: Table 12's A100-days within a fifth."""
+    """Table 6's V100-days, which set the rate, and Table 12's A100-days within 20 %."""
     ours = next(plan for job, plan in plans("table6") if job.title == "ours")
     assert ours.hours("V100") / 24 == pytest.approx(quoted.TABLE6["ours", "offline"][2], rel=0.01)
     days = [plan.hours("A100") / 24 for _, plan in plans("table12") if "zero" not in plan.title]
@@ -80,9 +80,9 @@ def test_the_papers_days_are_met():
 
 @pytest.mark.skipif(not TEXT.is_file(), reason=f"{TEXT} is not there")
 def test_the_papers_text_says_these_numbers():
-    # Without the numbers of lines, which stand between words.
+    # Collapse whitespace: lines break between words.
     text = re.sub(r"\s+", " ", TEXT.read_text(encoding="utf-8"))
-    for said in (
+    for quote in (
         "5-epoch linear warmup and a batch size of 128",
         "initial learning rate of $5e^{-6}$",
         "we set the total training epoch to 30",
@@ -91,7 +91,7 @@ def test_the_papers_text_says_these_numbers():
         "four clips with three 224×224 crops",
         "Models are trained with 10 epochs",
     ):
-        assert said in text, said
+        assert quote in text, quote
 
 
 def test_a_title_that_says_something_else_is_refused():

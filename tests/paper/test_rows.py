@@ -1,4 +1,4 @@
-"""Rows, their addresses, kept results, plans: what decides which numbers stand in the report."""
+"""Rows, addresses, stored results and plans, which decide the numbers in the report."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_an_address_depends_on_what_decides_the_numbers_and_on_nothing_else():
     assert len(keys) == 3 + len(others)
     same = Job("another title", 0, Row("emoji", changes={"batch": 4, "frames": 8}))
     assert same.key("mini", "abc") == job.key("mini", "abc")
-    # Without defaults, so that new fields leave the addresses of old results alone.
+    # Defaults are omitted, so that new fields do not change the addresses of old results.
     assert Row("emoji").to_json() == {"data": "emoji", "changes": {}}
 
 
@@ -108,7 +108,7 @@ def test_the_head_rate_is_the_best_on_held_out_training_items():
     assert {job.row.head_rate for job in jobs} == set(head_rate.RATES)
     assert len(head_rate.RATES) >= 5
     assert {job.seed for job in jobs} == {0, 1}
-    # Of equal rates the lowest.
+    # Ties take the lowest rate.
     plan = head_rate.chosen_rate(setting(clothing="d"), worlds.CLOTHING, "x")
     assert drive(plan, lambda job: {"top1": 60.0})[1] == min(head_rate.RATES)
 
@@ -145,7 +145,7 @@ def test_cells_show_mean_and_interval():
 
 @pytest.fixture
 def uncounted(monkeypatch):
-    """Multiply-adds take seconds to count; the slow tests count them."""
+    """Replace the counting of multiply-adds, which takes seconds; the slow tests count them."""
     counts = SimpleNamespace(multiply_adds=1, parameters=1, paper_multiply_adds=1, paper_parameters=1)
     for name in ("table7", "table12"):
         monkeypatch.setattr(module(name), "costs", lambda encoder, **_: spec_of(encoder) and counts)

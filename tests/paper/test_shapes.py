@@ -1,4 +1,4 @@
-"""The drawn shapes: balanced pairs, true captions, pictures and videos that follow their seed."""
+"""Drawn shapes: balanced pairs, true captions, and pictures and videos determined by their seed."""
 
 import csv
 from collections import Counter
@@ -123,7 +123,7 @@ def test_twins_differ_in_what_their_captions_name():
 
 
 def test_a_long_exposure_tells_left_from_right():
-    """The end of the way is clearer than its beginning: played on, the trail is behind."""
+    """The last position is the clearest; the trail shows where the shape came from."""
     for motion, side in (("moving left", slice(0, 32)), ("moving right", slice(32, 64))):
         right = 0
         for seed in range(12):

@@ -1,4 +1,4 @@
-"""Every row of every experiment, two steps each, as `python -m paper run all --scale smoke` runs them."""
+"""Every row of every experiment with two steps: `python -m paper run all --scale smoke`."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_every_row_runs_and_is_kept(tmp_path):
         sections.append(section)
         run(
             name, module(name).plan(setting), setting, store, None, say=lambda _: None
-        )  # No pool: nothing is run twice.
+        )  # Without a pool: fails if anything runs twice.
         assert keys
         assert set(keys) <= set(store.lines), name
         for key in keys:
@@ -39,7 +39,7 @@ def test_every_row_runs_and_is_kept(tmp_path):
             zero_shot = store.lines[key]["row"].get("k") == 0
             assert found["steps"] == (0 if zero_shot else 2), store.lines[key]
         assert section.tables
-    # What one seed of two steps gives is no number for a report; but all of it can be written.
+    # Smoke results are not reported, but the report can be written.
     counts = dict.fromkeys(NAMES, (1, 1, 0))
     text = markdown(sections, ["head"], counts, "smoke")
     assert all(f"## {section.title}" in text for section in sections)

@@ -1,4 +1,4 @@
-"""Intervals and tests are scipy's or a hand's."""
+"""Intervals and tests agree with scipy or with hand calculations."""
 
 import math
 
@@ -16,7 +16,7 @@ numbers = st.floats(-100, 100)
 
 
 def test_intervals_by_hand():
-    # t of 2 degrees of freedom; squares 9 + 1 + 16 over 2 is 13.
+    # t with 2 degrees of freedom; the variance is (9 + 1 + 16) / 2 = 13.
     assert interval([60, 62, 67]) == pytest.approx((63, 4.302653 * math.sqrt(13) / math.sqrt(3)), rel=1e-6)
     expected = (7 / 3, 4.302653 * math.sqrt(1 / 3) / math.sqrt(3))
     assert paired([60, 62, 67], [58, 59, 65]) == pytest.approx(expected, rel=1e-6)
@@ -52,7 +52,7 @@ def test_the_gap_by_hand():
     matrix = np.eye(4)
     for (i, j), value in {(0, 1): 0.8, (0, 2): 0.1, (0, 3): 0.2, (1, 2): 0.3, (1, 3): 0.0, (2, 3): 0.6}.items():
         matrix[i, j] = matrix[j, i] = value
-    # "playing" and "tying" are shared; "a" is in three names and "the" and "of" in one.
+    # "playing" and "tying" are shared; "a", "the" and "of" are ignored.
     assert correlation_gap(matrix, names) == pytest.approx((0.7, 0.15, 2))
     # With "a" counted the last three share a word with each other, and "playing" is shared by the first two.
     found = correlation_gap(matrix.tolist(), names, ignore=())

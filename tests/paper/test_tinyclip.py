@@ -1,4 +1,4 @@
-"""The small CLIP: it loads as any other, its text tower takes gradients, it is trained once, and its ViT changes size."""
+"""The small CLIP: loading, gradients in the text tower, caching, and resizing its ViT."""
 
 import json
 import os
@@ -23,7 +23,7 @@ TOWERS: tuple[tinyclip.Tower, ...] = ("vit", "resnet")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Both towers after two steps, not to be changed."""
+    """Both towers after two steps; do not modify."""
     base = tmp_path_factory.mktemp("tinyclip")
     return {tower: tinyclip.kept(tower, base, steps=2) for tower in TOWERS}
 
@@ -55,13 +55,13 @@ def test_gradients_reach_the_token_embeddings(folders: dict[str, Path], tower: t
     embedded = []
     text.embedding.register_forward_hook(lambda module, _, out: embedded.append(out.requires_grad_()) or out)
     text(["a red circle"]).pow(2).sum().backward()
-    # Start, three words, end: what stands behind the end is not seen.
+    # Start, three words, end: padding after the end gets no gradient.
     moved = embedded[0].grad[0].abs().sum(dim=-1) > 0
     assert moved.tolist() == [True] * 5 + [False] * (len(moved) - 5)
 
 
 def test_every_caption_fits_and_every_word_of_it_is_trained():
-    words = tinyclip._Words()
+    words = tinyclip._Vocabulary()
     longest = f"a small {all_pairs()[0].colour} circle {OPPOSITES[1][1]} {OPPOSITES[2][1]}"
     numbers = words([form.format(longest) for form in FORMS])
     assert (numbers == len(words) - 1).any(dim=-1).all(), "each ends within the trained length"
@@ -82,8 +82,8 @@ def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
 
 def test_frames_varied_by_nothing_stay_as_they_are():
     frames = torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(tinyclip._varied(frames, 0.0), frames, atol=1e-5, rtol=0)
-    assert (tinyclip._varied(frames, 1.0) - frames).abs().mean() > 0.01
+    torch.testing.assert_close(tinyclip._augment(frames, 0.0), frames, atol=1e-5, rtol=0)
+    assert (tinyclip._augment(frames, 1.0) - frames).abs().mean() > 0.01
 
 
 @pytest.mark.slow
@@ -97,11 +97,11 @@ def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path],
     assert torch.get_num_threads() == threads
     content = [(folder / WEIGHTS).read_bytes() for folder in (one, again)]
     assert content[0] == content[1]
-    # Of the words in no caption the embeddings stay as the seed drew them.
+    # Embeddings of words outside the captions keep their initial values.
     rows = [load_file(folder / WEIGHTS)["token_embedding.weight"] for folder in (one, folders["vit"])]
     assert rows[0].shape == (49408, 128)
     moved = set((rows[0] != rows[1]).any(dim=-1).nonzero().flatten().tolist())
-    trained = set(tinyclip._Words().tokens.tolist())
+    trained = set(tinyclip._Vocabulary().tokens.tolist())
     assert moved <= trained
     assert len(moved) > len(trained) / 2
     other = tinyclip.pretrain("vit", tmp_path / "other", steps=4, seed=1)
