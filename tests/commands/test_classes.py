@@ -89,7 +89,8 @@ def test_every_edit_from_start_to_end(run, data, works, edit):
     added = predicted(works, new, path)
     assert set(added) == {*LABELS, "archery", "a_kite", "a boat"}
     assert odds(added, "red", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
-    assert predicted(works, run, path) == before, "the run that was edited is as it was"
+    # The second prediction uses the kept graph, whose last bits differ.
+    assert predicted(works, run, path) == pytest.approx(before, abs=1e-6), "the run that was edited is as it was"
 
     new, _, err = edit(new, "add", "bow", "--sentence", "a person shooting a bow", "--sentence", "an archer")
     prints(err, "bow: 'a person shooting a bow', 'an archer'")

@@ -241,7 +241,8 @@ def test_no_library_prints_or_warns_on_its_own(
 @pytest.mark.slow
 def test_commands_print_no_warning_of_a_library(tmp_path: Path) -> None:
     loud_pictures(tmp_path / "in" / "red")
-    command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "in"), "--quick", "--workers", "1"]
+    command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "in"), "--quick", "--quiet"]
+    command += ["--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert done.stderr == ""

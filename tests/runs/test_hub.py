@@ -73,6 +73,12 @@ def requests(hub: Hub) -> list[str]:
     return seen
 
 
+def shares(out: str) -> dict[str, float]:
+    """Return the probability of each class of the one file in a command's JSON."""
+    (entry,) = json.loads(out)
+    return {each["name"]: each["probability"] for each in entry["top"]}
+
+
 @pytest.mark.slow
 def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
     picture = sorted(world.images.rglob("*.png"))[0]
@@ -86,9 +92,11 @@ def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
     here = client("predict", world.run, picture, "--json")
     there = client("predict", "hub:me/colours", picture, "--json")
     assert there.code == 0, there.err
-    assert json.loads(there.out) == json.loads(here.out)
     requests(client.hub)
-    assert client("predict", "hub:me/colours", picture, "--json", HF_HUB_OFFLINE="1").out == there.out
+    offline = client("predict", "hub:me/colours", picture, "--json", HF_HUB_OFFLINE="1")
+    # Later predictions use a kept graph, whose last bits differ.
+    for other in (there, offline):
+        assert shares(other.out) == pytest.approx(shares(here.out), abs=1e-6)
     assert requests(client.hub) == []
     refused = client("calibrate", "hub:me/colours", world.images)
     assert refused.code == 2
