@@ -10,9 +10,6 @@ from typing import Any
 
 from texthead.errors import printable
 
-# tqdm, which transformers imports, asks for ipywidgets in every notebook without them; nothing here needs them.
-warnings.filterwarnings("ignore", message="IProgress not found")
-
 # Longer tables are cut, with a line on what is left out.
 MOST_ROWS = 20
 
@@ -64,6 +61,11 @@ def in_notebook() -> bool:
     """Return whether an IPython kernel runs this process, as in Jupyter; in a terminal, IPython has none."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+if in_notebook():
+    # tqdm, which transformers imports, asks for ipywidgets in every notebook without them; nothing here needs them.
+    warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 class NotebookBar:
