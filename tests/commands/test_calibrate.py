@@ -410,7 +410,7 @@ def reported(works, run: Path, *arguments: object) -> tuple[str, list[list[str]]
 
 def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
     """Return the row of the table that states a rate."""
-    (row,) = (row for row in rows if row[1].startswith(rate))
+    (row,) = (row for row in rows if row[1] == rate)
     return row
 
 
@@ -422,10 +422,10 @@ def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, 
     result = evaluated(calibrated, th.read_dataset(data).split("test"))
     held = int(load_run(calibrated).calibration.holds(result.scores, result.targets).sum())
     assert ["42" in cell for cell in rows[0]] == [False, False, True, True]
-    assert stated(rows, "90 %")[3].startswith(f"{100 * held / 42:.1f} % (")
+    assert stated(rows, "at least 90 %")[3].startswith(f"{100 * held / 42:.1f} % (")
     assert rows[1][3].startswith(f"{result.calibration_error:.1f} (")
-    assert stated(rows, "10 %")[2] == "1 of 22: 4.5 %"
-    assert " of 12: " in stated(rows, "10 %")[3]
+    assert stated(rows, "at most 10 %")[2] == "1 of 22: 4.5 %"
+    assert " of 12: " in stated(rows, "at most 10 %")[3]
     assert "42 of the 42" not in text
     # Items that set the threshold are no measure of it.
     sand = write_sand(data, tmp_path)
@@ -449,4 +449,4 @@ def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(c
     path.write_text(json.dumps(content))
     text, rows = reported(works, calibrated, known)
     assert "texthead calibrate" in text
-    assert len(rows[0]) == len(stated(rows, "90 %")) == 2
+    assert len(rows[0]) == len(stated(rows, "at least 90 %")) == 2
