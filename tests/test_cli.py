@@ -65,8 +65,8 @@ def test_run_folder_is_whole(world):
     scores = read_scores(world.run)
     assert scores is not None
     assert [score.method.split(",")[0] for score in scores.methods] == [
-        "zero-shot",
-        "logistic probe",
+        "zero-shot-centred",
+        "probe",
         "this run (text head)",
     ]
     page = (world.run / "report.html").read_text()
@@ -193,7 +193,7 @@ def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
     assert read_json(run / "recipe.json")["head"]["type"] == "TrainableHead"
     for text in (out, (run / "report.html").read_text()):
         assert "this run (text head)" in text
-        assert "logistic probe" not in text
+        assert "probe" not in text
     split = read_json(run / "split.json")
     assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
     assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
@@ -209,7 +209,7 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
     run = tmp_path / "run"
     out, err = works("train", world.videos, *world.fast(run), "--frames", 2, "--layers", 1)
     prints(err, "4 training", "2 val")
-    assert "logistic probe" in out
+    assert "│ probe" in out
     about = read_json(run / "recipe.json")
     assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
     assert len(json.loads(works("predict", run, world.videos, "--workers", 0, "--views", "2x1", "--json")[0])) == 6
@@ -253,7 +253,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     prints(err, "6 training", 2, "4 val")
     assert "note: " not in err
     assert "this run (text head)" in out
-    assert "logistic probe" in out
+    assert "│ probe" in out
     classes = read_json(run / "classes.json")["classes"]
     assert [(c["label"], c["name"]) for c in classes] == [("Blue", "Blue"), ("Red", "Red")]
     split = read_json(run / "split.json")
@@ -263,7 +263,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
 
     out, err = works("eval", run, *val, *world.run_options(), "--out", rows)
     prints(err, "4 items", "held-out", 2)
-    assert "logistic probe" in out, "the training items are found again"
+    assert "│ probe" in out, "the training items are found again"
     clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
     (entry,) = json.loads(works("predict", run, clip, "--json", "--workers", 0)[0])
     assert entry["path"] == str(clip)
@@ -352,7 +352,7 @@ def test_eval_scores_the_held_out_items_of_a_drawn_split_and_names_its_options(w
     assert [str(Path(r["path"]).resolve()) for r in table(rows)] == held_out
     cells = " ".join(out.replace("│", " ").split())
     assert "zero-shot" in cells
-    assert "logistic probe" in cells
+    assert "probe," in cells
     assert "origin dense, crops along long-side, short side 40" in cells
 
 
@@ -704,7 +704,7 @@ def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, wor
     train = ["train", world.images, *world.fast(tmp_path / "run"), "--encoder", encoder]
     refused((encoder, "text", "linear"), *train)
     out, _ = works(*train, "--head", "linear")
-    assert "logistic probe" in out
+    assert "│ probe" in out
     assert "zero-shot" not in out
     assert len(works("predict", tmp_path / "run", item, "--csv")[0].splitlines()) == 3
     refused("text", "predict", tmp_path / "run", item, "--classes", "a, b")

@@ -368,3 +368,12 @@ def check_lines(path: Path) -> None:
 def _check_bytes(count: int, most: int) -> None:
     if count > most:
         raise OSError(f"has more than {most:,} bytes, the limit for such a file")
+
+
+def unused(path: Path) -> Path:
+    """Return a path that does not exist: this one, or the first of path-2, path-3, ..."""
+    found, number = path, 1
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found

@@ -78,7 +78,7 @@ class Recipe:
         rand_magnitude: strength of RandAugment operations, from 0 to 30.
         epochs: passes over the training items.
         batch: clips per optimiser step.
-        accumulate: passes per optimiser step, each of batch / accumulate clips, rounded up.
+        accumulate: forward and backward passes per optimiser step; each takes batch / accumulate clips, rounded up.
         lr: peak learning rate of pretrained weights and of the logit scale.
         lr_new: peak learning rate of the temporal module and of a trainable head.
         weight_decay: weight decay of AdamW.
@@ -92,7 +92,7 @@ class Recipe:
         freeze_batchnorm: keep the pretrained batch-norm statistics.
         freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to train: all of them, low-rank adapters of its attention, scales and biases of its
-            norms, its last projection, or none (if there is nothing else to train: the quick recogniser).
+            norms, its last projection, or none (if there is nothing else to train: the text-probe).
         mix: weight of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
         patch_dropout: fraction of a ViT's patches dropped from each frame in training, for speed; drawn anew each

@@ -193,10 +193,10 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
     other = relabelled(data, {"blue": "cold", "green": "cold", "red": "crimson"}, tmp_path / "merged.csv")
     merged, out, _ = score(works, new, other, tmp_path / "1.csv")
     assert [label for label, _ in merged] == ["cold", "cold", "crimson"]
-    assert "logistic probe" in out, "the training items have their new labels"
+    assert "│ probe" in out, "the training items have their new labels"
     more, _, _ = edit(new, "add", "a kite", "a boat")
     _, out, _ = score(works, more, other, tmp_path / "2.csv")
-    assert "logistic probe" in out, "classes without a training item score minus infinity there"
+    assert "│ probe" in out, "classes without a training item score minus infinity there"
 
     left, _, _ = edit(more, "remove", "cold")
     other = relabelled(data, {"red": "crimson"}, tmp_path / "left.csv")
@@ -207,7 +207,7 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
     none, _, _ = edit(free, "remove", "crimson")
     other = relabelled(data, {"red": "a kite"}, tmp_path / "none.csv")
     _, out, _ = score(works, none, other, tmp_path / "4.csv", "--split", "train")
-    assert "logistic probe" not in out, "no class that is left has a training item"
+    assert "│ probe" not in out, "no class that is left has a training item"
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare
     compare(images, "--k", 1, "--unlabelled", more, "--choose", "--out", tmp_path / "refined")
     assert th.load_run(tmp_path / "refined").model.head.kind == "text and items, unlabelled files"
     out, _ = compare(images, "--method", "probe", "--choose", "--out", tmp_path / "probe")
-    assert "* probe" in out
+    assert "│ probe *" in out
     assert json.loads((tmp_path / "probe" / "recipe.json").read_text())["chosen"] == "probe"
 
 
@@ -162,7 +162,7 @@ def test_an_encoder_without_text_starts_from_the_probe(images, compare, tmp_path
     assert {score.items for score in scores.methods} == {9}
     assert "zero-shot" not in out
     assert "text" not in out.split("run:")[0]
-    assert "* probe" in out
+    assert "│ probe *" in out
 
 
 @pytest.mark.slow

@@ -46,13 +46,15 @@ def test_bar_with_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> N
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     progress = ProgressBar("encode", "files", print)
-    assert progress.text("#", ".") == ""
+    assert progress.text("#", ".", 79) == ""
     for done in range(1, 6):
         now += 2.0
         progress(done, 1000)
-    assert progress.text("#", ".") == "encode .................... 5/1,000  0.5 files/s  33:10 left"
+    assert progress.text("#", ".", 79) == "encode .................... 5/1,000  0.5 files/s  33:10 left"
+    assert progress.text("#", ".", 50) == "encode .......... 5/1,000  0.5 files/s  33:10 left"
+    assert progress.text("#", ".", 35) == "en 5/1,000  0.5 files/s  33:10 left"
     progress(1000, 1000)
-    assert progress.text("#", ".").startswith(f"encode {'#' * 20} 1,000/1,000")
+    assert progress.text("#", ".", 79).startswith(f"encode {'#' * 20} 1,000/1,000")
     assert status_line._clock(3723) == "1:02:03"
 
 

@@ -1,4 +1,4 @@
-"""`texthead train` with nothing but data: the quick recogniser first, and the better of the two at the end."""
+"""`texthead train` with nothing but data: the text-probe first, and the better of the two at the end."""
 
 import json
 from collections.abc import Callable
@@ -19,11 +19,11 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return images(tmp_path_factory.mktemp("few"), ["blue", "red"], 3)
 
 
-def test_few_items_a_class_leave_the_quick_recogniser(few: Path, works: Callable, tmp_path: Path) -> None:
+def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
     out, _ = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
-    assert "quick recogniser (text-probe): 100.0 % of 2 val items" in out
-    assert "the run is the quick recogniser: class 'blue' has 2 training items" in out
+    assert "text-probe: 100.0 % of 2 val items" in out
+    assert "the run is the text-probe: class 'blue' has 2 training items" in out
     assert not (run / "metrics.jsonl").exists()
     assert (run / "report.html").is_file()
     scores = read_scores(run)
@@ -34,13 +34,13 @@ def test_few_items_a_class_leave_the_quick_recogniser(few: Path, works: Callable
     assert works("predict", run, red, "--workers", 0, "--top", 1)[0].split()[-1] == "red"
 
 
-def test_tune_none_leaves_the_quick_recogniser_whatever_the_number_of_items(
+def test_tune_none_leaves_the_text_probe_whatever_the_number_of_items(
     few: Path, works: Callable, tmp_path: Path
 ) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)
     options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
     out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
-    assert "the run is the quick recogniser: --tune none" in out
+    assert "the run is the text-probe: --tune none" in out
     assert "zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
@@ -52,7 +52,7 @@ def test_what_says_how_to_fine_tune_is_named_beside_unlabelled_files(
         refused(("--unlabelled", option[0]), "train", few, *option, "--unlabelled", few, "--out", tmp_path / "run")
 
 
-def test_an_interrupted_trial_leaves_the_quick_recogniser(
+def test_an_interrupted_trial_leaves_the_text_probe(
     works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object, **__: object) -> None:
@@ -63,7 +63,7 @@ def test_an_interrupted_trial_leaves_the_quick_recogniser(
     data = images(tmp_path / "data", ["blue", "red"], 5)
     out, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     assert "--tune all would skip this trial" in err
-    assert "the run is the quick recogniser: the trial of fine-tuning was interrupted" in out
+    assert "the run is the text-probe: the trial of fine-tuning was interrupted" in out
     about = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")
     assert "interrupted" in about["why"]

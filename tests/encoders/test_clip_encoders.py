@@ -207,7 +207,7 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
             file.write(f"{item.path},{item.label},{'train' if place < 4 else 'test'}\n")
     clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
     prints(works("compare", clips, *source, "--choose", "--out", run, *options)[0], "probe *")
-    prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[0], "quick recogniser", "text")
+    prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[0], "the run is the", "text")
     path = data.items[0].path
     assert works("predict", run, path)[0] == works("predict", tmp_path / "left", path)[0]
     prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)

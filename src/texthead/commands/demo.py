@@ -37,16 +37,17 @@ class Demo:
 
         from rich.table import Table
 
-        from texthead.commands.console import bar, notes, results
+        from texthead.commands.console import bar, doing, notes, results
+
+        doing("loading torch")
         from texthead.demo.drawn_videos import CREDIT
         from texthead.demo.experiment import mean_text, run_demo, spread_caption
 
         started, out, say = time.perf_counter(), Path(self.out), results().print
         if (out / "runs").exists():
             notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
-        outcome = run_demo(
-            out, seed=self.seed, workers=self.workers, device=self.device, quick=self.quick, bar=bar, say=say
-        )
+        how = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
+        outcome = run_demo(out, **how, bar=bar, say=say, doing=doing)
         table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
         for title, values in outcome.rows.items():
             table.add_row(title, *mean_text(values))

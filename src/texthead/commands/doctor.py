@@ -9,7 +9,7 @@ from texthead.commands.outputs import check_folder, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError
-from texthead.files import write_csv, write_json
+from texthead.files import unused, write_csv, write_json
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Doctor:
     another; two classes whose names look swapped. Otherwise it is 0.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
-            datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
+            texthead prepare wrote, or datasets:FOLDER_OR_ID
         classes: class names to check instead of the labels: 'a, b', names.txt or classes.json
         k: number of training items that each class must have
         quick: check files, splits and class names only, without an encoder
@@ -140,7 +140,7 @@ class Doctor:
             _write_list(fix, dataset, gone)
         serious = any(finding.severity == "serious" for finding in findings)
         if fix or not serious:
-            next_command("texthead", "train", fix or self.data, "--out", "run")
+            next_command("texthead", "train", fix or self.data, "--out", unused(Path("run")))
         else:
             next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
         return 1 if serious else 0

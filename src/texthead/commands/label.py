@@ -12,6 +12,7 @@ from texthead.commands.options import CacheOptions, ReadingOptions, ServerOption
 from texthead.commands.outputs import check_file, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, listed
+from texthead.files import unused
 from texthead.media.paths import check_not_missing
 from texthead.text.class_names import read_names
 
@@ -125,7 +126,7 @@ class Label:
         say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, given, encoder, password)
-            next_command("texthead", "train", self.out, "--out", "run")
+            next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
         doing("choosing the next files")
         found = pool.next(

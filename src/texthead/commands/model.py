@@ -119,7 +119,8 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     if calibration is None:
         if isinstance(model, Run) and model.classes is not None:
             name = shown(model.folder)
-            say_notes([f"probabilities of {name} are not calibrated: texthead calibrate {name} DATA"])
+            how = f"texthead calibrate {name} DATA, with labelled items that it was not trained on"
+            say_notes([f"probabilities of {name} are not calibrated: {how}"])
         return None
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     say_notes([f"probabilities are calibrated: {source}{f'; {why}' if why else ''}"])

@@ -42,7 +42,7 @@ class DataOptions:
 
     Args:
         labels: CSV with id,name that gives the class names of a list's numbers; imagenet for ImageNet's ids
-        root: folder that the paths in a list or a .json start from, if not the file's own
+        root: folder that the paths in a list or .json start from, if not the folder of that file
         frame_template: file name of the frames if the paths in a list are folders of frames, as img_{:05d}.jpg
         suffix: file ending to append to the paths of videos in a list
     """
@@ -421,8 +421,8 @@ class LabelledRun:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
-            datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
+            texthead prepare wrote, or datasets:FOLDER_OR_ID
     """
 
     run: str = argument("RUN", read=local_run)

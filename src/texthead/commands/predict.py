@@ -32,7 +32,7 @@ class ManyFiles:
 
     Args:
         manifest: files to predict: CSV or TSV with a column path (and start and end of parts, in seconds), .txt with
-            one path per line, a folder, or SHARDS of prepare
+            one path per line, a folder, or shards that texthead prepare wrote
         out: folder to write the predictions to, one CSV file per part
         part: number of files per part (default: 1000)
         scores: also write the scores of all classes
@@ -74,7 +74,7 @@ class Predict:
 
     USAGE: ClassVar = (
         "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]\n"
-        "       texthead predict [RUN] --manifest FILE --out FOLDER [--classes NAMES] [options]"
+        "       texthead predict [RUN] --manifest FILE --out FOLDER [options]"
     )
 
     inputs: list[str] = argument("RUN_OR_FILE", nargs="*", read=local_run)

@@ -8,6 +8,7 @@ from texthead.commands.options import DataOptions, DecodingOptions, default_work
 from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
+from texthead.files import unused
 from texthead.media.paths import address
 
 
@@ -18,8 +19,8 @@ class Prepare:
     train, eval and predict take the shards as DATA. After a stop, the same command continues with the next shard.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
-            datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
+            texthead prepare wrote, or datasets:FOLDER_OR_ID
         out: the folder of shards to make or to continue
         frames: frames per clip, evenly placed
         short_side: short side in pixels that larger frames are scaled down to
@@ -80,4 +81,4 @@ class Prepare:
         unreadable = [{"path": path, "error": problem} for path, problem in done.unreadable]
         counts = {"clips": done.clips, "bytes": done.bytes, "parts": done.shards, "finished_before": done.skipped}
         show_json({"shards": out, **counts, "unreadable": unreadable})
-        next_command("texthead", "train", self.out, "--out", "run")
+        next_command("texthead", "train", self.out, "--out", unused(Path("run")))

@@ -1,4 +1,4 @@
-"""The start of `texthead train`: fit a recogniser on the frozen encoder in seconds."""
+"""The start of `texthead train`: fit a text-probe, or a probe, on the frozen encoder in seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ NOTHING_TO_GAIN = 0.98
 
 @dataclass(frozen=True)
 class QuickAnswer:
-    """The quick recogniser, its training items, its score (the last row of `table`), and the encoder's engine."""
+    """The fitted method, its training items, its score (the last row of `table`), and the encoder's engine."""
 
     ground: Ground
     method: Method
@@ -51,8 +51,8 @@ class QuickAnswer:
         return f"cross-validated, {100 * rate:.1f} % of the training items are correct; --tune all fine-tunes"
 
     def leave(self, out: Path, why: str) -> None:
-        """Write the quick recogniser as the run, and print its score."""
-        results().print(f"the run is the quick recogniser: {why}")
+        """Write the run, and print its score."""
+        results().print(f"the run is the {self.method.name}: {why}")
         doing("writing the run")
         table = self.table
         if table.rows:
@@ -68,7 +68,7 @@ class QuickAnswer:
 def quick_answer(
     ground: Ground, parts: Division, reading: Reading, baselines: When, *, unlabelled: str | None = None
 ) -> QuickAnswer:
-    """Fit the quick recogniser and print its score.
+    """Fit a text-probe, or a probe if the encoder has no text, and print its score.
 
     Raises:
         DataError, MediaError: as `encode_parts`.
@@ -83,9 +83,9 @@ def quick_answer(
         skipped += errors
         results().print(line)
     say_skipped(skipped)
-    doing("fitting the quick recogniser")
     table = Comparison(replace(parts, train=items.data), ground.labels)
     quick, *rivals = methods.methods(ground)
+    doing(f"fitting the {quick.name}")
     worth = ground.text_worth(items)
     if worth:
         results().print(str(worth))
@@ -94,7 +94,7 @@ def quick_answer(
             table.add(method.name, evaluation_of(method.fit(items), tests))
         own = table.rows[-1][1]
         results().print(
-            f"quick recogniser ({quick.name}): {own.top1:.1f} % of {own.count} {parts.scored_name} items "
+            f"{quick.name}: {own.top1:.1f} % of {own.count} {parts.scored_name} items "
             f"(95 % interval {own.interval_text})"
         )
     note = zero_shot_note(ground.encoder.source, ground.names)

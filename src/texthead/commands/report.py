@@ -37,8 +37,8 @@ class ReportCommand:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
-            datasets:FOLDER_OR_ID (the items that the run held out)
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
+            texthead prepare wrote, or datasets:FOLDER_OR_ID (the items that the run held out)
         split: split of DATA to score (test, else val)
         unknown: items that belong to no class of a calibrated run, to measure how many get a class
         unseen: labelled items of other classes, to plot zero-shot top-1 on them against top-1 on the run's classes for

@@ -1,5 +1,7 @@
 """Scores of a run, scaled by its calibration, and the table of them beside the baselines."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from texthead.prediction.predict import calibration_for
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scores import Score
 from texthead.transfer.baselines import Comparison
+from texthead.transfer.methods import USES
 
 
 def show_table(comparison: Comparison) -> None:
@@ -33,6 +36,9 @@ def show_table(comparison: Comparison) -> None:
         table.add_row(method, f"{r.top1:.1f}", r.interval_text, *top5, f"{r.calibration_error:.1f}", str(r.count))
     results().print(table)
     results().print("ECE: expected calibration error, in points")
+    uses = legend([name for name, _ in comparison.rows])
+    if uses:
+        results().print(uses)
     groups = comparison.division.scored.groups
     if len(set(groups)) < len(groups):
         results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
@@ -47,6 +53,12 @@ def show_table(comparison: Comparison) -> None:
         results().print(_lead(*ahead, own))
     for line in comparison.lines:
         results().print(line)
+
+
+def legend(rows: Sequence[str]) -> str:
+    """Return a line on what each method uses; rows are named `probe`, `this run (text-probe)`, `zero-shot, 1 view`."""
+    shown = {part for row in rows for part in re.split(r", |[()]", row)}
+    return "; ".join(f"{name}: {uses}" for name, uses in USES.items() if name in shown)
 
 
 def scores_json(comparison: Comparison) -> dict[str, Any]:

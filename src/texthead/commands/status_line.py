@@ -40,20 +40,24 @@ class ProgressBar:
         while len(self._times) > 2 and now - self._times[0][0] > _WINDOW:
             self._times.popleft()
 
-    def text(self, full: str, empty: str) -> str:
+    def text(self, full: str, empty: str, width: int) -> str:
         """Return title, bar, count, rate and time left; an empty text before the first call.
 
         Args:
             full, empty: a character of the bar that is done, and one that is not.
+            width: characters of the line; the bar, then the title, gets shorter to fit.
         """
         (began, first), (last, done) = self._times[0], self._times[-1]
         if not self._total:
             return ""
-        filled = full * (_WIDTH * min(done, self._total) // self._total)
         rate = (done - first) / (last - began) if last > began else 0.0
         speed = f"  {rate:.1f} {self._unit}/s" if rate > 0 else ""
         left = f"  {_clock((self._total - done) / rate - (time.monotonic() - last))} left" if rate > 0 else ""
-        return f"{self.title} {filled:{empty}<{_WIDTH}} {done:,}/{self._total:,}{speed}{left}"
+        numbers = f" {done:,}/{self._total:,}{speed}{left}"
+        title = self.title[: max(1, width - len(numbers))]
+        cells = min(_WIDTH, max(0, width - len(title) - 1 - len(numbers)))
+        filled = full * (cells * min(done, self._total) // self._total)
+        return f"{title} {filled:{empty}<{cells}}{numbers}" if cells else f"{title}{numbers}"
 
 
 def _clock(seconds: float) -> str:
@@ -130,17 +134,18 @@ class StatusLine:
         if self._plain:
             if now - self._printed > (_PLAIN if self._printed > self._since else 2):
                 self._printed = now
-                self._stream.write(f"{self._text(now, '#', '.')}\n")
+                self._stream.write(f"{self._text(now, '#', '.', 79)}\n")
         elif now - self._since > _SHORT:
             bright = "utf" in (self._stream.encoding or "").lower()
-            text = self._text(now, *("━ " if bright else "#."))
+            full, empty = "━ " if bright else "#."
             width = shutil.get_terminal_size().columns - 1
+            text = self._text(now, full, empty, width)
             self._stream.write(f"{_CLEAR}{set_cell_size(text, width).rstrip()}")
             self._drawn = True
         self._stream.flush()
 
-    def _text(self, now: float, full: str, empty: str) -> str:
-        if self._bars and (text := self._bars[-1].text(full, empty)):
+    def _text(self, now: float, full: str, empty: str, width: int) -> str:
+        if self._bars and (text := self._bars[-1].text(full, empty, width)):
             return text
         seconds, what = int(now - self._since), self._bars[-1].title if self._bars else self._what
         return f"{what} ..." + (f" {seconds} s" if seconds else "")

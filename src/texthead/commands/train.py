@@ -44,13 +44,13 @@ class Train:
     """Train a run on labelled videos or images.
 
     DATA is class folders, a CSV (path,label[,split][,group][,start,end]), a list, prepared shards or a datasets folder.
-    Without options for fine-tuning, train fits a quick recogniser on the frozen encoder, tries fine-tuning on folds of
-    the training items, and makes the better of the two the run. With --tune none the quick recogniser is the run; with
-    --tune all, or any other recipe option, fine-tuning starts at once.
+    train fits a text-probe in seconds: a linear head for the frozen encoder, from class names and labelled items. Then
+    it tries fine-tuning on folds of the training items, which takes minutes, and makes the better of the two the run.
+    --tune none leaves the second step out; --tune all, or any other recipe option, leaves out the first.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, SHARDS of prepare, or
-            datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
+            texthead prepare wrote, or datasets:FOLDER_OR_ID
         val: labelled items to score the run on; all of DATA is then for training
         out: the run folder to make
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
@@ -66,7 +66,7 @@ class Train:
         shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
         compile: run the encoder through torch.compile: faster on a GPU after some minutes; last bits may differ
         tensorboard: also write the metrics into RUN/tensorboard (pip install "texthead[tensorboard]")
-        unlabelled: folder of files like those to predict; they refine the quick recogniser
+        unlabelled: folder of files like those to predict; they refine the text-probe
         recipe: recipe that sets every value not given here
     """
 
@@ -168,7 +168,7 @@ class Train:
         check_overrides_are_used(make, self.overrides, self.head)
         if self.unlabelled and self.tuning_option:
             raise DataError(
-                f"--unlabelled {self.unlabelled} refines the quick recogniser, and {self.tuning_option} asks for "
+                f"--unlabelled {self.unlabelled} refines the text-probe, and {self.tuning_option} asks for "
                 "fine-tuning: give one of the two"
             )
         device = self.files.pick_device()
@@ -208,7 +208,7 @@ class Train:
             self._answer(inputs, parts, changes)
 
     def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
-        """Fit the quick recogniser, and fine-tune if that names more training items correctly in a trial."""
+        """Fit the text-probe, and fine-tune if that names more training items correctly in a trial."""
         from texthead.commands.console import bar, doing, notes, results, say_notes
         from texthead.commands.quick_answer import quick_answer
         from texthead.transfer.comparison import ground_of
@@ -218,11 +218,11 @@ class Train:
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         frozen, _ = ground_of(inputs.encoder, parts.train, names, sentences, values, self.beside.folder)
         quick = quick_answer(frozen, parts, self.files.reading(), self.beside.baselines, unlabelled=self.unlabelled)
-        doing("cross-validating the quick recogniser")
+        doing(f"cross-validating the {quick.method.name}")
         why = quick.stays(self.overrides)
         if why is None:
             notes().print(
-                "trying fine-tuning on folds of the training items (--tune none would keep the quick recogniser, "
+                f"trying fine-tuning on folds of the training items (--tune none would keep the {quick.method.name}, "
                 "--tune all would skip this trial)"
             )
             say_notes(changes)

@@ -171,12 +171,14 @@ def run_demo(
     quick: bool = False,
     bar: Bar = no_bar,
     say: Callable[[str], object] = str,
+    doing: Callable[[str], object] = str,
 ) -> Outcome:
     """Draw videos, train and score each method, and write the runs and `report.html`.
 
     Args:
         quick: train each head with one seed instead of three, and leave the encoder frozen.
-        say: called with a line about each step.
+        say: called with a line about each step that is done.
+        doing: called with the step that begins.
     """
     bench = _prepare(out, seed, workers, device, bar)
     say(
@@ -184,7 +186,9 @@ def run_demo(
         f"{len(bench.unseen_test.classes)} unseen; "
         f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
     )
+    doing("scoring zero-shot and the probe")
     rows = _simple_rows(bench)
+    doing("scoring the heads")
     models, records = {}, {}
     seeds = 1 if quick else SEEDS
     for title, kind in HEADS.items():
@@ -199,6 +203,7 @@ def run_demo(
         best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
         rows["text, encoder fine-tuned"] = np.array([bench.row(best, cached=False)])
         changed = _changed(text, best)
+    doing("writing the report")
     item = bench.unseen_test.items[0]
     outcome = Outcome(
         _columns(bench),
@@ -269,8 +274,8 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     scores = logistic_probe(train_features, targets, test_features, classes=len(seen))
     probe = Evaluation(tuple(seen), [item.path for item in bench.seen_test.items], truth, scores).top1
     return {
-        "zero-shot, before training": np.array([bench.row(plain)]),
-        "logistic probe, frozen features": np.array([[probe, np.nan, np.nan]]),
+        "zero-shot-centred": np.array([bench.row(plain)]),
+        "probe": np.array([[probe, np.nan, np.nan]]),
     }
 
 

@@ -5,7 +5,7 @@ methods      the methods of a comparison, and their cross-validation
 baselines    score zero-shot and a probe as baselines of a run
 estimator    TextHeadClassifier: a scikit-learn estimator on files
 comparison   run the methods of a comparison
-trial        test on training items whether fine-tuning beats the quick recogniser
+trial        test on training items whether fine-tuning beats the text-probe
 transductive refine the scores of a batch with its unlabelled files
 selection    choose the files to label next
 labelling    unlabelled files, their features, and the labels so far

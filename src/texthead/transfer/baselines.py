@@ -92,11 +92,11 @@ def baselines(
     tests, result = scored_features(ground, table)
     if ground.encoder.has_text:
         center = found.mean(0) if recipe.center else None
-        title = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
+        title = "zero-shot-centred" if recipe.center else "zero-shot"
         head = text_head(ground.encoder, names, template=recipe.template, center=center, prompts=prompts)
         table.add(title, replace(result, scores=on_features(head, tests)))
     probe = logistic_probe(found, targets, tests, classes=len(table.labels))
-    table.add("logistic probe, frozen features", replace(result, scores=probe))
+    table.add("probe", replace(result, scores=probe))
     note = zero_shot_note(ground.encoder.source, names)
     if note:
         table.lines.append(note)

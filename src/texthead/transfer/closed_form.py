@@ -55,11 +55,13 @@ class TextWorth(NamedTuple):
     weight: float
 
     def __str__(self) -> str:
-        known = f"text rows: {100 * self.right / self.items:.0f} % on your {self.items} labelled items"
+        known = (
+            f"class names alone: {100 * self.right / self.items:.0f} % of your {self.items} labelled items are correct"
+        )
         chance = f"chance {100 / self.classes:.0f} %"
         if not self.weight:
-            return f"{known} ({chance}): no better than chance, so they are not used"
-        return f"{known} ({chance}), used with weight {self.weight:.2f}"
+            return f"{known} ({chance}): no better than chance, so the names are not used"
+        return f"{known} ({chance}); the names count with weight {self.weight:.2f} of 1"
 
 
 def text_worth(

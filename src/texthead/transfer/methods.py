@@ -82,6 +82,15 @@ class Ground:
         return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
 
 
+# What each method uses, for the line under a table.
+USES = {
+    "text-probe": "class names and labelled items",
+    "probe": "labelled items alone",
+    "zero-shot": "class names alone",
+    "zero-shot-centred": "class names, and features less their mean over the labelled items",
+}
+
+
 @dataclass(frozen=True)
 class Method:
     """A method that fits a classifier to labelled features.

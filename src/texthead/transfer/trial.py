@@ -1,4 +1,4 @@
-"""Test whether fine-tuning beats the quick recogniser, by cross-validation on the training items."""
+"""Test whether fine-tuning beats the text-probe, by cross-validation on the training items."""
 
 import copy
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Trial:
         """Return whether enough items are scored, the interval excludes 0, or fine-tuning cannot get ahead.
 
         Args:
-            to_gain: items still to be scored that the quick recogniser gets wrong.
+            to_gain: items still to be scored that the text-probe gets wrong.
         """
         low, high = self.interval
         behind = int(self.quick.sum()) - int(self.tuned.sum())
@@ -56,8 +56,8 @@ class Trial:
     def __str__(self) -> str:
         (low, high), quick, tuned = self.interval, 100 * self.quick.mean(), 100 * self.tuned.mean()
         return (
-            f"on {len(self.quick)} training items that neither was fitted to: fine-tuning {tuned:.1f} %, the quick "
-            f"recogniser {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
+            f"on {len(self.quick)} training items that neither was fitted to: fine-tuning {tuned:.1f} %, the "
+            f"text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
         )
 
 
@@ -71,7 +71,7 @@ def try_tuning(
     bar: Bar = no_bar,
     say: Callable[[str], None] = silent,
 ) -> Trial:
-    """Compare fine-tuning with a text head to the quick recogniser, on folds of the training items.
+    """Compare fine-tuning with a text head to the text-probe, on folds of the training items.
 
     Folds are tried until one of the two is significantly ahead, enough items are scored, or fine-tuning would not be
     ahead even with all remaining items right.
@@ -87,7 +87,7 @@ def try_tuning(
     """
     pairs = folds(items, seed=inputs.recipe.seed).pairs
     if not pairs:
-        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the quick recogniser")
+        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the text-probe")
     assert inputs.features is not None
     assert inputs.targets is not None
     quick_right = [evaluation_of(quick.fit(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from texthead.errors import DataError
+from texthead.files import unused
 
 How = Literal["quick", "fine-tune"]
 
@@ -49,11 +50,7 @@ class Training:
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
     def _new_folder(self, how: How) -> Path:
-        first = self._place.with_name(f"{self._place.stem}-{'quick' if how == 'quick' else 'tuned'}")
-        number = 1
-        while (run := first if number == 1 else first.with_name(f"{first.name}-{number}")).exists():
-            number += 1
-        return run
+        return unused(self._place.with_name(f"{self._place.stem}-{'quick' if how == 'quick' else 'tuned'}"))
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
