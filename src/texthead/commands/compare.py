@@ -150,7 +150,8 @@ class Compare:
         note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
             say_notes([note])
-        next_command("texthead", "train", self.data, "--encoder", self.encoder, "--out", unused(Path("run")))
+        encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
+        next_command("texthead", "train", self.data, *encoder, "--out", unused(Path("run")))
         if self.choose:
             doing("writing the run")
             own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
