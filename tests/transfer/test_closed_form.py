@@ -39,7 +39,7 @@ def test_text_that_knows_the_classes_is_worth_its_scale_and_text_that_does_not_i
     assert known.right > 50
     assert known.scale > 1
     assert known.weight > 0.95
-    assert "count with weight" in str(known)
+    assert "weight of the names" in str(known)
     # Rows of other classes: the best scale is zero.
     wrong = text_worth(rows.roll(1, 0), features, targets)
     assert wrong.weight == 0

@@ -22,9 +22,9 @@ class Calibrate(LabelledRun):
     Args:
         split: split of DATA to fit on (val, else test, else the items the run held out); train takes only items that
             --k left out
-        unknown: more items that belong to no class of the run
+        unknown: items that belong to no class of the run, besides those in DATA
         false_accept: share of unknown items that may get a class, 0-1
-        coverage: share of prediction sets that hold the label, 0-1
+        coverage: share of prediction sets that must contain the correct class, 0-1
     """
 
     JSON: ClassVar = (
@@ -114,8 +114,8 @@ def _errors(made: "calibration.Calibration", found: "calibration.Measured", righ
         lines[0] += "; this is the limit: the scores tell nothing about the labels, or everything"
     pairs = (("before", found.before), ("after", found.after))
     errors = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
-    lines.append(f"expected calibration error in points: {', '.join(errors)}; by chance {found.after.chance:.1f}")
-    lines.append("  after: with temperatures fitted to other folds; by chance: if all probabilities were exact")
+    lines.append(f"expected calibration error in points: {', '.join(errors)} (cross-validated)")
+    lines.append(f"  a perfectly calibrated model would have {found.after.chance:.1f} on so few items")
     return lines
 
 
@@ -143,8 +143,8 @@ def _promised(
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(
-            f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; the best class of "
-            f"{right} of them is correct"
+            f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
+            f"these {int(away.sum())} the best class is correct"
         )
         if found.turned_away and found.turned_away > count / 2:
             lines.append(

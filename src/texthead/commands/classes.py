@@ -44,7 +44,7 @@ class RowOptions(TemplateOptions):
 
     Args:
         sentence: sentence that the text encoder reads instead of the name, for one class; several are averaged
-        template: prompt with one {} for the class name, or a .txt file with one prompt per line (the run's own)
+        template: prompt with one {} for the name, or a .txt file with one prompt per line (default: the run's own)
         names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
     """
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Compare:
     """Fit a recogniser on a frozen encoder in seconds, and compare it with a plain probe and zero-shot.
 
-    Features are encoded once for all. The table has 95 % intervals. With --choose, the recogniser becomes a run.
+    Features are encoded once for all. The table has 95 % intervals. --choose saves the recogniser as the run --out.
 
     Args:
         data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
@@ -41,8 +41,8 @@ class Compare:
             encoder reads instead of the labels (sentences are averaged)
         unlabelled: folder of files like those to predict; they refine the recogniser
         k: number of training items per class, drawn at random
-        frames: number of frames per clip (4, or as many as the encoder takes at once)
-        size: side of the square crop, in pixels (the encoder's own)
+        frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
+        size: side of the square crop, in pixels (default: the encoder's own)
         method: method of the recogniser: text-probe (the default), probe (the default for encoders without text),
             zero-shot or zero-shot-centred
         choose: write the recogniser as a run to --out
@@ -233,7 +233,7 @@ def _say_choice(
         return
     results().print(
         f"* the chosen method; cross-validated, {lead.rival.name} is ahead by {lead.points:.1f} points (95 % interval "
-        f"{lead.low:.1f} to {lead.high:.1f}; {how}): --method {lead.rival.name} takes it"
+        f"{lead.low:.1f} to {lead.high:.1f}; {how}); choose it with --method {lead.rival.name}"
     )
 
 

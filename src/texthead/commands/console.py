@@ -222,7 +222,7 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | Seque
     if changed:
         say.print(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
     if template is not None:
-        more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         one = template if isinstance(template, str) else template[0]
         each = "" if isinstance(template, str) else f", in {len(template)} templates"
         say.print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")

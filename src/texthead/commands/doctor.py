@@ -23,9 +23,9 @@ class Doctor:
     """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
 
     The exit code is 1 for a serious fault: a file that cannot be read to its end; one file under two labels; the same
-    or nearly the same file, or parts of one group, in two splits; a file in another class's folder; a class without a
-    training item or with fewer than K; a label of no class; a class name that is a code, too long, or the same as
-    another; two classes whose names look swapped. Otherwise it is 0.
+    or nearly the same file, or parts of one group, in two splits; a file in a folder named after another class; a class
+    without a training item or with fewer than K; a label that is not in --classes; a class name that is a code, too
+    long, or the same as another; two classes whose names look swapped. Otherwise it is 0.
 
     Args:
         data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
@@ -35,10 +35,10 @@ class Doctor:
         quick: check files, splits and class names only, without an encoder
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         frames: number of frames per clip
-        size: side of the square crop, in pixels (the encoder's own)
+        size: side of the square crop, in pixels (default: the encoder's own)
         limit: time limit per file, in seconds
         out: folder to write doctor.json and doctor.html to
-        fix: new CSV file to list the items in without unreadable, copied and leaking ones; files are not changed
+        fix: new CSV file that lists the items without unreadable files, copies and leaks; no data file is changed
         workers: number of processes that decode files
     """
 

@@ -21,14 +21,14 @@ class Encoders:
     exactly and as the paper counts. This downloads nothing.
 
     Args:
-        word: part of a name, as ViT-B-16; or an encoder, as mini, openclip:ARCH, hf:FOLDER or timm:NAME
+        word: part of a name, such as ViT-B-16; or an encoder, such as mini, openclip:ARCH, hf:FOLDER or timm:NAME
         best_under: list encoders with at most N parameters, image and text side together (100M, 1.5B), the best first
         by: data set of the zero-shot top-1 that --best-under sorts by: ImageNet-1k or Kinetics-400
         frames: number of frames per clip (1, or as many as the encoder takes at once)
-        size: side of the square crop, in pixels (the encoder's own)
+        size: side of the square crop, in pixels (default: the encoder's own)
         temporal: temporal module over the frames, at the width in the paper
         layers: number of blocks of the temporal transformer
-        width: width of the temporal module, as 256 in the small recipe (with 2 layers)
+        width: width of the temporal module, such as 256 in the small recipe (with 2 layers)
         classes: number of rows of the head
         measure: also run the model with random weights to measure memory and clips per second
         device: device to compute on: auto, cpu, cuda or cuda:N

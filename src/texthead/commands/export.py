@@ -29,7 +29,7 @@ class Export:
         out: folder to make
         to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
         private: make the repository on the hub private
-        int8: store weights in 8 bits, which is smaller; the model card has the loss on held-out files
+        int8: store weights in 8 bits; the model card gives the drop in accuracy on held-out files
         classes: class names to use instead of the run's: 'a kite, a bird', names.txt or classes.json
     """
 
@@ -122,6 +122,6 @@ def parity_lines(found: "Parity", *, int8: bool) -> list[str]:
     ]
     if not found.files:
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    what = f"{found.files} held-out files: the same best name for {found.agree}"
+    what = f"the same top-1 class as the run for {found.agree} of {found.files} held-out files"
     cost = f"; {found.right} right, {found.right_before} before" if int8 or found.agree < found.files else ""
     return [*lines, what + cost]

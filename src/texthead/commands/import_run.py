@@ -16,7 +16,7 @@ from texthead.text.class_names import clean_names, read_names
 class Import:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
-    The run predicts as its published numbers were measured. Options that are not given follow the kind of the file.
+    The run predicts as its published numbers were measured. The other defaults depend on the kind of file.
 
     Args:
         file: a published .pt or .pth file; code in it does not run

@@ -41,9 +41,9 @@ class DataOptions:
     """How labelled files are read.
 
     Args:
-        labels: CSV with id,name that gives the class names of a list's numbers; imagenet for ImageNet's ids
+        labels: CSV (id,name) that maps numeric labels to class names; imagenet for ImageNet's ids
         root: folder that the paths in a list or .json start from, if not the folder of that file
-        frame_template: file name of the frames if the paths in a list are folders of frames, as img_{:05d}.jpg
+        frame_template: file name of the frames if the paths in a list are folders of frames, such as img_{:05d}.jpg
         suffix: file ending to append to the paths of videos in a list
     """
 
@@ -132,7 +132,7 @@ class ToolOptions:
             return
         root = document_root(data, (item.path for item in items))
         config = write_tasks(path, items, guesses, classes, root=root, model=model)
-        served = f"Label Studio's labelling configuration is {config}, its LOCAL_FILES_DOCUMENT_ROOT {root}"
+        served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
         notes().print(f"{path}: {count}; {served}", markup=False)
 
 
@@ -161,7 +161,7 @@ class TemplateOptions(NameOptions):
     """The prompt of a new head.
 
     Args:
-        template: prompt of a new head, with one {} for the class name, or a .txt file with one prompt per line
+        template: prompt for the class names, with one {} for the name, or a .txt file with one prompt per line
         names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
     """
 
@@ -182,13 +182,13 @@ class ProtocolOptions:
     """How items are read and cropped, if not as in training.
 
     Args:
-        frames: number of frames per clip (as in training)
-        views: number of clips and crops averaged per item, as 4x3
-        pooling: what is averaged over the views (as in training)
-        origin: position of a frame within its segment of the video (as in training)
-        stride: distance between the frames of a clip, in frames of the video; 0 spreads them evenly (as in training)
-        crops_along: side along which three crops are placed (as in training)
-        resize: short side before cropping, in pixels (as in training)
+        frames: number of frames per clip (default: as in training)
+        views: number of clips and crops averaged per item, such as 4x3
+        pooling: what is averaged over the views (default: as in training)
+        origin: position of a frame within its segment of the video (default: as in training)
+        stride: distance between a clip's frames, in frames of the video; 0 spreads them evenly (default: as in training)
+        crops_along: side along which three crops are placed (default: as in training)
+        resize: short side before cropping, in pixels (default: as in training)
     """
 
     frames: PositiveInt | None = None
@@ -211,7 +211,7 @@ class ProtocolOptions:
         stride = own.views.stride if self.stride is None else self.stride
         views = Views.parse(self.views, self.origin or own.views.origin, along, stride)
         if self.pooling is not None and views.count == 1:
-            raise DataError(f"--pooling {self.pooling} has no effect with one view; give --views too, as 4x3")
+            raise DataError(f"--pooling {self.pooling} has no effect with one view; give --views too, such as 4x3")
         if self.crops_along is not None and views.crops != 3:
             raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, as 1x3")
         pixels = own.sizes.with_resize(self.resize)
@@ -233,7 +233,7 @@ class DecodingOptions:
     """Limits of decoding.
 
     Args:
-        most_megapixels: refuse files that need more than N million pixels (of 3 bytes) in memory at once
+        most_megapixels: refuse files that need more than N million RGB pixels (3 bytes each) in memory at once
     """
 
     most_megapixels: PositiveInt = option(MOST_MEGAPIXELS, "N")
@@ -295,7 +295,7 @@ class ServerOptions:
     """Address of the page.
 
     Args:
-        host: address to serve the page on; other machines can reach any but 127.0.0.1, with a password
+        host: address to serve the page on; with any but 127.0.0.1 other machines can open the page, with a password
         port: port to serve the page on; 0 takes any free one
         password_file: file with the password on its first line (a new one is printed if other machines have access)
     """
@@ -347,7 +347,7 @@ class CacheOptions:
     """Where to keep features.
 
     Args:
-        cache: folder that keeps frame features for the next command
+        cache: folder to cache frame features in, for later commands
     """
 
     cache: str | None = option(None, "FOLDER")
@@ -369,8 +369,8 @@ class BaselineOptions(CacheOptions):
     """Baselines to score beside a run.
 
     Args:
-        baselines: also score zero-shot and a logistic probe; auto does up to 2,000 training items
-        cache: folder that keeps frame features for the next command
+        baselines: also score zero-shot and a logistic probe; auto: with at most 2,000 training items
+        cache: folder to cache frame features in, for later commands
     """
 
     baselines: Literal["auto", "always", "never"] = "auto"

@@ -34,7 +34,7 @@ class ManyFiles:
         manifest: files to predict: CSV or TSV with a column path (and start and end of parts, in seconds), .txt with
             one path per line, a folder, or shards that texthead prepare wrote
         out: folder to write the predictions to, one CSV file per part
-        part: number of files per part (default: 1000)
+        part: number of files per CSV file written (default: 1000)
         scores: also write the scores of all classes
         batch: number of files encoded at once (default: 1); more is faster and may change last digits
         rank: number of this process, from 0 (torchrun's RANK)
@@ -64,8 +64,8 @@ class Predict:
     Args:
         inputs: a run folder, hub:ORG/NAME or an exported folder, then files and folders; or only files and folders
         top: number of classes to print per file
-        sets: also print the set of classes that holds the correct one at the rate set by texthead calibrate
-        frame_template: read folders as clips of frames named so, as img_{:05d}.jpg or * (any name, natural order)
+        sets: also print each file's prediction set, which holds the correct class at the rate set in texthead calibrate
+        frame_template: read folders as clips of frames named so, such as img_{:05d}.jpg or * (any name, natural order)
         unlabelled: folder of files like those to predict; all are scored as one batch, in which similar files help
             each other
     """
@@ -366,7 +366,8 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
         return [*inputs]
     if not is_template(template):
         raise DataError(
-            f"--frame-template must be * or have a place for the frame's number, as img_{{:05d}}.jpg, got {template!r}"
+            "--frame-template must be * or have a place for the frame's number, such as img_{:05d}.jpg, "
+            f"got {template!r}"
         )
     found: list[str | Path] = []
     for each in inputs:

@@ -39,14 +39,14 @@ class ReportCommand:
         run: a run folder, or hub:ORG/NAME[@REVISION]
         data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
             texthead prepare wrote, or datasets:FOLDER_OR_ID (the items that the run held out)
-        split: split of DATA to score (test, else val)
+        split: split of DATA to score (default: test, else val)
         unknown: items that belong to no class of a calibrated run, to measure how many get a class
-        unseen: labelled items of other classes, to plot zero-shot top-1 on them against top-1 on the run's classes for
-            mixtures of the pretrained and the fine-tuned encoder
+        unseen: labelled items of other classes, to plot top-1 on them against top-1 on the run's classes while the
+            pretrained and the fine-tuned encoder are mixed
         out: HTML file to write (RUN/report.html)
         mistakes: number of the most confident wrong predictions to show, 0-12
         hits: number of the most confident correct predictions to show, 0-12
-        saliency: number of these to draw a saliency map for; 0 is fastest
+        saliency: number of the predictions shown that get a saliency map; 0 is fastest
     """
 
     JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"

@@ -40,7 +40,7 @@ class TimelineCommand:
     printed as they begin and end; frames that this machine is too slow for are dropped and counted.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME, then a video, camera or address; or only the latter; - is a pipe
+        inputs: a run folder or hub:ORG/NAME (optional), then a video, camera or address; - reads from a pipe
         window: length of the window that is scored, in seconds
         rate: number of frames encoded per second of video
         batch: number of frames encoded at once; more is faster on a GPU and may change last digits

@@ -46,7 +46,7 @@ class Train:
     DATA is class folders, a CSV (path,label[,split][,group][,start,end]), a list, prepared shards or a datasets folder.
     train fits a text-probe in seconds: a linear head for the frozen encoder, from class names and labelled items. Then
     it tries fine-tuning on folds of the training items, which takes minutes, and makes the better of the two the run.
-    --tune none leaves the second step out; --tune all, or any other recipe option, leaves out the first.
+    --tune none stops after the text-probe; --tune all, or any other recipe option, fine-tunes at once.
 
     Args:
         data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
@@ -60,9 +60,9 @@ class Train:
         classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
             encoder reads instead of the labels (sentences are averaged)
         k: number of training items per class, drawn at random
-        held_out: share of each class to hold out for scoring if the data has no splits, 0-1 (0.2)
+        held_out: share of each class to hold out for scoring if the data has no splits, 0-1 (default: 0.2)
         resume: continue a run that was stopped
-        checkpoint_every: steps between checkpoints (one epoch); --resume continues from the last one
+        checkpoint_every: steps between checkpoints (default: one epoch); --resume continues from the last one
         shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
         compile: run the encoder through torch.compile: faster on a GPU after some minutes; last bits may differ
         tensorboard: also write the metrics into RUN/tensorboard (pip install "texthead[tensorboard]")
@@ -345,7 +345,11 @@ class Train:
         from texthead.data.division import HELD_OUT
 
         say_notes((*dataset.notes, *parts.notes, *lines))
-        drawn = "" if splits_of(dataset) else f" (drawn with seed {seed}, {self.held_out or HELD_OUT:.0%} a class)"
+        drawn = (
+            ""
+            if splits_of(dataset)
+            else f" (drawn with seed {seed}, {100 * (self.held_out or HELD_OUT):g} % of each class)"
+        )
         notes().print(
             f"{len(parts.train)} training items of {len(parts.train.classes)} classes, "
             f"{len(parts.scored)} {parts.scored_name} items to score{drawn}"

@@ -179,7 +179,7 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
     tokens = _words(text, template.split("{}")[0])
     if not tokens:
         raise DataError(
-            f"template {template!r} has no words before {{}} to start from; give context, a number of vectors, or "
+            f"template {template!r} has no words before {{}} to start from; set context to a number of vectors, or give "
             "another template"
         )
     with torch.no_grad():

@@ -61,7 +61,7 @@ def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibrat
     else:
         return calibration, None
     promises = calibration.threshold is not None or calibration.coverage is not None
-    effect = "only the temperature is used, as a guess" if promises else "the temperature is only a guess"
+    effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
     return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
 
 

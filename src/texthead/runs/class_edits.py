@@ -201,7 +201,7 @@ def _text_rows(
         except DataError as error:
             raise DataError(f"{run.folder}: {error}") from None
     if template is not None or any(prompt is not None for prompt in prompts):
-        raise DataError(f"{run.folder}: has a learned template: give names without prompts or a template")
+        raise DataError(f"{run.folder}: has a learned template: give class names only, without prompts or a template")
     learned = head.with_names(encoder, names, labels=labels)
     return learned.weight[:, None], list(learned.prompts or ())
 

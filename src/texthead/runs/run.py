@@ -263,7 +263,7 @@ class Run:
         encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
         if self.head.learned_template and template is None:
             if any(own_prompts):
-                raise DataError(f"{self.folder}: has a learned template: give names without prompts, or a template")
+                raise DataError(f"{self.folder}: has a learned template: give class names only, or a template")
             filled = None
         else:
             filled = class_prompts(template or self.recipe.template, names, own_prompts)

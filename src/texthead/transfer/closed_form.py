@@ -55,13 +55,11 @@ class TextWorth(NamedTuple):
     weight: float
 
     def __str__(self) -> str:
-        known = (
-            f"class names alone: {100 * self.right / self.items:.0f} % of your {self.items} labelled items are correct"
-        )
-        chance = f"chance {100 / self.classes:.0f} %"
+        percent, chance = f"{100 * self.right / self.items:.0f} %", f"chance {100 / self.classes:.0f} %"
+        known = f"class names alone classify {percent} of your {self.items} labelled items correctly ({chance})"
         if not self.weight:
-            return f"{known} ({chance}): no better than chance, so the names are not used"
-        return f"{known} ({chance}); the names count with weight {self.weight:.2f} of 1"
+            return f"{known}: no better than chance, so the names are not used"
+        return f"{known}; weight of the names: {self.weight:.2f} (0-1)"
 
 
 def text_worth(
