@@ -186,7 +186,7 @@ class ProtocolOptions:
         views: number of clips and crops averaged per item, such as 4x3
         pooling: what is averaged over the views (default: as in training)
         origin: position of a frame within its segment of the video (default: as in training)
-        stride: distance between a clip's frames, in frames of the video; 0 spreads them evenly (default: as in training)
+        stride: distance between a clip's frames, in video frames; 0 spreads them evenly (default: as in training)
         crops_along: side along which three crops are placed (default: as in training)
         resize: short side before cropping, in pixels (default: as in training)
     """
