@@ -303,12 +303,14 @@ def _plain(message: str) -> str:
 
 
 class _Help(DefaultHelpFormatter):
-    """Help without types, and with defaults only if they tell something."""
+    """Help without types, and with defaults only if they say something."""
 
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=28, width=min(100, shutil.get_terminal_size().columns - 2))
 
     def _get_help_string(self, action: Action) -> str:
+        if "--print-config" in action.option_strings:
+            return "print the options as a YAML file for --config, and exit"
         known = action.default in (None, SUPPRESS) or action.default is False
         return f"{action.help or ''}{'' if known else f' (default: {action.default})'}"
 
