@@ -1,4 +1,4 @@
-"""Shared fixtures; every annotated shape in texthead is checked while the tests run."""
+"""Shared fixtures; beartype checks every annotation in texthead, tensor shapes included, while the tests run."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,16 +11,16 @@ from jaxtyping import install_import_hook
 from messages import GOLDEN, RECORDER, merge, write
 from tools.tree import PACKAGES, TOP
 
-# All packages but commands/, whose annotations name what is imported when a command runs.
+# Without commands/: its annotations name types that are only imported when a command runs.
 install_import_hook(
     [f"texthead.{name}" for name in ("cli", *TOP, *PACKAGES) if name != "commands"], "beartype.beartype"
 )
 
-# As in the processes that results are compared with. For the whole run: kernels that oneDNN has prepared under another
-# number of threads are used again after it has changed, with other last bits.
+# The processes that results are compared with use one thread too. Set once for the whole run: oneDNN reuses kernels
+# prepared for another number of threads, which changes the last bits.
 torch.set_num_threads(1)
 
-# Their fixtures; loaded after the hook above.
+# Fixture modules, loaded after the import hook above.
 pytest_plugins = ["text_models", "worlds"]
 
 
@@ -42,7 +42,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the golden file; a worker of pytest-xdist hands its sentences to the process that started it."""
+    """Write the golden file; a pytest-xdist worker sends its messages to the main process instead."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["messages"] = RECORDER.seen
     elif RECORDER.rewrite:
@@ -63,7 +63,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real labelled media beside the checkout; tests that need it skip where it is missing."""
+    """The folder of real labelled media beside the checkout; skip the test if it is missing."""
     if not SHARED.is_dir():
         pytest.skip(f"no reference data at {SHARED}")
     return SHARED
@@ -71,10 +71,10 @@ def shared() -> Path:
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command: (exit code, standard output, standard error)."""
+    """Return a function that runs a command and returns (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        from texthead import cli  # Not before the hook above.
+        from texthead import cli  # Import only after the hook above.
 
         capsys.readouterr()
         try:
@@ -89,7 +89,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @pytest.fixture
 def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Runs a command that must fail as a user's mistake; its line. `volatile` as of `messages.Recorder.check`."""
+    """Return a function that runs a command, expects a user error and returns its line (`volatile`: messages.py)."""
 
     def run(*arguments: object, volatile: Iterable[object] = ()) -> str:
         code, _, err = say(*arguments)
@@ -97,7 +97,7 @@ def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         assert "Traceback" not in err
         lines = err.splitlines()
         assert [line.startswith("texthead: ") for line in lines].count(True) == 1, err
-        # Notes on what was read may stand above; the mistake is the last word.
+        # Notes may come first; the error must be the last line.
         assert lines[-1].startswith("texthead: ")
         RECORDER.check(lines[-1], volatile)
         return lines[-1]

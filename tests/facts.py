@@ -1,4 +1,4 @@
-"""A data set whose items say what the process is that decodes them; it imports little, as each such process imports it."""
+"""A dataset whose items describe the process that decodes them; it imports little, as each of them imports it."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from texthead.parallel.loaders import data_loader
 
 
 class Fact(NamedTuple):
-    """A process: its number, the number and the command of what forked it, and whether it has a group."""
+    """A process: its ID, its parent's ID and command, and whether it is in a process group."""
 
     pid: int
     parent: int
@@ -29,10 +29,10 @@ class Facts(torch.utils.data.Dataset):
 
 
 def facts(workers: int) -> list[Fact]:
-    """What the processes say that decode for this one."""
+    """Return what the decoding processes report about themselves."""
     return list(data_loader(Facts(), workers, batch_size=None))
 
 
 def own_facts(workers: int) -> tuple[int, bool, list[Fact]]:
-    """(this process, whether it has a group, what `facts` gives)."""
+    """Return (ID of this process, whether it is in a process group, result of `facts`)."""
     return os.getpid(), dist.is_initialized(), facts(workers)

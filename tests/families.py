@@ -1,4 +1,4 @@
-"""Small random models of transformers' families, each saved in its own format with processor and tokenizer."""
+"""Small random models of transformers' families, each saved in its own format with its processor and tokenizer."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, BertTokenizerFast, PreTrainedModel
 
-WORDS = 20  # Most tokens of a text.
+WORDS = 20  # Maximum tokens per text.
 
 _BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 _SEEN = {**_BLOCKS, "image_size": 32, "patch_size": 8}
@@ -17,7 +17,7 @@ _PAIR = {"text_config": _READ, "vision_config": _SEEN, "projection_dim": 24}
 _TUBELETS = {**_BLOCKS, "image_size": 36, "num_frames": 4, "tubelet_size": [1, 18, 18]}
 _LAYERS = {"num_spatial_layers": 1, "num_temporal_layers": 1}
 
-# By model type: the values of its configuration.
+# Configuration values by model type.
 CONFIGS: dict[str, dict[str, Any]] = {
     "clip": {**_PAIR, "text_config": {**_READ, "eos_token_id": 2}},
     "siglip": {"text_config": _READ, "vision_config": _SEEN},
@@ -70,7 +70,7 @@ _CROPPED = {**STATISTICS, "resample": 2, "size": {"shortest_edge": 40}, "do_cent
 
 
 def save_family(folder: Path, kind: str) -> PreTrainedModel:
-    """Save a small model of a type with what lies beside it, and return it."""
+    """Save a small model of this type with its processor and tokenizer, and return it."""
     if kind not in CONFIG_MAPPING:
         pytest.skip(f"this version of transformers has no {kind}")
     with torch.random.fork_rng():
@@ -78,7 +78,7 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
         model = AutoModel.from_config(AutoConfig.for_model(kind, **CONFIGS[kind])).eval()
         with torch.no_grad():
             for parameter in model.parameters():
-                if parameter.ndim <= 1:  # Biases and scales that are 0 or 1 would hide a mistake.
+                if parameter.ndim <= 1:  # Biases of 0 and scales of 1 would hide a mistake.
                     parameter.add_(0.1 * torch.randn(parameter.shape))
     model.save_pretrained(folder)
     side = 36 if "prism" in kind else 32

@@ -1,4 +1,4 @@
-"""A small server that speaks the protocol of the hub's client: repositories with commits, on this machine alone."""
+"""A small local server for the Hugging Face Hub client: repositories with commits."""
 
 import base64
 import hashlib
@@ -18,11 +18,11 @@ TOKEN = "hf_test"
 
 @dataclass
 class Hub:
-    """What the server holds, and the requests that it had.
+    """The server's content and the requests it received.
 
     Attributes:
-        repos: of each repository its branches, each a list of commits: (id, files).
-        large: content by its SHA-256, as it was uploaded.
+        repos: the branches of each repository, each a list of commits (id, files).
+        large: large files by SHA-256, as uploaded.
         requests: "METHOD path" of each request.
     """
 
@@ -46,7 +46,7 @@ class Hub:
         return self.commit(repo, {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
 
     def at(self, repo: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
-        """Return the commit of a branch or an id, and its files."""
+        """Return (id, files) of a branch's last commit or of a commit id, or None if there is none."""
         branches = self.repos.get(repo, {})
         if branches.get(revision):
             return branches[revision][-1]
@@ -54,7 +54,7 @@ class Hub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Requests of the hub's client."""
+    """Handle requests of the Hub client."""
 
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = handle_one
 
     def answer(self, code: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
-        """Send JSON, or bytes as they are."""
+        """Send a value as JSON, or bytes unchanged."""
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(code)
         for name, text in {
@@ -93,11 +93,11 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def who(self, body: bytes) -> None:
-        """Whose token it is."""
+        """Send the user of the token."""
         self.answer(200, {"type": "user", "name": "me", "orgs": [], "auth": {"accessToken": {"role": "write"}}})
 
     def create(self, body: bytes) -> None:
-        """Make a repository."""
+        """Create a repository."""
         asked = json.loads(body)
         name = f"{asked.get('organization') or 'me'}/{asked['name']}"
         code = 409 if name in self.hub.repos else 200
@@ -145,14 +145,14 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def branch(self, body: bytes, repo: str, branch: str) -> None:
-        """Make a branch."""
+        """Create a branch."""
         branches = self.hub.repos[repo]
         code = 409 if branch in branches else 200
         branches.setdefault(branch, list(branches["main"]))
         self.answer(code, {})
 
     def preupload(self, body: bytes, repo: str, revision: str) -> None:
-        """Say which files are uploaded apart."""
+        """Report which files are uploaded separately."""
         files = [
             {"path": each["path"], "uploadMode": "lfs" if each["size"] > 2**16 else "regular", "shouldIgnore": False}
             for each in json.loads(body)["files"]
@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"files": files})
 
     def batch(self, body: bytes, repo: str) -> None:
-        """Say where large files go."""
+        """Send the upload addresses of large files."""
         objects = [
             {**each, "actions": {"upload": {"href": f"{self.hub.address}/upload/{each['oid']}", "header": {}}}}
             for each in json.loads(body)["objects"]
@@ -168,13 +168,13 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"transfer": "basic", "objects": objects})
 
     def upload(self, body: bytes, oid: str) -> None:
-        """Take a large file."""
+        """Store a large file."""
         assert hashlib.sha256(body).hexdigest() == oid
         self.hub.large[oid] = body
         self.answer(200, b"")
 
     def commit(self, body: bytes, repo: str, revision: str) -> None:
-        """Take a commit."""
+        """Store a commit."""
         files = {}
         for line in body.decode().splitlines():
             each = json.loads(line)
@@ -212,7 +212,7 @@ ROUTES = (
 
 @contextmanager
 def hub_server() -> Iterator[Hub]:
-    """Run a hub on a free port of this machine."""
+    """Run a hub on a free local port."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"hub": hub}))
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Python programs with the libraries of labelling tools, which need other versions of packages than texthead.
+"""Run Python programs that need the libraries of labelling tools, whose dependencies conflict with texthead's.
 
 LABEL_STUDIO_SDK_PYTHON and FIFTYONE_PYTHON name the interpreters of environments with `label-studio-sdk` and `fiftyone`.
 """
@@ -14,7 +14,7 @@ import pytest
 
 
 def run_with(package: str, program: str, *arguments: object, **environment: str) -> Any:
-    """Return the JSON that a program prints last; skip the test where no Python has the package."""
+    """Return the JSON on the last line that a program prints; skip the test if no Python has the package."""
     variable = f"{package.upper()}_PYTHON"
     python = os.environ.get(variable) or (sys.executable if find_spec(package) else None)
     if python is None:

@@ -1,4 +1,4 @@
-"""Small real parts for tests: encoders, media, runs, a small disk, a locked folder, malicious files, memory use."""
+"""Small real objects for tests: encoders, media, runs, a small disk, a locked folder, malicious files, memory use."""
 
 import ctypes
 import functools
@@ -82,7 +82,7 @@ def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, Tensor]:
         torch.manual_seed(seed)
         visual = build_visual(spec).train()
         coarse = torch.randint(0, 256, (10, 32, 3, 4, 4), dtype=torch.uint8)
-        # Batch norms that have seen pictures; at timm's start the features are a thousandth and nearly all alike.
+        # Fill the batch-norm statistics: at timm's initialisation all features are tiny and nearly alike.
         with torch.no_grad():
             for frames in coarse.repeat_interleave(spec.size // 4, -1).repeat_interleave(spec.size // 4, -2):
                 visual(frames)
@@ -90,7 +90,7 @@ def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, Tensor]:
 
 
 def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
-    """Return timm's network for tests: 0.1 M parameters, the same weights for the same seed."""
+    """Return a small timm network (0.1 M parameters); the same seed gives the same weights."""
     with torch.random.fork_rng():
         visual = build_visual(spec)
     visual.load_state_dict(_tiny_weights(seed, spec))
@@ -98,7 +98,7 @@ def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
 
 
 def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
-    """Return 48x48 frames of one colour with a little texture, and a white square that moves."""
+    """Return 48x48 frames of one colour with a little texture and a moving white square."""
     rng = np.random.default_rng([seed, *colour.encode()])
     texture = np.kron(rng.integers(-25, 26, (12, 12, 3)), np.ones((4, 4, 1)))
     base = np.clip(np.array(COLOURS[colour]) + texture, 0, 255).astype(np.uint8)
@@ -121,7 +121,7 @@ def encode(
     gop: int | None = None,
     b_frames: int | None = None,
 ) -> Path:
-    """Write a video of the pictures, each shown from its own time on if `times` are given, in units of `base`."""
+    """Write a video of the pictures; `times`, in units of `base`, says when each one starts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -155,7 +155,7 @@ def write_image(path: Path, colour: str, seed: int = 0) -> Path:
 
 
 def write_frames(template: Path, colour: str, frames: int = 6, seed: int = 0, first: int = 1) -> Path:
-    """Write the pictures of `write_video` as one file each, numbered in place of `{:05d}` and the like."""
+    """Write the frames of `write_video` as separate files; the number replaces `{:05d}` or the like in the name."""
     template.parent.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures(colour, frames, seed), first):
         PIL.Image.fromarray(picture).save(template.parent / template.name.format(number))
@@ -169,7 +169,7 @@ def _silence(samples: int, rate: int, kind: type[np.generic], sample_format: str
 
 
 def sound(path: Path, cover: Path | None = None) -> Path:
-    """Write a file with sound and no picture, or only a JPEG of 48 x 48 as its cover."""
+    """Write a file with sound and no video; `cover` is a 48x48 JPEG to embed as its cover."""
     with av.open(str(path), "w", format="mp4") as container:
         audio = container.add_stream("aac", rate=8000)
         if cover:
@@ -185,7 +185,7 @@ def sound(path: Path, cover: Path | None = None) -> Path:
 
 
 def write_with_sound(path: Path, seconds: float) -> Path:
-    """Write a video of one frame, and of sound that is not compressed, 48,000 samples a second."""
+    """Write a video of one frame with uncompressed sound at 48 kHz."""
     with av.open(str(path), "w") as container:
         picture, sound = container.add_stream("mpeg4", rate=25), container.add_stream("pcm_s16le", rate=48_000)
         picture.width, picture.height, picture.pix_fmt = 48, 48, "yuv420p"
@@ -196,7 +196,7 @@ def write_with_sound(path: Path, seconds: float) -> Path:
 
 
 def write_broken(path: Path) -> Path:
-    """Write a file that has a video's name and no video in it."""
+    """Write a file that is not a video, whatever its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"not a video at all" * 20)
     return path
@@ -209,7 +209,7 @@ def items(*rows: tuple[str, str, str | None], suffix: str = ".mp4") -> Dataset:
 
 @contextmanager
 def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """Mount a file system of so many kB at the folder; skip the test where none can be mounted."""
+    """Mount a file system of this size at the folder; skip the test if that is not possible."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
     if os.geteuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
@@ -222,7 +222,7 @@ def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
 
 @contextmanager
 def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
-    """Have another process hold the lock of the folder."""
+    """Hold the lock of the folder in another process."""
     program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", program, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -243,27 +243,27 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
 
 
 def write_untrained(out: Path, model: Recognizer, frames: int = 2) -> Path:
-    """Write the folder of a run of this model, on no data."""
+    """Write a run folder for this model, with an empty split."""
     split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
     write_run(out, model, Recipe(name="test", frames=frames, size=32, resize=36), PIXELS, list(model.head.names), split)
     return out
 
 
 def write_small_run(out: Path) -> Path:
-    """Write the folder of a run of two classes, on no data."""
+    """Write a run folder with two classes and an empty split."""
     return write_untrained(out, Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"])))
 
 
 def write_clip_folder(folder: Path, end: int = 2, act: str = "quick_gelu") -> Path:
-    """Write a small random CLIP model as transformers does, of 3 layers and 32 pixels a side.
+    """Write a small random CLIP model (3 layers, 32-pixel images) in the format of transformers.
 
     Args:
-        end: number of the end token.
+        end: ID of the end token.
         act: activation of both towers.
     """
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
-    # Byte pairs without merges: each letter is a token.
+    # Byte-pair encoding without merges: each letter is a token.
     letters = [chr(code) for code in range(33, 127)]
     vocabulary = ["<|startoftext|>", "<pad>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}))
@@ -291,7 +291,7 @@ def write_clip_folder(folder: Path, end: int = 2, act: str = "quick_gelu") -> Pa
 
 
 class Trap:
-    """An object that runs a program when it is unpickled; the program creates a file."""
+    """An object that creates a file when it is unpickled, by running a program."""
 
     def __init__(self, mark: Path):
         self.mark = mark
@@ -301,10 +301,10 @@ class Trap:
 
 
 def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
-    """Return writers of files that create `mark` when a careless reader opens them, by the kind of file."""
+    """Return writers of malicious files by kind of file; a careless reader of such a file creates `mark`."""
 
     def script(path: Path, inside: str) -> None:
-        """Write an archive of TorchScript with the trap in place of one of its pickles."""
+        """Write a TorchScript archive with one of its pickles replaced by the trap."""
         torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(path))
         with zipfile.ZipFile(path) as archive:
             files = {name: archive.read(name) for name in archive.namelist()}
@@ -324,13 +324,13 @@ def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
 
 
 def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
-    """Return (the error of a call, bytes by which its process grew at most), in a process that may grow by `most`."""
+    """Return (error message, peak memory growth in bytes) of a call in a process that may grow by `most` bytes."""
 
     def report(pipe) -> None:
-        # Before 2025 fsspec waits in a forked process for its thread, which only the first one has.
+        # fsspec before 2025 waits for its I/O thread, which does not exist in a forked process.
         asyn.reset_lock()
         asyn.loop[0] = asyn.iothread[0] = None
-        ctypes.CDLL(None).malloc_trim(0)  # Else the process could take back memory that it has freed, unmeasured.
+        ctypes.CDLL(None).malloc_trim(0)  # Otherwise reuse of freed memory would not be measured.
         Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
         before, message = peak(), "no error"
         limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + most
@@ -357,13 +357,13 @@ def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
 
 
 def write_timed(path: Path, pictures: Sequence[np.ndarray], times: Sequence[float], rate: int = 25) -> Path:
-    """Write an h264 video of the pictures, each shown from its own time on (seconds); the last stays for 1 / `rate`."""
+    """Write an h264 video; `times` says when each picture starts, in seconds, and the last one stays for 1 / `rate`."""
     milliseconds = [round(1000 * seconds) for _, seconds in zip(pictures, times, strict=True)]
     return encode(path, pictures, rate=rate, times=milliseconds, base=Fraction(1, 1000), options=_X264)
 
 
 def joined_colours(path: Path, colours: Sequence[str], seconds: float = 2.0, rate: int = 10) -> Path:
-    """Write a video of one colour after the other, each for so long; no two frames are equal."""
+    """Write a video of several colours in turn, each for `seconds`; no two frames are equal."""
     count = round(seconds * rate)
     stills = [pictures(colour, 1, i)[0] for i, colour in enumerate(colours)]
     frames = [np.roll(still, 2 * i, axis=1) for still in stills for i in range(count)]
@@ -371,7 +371,7 @@ def joined_colours(path: Path, colours: Sequence[str], seconds: float = 2.0, rat
 
 
 def colour_model(scale: float = 30.0) -> Recognizer:
-    """Return a model that classifies colours: each row is the feature of one, less the mean of them."""
+    """Return a model that classifies colours: each row is the feature of one colour minus the mean of all."""
     visual = tiny_visual()
     with torch.inference_mode():
         clips = [torch.from_numpy(np.stack(pictures(colour, 6, 9))).permute(0, 3, 1, 2) for colour in COLOURS]
@@ -383,12 +383,12 @@ def colour_model(scale: float = 30.0) -> Recognizer:
 
 
 def write_colour_run(out: Path) -> Path:
-    """Write the folder of a run that classifies colours; its clips have two frames."""
+    """Write the run folder of a model that classifies colours; its clips have two frames."""
     return write_untrained(out, colour_model())
 
 
 def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed: object) -> Path:
-    """Calibrate the run in a folder for its own settings, unless `changed` has others."""
+    """Calibrate the run in a folder for its own protocol, with `changed` replacing settings."""
     run = load_run(out)
     rows = run.model.head.weight
     assert isinstance(rows, Tensor)
@@ -398,7 +398,7 @@ def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed:
 
 
 def drawn_scores(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return scores, and labels drawn from their softmax at that temperature."""
+    """Return random scores, and labels sampled from their softmax at temperature `heat`."""
     generator = torch.Generator().manual_seed(seed)
     scores = 3 * torch.randn(items, classes, generator=generator)
     targets = torch.multinomial((scores / heat).softmax(-1), 1, generator=generator)[:, 0]
@@ -406,14 +406,14 @@ def drawn_scores(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0)
 
 
 def stored(clip: Path) -> tuple[bytes, list[bytes]]:
-    """Return the table of frames of a clip in a shard, and the JPEGs that it lists."""
+    """Return the frame table of a clip in a shard, and the JPEGs that it lists."""
     with tarfile.open(clip.parent) as archive:
         table, data = (archive.extractfile(name).read() for name in (f"{clip.stem}.frames.json", clip.name))  # pyright: ignore
     return table, [data[offset : offset + size] for offset, size, _ in json.loads(table)["frames"]]
 
 
 def put_stored(clip: Path, given: bytes | Sequence[bytes]) -> None:
-    """Give a clip in a shard another table or other JPEGs, of which the shard's index says that they are right."""
+    """Replace the frame table or the JPEGs of a clip in a shard, and update the shard's index to match."""
     with tarfile.open(clip.parent) as archive:
         files = {name: archive.extractfile(name).read() for name in archive.getnames()}  # pyright: ignore
     data = files[clip.name] if isinstance(given, bytes) else b"".join(given)

@@ -15,7 +15,7 @@ X264 = "keyint=10:scenecut=0:bframes=3:log-level=none"
 
 
 def scene(count: int, width: int = WIDTH, height: int = HEIGHT) -> list[np.ndarray]:
-    """Return frames of a textured picture that moves, so that decoders must predict and every frame differs."""
+    """Return frames of a moving textured picture: decoders must predict motion, and every frame differs."""
     coarse = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
     large = np.kron(coarse, np.ones((4, 4, 1), np.uint8))
     return [np.ascontiguousarray(np.roll(large, (3 * i, 5 * i), (0, 1))) for i in range(count)]
@@ -30,7 +30,7 @@ def encode(
     times: Sequence[int] | None = None,
     **more: Any,
 ) -> Path:
-    """Write a small video of `scene`; `times` are in 1/25 s, `more` goes to `made.encode`."""
+    """Write a small video of `scene`; `times` are in units of 1/25 s, `more` goes to `made.encode`."""
     return made.encode(path, scene(count, *size), codec, RATE, times or range(count), options=options, **more)
 
 
@@ -39,7 +39,7 @@ def x264(path: Path, extra: str = "", **kwargs) -> Path:
 
 
 def turn(source: Path, target: Path, degrees: int) -> Path:
-    """Write the same packets into a container that rotates them by the degrees."""
+    """Write the same packets to a container that rotates them by this many degrees."""
     with av.open(str(source)) as opened, av.open(str(target), "w") as container:
         stream = container.add_stream_from_template(opened.streams.video[0])
         stream.set_display_rotation(degrees)
@@ -51,7 +51,7 @@ def turn(source: Path, target: Path, degrees: int) -> Path:
 
 
 def with_matrix(source: Path, target: Path, a: int, b: int, c: int, d: int) -> Path:
-    """Write an .mp4 whose container shows a point (x, y) at (a x + c y, b x + d y)."""
+    """Write an .mp4 whose display matrix maps a point (x, y) to (a x + c y, b x + d y)."""
     data = bytearray(source.read_bytes())
     upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     place = data.index(upright, data.index(b"tkhd"))
@@ -61,14 +61,14 @@ def with_matrix(source: Path, target: Path, a: int, b: int, c: int, d: int) -> P
 
 
 def truncate(path: Path, share: float) -> Path:
-    """Cut a file off behind this share of its bytes."""
+    """Truncate a file to this share of its bytes."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     return path
 
 
 def packet_place(path: Path, number: int) -> tuple[int, int]:
-    """Return where in the file a packet's bytes start, and how many they are."""
+    """Return a packet's offset in the file and its size."""
     with av.open(str(path)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
         return packet.pos, packet.size
@@ -83,5 +83,5 @@ def damage(path: Path, number: int) -> None:
 
 
 def lossless(path: Path, frames: Sequence[np.ndarray]) -> Path:
-    """Write the frames as a video that keeps every bit."""
+    """Write the frames as a lossless video."""
     return made.encode(path, frames, "ffv1", pix_fmt="bgr0")

@@ -1,12 +1,12 @@
-"""Checks of error messages: a test names the type and the values, `golden/messages.txt` holds the sentences.
+"""Check error messages: a test names the type and the values, `golden/messages.txt` holds the full messages.
 
     with refuses(DataError, "k", "9"):
         dataset.k_shot(9, seed=0)
     prints(err, "flip", "left-hand")
 
-`pytest --rewrite-messages` writes the sentences of the tests that ran; read the diff before you commit it. Old sentences of
-those tests go if none of them failed and none was picked by -k or its own name. Slow tests
-check types and values alone, so that the file never needs the slow suite.
+`pytest --rewrite-messages` writes the messages of the tests that ran; read the diff before you commit it. It removes
+old messages of those tests only if none failed and none was selected with -k or by name. Slow tests check types and
+values only, so that the file never needs the slow suite.
 """
 
 import re
@@ -18,7 +18,7 @@ import pytest
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
 
-# What differs from run to run: the folders of the test and of the checkout, addresses, process numbers.
+# Parts that differ from run to run: folders of the test and the checkout, addresses, process IDs.
 _VOLATILE = [
     (re.compile(r"/\S*?/pytest-of-[^/\s]+/pytest-\d+(/popen-gw\d+)?/[^/\s:,'\")`]+"), "TMP"),
     (re.compile(re.escape(str(Path(__file__).parents[1]))), "CHECKOUT"),
@@ -30,7 +30,7 @@ Messages = dict[str, dict[str, list[str]]]  # test file -> test function -> sent
 
 
 class Recorder:
-    """The sentences of this test run, and those of the golden file."""
+    """The messages of this test run, and those of the golden file."""
 
     def __init__(self) -> None:
         self.item: pytest.Item | None = None
@@ -39,10 +39,10 @@ class Recorder:
         self.seen: Messages = {}
 
     def check(self, sentence: str, volatile: Iterable[object] = ()) -> None:
-        """Fail if the golden file does not hold the sentence for the running test.
+        """Fail if the golden file does not hold `sentence` for the running test.
 
         Args:
-            volatile: values that differ from run to run, such as a free port; the file holds `...` in their place.
+            volatile: values that differ from run to run, such as a free port; the file has `...` in their place.
         """
         item = self.item
         if item is None or item.get_closest_marker("slow"):
@@ -62,7 +62,7 @@ class Recorder:
 
 
 def settled(sentence: str) -> str:
-    """Return the sentence on one line, without what differs from run to run."""
+    """Return the sentence on one line, with placeholders for the parts that differ from run to run."""
     for pattern, word in _VOLATILE:
         sentence = pattern.sub(word, sentence)
     return sentence.replace("\n", "\\n")
@@ -72,7 +72,7 @@ def settled(sentence: str) -> str:
 def refuses(
     kind: type[Exception], *parts: object, volatile: Iterable[object] = ()
 ) -> Iterator[pytest.ExceptionInfo[Exception]]:
-    """Expect an error of this kind whose message holds the parts: the offending value, the parameter's name."""
+    """Expect an error of this kind whose message contains the parts, such as the offending value and the parameter."""
     with pytest.raises(kind) as caught:
         yield caught
     message = str(caught.value)
@@ -82,9 +82,9 @@ def refuses(
 
 
 def prints(text: str, *parts: object, volatile: Iterable[object] = ()) -> str:
-    """Return the one line of a command's output that holds all the parts; the golden file holds its sentence.
+    """Return the one line of a command's output that contains all the parts, and check it against the golden file.
 
-    The last line, with the next command to type, is no message.
+    The last line, with the next command to type, does not count.
     """
     messages = [line for line in text.splitlines() if not line.startswith("next: ")]
     lines = [line for line in messages if all(str(part) in line for part in parts)]
@@ -94,7 +94,7 @@ def prints(text: str, *parts: object, volatile: Iterable[object] = ()) -> str:
 
 
 def read(path: Path) -> Messages:
-    """Return the sentences of a golden file."""
+    """Return the messages of a golden file."""
     messages: Messages = {}
     file = function = ""
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -108,7 +108,7 @@ def read(path: Path) -> Messages:
 
 
 def write(path: Path, messages: Messages) -> None:
-    """Write a golden file, sorted, so that two changes of it merge."""
+    """Write a golden file, sorted so that two changes to it merge."""
     lines: list[str] = []
     for file in sorted(messages):
         lines += [f"# {file}", ""]
@@ -118,10 +118,10 @@ def write(path: Path, messages: Messages) -> None:
 
 
 def merge(golden: Messages, seen: Messages, *, whole: bool) -> Messages:
-    """Return the golden sentences with those of the tests that ran.
+    """Return the golden messages, updated with those of the tests that ran.
 
     Args:
-        whole: whether test functions ran with all their cases: then other sentences of theirs go.
+        whole: whether test functions ran with all their cases; if so, their other messages are removed.
     """
     merged = {file: dict(functions) for file, functions in golden.items()}
     for file, functions in seen.items():
@@ -132,7 +132,7 @@ def merge(golden: Messages, seen: Messages, *, whole: bool) -> Messages:
 
 
 def without_tests_that_are_gone(messages: Messages) -> Messages:
-    """Return the sentences of the test functions that the test files still define."""
+    """Return the messages of the test functions that still exist."""
     left: Messages = {}
     for file, functions in messages.items():
         path = GOLDEN.parents[1] / file

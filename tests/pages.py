@@ -8,7 +8,7 @@ SCRIPT = "<script>alert('x')</script>\" onload=\"y"
 
 
 class Page(HTMLParser):
-    """A parsed page: tags with attributes, visible text, table rows; fails on tags that don't match."""
+    """A parsed page: tags with attributes, visible text, table rows; fails on mismatched tags."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -33,7 +33,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data):
-        # As a browser shows it.
+        # Collapse white space as a browser does.
         data = data if "pre" in self._open else re.sub(r"\s+", " ", data)
         if "style" not in self._open and data.strip():
             self.strings.append(data.strip())
@@ -42,7 +42,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """The visible strings, one a line."""
+        """The visible strings, one per line."""
         return "\n".join(self.strings)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:

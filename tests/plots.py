@@ -1,4 +1,4 @@
-"""What tests of plots share: names that break a careless plot, and readers of what was drawn."""
+"""Helpers for tests of plots: names that break a careless plot, and readers of drawn text."""
 
 import io
 
@@ -9,7 +9,7 @@ HOSTILE = ["$x^{", "a\nb", "_hidden", "<script>&", "x" * 300]
 
 
 def draw(figure: Figure) -> Figure:
-    """Render the figure, which is when labels are laid out and bad strings would fail; return it."""
+    """Render the figure, which lays out labels and fails on bad strings, and return it."""
     figure.savefig(io.BytesIO(), format="png", dpi=40)
     return figure
 

@@ -1,6 +1,6 @@
-"""What several processes do in tests: small real models, and jobs that each process runs.
+"""Jobs that tests run in several processes, and the small real models they use.
 
-`texthead.parallel.testing.processes` has them import this file; one process runs the same jobs to be compared with.
+`texthead.parallel.testing.processes` imports this file in each process; tests compare with the same jobs in one.
 """
 
 import json
@@ -51,14 +51,14 @@ RECIPE = replace(SMALL, epochs=2, warmup=0.5)
 
 
 def write_media(folder: Path, count: int, first: int = 0) -> Dataset:
-    """Videos of the three colours in turn."""
+    """Write videos of the three colours in turn."""
     numbers = range(first, first + count)
     rows = [(write_video(folder / f"{i}.mp4", NAMES[i % 3], frames=3 + i % 3, seed=i), NAMES[i % 3]) for i in numbers]
     return Dataset(tuple(Item(path, label, "train") for path, label in rows), "made here")
 
 
 def write_encoder(folder: Path) -> str:
-    """The source of an open_clip pair with 32-pixel frames and features of length 24, in a folder."""
+    """Write an open_clip pair with 32-pixel frames and 24-dimensional features, and return its source."""
     config = {
         "embed_dim": 24,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
@@ -67,7 +67,7 @@ def write_encoder(folder: Path) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = open_clip.CLIP(**config)
-        with torch.no_grad():  # At the start all texts have nearly the same row.
+        with torch.no_grad():  # At initialisation all texts have nearly the same embedding.
             model.token_embedding.weight.mul_(50)
             model.logit_scale.fill_(2.0)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
@@ -76,7 +76,7 @@ def write_encoder(folder: Path) -> str:
 
 
 def pair(source: str, *, center: bool = True) -> tuple[Recognizer, Encoder]:
-    """A model with a text head, in double precision: what differs is no rounding."""
+    """Return a model with a text head, and its encoder, in double precision so that rounding does not matter."""
     encoder = load_encoder(source)
     shift = 0.1 * noise(encoder.dim, seed=5) if center else None
     head = text_head(encoder, NAMES, template="a video of {}.", center=shift)
@@ -88,7 +88,7 @@ def objective_for(encoder: Encoder, *, online: bool, **options) -> Matching:
 
 
 def plain_model(*, temporal: bool = True, seed: int = 0) -> Recognizer:
-    """A model with trainable rows and no text, in single precision."""
+    """Return a model with trainable rows and no text, in single precision."""
     head = TrainableHead(noise(3, SPEC.dim, seed=seed), names=NAMES, scale=10.0)
     return make_model(head=head, temporal=None if temporal else MeanPool(), seed=seed)
 
@@ -110,7 +110,7 @@ def trained_matching(
     settings: dict,
     options: dict | None = None,
 ) -> tuple[list[dict], dict[str, Tensor]]:
-    """(records, weights) of a run with the objective of these settings; the options are those of `train`."""
+    """Train with this objective and return (records, weights); `options` are those of `train`."""
     model, encoder = pair(source)
     objective = objective_for(encoder, online=online, **settings)
     records = train(model, data, val, recipe, out=out, objective=objective, **(options or {}))
@@ -123,7 +123,7 @@ def trained_matching(
 def trained(
     data: Dataset, val: Dataset | None, changes: dict, out: Path, options: dict | None = None
 ) -> tuple[list[dict], dict[str, Tensor], list[str]]:
-    """(records, weights, lines) of a run in double precision; each process starts from weights of its own."""
+    """Train and return (records, weights, messages); each process starts from different weights."""
     model = plain_model(temporal=not changes.get("freeze_encoder"), seed=rank())
     if not changes.get("freeze_encoder"):
         model = model.double()
@@ -134,7 +134,7 @@ def trained(
 
 
 def stopped(steps: int, run: Callable, *args: object) -> None:
-    """A training that stops in all processes with the update of so many steps."""
+    """Run a training that stops in all processes after this many updates."""
     step, done = torch.optim.AdamW.step, []
 
     def stop(optimizer: torch.optim.AdamW) -> None:
@@ -153,7 +153,7 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
 
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
-    """The gradients that the first update of a training is made with, whole."""
+    """Return the gradients of the first update of a training, unsharded."""
     step, make, found, made = torch.optim.AdamW.step, Trained.__init__, {}, []
 
     def see(trained: Trained, *parts: object) -> None:
@@ -177,7 +177,7 @@ def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
 
 
 def drawn(step: int) -> float:
-    """A draw in a step, as dropout makes them."""
+    """Return a random number drawn in a step, as dropout would."""
     optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "peak_lr": 0.1}])
     begin_step(optimizer, RECIPE, step, 3)
     return torch.rand(()).item()
@@ -192,7 +192,7 @@ def train_own_batch(data: Dataset, out: Path) -> None:
 
 
 def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
-    """A training in which the second process is killed at its second backward pass; the first writes its message."""
+    """Run a training, killing the second process at its second backward pass; write the error message of the first."""
     backward, done = Tensor.backward, []
 
     def end(loss: Tensor) -> None:
@@ -206,7 +206,7 @@ def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
 
 
 def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batch: int = 1):
-    """(positions' paths, targets, scores, unreadable files) of an evaluation."""
+    """Evaluate and return (paths, targets, scores, paths of unreadable files)."""
     model = plain_model()
     kept = FeatureCache(encoder_key(model.visual, PIXELS), cache) if cache else None
     reading = Reading(batch=batch, cache=kept, skip_unreadable=skip)
@@ -215,7 +215,7 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
 
 
 def evaluate_own(data: Dataset) -> None:
-    """Evaluate this process's own part of the data, as no caller should."""
+    """Evaluate only this process's part of the data, which no caller should do."""
     evaluated(data.pick(range(rank(), len(data), ranks())))
 
 
@@ -227,14 +227,14 @@ def gathered(counts: tuple[int, ...]) -> dict[str, object]:
     rows = torch.arange(float(3 * counts[rank()])).view(-1, 3) + 100 * rank()
     rows.requires_grad_(True)
     joined = gather_rows(rows)
-    # Each process weighs the joined rows with weights of its own.
+    # Each process uses different weights for the joined rows.
     (joined * (1 + rank()) * torch.arange(1.0, len(joined) + 1)[:, None]).sum().backward()
     numbers = gather_rows(torch.full((len(own),), rank()))
     return {"list": gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
 
 
 def summed() -> list[Tensor | None]:
-    """Gradients: of all processes, of the first alone, of none; and a weight that is not trained."""
+    """Return summed gradients: set in all processes, in the first alone, in none; and of a frozen parameter."""
     kernel = torch.arange(96.0).view(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     parameters = [nn.Parameter(kernel), *(nn.Parameter(torch.zeros(2)) for _ in range(3))]
     parameters[3].requires_grad_(False)
@@ -254,7 +254,7 @@ def first_values() -> list[Tensor]:
 
 
 def message_of(job: Callable, *args: object) -> str:
-    """Return the kind and the message of the error that a job ends with."""
+    """Return the type and message of the error that a job raises."""
     try:
         job(*args)
     except Exception as error:
@@ -263,7 +263,7 @@ def message_of(job: Callable, *args: object) -> str:
 
 
 def fails_in(number: int) -> None:
-    """Fail in one process within a block that all shall finish."""
+    """Fail in one process inside a block that all processes must finish."""
     with together():
         if rank() == number:
             raise ValueError("no such thing")

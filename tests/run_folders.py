@@ -1,4 +1,4 @@
-"""Run folders of small models, and what tests read from them."""
+"""Run folders of small models, and helpers that read and change them."""
 
 import csv
 import hashlib
@@ -32,14 +32,14 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
 
 
 def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
-    """Change the value in a JSON file."""
+    """Apply `change` to the value in a JSON file."""
     value = json.loads((folder / name).read_text())
     change(value)
     (folder / name).write_text(json.dumps(value))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return what the files of a folder hold, by their paths in it."""
+    """Return the contents of the files in a folder, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -60,7 +60,7 @@ def make_run(folder: Path) -> Run:
 
 
 def write_manifest(folder: Path) -> Path:
-    """List all files of the folder in an odd order, by paths relative to it."""
+    """Write a manifest of all files in the folder, in an unusual order and by relative paths."""
     files = sorted(folder.rglob("*.*"), key=lambda path: path.name[::-1])
     path = folder / "clips.csv"
     path.write_text(

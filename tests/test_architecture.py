@@ -1,4 +1,4 @@
-"""The order of the packages is the architecture; the public names are there without torch; no forbidden habit."""
+"""The import order of the packages, the public names without torch, and banned constructs."""
 
 import ast
 import re
@@ -19,13 +19,13 @@ FILES = sorted(SOURCE.rglob("*.py"))
 TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(path.read_text()) for path in FILES}
 STUB = ast.parse((SOURCE / "__init__.pyi").read_text())
 
-# A package (or top module) imports only what stands above it, at the top of a module or inside a function.
+# A package (or top-level module) imports only those listed before it, whether at module level or inside a function.
 ORDER = [*TOP, *PACKAGES, "cli", "__main__"]
 MOST_MODULES = dict.fromkeys(ORDER, 12) | dict.fromkeys(("media", "data", "encoders"), 15) | {"commands": 30}
 
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only a type checker sees."""
+    """Yield all nodes except those that only a type checker sees."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
@@ -34,7 +34,7 @@ def nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def ours(tree: ast.AST) -> set[str]:
-    """Return our modules that a module imports, by their names below `texthead`."""
+    """Return the texthead modules that a module imports, by their names below `texthead`."""
     found: set[str] = set()
     for node in nodes(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
@@ -117,7 +117,7 @@ def test_one_module_imports_gradio_and_one_command_that_module():
 
 
 def test_one_module_makes_loaders():
-    """So that one place says how their processes begin."""
+    """One place decides how data-loader workers start."""
     calls = {
         name
         for name, tree in TREES.items()
@@ -129,7 +129,7 @@ def test_one_module_makes_loaders():
 
 
 def test_the_library_does_without_the_experiments_on_it():
-    """What stands beside it in the checkout (paper/, benchmarks/, tests/) is not installed."""
+    """The folders beside src/ (paper/, benchmarks/, tests/) are not installed."""
     beside = {path.stem for path in SOURCE.parents[1].iterdir() if path.is_dir()} - {"src"}
     for name, tree in TREES.items():
         for node in ast.walk(tree):
@@ -150,7 +150,7 @@ def test_no_module_imports_itself_in_a_ring():
 
 
 def test_importing_texthead_imports_no_torch():
-    """Neither at once nor for what needs none."""
+    """Neither `import texthead` nor names that do not need torch import it."""
     code = "\n".join(
         [
             "import sys, texthead",
@@ -178,7 +178,7 @@ def test_every_public_name_is_the_one_of_its_module(name):
 
 
 def test_no_public_name_is_that_of_a_package():
-    """Importing a package binds its name, and would hide the function."""
+    """Importing a package binds its name and would hide a function of that name."""
     assert {package(name) for name in TREES} & set(texthead.__all__) <= {"recipes"}
 
 
@@ -188,7 +188,7 @@ def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(texthead, "utils")
 
 
-# ---- habits
+# ---- banned constructs
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -208,12 +208,12 @@ def test_no_habit_that_we_have_sworn_off(name):
             assert called not in ("eval", "exec", "pickle.load", "pickle.loads", "torch.jit.load"), f"{where}: {called}"
 
 
-# As it is typed: not `--text: #1d1d1f` or `var(--text)` of a style sheet.
+# An option as typed, not `--text: #1d1d1f` or `var(--text)` in a style sheet.
 OPTION = re.compile(r"(?<![\w(-])--[a-z][a-z-]*(?![\w:-])")
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
-    """Return the strings of a module, f-strings as a whole, without docstrings."""
+    """Yield the strings of a module without docstrings, each f-string as one."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
@@ -225,8 +225,8 @@ def texts(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", sorted(name for name in TREES if package(name) not in ("commands", "cli")))
 def test_the_library_names_parameters_not_options(name):
-    """Its messages must hold in Python too; a whole command stands between backticks, or is the whole text."""
-    if name != "exporting.standalone":  # The predict.py that runs by itself.
+    """Messages must also make sense in Python; a whole command is allowed in backticks or as the whole text."""
+    if name != "exporting.standalone":  # The standalone predict.py has options of its own.
         other = [re.sub(r"`[^`]*`|^texthead .*", "", text) for text in texts(TREES[name])]
         assert [text for text in other if OPTION.search(text)] == []
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real small files, real runs, every mistake as one line and exit code 2."""
+"""The command line end to end: small real files, real runs, every user error as one line and exit code 2."""
 
 import csv
 import importlib
@@ -48,7 +48,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model.safetensors")
 
 
-# --- from start to end ----------------------------------------------------------------------------------------------
+# --- end to end -----------------------------------------------------------------------------------------------------
 
 
 def test_run_folder_is_whole(world):
@@ -108,7 +108,7 @@ def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
     assert [entry["path"] for entry in batch] == [str(item)]
     assert batch[0]["top"][0]["name"] == "red"
     assert alone != batch
-    # Of files that are named too none counts twice.
+    # Files that are both named and given as unlabelled count once.
     every = [
         json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
         for f in world.images.iterdir()
@@ -124,7 +124,7 @@ def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
 
 @pytest.mark.slow
 def test_train_on_sentences(world, tmp_path, works, refused):
-    """Rows are the means of each class's sentences, as `head` makes them; the strings are the run's from then on."""
+    """Rows are the means of each class's sentence embeddings, as in `head`; the run keeps the sentences."""
     file, run = tmp_path / "classes.json", tmp_path / "run"
     sentences = ["a picture that is red", "the colour of blood"]
     file.write_text(json.dumps({"red": sentences, "blue": None}))
@@ -189,7 +189,7 @@ def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
     frozen = ("--freeze-encoder", "--train-head", "--baselines", "never")
     out, err = works("train", world.manifest, *world.fast(run), *frozen)
     line = prints(err, "6 training", "2 test")
-    assert "seed" not in line  # Nothing is drawn.
+    assert "seed" not in line  # Nothing is sampled at random.
     assert read_json(run / "recipe.json")["head"]["type"] == "TrainableHead"
     for text in (out, (run / "report.html").read_text()):
         assert "this run (text head)" in text
@@ -225,7 +225,7 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips as folders of frames and as videos, with the lists and the label file that benchmarks come with."""
+    """Clips as frame folders and as videos, with lists and a label file in the format of published benchmarks."""
     root = tmp_path_factory.mktemp("published")
     for split, numbers in (("train", range(3)), ("val", range(3, 5))):
         lines, files = "", ""
@@ -271,7 +271,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert scored[str(clip)]["predicted"] == entry["top"][0]["name"]
     assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
 
-    # A manifest of copies of the same clips gives the same run and the same scores, to the bit.
+    # A manifest of copies of the same clips gives the same run and the same scores, bit for bit.
     copies = Path(shutil.copytree(published / "frames", tmp_path / "copies"))
     manifest, lines = copies / "items.csv", []
     for name in ("train", "val"):
@@ -290,7 +290,7 @@ def test_a_published_list_of_videos_and_how_a_resumed_run_reads_it(world, publis
     labels, val, run = published / "labels.csv", published / "val_rgb.txt", tmp_path / "run"
     how = ["--labels", labels, "--root", published / "videos"]
     fast = ["--frames", 2, "--temporal", "mean", "--baselines", "never"]
-    # The list of frames names the same videos with a suffix.
+    # With a suffix, the list of frame folders names the same videos.
     listed = [published / "train_rgb.txt", "--val", val, "--suffix", ".avi"]
     works("train", *listed, *how, *world.fast(run), *fast)
     prints(works("eval", run, published / "val_video.txt", *how, *NEVER)[1], "4 items", "held-out")
@@ -327,7 +327,7 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
 @pytest.mark.slow
 def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monkeypatch):
     library = importlib.import_module("datasets")
-    # Not TEXTHEAD_CACHE: what `mini` keeps would be computed anew.
+    # Not TEXTHEAD_CACHE: the cached features of `mini` would be computed again.
     monkeypatch.setattr("texthead.data.hub.cache_dir", lambda: tmp_path / "cache")
     parts = {}
     for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
@@ -338,7 +338,7 @@ def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monk
     library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     run, source = tmp_path / "run", f"datasets:{tmp_path / 'saved'}"
     prints(works("train", source, *world.fast(run), "--baselines", "never")[1], "6 training", 2, "4 val")
-    # What lies in the cache can be removed at any time.
+    # The cache can be deleted at any time.
     shutil.rmtree(tmp_path / "cache")
     prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
 
@@ -397,7 +397,7 @@ def test_head_mistakes(world, refused, tmp_path):
 
 
 def recipe_of(*arguments: str) -> recipes.Recipe:
-    """The recipe that a `train` command line means."""
+    """Return the recipe that a `train` command line specifies."""
     parser = cli.command_line("train")
     typed = ["train", "DATA", "--out", "run", *arguments]
     options, given = (parser.parse_args(typed, defaults=defaults)["train"] for defaults in (True, False))
@@ -464,7 +464,7 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     monkeypatch.setattr("texthead.commands.train.Train.__call__", stop)
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
-    # Before the run folder is begun there is nothing to resume.
+    # Before the run folder is created there is nothing to resume.
     for command in (("head", "a, b"), ("train", "data", "--out", tmp_path / "run")):
         code, out, err = say(*command)
         assert (code, out, "--resume" in err) == (130, "", False)
@@ -508,7 +508,7 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
     ):
         assert "[options]" not in refused(parts, *command)
     for part, *command in (("none.yaml", *train, "--config", tmp_path / "none.yaml"), ("trian", "trian")):
-        code, _, err = say(*command)  # The rest of the line is a library's.
+        code, _, err = say(*command)  # The rest of the line comes from a library.
         assert (code, part in err.splitlines()[-1]) == (2, True)
 
 
@@ -579,7 +579,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     refused((run, "lr", 0.0003, 0.5), *train, "--resume", "--lr", 0.5)
     resume = ["train", world.images, "--out", run, "--resume"]
     refused((run, "head", "text", "normal"), *resume, "--head", "normal")
-    # What the run was begun with need not be typed again.
+    # The options that the run was started with need not be typed again.
     _, err = works(*resume, "--workers", 0)
     prints(err, "resume", "epoch 1 of 2")
     prints(err, "epoch 2 of 2", "loss")
@@ -588,7 +588,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     assert ours == theirs
 
 
-# --- mistakes -------------------------------------------------------------------------------------------------------
+# --- user errors ----------------------------------------------------------------------------------------------------
 
 
 def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused, tmp_path):
@@ -712,7 +712,7 @@ def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, wor
 
 @pytest.mark.slow
 def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
-    """Their map is saved: what a run's own names need no text encoder for, others and added classes do."""
+    """The run saves its text map: its own classes need no text encoder, other and added classes do."""
     text, item, run, new = (
         bert(tmp_path / "bert", 1284),
         world.images / "red" / "0.png",
@@ -724,7 +724,7 @@ def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
     assert (about["text"], about["text_map"]) == (text, [1284, 1280])
     predict, add = ["predict", run, item], ["classes", run, "add", "a cat on a lake", "--out", new]
     shutil.rmtree(tmp_path / "bert")
-    works(*predict)  # Its own classes need no text encoder.
+    works(*predict)
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     for more in ([*predict, "--classes", "a cat, a tree"], add):
         refused(text.removeprefix("text:"), *more)
@@ -773,7 +773,7 @@ def test_several_templates_from_a_file(world, works, refused, tmp_path):
     assert weights(run)["head.variants"].shape[:2] == (2, 2)
     out, _ = works("predict", run, world.images / "red", "--json")
     assert sum(each["probability"] for each in json.loads(out)[0]["top"]) == pytest.approx(1, abs=1e-4)
-    # A resumed run takes the templates that it was begun with.
+    # A resumed run uses the templates it was started with.
     works("train", world.images, "--out", run, "--resume", "--workers", "0")
     works("predict", world.images / "red", "--classes", "red, blue", "--template", file)
     refused("template", "train", world.images, "--template-use", "drawn", *world.fast(tmp_path / "x"))
@@ -865,7 +865,7 @@ FLAGS = Path(__file__).parent / "golden" / "flags.txt"
 
 
 def flags_of(parser: ArgumentParser, command: str = "") -> list[str]:
-    """Return a line for each option and argument of the commands, with its default."""
+    """Return one line per option and argument of the commands, with its default."""
     lines: list[str] = []
     for action in parser._actions:
         if isinstance(action, _SubParsersAction):
@@ -879,7 +879,7 @@ def flags_of(parser: ArgumentParser, command: str = "") -> list[str]:
 
 
 def test_options_keep_their_names(pytestconfig):
-    """What goes or comes is in CHANGELOG; `--rewrite-messages` writes the list."""
+    """Added and removed options belong in CHANGELOG; `--rewrite-messages` writes the list."""
     flags = "\n".join(sorted(flags_of(cli.command_line()))) + "\n"
     if pytestconfig.getoption("--rewrite-messages"):
         FLAGS.write_text(flags)

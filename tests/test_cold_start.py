@@ -1,4 +1,4 @@
-"""What a command imports: nothing heavy before it is needed."""
+"""What a command imports: no heavy module before it is needed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from texthead.exporting.export import export
 from texthead.features import engine as engines
 from texthead.runs.run import keep_graph, load_run
 
-# Beside torch, numpy and av.
+# Heavy modules besides torch, numpy and av.
 NETWORKS = {"timm", "torchvision", "transformers", "open_clip", "torch._dynamo", "onnx", "onnxscript"}
 OTHERS = {"sklearn", "scipy", "matplotlib", "gradio", "pandas", "huggingface_hub"}
 WORKERS = {"multiprocessing.forkserver"}
@@ -25,7 +25,7 @@ HEAVY = NETWORKS | OTHERS | WORKERS | {"torch", "numpy", "av", "onnxruntime", "P
 
 
 def imported(arguments: list[object], unwanted: set[str], cache: Path, code: int = 0) -> subprocess.CompletedProcess:
-    """Run a command in a process of its own that must import none of the unwanted modules."""
+    """Run a command in a new process and check that it imports none of the unwanted modules."""
     program = (
         "import sys\n"
         "from texthead.cli import main\n"
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_said_before_torch_is_imported(world, tmp_path, arg
 
 @pytest.fixture(scope="module")
 def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the graph of the run's encoder, as a first prediction leaves it."""
+    """A cache with the graph of the run's encoder, as a first prediction writes it."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder))

@@ -1,4 +1,4 @@
-"""The command line: same seed, machine and thread count, same losses and weights to the bit on a CPU."""
+"""The command line: the same seed, machine and thread count give bit-identical losses and weights on a CPU."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from made import COLOURS, write_video
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--head", "linear", "--freeze-encoder", "--temporal", "transformer")])
 def test_two_processes_train_the_same_to_the_bit(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Other hash seeds, other numbers of workers, a cold and a warm cache."""
+    """The runs differ in hash seed and number of workers; one has a cold cache, one a warm cache."""
     for number in range(8):
         colour = list(COLOURS)[number % 2]
         write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)

@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: each command on them runs as printed, the reference is the parser's, and the site builds."""
+"""The README and docs/: each command runs as printed, the reference matches the parser, and the site builds."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tools.commands import page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-# A small encoder replaces this one, which has to be fetched; all else runs as printed.
+# A small local encoder replaces this one, which would be downloaded; everything else runs as printed.
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
 PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
@@ -34,13 +34,13 @@ PAGES = sorted(
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each command in the blocks of a page, then of all its Python as one program."""
+    """Yield each shell command of a page, then all its Python blocks as one program."""
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.split("#")[0].strip():
                 yield ["bash", "-euo", "pipefail", "-c", line]
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    # The guide for contributors shows parts of source files beside a program.
+    # The guide for contributors also shows parts of source files.
     if program := "\n".join(b for b in blocks if "import texthead as th" in b or "class Count" not in text):
         yield [sys.executable, "-c", program]
 
@@ -57,7 +57,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the pages assume."""
+    """The files that the pages expect."""
     folder, rows = tmp_path_factory.mktemp("files"), []
     for label, colour in COLOURS.items():
         for i in range(6):
@@ -88,7 +88,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_lists(folder: Path) -> None:
-    """Write data in the form of UCF-101 and of ImageNet."""
+    """Write data in the layouts of UCF-101 and ImageNet."""
     (folder / "ucf_labels.csv").write_text("id,name\n0,Juggling\n1,Archery\n")
     kinds = (("Juggling", "n01440764", "red"), ("Archery", "n01443537", "blue"))
     for split, seeds in (("train", range(4)), ("val", range(4, 6))):
@@ -107,12 +107,12 @@ def write_lists(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path) -> None:
-    """Each page begins with the same files; a training that several begin with is run for the first of them."""
+    """Each page starts from the same files; a training that several pages start with runs only once."""
     folder, runs = prepared.with_name("page"), prepared.with_name("runs")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prepared, folder)
     own = {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "TEXTHEAD_CACHE": str(runs / "cache")}
-    own["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"  # `python -m paper` is run in a checkout.
+    own["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"  # `python -m paper` needs the checkout.
     text = (ROOT / name).read_text(encoding="utf-8").replace(FETCHED, f"openclip:local-dir:{folder / 'small'}")
     for words in commands(text):
         kept = runs / words[-1] if words[-1] in TRAININGS else None
@@ -127,7 +127,7 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
 
 
 def test_every_block_has_a_language() -> None:
-    """Without one, a block of commands would not be tested."""
+    """Commands in a block without a language would not be tested."""
     for path in DOCS.rglob("*.md"):
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(fences[::2]) <= {"sh", "text", "python", "json", "console"}, path.name
@@ -149,7 +149,7 @@ def test_commands_are_the_parser_s() -> None:
 
 
 def test_pages_of_the_api_list_the_public_names() -> None:
-    """`python -m tools.api` writes them."""
+    """`python -m tools.api` writes the pages."""
     assert {path.stem for path in api.FOLDER.glob("*.md")} == set(api.PAGES) == set(api.public_names())
     for package in api.PAGES:
         assert (api.FOLDER / f"{package}.md").read_text(encoding="utf-8") == api.page(package)
@@ -171,7 +171,7 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
 
 
 def test_the_tree_of_packages_is_as_it_is():
-    """`python -m tools.tree` writes it."""
+    """`python -m tools.tree` writes the page."""
     assert tree.page() == tree.PAGE.read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A missing extra: one line that names the package and the extra that installs it, and exit code 2."""
+"""A missing extra: exit code 2 and one line that names the package and the extra that installs it."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def without(extra: str, *arguments: object) -> str:
-    """Run a command in a process that finds no module of the extra, and return the line that it ends with."""
+    """Run a command in a process that cannot import the extra's modules, and return its error line."""
     command = [sys.executable, "-c", WITHOUT, ",".join(MODULES[extra]), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr

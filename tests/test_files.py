@@ -1,4 +1,4 @@
-"""A file is there whole, or as it was before."""
+"""A file is either written completely or left as it was."""
 
 import io
 import os
@@ -55,14 +55,14 @@ def test_the_old_file_stands_until_the_new_one_is_on_the_disk(tmp_path: Path, mo
 
 
 class Interrupted(io.BytesIO):
-    """A file whose writer presses Ctrl-C."""
+    """A file whose writing is interrupted by Ctrl-C."""
 
     def write(self, data: object) -> int:
         raise KeyboardInterrupt
 
 
 def test_an_interrupt_while_torch_saves_is_an_interrupt(tmp_path: Path) -> None:
-    """torch reports whatever ends its writing as a position that it did not expect."""
+    """torch turns any error during writing into one about an unexpected position."""
     path = tmp_path / "last.pt"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), replacing(path):
@@ -154,7 +154,7 @@ with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_f
 
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
-    """Return a folder that a process was writing into when it was killed."""
+    """Return a folder left behind by a process that was killed while writing into it."""
     code = subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False).returncode
     assert code == -signal.SIGKILL
     assert len([*tmp_path.iterdir()]) == 3
@@ -183,7 +183,7 @@ def test_what_a_killed_process_was_writing_is_removed_by_the_next(left: Path, us
 
 
 def test_what_others_are_writing_stays(tmp_path: Path) -> None:
-    """Of this process, of another machine since a minute, and what is only called alike."""
+    """Temporary files of this process stay, as do another machine's recent ones and files with similar names."""
     elsewhere = tmp_path / ".a.json.texthead-tmp-00000000-1"
     alike = [tmp_path / name for name in ("texthead-20261127-1530", ".a.json.machine.1", "texthead-tmp")]
     for path in (elsewhere, *alike):

@@ -1,4 +1,4 @@
-"""A run of an earlier version can be read, and predicts what it did then."""
+"""A run of an earlier version can be loaded and gives the same predictions."""
 
 import json
 from pathlib import Path

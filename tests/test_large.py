@@ -1,4 +1,4 @@
-"""Encoders of the paper's largest kind, and of videos, load and run on a small machine."""
+"""The largest kind of encoder in the paper, and video encoders, load and run on a small machine."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def gigabytes(source: str, frames: int) -> float:
-    """Return the most memory of a new process that scores a clip."""
+    """Return the peak memory in gigabytes of a new process that scores a clip."""
     command = [sys.executable, "-c", PROGRAM, source, str(frames)]
     answer, peak = subprocess.check_output(command, text=True, timeout=900).splitlines()
     assert answer == "(1, 2) True"

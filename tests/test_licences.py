@@ -1,4 +1,4 @@
-"""Licences of dependencies: all of them are known and allowed, and one that is not is an error."""
+"""Licences of dependencies: all are known and allowed; any other licence is an error."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def licences(*arguments: str, installed: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the tool, with a folder of further installed packages."""
+    """Run the licence checker, with a folder of additional installed packages."""
     paths = [str(ROOT), *([str(installed)] if installed else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "tools.licences", *arguments]
@@ -24,7 +24,7 @@ def licences(*arguments: str, installed: Path | None = None) -> subprocess.Compl
 
 
 def install(folder: Path, name: str, *metadata: str, licence: str = "") -> None:
-    """Write the metadata of an installed package, with the text of a licence as a file of it."""
+    """Write the metadata of an installed package, with the text of its licence."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: {name}", "Version: 1.0", *metadata, ""]))
@@ -32,7 +32,7 @@ def install(folder: Path, name: str, *metadata: str, licence: str = "") -> None:
     (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{info.name}/LICENSE,,\n")
 
 
-# Slow only to be left out with the oldest versions, whose metadata is theirs.
+# Marked slow to skip it with the oldest dependency versions, whose metadata differs.
 @pytest.mark.slow
 def test_every_licence_of_what_is_installed_is_known_and_allowed() -> None:
     done = licences()
@@ -83,7 +83,7 @@ def test_a_licence_that_a_package_states(metadata: list[str], licence: str, expe
     ],
 )
 def test_a_planted_licence_fails_in_one_line(metadata: list[str], fault: str, tmp_path: Path) -> None:
-    """Two requirements away, behind an extra."""
+    """The licence is two requirements away, behind an extra."""
     install(tmp_path, "planted", *metadata, licence="Ask me.")
     install(tmp_path, "between", "License: MIT", "Requires-Dist: planted")
     install(tmp_path, "product", "Provides-Extra: more", 'Requires-Dist: between; extra == "more"')

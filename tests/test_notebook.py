@@ -1,4 +1,4 @@
-"""What a notebook shows: escaped tables, and progress bars in a kernel alone."""
+"""What a notebook shows: escaped tables, and progress bars in a kernel only."""
 
 import sys
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ HOSTILE = "<script>alert('x')</script>"
 
 
 def escaped(html: str) -> str:
-    """Return the HTML after a check that nothing of a hostile name is left in it."""
+    """Return the HTML after checking that the hostile name is escaped."""
     assert "<script" not in html
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in html
     return html
@@ -100,7 +100,7 @@ def test_an_evaluation_of_many_classes_shows_top_5_and_a_few_classes() -> None:
     html = evaluation(names, list(range(WORST + 2)), [0] * (WORST + 2))._repr_html_()
     assert "top-5" in html
     assert html.count("<tr>") == WORST + 1
-    # A class without an item has no rate.
+    # A class without items has no rate.
     assert f"the {WORST} worst of {WORST + 2} classes" in html
 
 
@@ -132,7 +132,7 @@ def test_a_comparison_shows_each_way_of_scoring_that_there_is() -> None:
     assert "cross-validated" not in html
 
 
-# --- a run, and what shows a bar
+# --- a run, and progress bars
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_run_shows_classes_recipe_and_scores(images: Dataset, tmp_path: Path) 
 
 
 class Shell(ModuleType):
-    """A kernel that records what it displays."""
+    """A fake IPython module that records what it displays."""
 
     def __init__(self) -> None:
         super().__init__("IPython")
@@ -188,7 +188,7 @@ class Shell(ModuleType):
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A notebook in which every call of a bar draws."""
+    """A notebook in which every update of a progress bar is drawn."""
     shell = Shell()
     monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
@@ -274,7 +274,7 @@ def titles(shell: Shell) -> set[str]:
 
 @contextmanager
 def only(shell: Shell, *expected: str) -> Iterator[None]:
-    """Check which bars are shown, and that all are removed."""
+    """Check which bars are shown and that all of them are removed."""
     shell.shown.clear()
     yield
     assert titles(shell) == set(expected)
@@ -289,7 +289,7 @@ def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
         evaluate(model, images)
     with only(shell, "predict"):
         assert isinstance(predict(model, paths), Predictions)
-    with only(shell, "train"):  # Not one more for each validation.
+    with only(shell, "train"):  # Validation shows no bar of its own.
         train(model, images, images, RECIPE, out=tmp_path / "run")
     with only(shell):
         evaluate(model, images, progress=silent)

@@ -1,4 +1,4 @@
-"""The notebooks of notebooks/ run from start to end, and are committed with outputs that tell nothing of a machine."""
+"""The notebooks in notebooks/ run from start to end, and their committed outputs reveal nothing about a machine."""
 
 import ast
 import json
@@ -17,12 +17,12 @@ Cell = dict[str, Any]
 
 
 def code(path: Path) -> list[Cell]:
-    """Return the cells of code that are committed."""
+    """Return the code cells of a committed notebook."""
     return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
 def tables(cells: list[Cell]) -> int:
-    """Return the number of outputs that are tables."""
+    """Return how many outputs are tables."""
     data = [output.get("data", {}) for cell in cells for output in cell["outputs"]]
     return sum("<table" in "".join(each.get("text/html", "")) for each in data)
 
@@ -33,7 +33,7 @@ def kinds(cell: Cell) -> list[list[str]]:
 
 
 def assert_clean(cells: list[Cell]) -> None:
-    """Check that no cell failed, or wrote to standard error."""
+    """Check that no cell failed or wrote to standard error."""
     for output in (output for cell in cells for output in cell["outputs"]):
         assert output["output_type"] != "error"
         assert output.get("name") != "stderr", output["text"]
@@ -71,7 +71,7 @@ def test_code_is_python_and_links_lead_to_files(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
-    """It gives the kinds of outputs that are committed, cell by cell."""
+    """Each cell gives the same kinds of output as the committed one."""
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     from tools.notebooks import run

@@ -1,4 +1,4 @@
-"""Recipes hold the paper's numbers, refuse what cannot be, come back from JSON, and give the published rates."""
+"""Recipes hold the paper's numbers, refuse invalid values, survive JSON and give the published learning rates."""
 
 import json
 from dataclasses import FrozenInstanceError, fields, replace
@@ -28,7 +28,7 @@ def test_the_rate_rises_in_a_line_and_falls_to_nothing():
     assert factors[:51] == pytest.approx([i / 50 for i in range(51)])
     assert all(a > b for a, b in zip(factors[50:], factors[51:], strict=False))
     assert max(factors) == 1
-    # Half a cosine is its own mirror image.
+    # Half a cosine is symmetric about its middle.
     assert [a + b for a, b in zip(factors[50:], reversed(factors[50:]), strict=True)] == pytest.approx([1] * 251)
     assert lr_factor(0.0, epochs=10.0, warmup=0.0) == 1
 
@@ -36,7 +36,7 @@ def test_the_rate_rises_in_a_line_and_falls_to_nothing():
 def test_every_step_has_the_rate_of_its_middle():
     epochs = [step_epoch(step, steps_per_epoch=4, schedule_every=1) for step in range(8)]
     assert epochs == [0.125, 0.375, 0.625, 0.875, 1.125, 1.375, 1.625, 1.875]
-    # So no step is idle, not even in a run of a single one.
+    # So no step has a rate of 0, not even the only step of a run.
     first, last = epochs[0], epochs[-1]
     assert lr_factor(first, epochs=2.0, warmup=1.0) > 0
     assert lr_factor(last, epochs=2.0, warmup=1.0) > 0
@@ -78,7 +78,7 @@ def test_what_the_published_logs_and_code_do():
 @pytest.mark.parametrize("make", [paper, text4vis])
 def test_the_papers_recipes_test_on_224_pixels_of_256(make):
     assert make().resize == 256
-    assert make(size=112).resize is None  # The encoder's own margin.
+    assert make(size=112).resize is None  # The encoder's default margin.
     assert make(resize=224).resize == 224
 
 
@@ -113,7 +113,7 @@ def test_every_hyper_parameter_is_explained():
     assert {field.name for field in fields(Recipe)} <= documented
 
 
-# ---- what cannot be
+# ---- invalid values
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_every_hyper_parameter_is_explained():
 )
 def test_a_value_outside_its_rule(key, value):
     recipe = paper()
-    # The type checker of these tests would be faster than the recipe's own rule for words.
+    # Bypass beartype, which would reject strings before the recipe does.
     object.__setattr__(recipe, key, value)
     with refuses(RunError, key, value):
         recipe.__post_init__()

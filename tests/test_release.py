@@ -1,4 +1,4 @@
-"""What a release consists of: the wheel, the sdist, the bill of materials and the pins with their hashes."""
+"""The parts of a release: wheel, sdist, bill of materials, and pins with hashes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SHIPPED = {"core": [], "extras": sorted(Requirement(EXTRAS["all"][0]).extras)}
 
 
 def run(*command: str | Path, folder: Path, **variables: str) -> str:
-    """Run a program in a folder, without the paths of this checkout, and return what it prints."""
+    """Run a program in a folder without PYTHONPATH, and return its output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**environment, **variables})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -34,7 +34,7 @@ def run(*command: str | Path, folder: Path, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the wheel and the sdist that `make dist` builds, made without the internet."""
+    """A folder with the wheel and the sdist of `make dist`, built without network access."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, folder=folder)
     run(sys.executable, "-m", "twine", "check", "--strict", *folder.iterdir(), folder=folder)
@@ -42,7 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_the_checkout() -> set[str]:
-    """Files that are in git, or could be added."""
+    """Return the files that git tracks or could track."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         pytest.skip("not a checkout of git, so its files are unknown")
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", folder=ROOT)
@@ -101,7 +101,7 @@ def test_the_version_is_that_of_the_tag_and_trees_without_tags_build(built: Path
 
 @pytest.mark.slow
 def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp_path: Path) -> None:
-    """Minutes: pip installs all that the wheel and its extra `demo` require into an empty environment."""
+    """Takes minutes: pip installs all requirements of the wheel and its `demo` extra into an empty environment."""
     (wheel,) = built.glob("*.whl")
     python, program = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "texthead"
     run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
@@ -118,7 +118,7 @@ def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a new environment with the wheel alone."""
+    """The programs of a new environment that contains only the wheel."""
     folder = tmp_path_factory.mktemp("environment")
     python = folder / "bin" / "python"
     run(sys.executable, "-m", "venv", "--without-pip", folder, folder=folder)
@@ -129,7 +129,8 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_installed_wheel_predicts_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    # What it requires is that of the tests. The .pth files there, and with them the editable checkout, have no effect.
+    # PYTHONPATH provides the requirements from the tests' environment. The .pth files there, and with them
+    # the editable checkout, are ignored.
     required = sysconfig.get_path("purelib")
     code = "import texthead; print(texthead.__file__)"
     file = run(installed / "python", "-c", code, folder=tmp_path, PYTHONPATH=required).strip()
@@ -159,7 +160,7 @@ def test_the_bill_of_materials_is_valid_and_names_licences_but_no_path(
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_all_that_is_required_is_pinned_with_hashes(name: str) -> None:
-    """The pins meet pyproject.toml: else run `make constraints`."""
+    """The pins satisfy pyproject.toml; if not, run `make constraints`."""
     text = (ROOT / "constraints" / f"{name}.txt").read_text()
     assert not re.search(r"://|\+", text)
     pins: dict[str, list[Requirement]] = {}
@@ -177,6 +178,6 @@ def test_all_that_is_required_is_pinned_with_hashes(name: str) -> None:
         versions = [next(iter(pin.specifier)).version for pin in pins.get(canonicalize_name(required.name), [])]
         assert versions, required
         assert all(map(required.specifier.contains, versions)), required
-    # What torch brings on Linux, where pip would refuse a requirement without a hash.
+    # torch's requirements on Linux, where pip refuses any requirement without a hash.
     assert str(pins["triton"][0].marker).endswith('sys_platform == "linux"')
     assert sum(package.startswith("nvidia-") for package in pins) > 5

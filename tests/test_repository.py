@@ -1,4 +1,4 @@
-"""Files of the repository that only other programs read: workflows, forms, the citation, the metadata."""
+"""Repository files that only other programs read: workflows, forms, the citation, the metadata."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def test_workflows_have_few_permissions_time_limits_and_pinned_actions(path: Pat
         for step in job.get("steps", []):
             if "uses" in step:
                 assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v1)", step["uses"]), step["uses"]
-            # A name of a branch or tag in a script would be run as part of it.
+            # A branch or tag name inserted into a script would run as part of it.
             assert "${{ github." not in step.get("run", ""), name
 
 

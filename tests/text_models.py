@@ -1,4 +1,4 @@
-"""Small text encoders and open_clip models, saved as their libraries save them."""
+"""Small text encoders and open_clip models, saved in their libraries' formats."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size"
 TOWERS = {
     "tiny-vit": {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}},
     "tiny-resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
-    # As SigLIP's: a timm tower and a text tower in a module of its own.
+    # Like SigLIP: a timm tower, and a text tower in its own module.
     "tiny-timm": {
         "custom_text": True,
         "vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
@@ -42,7 +42,7 @@ TOWERS = {
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory) -> Path:
-    """A folder of tiny open_clip models NAME.pt, their architectures registered."""
+    """A folder of tiny open_clip models NAME.pt, with registered architectures."""
     folder = tmp_path_factory.mktemp("openclip")
     for name, config in TOWERS.items():
         (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "text_cfg": TEXT, **config}))

@@ -1,4 +1,4 @@
-"""Small models to train, and what tests compare between two runs."""
+"""Small models to train, and helpers that compare two runs."""
 
 import json
 import socket
@@ -31,11 +31,11 @@ def make_model(
 
 
 class Stop(Exception):
-    """What a user, a scheduler or a power cut does in the middle of an epoch."""
+    """Stands for a user, a scheduler or a power cut that stops a training mid-epoch."""
 
 
 def stop_after(clips: int) -> Callable[[int, int], None]:
-    """Return a `progress` for `train` that stops it once so many clips are done."""
+    """Return a `progress` for `train` that stops it after this many clips."""
 
     def progress(done: int, total: int) -> None:
         if done >= clips:
@@ -49,7 +49,7 @@ def losses(records: list[dict]) -> list[float]:
 
 
 def timeless(records: list[dict]) -> list[dict]:
-    """Return the records without the speed, which differs from run to run."""
+    """Return the records without the speed, which differs between runs."""
     return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
 
 

@@ -1,4 +1,4 @@
-"""Labelled media of every kind and one run on them, for tests of the command line."""
+"""Labelled media of every kind and one run trained on them, for tests of the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ class World:
     run: Path
 
     def fast(self, out: Path | str) -> list[str]:
-        """Options that make a training run quick, and its folder."""
+        """Return options for a quick training run into `out`."""
         return [*self.run_options(), "--size", "32", "--epochs", "2", "--warmup", "1", "--out", str(out)]
 
     def run_options(self) -> list[str]:
-        """Options that make an evaluation quick."""
+        """Return options for a quick evaluation."""
         return ["--workers", "0", "--cache", str(self.root / "cache")]
 
 
@@ -60,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def works(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[str, str]]:
-    """Runs a command that must succeed: (standard output, standard error)."""
+    """Return a function that runs a command that must succeed and returns (standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[str, str]:
         code, out, err = say(*arguments)
@@ -72,7 +72,7 @@ def works(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[str, 
 
 @pytest.fixture
 def refused(wrong: Callable[..., str]) -> Callable[..., str]:
-    """Runs a command that must fail in a line with a value, or with each value of a tuple; returns the line."""
+    """Return a function that runs a command that must fail and returns its error line, which must contain `parts`."""
 
     def run(parts: object, *arguments: object, **volatile: object) -> str:
         line = wrong(*arguments, **volatile)

@@ -1,4 +1,4 @@
-"""A server that `texthead ui` starts, and Debian's chromium in front of it; a missing browser is a failure."""
+"""A server started by `texthead ui`, and Debian's chromium in front of it; a missing browser is a failure."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from tools.browser import Served, chromium, serving_command
 
 @contextmanager
 def serving(folder: Path, *arguments: object) -> Iterator[Served]:
-    """A page that `texthead ui` serves, with its own folder for what is temporary."""
+    """Serve a page with `texthead ui`, with its own folder for temporary files."""
     with serving_command(folder, "ui", *arguments) as served:
         yield served
     assert not [*folder.glob("texthead-ui-*")], "the folder of uploads is left"
@@ -23,7 +23,7 @@ def serving(folder: Path, *arguments: object) -> Iterator[Served]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Callable[..., WebDriver]]:
-    """Opens another window of a browser of its own; the options are those of `tools.browser.chromium`."""
+    """Return a function that opens a window of a new browser, with the options of `tools.browser.chromium`."""
     opened: list[WebDriver] = []
 
     def open_one(width: int = 1200, **options: bool) -> WebDriver:
@@ -37,7 +37,7 @@ def browser(tmp_path: Path) -> Iterator[Callable[..., WebDriver]]:
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of drawn files: a video of three things one after the other, a picture, a long video, a broken one."""
+    """A folder of generated files: a video of three things in turn, a picture, a long video, a broken one."""
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(5)
     parts = [_clip(name, rng) for name in ("cat", "umbrella", "cat")]
@@ -49,6 +49,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _clip(name: str, rng: np.random.Generator) -> np.ndarray:
-    """Three seconds."""
+    """Draw a clip of three seconds."""
     picture = drawn_videos.OBJECTS[name].train[0]
     return drawn_videos.draw_clip(name, "moving left", picture, frames=3 * drawn_videos.FPS, size=112, rng=rng)

@@ -1,4 +1,4 @@
-"""The pages and a report by axe-core (WCAG 2.2, A and AA), on a phone and a wide screen, light and dark; and by keys alone."""
+"""axe-core on the pages and a report (WCAG 2.2, A and AA): phone and wide screen, light and dark; keyboard use."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ LOOKS = [(390, False), (390, True), (1300, False), (1300, True)]
 
 
 def violations(driver: WebDriver) -> list[str]:
-    """Return what breaks a rule of WCAG on the page as it is now: the rule, and the first elements."""
+    """Return the WCAG violations on the current page: each rule and its first elements."""
     driver.execute_script(AXE.read_text())
     result = driver.execute_async_script(
         "const done = arguments[arguments.length - 1];"
@@ -92,7 +92,7 @@ def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
 
 
 def test_a_question_by_keys_alone(address: str, media: Path, browser: Callable) -> None:
-    """Only the file is chosen by the browser's own dialog, which no page may open."""
+    """Only the file is set by the driver: no page may open the browser's file dialog."""
     driver = opened(browser(), address)
     drop(driver, media / "umbrella.png")
     for _ in range(40):

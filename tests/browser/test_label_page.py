@@ -1,4 +1,4 @@
-"""The page of `texthead label`: a real server, a real browser, keys alone, and what is on disk after a kill."""
+"""The page of `texthead label`: a real server, a real browser, keys only, and the files on disk after a kill."""
 
 import csv
 import os
@@ -26,7 +26,7 @@ COLOURS = ("red", "green", "blue")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of three colours, one that no browser shows, and videos, one of a codec that no browser plays."""
+    """Pictures of three colours, one that no browser shows, and videos, one with a codec that no browser plays."""
     folder = tmp_path_factory.mktemp("data") / "files"
     for place in range(18):
         write_image(folder / f"{COLOURS[place % 3]}-{place:02d}.png", COLOURS[place % 3], seed=place)
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def served(folder: Path, tmp_path: Path) -> Iterator[Served]:
-    """A page of these files; the labels are in labels.csv beside the folder of the server."""
+    """A page of these files; the labels are in labels.csv next to the server's folder."""
     options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0)
     with serving_command(tmp_path / "server", "label", folder, *options) as page:
         yield page
@@ -67,7 +67,7 @@ def choices(driver: WebDriver) -> list[str]:
 
 
 def label(driver: WebDriver, name: str) -> None:
-    """Label the file that is shown, by its number if it has one."""
+    """Label the current file: by number if the name is among the first guesses, else by typing it."""
     before, guesses = text(driver, "name"), choices(driver)
     if name in guesses[:3]:
         press(driver, str(guesses.index(name) + 1))
@@ -83,7 +83,7 @@ def rows(place: Path) -> dict[str, str]:
 def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) -> None:
     driver, place = opened(browser(), served.address), tmp_path / "labels.csv"
     first = text(driver, "name")
-    # A new class by typing; a skipped file; a bad one; both taken back.
+    # Type a new class, skip a file, mark one as bad; then undo all three.
     press(driver, "blue", Keys.ENTER)
     until(driver, lambda: text(driver, "name") != first)
     assert rows(place) == {first: "blue"}
@@ -103,7 +103,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
     for _ in range(21):
         name = text(driver, "name")
         shown.add(name)
-        # What is shown can be seen.
+        # The file has loaded.
         until(
             driver,
             lambda: driver.execute_script(
@@ -118,7 +118,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
     assert "10 more labels" in text(driver, "gain")
     assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1
     assert len(read_dataset(place)) == 21
-    # Nothing of the page scrolls sideways, and nothing was logged.
+    # The browser logged no error.
     assert not driver.get_log("browser")
 
 
@@ -135,7 +135,7 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
     press(driver, Keys.F2)
     until(driver, lambda: text(driver, "name") == "green-04.png")
     assert "green" in text(driver, "why")
-    # Keep it, think again, and give it the right one.
+    # Keep the label, undo, and correct it.
     press(driver, Keys.SPACE)
     until(driver, lambda: text(driver, "name") != "green-04.png")
     press(driver, Keys.BACKSPACE)
@@ -176,7 +176,7 @@ def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path:
     frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 20]
     encode(tmp_path / "films" / "film.mp4", frames, rate=5)
     place = tmp_path / "labels.csv"
-    # Without --classes the first class is typed.
+    # Without --classes the first class has to be typed.
     options = ("--out", place, "--workers", 0, "--cut-above", 5)
     with serving_command(tmp_path / "server", "label", tmp_path / "films", *options) as served:
         driver = opened(browser(), served.address)

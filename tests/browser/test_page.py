@@ -1,4 +1,4 @@
-"""The page as somebody uses it: a real server, a real browser, files that are drawn here."""
+"""The page as a user sees it: a real server, a real browser, generated files."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two classes, of a small network that has seen nothing."""
+    """A run of two classes with a small untrained network."""
     return write_small_run(tmp_path_factory.mktemp("runs") / "run")
 
 
@@ -50,7 +50,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[Serv
 
 @pytest.fixture(scope="module")
 def page(served: Served) -> str:
-    """Its address."""
+    """The address of the page."""
     return served.address
 
 
@@ -61,7 +61,7 @@ def opened(driver: WebDriver, address: str) -> WebDriver:
 
 
 def until(driver: WebDriver, selector: str, seconds: float = 120) -> Any:
-    """The first visible element that fits, once it is there."""
+    """Wait for a visible element that matches, and return the first."""
 
     def seen(_: WebDriver) -> Any:
         return next((found for found in driver.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()), None)
@@ -70,7 +70,7 @@ def until(driver: WebDriver, selector: str, seconds: float = 120) -> Any:
 
 
 def drop(driver: WebDriver, file: Path) -> None:
-    """Choose a file, and wait until it is uploaded."""
+    """Choose a file and wait until it is uploaded."""
     driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(file))
     until(driver, "#file a[href*='file=']")
 
@@ -89,7 +89,7 @@ def shown_names(driver: WebDriver) -> list[tuple[str, str]]:
 
 
 def saved(driver: WebDriver, title: str, folder: Path) -> Path:
-    """What a link of the page downloads."""
+    """Click a download link and return the file."""
     link = driver.find_element(By.LINK_TEXT, title)
     name = link.get_attribute("download")
     link.click()
@@ -103,17 +103,17 @@ def saved(driver: WebDriver, title: str, folder: Path) -> Path:
 
 
 def command(*arguments: object) -> str:
-    """What a command prints."""
+    """Return what a command prints."""
     line = [sys.executable, "-m", "texthead", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, check=True, env=environment()).stdout
 
 
 def requested(driver: WebDriver) -> list[str]:
-    """The address of every request of this page over a network."""
+    """Return the address of every network request of this page."""
     log: Any = driver.get_log("performance")  # pyright: ignore[reportAttributeAccessIssue]
     messages = [json.loads(entry["message"])["message"] for entry in log]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    # The browser's own first tab asks for pages inside the browser at times.
+    # The browser's own first tab sometimes requests internal pages.
     return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "chrome", "chrome-untrusted")]
 
 
@@ -129,10 +129,10 @@ def test_a_video_is_named_along_its_time_and_taken_away(zero_shot: str, media: P
     assert shown_names(driver) == [(x["name"], f"{100 * x['probability']:.1f} %") for x in expected["top"]]
     assert len(driver.find_elements(By.CSS_SELECTOR, ".th-events tbody tr")) == len(timeline["events"]) > 0
     table = list(csv.DictReader(saved(driver, "CSV", tmp_path / "downloads").open()))
-    # CSV is for people: to a millionth.
+    # The CSV file rounds to a millionth.
     shares = {row["name"]: float(row["probability"]) for row in table}
     assert shares == pytest.approx({x["name"]: x["probability"] for x in expected["top"]}, abs=1e-6)
-    # The name of the file is text, whatever it holds.
+    # The file name is shown as text, whatever it contains.
     assert not driver.find_elements(By.CSS_SELECTOR, "#answer-named b")
     outside = [url for url in requested(driver) if not url.startswith(f"{zero_shot}/")]
     assert not outside
@@ -172,7 +172,7 @@ def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, br
     video = driver.find_element(By.CSS_SELECTOR, "video.th-media")
 
     def follows(seconds: float) -> None:
-        """The player comes to so many of its 9 s, and the playhead to the same part of the timeline."""
+        """Wait until the player is at `seconds` of its 9 s and the playhead at the same share of the timeline."""
         at = "return [arguments[0].currentTime, parseFloat(document.querySelector('.th-playhead').style.left)]"
         wait = WebDriverWait(driver, 30, poll_frequency=0.2)
         wait.until(lambda _: driver.execute_script(at, video) == pytest.approx([seconds, seconds / 0.09], abs=0.6))
@@ -183,7 +183,7 @@ def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, br
     event = driver.find_elements(By.CSS_SELECTOR, ".th-events button")[-1]
     event.click()
     follows(float(event.get_attribute("data-seek")))
-    driver.find_element(By.CSS_SELECTOR, ".th-lane svg").click()  # A click is in its middle.
+    driver.find_element(By.CSS_SELECTOR, ".th-lane svg").click()  # Clicks the middle.
     follows(4.5)
     driver.execute_script("arguments[0].playbackRate = 4; arguments[0].play()", video)
     follows(9)
@@ -243,10 +243,10 @@ def test_a_request_beyond_those_that_may_wait_is_refused_as_busy(served: Served,
     with served.holding():
         for driver in (first, second, third):
             driver.find_element(By.CSS_SELECTOR, "#ask").click()
-            time.sleep(1)  # Requests arrive in the order of the clicks.
+            time.sleep(1)  # Send the requests in the order of the clicks.
         toast = until(third, ".toast-body")
         assert "busy" in toast.text
-    # The others have their answers.
+    # The others get their answers.
     for driver in (first, second):
         until(driver, ".th-strip")
 

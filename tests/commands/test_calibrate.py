@@ -1,4 +1,4 @@
-"""The calibration of a run: fitted by calibrate, used by predict, its parts and eval."""
+"""Calibration of a run: fitted by calibrate, used by predict (also in parts) and eval."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ HUES = {"sea": (30, 60, 200), "grass": (50, 180, 60), "fire": (220, 70, 30), "sa
 
 
 def picture(path: Path, label: str, seed: int) -> None:
-    """A patch of a class's colour under much noise: classes are mixed up at times."""
+    """Write a patch of the class's colour with strong noise, so that classes are sometimes confused."""
     generator = np.random.default_rng([seed, *label.encode()])
     coarse = generator.normal(0, 55, (8, 8, 3)).repeat(6, 0).repeat(6, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def picture(path: Path, label: str, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest: of sea, grass and fire 4 to train, 14 for val and for test; of sand 22 for val."""
+    """A manifest: sea, grass and fire have 4 train, 14 val and 14 test items each; sand has 22 val items."""
     root = tmp_path_factory.mktemp("sure")
     rows = ["path,label,split"]
     for label in HUES:
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of sea, grass and fire whose rows are the means of its training items, far too sure of itself."""
+    """An overconfident run of sea, grass and fire whose rows are the class means of the training items."""
     train = th.read_dataset(data).split("train")
     visual = tiny_visual()
     features = th.encode_items(visual, train, PROTOCOL)
@@ -86,7 +86,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the run, which is not calibrated."""
+    """A copy of the run, not calibrated."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
@@ -99,7 +99,7 @@ def sure(trained: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def calibrated(sure: Path, tmp_path: Path) -> Path:
-    """A copy of the run, which is calibrated."""
+    """A copy of the calibrated run."""
     return Path(shutil.copytree(sure, tmp_path / "run"))
 
 
@@ -125,15 +125,15 @@ def test_calibrate_writes_what_the_scores_of_val_give(run, data, works):
     prints(out, f"temperature {made.temperature:.3g}", volatile=[f"{made.temperature:.3g}"])
     scale = 1 / made.temperature
     best = sorted(max(p.values()) ** scale / sum(v**scale for v in p.values()) for p in others)
-    # 22 unknown items and 5 %: the last of them, since ceil(23 x 0.95) is 22.
+    # With 22 unknown items and 5 % the threshold is the highest of them, since ceil(23 x 0.95) is 22.
     assert made.threshold.probability == pytest.approx(best[-1], abs=1e-5)
     prints(out, f"{made.threshold.probability:.3f}", "5 %", 22, volatile=[f"{made.threshold.probability:.3f}"])
     gaps = (result.scores.max(1).values - result.scores.gather(1, result.targets[:, None])[:, 0]).sort().values
-    # 42 items and 90 %: ceil(43 x 0.9) is 39. Above it lies a millionth of the largest score.
+    # With 42 items and 90 % it is the 39th, since ceil(43 x 0.9) is 39, plus a millionth of the largest score.
     assert made.coverage.quantile == pytest.approx(float(gaps[38] + 1e-6 * result.scores.abs().max()), abs=1e-5)
     assert (made.items, made.threshold.unknown_items, len(made.content)) == (42, 22, 64)
     assert "expected calibration error" in out
-    # A threshold that turns away most of the known items is noted.
+    # A threshold that rejects most of the known items gets a note.
     assert ("false-accept" in out, made.measured.turned_away > 21) == (True, True)
     out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", 0.7)
     assert ("false-accept" in out, load_run(run).calibration.measured.turned_away > 21) == (False, False)
@@ -160,7 +160,7 @@ def test_without_unknown_items_there_is_no_threshold(run, data, works, refused, 
 
 
 def write_sand(data: Path, folder: Path) -> Path:
-    """Write a folder with copies of the items of sand alone."""
+    """Write a folder with copies of only the sand items."""
     shutil.copytree(data.parent / "sand", folder / "only" / "sand")
     return folder / "only"
 
@@ -171,14 +171,14 @@ def test_classes_without_an_item_get_no_promise(run, data, works, tmp_path):
     prints(err, 28, "1 of", "3 classes")
     prints(err, "note: ", "fire, grass")
     (sets,) = (line for line in out.splitlines() if "90 %" in line)
-    # In brackets: how many items have sets of which size.
+    # The brackets list how many items have sets of each size.
     counts = [int(number) for number in re.findall(r"\d+", sets.partition("(")[2])]
     assert sum(counts[::2]) == 28
     assert set(counts[1::2]) <= {1, 2, 3}
 
 
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):
-    """As after `train --k`: of the split only some were trained on; those left share their groups, one a row here."""
+    """As after `train --k`, only some items of the split were trained on; the other sea items share their group."""
     split = json.loads((run / "split.json").read_text())
     few = [place for place, path in enumerate(split["train"]) if int(Path(path).stem.removeprefix("train")) < 2]
     for key in ("train", "train_labels", "train_content"):
@@ -215,7 +215,7 @@ def test_calibrate_refuses_what_the_run_has_seen(run, data, refused, tmp_path):
     assert sorted(path.name for path in run.iterdir()) == before
 
 
-# ---- what is done with it
+# ---- using a calibration
 
 
 def test_predict_gives_no_name_where_the_best_is_not_above_the_threshold(calibrated, data, works):
@@ -225,7 +225,7 @@ def test_predict_gives_no_name_where_the_best_is_not_above_the_threshold(calibra
     answers = [entry["answer"] for entry in entries]
     best = [entry["top"][0] for entry in entries]
     assert answers == [each["name"] if each["probability"] > made.threshold.probability else None for each in best]
-    # Of 22 of sand, which set it at 10 %, all but the best one: ceil(23 x 0.9) is 21.
+    # The 22 sand items set the threshold at 10 %; all but the best are rejected, since ceil(23 x 0.9) is 21.
     assert answers[:22].count(None) == 21
     assert {entry["temperature"] for entry in entries} == {made.temperature}
     out, err = works("predict", calibrated, files[0], "--workers", 0)
@@ -243,10 +243,10 @@ def test_predict_prints_which_names_are_in_the_set(calibrated, data, works):
     assert [entry["set"] for entry in entries] == [[n for n, _ in p.top[: p.set_size]] for p in predictions]
     assert all(len(p.top) == p.set_size for p in predictions)
     assert {p.set_size for p in predictions} > {1}
-    # Within the quantile of the best score is above its share of the best probability.
+    # A score within the quantile of the best one has more than this share of the best probability.
     share = np.exp(-run.calibration.coverage.quantile / run.calibration.temperature)
     for p in th.predict(run, [folder], sets=True, top=3):
-        # The item that set the quantile is on its edge.
+        # The item that set the quantile lies on the edge.
         inside = [bool(v >= 0.9999 * share * p.top[0][1]) for _, v in p.top]
         assert inside == [place < p.set_size for place in range(3)]
     rows = table(works(*arguments, "--top", 1, "--csv")[0])
@@ -294,7 +294,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     many = ("predict", run, "--manifest", few, "--part", 10, "--workers", 0, "--out")
     works(*many, parts)
     request = json.loads((parts / "predict.json").read_text())
-    # A folder that was begun before there were calibrations goes on.
+    # A folder started before calibrations existed can be continued.
     assert request.pop("calibration", "missing") is None
     (parts / "predict.json").write_text(json.dumps(request))
     works(*many, parts)
@@ -305,7 +305,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     works(*many, tmp_path / "sets", "--sets")
     rows = [row for part in sorted((tmp_path / "sets").glob("part-*.csv")) for row in table(part.read_text())]
     predictions = th.predict(load_run(run), [item.path for item in th.read_dataset(few).items], sets=True)
-    # `predict` sorts no files that are named one by one, nor does the manifest.
+    # Neither `predict` with single files nor a manifest sorts them.
     assert [(r["path"], r["name"], r["in_set"] == "yes") for r in rows] == [
         (str(p.path), name, place < p.set_size) for p in predictions for place, (name, _) in enumerate(p.top)
     ]
@@ -355,14 +355,14 @@ def test_eval_per_class_counts_items_and_names(trained, data, works):
         assert [line.endswith(f"{wrong.count((truth, name))} of 14") for line in lines] == [True]
 
 
-# ---- where it does not hold
+# ---- where a calibration does not apply
 
 
 def test_edited_classes_keep_the_temperature_alone(calibrated):
     run = load_run(calibrated)
     made, protocol = run.calibration, run.protocol
     assert calibration_for(run, protocol) == (made, None)
-    assert calibration_for(rename_class(run, "sea", "lake"), protocol) == (made, None)  # The rows are the same.
+    assert calibration_for(rename_class(run, "sea", "lake"), protocol) == (made, None)  # The rows are unchanged.
     left, why = calibration_for(remove_classes(run, ["sea"]), protocol)
     assert (left.temperature, left.threshold, left.coverage) == (made.temperature, None, None)
     prints(why, "classes")
@@ -397,11 +397,11 @@ def test_a_damaged_calibration_is_a_line(calibrated, data, wrong, text):
         load_run(calibrated)
 
 
-# ---- the page
+# ---- the report
 
 
 def reported(works, run: Path, *arguments: object) -> tuple[str, list[list[str]]]:
-    """Write the page; return its text, and the table of what is stated and measured."""
+    """Write the report; return its text and the table of stated and measured rates."""
     works("report", run, *arguments, "--workers", 0, "--saliency", 0, "--mistakes", 0, "--baselines", "never")
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     heads = [place for place, row in enumerate(page.rows) if row and not row[0]]
@@ -427,7 +427,7 @@ def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, 
     assert stated(rows, "at most 10 %")[2] == "1 of 22: 4.5 %"
     assert " of 12: " in stated(rows, "at most 10 %")[3]
     assert "42 of the 42" not in text
-    # Items that set the threshold are no measure of it.
+    # Items that set the threshold cannot measure it.
     sand = write_sand(data, tmp_path)
     refused(("threshold", 22), "report", calibrated, data, "--unknown", sand, "--workers", 0, "--saliency", 0)
 
@@ -442,7 +442,7 @@ def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(c
     assert ["42" in cell for cell in rows[0]] == [False, False, True]
     assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.bins.error:.1f} (")
     assert "texthead calibrate" not in text
-    # A calibration of an earlier version holds no measurement.
+    # A calibration of an earlier version has no measurement.
     path = calibrated / "calibration.json"
     content = json.loads(path.read_text())
     del content["measured"]

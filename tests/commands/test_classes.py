@@ -1,4 +1,4 @@
-"""`texthead classes` as a user meets it, and what predict, eval and train make of an edited run."""
+"""`texthead classes` end to end, and edited runs in predict, eval and train."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def train(data: Path, out: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run with a frozen text head that finds the colours, and one with a trained one."""
+    """A run with a frozen text head that recognises the colours, and one with a trained head."""
     root = tmp_path_factory.mktemp("runs")
     rates = ["--epochs", "4", "--warmup", "1"]
     return {
@@ -53,7 +53,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def edit(works: Callable[..., tuple[str, str]], tmp_path: Path) -> Callable[..., tuple[Path, str, str]]:
-    """Edits a run: the new one, standard output and standard error."""
+    """Return a function that edits a run and returns (new run, standard output, standard error)."""
 
     def make(run: Path, *arguments: object) -> tuple[Path, str, str]:
         new = tmp_path / f"edited {len(list(tmp_path.glob('edited *')))}"
@@ -70,11 +70,11 @@ def predicted(works: Callable, run: Path, path: Path) -> dict[str, float]:
 
 
 def odds(found: dict[str, float], a: str, b: str) -> float:
-    """The difference of two logits: other classes do not change it."""
+    """Return the difference of two logits, which other classes do not change."""
     return float(np.log(found[a] / found[b]))
 
 
-# --- each edit, and what is predicted after it -----------------------------------------------------------------------
+# --- each edit, and predictions after it -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_every_edit_from_start_to_end(run, data, works, edit):
     added = predicted(works, new, path)
     assert set(added) == {*LABELS, "archery", "a_kite", "a boat"}
     assert odds(added, "red", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
-    # The second prediction uses the kept graph, whose last bits differ.
+    # The second prediction uses the cached graph, whose last bits differ.
     assert predicted(works, run, path) == pytest.approx(before, abs=1e-6), "the run that was edited is as it was"
 
     new, _, err = edit(new, "add", "bow", "--sentence", "a person shooting a bow", "--sentence", "an archer")
@@ -135,7 +135,7 @@ def test_classes_from_a_file(run, edit, tmp_path, wrong):
     new, _, _ = edit(run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
     (tmp_path / "names.txt").write_text("null\n[x]\n1: 2\n")
     new, _, _ = edit(new, "add", "--from", tmp_path / "names.txt", "--names", "verbatim")
-    # What YAML would read as other values are names, typed too.
+    # Names that YAML would read as other values remain names, also on the command line.
     new, _, _ = edit(new, "add", "1", "true")
     new, _, _ = edit(new, "rename", "1", "2.0")
     new, _, _ = edit(new, "remove", "null")
@@ -164,7 +164,7 @@ def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, edit)
     assert "a kite" in predicted(works, new, data / "red" / "0.png")
 
 
-# --- what other commands make of it ----------------------------------------------------------------------------------
+# --- edited runs in other commands -----------------------------------------------------------------------------------
 
 
 def score(
@@ -177,7 +177,7 @@ def score(
 
 
 def relabelled(data: Path, labels: dict[str, str], path: Path) -> Path:
-    """Write a manifest of the data's items of these labels, under others."""
+    """Write a manifest of the items with these labels, under new labels."""
     rows = [f"{item},{now}" for label, now in labels.items() for item in sorted((data / label).iterdir())]
     path.write_text("\n".join(["path,label", *rows]))
     return path
@@ -201,7 +201,7 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
     left, _, _ = edit(more, "remove", "cold")
     other = relabelled(data, {"red": "crimson"}, tmp_path / "left.csv")
     assert [label for label, _ in score(works, left, other, tmp_path / "3.csv")[0]] == ["crimson"]
-    # Its name is free: the run's old items of that name are not the new class's.
+    # The name is free again: the run's old items of that name do not belong to the new class.
     free, _, _ = edit(left, "rename", "a boat", "cold")
     assert json.loads((free / "split.json").read_text())["train_labels"].count(None) == 8
     none, _, _ = edit(free, "remove", "crimson")
@@ -235,7 +235,7 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
     assert "template 'a {}'" in wrong("head", own, "--template", "a {}")
 
 
-# --- mistakes --------------------------------------------------------------------------------------------------------
+# --- user errors -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_an_edit_needs_a_folder_of_its_own(run, wrong):
 def test_no_action_and_no_run(trained, say, wrong, data):
     code, _, err = say("classes", trained["text"], "lst")
     assert code == 2
-    # Newer Pythons name choices without quotes.
+    # Newer Python versions list choices without quotes.
     assert "list, add, rename, remove, merge" in err.splitlines()[-1].replace("'", "")
     assert "recipe.json" in wrong("classes", data, "list")
     assert "RUN" in wrong("classes")

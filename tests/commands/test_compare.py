@@ -43,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def compare(works, cache: Path) -> Callable[..., tuple[str, str]]:
-    """Runs a comparison that must succeed: (standard output, standard error)."""
+    """Return a function that runs a comparison that must succeed and returns (standard output, standard error)."""
     return lambda *arguments: works("compare", *arguments, "--cache", cache, *SMALL)
 
 
@@ -72,12 +72,12 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     assert loaded.labels == ("blue", "green", "red")
     split = json.loads((run / "split.json").read_text())
     assert (len(split["train"]), len(split["held_out"])) == (15, 12)
-    # The run is what was in the table: its score on the test items, computed in another way.
+    # The run has the score of the table, computed in another way.
     line = next(line for line in out.splitlines() if "text-probe *" in line)
     data = th.read_dataset(images).split("test")
     evaluation = th.evaluate(loaded.model, data, th.Protocol(1, loaded.pixels, th.Views(origin="centre")))
     assert line.split("│")[3].split("(")[0].strip() == f"{evaluation.top1:.1f}".replace("100.0", "100")
-    # The run's scores file holds the same score, beside the other methods.
+    # The run's scores file has the same score, next to the other methods.
     scores = read_scores(run)
     assert scores is not None
     assert scores.scored == "test"
@@ -93,7 +93,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
 
     head = loaded.model.head
     assert head.kind == "text and items"
-    monkeypatch.setenv("COLUMNS", "120")  # Room for the method's name in one line.
+    monkeypatch.setenv("COLUMNS", "120")  # Wide enough for the method's name on one line.
     assert "text and items" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
@@ -117,7 +117,7 @@ def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare
     out, err = compare(images, "--k", 1, "--choose", "--out", tmp_path / "run", "--classes", sentences)
     prints(err, 3, "K = 1", "seed 0")
     prints(out, "not cross-validated")
-    # These sentences name no class better than chance.
+    # With these sentences no class is recognised better than by chance.
     assert th.load_run(tmp_path / "run").model.head.kind == "items"
     refused("'items'", "classes", tmp_path / "run", "add", "a tie", "--out", tmp_path / "none")
     assert "'a red picture', 'something red'" in err
@@ -150,7 +150,7 @@ def test_an_encoder_without_text_starts_from_the_probe(images, compare, tmp_path
     save_file(net.state_dict(), tmp_path / "net.safetensors")
     source = f"timm:test_efficientnet/{tmp_path / 'net.safetensors'}"
     items, rows = images.parent / "with_val.csv", images.read_text().splitlines()
-    # Three training items a class make three folds instead of five.
+    # Three training items per class give three folds instead of five.
     rows = [row for row in rows if "3.png" not in row and "4.png" not in row]
     items.write_text("\n".join(row.replace(",test", ",val") if "8.png" in row else row for row in rows))
     out, err = compare(items, "--encoder", source, "--choose", "--out", tmp_path / "run")
@@ -188,7 +188,7 @@ def test_mistakes_are_one_line(images, refused, tmp_path):
 
 @pytest.mark.slow
 def test_rows_of_a_text_only_encoder(images, compare, works, tmp_path):
-    """An encoder without text takes its rows from elsewhere, in the run that is left too."""
+    """An encoder without text takes its rows from a text-only encoder, in the chosen run too."""
     text, run = bert(tmp_path / "bert", 16), tmp_path / "run"
     torch.manual_seed(0)
     save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "a.safetensors")

@@ -1,4 +1,4 @@
-"""Completion of commands and options, in a real bash; the scripts of other shells hold the same words."""
+"""Completion of commands and options in a real bash; the scripts for other shells contain the same words."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from texthead import cli
 
 @pytest.fixture(scope="module")
 def completes(tmp_path_factory: pytest.TempPathFactory):
-    """Completes a command line in bash: the words that it offers for the last one."""
+    """Return a function that completes a command line in bash and returns the words offered for the last one."""
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("no bash")

@@ -1,4 +1,4 @@
-"""Devices by name, a progress bar for terminals only, and the notes on other classes than a run's own."""
+"""Device names, a progress bar on terminals only, and notes on classes other than a run's own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_pick_device():
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with refuses(RunError, "device", "'abacus'"):
         pick_device("abacus")
-    with pytest.raises(RunError) as caught:  # The reason is torch's.
+    with pytest.raises(RunError) as caught:  # Part of the message comes from torch.
         pick_device("cuda:99")
     assert "'cuda:99'" in str(caught.value)
 
@@ -33,7 +33,7 @@ def test_bar_is_silent_where_nobody_looks(capsys):
 
 
 def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture) -> None:
-    """Escape sequences would colour the terminal, rename its window or write over what stands there."""
+    """Escape sequences could colour the terminal, rename its window or overwrite its text."""
     evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202egpj.\u2066"
     table = Table("name")
     table.add_row(evil)
@@ -46,7 +46,7 @@ def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.Ca
 
 
 def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """Text rows behind what was trained against others, and a calibration that is not theirs."""
+    """New classes get text rows among rows trained otherwise, and the calibration does not apply to them."""
     run = load_run(calibrate_run(write_colour_run(tmp_path / "run"), temperature=2.0, threshold=0.5))
     assert not run.head.is_text
     say_other_classes(run, ["a kite"])

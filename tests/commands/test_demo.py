@@ -24,7 +24,7 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     text = rows["text, frozen"].mean(0)
     assert text[0] >= 54
     assert text[1] >= 60
-    # Text rows are what classifies unseen combinations: far above chance (8.3) and above the other heads.
+    # Text rows classify unseen combinations far above chance (8.3) and better than the other heads.
     assert text[1] > rows["orthogonal, frozen"].mean(0)[1] + 10
     assert text[1] > rows["vision-only, learned"].mean(0)[1] + 10
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`texthead doctor` on real files, from the command line to a cleaned list that reads."""
+"""`texthead doctor` on real files, from the command line to a cleaned list that can be read."""
 
 import csv
 import itertools
@@ -23,7 +23,7 @@ from texthead.doctor.facts import STOPPED, Facts, read_facts
 
 @pytest.fixture
 def doctor(say) -> Callable[..., tuple[str, str]]:
-    """Runs doctor, which finds something serious unless the code is another: (standard output, standard error)."""
+    """Return a function that runs doctor, checks its exit code (1: serious findings) and returns (stdout, stderr)."""
 
     def run(*arguments: object, code: int = 1) -> tuple[str, str]:
         ended, out, err = say("doctor", *arguments, "--workers", 0)
@@ -35,7 +35,7 @@ def doctor(say) -> Callable[..., tuple[str, str]]:
 
 @pytest.fixture
 def findings(doctor) -> Callable[..., list[dict]]:
-    """Runs doctor: its findings."""
+    """Return a function that runs doctor and returns its findings."""
     return lambda *arguments, code=1: json.loads(doctor(*arguments, "--json", code=code)[0])["findings"]
 
 
@@ -47,7 +47,7 @@ def write_manifest(path: Path, rows: list[list[str]], header: str = "path,label,
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest with a fault of most kinds, and a column of its own."""
+    """A manifest with most kinds of faults, and an extra column."""
     folder = tmp_path_factory.mktemp("bad")
     names = [f"{colour}{number}.mp4" for colour in ("red", "green") for number in range(3)]
     for number, name in enumerate(names):
@@ -93,12 +93,12 @@ def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
     assert_self_contained(html, page)
     assert all(name in html for name, _ in serious)
     assert ["red", "5", "2", "9", "0.9"] in page.rows
-    # Of those that can be read; each picture says which file it is.
+    # The pictures are those of readable files, each titled with its file name.
     assert page.attributes("title") == [
         *("red0.mp4", "red1.mp4", "red2.mp4", "copy.mp4"),
         *("green0.mp4", "green1.mp4", "green2.mp4", "short.mp4"),
     ]
-    # The original stays, and the new list reads.
+    # The original list is unchanged, and the new one can be read.
     gone = {Path(entry["path"]).name for entry in content["left_out"]}
     assert gone == {"red0.mp4", "cut.mp4", "text.mp4", "sound.mp4", "empty.mp4", "nowhere.mp4"}
     assert all(f"{name}: " in err for name in gone)
@@ -133,7 +133,7 @@ def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], mon
 
 def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
     facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
-    monkeypatch.setattr("texthead.doctor.facts.read_facts", lambda *_, **__: [facts])  # No process to start.
+    monkeypatch.setattr("texthead.doctor.facts.read_facts", lambda *_, **__: [facts])  # No process needs to start.
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
     out, err = doctor(manifest, "--quick", "--fix", tmp_path / "new.csv", code=2)
     prints(err, "fix", tmp_path / "new.csv")
@@ -213,7 +213,7 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
 def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
     tmp_path: Path, cache: Path, findings, shade: str
 ) -> None:
-    """A smooth ground decides nearly all bits of a hash."""
+    """A smooth background determines nearly all bits of a hash."""
     draws, side = np.random.default_rng(0), 128
     across, down = np.meshgrid(*2 * [np.linspace(-1, 1, side)])
     for name in ("disc", "square"):

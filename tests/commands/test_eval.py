@@ -1,4 +1,4 @@
-"""Which items are scored, and never by mistake those that were trained on."""
+"""Which items are evaluated: never, by mistake, those that were trained on."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ from texthead.runs.scored_items import choose_scored
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(five images of each of two classes, a run that holds out the last of each)."""
+    """Return (five images in each of two classes, a run that holds out the last of each)."""
     root = tmp_path_factory.mktemp("jobs")
     split: dict[str, object] = {}
     for part, numbers in (("train", range(4)), ("held_out", range(4, 5))):
@@ -61,7 +61,7 @@ def test_choose_scored(trained, tmp_path):
         choose_scored(run, split.split("train"), None)
     with refuses(DataError, "8 of 8", seen.items[0].path):
         choose_scored(run, Dataset(seen.items, "again"), None)
-    # Copies are known by their content.
+    # Copies are recognised by their content.
     copies = Path(shutil.copytree(data, tmp_path / "copies"))
     assert [i.path.stem for i in choose_scored(run, read_dataset(copies), None)[0].items] == ["4", "4"]
     for item in own.items:
@@ -104,7 +104,7 @@ def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
 @pytest.mark.parametrize(("classes", "more"), [(10, 0), (11, 1)])
 def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     names = tuple(f"class {i}" for i in range(classes))
-    # Each is mistaken for the next.
+    # Each class is mistaken for the next.
     scores = torch.eye(classes).roll(1, 1)
     show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Published checkpoints give what a plain reading of their programs gives, from the video to the probabilities."""
+"""Imported checkpoints give a video the probabilities that a plain reimplementation of their programs gives it."""
 
 import functools
 import json
@@ -29,12 +29,12 @@ Tensors = dict[str, Tensor]
 NAMES = ["ApplyEyeMakeup", "playing guitar", "Archery"]
 
 
-# --- files, written with the keys and shapes of the published ones --------------------------------------------------
+# --- files with the keys and shapes of the published ones -----------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a CLIP with a ViT."""
+    """Sizes of a CLIP model with a ViT."""
 
     width: int = 64
     layers: int = 2
@@ -100,7 +100,7 @@ def fusion(s: Sizes, seed: int) -> Tensors:
 
 
 def original(s: Sizes, folder: Path) -> tuple[str, Tensors]:
-    """The model that a file was tuned from."""
+    """Write the model that a file was fine-tuned from, and return (source, weights)."""
     weights = clip(s, seed=90_000)
     save_openclip(folder, model_config(weights, "x"), weights)
     return f"openclip:local-dir:{folder}", weights
@@ -119,13 +119,13 @@ def save_model(path: Path, model: Tensors, **more: object) -> Tensors:
 
 
 def text4vis(path: Path, s: Sizes, seed: int = 0, **more: Tensor | None) -> Tensors:
-    """As published; keys of `more` that are None are missing."""
+    """Write a file as Text4Vis publishes it; keys of `more` that are None are left out."""
     model = {**image_tower(s, seed), "logit_scale": torch.tensor(4.2), **prefixed("fusion_model.", fusion(s, seed + 9))}
     return save_model(path, {key: value for key, value in {**model, **more}.items() if value is not None})
 
 
 def half(tensors: Tensors) -> Tensors:
-    """As ActionCLIP stores them: linear and convolution weights in half precision."""
+    """Store linear and convolution weights in half precision, as ActionCLIP does."""
     halved = ("attn.", "mlp.", "conv1.weight", "visual.proj", "text_projection")
     return {k: v.half() if any(part in k for part in halved) else v for k, v in tensors.items()}
 
@@ -136,7 +136,7 @@ def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[Tensors, Tensors]:
 
 
 def save_with_settings(path: Path, content: dict) -> None:
-    """With a CfgNode beside the content, as yacs pickles it, whether or not there is a yacs."""
+    """Save the content with a CfgNode as yacs pickles it, whether or not yacs is installed."""
     package, module = types.ModuleType("yacs"), types.ModuleType("yacs.config")
     node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     module.CfgNode = node  # pyright: ignore[reportAttributeAccessIssue]
@@ -158,7 +158,7 @@ def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> Tensors:
     return model
 
 
-# --- a plain reading -------------------------------------------------------------------------------------------------
+# --- a plain reimplementation ----------------------------------------------------------------------------------------
 
 
 def attention(x: Tensor, w: Tensors, p: str, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -211,7 +211,7 @@ def tokenizer() -> Callable[[list[str]], Tensor]:
 
 
 def encode_words(w: Tensors, prompts: list[str]) -> Tensor:
-    """A row for each of the 77 places of each prompt."""
+    """Return a row for each of the 77 token positions of each prompt."""
     tokens = tokenizer()(prompts)
     x = w["token_embedding.weight"][tokens] + w["positional_embedding"]
     mask = torch.full((77, 77), -torch.inf).triu(1)
@@ -224,7 +224,7 @@ def encode_text(w: Tensors, prompts: list[str]) -> Tensor:
 
 
 def transf(w: Tensors, frames: Tensor, heads: int) -> Tensor:
-    """The temporal transformer of Text4Vis and ActionCLIP."""
+    """Apply the temporal transformer of Text4Vis and ActionCLIP."""
     return transf_frames(w, frames, heads).mean(1)
 
 
@@ -247,7 +247,7 @@ def looked_at(
     *,
     antialias: bool = True,
 ) -> Tensor:
-    """(crops, frames, 3, size, size), normalised, of the square video at `short` pixels."""
+    """Return normalised crops (crops, frames, 3, size, size) of the square video resized to `short` pixels."""
     with open_media(video) as media:
         frames = media.frames_at(indices)
     if short != frames.shape[-1]:
@@ -267,18 +267,18 @@ def text_rows(w: Tensors, template: str) -> Tensor:
 
 
 def vifi_towers(saved: Tensors, tokens: Tensor) -> tuple[Tensors, Tensors]:
-    """(image tower, text tower) of ViFi-CLIP's file, which comes without token embeddings."""
+    """Return (image tower, text tower) of ViFi-CLIP's file, which has no token embeddings."""
     image = {"visual." + k.removeprefix("module.image_encoder."): v for k, v in saved.items() if "image_encoder" in k}
     text = {k.removeprefix("module.text_encoder."): v for k, v in saved.items() if "text_encoder" in k}
     return image, {**text, "token_embedding.weight": tokens}
 
 
-# --- a run of a file -------------------------------------------------------------------------------------------------
+# --- a run imported from a file --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tensors]:
-    """(source, weights) of the model that the tiny files were tuned from."""
+    """Return (source, weights) of the model that the tiny files were fine-tuned from."""
     return original(TINY, tmp_path_factory.mktemp("base"))
 
 
@@ -297,13 +297,13 @@ def classes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def import_file(works, classes: Path, tmp_path: Path) -> Callable[..., str]:
-    """Imports a file as the run in the folder `run`: standard error."""
+    """Return a function that imports a file into the folder `run` and returns standard error."""
     return lambda path, *options: works("import", path, "--classes", classes, "--out", tmp_path / "run", *options)[1]
 
 
 @pytest.fixture
 def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
-    """Predicts the video by the run: the probabilities of NAMES."""
+    """Return a function that predicts the video with the run and returns the probabilities of NAMES."""
 
     def run(*options: object, folder: str = "run") -> Tensor:
         (entry,) = json.loads(works("predict", tmp_path / folder, video, "--json", "--top", 3, *options)[0])
@@ -315,8 +315,8 @@ def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
 
 FOUR = ("--frames", 4, "--resize", 48)
 FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
-CENTRE = [2, 7, 11, 16]  # the middle of segments of 4.75 frames
-MIDDLE = [1, 6, 11, 16]  # the middle one of their frames
+CENTRE = [2, 7, 11, 16]  # the centres of segments of 4.75 frames
+MIDDLE = [1, 6, 11, 16]  # the middle frame of each segment
 PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 
 
@@ -332,13 +332,13 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
     def expected(clips: list[list[int]], boxes: list[tuple[int, int]]) -> Tensor:
         views = [looked_at(video, indices, boxes, 32, CLIP_PIXELS) for indices in clips]
         frames = encode_image(w, torch.cat(views).flatten(0, 1)).unflatten(0, (-1, 4))
-        # Un-normalised embeddings of all views are averaged. Heads: the text tower's width over 64 would be 2, but the
-        # file has no text tower; features of 64 numbers have one.
+        # Unnormalised embeddings of all views are averaged. The file has no text tower, whose width over 64 would give
+        # 2 heads; features of length 64 give one.
         return (100 * unit(transf(head, frames, 1).mean(0)) @ rows.T).softmax(-1)
 
     assert torch.allclose(predict(), expected([FIRST], [(8, 8)]), atol=1e-4)
     four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
-    # 16 pixels of room: quarters of 4.
+    # The margin is 16 pixels, in quarters of 4.
     boxes = [(0, 8), (16, 8), (8, 8)]
     assert torch.allclose(predict("--views", "4x3"), expected(four, boxes), atol=1e-4)
     run = load_run(tmp_path / "run")
@@ -356,7 +356,7 @@ def test_text4vis_without_weights_of_a_temporal_module(
     import_file(tmp_path / "x.pt", "--encoder", base[0], "--temporal", temporal, *FOUR)
 
     def shifted(x: Tensor, _: int) -> Tensor:
-        """A quarter of the class token's numbers from the next frame, a quarter from the one before."""
+        """Take a quarter of the class token's numbers from the next frame and a quarter from the previous one."""
         token = x[:, 0].clone()
         part = token.shape[1] // 4
         token[:, :part] = F.pad(x[1:, 0, :part], (0, 0, 0, 1))
@@ -398,10 +398,10 @@ def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, 
 
 @torch.no_grad()
 def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path, import_file, predict) -> None:
-    """Its files have the keys of Text4Vis trained by matching."""
+    """BIKE's files have the keys of Text4Vis trained by matching."""
     template, head = "This is a video about {}", fusion(TINY, 9)
     w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
-    # A small scale, so that all probabilities count.
+    # A small scale keeps all probabilities away from 0.
     import_file(tmp_path / "x.pt", "--kind", "bike", "--test-scale", 10, *FOUR)
 
     def expected(clips: list[list[int]]) -> Tensor:
@@ -416,7 +416,7 @@ def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path,
 
     one = expected([FIRST])
     assert torch.allclose(predict(), one, atol=1e-4)
-    # Neither one frame nor their mean gives it.
+    # A single frame or the mean of the frames gives another result.
     seen = looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0]
     mean = unit(transf(head, encode_image(w, seen)[None], 2))
     plain = (10 * mean @ text_rows(w, template).T).softmax(-1)[0]
@@ -424,7 +424,7 @@ def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path,
     assert not torch.allclose(expected([FIRST[:1] * 4]), one, atol=2e-3)
     four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
     assert torch.allclose(predict("--views", "4x1"), expected(four), atol=1e-4)
-    # Other names go through the file's own text tower, with the same template.
+    # Other names use the file's own text tower, with the same template.
     assert torch.allclose(predict("--classes", ",".join(NAMES), "--names", "verbatim"), one, atol=1e-4)
 
 
@@ -449,7 +449,7 @@ def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     each = [(100 * feature @ text_rows(w, one).T).softmax(-1)[0] for one in ACTIONCLIP_TEMPLATES]
     expected = torch.stack(each).mean(0)
     assert torch.allclose(predict(), expected, atol=1e-4)
-    # Other names go through the file's own text tower, with the same templates.
+    # Other names use the file's own text tower, with the same templates.
     again = predict("--classes", ",".join(NAMES), "--names", "verbatim")
     assert torch.allclose(again, expected, atol=1e-4)
 
@@ -469,7 +469,7 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
         return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
 
     assert torch.allclose(predict(), expected([(8, 8)], 48), atol=1e-4)
-    # Three crops lie in a picture whose short side is the crop: of a square all are the whole of it.
+    # With three crops the picture's short side is the crop size, so each crop of a square video is the whole frame.
     assert torch.allclose(predict("--views", "1x3"), expected([(0, 0)] * 3, 32), atol=1e-4)
 
 
@@ -477,7 +477,7 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
 @pytest.mark.parametrize("archive", [False, True])
 @pytest.mark.filterwarnings("ignore")
 def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool) -> None:
-    """Tensors, or an archive of TorchScript, whose program is not run."""
+    """A file of tensors, or a TorchScript archive, whose program is not run."""
     w, path = clip(TINY, 0), tmp_path / "ViT-B-16.pt"
     if archive:
         config = model_config(w, "x")
@@ -497,7 +497,7 @@ def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool
 @pytest.mark.slow
 @torch.no_grad()
 def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
-    """The architecture is found from the shapes alone; the image tower against open_clip's own."""
+    """The architecture is inferred from the shapes alone; the image tower is compared with open_clip's own."""
     vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
     torch.manual_seed(0)
     tower = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).visual.eval()
@@ -523,7 +523,7 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
     assert config["embed_dim"] == known["embed_dim"]
     assert {key: config["vision_cfg"][key] for key in known["vision_cfg"]} == known["vision_cfg"]
     assert temporal_heads(config) == heads
-    # The text tower's width over 64, where the file has one.
+    # The text tower's width over 64, if the file has one.
     assert temporal_heads(model_config(dict(whole.state_dict()), "x")) == heads
     assert published.original(config) == f"openclip:{name}-quickgelu/openai"
 
@@ -549,17 +549,17 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, 
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
         write_video(tmp_path / "data" / name / "a.mp4", colour)
     assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
-    # Its encoder is the tuned one: there is none before training to compare with.
+    # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
     out, _ = works("eval", moved, tmp_path / "data", "--zero-shot", "--workers", 0)
     assert len([line for line in out.splitlines() if line.startswith("│")]) == 1
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- refused files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def refused_file(refused: Callable[..., str], tmp_path: Path, classes: Path) -> Callable[..., None]:
-    """Imports a file that must be refused, in a line that holds the parts."""
+    """Return a function that imports a file and checks that it is refused in a line with the parts."""
 
     def run(parts: str | tuple[str, ...], path: Path, *options: object, frames: int | None = 4) -> None:
         clip = () if frames is None else ("--frames", frames)
@@ -649,7 +649,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, base, refused_file, key: str
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["text4vis", "actionclip"])
 def test_files_of_the_published_size(tmp_path: Path, import_file, predict, kind: str) -> None:
-    """ViT-B/32: 226 tensors in Text4Vis' file with its transformer, as published."""
+    """ViT-B/32: the published file of Text4Vis with its transformer has 226 tensors."""
     path, weights = tmp_path / "k400-vitb-32-f8.pt", clip(B32, 90_000)
     first = tmp_path / "ViT-B-32.pt"
     torch.save(weights, first)

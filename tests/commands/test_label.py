@@ -1,4 +1,4 @@
-"""`texthead label` on real files: from names alone, then from labels so far."""
+"""`texthead label` on real files: first from names alone, then from the labels so far."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ COLOURS = ("red", "green", "blue")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six pictures of each of three colours, in no class folders."""
+    """18 pictures in three colours, not in class folders."""
     for place in range(18):
         write_image(tmp_path / "files" / f"{place:02d}.png", COLOURS[place % 3], seed=place)
     return tmp_path / "files"
@@ -43,7 +43,7 @@ def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp
     later = asked(out)
     assert {row["path"] for row in later} | {row["path"] for row in first} == {str(p) for p in folder.iterdir()}
     assert len(later) == 12, "no more than there are"
-    # A label that no name stands for is one more class.
+    # A label that is not among the names becomes another class.
     labels.write_text(labels.read_text().replace(",red", ",crimson"))
     prints(works("label", folder, *options, "--out", labels, "--next", 20)[1], "crimson")
 

@@ -1,4 +1,4 @@
-"""`--export` of label and predict: tasks of Label Studio and datasets of FiftyOne, which are read back."""
+"""`--export` of label and predict: Label Studio tasks and FiftyOne datasets, which are read back."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ COLOURS = ("red", "green", "blue")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures of each of three colours, in no class folders."""
+    """Nine pictures in three colours, not in class folders."""
     for place in range(9):
         write_image(tmp_path / "my files" / f"{place}.png", COLOURS[place % 3], seed=place)
     return tmp_path / "my files"
 
 
 def answered(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tasks as Label Studio exports them after somebody has labelled each by its colour."""
+    """Return the tasks as Label Studio exports them once each is labelled by its colour."""
     for number, task in enumerate(tasks, 1):
         place = int(Path(task["data"]["image"]).stem)
         result = {"from_name": "label", "to_name": "image", "type": "choices"}
@@ -49,7 +49,7 @@ def test_a_round_of_labelling_in_label_studio(folder: Path, works, tmp_path: Pat
     project = tmp_path / "project-1.json"
     project.write_text(json.dumps(answered(tasks)))
     assert len(read_dataset(project).items) == 3
-    # The paths of --out begin where those of --export do, wherever it lies.
+    # --out and --export share a document root, wherever the files are.
     moved = project.rename(tmp_path / "out" / "project-1.json")
     second = tmp_path / "out" / "second.json"
     _, err = works("label", folder, *options, "--out", moved, "--next", 2, "--export", f"label-studio:{second}")
@@ -128,7 +128,7 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tool", ["label-studio:{}.json", "fiftyone:{}"])
 def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
-    """Of a manifest, whose times come back as they are, and of the windows of a long video."""
+    """Parts from a manifest, whose times come back unchanged, and windows of a long video."""
     folder = tmp_path / "scenes"
     joined_colours(folder / "a.mp4", ["red", "blue", "green"], seconds=3)
     rows = ["a.mp4,0,2.95,red", "a.mp4,2.95,5.999,", "a.mp4,5.999,,"]
@@ -148,7 +148,7 @@ def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
 
 
 def answered_by_guess(written: Path) -> Path:
-    """The JSON of an export in which every guess has become the label."""
+    """Turn every guess of an export into a label and return its JSON file."""
     if written.suffix:
         tasks = json.loads(written.read_text())
         for task in tasks:

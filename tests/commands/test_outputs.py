@@ -1,4 +1,4 @@
-"""Outputs replace no input, no file of another kind and no file of a run; each is refused before any work."""
+"""Outputs never replace an input, a file of another kind or a file of a run; each is refused before any work."""
 
 import os
 import shutil
@@ -162,7 +162,7 @@ def test_labels_hold_no_nul(world, refused, tmp_path):
 
 
 def test_of_two_trainings_into_one_folder_one_is_the_run(world, tmp_path):
-    """Both have seen the folder empty; the one that is later leaves the other's run alone."""
+    """Both find the folder empty; the later one leaves the other's run alone."""
     line = [sys.executable, "-m", "texthead", "train", world.images, "--out", tmp_path / "run", "--tune", "none"]
     options = ["--workers", "0", "--baselines", "never"]
     both = [subprocess.Popen([*map(str, line), *options, "--seed", seed], stderr=subprocess.PIPE) for seed in "12"]

@@ -23,7 +23,7 @@ SMALL = ("--size", 32, "--workers", 0)
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of ten videos of two scenes each, in either order: whole, each shows both classes."""
+    """A manifest of ten videos with two scenes each, in either order; each whole video shows both classes."""
     folder = tmp_path_factory.mktemp("scenes")
     rows = []
     for number in range(10):
@@ -47,7 +47,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that knows colours."""
+    """A run that classifies colours."""
     return write_colour_run(tmp_path_factory.mktemp("colours") / "run")
 
 
@@ -71,7 +71,7 @@ def test_parts_train_what_no_whole_file_could(
     assert len(found) == 8
     assert [row["predicted"] for row in found] == [row["label"] for row in found], scores
     assert [item.path for item in read_dataset(rows).items] == [Path(row["path"]) for row in found], "it can be read"
-    # Items are known by their frames: a part that overlaps with one that was trained on is refused.
+    # Items are recognised by their frames: a part that overlaps with a training part is refused.
     overlap = scenes.parent / "overlap.csv"
     overlap.write_text("path,start,end,label\n0.mkv,0.5,1.5,red\n7.mkv,0.1,0.9,red\n")
     refused(("1 of 2", "0.mkv#t=0.5,1.5"), "eval", out, overlap, *options)
@@ -185,7 +185,7 @@ def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refuse
     assert [
         found.top[0][0] for found in th.predict(load_run(run), [item.path for item in dataset.items])
     ] == dataset.labels
-    # Of a part, times of the manifest are the file's.
+    # For a part, the manifest's times are those of the file.
     part = tmp_path / "part.csv"
     out, _ = works(
         "timeline", run, f"{video}#t=0.5,5.5", *options, "--manifest", part, "--csv", "--overlay", tmp_path / "o.mp4"

@@ -1,4 +1,4 @@
-"""The page of a run can be made again: from its own items or others, after edits, and it stays one inert file."""
+"""A run's report can be written again, from its own items or others and after edits, and stays one inert file."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ QUICK = ("--workers", 0, "--baselines", "never")
 
 
 def trained(root: Path, write, end: str, *more: str) -> tuple[Path, Path]:
-    """(class folders, a run on them with a frozen encoder)."""
+    """Return (class folders, a run on them with a frozen encoder)."""
     for label, colour in zip(LABELS, COLOURS, strict=True):
         for seed in range(6):
             write(root / "data" / label / f"{seed}{end}", colour, seed=seed)
@@ -42,7 +42,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def run(images, tmp_path) -> Path:
-    """A copy of the images' run, to be edited."""
+    """A copy of the images' run that a test may edit."""
     return Path(shutil.copytree(images[1], tmp_path / "run"))
 
 
@@ -60,7 +60,7 @@ def saliency(page: Page) -> list[str]:
 
 
 def orders(page: Page) -> list[list[str]]:
-    """Return the rows of the test of the frames' order."""
+    """Return the table rows of the frame-order test."""
     return [row for row in page.rows if row[0] in {"original", "reversed", "shuffled"}]
 
 
@@ -76,7 +76,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
     made = {"encoder": about["encoder"]["source"], "head": "text", "train_head": "True", "held_out": "0.34"}
     assert all([key, value] in page.rows for key, value in made.items())
     assert HOSTILE in unescape(html)
-    # Scores, curves and strings are those of the page that training wrote; saliency is new.
+    # Scores, curves and strings are those of the report that training wrote; only saliency is new.
     first = Page(before)
     assert [row for row in first.rows if row not in page.rows] == []
     assert saliency(page)
@@ -84,7 +84,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
 
 
 def test_a_report_elsewhere_of_other_data_and_of_a_run_without_curves_or_items(tmp_path, refused, works):
-    """As an imported one: a page of data that is named, none without."""
+    """Like an imported run, this one has no items of its own: a report needs data."""
     run, out = write_small_run(tmp_path / "run"), tmp_path / "page.html"
     refused((run, "report"), "report", run, "--workers", 0)
     for seed in range(20, 23):
@@ -124,7 +124,7 @@ def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
 
 @pytest.mark.slow
 def test_videos_get_a_test_of_their_order_at_once_and_again(tmp_path, works):
-    """With a frozen encoder the frames are encoded already; the page made again holds the same numbers."""
+    """With a frozen encoder the frames are already encoded; the report written again has the same numbers."""
     _, run = trained(tmp_path, write_video, ".mp4", "--temporal", "transformer", "--frames", "3")
     _, first = page_of(run / "report.html")
     works("report", run, "--out", tmp_path / "again.html", *QUICK, "--saliency", 1)
@@ -142,7 +142,7 @@ def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused, say
     refused(("1 of 6", run, gone), "report", run)
     out = tmp_path / "no" / "page.html"
     code, _, err = say("report", images[1], "--workers", 0, "--out", out, "--saliency", 0)
-    (line,) = err.splitlines()  # Nothing is scored before.
+    (line,) = err.splitlines()  # It fails before anything is scored.
     assert code == 2
     assert str(out.parent) in line
     (run / "metrics.jsonl").write_text('{"kind": "note"}\n[]\n')

@@ -1,4 +1,4 @@
-"""The table names the method that leads, whichever it is."""
+"""The table names the leading method, whichever it is."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ A, B = [1.0, 0.0], [0.0, 1.0]
 
 
 def result(scores: list[list[float]], targets: list[int]) -> Evaluation:
-    """An evaluation of two classes."""
+    """Return an evaluation of two classes."""
     paths = [Path(f"{i}.png") for i in range(len(targets))]
     return Evaluation(("a", "b"), paths, torch.tensor(targets), torch.tensor(scores))
 
@@ -39,7 +39,7 @@ def test_the_method_that_leads_is_named(capsys):
     (line,) = leads(capsys, simple, own)
     prints(line, "50.0")
     assert leads(capsys, own, simple) == []
-    # A lead that the table is too coarse to show is not named.
+    # A lead too small to show in the table is not reported.
     simple, own = result([A] * 3000, [0] * 3000), result([A] * 3000, [0] * 2999 + [1])
     assert leads(capsys, ("simple", simple), ("this run", own)) == []
 
@@ -55,7 +55,7 @@ def test_intervals_count_scenes(capsys):
     out = capsys.readouterr().out
     prints(out, "intervals", 4)
     assert table.pairs()[0][1].startswith("75.0 % of 8 (")
-    # Six right of eight; or three of four scenes, whose error is that of three items alone.
+    # Six of eight items are correct. As four scenes, the error is that of only three independent items.
     for (low, high), (_, text) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):
         assert f"{low:.1f}-{high:.1f}" in out
         assert f"{low:.1f}-{high:.1f}" in text

@@ -36,7 +36,7 @@ SLOW = {"export", "train", "compare", "report"}
 
 
 def documented(command: str) -> set[str]:
-    """Return the keys that the docs of a command name."""
+    """Return the JSON keys that a command documents."""
     kind: Any = cli.command_of(command.split()[0])
     kind = {"classes list": ShowClasses, "classes remove": RemoveClasses}.get(command, kind)
     return set(re.findall(r"\w+", kind.JSON))

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one line that is gone when done, plain lines where a terminal has no control characters."""
+"""Progress on a terminal: one line that disappears when done; plain lines if the terminal has no control characters."""
 
 import io
 import os
@@ -18,7 +18,7 @@ CLEAR = "\r\x1b[2K"
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -122,7 +122,7 @@ with screen(quiet=QUIET):
 
 
 def on_a_terminal(quiet: bool, **variables: str) -> str:
-    """Return all that a program writes to a terminal."""
+    """Return everything that a program writes to a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
     if "NO_COLOR" not in variables:

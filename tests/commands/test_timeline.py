@@ -1,4 +1,4 @@
-"""`texthead timeline` on files and on pipes: what is printed and written, and every mistake in one line."""
+"""`texthead timeline` on files and pipes: what is printed and written, and every user error in one line."""
 
 import csv
 import errno
@@ -29,7 +29,7 @@ SHORT = ("--window", 0.5, "--rate", 10)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that knows colours, a video of three of them, and the first three quarters of its bytes."""
+    """A run that classifies colours, a video of three of them, and the first three quarters of its bytes."""
     root = tmp_path_factory.mktemp("timeline")
     write_colour_run(root / "run")
     whole = joined_colours(root / "a.mkv", ["red", "blue", "green"]).read_bytes()
@@ -39,7 +39,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def piped(world: Path, say, monkeypatch) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command on what another process writes into its standard input."""
+    """Return a function that runs the command on a video piped into its standard input."""
 
     def run(*arguments: object, name: str = "a.mkv") -> tuple[int, str, str]:
         with subprocess.Popen(["cat", str(world / name)], stdout=subprocess.PIPE) as cat:
@@ -51,7 +51,7 @@ def piped(world: Path, say, monkeypatch) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def timeline(world: Path, works) -> Callable[..., tuple[str, str]]:
-    """Runs the command on the video: (standard output, standard error)."""
+    """Return a function that runs the command on the video and returns (standard output, standard error)."""
     return lambda run, *options: works("timeline", world / run, world / "a.mkv", *options)
 
 
@@ -94,7 +94,7 @@ def test_a_pipe_prints_what_a_file_prints(world, timeline, piped):
 
 @pytest.mark.slow
 def test_a_pipe_and_a_file_give_the_same_json(world, timeline, piped):
-    """To float32 rounding: a pipe's batches differ, and with them the last digits."""
+    """Equal up to float32 rounding: batches from a pipe differ, so the last digits do too."""
     expected = json.loads(timeline("run", *SHORT, "--json")[0])
     code, out, err = piped(world / "run", "-", *SHORT, "--json")
     assert code == 0, err
@@ -110,7 +110,7 @@ def test_a_pipe_and_a_file_give_the_same_json(world, timeline, piped):
 
 @pytest.fixture
 def served(world: Path) -> Iterator[str]:
-    """The address of the video, sent twice as fast as it is shown."""
+    """The address of the video, served at twice its playback speed."""
     content = (world / "a.mkv").read_bytes()
 
     class Sender(http.server.BaseHTTPRequestHandler):
@@ -155,13 +155,13 @@ def test_a_stream_that_is_not_there(world, refused, served):
 
 @pytest.mark.slow
 def test_a_pipe_prints_events_while_the_video_still_runs(world):
-    """The writer ends the stream only when the first event has been read."""
+    """The writer ends the stream only after the first event has been read."""
     content = (world / "a.mkv").read_bytes()
     command = [sys.executable, "-m", "texthead", "timeline", world / "run", "-", *SHORT, "--csv", "--device", "cpu"]
     with subprocess.Popen([str(x) for x in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        # What is held back is less than a second of the six.
+        # Less than one of the six seconds is held back.
         process.stdin.write(content[: -len(content) // 12])
         process.stdin.flush()
         assert process.stdout.readline().startswith(b"start,")
@@ -178,12 +178,12 @@ def test_zero_shot_needs_no_run(world, works):
 
 
 def highest(err: str) -> str:
-    """Return the probability and time of the best window at the end of a line, behind its name in quotes."""
+    """Return the probability and time of the best window at the end of a line, after its name in quotes."""
     return no_event(err).rpartition("'")[2]
 
 
 def no_event(err: str) -> str:
-    """Return the line that says why there is no event."""
+    """Return the line that explains why there is no event."""
     (line,) = (line for line in err.splitlines() if line.startswith("no event: "))
     return line
 
@@ -203,7 +203,7 @@ def test_no_event_is_explained(timeline):
 
 @pytest.fixture(scope="module")
 def unsure(world: Path) -> tuple[Path, list[Event]]:
-    """A calibrated run for which half of the windows are none of its classes; what it finds in the video."""
+    """A run calibrated to reject half of the windows, and the events that it finds in the video."""
     folder = calibrate_run(write_colour_run(world / "unsure"), temperature=3.0, threshold=0.0)
     sliding = Sliding(0.5, 10.0)
     with open_timed(world / "a.mkv") as video:
@@ -217,7 +217,7 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
     return folder, in_order(found)
 
 
-# The threshold is the very score of a window, to the bit.
+# The threshold equals the score of one window bit for bit, so the engine is fixed.
 HALF = (*SHORT, "--min-length", 0.3, "--engine", "eager")
 
 
@@ -237,7 +237,7 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert content["none_of_these"] == [event_json(event) for event in expected if not event.known]
     rows = list(csv.reader(io.StringIO(timeline(run, *HALF, "--csv")[0])))
     assert rows[1:] == [list(csv_row(event)) for event in expected]
-    # On a pipe they come as they end.
+    # From a pipe, events are printed as they end.
     _, out, _ = piped(run, "-", *HALF, "--csv")
     rows = list(csv.reader(io.StringIO(out)))
     assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
@@ -254,7 +254,7 @@ def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, tim
     prints(line, "enter", 0.7, "temperature 100", volatile=[highest(line)])
 
 
-# --- mistakes
+# --- user errors
 
 
 def test_a_broken_file_gives_no_events(world, say, tmp_path):

@@ -1,4 +1,4 @@
-"""`texthead train` with nothing but data: the text-probe first, and the better of the two at the end."""
+"""`texthead train` with only data: the text-probe first, and the better of the two methods at the end."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from worlds import images
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures of each of two colours: two to train on, one to score."""
+    """Three pictures of each of two colours: two for training, one for evaluation."""
     return images(tmp_path_factory.mktemp("few"), ["blue", "red"], 3)
 
 
@@ -74,7 +74,7 @@ def test_an_interrupted_trial_leaves_the_text_probe(
 
 @pytest.mark.slow
 def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, works: Callable, tmp_path: Path) -> None:
-    """Hand signs, of which text knows nothing and the encoder little."""
+    """Hand signs, for which text embeddings are useless and the encoder is weak."""
     run = tmp_path / "run"
     data = shared / "image" / "handdigits" / "images.csv"
     out, _ = works("train", data, "--k", 16, "--cache", tmp_path / "cache", "--out", run)

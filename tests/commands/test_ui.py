@@ -1,4 +1,4 @@
-"""`texthead ui` up to the first request: mistakes, the warning of an open address, and what is left at the end."""
+"""`texthead ui` up to the first request: user errors, the warning about an open address, and clean-up at the end."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def test_a_port_that_is_taken_or_none_is_refused(refused, say, run: Path) -> Non
 
 @pytest.mark.slow
 def test_without_gradio_the_command_names_the_remedy() -> None:
-    """In a process that cannot import gradio."""
+    """Run in a process that cannot import gradio."""
     code = "import sys; sys.modules['gradio'] = None; from texthead.cli import main; sys.exit(main(['ui']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()

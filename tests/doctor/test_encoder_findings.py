@@ -1,4 +1,4 @@
-"""Findings from an encoder's features of names and files: `mini` itself, on names and drawn pictures."""
+"""Findings from an encoder's features of names and files, with `mini` on names and generated pictures."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
 
 
 def test_cosines_are_of_what_features_have_beside_the_mean_of_the_classes() -> None:
-    # The means of the classes are (0, 2) and (0, -2) above (5, 5): three items do not pull the centre.
+    # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the centre.
     seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])
     rows = np.array([[0.0, 1.0], [1.0, 0.0]])
     cosines = encoder_findings.centred_cosines(rows, seen, np.array([0, 0, 0, 0, 1]))
@@ -67,7 +67,7 @@ LONG = "very " * 300 + "long"
 
 
 def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
-    """Features that lie on the text rows of other names, and a name that is too long among them."""
+    """Features that lie on the text rows of other names, and one name that is too long."""
     shown = {"dog": "guitar", "airplane": "airplane", "guitar": "dog"}
     names = [*shown, LONG]
     rows = dict(zip(shown, encoder_findings.rows_of(mini, list(shown)), strict=True))

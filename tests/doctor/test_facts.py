@@ -1,4 +1,4 @@
-"""Facts of files with each fault, made here; and of real ones."""
+"""Facts of files with each fault, generated here, and of real files."""
 
 import io
 from pathlib import Path
@@ -53,16 +53,16 @@ def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, fault
     assert (folder.fault, folder.frames, folder.width, folder.height) == (None, 6, 48, 48)
     with PIL.Image.open(io.BytesIO(folder.thumbnail), formats=("JPEG",)) as image:
         assert image.size == (48, 48)
-    # Of what is thin as a line something is left.
+    # Even a very thin picture has a thumbnail.
     PIL.Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
     assert facts_of(tmp_path / "line.png", thumbnail=True).thumbnail
-    # Frames before the fault do not count.
+    # A faulty file has no thumbnail, even if frames before the fault can be read.
     assert not any(facts_of(path, thumbnail=True).thumbnail for path in faults)
 
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, str, bool]]:
-    """Files: (the fault of each, a value that its problem names, whether it opens at all)."""
+    """Files by path: (fault, value that its problem names, whether the file opens)."""
     folder = tmp_path_factory.mktemp("faults")
     damaged = x264(folder / "damaged.mp4", ":slices=1")
     damage(damaged, 12)
@@ -90,7 +90,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, st
 def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
     for path, (fault, part, opens) in faults.items():
         facts = facts_of(path)
-        # Without frames the fault is enough: whether such a file has copies is of no use.
+        # A file that does not open has no digest: its copies do not matter.
         assert (facts.fault, facts.look, bool(facts.digest)) == (fault, None, opens), path
         assert facts.problem
         assert part in facts.problem
@@ -104,7 +104,7 @@ def test_a_file_that_is_cut_before_its_index_is_cut_short_and_not_unreadable(pla
     assert (facts.fault, facts.frames) == ("cut short", 0)
     missing = bytes_missing(cut)
     prints(facts.problem, f"{missing:,} bytes", volatile=[f"{missing:,}"])
-    # The index behind the pictures is not counted: nothing says how long it would be.
+    # The index after the pictures is not counted, as its length is unknown.
     assert 0 < missing < len(data) - len(data) // 2
     assert bytes_missing(plain) == 0
     assert bytes_missing(write_broken(tmp_path / "text.mp4")) == 0
@@ -132,7 +132,7 @@ def test_uneven_times(tmp_path: Path) -> None:
     facts = facts_of(x264(tmp_path / "a.mp4", count=6, times=[0, 1, 2, 10, 11, 30]))
     assert facts.uneven == pytest.approx(2 / 5)
     assert uneven_part([0.0, 1.0, 2.0, 3.0, 5.0]) == 0.25
-    # Milliseconds of 30 frames a second: 33 33 34.
+    # 30 frames per second in milliseconds: 33 33 34.
     assert uneven_part([0.0, 0.033, 0.066, 0.1, 0.133]) == 0
     assert uneven_part([0.0]) == 0
 
@@ -175,7 +175,7 @@ FAULTS = {
 
 
 def test_real_files(shared: Path) -> None:
-    """Every file of the collection, small ones only: the large phone videos take seconds each."""
+    """All small files of the collection; the large phone videos take seconds each."""
     paths = [path for path in sorted((shared / "decode").glob("*/*")) if path.stat().st_size < 600_000]
     facts: dict[str, Facts] = {path.name: facts_of(path) for path in paths}
     assert {name: fact.fault for name, fact in facts.items() if fact.fault} == FAULTS

@@ -47,7 +47,7 @@ def test_a_file_by_itself(facts: Facts, found: dict[str, str]) -> None:
 
 
 def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
-    """Make items and facts of rows of `label [split] digest`; the split is train, the names are a, b, c and so on."""
+    """Return items a, b, c, ... and their facts from rows of `label [split] digest`; the default split is train."""
     items, facts = [], []
     for place, row in enumerate(rows):
         label, *split, digest = row.split()
@@ -58,7 +58,7 @@ def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
 
 def test_copies() -> None:
     items, facts = make_items("cat 1", "cat 1", "cat 2", "dog 2", "cat 3", "cat test 3", "cat 4", "cat 5", "cat 5")
-    # A file without bytes is no copy of another.
+    # A file without bytes is not a copy of another.
     facts[7:] = [replace(fact, digest="", fault="empty") for fact in facts[7:]]
     assert {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)} == {
         ("exact duplicate", "warning", (0, 1)),
@@ -71,7 +71,7 @@ def test_copies() -> None:
     ("rows", "pairs", "fault", "severity", "members", "parts"),
     [
         ("cat 1, dog 2", [(0, 1)], "near duplicate, two labels", "warning", (0, 1), ["b", "cat, dog"]),
-        # Exact copies alone are found by `copies`; those of a near copy join its group, before or behind it.
+        # Exact copies are left to `copies`; copies of a near copy join its group, whether listed before or after it.
         ("cat 1, cat 1, cat 2, dog test 3", [(2, 3), (0, 1)], "near leak", "serious", (2, 3), ["d", "cat, dog"]),
         ("cat 1, cat 1, cat 2", [(1, 2)], "near duplicate", "warning", (0, 1, 2), ["b, c"]),
         ("cat 1, cat 2, cat test 2, cat test 3, cat 3", [(0, 1)], "near leak", "serious", (0, 1, 2), ["b, c"]),
@@ -93,7 +93,7 @@ def test_near_copies_come_in_groups() -> None:
 
 
 def parts(*rows: str) -> list[Item]:
-    """Make items of rows of `path label split`."""
+    """Return items from rows of `path label split`."""
     return [Item(Path(path), label, split) for path, label, split in map(str.split, rows)]  # pyright: ignore
 
 
@@ -175,7 +175,7 @@ def test_folders() -> None:
     labels = {"dress": "hat", "hat": "hat", "files": "dress", "Long_Sleeve": "long sleeve"}
     (found,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", label) for folder, label in labels.items()])
     assert (found.items, found.severity) == ((0,), "serious")
-    # Two labels that read the same, one of them in a folder of that name.
+    # Two labels that differ only in spelling, one of them in a folder of that name.
     same = [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
     assert not doctor.folder_findings(same)
 
@@ -201,7 +201,7 @@ def test_a_cleaned_list_leaves_out() -> None:
     prints(gone[1], "exact duplicate", " a ")
     prints(gone[4], "leak", " f ")
     prints(gone[6], "damaged", "frame 3")
-    # A chain of copies keeps one.
+    # One item of a chain of copies is kept.
     items, _ = make_items("cat 1", "cat 2", "cat test 3")
     chain = [Finding("serious", "near leak", "", "", (0, 2)), Finding("serious", "near leak", "", "", (1, 2))]
     assert sorted(doctor.left_out(items, chain)) == [0, 1]

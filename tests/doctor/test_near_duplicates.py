@@ -1,4 +1,4 @@
-"""Pairs of rows that point the same way."""
+"""Near duplicates: rows that point in the same direction, and similar hashes."""
 
 import sys
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from texthead.doctor.facts import HASH_BITS, Appearance, Facts
 
 
 def label_groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Label each row by the first row that pairs connect it with."""
+    """Label each row by the first row that pairs connect it to."""
     first = list(range(count))
     for one, other in pairs:
         joined = {first[one], first[other]}
@@ -33,18 +33,18 @@ def test_pairs_connect_the_same_groups_as_all_cosines(part: int, above: float, m
     found = near_duplicates.near_pairs(rows, above)
     pairs = {(first, second) for first, second, _ in found}
     assert pairs <= set(every)
-    # As few pairs as these groups need.
+    # No more pairs than these groups need.
     assert label_groups(50, pairs) == expected
     assert len(found) == 50 - len(set(expected))
     for first, second, cosine in found:
         assert cosine == pytest.approx(unit[first] @ unit[second], abs=1e-6)
-    # A row of zeros is like no other.
+    # A row of zeros is similar to no other.
     assert near_duplicates.near_pairs(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), 0.0) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_rows_that_are_all_alike_take_bounded_memory() -> None:
-    """Of 5,000 rows 12 million pairs are above; as places and cosines alone they would be 300 MB, twice that on the way."""
+    """5,000 rows have 12 million pairs above 0.9; positions and cosines alone take 300 MB, twice that while built."""
     rows = 1 + np.random.default_rng(0).normal(0, 0.01, (5000, 8)).astype(np.float32)
     error, grown = taken(lambda: near_duplicates.near_pairs(rows, 0.9))
     assert error == "no error"
@@ -67,9 +67,9 @@ def test_files_are_alike_by_hash_up_to_a_tenth_of_the_bits() -> None:
     pairs = near_duplicates.alike_by_hash(facts)
     assert list(pairs) == [(0, 3), (2, 3)]
     prints(pairs[0, 3], "0.82")
-    # The two that were changed differ in 20 bits.
+    # Rows 2 and 3 were changed from row 0 and differ in 20 bits.
     prints(pairs[2, 3], "0.96")
-    # Exact copies are found by their bytes.
+    # Exact copies are left out: they are found by their bytes.
     assert near_duplicates.alike_by_hash([*facts, facts[3]]) == pairs
 
 
@@ -85,7 +85,7 @@ def test_files_are_alike_by_what_features_have_of_their_own() -> None:
 
 
 def test_pictures_that_grow_brighter_to_one_side_are_not_alike_for_that() -> None:
-    """All bits of a smooth shade are equal, whatever it shows."""
+    """All bits of a smooth gradient are equal, whatever the picture shows."""
     draws = np.random.default_rng(0)
     shades = [np.ones(HASH_BITS, bool) ^ (draws.random(HASH_BITS) < 0.04) for _ in range(2)]
     assert near_duplicates.alike_by_hash([make_facts(bits, name) for name, bits in enumerate(shades)]) == {}
@@ -97,6 +97,6 @@ def test_features_that_contradict_a_hash_are_believed() -> None:
     assert set(near_duplicates.alike(facts)) == {(0, 1), (0, 2)}
     features = {0: np.array([1.0, 0.1, 0]), 1: np.array([-1, 0.2, 0.3]), 2: np.array([0.9, 0.2, 0.6])}
     assert set(near_duplicates.alike(facts, features)) == {(0, 2)}
-    # Of a file without features, the hash alone counts.
+    # For a file without features only the hash counts.
     del features[1]
     assert (0, 1) in near_duplicates.alike(facts, features)

@@ -1,4 +1,4 @@
-"""What is in a dataset, from made facts: numbers, words, rows and which files are shown."""
+"""The overview of a dataset, from made-up facts: numbers, text, rows and which files are shown."""
 
 import json
 from collections import Counter
@@ -29,13 +29,13 @@ BROKEN = Facts(Path("b.mp4"), fault="cut short", frames=9, seconds=9.0, problem=
 
 
 def overview(*rows: tuple[Facts, str, str | None]) -> Overview:
-    """Of (facts, label, split) rows."""
+    """Return the overview of (facts, label, split) rows."""
     items = [Item(facts.path, label, split) for facts, label, split in rows]  # pyright: ignore[reportArgumentType]
     return overview_of(items, [facts for facts, _, _ in rows])
 
 
 def of_sizes(counts: Sequence[int]) -> Overview:
-    """Of images, so many of class 000, 001 and so on."""
+    """Return the overview of images, `counts[0]` of class 000, `counts[1]` of class 001 and so on."""
     return overview(*((IMAGE, f"{number:03d}", None) for number, count in enumerate(counts) for _ in range(count)))
 
 
@@ -50,7 +50,7 @@ def test_numbers_of_each_class_and_of_all() -> None:
     )
     b, a = found.classes
     assert (b.name, b.items, b.splits, b.kinds) == ("b", 5, {"train": 4, "test": 1}, {"video": 5})
-    # The file that cannot be read whole counts as an item and as nothing else; of four the lower middle one.
+    # The unreadable file counts only as an item; the median of four is the lower middle one.
     assert (b.unreadable, b.frames, b.all_frames) == (1, Spread(20, 10, 90), 170)
     assert (b.seconds, b.all_seconds) == (Spread(0.8, 0.4, 3.6), pytest.approx(6.8))
     assert (b.size, b.sizes) == ((64, 48), 2)
@@ -147,7 +147,7 @@ def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
 
 
 def with_thumbnails(labels: Sequence[str], unreadable: Sequence[int] = ()) -> list[Facts]:
-    """Facts as they are read: a candidate has a thumbnail if it can be read."""
+    """Return facts as they are read: a candidate has a thumbnail if it is readable."""
     able = candidates(labels) - set(unreadable)
     return [replace(VIDEO, thumbnail=b"jpeg" if place in able else b"") for place in range(len(labels))]
 
@@ -178,7 +178,7 @@ def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pi
     found = shown(labels, with_thumbnails(labels))
     assert Counter(map(len, found.values())) == {each: pictured}
     assert sum(map(len, found.values())) <= 200
-    # What is held of a million files: twice what is shown.
+    # Of a million files at most twice as many are held as are shown.
     assert len(candidates(labels)) <= 400
 
 

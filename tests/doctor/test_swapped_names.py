@@ -1,4 +1,4 @@
-"""Swapped names, on drawn cosines."""
+"""Swapped names, on random cosines."""
 
 import itertools
 
@@ -7,14 +7,14 @@ import pytest
 
 from texthead.doctor.swapped_names import swap_gains, swaps
 
-# Cosines of 12 items a class, 0.2 higher for their own name; every name has a height of its own.
+# Cosines of 12 items per class, 0.2 higher for their own name; every name has its own offset.
 TARGETS = np.repeat(np.arange(5), 12)
 COSINES = np.random.default_rng(0).normal(0, 0.1, (60, 5)) + np.linspace(0, 1, 5) + 0.2 * np.eye(5)[TARGETS]
 ALONE = [str(position) for position in range(60)]
 
 
 def swap(targets: np.ndarray, first: int, second: int) -> np.ndarray:
-    """Return the targets with two classes exchanged."""
+    """Return the targets with two classes swapped."""
     other = targets.copy()
     other[targets == first], other[targets == second] = second, first
     return other
@@ -26,9 +26,9 @@ def test_every_planted_swap_is_found_and_nothing_else() -> None:
         (found,) = swaps(COSINES, swap(TARGETS, first, second), ALONE)
         assert (found.first, found.second) == (first, second)
         assert abs(found.gain - 0.4) < 4 * found.error
-        # Two differences of two cosines of deviation 0.1, each a mean over 12.
+        # Two differences of two cosines with a standard deviation of 0.1, each averaged over 12 items.
         assert found.error == pytest.approx((4 * 0.01 / 12) ** 0.5, rel=0.4)
-    # Two at once.
+    # Two swaps at once.
     mixed = swap(swap(TARGETS, 0, 3), 1, 4)
     assert {(found.first, found.second) for found in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
 

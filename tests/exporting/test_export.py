@@ -1,4 +1,4 @@
-"""texthead export: whatever a run can hold, the folder scores as the run does, for any number of clips and frames."""
+"""texthead export: for every kind of run, the folder gives the run's scores for any number of clips and frames."""
 
 import csv
 import html
@@ -44,7 +44,7 @@ VIT = replace(SPEC, architecture="timm:test_vit", dim=64, size=160, any_size=Fal
 
 
 def heads(dim: int) -> dict[str, torch.nn.Module]:
-    """One of every kind that a run holds."""
+    """Return one head of every kind that a run can hold."""
     rows, center = noise(3, dim), 0.1 * noise(dim, seed=1)
     prompts = [f"a {name} one" for name in NAMES]
     return {
@@ -60,7 +60,7 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
 
 
 def temporal_of(kind: str, visual: torch.nn.Module, dim: int) -> torch.nn.Module:
-    """A temporal module that does something."""
+    """Return a temporal module with noise added to its weights, since an untrained one may change nothing."""
     made = {
         "mean": MeanPool,
         "transformer": lambda: TemporalTransformer(dim, layers=2, width=64),
@@ -75,7 +75,7 @@ def temporal_of(kind: str, visual: torch.nn.Module, dim: int) -> torch.nn.Module
 
 
 def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3, split=None):
-    """A run in a folder, read back."""
+    """Write a run folder and load it."""
     visual = tiny_visual(spec=spec)
     model = Recognizer(visual, temporal_of(temporal, visual, spec.dim), heads(spec.dim)[head])
     pixels = PIXELS if spec.any_size else replace(PIXELS, size=spec.size, resize=spec.size)
@@ -86,7 +86,7 @@ def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3
 
 
 def check_scores(folder: Path, run, protocol: Protocol | None = None) -> None:
-    """The folder's model gives the run's scores for several numbers of clips and frames."""
+    """Check that the folder's model gives the run's scores for several numbers of clips and frames."""
     protocol = protocol or run.protocol
     scorer, predictor = Scorer(run.model, protocol).eval(), standalone.Predictor(folder)
     for items, frames in ((1, 1), (1, 2), (3, 3), (2, 8), (5, 12)):
@@ -148,7 +148,7 @@ def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
 
 
 def calibrated(run, **changes):
-    """The run with a calibration, as `texthead calibrate` writes it."""
+    """Return the run with a calibration, as `texthead calibrate` writes it."""
     rows, protocol = rows_digest(run.model.head.weight), run.protocol.to_json()
     made = Calibration(1.5, 40, Threshold(0.05, 0.6, 40), Coverage(0.9, 1.25), rows, protocol, "held")
     return save_calibration(run, replace(made, **changes))
@@ -159,7 +159,7 @@ def thresholds_of(run, *, promises: bool = True) -> dict:
 
 
 def test_a_calibration_comes_along(tmp_path):
-    """Of one for other rows, views or weights the temperature alone."""
+    """A calibration for other rows, views or weights exports only its temperature."""
     run = run_of(tmp_path / "run", "frozen", "mean")
     assert thresholds_of(run)["temperature"] == 1.0
     held = thresholds_of(calibrated(run))
@@ -177,7 +177,7 @@ def card_of(run, made: Calibration | None = None) -> str:
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
     assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])
-    # One line a paragraph.
+    # Put each paragraph on one line.
     return re.sub(r"(?<!\n)\n(?!\n|- )", " ", card)
 
 
@@ -246,7 +246,7 @@ def test_a_name_in_the_card_reads_as_it_is(name):
 
 
 def test_predict_py_names_as_texthead_predict_does(world, say, exported):
-    """In a process that can import none of texthead, torch, pillow and transformers."""
+    """predict.py runs in a process that cannot import texthead, torch, pillow or transformers."""
     files = [*sorted(world.images.rglob("*.png"))[:4], *sorted(world.videos.rglob("*.mp4"))[:4]]
     _, out, _ = say("predict", exported / "run", *files, "--json", "--workers", 0)
     assert "README.md" in {path.name for path in (exported / "out").iterdir()}
@@ -307,7 +307,7 @@ def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tmp_path, monkeypatch):
-    """The bound is made so small that the last bits break it."""
+    """The tolerance is so small that the last bits exceed it."""
     run = run_of(tmp_path / "run", "frozen", "mean")
     with refuses(RunError, "int8"):
         export(run, tmp_path / "out", int8=True)
@@ -337,7 +337,7 @@ def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
 
 @pytest.mark.slow
 def test_a_real_run_on_real_clips(shared, tmp_path):
-    """Airborne clips through the exported folder are those of the library, and named alike."""
+    """The exported folder reads airborne clips as the library does and gives the same names."""
     rows = list(csv.DictReader((shared / "video" / "airborne" / "clips.csv").open()))
     files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
     split = {"train": [], "train_content": [], "held_out": files, "held_out_content": [""] * len(files)}

@@ -1,4 +1,4 @@
-"""Folders that texthead export wrote and a stranger changed: refused in one line, in little memory and time."""
+"""Exported folders that a stranger changed: refused in one line, with little memory and time."""
 
 import json
 import os
@@ -32,7 +32,7 @@ INPUT = helper.make_tensor_value_info("clips", TensorProto.UINT8, 6 * [None])
 
 
 def write_model(folder: Path, nodes: list, tensors: dict[str, object], shape: Shape = (None, 3), kind: int = 1) -> None:
-    """Write a model of some nodes and constants that gives `scores`."""
+    """Write a model of some nodes and constants that outputs `scores`."""
     constants = [numpy_helper.from_array(np.array(value), name) for name, value in tensors.items()]
     outputs = [helper.make_tensor_value_info("scores", kind, shape)]
     graph = helper.make_graph(nodes, "graph", [INPUT], outputs, constants)
@@ -47,7 +47,7 @@ def write_constant(folder: Path, scores: object, **options: Any) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as texthead export writes it, of a model that gives 1, 3 and 2."""
+    """A folder as texthead export writes it, with a model whose scores are 1, 3 and 2."""
     model = Recognizer(tiny_visual(), MeanPool(), torch.nn.Identity())
     (folder := tmp_path / "out").mkdir()
     files = {
@@ -67,7 +67,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def change(file: Path, *keys: str | int, value: object) -> None:
-    """Put a value into a JSON file; `...` removes the key."""
+    """Set a value in a JSON file; `...` removes the key."""
     values = json.loads(file.read_text())
     *parents, last = keys
     place = values
@@ -122,11 +122,11 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "keys", "value"), CASES)
 def test_a_value_that_breaks_its_rule(folder, name, keys, value):
-    """Also in predict.py, which has the same table."""
+    """predict.py checks the same rules."""
     change(folder / f"{name}.json", *keys, value=value)
     with refuses(RunError, f"{name}.json", "export it again"):
         Exported(folder)
-    if value != 10:  # The size of the model's crops is looked at by texthead alone.
+    if value != 10:  # Only texthead checks the size of the model's crops.
         with pytest.raises(standalone.Unusable, match=rf"{name}\.json"):
             standalone.Predictor(folder)
 
@@ -143,7 +143,7 @@ def test_predict_py_prints_a_broken_rule_as_one_line(folder, image):
 @pytest.mark.parametrize("places", [slice(2), slice(1, None)], ids=["first", "last"])
 @pytest.mark.parametrize("declared", [3, None])
 def test_another_number_of_classes_than_scores(folder, image, places, declared):
-    """At load if the model says how many it gives, else with the first answer."""
+    """Refused at load if the model declares its number of scores, else at the first answer."""
     write_constant(folder, np.array([[1, 3, 2]], np.float32), shape=(None, declared))
     values = json.loads((folder / "classes.json").read_text())
     change(folder / "classes.json", "classes", value=values["classes"][places])
@@ -166,7 +166,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_model_that_gives_no_scores(folder, image, capfd, name):
-    """The model is blamed, not the picture, and onnxruntime prints nothing."""
+    """The error names the model, not the picture, and onnxruntime prints nothing."""
     kind = {"whole numbers": TensorProto.INT64, "texts": TensorProto.STRING}.get(name, TensorProto.FLOAT)
     write_constant(folder, ANSWERS[name], kind=kind, shape=(None, None))
     with refuses(RunError, f"{folder}/model.onnx"):
@@ -180,7 +180,7 @@ def test_minus_infinity_keeps_a_class_from_being_named(folder, image):
 
 
 def test_onnxruntime_prints_nothing(folder, image, capfd):
-    """Of a model whose shapes do not fit, and of one whose run fails."""
+    """For a model whose shapes do not fit, and one that fails while running."""
     write_model(folder, [helper.make_node("Identity", ["held"], ["scores"])], {"held": np.ones((1, 300), np.float32)})
     with refuses(RunError, "300"):
         Exported(folder).predict([image], top=1)
@@ -199,7 +199,7 @@ def test_onnxruntime_prints_nothing(folder, image, capfd):
 
 
 def far(name: str) -> onnx.TensorProto:
-    """Return a tensor whose values lie in another file."""
+    """Return a tensor whose values are in another file."""
     tensor = TensorProto(name=name, data_type=1, dims=[1, 3], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="weights")
     return tensor
@@ -216,7 +216,7 @@ def plain_far() -> bytes:
 
 
 def hidden_far() -> bytes:
-    """Of the same meaning, with the length of a word in two bytes."""
+    """Return an equivalent encoding, with the length of a word in two bytes."""
     old, new = b"\x0a\x08location\x12\x07weights", b"\x0a\x88\x00location\x12\x06weight"
     content = plain_far()
     assert old in content
@@ -250,7 +250,7 @@ def test_a_loop_without_end(folder):
 
 
 def test_memory_is_limited(folder, image, capfd):
-    """A model that asks for twice the limit, of which nothing is taken."""
+    """The model asks for twice the limit; none of that is allocated."""
     nodes = [
         helper.make_node("ConstantOfShape", ["count"], ["zeros"]),
         helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=1),

@@ -1,4 +1,4 @@
-"""predict.py of an exported folder: the same frames, crops and pixels as the library, without the library."""
+"""predict.py of an exported folder: the library's frames, crops and pixels, without the library."""
 
 import ast
 import subprocess
@@ -33,17 +33,17 @@ VISUAL = tiny_visual()
 
 
 def scorer_of(frames: int, views: Views, pixels: Pixels) -> Scorer:
-    """Crops for a model that is not there."""
+    """Return a scorer that is only used for its crops."""
     return Scorer(Recognizer(VISUAL, MeanPool(), torch.nn.Identity()), Protocol(frames, pixels, views))
 
 
 def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
-    """The settings that preprocessing.json would hold."""
+    """Return the settings that preprocessing.json would hold."""
     return preprocessing(scorer_of(frames, views, pixels), "onnx")
 
 
 def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
-    """(the library's views of a file or its error, those that the model cuts from predict.py's clips)."""
+    """Return (the library's views of a file, those cut from predict.py's clips); an error replaces the views."""
     ours = ViewClips([path], [0], frames=frames, views=views, pixels=pixels)[0][0]
     try:
         clips = standalone.read_clips(path, settings_of(frames, views, pixels))
@@ -123,12 +123,12 @@ def test_a_picture_resized_without_antialiasing_is_torchs(interpolation):
         off = np.abs(ours - theirs[0].permute(1, 2, 0).numpy())
         assert off.max() <= 1, (height, width, size)
         different, pixels = different + int((off > 0).sum()), pixels + off.size
-    assert different < pixels / 1000  # Sums in another order round otherwise here and there.
+    assert different < pixels / 1000  # A few sums in another order round differently.
 
 
 @pytest.mark.parametrize("squash", [False, True])
 def test_views_of_a_picture_of_extreme_values(tmp_path, squash):
-    """Black and white next to each other, where a bicubic overshoots and has to be cut."""
+    """Black next to white, where bicubic interpolation overshoots and must be clipped."""
     stripes = np.kron(np.random.default_rng(1).integers(0, 2, (23, 31, 3)) * 255, np.ones((3, 4, 1))).astype(np.uint8)
     PIL.Image.fromarray(stripes).save(tmp_path / "a.png")
     for crops in CROP_COUNTS:
@@ -214,7 +214,7 @@ def test_what_is_no_video_is_refused(tmp_path):
 
 
 def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(shared):
-    """Rotation, variable frame rate, 10 bits, odd sizes, damage: nothing that the library reads is read otherwise."""
+    """Rotation, variable frame rate, 10 bits, odd sizes, damage: predict.py never reads a file differently."""
     derived, real = (sorted((shared / "decode" / name).iterdir()) for name in ("derived", "real"))
     files = [path for path in derived if path.is_file() and path.suffix != ".md"]
     files += [path for path in real if path.name.startswith(("decord", "zamba", "mmaction2_test"))]
@@ -229,7 +229,7 @@ def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(sh
 
 
 def test_answers_and_sets_of_a_calibrated_model(tmp_path):
-    """By hand: scores 2 1 0 at temperature 0.5 give 0.867 0.117 0.016."""
+    """Computed by hand: scores 2 1 0 at temperature 0.5 give 0.867 0.117 0.016."""
     predictor = standalone.Predictor.__new__(standalone.Predictor)
     predictor.names = ["a", "b", "c"]
     predictor.settings = settings_of(1, Views(), Pixels(8, 8, "bicubic"))

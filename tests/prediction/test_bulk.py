@@ -1,4 +1,4 @@
-"""Many files in parts: every file once, whichever process names it and however often one of them is killed."""
+"""Many files in parts: every file once, whichever process predicts it and however often one is killed."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def predict_rows(run: Run, files: list[Path], **options: object) -> list[list[st
 
 
 def finish(parts: Parts, **options: object) -> list[int]:
-    """Make parts and return their numbers."""
+    """Predict parts and return their numbers."""
     numbers: list[Part] = []
     predict_parts(parts, done=numbers.append, **options)  # pyright: ignore
     return [part.number for part in numbers]
@@ -113,7 +113,7 @@ def test_scores_of_all_classes_and_a_bare_model(run: Run, manifest: Path, tmp_pa
 def test_files_come_from_tables_lists_folders_and_shards(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The table has other columns too."""
+    """The table also has other columns."""
     files, shards = [folder / "red" / "still.png", folder / "blue" / "02.mp4"], tmp_path / "shards"
     (folder / "more.tsv").write_text("Label\tpath\twhen\n\tred/still.png\tnow\nx, y\tblue/02.mp4\t\n")
     (folder / "more.txt").write_text(f"red/still.png\n\n{files[1]}\n")
@@ -157,10 +157,10 @@ def test_a_manifest_that_breaks_a_rule(run: Run, tmp_path: Path, name: str, cont
 
 
 def test_a_manifest_is_not_held(run: Run, tmp_path: Path) -> None:
-    """Forty thousand lines are 6 MB as strings."""
+    """Forty thousand lines take 6 MB as strings."""
     (tmp_path / "a.txt").write_text("".join(f"folder/{'x' * 60}/{i}.mp4\n" for i in range(40_000)))
     (tmp_path / "one.txt").write_text("a.mp4\n")
-    open_parts(run, tmp_path / "one.txt", tmp_path / "first")  # What the first call imports is not measured.
+    open_parts(run, tmp_path / "one.txt", tmp_path / "first")  # The imports of a first call are not measured.
     tracemalloc.start()
     parts = open_parts(run, tmp_path / "a.txt", tmp_path / "out")
     number, paths = next(parts.unfinished(20, 40))
@@ -209,7 +209,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, tmp_path: Path) -> None:
-    """The files are listed many times, so that the process is certainly in the middle; each line counts."""
+    """The files are listed many times so that the process is killed midway; each line counts."""
     files = [str(path) for path in sorted((folder / "red").iterdir())] * 30
     (tmp_path / "a.txt").write_text("\n".join(files))
     out, quick = tmp_path / "out", ("--part", "2", "--ranks", "2", "--rank", "0")
@@ -232,7 +232,7 @@ def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, 
 
 @pytest.mark.slow
 def test_torchrun(run: Run, manifest: Path, tmp_path: Path) -> None:
-    """Its processes form no group."""
+    """The processes form no process group."""
     words = command(run.folder, manifest, tmp_path / "out", "--part", "2")[1:]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     quiet = environment(TORCHELASTIC_ERROR_FILE=os.devnull)
@@ -294,7 +294,7 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
 
 
 def other_rows(run: Run, rows: torch.Tensor | None = None, scale: float = 9.0) -> FrozenHead:
-    """The run's head with other rows or another scale."""
+    """Return the run's head with other rows or another scale."""
     return FrozenHead(run.model.head.weight if rows is None else rows, names=run.labels, scale=scale)  # pyright: ignore
 
 
@@ -327,7 +327,7 @@ def test_another_request_is_refused_in_the_same_folder(
 
 
 def test_the_same_request_is_the_same_files_and_nearly_the_same_rows(run: Run, manifest: Path, tmp_path: Path) -> None:
-    """Another processor encodes rows with other last bits; the same manifest elsewhere lists other files."""
+    """On another processor the last bits of the rows differ; the same manifest elsewhere lists other files."""
     parts = open_parts(run, manifest, tmp_path / "out")
     rows = run.model.head.weight + 1e-7 * noise(5, SPEC.dim, seed=2)  # pyright: ignore[reportOperatorIssue]
     again = open_parts(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", run.protocol)

@@ -1,4 +1,4 @@
-"""Parts on a Ray cluster of this machine are the parts that one process makes."""
+"""Parts predicted on a local Ray cluster are the same as those of one process."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two processors of this machine."""
+    """A local Ray cluster with two CPUs."""
     ray = pytest.importorskip("ray", reason="Ray is not installed")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
@@ -43,7 +43,7 @@ def cluster() -> Iterator[None]:
 def test_a_cluster_that_is_not_there_is_one_line(
     run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Must run before the tests that start a cluster, which would be used."""
+    """Must run before the tests that start a cluster, which this one would use."""
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(RunError, match="nowhere.*RAY_ADDRESS"):
@@ -77,7 +77,7 @@ def test_an_actor_that_is_killed_is_replaced(run: Run, manifest: Path, tmp_path:
     killed: list[int] = []
 
     def kill(_: Part) -> None:
-        """Kill the process that encodes, once."""
+        """Kill the encoding process, once."""
         for words in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 if not killed and words.read_bytes().startswith(b"ray::MapWorker"):

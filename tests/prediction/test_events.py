@@ -1,4 +1,4 @@
-"""Hysteresis against a second implementation; events come out as soon as they are settled; their text formats."""
+"""Hysteresis against a second implementation; events are reported once they are settled; their text formats."""
 
 from pathlib import Path
 
@@ -30,13 +30,13 @@ def spans(scores: list[float], **rule: float) -> list[tuple[float, float]]:
 
 
 def run_finder(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
-    """Every event, those that are none of the names included."""
+    """Return every event, including those of no class."""
     finder = EventFinder(names, rule)
     return in_order([event for row in rows for event in finder.add(row)] + finder.finish())
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:
-    """The same by looking at the whole row at once: seeds grown through what is at least `leave`, then joined."""
+    """Return the same from the whole row at once: grow seeds through scores of at least `leave`, then join them."""
     on = np.zeros(len(scores), bool)
     for seed in np.nonzero(scores >= rule.enter)[0]:
         end = seed
@@ -99,7 +99,7 @@ def test_a_short_time_of_none_is_bridged_and_no_time_of_none():
 def test_it_equals_hysteresis_in_hindsight(seed: int):
     rng = np.random.default_rng(seed)
     step = 0.25
-    # A slow walk: hysteresis sees rises, falls and flicker.
+    # A slow random walk, so that hysteresis meets rises, falls and flicker.
     walk = np.clip(np.cumsum(rng.normal(0, 0.15, (2, 200)), axis=1) % 1 + rng.normal(0, 0.1, (2, 200)), 0, 1)
     leave, enter = sorted(rng.uniform(0.2, 0.9, 2).tolist())
     rule = Hysteresis(enter, leave, float(rng.choice([0, 0.25, 0.5, 1, 2])))
@@ -132,7 +132,7 @@ def test_a_rule_that_makes_no_sense(rule: dict[str, float]):
 
 
 def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
-    """FFmpeg reads as many as there are events, each with its own times, in whatever a class is called."""
+    """FFmpeg reads exactly one subtitle per event, with its own times, whatever the class names contain."""
     names = [
         "00:00:05,000 --> 00:00:09,000",
         "<b>a</b>",

@@ -1,4 +1,4 @@
-"""The overlay shows every frame at its own time, names what is on then and nothing else, and says where it is."""
+"""The overlay shows every frame at its own time, labels only the current events, and marks the current position."""
 
 from array import array
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def overlaid(folder: Path, events: list[Event], source: Path) -> Path:
 
 
 def bar_length(frame: np.ndarray, row: int, colour: str) -> float:
-    """How far the bar of a line of the label goes, 0 to 1: as far as the line's lower edge is of the colour."""
+    """Return how far the bar of a label line extends, 0 to 1, from the colour of the line's lower edge."""
     edge = frame[19 * row + 16].astype(int)
     near = np.abs(edge - ImageColor.getrgb(colour)).sum(1) < 160
     return near.sum() / len(near)
@@ -58,10 +58,10 @@ def test_names_are_there_while_their_event_is_on(shown: tuple[Media, np.ndarray]
     frames = shown[1]
     cat, dog = colours(EVENTS).values()
     assert [bar_length(frame, 0, cat) for frame in frames] == pytest.approx([0, 0, 0, 0.5, 0.75, 0.75, 0, 0], abs=0.06)
-    # The dog's line is the second while the cat is on, then the first.
+    # The dog's line is second while the cat is on, then first.
     assert [bar_length(frame, 1, dog) for frame in frames] == pytest.approx([0, 0, 0, 0, 0.25, 0.25, 0, 0], abs=0.06)
     assert [bar_length(frame, 0, dog) for frame in frames[6:]] == pytest.approx([0.25, 0.25], abs=0.06)
-    # Without an event the picture above the line at the bottom is the source's.
+    # Without an event, the picture above the timeline is that of the source.
     assert np.abs(frames[0][:200].astype(int) - np.array([40, 190, 60])).mean() < 30
 
 
@@ -87,7 +87,7 @@ def test_more_than_three_at_once_are_counted(tmp_path: Path):
     ("size", "expected"), [((48, 64), (320, 240)), ((241, 321), (322, 242)), ((300, 31), (256, 2400))]
 )
 def test_small_and_odd_pictures(size: tuple[int, int], expected: tuple[int, int]):
-    """(height, width) in, (width, height) out, all even; every pixel stays a square of pixels."""
+    """Sizes are (height, width) in and (width, height) out, all even; every pixel becomes a square of pixels."""
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     image = enlarged(picture)
     assert image.size == expected

@@ -42,7 +42,7 @@ def make_run(frames: int, origin: str = "centre") -> Run:
 def predict_by_hand(
     model: Recognizer, path: Path, frames: int, views: Views = CENTRE, pixels: Pixels = PIXELS
 ) -> dict[str, float]:
-    """Return the probability of each name, view by view."""
+    """Return the probability of each name, computed view by view."""
     features = []
     with open_media(path) as media, torch.no_grad():
         for indices in views.frame_indices(media.num_frames, frames):
@@ -54,7 +54,7 @@ def predict_by_hand(
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with media at three depths and other files between them."""
+    """A folder with media at three depths and other files among them."""
     root = tmp_path / "tree"
     write_video(root / "b.mp4", "red", frames=8)
     write_image(root / "deep" / "er" / "c.PNG", "blue")
@@ -65,7 +65,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-# --- which files ----------------------------------------------------------------------------------------------------
+# --- input files ----------------------------------------------------------------------------------------------------
 
 
 def test_inputs_stay_in_order_and_folders_are_read_below_and_sorted(tree: Path) -> None:
@@ -105,7 +105,7 @@ def test_what_is_not_there(tree: Path) -> None:
         predict(make_run(2), [tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
 
 
-# --- what comes back ------------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frames", [8, 1])
@@ -121,7 +121,7 @@ def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, fra
         assert sum(value for _, value in prediction.top) == pytest.approx(1, abs=1e-5)
         values = [value for _, value in prediction.top]
         assert values == sorted(values, reverse=True)
-    # A clip of one picture many times over is the picture, where the temporal module is a mean.
+    # With mean pooling, a clip that repeats one picture scores like the picture.
     assert dict(found[-1].top) == pytest.approx(predict_by_hand(run.model, tree / "z.jpg", 1), abs=1e-5)
     assert len({tuple(round(v, 6) for _, v in sorted(prediction.top)) for prediction in found}) == 4, "files differ"
 
@@ -149,7 +149,7 @@ def test_the_best_names_come_first(tree: Path, top: int) -> None:
 
 
 def test_the_protocol_is_the_run_s_unless_given_and_so_are_its_pixels(tree: Path) -> None:
-    """A bare model takes eight centred frames at its encoder's own size."""
+    """A bare model uses eight centred frames at its encoder's own size."""
     model, views, pixels = make_model(), Views(2, 3, "centre"), Pixels(40, 44, "bicubic")
     own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
     for source, protocol, expected in [
@@ -215,7 +215,7 @@ def test_with_unlabelled_files_the_batch_is_refined_behind_the_temperature(tree:
     assert found.known, "the threshold is of files that are scored alone"
 
 
-# --- files that cannot be read --------------------------------------------------------------------------------------
+# --- unreadable files -----------------------------------------------------------------------------------------------
 
 
 def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sound of a video is copied into its overlay where .mp4 can hold it, and heard when it was."""
+"""The sound of a video is copied into its overlay if .mp4 can hold it, and stays in sync."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from texthead.prediction.overlay import Curve, write_overlay
 from texthead.prediction.soundtrack import Sound
 
 RATE = 25
-# The picture is white and a tone is heard in this second.
+# During this second the picture is white and a tone plays.
 ON, OFF = 1.0, 2.0
 
 
@@ -33,8 +33,10 @@ def write_heard(
     sounds: int = 1,
     seconds: float = 3.0,
 ) -> Path:
-    """A video that is white, and heard, in its second second; the sound begins so much later than the pictures, or they
-    than it."""
+    """Write a video that is white, with a tone, during its second second.
+
+    The sound starts `late` seconds after the pictures, the pictures `early` seconds after the sound.
+    """
     with av.open(str(path), "w") as container:
         picture = container.add_stream("libx264", rate=RATE, options={"x264-params": "bframes=0:log-level=none"})
         picture.width, picture.height, picture.pix_fmt = 48, 48, "yuv420p"
@@ -53,7 +55,7 @@ def write_heard(
 
 
 def part(number: int, rate: int, layout: str, late: float, early: float) -> av.AudioFrame | None:
-    """What is heard while a frame is shown."""
+    """Return the sound that plays during a frame."""
     count = rate // RATE
     times = (np.arange(count) + number * count) / rate + late - early
     tone = 0.5 * np.sin(2 * np.pi * 440 * times) * ((times >= ON) & (times < OFF))
@@ -73,11 +75,11 @@ def overlaid(source: Path) -> tuple[Path, str | None]:
 
 
 def tone(path: Path) -> tuple[str, float, float]:
-    """(the codec, when the tone begins and ends as seconds from when the picture turns white)."""
+    """Return (codec, start and end of the tone, in seconds after the picture turns white)."""
     with open_media(path) as video:
         assert isinstance(video, Video)
         frames = video.frames_at(range(video.num_frames))
-        # Names and the line of events are drawn above and below this.
+        # Names are drawn above this region and the line of events below it.
         middle = frames[:, :, frames.shape[2] // 3 : frames.shape[2] // 2].float().mean((1, 2, 3))
         white = video.begin_seconds + video.times[int((middle > 128).nonzero()[0])]
     with av.open(str(path)) as container:
@@ -147,8 +149,10 @@ def test_the_first_of_several_is_taken_and_it_is_said(tmp_path: Path):
 
 
 def changed(folder: Path, change: Callable[[av.Packet, float], bool]) -> Path:
-    """Copy the packets of a video that is heard; those of its sound go through `change`, which says whether to keep
-    them, with their seconds."""
+    """Copy the packets of a video with a tone; `change` gets each sound packet and its seconds.
+
+    A packet is kept if `change` returns True.
+    """
     whole, source = write_heard(folder / "whole.mkv", "aac"), folder / "a.mkv"
     with av.open(str(whole)) as read, av.open(str(source), "w") as written:
         streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
@@ -160,13 +164,13 @@ def changed(folder: Path, change: Callable[[av.Packet, float], bool]) -> Path:
 
 
 def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path):
-    """What was between 0.2 and 0.8 s is lost; the tone at 1 s is heard at 1 s."""
+    """The sound between 0.2 and 0.8 s is lost; the tone at 1 s still plays at 1 s."""
     source = changed(tmp_path, lambda _, seconds: not 0.2 < seconds < 0.8)
     assert tone(overlaid(source)[0])[1:] == pytest.approx((0.0, 1.0), abs=0.06)
 
 
 def delay(packet: av.Packet, seconds: float) -> bool:
-    """Behind the tone the sound pauses for 50 s; the last packets claim to be hours later."""
+    """Pause the sound for 50 s after the tone, and move the last packets hours later."""
     if seconds > 2.2:
         late = round((50 if seconds < 2.8 else 9000) / packet.time_base)
         packet.pts, packet.dts = packet.pts + late, packet.dts + late
@@ -174,7 +178,7 @@ def delay(packet: av.Packet, seconds: float) -> bool:
 
 
 def jump(packet: av.Packet, seconds: float) -> bool:
-    """One packet before the tone claims to be 0.2 s later, so those behind it come too early."""
+    """Move one packet before the tone 0.2 s later, so that those after it seem too early."""
     if 0.5 < seconds < 0.52:
         packet.pts += round(0.2 / packet.time_base)
     return True
@@ -197,7 +201,7 @@ def test_a_video_without_sound_has_none(tmp_path: Path):
 
 
 def test_memory_does_not_grow_with_the_sound(tmp_path: Path):
-    """A minute of two channels with 96,000 samples a second is 23 MB."""
+    """A minute of stereo at 96 kHz is 23 MB."""
     grown = {}
     for seconds in (5.0, 60.0):
         source = write_heard(tmp_path / f"{seconds:g}.mkv", "flac", rate=96_000, seconds=seconds)

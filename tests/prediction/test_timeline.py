@@ -1,4 +1,4 @@
-"""Each frame encoded once, at the times that the frames say; a pipe as a file, to the bit; memory that does not grow."""
+"""Each frame is encoded once, at its time stamp; a pipe gives the same bits as a file; memory does not grow."""
 
 import subprocess
 from collections.abc import Callable
@@ -44,19 +44,19 @@ PROTOCOL = Protocol(2, PIXELS)
 
 @pytest.fixture(scope="module")
 def joined(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three colours, two seconds each, ten frames a second; as .mkv, so that a pipe can be read of it."""
+    """Three colours, two seconds each, ten frames per second; .mkv, which can be read from a pipe."""
     return joined_colours(tmp_path_factory.mktemp("joined") / "a.mkv", ["red", "blue", "green"])
 
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Loads a run that knows colours, calibrated by the options; without options, as it was trained."""
+    """Return a function that loads a run that classifies colours, calibrated if there are options."""
     bare = load_run(folder := write_colour_run(tmp_path_factory.mktemp("run") / "run"))
     return lambda **options: load_run(calibrate_run(folder, **options)) if options else bare
 
 
 def ordered_model() -> Recognizer:
-    """One that sees the order of frames."""
+    """Return a model that depends on the order of frames."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         temporal = TemporalTransformer(SPEC.dim, layers=1, width=64)
@@ -76,7 +76,7 @@ def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Stre
 
 
 def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:
-    """The scores of these frames of a video, as predict looks at a video of them alone."""
+    """Return the scores of these frames, as predict computes them for a video of only those frames."""
     with open_media(path) as media, torch.inference_mode():
         crops = [view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in indices]
         views = Views(clips, origin="centre").frame_indices(len(indices), frames)
@@ -98,13 +98,13 @@ def test_stretches_lie_around_the_middles_of_windows_without_a_gap(joined: Path)
     found = score_file(colour_model(), joined, window=0.6, rate=10.0)
     assert (found[0].start, found[-1].end) == (0.0, pytest.approx(6.0))
     assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
-    # Points 0-5 have their middle at 0.3 s; the next window's is a tenth later.
+    # Points 0-5 are centred at 0.3 s; the next window is a tenth of a second later.
     assert [s.end for s in found[:3]] == pytest.approx([0.35, 0.45, 0.55])
     assert found[-1].start == pytest.approx(6.0 - 0.35)
 
 
 def test_each_frame_is_encoded_once(joined: Path):
-    """At twenty points a second each frame counts twice and is encoded once all the same."""
+    """At 20 points per second each frame is used twice but encoded once."""
     model = colour_model()
     seen: list[torch.Tensor] = []
     model.visual.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
@@ -115,7 +115,7 @@ def test_each_frame_is_encoded_once(joined: Path):
 
 
 def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
-    """Forty red frames in the first second and four blue ones in the three behind it."""
+    """Forty red frames in the first second and four blue ones in the next three."""
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
     rule = Hysteresis(min_length=0.5)
@@ -131,7 +131,7 @@ def test_a_frame_counts_at_the_points_at_which_it_is_on_the_screen():
     picture = np.full((48, 48, 3), 90, np.uint8)
     line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 4.0))
     found: list[Stretch] = []
-    # Points at 0, 0.25, 0.5 ...: the frame of 0.1 s is never on at one, that of 0.3 s at 0.5 to 1.25 s.
+    # Points are at 0, 0.25, 0.5 ...: no point shows the frame at 0.1 s; those from 0.5 to 1.25 s show the one at 0.3 s.
     for seconds in (0.0, 0.1, 0.2, 0.3, 1.3, 1.5):
         found += line.feed(seconds, lambda seconds=seconds: decoded.append(seconds) or picture)
     found += line.finish(2.0)
@@ -170,7 +170,7 @@ def test_a_batch_changes_last_digits_alone(joined: Path):
 
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
-    """A window that lies in one colour is that colour's, so no boundary is off by more than half a window."""
+    """A window within one colour is given that colour, so no boundary is off by more than half a window."""
     found = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
     assert [event.name for event in found] == ["red", "blue", "green"]
     assert [event.start for event in found] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
@@ -180,7 +180,7 @@ def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float)
 
 
 def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Callable[..., Run]):
-    """Their logits over the temperature; known where the best probability is above the threshold."""
+    """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
     bare = score_file(load(), joined, window=0.5, rate=10.0)
     best = sorted(max(np.power(s.scores, 0.25)) / sum(np.power(s.scores, 0.25)) for s in bare)
     middle = float(best[len(best) // 2])
@@ -192,7 +192,7 @@ def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Calla
         assert after.known == (max(after.scores) > middle)
     assert 0 < sum(s.known for s in found) < len(found)
     assert all(s.known for s in bare)
-    # A threshold for other views is not used; the temperature is.
+    # A threshold for other views is not used, but the temperature is.
     other = score_file(load(temperature=4.0, threshold=1.0, frames=7), joined, window=0.5, rate=10.0)
     assert other == [s._replace(known=True) for s in found]
 
@@ -216,7 +216,7 @@ def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path, load: Call
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_stretches_come_as_soon_as_they_are_known(batch: int):
-    """Behind a frame by half a window, one point and a batch; one window is held, however long the stream."""
+    """Results lag a frame by half a window, one point and a batch; one window is held, however long the stream."""
     line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 10.0, batch))
     picture = np.full((48, 48, 3), 90, np.uint8)
     known = 0
@@ -229,7 +229,7 @@ def test_stretches_come_as_soon_as_they_are_known(batch: int):
 
 
 def test_memory_does_not_grow_with_the_stream(tmp_path: Path):
-    """400 pictures of 230 kB are 92 MB; the process grows by what a few take, and no more for 400 than for 100."""
+    """400 pictures of 230 kB are 92 MB; the process grows by a few pictures, and no more for 400 than for 100."""
     still = [np.kron(np.random.default_rng(i).integers(0, 256, (15, 20, 3)), np.ones((16, 16, 1))) for i in range(3)]
     grown = {}
 

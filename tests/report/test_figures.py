@@ -1,4 +1,4 @@
-"""The plots: they draw the given numbers, at every number of classes, with any name."""
+"""The plots: they show the given numbers, with any number of classes and any names."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from texthead.report.figures import without_glyph
 
 
 def records(steps: int = 100, per_epoch: int = 20, base: float = 2.0) -> list[dict[str, object]]:
-    """The lines of a made-up run: a falling loss, and a validation after each epoch."""
+    """Return the records of a made-up run: a falling loss, and a validation after each epoch."""
     lines: list[dict[str, object]] = []
     for step in range(steps):
         epoch = step // per_epoch
@@ -137,7 +137,7 @@ def test_names_beside_a_map_do_not_touch(classes):
     figure = draw(plot_correlation(np.eye(classes), names_of(classes)))
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     tops = sorted((box.y0, box.y1) for box in boxes)
-    # A line of text has a little room above and below the letters, which may overlap.
+    # Text boxes have a little space above and below the letters, which may overlap.
     assert all(below[1] <= above[0] + 0.25 * (above[1] - above[0]) for below, above in pairwise(tops))
     assert min(box.x0 for box in boxes) >= 0
 
@@ -157,7 +157,7 @@ def test_few_correlations_are_written_since_the_most_alike_pair_is_as_dark_as_th
     axes, bar = plot_correlation(np.array([[1.0, 0.8], [0.8, 1.0]]), ["a", "b"], center=0.7).axes
     assert read_texts(axes) == ["1.00", "0.80", "0.80", "1.00"]
     assert not plot_correlation(np.eye(13), names_of(13)).axes[0].texts
-    # Around another centre.
+    # With another centre.
     np.testing.assert_allclose(axes.images[0].get_clim(), (0.6, 0.8))
     prints(bar.get_ylabel(), 0.6, 0.8)
 
@@ -166,7 +166,7 @@ def test_few_correlations_are_written_since_the_most_alike_pair_is_as_dark_as_th
     ("matrix", "limit"),
     [
         (np.eye(3) + 1e-8, 0.05),  # noise stays pale
-        (np.eye(1), 1.0),  # no pair at all
+        (np.eye(1), 1.0),  # no pairs
         (np.full((3, 3), 0.342), 0.35),
         (np.array([[1.0, np.nan], [0.4, 1.0]]), 0.4),
         (np.where(np.arange(1600).reshape(40, 40) == 1, 0.99, 0.2), 0.2),  # the last percent is ignored
@@ -211,12 +211,12 @@ def test_reliability_shows_each_bin_with_what_chance_allows():
     diagonal, points = axes.lines
     np.testing.assert_allclose(points.get_xydata(), [[25, 25], [95, 25]])
     np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
-    # Bin 3 is as right as it says (gap 0), bin 10 is 70 points off: 4 of 12 items.
+    # Bin 3 is well calibrated (gap 0); bin 10, with 4 of the 12 items, is off by 70 points.
     prints(axes.get_title(loc="left"), "all $5", "ECE", 23.3, 12)
     assert [bar.get_height() for bar in below.patches] == [0, 0, 8, 0, 0, 0, 0, 0, 0, 4]
     (segments,) = (each.get_segments() for each in axes.collections)
     ends = [(float(low[1]), float(high[1])) for low, high in segments]
-    # Of 8 items that are right at 0.25, at most 5 are in 95 % of cases; of 4 at 0.95 at least 3.
+    # 95 % of the time at most 5 of 8 items are correct at 0.25, and at least 3 of 4 at 0.95.
     np.testing.assert_allclose(ends, [(0, 62.5), (75, 100)])
 
 
@@ -238,7 +238,7 @@ def test_bars_hold_numbers_intervals_and_chance():
     (whisker,) = axes.collections
     np.testing.assert_allclose(whisker.get_segments()[0][:, 0], [58.15, 64.35])
     low, high = axes.get_ylim()
-    assert low > high  # the first row stands on top
+    assert low > high  # the first row is at the top
     assert axes.get_xlim()[0] == 0
     assert max(axes.get_xticks()) <= 100
 
@@ -249,7 +249,7 @@ def test_names_are_text_not_formulas():
     draw(plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
     draw(figures.plot_bars([(name, 50.0, 1.0) for name in HOSTILE], label=HOSTILE[0]))
     draw(figures.plot_curves({name: records(5, 1) for name in HOSTILE}, title=HOSTILE[0]))
-    # On one line, and cut.
+    # On one line and shortened.
     labels = [label.get_text() for label in confusion.axes[0].get_xticklabels()]
     assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")
 

@@ -1,4 +1,4 @@
-"""The page: complete, self-contained, and inert with any names in it."""
+"""The page: complete, self-contained, and inert whatever names it contains."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def test_blocks_appear_in_order():
 
 
 def test_controls_of_a_name_are_shown_and_turn_nothing_around():
-    """`exe.gpj` behind U+202E reads `jpg.exe`; marks of right-to-left scripts are part of names."""
+    """`exe.gpj` after U+202E is displayed as `jpg.exe`; right-to-left marks are a normal part of names."""
     report = Report(title="a\x1b[31m\u202egpj.\u2066", subtitle="\u200fשלום")
     assert Page(report.html()).strings[1:] == [r"a\x1b[31m\u202egpj.\u2066", "\u200fשלום"]
     assert figures.short("a\u202eb") == r"a\u202eb"
@@ -105,7 +105,7 @@ def test_the_smallest_format_is_taken():
     photo.add_subplot().imshow(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
     written = [picture(figure) for figure in (lines, points, photo)]
     assert [kind for kind, _ in written] == ["image/svg+xml", "image/png", "image/jpeg"]
-    # Twice the 100 pixels an inch that the page shows.
+    # Twice the 100 pixels per inch that the page shows.
     assert [Image.open(io.BytesIO(data)).size for _, data in written[1:]] == [(600, 400)] * 2
 
 
@@ -141,7 +141,7 @@ def test_every_string_is_escaped():
     assert (tiles.strings, tiles.attributes("alt"), tiles.attributes("title")) == ([SCRIPT], [SCRIPT], [SCRIPT])
 
 
-# The surrogate stands for a byte that is no UTF-8, as in the file names of os.fsdecode.
+# The surrogate stands for a byte that is not UTF-8, as in file names from os.fsdecode.
 @pytest.mark.parametrize(("title", "written"), [("Größe ✓", "Größe ✓"), ("clip \udcff.mp4", "clip ?.mp4")])
 def test_write_replaces_and_leaves_nothing_beside(tmp_path, title, written):
     path = tmp_path / "report.html"

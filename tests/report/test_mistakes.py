@@ -1,4 +1,4 @@
-"""The strips: the most confident answers, the true class's own probability, frames cropped as the model sees them."""
+"""The strips: the most confident answers, the probability of the true class, frames cropped as the model sees them."""
 
 from pathlib import Path
 

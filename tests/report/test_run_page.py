@@ -1,4 +1,4 @@
-"""The page of a run: its parts, its sentences, which follow the numbers, and no name that runs in a browser."""
+"""The page of a run: its parts, text that follows the numbers, and names that cannot run as code in a browser."""
 
 import warnings
 from dataclasses import replace
@@ -30,7 +30,7 @@ RECORDS: list[dict[str, object]] = [
 
 
 def scored(confusion: np.ndarray, names: list[str]) -> Evaluation:
-    """Return an evaluation whose counts are these."""
+    """Return an evaluation with this confusion matrix."""
     truth, answer = (
         torch.from_numpy(part) for part in np.indices(confusion.shape).reshape(2, -1).repeat(confusion.ravel(), 1)
     )
@@ -39,7 +39,7 @@ def scored(confusion: np.ndarray, names: list[str]) -> Evaluation:
 
 
 def build_page(**parts) -> Page:
-    """Parse the report of a run of two classes with these parts."""
+    """Parse the report of a two-class run with these parts."""
     return Page(RunPage(**{"name": "run", "names": ["a", "b"]} | parts).html())
 
 
@@ -89,7 +89,7 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
     ):
         assert row in page.rows
     assert len(page.attributes("src")) == 6
-    # The classes, the least recognised first.
+    # The least recognised classes come first.
     place = page.rows.index(["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"])
     assert [page.rows[place + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]
 
@@ -106,7 +106,7 @@ def test_a_diverged_run_can_be_reported():
 
 
 def draw_answers(items: int = 60, seed: int = 0) -> Evaluation:
-    """Draw items of three classes and overconfident scores."""
+    """Return an evaluation of random items of three classes with overconfident scores."""
     generator = torch.Generator().manual_seed(seed)
     scores = 2 * torch.randn(items, 3, generator=generator)
     targets = torch.multinomial(scores.softmax(1), 1, generator=generator)[:, 0]
@@ -128,7 +128,7 @@ def test_a_page_without_calibration_shows_raw_probabilities_and_the_command_to_r
 def test_intervals_on_the_page_take_groups_into_account():
     own = draw_answers(seed=1)
     made = calibrate(own.scores, own.targets, unknown=draw_answers(40, seed=2).scores, false_accept=0.1)
-    # Each item four times: takes of one scene.
+    # Each item appears four times, as takes of one scene.
     result = draw_answers(30)
     again = torch.arange(30).repeat(4)
     scenes = [str(scene) for scene in again.tolist()]
@@ -162,7 +162,7 @@ def test_a_calibrated_page_states_and_measures():
         confidences(made.apply(result.scores)).numpy(), (result.scores.argmax(1) == result.targets).numpy()
     )
     assert after[3].startswith(f"{error:.1f} (")
-    # Without a measurement, a threshold and sets.
+    # A calibration without measurement, threshold and sets.
     page = build_page(sure=how_sure(result, calibration=made.without_promises(), lines=["edited."]))
     assert [len(row) for row in page.rows] == [3] * 4
     assert "edited." in page.strings
@@ -193,7 +193,7 @@ def test_rows_that_are_not_text_are_not_called_language():
 
 
 def test_a_page_of_noisy_frames_can_still_be_sent():
-    """Noise is what compresses worst; a page holds 24 strips at most, so 18 MB."""
+    """Noise compresses worst; a page holds at most 24 strips, so 18 MB."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
     heats = {"predicted: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}

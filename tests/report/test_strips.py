@@ -1,4 +1,4 @@
-"""Pictures of a clip: they draw the given numbers, mark right and wrong without colour, and show heat as light."""
+"""Pictures of a clip: they show the given numbers, mark right and wrong without colour, and show heat as light."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_strip_shows_frames_and_probabilities():
     *pictures, bars = figure.axes
     assert "archery" in figure.get_suptitle()
     assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in pictures] == [0, 1, 2, 3]
-    # A pale bar for the whole range lies below each.
+    # Behind each bar is a pale one for the whole range.
     assert [bar.get_width() for bar in bars.patches] == [1.0, 0.7, 1.0, 0.2, 1.0, 0.1]
     assert read_texts(bars) == ["archery", "70.0%", "yoga", "20.0%", "zumba", "10.0%"]
 

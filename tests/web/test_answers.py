@@ -1,4 +1,4 @@
-"""The answers behind the page: the names of `predict`, the events of `timeline`, limits on what is read."""
+"""The answers behind the page: names as in `predict`, events as in `timeline`, limits on what is read."""
 
 import json
 from pathlib import Path
@@ -126,7 +126,7 @@ def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp
         (zero_shot, (), "names"),
         (of_run, ("a", "b", "c", "d"), "4"),
         (zero_shot, ("push_up", "Push up"), "'push up'"),
-        (of_run, ("a", "b"), "'tiny'"),  # the small run's encoder has no text half
+        (of_run, ("a", "b"), "'tiny'"),  # the small run's encoder has no text tower
     ):
         with refuses(TextheadError, part):
             raise answerer(Question(image, names))

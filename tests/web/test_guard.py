@@ -1,4 +1,4 @@
-"""The guard of the page, in front of the real page on a real server: hosts, origins, addresses, sizes of bodies."""
+"""The guard of the page, in front of the real page on a real server: hosts, origins, addresses, body sizes."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ MB = 2**20
 
 
 class Served(NamedTuple):
-    """A page behind its guard: its port, the folder of uploads, what the server logged."""
+    """A guarded page: its port, the folder of uploads, what the server logged."""
 
     port: int
     folder: Path
@@ -40,7 +40,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A page that takes uploads of 1 MB, 2.5 MB in all; its model is never asked."""
+    """A page that takes uploads of 1 MB, 2.5 MB in total; its model is never called."""
     folder = tmp_path_factory.mktemp("uploads")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 class Answer(NamedTuple):
-    """The answer to a request: its status, its headers, its text."""
+    """The response to a request: its status, headers and text."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -70,7 +70,7 @@ class Answer(NamedTuple):
 
 
 def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
-    """Send a request as it is; a Host header stands first where none is given."""
+    """Send a request unchanged, adding a Host header if it has none, and return the response."""
     with closing(connect(served)) as connection:
         connection.sendall(head(served, line, *headers) + body)
         with closing(http.client.HTTPResponse(connection)) as response:
@@ -83,7 +83,7 @@ def connect(served: Served) -> socket.socket:
 
 
 def head(served: Served, line: str, *headers: str) -> bytes:
-    """The first lines of a request."""
+    """Return the request line and headers."""
     host = [] if any(header.lower().startswith("host:") for header in headers) else [f"Host: 127.0.0.1:{served.port}"]
     return "".join(f"{part}\r\n" for part in (f"{line} HTTP/1.1", *host, *headers, "")).encode()
 
@@ -180,7 +180,7 @@ def flood(served: Served, line: str, *headers: str, chunked: bool) -> int:
     ],
 )
 def test_a_gigabyte_is_not_read(served: Served, line: str, headers: list[str]) -> None:
-    """What the server takes lies in buffers of the system; its memory does not grow."""
+    """What the server takes stays in system buffers; its memory does not grow."""
     headers = [*headers, "Content-Type: application/json"]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert flood(served, line, *headers, chunked="Transfer-Encoding: chunked" in headers) < 32 * MB
@@ -278,14 +278,14 @@ def test_a_form_without_a_whole_file_leaves_nothing(
 
 
 def form(content: bytes, file: bytes = b'; filename="clip.mp4"') -> tuple[list[str], bytes]:
-    """The headers and the body of an upload."""
+    """Return the headers and the body of an upload."""
     name = b'Content-Disposition: form-data; name="files"' + file
     body = b"\r\n".join([b"--x", name, b"", content, b"--x--", b""])
     return [f"Content-Length: {len(body)}", "Content-Type: multipart/form-data; boundary=x"], body
 
 
 def uploads(served: Served) -> list[Path]:
-    """The uploaded files, and what was left of unfinished ones."""
+    """Return the uploaded files and what is left of unfinished ones."""
     return [path for path in served.folder.rglob("*") if path.is_file()]
 
 
@@ -327,7 +327,7 @@ def test_an_upload_that_still_arrives_takes_room_and_leaves_nothing_when_it_brea
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait up to ten seconds."""
+    """Wait up to ten seconds for the condition."""
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Answers as HTML: every name is text, curves and ticks are in their places, files hold what the commands print."""
+"""Answers as HTML: names are escaped, curves and ticks are in place, files hold what the commands print."""
 
 import base64
 import csv
@@ -57,7 +57,7 @@ def test_every_name_is_text() -> None:
         page = Page(html)
         assert page.attributes("onerror") == []
         assert "x" not in page.attributes("src")
-    # An error is one line.
+    # An error takes one line.
     assert error_html("a\nb   c") == '<p class="th-error" role="alert">a b c</p>'
 
 
@@ -152,19 +152,19 @@ def test_frames_come_with_what_is_lit_in_them() -> None:
     light = [np.asarray(image).mean() for image in images]
     assert light == pytest.approx([200, 44, 200, 200, 200, 44], abs=2)
     prints(page.text, "a cat", "90.0 % to 25.0 %")
-    # Faint heat would look like a finding.
+    # Faint heat is left out: it would look like a finding.
     faint = Page(lit_html(lit._replace(faint=True)))
     assert not faint.all("img")
     prints(faint.text, "a cat", "90.0 %")
 
 
 def decode(address: str | None) -> bytes:
-    """Decode the content of a data: address."""
+    """Decode the content of a data: URL."""
     return base64.b64decode(str(address).partition("base64,")[2])
 
 
 def read_files(html: str) -> dict[str, str]:
-    """Return the content of each link by the name of its download."""
+    """Return the content of each download link by its file name."""
     return {str(link["download"]): decode(link["href"]).decode() for link in Page(html).all("a")}
 
 

@@ -1,4 +1,4 @@
-"""Labelling without a browser: what comes next, undo, review, training, and what the server refuses."""
+"""Labelling without a browser: the next file, undo, review, training, and requests that the server refuses."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ def truth(position: int) -> str:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
-    """Pictures of three colours, whose features are clouds; the last is a video."""
+    """Pictures of three colours whose features form clusters; the last file is a video."""
     paths = [write_image(tmp_path / "files" / f"{i:02d}.png", truth(i), seed=i) for i in range(FILES - 1)]
     paths.append(write_video(tmp_path / "files" / f"{FILES - 1:02d}.mp4", "red"))
     features = MEANS[[place % 3 for place in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
@@ -44,7 +44,7 @@ def pool(tmp_path: Path) -> Pool:
 
 
 def rows(names: list[str]) -> Tensor:
-    """Text knows the three colours."""
+    """Return text rows: the mean features of the three colours, noise for other names."""
     own = dict(zip(COLOURS, MEANS - MEANS.mean(0), strict=True))
     return torch.stack([own[name] if name in own else noise(DIM, seed=len(name)) for name in names])
 
@@ -54,7 +54,7 @@ Open = Callable[..., LabelSession]
 
 @pytest.fixture
 def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
-    """Opens another session of the same files and labels."""
+    """Return a function that opens another session of the same files and labels."""
     sessions: list[LabelSession] = []
 
     def one(names: tuple[str, ...] = COLOURS) -> LabelSession:
@@ -84,7 +84,7 @@ def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_
         assert {"red", "green"} <= {guess.name for guess in shown.guesses}
         seen.append(shown.position)
         session.label("ann", shown.position, truth(shown.position))
-        # On disk before the next is shown.
+        # The label is on disk before the next file is shown.
         assert len(read_dataset(tmp_path / "labels.csv")) == len(seen)
     assert sorted(seen) == list(range(FILES))
     assert {truth(place) for place in seen[:4]} == set(COLOURS), "one of each first"
@@ -107,7 +107,7 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     session.label("ann", 9, truth(9))
     fitted(session)
     assert session.state("ann")["others"] > 60
-    # Nine again: nothing is left of what ten said.
+    # Nine labels again: nothing is left of the tenth.
     session.undo("ann")
     until(lambda: session.state("ann")["curve"] == [])
     session.label("ann", 9, truth(9))
@@ -137,12 +137,12 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
         back = session.undo("ann")
         assert back is not None
         assert (back.position, back.label) == (first.position, label)
-    # Nothing of it is guessed any more.
+    # The undone class is no longer guessed.
     assert "purple" not in [guess.name for guess in back.guesses]
     assert session.undo("ann") is None
     assert not session.state("ann")["undo"]
     assert "purple" not in names(session)
-    # A file that is put off comes when no other is left.
+    # A skipped file comes back when no other is left.
     session.skip("ann", first.position)
     assert session.undo("ann") is not None
     session.skip("ann", first.position)
@@ -189,7 +189,7 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
     assert read_dataset(tmp_path / "labels.csv").labels == ["red", "red", "green", "red"]
     session.rename("green", "lime")
     assert set(names(session)) == {"red", "lime"}
-    # What is taken back brings no old name.
+    # Undo does not bring back an old name.
     while session.undo("ann") is not None:
         assert set(names(session)) <= {"red", "lime"}
     for old, new in (("no such", "x"), ("red", ""), ("red", "a\x00b")):
@@ -223,7 +223,7 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     assert shown is not None
     assert (shown.position, shown.label, shown.guesses[0].name) == (4, "red", "green")
     assert "green" in shown.why
-    # Who keeps it is not asked again, nor is anybody after a restart; undo asks again.
+    # A label that bob keeps is not shown to him again, nor to anyone after a restart; undo brings it back.
     session.keep("bob", 4)
     assert session.review("bob") is None
     back = session.undo("bob")
@@ -234,7 +234,7 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     fitted(other)
     assert other.review("ann") is None
     session.label("bob", 4, "green", checked=True)
-    # A copy of a file under another label.
+    # A copy of a file with another label.
     copied = pool.files.items[0].path.read_bytes()
     pool.files.items[7].path.write_bytes(copied)
     session.examine()
@@ -287,7 +287,7 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 
 @pytest.fixture
 def served(opened: Open, tmp_path: Path) -> Iterator[str]:
-    """The address of a page; its training only says what it was given."""
+    """The address of a page; its training command does not exist."""
     training = Training(lambda how, run: ["no-such-command", how, str(run)], tmp_path / "labels.csv")
     with listening_socket("127.0.0.1", 0) as listening:
         server = uvicorn.Server(uvicorn.Config(label_app(opened(), training, "127.0.0.1"), log_level="error"))

@@ -1,4 +1,4 @@
-"""The password in front of a page: nothing without it, few tries, a cookie that is not guessed."""
+"""The password of a page: no access without it, few attempts, a cookie that cannot be guessed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ WORD = "correct horse, bättery"
 
 
 class Clock:
-    """Seconds that a test moves."""
+    """A clock that a test sets."""
 
     now = 0.0
 
@@ -97,7 +97,7 @@ def test_the_guard_stands_before_it() -> None:
     assert client.get("/elsewhere").status_code == 404
     assert sign_in(client, WORD) == 303
     assert client.get("/").text == "inside"
-    # Without a password nothing signs in.
+    # Without a password there is no sign-in.
     alone = TestClient(guarded(app, "127.0.0.1", lambda path: path == "/"), base_url="http://127.0.0.1")
     assert alone.get("/").text == "inside"
     assert alone.post(SIGN_IN, content=b"").status_code == 404

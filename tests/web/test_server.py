@@ -1,4 +1,4 @@
-"""Connections of clients that never send a whole request, or leave before its end."""
+"""Connections of clients that never send a whole request, or leave before it ends."""
 
 import logging
 import socket
@@ -32,7 +32,7 @@ def log() -> Iterator[list[str]]:
 
 @pytest.fixture
 def port(log: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A page that takes JSON, and looks at its connections twice a second."""
+    """The port of a page that takes JSON and checks its connections twice a second."""
     monkeypatch.setattr(server, "LOOK", 0.5)
 
     async def act(request: Request) -> JSONResponse:
@@ -51,7 +51,7 @@ def port(log: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def ends(connection: socket.socket) -> bool:
-    """Whether the server closes the connection, whatever it answers before."""
+    """Return whether the server closes the connection, whatever it answers first."""
     try:
         while connection.recv(4096):
             pass

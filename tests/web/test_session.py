@@ -1,4 +1,4 @@
-"""From a file and typed names to the parts of a page: their order, mistakes, and a process that ends."""
+"""From a file and typed names to the parts of a page: their order, user errors, and a process that ends."""
 
 import os
 import time
@@ -79,7 +79,7 @@ def test_only_uploads_are_read(held: Held, uploads: Path, tmp_path: Path) -> Non
 
 
 def _slow_where() -> Callable[..., object]:
-    """A model of two classes that takes long to find where."""
+    """Return a model of two classes that is slow to answer "where"."""
     answer = Answerer(ModelSource(run=os.environ["SLOW_RUN"], device="cpu"), Limits())
 
     def wait(question):
