@@ -134,10 +134,10 @@ def test_intervals_on_the_page_take_groups_into_account():
     scenes = [str(scene) for scene in again.tolist()]
     result = replace(result, paths=result.paths * 4, targets=result.targets[again], scores=result.scores[again])
     alone, grouped = (how_sure(replace(result, groups=groups), calibration=made) for groups in (None, scenes))
-    for name in ("turned_away", "held"):
+    for name in ("known_rejected", "covered"):
         (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
         assert lower < low < high < higher
-    low, high = grouped.intervals["held"]
+    low, high = grouped.intervals["covered"]
     assert f"({low:.0f} to {high:.0f})" in build_page(sure=grouped).rows[-2][-1]
 
 

@@ -106,12 +106,12 @@ def how_sure(
         scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
         groups = result.groups and [result.groups[place] for place in fresh]
         here = measure(calibration, scores, targets, unknown=unknown, groups=groups)
-        if here.named:
-            intervals["named"] = wilson_interval(*here.named)
+        if here.unknown_accepted:
+            intervals["unknown_accepted"] = wilson_interval(*here.unknown_accepted)
         if calibration.threshold:
-            intervals["turned_away"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
+            intervals["known_rejected"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
         if calibration.coverage:
-            intervals["held"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
+            intervals["covered"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
     return HowSure(raw, calibration, here, intervals, tuple(notes))
 
 
@@ -132,12 +132,12 @@ def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dic
         "calibration error by chance (points)": f"{rates.after.chance:.1f}",
     }
     items = rates.before.items
-    if rates.named:
-        named, unknown = rates.named
-        cells["unknown items accepted"] = f"{named} of {unknown}: {rate('named', named, unknown)}"
-    if rates.turned_away is not None:
-        cells["known items rejected"] = rate("turned_away", rates.turned_away, items)
-    if rates.held is not None:
-        cells["sets with the true label"] = rate("held", rates.held, items)
-        cells["labels per set"] = f"{rates.labels:.2f}"
+    if rates.unknown_accepted:
+        accepted, unknown = rates.unknown_accepted
+        cells["unknown items accepted"] = f"{accepted} of {unknown}: {rate('unknown_accepted', accepted, unknown)}"
+    if rates.known_rejected is not None:
+        cells["known items rejected"] = rate("known_rejected", rates.known_rejected, items)
+    if rates.covered is not None:
+        cells["sets with the true label"] = rate("covered", rates.covered, items)
+        cells["labels per set"] = f"{rates.mean_set_size:.2f}"
     return cells
