@@ -23,7 +23,7 @@ from texthead.media.open import open_media
 from texthead.media.paths import file_of
 from texthead.media.reader import Media
 from texthead.parallel.progress import Bar, no_bar
-from texthead.parallel.worker_pool import Lost, watched
+from texthead.parallel.worker_pool import FailedTask, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
 STOPPED = "reader crashed or hung"
@@ -93,7 +93,7 @@ class Appearance:
     bits: Bool[np.ndarray, " bits"]
 
 
-def facts_asked(task: tuple[Path, bool, int]) -> Facts:
+def facts_of_task(task: tuple[Path, bool, int]) -> Facts:
     """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail, megapixel limit)."""
     path, thumbnail, most_megapixels = task
     return facts_of(path, thumbnail=thumbnail, most_megapixels=most_megapixels)
@@ -222,8 +222,8 @@ def read_facts(
     tasks = [(path, position in pictured, most_megapixels) for position, path in enumerate(paths)]
     result: list[Facts] = [Facts(path) for path in paths]
     with bar("read", "files") as progress:
-        for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):
-            if isinstance(facts, Lost):
+        for done, (position, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
+            if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"
                 facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}, or leave it out")
             result[position] = facts
