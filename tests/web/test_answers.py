@@ -49,7 +49,9 @@ def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Pat
 def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_path: Path, say) -> None:
     image = write_image(tmp_path / "red.png", "red")
     named = zero_shot(Question(image, NAMES))
-    assert [json_entry(named.prediction)] == json.loads(say("predict", image, "--classes", ",".join(NAMES), "--json")[1])
+    assert [json_entry(named.prediction)] == json.loads(
+        say("predict", image, "--classes", ",".join(NAMES), "--json")[1]
+    )
     assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
     assert named.notes == ()
 

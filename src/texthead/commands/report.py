@@ -128,7 +128,7 @@ class ReportCommand:
                 protocol,
                 mistakes=self.mistakes,
                 hits=self.hits,
-                lit=self.saliency,
+                saliency_maps=self.saliency,
                 engine=self.files.engine,
                 most_megapixels=self.files.most_megapixels,
                 model=run.model,

@@ -66,7 +66,7 @@ WEIGHTS = "model.safetensors"
 _SMALL = 16_000_000
 
 
-def begun_with(
+def saved_options(
     folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return the options of the command that started the run in a folder.

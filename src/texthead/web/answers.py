@@ -24,7 +24,7 @@ from texthead.prediction.predict import Prediction, calibration_for, predict, pr
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.recipes import EngineName
 from texthead.report.mistakes import FAINT, clip_of
-from texthead.runs.hub import shown
+from texthead.runs.hub import display_name
 from texthead.runs.run import Run, load_run
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
@@ -150,7 +150,7 @@ class Answerer:
         """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
         if self._run is None:
             return About(f"{self._encoder.source}, without training", ())
-        return About(f"run {shown(self._run.folder).rpartition('/')[2]}", self._run.labels)
+        return About(f"run {display_name(self._run.folder).rpartition('/')[2]}", self._run.labels)
 
     def top_classes(self, question: Question, seconds: float, frames: int) -> TopClasses:
         """Return the top classes of the file; `seconds` and `frames` are passed through.

@@ -19,7 +19,7 @@ from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 from texthead.prediction.timeline import timeline_json
 from texthead.report.figures import COLOURS
 from texthead.report.html import environment
-from texthead.report.strips import lit
+from texthead.report.strips import overlay_heat
 from texthead.web.answers import About, Saliency, Timeline, TopClasses
 
 # Maximum number of steps in a curve; each is the maximum of its interval.
@@ -100,7 +100,9 @@ def _no_event(timeline: Timeline) -> str:
 
 def saliency_html(answer: Saliency) -> str:
     """Return the original frames and the frames with saliency."""
-    pairs = ((_jpeg(frame), _jpeg(lit(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True))
+    pairs = (
+        (_jpeg(frame), _jpeg(overlay_heat(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True)
+    )
     return _render("saliency", answer=answer, pairs=pairs)
 
 
