@@ -86,7 +86,7 @@ def test_cross_fitting_leaves_each_group_to_the_others():
 
 @pytest.mark.parametrize(("rate", "items"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.2, 4), (1 - 0.9, 9)])
 def test_the_fewest_items_of_a_promise(rate, items):
-    assert calibration.fewest(rate) == items
+    assert calibration.min_items(rate) == items
     values = torch.rand(items, generator=torch.Generator().manual_seed(1))
     assert calibration.threshold_for(values, false_accept=rate) == pytest.approx(float(values.max()), abs=3e-5)
     if items > 1:

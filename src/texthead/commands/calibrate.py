@@ -54,7 +54,7 @@ class Calibrate(LabelledRun):
         from texthead.runs.scored_items import calibration_items
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
-        calibration.check_promises(0, 0, **rates)  # Report wrong rates before scoring items.
+        calibration.check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
         run, protocol = self.load()
         check_own(run.folder)
         dataset = self.labelled.read_noted(self.data)
@@ -71,7 +71,7 @@ class Calibrate(LabelledRun):
         unknown_scores = take(unknown, "score unknown items")[0] if len(unknown) else None
         doing("fitting the calibration")
         count = 0 if unknown_scores is None else len(unknown_scores)
-        threshold, sets, lines = calibration.check_promises(len(scores), count, **rates)
+        threshold, sets, lines = calibration.check_guarantees(len(scores), count, **rates)
         fitted = calibration.calibrate(
             scores,
             targets,

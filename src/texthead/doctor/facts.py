@@ -46,7 +46,7 @@ _UNEVEN = 0.25
 
 @dataclass(frozen=True)
 class Facts:
-    """Properties of one file; those that could not be read are 0, or None for `look`.
+    """Properties of one file; those that could not be read are 0, or None for `appearance`.
 
     Attributes:
         digest: SHA-256 of the bytes (and times, for a part of a video); "" if the file cannot be opened.
@@ -72,7 +72,7 @@ class Facts:
     height: int = 0
     turned: bool = False
     uneven: float = 0.0
-    look: "Appearance | None" = None
+    appearance: "Appearance | None" = None
     thumbnail: bytes = b""
 
 
@@ -154,7 +154,7 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
             facts = replace(facts, thumbnail=_thumbnail(picture))
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)
-    return replace(facts, turned=media.turned, look=_look(greys))
+    return replace(facts, turned=media.turned, appearance=_appearance(greys))
 
 
 def uneven_part(seconds: Sequence[float]) -> float:
@@ -178,7 +178,7 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
+def _appearance(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
     motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
     hashed = [difference_hash(greys[index]) for index in centre_in_segment(len(greys), HASHED_FRAMES)]
     return Appearance(

@@ -224,7 +224,7 @@ def calibrate(
         classes, protocol, source: see `Calibration`.
 
     Raises:
-        DataError: too few items for a rate (see `fewest`).
+        DataError: too few items for a rate (see `min_items`).
     """
     temperature = fit_temperature(scores, targets)
     threshold, sets = None, None
@@ -340,12 +340,12 @@ def cross_fitted(
 # ---- guarantees from ranks
 
 
-def fewest(rate: float) -> int:
+def min_items(rate: float) -> int:
     """Return how many items a guarantee with this failure rate (0-1) needs: 19 for 0.05, 9 for 0.1."""
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
-def check_promises(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
+def check_guarantees(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
     """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
 
     Raises:
@@ -354,18 +354,18 @@ def check_promises(items: int, unknown: int, *, false_accept: float, coverage: f
     for name, rate in (("false_accept", false_accept), ("coverage", coverage)):
         if not 0 < rate < 1:
             raise DataError(f"{name} must be between 0 and 1, got {rate:g}")
-    threshold, sets = unknown >= fewest(false_accept), items >= fewest(1 - coverage)
+    threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:
         lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some (unknown)")
     elif not threshold:
         lines.append(
             f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "
-            f"{fewest(false_accept)} unknown items, got {unknown}, enough for {100 / (unknown + 1):.1f} %"
+            f"{min_items(false_accept)} unknown items, got {unknown}, enough for {100 / (unknown + 1):.1f} %"
         )
     if not sets:
         lines.append(
-            f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {fewest(1 - coverage)} items, "
+            f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {min_items(1 - coverage)} items, "
             f"got {items}"
         )
     return threshold, sets, lines
@@ -381,9 +381,9 @@ def _rank(items: int, rate: float, what: str) -> int:
     """
     if not 0 < rate < 1:
         raise DataError(f"{what} must be between 0 and 1, got {rate:g}")
-    if items < fewest(rate):
+    if items < min_items(rate):
         raise DataError(
-            f"{what} of {rate:g} needs at least {fewest(rate)} items, got {items}: the lowest possible with {items} "
+            f"{what} of {rate:g} needs at least {min_items(rate)} items, got {items}: the lowest possible with {items} "
             f"is {1 / (items + 1):.3f}"
         )
     return math.ceil((items + 1) * (1 - rate) - 1e-9)
@@ -407,12 +407,12 @@ def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> f
     return float((unknown.double().sort().values[rank - 1].logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
-def worst_false_accept(items: int, false_accept: float, *, sure: float = 0.9) -> float:
-    """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `sure` of samples of this size."""
+def worst_false_accept(items: int, false_accept: float, *, confidence: float = 0.9) -> float:
+    """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `confidence` of such samples."""
     from scipy.stats import beta
 
     rank = _rank(items, false_accept, "a false-accept rate")
-    return float(beta.ppf(sure, items + 1 - rank, rank))
+    return float(beta.ppf(confidence, items + 1 - rank, rank))
 
 
 def conformal_quantile(
