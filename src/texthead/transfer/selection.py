@@ -156,8 +156,8 @@ def next_to_label(
 ) -> list[int]:
     """Return the positions of the files to label next, most informative first.
 
-    Each choice maximises, summed over all files, the root of their uncertainty times the increase of their similarity to
-    the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
+    Each choice maximises, summed over all files, the root of their uncertainty times the increase of their similarity
+    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
     chosen files represent many others. Near copies, and files of groups that already have more labelled or chosen
     files than others, come last.
 
