@@ -96,7 +96,7 @@ def scored(head: nn.Module, items: FrozenItems) -> Tensor:
     return head.eval()(items.features)
 
 
-def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str, float]:
+def calibration_figures(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str, float]:
     """Calibrate on `own`; return the errors on `tests` before and after, and coverage and size of the sets."""
     made = calibration.calibrate(scored(head, own), own.targets, coverage=COVERAGE)
     raw = scored(head, tests).double()
@@ -179,7 +179,7 @@ def main() -> None:
                 found = []
                 for seed in range(options.seeds):
                     head = fit(rows, drawn(train, k, seed), list(ground.names))
-                    found.append(how_sure(head, *halves(rest, seed)))
+                    found.append(calibration_figures(head, *halves(rest, seed)))
                 sure[key] = found
                 print(f"| {key} | {row(found, *SURE)} |", flush=True)
                 out = UNKNOWN[name]

@@ -22,7 +22,7 @@ import texthead as th
 from benchmarks.rounds import interleaved, now, parser, ratios, since, spread, table, timed
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.load import spec_of
-from texthead.features.engine import Engine, Kept, weights_digest
+from texthead.features.engine import Engine, StoredEngine, weights_digest
 
 FRAMES = 8
 
@@ -59,7 +59,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     visual = visual_of(source)
     frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
     begun = now()
-    found = Kept.of(weights_digest(visual), size).make(visual, frames)
+    found = StoredEngine.of(weights_digest(visual), size).make(visual, frames)
     trial = since(begun).cpu
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)

@@ -32,7 +32,7 @@ from texthead.features.reading import Reading
 from texthead.text.class_names import clean_names
 from texthead.transfer.labelling import Pool, encode_files
 from texthead.transfer.learning_curve import learning_curve
-from texthead.transfer.selection import Coverage, doubt, guesses, next_to_label
+from texthead.transfer.selection import Coverage, guesses, margin_uncertainty, next_to_label
 from texthead.web.label_session import LabelSession
 
 STEP, RANDOM = 5, "random"
@@ -63,7 +63,7 @@ def randomly(state: State) -> list[int]:
 
 def least_margin(state: State) -> list[int]:
     """Return the files with the smallest margin between their best two classes."""
-    value = doubt(state.probabilities)
+    value = margin_uncertainty(state.probabilities)
     value[state.known] = -1
     return value.topk(STEP).indices.tolist()
 

@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 import texthead as th
 from benchmarks.rounds import Costs, interleaved, parser, ratios, spread, table, timed
 from texthead.encoders.encoder import Encoder
-from texthead.features.engine import Kept, quiet, weights_digest
+from texthead.features.engine import StoredEngine, quiet, weights_digest
 
 WIDTH, HEIGHT, BATCH = 500, 400, 8
 TEXTHEAD = "texthead.encode_items"
@@ -73,7 +73,9 @@ def texthead_way(encoder: Encoder) -> Way:
     """Return texthead's method; the trial of its engines is made now."""
     visual = encoder.visual
     side = visual.spec.size
-    Kept.of(weights_digest(visual), side).make(visual, torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8))
+    StoredEngine.of(weights_digest(visual), side).make(
+        visual, torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
+    )
     reading = th.Reading(batch=BATCH, engine="auto")
 
     def way(paths: Sequence[Path]) -> Tensor:

@@ -13,7 +13,7 @@ from paper.running import Setting, follow, run
 from paper.section import Section, Verdict
 
 
-class Looked(NamedTuple):
+class LookResult(NamedTuple):
     """An experiment at its last complete look.
 
     Attributes:
@@ -32,30 +32,30 @@ class Looked(NamedTuple):
         return [verdict.claim for verdict in self.section.verdicts if verdict.answer == "undecided"]
 
 
-def last_look(name: str, setting: Setting, store: Store) -> Looked:
+def last_look(name: str, setting: Setting, store: Store) -> LookResult:
     """Return an experiment at the last look for which all rows are finished, or at the first look if there is none.
 
     A claim keeps the verdict of the first look that decides it.
     """
-    looked, settled = None, dict[str, Verdict]()
+    result, settled = None, dict[str, Verdict]()
     for seeds in LOOKS:
         at_look = replace(setting, seeds=tuple(range(seeds)))
         section, keys = follow(module(name).plan(at_look), at_look, store, lambda _: None)
-        if looked is not None and not set(keys) <= store.lines.keys():
+        if result is not None and not set(keys) <= store.lines.keys():
             break
         section.verdicts = [settled.get(verdict.claim, verdict) for verdict in section.verdicts]
         settled |= {verdict.claim: verdict for verdict in section.verdicts if verdict.answer != "undecided"}
-        looked = Looked(section, set(keys), seeds)
-    assert looked is not None
-    return looked
+        result = LookResult(section, set(keys), seeds)
+    assert result is not None
+    return result
 
 
-def cost(looked: Looked, store: Store) -> float:
+def cost(result: LookResult, store: Store) -> float:
     """Estimate the core-seconds of the next look from the time of the seeds so far; inf after the last look."""
-    more = next_look(looked.seeds)
+    more = next_look(result.seeds)
     if more is None:
         return float("inf")
-    return store.about(looked.keys)[2] * (more - looked.seeds) / looked.seeds
+    return store.about(result.keys)[2] * (more - result.seeds) / result.seeds
 
 
 def decide(setting: Setting, store: Store, pool: ProcessPoolExecutor, hours: float, say: Callable[[str], None]) -> None:
@@ -71,8 +71,8 @@ def decide(setting: Setting, store: Store, pool: ProcessPoolExecutor, hours: flo
     spent, settled = 0.0, set[str]()
     while True:
         looks = {name: last_look(name, setting, store) for name in NAMES if name not in settled}
-        settled |= {name for name, looked in looks.items() if not looked.undecided or next_look(looked.seeds) is None}
-        waiting = {name: cost(looked, store) for name, looked in looks.items() if name not in settled}
+        settled |= {name for name, result in looks.items() if not result.undecided or next_look(result.seeds) is None}
+        waiting = {name: cost(result, store) for name, result in looks.items() if name not in settled}
         if not waiting:
             return say("every claim is decided or has had its last look")
         name = min(waiting, key=lambda each: waiting[each])

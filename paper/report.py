@@ -6,7 +6,7 @@ from typing import get_args
 
 from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, Answer
 from paper.data import Place
-from paper.deciding import Looked, last_look
+from paper.deciding import LookResult, last_look
 from paper.experiments import NAMES, label, module
 from paper.results import Store
 from paper.running import Setting, follow, outline, seeds_of
@@ -49,10 +49,10 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
     sections, keys, counts = [], set(), {}
     for name in NAMES:
-        looked = _looked(name, setting, store, fixed=seeds is not None or scale != "mini")
-        counts[name] = (len(looked.keys & store.lines.keys()), len(looked.keys), missing_rows(name, setting))
-        keys |= looked.keys
-        sections.append(looked.section)
+        result = _look_result(name, setting, store, fixed=seeds is not None or scale != "mini")
+        counts[name] = (len(result.keys & store.lines.keys()), len(result.keys), missing_rows(name, setting))
+        keys |= result.keys
+        sections.append(result.section)
     head = heading(store, keys, scale)
     with replacing(out) as temporary:
         temporary.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
@@ -60,12 +60,12 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     print(f"{out} and {page}: {sum(c[0] for c in counts.values())} runs of {len(sections)} experiments")
 
 
-def _looked(name: str, setting: Setting, store: Store, *, fixed: bool) -> Looked:
+def _look_result(name: str, setting: Setting, store: Store, *, fixed: bool) -> LookResult:
     """Return an experiment at its last complete look, or with the setting's own seeds if `fixed`."""
     if not fixed:
         return last_look(name, setting, store)
     section, keys = follow(module(name).plan(setting), setting, store, lambda _: None)
-    return Looked(section, set(keys), len(setting.seeds))
+    return LookResult(section, set(keys), len(setting.seeds))
 
 
 def missing_rows(name: str, setting: Setting) -> int:

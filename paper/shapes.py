@@ -80,7 +80,7 @@ FORMS = (
     "there is {}.",
     "here we see {}.",
 )
-SAID = 0.3  # probability that a caption states a true attribute
+CAPTION_WORD_RATE = 0.3  # probability that a caption states a true attribute
 MOVING = 0.5  # probability that twins are long exposures
 EXPOSED, END = 5, 0.65  # frames per long exposure, and the weight of the last one
 
@@ -232,12 +232,12 @@ def words_of(place: Placement) -> list[str]:
     return [word for word, holds in conditions.items() if holds]
 
 
-def caption(pair: Pair, words: Sequence[str], rng: np.random.Generator, *, told: str | None = None) -> str:
+def caption(pair: Pair, words: Sequence[str], rng: np.random.Generator, *, required: str | None = None) -> str:
     """Draw a true caption at random, such as "a video of a small red circle on the left.".
 
-    Each of `words` is included with probability SAID; `told`, one of them, always is.
+    Each of `words` is included with probability CAPTION_WORD_RATE; `required`, one of them, always is.
     """
-    included = [word for word in words if word == told or rng.uniform() < SAID]
+    included = [word for word in words if word == required or rng.uniform() < CAPTION_WORD_RATE]
     before = [word for word in included if word in OPPOSITES[0]]
     after = [word for word in included if word not in OPPOSITES[0]]
     phrase = " ".join([*before, pair.colour, pair.shape, *after])
@@ -255,12 +255,12 @@ class Picture:
     Attributes:
         pixels: RGB.
         words: words that describe it besides its pair.
-        told: the one of `words` that is false of its twin.
+        distinguishing: the one of `words` that is false of its twin.
     """
 
     pixels: UInt8[np.ndarray, "size size 3"]
     words: tuple[str, ...]
-    told: str
+    distinguishing: str
 
 
 def draw_place(rng: np.random.Generator) -> Placement:

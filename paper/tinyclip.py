@@ -308,7 +308,9 @@ def _draw_batch(
     captions = []
     for pair, group, side in zip(pairs.tolist(), groups.tolist(), sides.tolist(), strict=True):
         picture = pool.drawn[pair][group][side]
-        captions.append(caption(pool.pairs[pair], picture.words, rng, told=picture.told if twins else None))
+        captions.append(
+            caption(pool.pairs[pair], picture.words, rng, required=picture.distinguishing if twins else None)
+        )
     return pool.pixels[torch.from_numpy(pairs), torch.from_numpy(groups), torch.from_numpy(sides)], captions
 
 

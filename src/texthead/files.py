@@ -372,8 +372,8 @@ def _check_bytes(count: int, most: int) -> None:
 
 def unused(path: Path) -> Path:
     """Return a path that does not exist: this one, or the first of path-2, path-3, ..."""
-    found, number = path, 1
-    while found.exists():
+    free, number = path, 1
+    while free.exists():
         number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
+        free = path.with_name(f"{path.name}-{number}")
+    return free

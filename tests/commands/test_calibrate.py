@@ -134,9 +134,9 @@ def test_calibrate_writes_what_the_scores_of_val_give(run, data, works):
     assert (made.items, made.threshold.unknown_items, len(made.content)) == (42, 22, 64)
     assert "expected calibration error" in out
     # A threshold that rejects most of the known items gets a note.
-    assert ("false-accept" in out, made.measured.turned_away > 21) == (True, True)
+    assert ("false-accept" in out, made.measured.known_rejected > 21) == (True, True)
     out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", 0.7)
-    assert ("false-accept" in out, load_run(run).calibration.measured.turned_away > 21) == (False, False)
+    assert ("false-accept" in out, load_run(run).calibration.measured.known_rejected > 21) == (False, False)
 
 
 @pytest.mark.slow

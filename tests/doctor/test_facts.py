@@ -10,7 +10,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, scene, truncate, turn, x264
 from messages import prints
-from texthead.doctor.facts import Facts, bytes_missing, facts_asked, facts_of, uneven_part
+from texthead.doctor.facts import Facts, bytes_missing, facts_of, facts_of_task, uneven_part
 from texthead.media.fingerprints import content_digest
 
 
@@ -26,17 +26,17 @@ def test_a_whole_video(plain: Path) -> None:
     assert facts.seconds == pytest.approx(36 / 25)
     assert (facts.turned, facts.uneven) == (False, 0.0)
     assert facts.digest == content_digest(plain)
-    assert facts.look is not None
-    assert facts.look.brightest > 100
-    assert facts.look.contrast > 30
-    assert facts.look.motion > 10
+    assert facts.appearance is not None
+    assert facts.appearance.brightest > 100
+    assert facts.appearance.contrast > 30
+    assert facts.appearance.motion > 10
 
 
 def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
     facts = facts_of(write_image(tmp_path / "a.png", "red"))
     assert (facts.fault, facts.frames, facts.seconds, facts.width, facts.height) == (None, 1, 0.0, 48, 48)
-    assert facts.look is not None
-    assert facts.look.motion == 0
+    assert facts.appearance is not None
+    assert facts.appearance.motion == 0
     for suffix, codec in ((".avi", "mpeg4"), (".mpg", "mpeg2video")):
         facts = facts_of(encode(tmp_path / f"a{suffix}", codec))
         assert (facts.fault, facts.frames) == (None, 36)
@@ -45,7 +45,7 @@ def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
 def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, faults: dict, tmp_path: Path) -> None:
     assert facts_of(plain).thumbnail == b""
     brightness = [np.full((60, 200, 3), 20 * level, np.uint8) for level in range(9)]
-    facts = facts_asked((lossless(tmp_path / "a.mkv", brightness), True, 179))
+    facts = facts_of_task((lossless(tmp_path / "a.mkv", brightness), True, 179))
     with PIL.Image.open(io.BytesIO(facts.thumbnail), formats=("JPEG",)) as image:
         assert image.size == (96, 29)
         assert np.asarray(image).mean() == pytest.approx(80, abs=6)
@@ -91,7 +91,7 @@ def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
     for path, (fault, part, opens) in faults.items():
         facts = facts_of(path)
         # A file that does not open has no digest: its copies do not matter.
-        assert (facts.fault, facts.look, bool(facts.digest)) == (fault, None, opens), path
+        assert (facts.fault, facts.appearance, bool(facts.digest)) == (fault, None, opens), path
         assert facts.problem
         assert part in facts.problem
 
@@ -138,8 +138,8 @@ def test_uneven_times(tmp_path: Path) -> None:
 
 
 def test_black_still_and_plain(tmp_path: Path) -> None:
-    black = facts_of(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5)).look
-    frozen = facts_of(lossless(tmp_path / "frozen.mkv", [scene(1)[0]] * 5)).look
+    black = facts_of(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5)).appearance
+    frozen = facts_of(lossless(tmp_path / "frozen.mkv", [scene(1)[0]] * 5)).appearance
     assert black is not None
     assert frozen is not None
     assert (black.brightest, black.contrast, black.motion) == (8, 0, 0)
@@ -154,7 +154,7 @@ def test_the_hash_survives_another_size_and_quality_but_no_other_picture(tmp_pat
     smooth[0].save(tmp_path / "a.png")
     smooth[0].resize((131, 97)).save(tmp_path / "b.jpg", quality=40)
     smooth[1].save(tmp_path / "c.png")
-    a, b, c = (facts_of(tmp_path / name).look.bits for name in ("a.png", "b.jpg", "c.png"))  # pyright: ignore
+    a, b, c = (facts_of(tmp_path / name).appearance.bits for name in ("a.png", "b.jpg", "c.png"))  # pyright: ignore
     assert len(a) == 1024
     assert (a != b).mean() < 0.08
     assert (a != c).mean() > 0.3

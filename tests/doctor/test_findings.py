@@ -14,8 +14,8 @@ from texthead.doctor.findings import Finding
 from texthead.doctor.swapped_names import Swap
 
 LOOK = Appearance(brightest=200.0, contrast=40.0, motion=5.0, bits=np.zeros(HASH_BITS, bool))
-VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, look=LOOK)
-IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, look=replace(LOOK, motion=0.0))
+VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, appearance=LOOK)
+IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearance=replace(LOOK, motion=0.0))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, look=rep
         (VIDEO, {}),
         (IMAGE, {}),
         (replace(VIDEO, fault="cut short", problem="x"), {"cut short": "serious"}),
-        (replace(VIDEO, fault="damaged", problem="x", look=None, frames=1), {"damaged": "serious"}),
+        (replace(VIDEO, fault="damaged", problem="x", appearance=None, frames=1), {"damaged": "serious"}),
         (replace(VIDEO, fault=STOPPED, problem="took longer"), {STOPPED: "serious"}),
         (replace(VIDEO, listed=31), {"wrong frame count in header": "note"}),
         (replace(VIDEO, listed=0), {}),
@@ -36,10 +36,10 @@ IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, look=rep
         (replace(VIDEO, width=65), {"odd size": "note"}),
         (replace(VIDEO, width=30), {"odd size": "warning"}),
         (replace(IMAGE, width=400, height=90), {"odd size": "warning"}),
-        (replace(VIDEO, look=replace(LOOK, brightest=20.0, contrast=3.0)), {"near black": "warning"}),
-        (replace(VIDEO, look=replace(LOOK, contrast=0.3)), {"one colour": "warning"}),
-        (replace(VIDEO, look=replace(LOOK, motion=0.05)), {"frozen": "warning"}),
-        (replace(VIDEO, look=replace(LOOK, motion=0.4)), {}),
+        (replace(VIDEO, appearance=replace(LOOK, brightest=20.0, contrast=3.0)), {"near black": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, contrast=0.3)), {"one colour": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, motion=0.05)), {"frozen": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, motion=0.4)), {}),
     ],
 )
 def test_a_file_by_itself(facts: Facts, found: dict[str, str]) -> None:

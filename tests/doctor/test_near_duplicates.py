@@ -53,8 +53,8 @@ def test_rows_that_are_all_alike_take_bounded_memory() -> None:
 
 
 def make_facts(bits: np.ndarray, name: object, contrast: float = 40.0) -> Facts:
-    look = Appearance(brightest=200.0, contrast=contrast, motion=0.0, bits=bits)
-    return Facts(Path("a"), digest=str(name), look=look)
+    appearance = Appearance(brightest=200.0, contrast=contrast, motion=0.0, bits=bits)
+    return Facts(Path("a"), digest=str(name), appearance=appearance)
 
 
 def test_files_are_alike_by_hash_up_to_a_tenth_of_the_bits() -> None:

@@ -16,9 +16,9 @@ from texthead.doctor.overview import (
     Spread,
     candidates,
     duration,
+    example_positions,
+    examples_text,
     overview_of,
-    shown,
-    shown_text,
     spread_text,
     table,
 )
@@ -154,7 +154,7 @@ def with_thumbnails(labels: Sequence[str], unreadable: Sequence[int] = ()) -> li
 
 def test_items_to_show_are_evenly_placed_in_each_class() -> None:
     labels = ["b", "a"] * 40 + ["c"]
-    found = shown(labels, with_thumbnails(labels))
+    found = example_positions(labels, with_thumbnails(labels))
     assert list(found) == ["a", "b", "c"]
     assert found["b"] == [14, 34, 54, 74]
     assert found["a"] == [15, 35, 55, 75]
@@ -164,18 +164,18 @@ def test_items_to_show_are_evenly_placed_in_each_class() -> None:
 
 def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
     labels = ["a"] * 80 + ["b"] * 5
-    before = shown(labels, with_thumbnails(labels))["a"]
-    after = shown(labels, with_thumbnails(labels, unreadable=[*before, 80]))
+    before = example_positions(labels, with_thumbnails(labels))["a"]
+    after = example_positions(labels, with_thumbnails(labels, unreadable=[*before, 80]))
     assert len(after["a"]) == 4
     assert not set(after["a"]) & set(before)
     assert after["b"] == [81, 82, 83, 84]
-    assert "b" not in shown(labels, with_thumbnails(labels, unreadable=range(80, 85)))
+    assert "b" not in example_positions(labels, with_thumbnails(labels, unreadable=range(80, 85)))
 
 
 @pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
 def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pictured: int) -> None:
     labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
-    found = shown(labels, with_thumbnails(labels))
+    found = example_positions(labels, with_thumbnails(labels))
     assert Counter(map(len, found.values())) == {each: pictured}
     assert sum(map(len, found.values())) <= 200
     # Of a million files at most twice as many are held as are shown.
@@ -184,7 +184,7 @@ def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pi
 
 def test_the_choice_of_pictures_is_described() -> None:
     few = overview((VIDEO, "a", None), (VIDEO, "b", None))
-    prints(shown_text(few, 2), 4)
-    prints(shown_text(few, 1), "1 of 2")
-    prints(shown_text(of_sizes([1] * 60), 60), 3, 200)
-    prints(shown_text(of_sizes([1] * 250), 200), 200, "50 of 250")
+    prints(examples_text(few, 2), 4)
+    prints(examples_text(few, 1), "1 of 2")
+    prints(examples_text(of_sizes([1] * 60), 60), 3, 200)
+    prints(examples_text(of_sizes([1] * 250), 200), 200, "50 of 250")

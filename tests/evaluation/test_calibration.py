@@ -86,7 +86,7 @@ def test_cross_fitting_leaves_each_group_to_the_others():
 
 @pytest.mark.parametrize(("rate", "items"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.2, 4), (1 - 0.9, 9)])
 def test_the_fewest_items_of_a_promise(rate, items):
-    assert calibration.fewest(rate) == items
+    assert calibration.min_items(rate) == items
     values = torch.rand(items, generator=torch.Generator().manual_seed(1))
     assert calibration.threshold_for(values, false_accept=rate) == pytest.approx(float(values.max()), abs=3e-5)
     if items > 1:
@@ -235,16 +235,16 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert (found.before.low, found.before.high) == reliability.error_interval(sure, right)
     assert found.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
     # Of the 40 that set it at 10 %, all above the 37th: ceil(41 x 0.9).
-    assert found.named == (3, 40)
-    assert found.turned_away == int((~made.is_known(SCORES)).sum())
+    assert found.unknown_accepted == (3, 40)
+    assert found.known_rejected == int((~made.is_known(SCORES)).sum())
     # Of 60 with 90 %: those up to the 55th gap, ceil(61 x 0.9).
-    assert found.held == 55
+    assert found.covered == 55
     kept = replace(made, measured=found)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
     assert "measured" not in kept.to_json(with_items=False)
     assert kept.without_promises().measured is None
     bare = calibration.measure(made.without_promises(), SCORES, TARGETS)
-    assert (bare.named, bare.turned_away, bare.held, bare.labels) == (None,) * 4
+    assert (bare.unknown_accepted, bare.known_rejected, bare.covered, bare.mean_set_size) == (None,) * 4
     assert calibration.Measured.from_json(bare.to_json()) == bare
 
 

@@ -13,15 +13,21 @@ ALIKE = np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.3], [0.1, 0.3, 1.0]])
 
 def test_rates_by_hand():
     a, b, c = class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), ["a", "b", "c"])
-    assert (a.name, a.items, a.said, a.taken_for) == ("a", 10, 9, ("b", 2))
+    assert (a.name, a.items, a.predicted, a.taken_for) == ("a", 10, 9, ("b", 2))
     assert a.recall == (80.0, *wilson_interval(8, 10))
     assert a.precision == (pytest.approx(100 * 8 / 9), *wilson_interval(8, 9))
-    assert (b.recall, b.said, b.taken_for) == ((40.0, *wilson_interval(4, 10)), 6, ("c", 5))
+    assert (b.recall, b.predicted, b.taken_for) == ((40.0, *wilson_interval(4, 10)), 6, ("c", 5))
     # No item of c, though b's were called so.
-    assert (c.items, c.recall, c.said, c.precision, c.taken_for) == (0, None, 5, (0.0, *wilson_interval(0, 5)), None)
+    assert (c.items, c.recall, c.predicted, c.precision, c.taken_for) == (
+        0,
+        None,
+        5,
+        (0.0, *wilson_interval(0, 5)),
+        None,
+    )
     # Nothing was called b.
     _, b = class_rows(np.array([0, 0, 1, 1]), np.zeros(4, int), ["a", "b"])
-    assert (b.said, b.precision, b.recall) == (0, None, (0.0, *wilson_interval(0, 2)))
+    assert (b.predicted, b.precision, b.recall) == (0, None, (0.0, *wilson_interval(0, 2)))
 
 
 def test_intervals_of_classes_take_groups_into_account():
@@ -38,7 +44,7 @@ def test_intervals_of_classes_take_groups_into_account():
 def test_confused_pairs_have_the_rank_of_their_rows():
     assert wrong_pairs(np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])) == [(2, 0, 4), (1, 2, 2), (0, 1, 1)]
     pairs = confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"])
-    assert [(p.truth, p.said, p.wrong, p.items, p.rank, p.correlation) for p in pairs] == [
+    assert [(p.truth, p.predicted, p.wrong, p.items, p.rank, p.correlation) for p in pairs] == [
         ("b", "c", 5, 10, 2, 0.3),
         ("a", "b", 2, 10, 1, 0.6),
         ("b", "a", 1, 10, 1, 0.6),

@@ -155,7 +155,7 @@ def calibrated(run, **changes):
 
 
 def thresholds_of(run, *, promises: bool = True) -> dict:
-    return exporting.thresholds(*exporting.kept_calibration(run, run.protocol, promises=promises))
+    return exporting.thresholds(*exporting.exportable_calibration(run, run.protocol, promises=promises))
 
 
 def test_a_calibration_comes_along(tmp_path):
@@ -187,7 +187,7 @@ def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
     scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
     found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
     run = save_calibration(run, replace(run.calibration, measured=found))
-    made, _ = exporting.kept_calibration(run, run.protocol, promises=promises)
+    made, _ = exporting.exportable_calibration(run, run.protocol, promises=promises)
     card = card_of(run, made)
     assert ("0.600" in prints(card, "32x32 pixels")) == promises
     assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises

@@ -15,7 +15,7 @@ from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import RunError
 from texthead.features import engine as engines
 from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.engine import Engine, Kept, known_digest, note_digest, weights_digest
+from texthead.features.engine import Engine, StoredEngine, known_digest, note_digest, weights_digest
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
 from texthead.models.heads import FrozenHead
@@ -157,13 +157,13 @@ def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
 
 
 def test_other_weights_sizes_and_versions_have_graphs_of_their_own(mini, monkeypatch):
-    own = Kept.of(weights_digest(mini), 64)
-    assert own == Kept.of(weights_digest(mini), 64)
-    assert own != Kept.of(weights_digest(mini), 65)
+    own = StoredEngine.of(weights_digest(mini), 64)
+    assert own == StoredEngine.of(weights_digest(mini), 64)
+    assert own != StoredEngine.of(weights_digest(mini), 65)
     other = small_visual(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)))
-    assert own != Kept.of(weights_digest(other), 64)
+    assert own != StoredEngine.of(weights_digest(other), 64)
     monkeypatch.setattr(engines, "_version", lambda _: "0.0")
-    assert own != Kept.of(weights_digest(mini), 64)
+    assert own != StoredEngine.of(weights_digest(mini), 64)
 
 
 class Odd(nn.Module):

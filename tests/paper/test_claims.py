@@ -137,10 +137,10 @@ def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch
     store = Store(tmp_path, "mini")
     for count, expected in ((5, ["holds", "undecided"]), (10, ["holds", "does not hold"])):
         store.lines |= {f"seed {seed}": {} for seed in range(count)}
-        looked = deciding.last_look("x", Setting(Place("mini"), ()), store)
-        assert (looked.seeds, [verdict.answer for verdict in looked.section.verdicts]) == (count, expected)
-        assert [verdict.seeds for verdict in looked.section.verdicts] == [5, count]
-    assert looked.undecided == []
+        result = deciding.last_look("x", Setting(Place("mini"), ()), store)
+        assert (result.seeds, [verdict.answer for verdict in result.section.verdicts]) == (count, expected)
+        assert [verdict.seeds for verdict in result.section.verdicts] == [5, count]
+    assert result.undecided == []
 
 
 def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypatch, tmp_path):
@@ -153,7 +153,7 @@ def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypa
         decided = name == "done" or (name == "cheap" and state[name] >= 20)
         pair = seeds(9.0, 1.0, 6) if decided else seeds(1.0, 9.0, 6)
         section.verdicts.append(judged(1, f"{name} claim", [("a", *pair)]))
-        return deciding.Looked(section, {name}, state[name])
+        return deciding.LookResult(section, {name}, state[name])
 
     def run(name, plan, setting, store, pool, *, say):
         ran.append((name, len(setting.seeds)))
@@ -164,7 +164,7 @@ def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypa
     monkeypatch.setattr(deciding, "last_look", last_look)
     monkeypatch.setattr(deciding, "run", run)
     monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
-    monkeypatch.setattr(deciding, "cost", lambda looked, store: price[looked.section.name])
+    monkeypatch.setattr(deciding, "cost", lambda result, store: price[result.section.name])
     messages: list[str] = []
     deciding.decide(Setting(Place("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, messages.append)
     assert ran == [("cheap", 10), ("cheap", 20), ("dear", 10)]

@@ -105,7 +105,7 @@ def test_captions_take_many_forms_and_all_name_the_pair():
     assert len(forms) > 25
     assert {"an orange star", "a video of an orange star.", "a large orange star on the left"} <= forms
     assert all("an orange star" in text or "a large orange star" in text for text in forms)
-    captions = [shapes.caption(RED_CIRCLE, words, rng(seed), told="large") for seed in range(50)]
+    captions = [shapes.caption(RED_CIRCLE, words, rng(seed), required="large") for seed in range(50)]
     assert all("a large red circle" in text for text in captions)
     assert not all("left" in text for text in captions)
 
@@ -115,10 +115,13 @@ def test_twins_differ_in_what_their_captions_name():
     for seed in range(60):
         first, second = shapes.draw_twins(RED_CIRCLE, rng=rng(seed), size=32)
         for twin, other in ((first, second), (second, first)):
-            assert twin.told in twin.words
-            assert twin.told not in other.words
-        motions[first.told in MOTIONS] += 1
-        assert {first.told, second.told} <= set(MOTIONS) or (first.told, second.told) in shapes.OPPOSITES
+            assert twin.distinguishing in twin.words
+            assert twin.distinguishing not in other.words
+        motions[first.distinguishing in MOTIONS] += 1
+        assert {first.distinguishing, second.distinguishing} <= set(MOTIONS) or (
+            first.distinguishing,
+            second.distinguishing,
+        ) in shapes.OPPOSITES
     assert min(motions.values()) > 15
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from messages import prints, refuses
 from texthead.errors import DataError, RunError
-from texthead.parallel.worker_pool import Held, watched
+from texthead.parallel.worker_pool import StatefulWorker, run_tasks
 
 
 def behave(task: str) -> str:
@@ -33,7 +33,7 @@ def behave(task: str) -> str:
 def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
     tasks = ["a", "hang", "b", "die", "c", "leave", "d", "fail", "hang deaf", "e"]
     began = time.monotonic()
-    found = dict(watched(behave, tasks, workers=2, seconds=1.0))
+    found = dict(run_tasks(behave, tasks, workers=2, seconds=1.0))
     assert sorted(found) == list(range(len(tasks)))
     assert {i: found[i] for i in (0, 2, 4, 6, 9)} == {0: "A", 2: "B", 4: "C", 6: "D", 9: "E"}
     assert [place for place in (1, 3, 5, 7, 8) if found[place].late] == [1, 8]
@@ -44,14 +44,14 @@ def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
 
 
 def test_no_task_and_no_worker() -> None:
-    assert list(watched(behave, [], workers=2, seconds=1.0)) == []
-    assert list(watched(behave, ["a"], workers=0, seconds=5.0)) == [(0, "A")]
+    assert list(run_tasks(behave, [], workers=2, seconds=1.0)) == []
+    assert list(run_tasks(behave, ["a"], workers=0, seconds=5.0)) == [(0, "A")]
 
 
 @pytest.mark.slow
 def test_who_stops_asking_leaves_no_process_behind() -> None:
     others = set(multiprocessing.active_children())
-    asked = watched(behave, ["a", "hang", "hang"], workers=2, seconds=300.0)
+    asked = run_tasks(behave, ["a", "hang", "hang"], workers=2, seconds=300.0)
     assert next(asked) == (0, "A")
     processes = set(multiprocessing.active_children()) - others
     assert processes
@@ -62,14 +62,14 @@ def test_who_stops_asking_leaves_no_process_behind() -> None:
 def test_the_error_of_a_process_that_does_not_begin_holds_the_time_limit(monkeypatch) -> None:
     monkeypatch.setattr("texthead.parallel.worker_pool._START_SECONDS", 0.01)
     with refuses(RunError, "0.01 s"):
-        list(watched(behave, ["a"], workers=1, seconds=20.0))
-    with Held(counter) as held, refuses(RunError, "0.01 s"):
+        list(run_tasks(behave, ["a"], workers=1, seconds=20.0))
+    with StatefulWorker(counter) as held, refuses(RunError, "0.01 s"):
         held.begin()
 
 
 def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
     with refuses(RunError, "exit code 9"):
-        list(watched(_hidden, ["a"], workers=1, seconds=1.0))
+        list(run_tasks(_hidden, ["a"], workers=1, seconds=1.0))
 
 
 def counter():
@@ -90,43 +90,43 @@ def raise_data_error():
 @pytest.mark.slow
 def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
     others = set(multiprocessing.active_children())
-    with Held(counter) as held:
+    with StatefulWorker(counter) as held:
         held.begin()
-        assert [held.ask("a", 30.0), held.ask("b", 30.0)] == ["A 1", "B 2"]
-        prints(held.ask("fail", 30.0).reason, "ZeroDivisionError: of a library")
-        assert held.ask("c", 30.0) == "C 4"
+        assert [held.run("a", 30.0), held.run("b", 30.0)] == ["A 1", "B 2"]
+        prints(held.run("fail", 30.0).reason, "ZeroDivisionError: of a library")
+        assert held.run("c", 30.0) == "C 4"
         began = time.monotonic()
-        lost = held.ask("hang", 1.0)
+        lost = held.run("hang", 1.0)
         assert lost.late
         prints(lost.reason, "1 s")
         assert time.monotonic() - began < 30
-        assert held.ask("d", 30.0) == "D 1"
-        prints(held.ask("leave", 30.0).reason, "exit code 3")
-        assert held.ask("e", 30.0) == "E 1"
+        assert held.run("d", 30.0) == "D 1"
+        prints(held.run("leave", 30.0).reason, "exit code 3")
+        assert held.run("e", 30.0) == "E 1"
         processes = set(multiprocessing.active_children()) - others
     assert not any(process.is_alive() for process in processes)
 
 
 def test_a_process_that_ends_while_nobody_asks_is_replaced_before_the_next_task() -> None:
-    with Held(counter) as held:
-        assert held.ask("a", 30.0) == "A 1"
+    with StatefulWorker(counter) as held:
+        assert held.run("a", 30.0) == "A 1"
         process = held._worker.process
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert held.ask("b", 30.0) == "B 1"
+        assert held.run("b", 30.0) == "B 1"
 
 
 def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
-    with Held(raise_data_error) as held:
-        for ask in (held.begin, lambda: held.ask("a", 30.0)):
+    with StatefulWorker(raise_data_error) as held:
+        for ask in (held.begin, lambda: held.run("a", 30.0)):
             with refuses(DataError, "no model of that name"):
                 ask()
 
 
 def test_threads_that_ask_take_turns() -> None:
-    with Held(counter) as held, ThreadPoolExecutor(4) as pool:
-        answers = [*pool.map(lambda _: held.ask("a", 30.0), range(8))]
+    with StatefulWorker(counter) as held, ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(lambda _: held.run("a", 30.0), range(8))]
     assert sorted(answers) == [f"A {i}" for i in range(1, 9)]
 
 

@@ -331,7 +331,7 @@ def test_the_same_request_is_the_same_files_and_nearly_the_same_rows(run: Run, m
     parts = open_parts(run, manifest, tmp_path / "out")
     rows = run.model.head.weight + 1e-7 * noise(5, SPEC.dim, seed=2)  # pyright: ignore[reportOperatorIssue]
     again = open_parts(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", run.protocol)
-    assert again.asked["head"] == pytest.approx(parts.asked["head"], abs=1e-4)
+    assert again.request["head"] == pytest.approx(parts.request["head"], abs=1e-4)
     (tmp_path / "clips.csv").write_text(manifest.read_text())
     with refuses(DataError, tmp_path / "out", "manifest"):
         open_parts(run, tmp_path / "clips.csv", tmp_path / "out")

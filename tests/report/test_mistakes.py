@@ -15,7 +15,7 @@ from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.report.mistakes import strips, surest
+from texthead.report.mistakes import most_confident, strips
 
 NAMES = ("a", "b", "c", "d", "e")
 PROTOCOL = Protocol(2, PIXELS, Views(origin="centre"))
@@ -28,9 +28,9 @@ def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> 
 def test_the_surest_mistakes_come_first_then_the_surest_hits():
     scores = [[2.0, 0, 0, 0, 0], [9.0, 0, 0, 0, 0], [5.0, 0, 0, 0, 0], [0, 7.0, 0, 0, 0], [0, 3.0, 0, 0, 0]]
     found = result([Path(f"{i}.png") for i in range(5)], scores, [1, 2, 0, 1, 1])
-    assert surest(found, mistakes=5, hits=5) == [1, 0, 3, 2, 4]
-    assert surest(found, mistakes=1, hits=1) == [1, 3]
-    assert surest(found, mistakes=0, hits=0) == []
+    assert most_confident(found, mistakes=5, hits=5) == [1, 0, 3, 2, 4]
+    assert most_confident(found, mistakes=1, hits=1) == [1, 3]
+    assert most_confident(found, mistakes=0, hits=0) == []
 
 
 def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path):
@@ -60,7 +60,7 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     found = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
     first, *others = strips(
-        found, PROTOCOL, mistakes=3, hits=3, lit=1, model=model, progress=lambda *c: calls.append(c)
+        found, PROTOCOL, mistakes=3, hits=3, saliency_maps=1, model=model, progress=lambda *c: calls.append(c)
     )
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]
@@ -75,7 +75,7 @@ def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
     path = write_image(tmp_path / "x.png", "red")
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
     model.head.weight.data.zero_()  # pyright: ignore
-    (strip,) = strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), lit=1, model=model)
+    (strip,) = strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), saliency_maps=1, model=model)
     assert strip.heats == {}
     prints(strip.note, "a (20.0%)")
 

@@ -16,7 +16,7 @@ from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.report.html import render
-from texthead.report.probabilities import how_sure
+from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import RunPage, Strip
 
 NAMES = ["archery", SCRIPT, "yoga"]
@@ -115,12 +115,12 @@ def draw_answers(items: int = 60, seed: int = 0) -> Evaluation:
 
 def test_a_page_without_calibration_shows_raw_probabilities_and_the_command_to_run():
     result = draw_answers()
-    sure = how_sure(result)
-    page = build_page(names=["a", "b", "c"], sure=sure)
+    report = calibration_report(result)
+    page = build_page(names=["a", "b", "c"], calibration_report=report)
     assert len(page.attributes("src")) == 1
-    assert sure.raw.bins.error == pytest.approx(result.calibration_error)
-    measured = [f"{value:.1f}" for value in (sure.raw.bins.error, sure.raw.low, sure.raw.high)]
-    prints(page.text, *measured, volatile=(*measured, f"{sure.raw.chance:.1f}"))
+    assert report.raw.bins.error == pytest.approx(result.calibration_error)
+    measured = [f"{value:.1f}" for value in (report.raw.bins.error, report.raw.low, report.raw.high)]
+    prints(page.text, *measured, volatile=(*measured, f"{report.raw.chance:.1f}"))
     prints(page.text, "texthead calibrate RUN DATA --unknown OTHERS")
     assert not page.rows
 
@@ -133,12 +133,12 @@ def test_intervals_on_the_page_take_groups_into_account():
     again = torch.arange(30).repeat(4)
     scenes = [str(scene) for scene in again.tolist()]
     result = replace(result, paths=result.paths * 4, targets=result.targets[again], scores=result.scores[again])
-    alone, grouped = (how_sure(replace(result, groups=groups), calibration=made) for groups in (None, scenes))
-    for name in ("turned_away", "held"):
+    alone, grouped = (calibration_report(replace(result, groups=groups), calibration=made) for groups in (None, scenes))
+    for name in ("known_rejected", "covered"):
         (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
         assert lower < low < high < higher
-    low, high = grouped.intervals["held"]
-    assert f"({low:.0f} to {high:.0f})" in build_page(sure=grouped).rows[-2][-1]
+    low, high = grouped.intervals["covered"]
+    assert f"({low:.0f} to {high:.0f})" in build_page(calibration_report=grouped).rows[-2][-1]
 
 
 def test_a_calibrated_page_states_and_measures():
@@ -146,7 +146,7 @@ def test_a_calibrated_page_states_and_measures():
     made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")
     made = replace(made, measured=measure(made, own.scores, own.targets, unknown=unknown))
     others = draw_answers(30, seed=3).scores
-    page = build_page(sure=how_sure(result, calibration=made, unknown=others))
+    page = build_page(calibration_report=calibration_report(result, calibration=made, unknown=others))
     assert len(page.attributes("src")) == 2
     numbers = f"{made.temperature:.3g}", f"{made.threshold.probability:.3f}"
     prints(page.text, *numbers, 60, "clips (val)", 40, volatile=numbers)
@@ -163,7 +163,9 @@ def test_a_calibrated_page_states_and_measures():
     )
     assert after[3].startswith(f"{error:.1f} (")
     # A calibration without measurement, threshold and sets.
-    page = build_page(sure=how_sure(result, calibration=made.without_promises(), lines=["edited."]))
+    page = build_page(
+        calibration_report=calibration_report(result, calibration=made.without_promises(), lines=["edited."])
+    )
     assert [len(row) for row in page.rows] == [3] * 4
     assert "edited." in page.strings
 

@@ -57,11 +57,11 @@ def test_what_is_hot_is_lit_and_what_is_not_is_dark_and_grey():
     frame[...] = (200, 40, 90)
     heat = np.zeros((7, 7))
     heat[2, 5] = 1.0
-    shown = strips.lit(frame, heat)
+    shown = strips.overlay_heat(frame, heat)
     assert shown[22, 49].tolist() == [200, 40, 90]
     dark = shown[58, 4].tolist()
     assert dark[0] == dark[1] == dark[2] == round(strips.DIM * 110)
-    assert strips.lit(frame, np.ones((7, 7))).tolist() == frame.tolist()
+    assert strips.overlay_heat(frame, np.ones((7, 7))).tolist() == frame.tolist()
 
 
 def test_saliency_has_a_row_a_name_under_the_frames():

@@ -33,7 +33,7 @@ from texthead.runs.class_edits import (
     save_classes,
 )
 from texthead.runs.folder import describe, rows_digest, saved_split
-from texthead.runs.run import Run, begun_with, load_run
+from texthead.runs.run import Run, load_run, saved_options
 from texthead.runs.saved import row_source
 from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.text.prompts import fill_templates
@@ -304,10 +304,10 @@ def test_other_classes_are_not_the_folder_s(folder):
 
 def test_an_edited_run_is_not_resumed(folder):
     changed(folder, "recipe.json", lambda about: about.update(command={}))
-    assert begun_with(folder) == {}
+    assert saved_options(folder) == {}
     run = saved(rename_class(load_run(folder), "a dog", "hound"))
     with refuses(RunError, run.folder, "edited"):
-        begun_with(run.folder)
+        saved_options(run.folder)
     about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)))
     with refuses(RunError, run.folder, "edited"):
         begin(run.folder, about, {}, {}, resume=True)
@@ -414,7 +414,7 @@ def test_a_run_that_was_edited_in_place_is_read_and_edited(folder):
     run = load_run(folder)
     assert run.labels == ("a cat", "hound", "a boat")
     with refuses(RunError, folder):
-        begun_with(folder)
+        saved_options(folder)
     after = saved(rename_class(run, "hound", "wolf"))
     assert read_json(after.folder / "classes.json").keys() == {"template", "classes", "edited"}
     split = read_json(after.folder / "split.json")

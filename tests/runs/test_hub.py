@@ -22,7 +22,7 @@ from texthead.errors import EncoderError, RunError
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.runs.hub import check_own, check_repository, local_run, shown
+from texthead.runs.hub import check_own, check_repository, display_name, local_run
 from texthead.runs.run import load_run
 
 
@@ -161,10 +161,10 @@ def test_names_of_runs():
         check_repository("a/b/c")
     assert local_run("hub") == Path("hub")
     cached = Path("/home/me/.cache/huggingface/hub/models--me--colours/snapshots/0123456789abcdef")
-    assert shown(cached) == "hub:me/colours"
+    assert display_name(cached) == "hub:me/colours"
     with refuses(RunError, "me/colours"):
         check_own(cached)
-    assert shown(Path("runs/a")) == "runs/a"
+    assert display_name(Path("runs/a")) == "runs/a"
     check_own(Path("runs/a"))
 
 

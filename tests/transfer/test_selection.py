@@ -12,7 +12,7 @@ from made import noise
 from messages import refuses
 from texthead.errors import DataError
 from texthead.transfer import selection
-from texthead.transfer.selection import doubt, guesses, next_to_label
+from texthead.transfer.selection import guesses, margin_uncertainty, next_to_label
 
 CLASSES, DIM = 6, 48
 MEANS = 3 * noise(CLASSES, DIM, seed=9)
@@ -46,7 +46,7 @@ def test_of_two_clusters_the_one_in_doubt_comes_first() -> None:
     features, targets = clouds(20)
     sure = F.one_hot(targets, CLASSES).float()
     sure[targets == 2] = 1 / CLASSES
-    assert doubt(sure)[targets != 2].max() == 0
+    assert margin_uncertainty(sure)[targets != 2].max() == 0
     assert int(targets[next_to_label(features, sure, [], 1)]) == 2
 
 

@@ -14,7 +14,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.formats import json_entry
-from texthead.web.answers import About, Answerer, Limits, ModelSource, Question, measured
+from texthead.web.answers import About, Answerer, Limits, ModelSource, Question, video_length
 
 NAMES = ("a red thing", "a lake", "a tree")
 
@@ -42,14 +42,16 @@ def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> 
 def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=12)
     named = of_run(Question(video))
-    assert [json_entry(named.found)] == json.loads(say("predict", run, video, "--json")[1])
+    assert [json_entry(named.prediction)] == json.loads(say("predict", run, video, "--json")[1])
     assert (named.seconds, named.frames, named.notes) == (pytest.approx(1.2), 12, ())
 
 
 def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_path: Path, say) -> None:
     image = write_image(tmp_path / "red.png", "red")
     named = zero_shot(Question(image, NAMES))
-    assert [json_entry(named.found)] == json.loads(say("predict", image, "--classes", ",".join(NAMES), "--json")[1])
+    assert [json_entry(named.prediction)] == json.loads(
+        say("predict", image, "--classes", ",".join(NAMES), "--json")[1]
+    )
     assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
     assert named.notes == ()
 
@@ -86,7 +88,7 @@ def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool)
         calibrate_run(run, temperature=3.0, threshold=0.5)
     answerer = Answerer(ModelSource(run=str(run), device="cpu"), Limits())
     lit, named = answerer(Question(video, part="where")), answerer(Question(video))
-    assert (lit.name, lit.before) == (named.found.top[0][0], pytest.approx(named.found.top[0][1], abs=1e-5))
+    assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
     assert lit.frames.shape == (2, 32, 32, 3)
     assert lit.heat.shape == (2, 7, 7)
     assert 0 <= lit.heat.min() <= lit.heat.max() <= 1
@@ -106,11 +108,11 @@ def test_an_error_is_the_answer_and_holds_the_bare_name_of_the_file(of_run: Answ
 
 def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=30)
-    assert measured(video, Limits(seconds=3.0, frames=30)) == (3, 30)
+    assert video_length(video, Limits(seconds=3.0, frames=30)) == (3, 30)
     with refuses(MediaError, video.name, "3 s", "2.9 s"):
-        measured(video, Limits(seconds=2.9))
+        video_length(video, Limits(seconds=2.9))
     with refuses(MediaError, video.name, 30, 29):
-        measured(video, Limits(frames=29))
+        video_length(video, Limits(frames=29))
 
 
 @pytest.mark.parametrize("part", ["names", "when", "where"])

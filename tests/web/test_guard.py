@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from gradio.data_classes import FileData
 from starlette.datastructures import Headers
 
-from texthead.parallel.worker_pool import Held
+from texthead.parallel.worker_pool import StatefulWorker
 from texthead.web.answers import About, Limits
 from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
 from texthead.web.guard import Guard, Uploads
@@ -45,7 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         rules = Rules(folder, megabytes=1)
-        page = asgi_app(build_page(object.__new__(Held), About("a model", ()), rules, Limits()), rules)
+        page = asgi_app(build_page(object.__new__(StatefulWorker), About("a model", ()), rules, Limits()), rules)
         guard = Guard(page, LOCAL, is_open, Uploads(UPLOAD, folder, 5 * MB // 2, MB))
         with listening_socket("127.0.0.1", 0) as listening:
             server = uvicorn.Server(uvicorn.Config(guard, log_level="error"))
@@ -346,7 +346,7 @@ def test_without_hosts_any_name_will_do() -> None:
 
 def test_a_question_leaves_no_file_beside_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    page = build_page(object.__new__(Held), About("a model", ()), Rules(tmp_path), Limits())
+    page = build_page(object.__new__(StatefulWorker), About("a model", ()), Rules(tmp_path), Limits())
     (file,) = (block for block in page.blocks.values() if isinstance(block, gr.File))
     (tmp_path / "a.png").touch()
     assert file.preprocess(FileData(path=str(tmp_path / "a.png"))) == str(tmp_path / "a.png")

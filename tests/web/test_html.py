@@ -17,7 +17,7 @@ from texthead.evaluation.calibration import NONE, Calibration, Threshold
 from texthead.prediction.events import Event, Hysteresis
 from texthead.prediction.predict import Prediction
 from texthead.prediction.timeline import Sliding
-from texthead.web.answers import About, Lit, Named, Timed
+from texthead.web.answers import About, Saliency, Timeline, TopClasses
 from texthead.web.html import (
     STEPS,
     _curve,
@@ -25,33 +25,33 @@ from texthead.web.html import (
     downloads_html,
     error_html,
     heading_html,
-    lit_html,
-    named_html,
-    timed_html,
+    saliency_html,
+    timeline_html,
+    top_classes_html,
 )
 
 EVIL = """<img src=x onerror="alert(1)"> & 'q'"""
 CALIBRATION = Calibration(1.5, 40, Threshold(0.05, 0.8, 19))
 
 
-def named(name: str = "a cat", path: str = "clip.mp4") -> Named:
-    return Named(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"))
+def named(name: str = "a cat", path: str = "clip.mp4") -> TopClasses:
+    return TopClasses(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"))
 
 
-def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timed:
+def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timeline:
     scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    return Timed(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
+    return Timeline(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
 
 
 def test_every_name_is_text() -> None:
     event = Event(EVIL, 0.0, 1.0, 0.9, 0.9)
-    lit = Lit(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1, False)
+    lit = Saliency(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1, False)
     for html in (
         heading_html(About(EVIL, (EVIL,))),
         error_html(EVIL),
-        named_html(named(EVIL), Path("/tmp") / f"{EVIL}.png"),
-        timed_html(timed(event, names=(EVIL, "b"))),
-        lit_html(lit),
+        top_classes_html(named(EVIL), Path("/tmp") / f"{EVIL}.png"),
+        timeline_html(timed(event, names=(EVIL, "b"))),
+        saliency_html(lit),
         downloads_html(named(EVIL, f"{EVIL}.mp4"), timed(event)),
     ):
         page = Page(html)
@@ -62,23 +62,23 @@ def test_every_name_is_text() -> None:
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:
-    page = Page(named_html(named(), Path("/tmp/clip.mp4")))
+    page = Page(top_classes_html(named(), Path("/tmp/clip.mp4")))
     assert page.attributes("style") == ["width:75.0%", "width:25.0%"]
     assert page.attributes("src") == ["gradio_api/file=/tmp/clip.mp4"]
     prints(page.text, "2.0 s", 20)
-    assert "20 frames" in Page(named_html(named()._replace(seconds=0.0), Path("/tmp/a.dcm"))).text
-    picture = Page(named_html(named(), Path("/tmp/a #1?.png")))
+    assert "20 frames" in Page(top_classes_html(named()._replace(seconds=0.0), Path("/tmp/a.dcm"))).text
+    picture = Page(top_classes_html(named(), Path("/tmp/a #1?.png")))
     assert picture.attributes("src") == ["gradio_api/file=/tmp/a%20%231%3F.png"]
 
 
 def test_for_none_of_these_no_bar_is_the_answer() -> None:
     found = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), known=False)
-    unsure = named()._replace(found=found, calibration=CALIBRATION)
-    html = named_html(unsure, Path(__file__))
+    unsure = named()._replace(prediction=found, calibration=CALIBRATION)
+    html = top_classes_html(unsure, Path(__file__))
     prints(Page(html).text, NONE)
     prints(Page(html).text, 1.5)
     assert "th-first" not in html
-    assert NONE not in named_html(named(), Path(__file__))
+    assert NONE not in top_classes_html(named(), Path(__file__))
     saved = read_files(downloads_html(unsure, None))
     assert json.loads(saved["clip.json"]) == {
         "path": "clip.mp4",
@@ -90,7 +90,7 @@ def test_for_none_of_these_no_bar_is_the_answer() -> None:
 
 
 def test_an_event_stands_where_it_happens() -> None:
-    page = Page(timed_html(timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), Event("b", 1.0, 4.0, 0.8, 0.81))))
+    page = Page(timeline_html(timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), Event("b", 1.0, 4.0, 0.8, 0.81))))
     assert [(box["x"], box["width"]) for box in page.all("rect")] == [("0.0", "250.0"), ("250.0", "750.0")]
     assert [lane["aria-label"] for lane in page.all("svg")] == ["a cat: 0.0 to 1.0 s", "b: 1.0 to 4.0 s"]
     assert page.attributes("data-seek") == ["0.000", "1.000"]
@@ -98,18 +98,18 @@ def test_an_event_stands_where_it_happens() -> None:
 
 
 def test_without_an_event_the_page_has_the_highest_score_and_the_rule() -> None:
-    prints(Page(timed_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
+    prints(Page(timeline_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
     low = timed()._replace(scores=np.array([[0.3, 0.2], [0.2, 0.4]], np.float32))
-    prints(Page(timed_html(low)).text, "50 %", "b, 40 % at 1.0 s")
+    prints(Page(timeline_html(low)).text, "50 %", "b, 40 % at 1.0 s")
 
 
 def test_times_of_none_are_rows_without_a_box() -> None:
     none = Event(NONE, 1.0, 4.0, 0.6, 0.62, known=False)
     with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
-    page = Page(timed_html(with_event))
+    page = Page(timeline_html(with_event))
     assert [(box["x"], box["width"]) for box in page.all("rect")] == [("0.0", "250.0")]
     assert NONE in page.strings
-    alone = Page(timed_html(timed(none)))
+    alone = Page(timeline_html(timed(none)))
     prints(alone.text, "a cat, 90 % at 0.0 s")
     assert NONE in alone.strings
     saved = read_files(downloads_html(named()._replace(calibration=CALIBRATION), with_event))
@@ -146,14 +146,14 @@ def test_frames_come_with_what_is_lit_in_them() -> None:
     frames = np.full((3, 16, 16, 3), 200, np.uint8)
     heat = np.zeros((3, 7, 7), np.float32)
     heat[1] = 1.0
-    lit = Lit("a cat", frames, heat, 0.9, 0.25, False)
-    page = Page(lit_html(lit))
+    lit = Saliency("a cat", frames, heat, 0.9, 0.25, False)
+    page = Page(saliency_html(lit))
     images = [PIL.Image.open(io.BytesIO(decode(image["src"]))) for image in page.all("img")]
     light = [np.asarray(image).mean() for image in images]
     assert light == pytest.approx([200, 44, 200, 200, 200, 44], abs=2)
     prints(page.text, "a cat", "90.0 % to 25.0 %")
     # Faint heat is left out: it would look like a finding.
-    faint = Page(lit_html(lit._replace(faint=True)))
+    faint = Page(saliency_html(lit._replace(faint=True)))
     assert not faint.all("img")
     prints(faint.text, "a cat", "90.0 %")
 

@@ -54,7 +54,7 @@ class Calibrate(LabelledRun):
         from texthead.runs.scored_items import calibration_items
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
-        calibration.check_promises(0, 0, **rates)  # Report wrong rates before scoring items.
+        calibration.check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
         run, protocol = self.load()
         check_own(run.folder)
         dataset = self.labelled.read_noted(self.data)
@@ -71,7 +71,7 @@ class Calibrate(LabelledRun):
         unknown_scores = take(unknown, "score unknown items")[0] if len(unknown) else None
         doing("fitting the calibration")
         count = 0 if unknown_scores is None else len(unknown_scores)
-        threshold, sets, lines = calibration.check_promises(len(scores), count, **rates)
+        threshold, sets, lines = calibration.check_guarantees(len(scores), count, **rates)
         fitted = calibration.calibrate(
             scores,
             targets,
@@ -102,7 +102,7 @@ class Calibrate(LabelledRun):
         next_command("texthead", "report", self.run, self.data)
 
 
-def _errors(made: "calibration.Calibration", found: "calibration.Measured", right: int) -> list[str]:
+def _errors(made: "calibration.Calibration", measured: "calibration.Measured", right: int) -> list[str]:
     """Return lines on the temperature and the expected calibration error before and after it."""
     from texthead.evaluation import calibration
 
@@ -112,16 +112,16 @@ def _errors(made: "calibration.Calibration", found: "calibration.Measured", righ
     lines = [f"temperature {made.temperature:.3g} (the run was {before})"]
     if made.temperature in (calibration.HOTTEST, calibration.COLDEST):
         lines[0] += "; this is the limit: the scores tell nothing about the labels, or everything"
-    pairs = (("before", found.before), ("after", found.after))
+    pairs = (("before", measured.before), ("after", measured.after))
     errors = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
     lines.append(f"expected calibration error in points: {', '.join(errors)} (cross-validated)")
-    lines.append(f"  a perfectly calibrated model would have {found.after.chance:.1f} on so few items")
+    lines.append(f"  a perfectly calibrated model would have {measured.after.chance:.1f} on so few items")
     return lines
 
 
 def _promised(
     made: "calibration.Calibration",
-    found: "calibration.Measured",
+    measured: "calibration.Measured",
     scores: "torch.Tensor",
     targets: "torch.Tensor",
     groups: Sequence[str],
@@ -146,7 +146,7 @@ def _promised(
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
             f"these {int(away.sum())} the best class is correct"
         )
-        if found.turned_away and found.turned_away > count / 2:
+        if measured.known_rejected and measured.known_rejected > count / 2:
             lines.append(
                 f"  since that is most of them, predict will mostly answer {calibration.NONE!r}: the run cannot tell "
                 "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
@@ -155,7 +155,7 @@ def _promised(
         sizes = made.sets(scores).sum(1).numpy()
         counts = [f"{items} have {size}" for size, items in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
-            f"prediction sets that hold the label in {100 * made.coverage.level:g} % of cases: {found.labels:.2f} "
-            f"labels on average (of the items {', '.join(counts)})"
+            f"prediction sets that hold the label in {100 * made.coverage.level:g} % of cases: "
+            f"{measured.mean_set_size:.2f} labels on average (of the items {', '.join(counts)})"
         )
     return lines

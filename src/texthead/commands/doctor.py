@@ -79,19 +79,19 @@ class Doctor:
         doing(f"reading {self.data}")
         from texthead.doctor import findings as doctor
         from texthead.doctor import overview
-        from texthead.doctor.examine import Look, examine
+        from texthead.doctor.examine import EncoderSettings, examine
         from texthead.doctor.facts import read_facts
         from texthead.doctor.page import Diagnosis
         from texthead.media.paths import address
         from texthead.report.html import write_html
 
-        fix, out = (None if given is None else Path(given) for given in (self.fix, self.out))
+        fix, out = (None if path is None else Path(path) for path in (self.fix, self.out))
         if fix and address(self.data):
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
         dataset = self.labelled.read_noted(self.data)
-        given = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
+        classes = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
         pictured = overview.candidates(dataset.labels) if out else ()
         facts = read_facts(
             dataset,
@@ -102,7 +102,7 @@ class Doctor:
             bar=bar,
         )
         doing("comparing files, splits and names")
-        look = Look(
+        encoder_settings = EncoderSettings(
             self.encoder,
             self.size,
             self.prompts.read_template() or "{}",
@@ -115,29 +115,29 @@ class Doctor:
         findings, lines = examine(
             dataset,
             facts,
-            given,
+            classes,
             k=self.k,
             frames=self.frames,
             clean=self.prompts.clean,
-            look=None if self.quick else look,
+            encoder_settings=None if self.quick else encoder_settings,
             bar=bar,
         )
         for line in lines:
             notes().print(line)
         how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
         doing("writing the report")
-        counts, gone = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
-        found = Diagnosis(dataset, facts, counts, findings, gone, how)
+        counts, excluded = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
+        diagnosis = Diagnosis(dataset, facts, counts, findings, excluded, how)
         if out:
-            write_json(out / "doctor.json", found.to_json())
-            write_html(out / "doctor.html", found.html())
+            write_json(out / "doctor.json", diagnosis.to_json())
+            write_html(out / "doctor.html", diagnosis.html())
         _print_overview(counts)
-        _print(found)
+        _print(diagnosis)
         if out:
             notes().print(f"report: {out / 'doctor.html'}")
-        show_json(found.to_json())
+        show_json(diagnosis.to_json())
         if fix:
-            _write_list(fix, dataset, gone)
+            _write_list(fix, dataset, excluded)
         serious = any(finding.severity == "serious" for finding in findings)
         if fix or not serious:
             next_command("texthead", "train", fix or self.data, "--out", unused(Path("run")))
@@ -162,53 +162,53 @@ def _print_overview(counts: "Overview") -> None:
     from texthead.doctor import overview
     from texthead.report.figures import short
 
-    shown = overview.table(counts, _CLASSES)
+    content = overview.table(counts, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header, side, *column in zip(shown.headers, shown.sides, *shown.rows, strict=True):
+    for header, side, *column in zip(content.headers, content.sides, *content.rows, strict=True):
         # Between words a line may end, inside a number it must not.
         longest = max(len(word) for cell in (header, *column) for word in cell.split())
         least = min(longest, _WORD) if header == "class" else longest
         table.add_column(header, justify=side, overflow="fold", min_width=least)
-    for place, row in enumerate(shown.rows):
-        cells = dict(zip(shown.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
+    for place, row in enumerate(content.rows):
+        cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
         cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
-        table.add_row(*cells.values(), end_section=place == 0 and len(shown.rows) > 1)
-    results().print(f"{shown.headline}\n")
+        table.add_row(*cells.values(), end_section=place == 0 and len(content.rows) > 1)
+    results().print(f"{content.headline}\n")
     results().print(table)
-    notes = [line for line in (shown.legend, shown.unreadable) if line]
+    notes = [line for line in (content.legend, content.unreadable) if line]
     results().print("\n".join(["", *notes, ""] if notes else [""]))
 
 
-def _print(found: "Diagnosis") -> None:
+def _print(diagnosis: "Diagnosis") -> None:
     """Print a table with a few findings of each fault."""
     from rich.table import Table
 
     from texthead.commands.console import results
 
-    if not found.findings:
-        results().print(f"{found.headline()}: no faults")
+    if not diagnosis.findings:
+        results().print(f"{diagnosis.headline()}: no faults")
         return
-    table = Table(title=found.headline(), title_justify="left", show_lines=True)
+    table = Table(title=diagnosis.headline(), title_justify="left", show_lines=True)
     table.add_column("fault", overflow="fold")
     table.add_column("found", justify="right")
     table.add_column("such as", overflow="fold", ratio=1)
-    for (severity, fault), group in found.groups().items():
-        lines = [f"- {found.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:_SHOWN]]
+    for (severity, fault), group in diagnosis.groups().items():
+        lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:_SHOWN]]
         if len(group) > _SHOWN:
             lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
         table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
     results().print(table)
 
 
-def _write_list(path: Path, dataset: "Dataset", gone: dict[int, str]) -> None:
+def _write_list(path: Path, dataset: "Dataset", excluded: dict[int, str]) -> None:
     """Write the sound items as a manifest, and print a line for each item left out."""
     from texthead.commands.console import notes
     from texthead.doctor import findings as doctor
 
-    columns, rows = doctor.cleaned_rows(dataset.items, gone, path.parent)
+    columns, rows = doctor.cleaned_rows(dataset.items, excluded, path.parent)
     if not rows:
         raise DataError(f"--fix {path}: no item would be left; nothing is written")
     write_csv(path, columns, rows)
-    for position, why in gone.items():
+    for position, why in excluded.items():
         notes().print(f"left out: {dataset.items[position].path}: {why}")
-    notes().print(f"{path}: {len(rows)} of {len(dataset)} items; {len(gone)} left out")
+    notes().print(f"{path}: {len(rows)} of {len(dataset)} items; {len(excluded)} left out")

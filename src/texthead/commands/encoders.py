@@ -74,21 +74,21 @@ class Encoders:
             if counts and field.default is not MISSING and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
                 raise EncoderError(f"--{name} works with one encoder only; give {forms()}")
-        found = [encoder for encoder in published_encoders() if (self.word or "").lower() in encoder.source.lower()]
-        if not found:
+        encoders = [encoder for encoder in published_encoders() if (self.word or "").lower() in encoder.source.lower()]
+        if not encoders:
             raise EncoderError(
                 f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all; to "
                 f"measure one, give {forms()}"
             )
         if self.best_under is not None:
-            found = best_under(found, self.best_under, self.by)
-            if not found:
+            encoders = best_under(encoders, self.best_under, self.by)
+            if not encoders:
                 raise EncoderError(
                     f"best_under: no encoder of at most {self.best_under} parameters has a published {self.by} figure"
                     f"{f' and {self.word!r} in its name' if self.word else ''}: take a larger number"
                     f"{' or another word' if self.word else ''}"
                 )
-        _show(found)
+        _show(encoders)
 
     def _count(self, source: str) -> None:
         from texthead.commands.console import doing, next_command, results, show_json
@@ -128,7 +128,7 @@ class Encoders:
         next_command("texthead", "compare", "videos", "--encoder", source)
 
 
-def _show(found: "list[EncoderFigures]") -> None:
+def _show(encoders: "list[EncoderFigures]") -> None:
     """Print encoders: a table on a terminal, else one line each with tabs between the columns and plain numbers."""
     from rich import box
     from rich.table import Table
@@ -137,18 +137,18 @@ def _show(found: "list[EncoderFigures]") -> None:
     from texthead.encoders.figures import SOURCES
     from texthead.encoders.load import forms
 
-    next_command("texthead", "encoders", found[0].source)
+    next_command("texthead", "encoders", encoders[0].source)
     if prints_json():
-        show_json([{**asdict(encoder), "download": encoder.download} for encoder in found])
+        show_json([{**asdict(encoder), "download": encoder.download} for encoder in encoders])
         return
-    count = "1 encoder" if len(found) == 1 else f"{len(found)} encoders"
+    count = "1 encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
     notes().print(f"{count}; --encoder takes {forms()}")
     if results().is_terminal:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 1, 0))
         table.add_column("source\nweights", overflow="fold")
         for name in ("\nkind", "parameters\npixels", "zero-shot\ntop-1, %", "licence\ndownload"):
             table.add_column(name, no_wrap=True)
-        for encoder in found:
+        for encoder in encoders:
             figures = (("ImageNet", encoder.imagenet), ("Kinetics", encoder.kinetics))
             shown = [f"{name} {figure:.1f}" for name, figure in figures if figure is not None]
             table.add_row(
@@ -160,10 +160,10 @@ def _show(found: "list[EncoderFigures]") -> None:
             )
         results().print(table)
     else:
-        for encoder in found:
+        for encoder in encoders:
             cells = (*astuple(encoder), encoder.download)
             write("\t".join("" if cell is None else str(cell) for cell in cells))
-    for key in sorted({encoder.figures for encoder in found} - {""}):
+    for key in sorted({encoder.figures for encoder in encoders} - {""}):
         notes().print(f"zero-shot top-1 in percent, {key}: {SOURCES[key]}")
 
 

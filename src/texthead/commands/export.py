@@ -113,15 +113,15 @@ class Export:
         next_command("python", out / "predict.py", "clip.mp4")
 
 
-def parity_lines(found: "Parity", *, int8: bool) -> list[str]:
+def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:
     """Return lines on how far the written model is from the run."""
-    frames = ", ".join(map(str, found.frames))
+    frames = ", ".join(map(str, parity.frames))
     lines = [
-        f"clips of {frames} frames: scores differ from the run's by at most {found.scores:.1e}, probabilities by "
-        f"{found.probabilities:.1e}"
+        f"clips of {frames} frames: scores differ from the run's by at most {parity.scores:.1e}, probabilities by "
+        f"{parity.probabilities:.1e}"
     ]
-    if not found.files:
+    if not parity.files:
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    what = f"the same top-1 class as the run for {found.agree} of {found.files} held-out files"
-    cost = f"; {found.right} right, {found.right_before} before" if int8 or found.agree < found.files else ""
+    what = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
+    cost = f"; {parity.right} right, {parity.right_before} before" if int8 or parity.agree < parity.files else ""
     return [*lines, what + cost]

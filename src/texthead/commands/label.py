@@ -129,15 +129,15 @@ class Label:
             next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
         doing("choosing the next files")
-        found = pool.next(
+        suggestions = pool.next(
             encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
         )
         notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
-        _print_next(found)
-        show_json({"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in found]})
+        _print_next(suggestions)
+        show_json({"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]})
         own = {item.path: item for item in files.items}
-        items = [*(own[path] for path, _, _ in found), *labelled.values()]
-        guesses = {path: (guess, probability) for path, guess, probability in found}
+        items = [*(own[path] for path, _, _ in suggestions), *labelled.values()]
+        guesses = {path: (guess, probability) for path, guess, probability in suggestions}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
         next_command("texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv")
 
@@ -187,7 +187,7 @@ class Label:
         return [*start, str(self.out), "--out", str(run), *options]
 
 
-def _print_next(found: "Sequence[Suggestion]") -> None:
+def _print_next(suggestions: "Sequence[Suggestion]") -> None:
     """Print the files to label next as CSV."""
     from texthead.commands.console import prints_json, write
 
@@ -196,5 +196,5 @@ def _print_next(found: "Sequence[Suggestion]") -> None:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "guess", "probability"))
-    writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
+    writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in suggestions)
     write(text.getvalue(), end="")

@@ -112,13 +112,13 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
     from texthead.commands.console import say_notes
     from texthead.prediction.predict import calibration_for
-    from texthead.runs.hub import shown
+    from texthead.runs.hub import display_name
     from texthead.runs.run import Run
 
     calibration, why = calibration_for(model, protocol)
     if calibration is None:
         if isinstance(model, Run) and model.classes is not None:
-            name = shown(model.folder)
+            name = display_name(model.folder)
             how = f"texthead calibrate {name} DATA, with labelled items that it was not trained on"
             say_notes([f"probabilities of {name} are not calibrated: {how}"])
         return None

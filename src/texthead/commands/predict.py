@@ -131,7 +131,7 @@ class Predict:
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
         with bar("predict", "files") as progress:
-            found = predictions(
+            results = predictions(
                 model,
                 inputs,
                 protocol,
@@ -141,7 +141,7 @@ class Predict:
                 unlabelled=others,
                 progress=progress,
             )
-            _print_predictions(found, calibration, self, model.labels if isinstance(model, Run) else model.names)
+            _print_predictions(results, calibration, self, model.labels if isinstance(model, Run) else model.names)
         if note:
             say_notes([note])
         _suggest(self, run_folder)
@@ -200,8 +200,8 @@ def _predict_exported(command: Predict) -> None:
         files = find_media(files)
     skip = command.files.skip_unreadable
     with bar("predict", "files") as progress:
-        found = exported.predict(files, top=command.top, sets=command.sets, skip_unreadable=skip, progress=progress)
-    _print_predictions(found, exported.calibration, command, exported.names)
+        results = exported.predict(files, top=command.top, sets=command.sets, skip_unreadable=skip, progress=progress)
+    _print_predictions(results, exported.calibration, command, exported.names)
     next_command("python", folder / "predict.py", command.inputs[1])
 
 
@@ -296,7 +296,7 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
         speed = f"{sum(made) / (time.perf_counter() - began):.1f} files/s so far"
         say.print(f"part {part.number} of {parts.count}: {part.files} files{_lost(part.unreadable)}; {speed}")
 
-    whole = f"{parts.asked['files']} files in {parts.count} parts"
+    whole = f"{parts.request['files']} files in {parts.count} parts"
     if command.many.ray is not None:
         say.print(f"Ray, {command.many.ray} encoding; {whole}")
         gpus = 0 if command.files.device == "cpu" else None
@@ -369,14 +369,14 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
             "--frame-template must be * or have a place for the frame's number, such as img_{:05d}.jpg, "
             f"got {template!r}"
         )
-    found: list[str | Path] = []
+    paths: list[str | Path] = []
     for each in inputs:
-        found += clips_below(Path(each), template) if Path(each).is_dir() else [each]
-    return found
+        paths += clips_below(Path(each), template) if Path(each).is_dir() else [each]
+    return paths
 
 
 def _print_predictions(
-    found: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict, names: Sequence[str]
+    predictions: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict, names: Sequence[str]
 ) -> None:
     """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
 
@@ -386,11 +386,11 @@ def _print_predictions(
 
     best: dict[Path, tuple[str, float] | None] = {}
     if command.tool.export is not None:
-        found = _noting(found, best)
+        predictions = _record_best(predictions, best)
 
     show = write if prints_json() or command.printed.csv else results().print
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        _write_predictions(found, file, calibration, command)
+        _write_predictions(predictions, file, calibration, command)
         file.seek(0)
         for line in file:
             show(line.removesuffix("\n"))
@@ -398,9 +398,11 @@ def _print_predictions(
         _export(best, command, names)
 
 
-def _noting(found: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | None]) -> "Iterator[Prediction]":
+def _record_best(
+    predictions: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | None]
+) -> "Iterator[Prediction]":
     """Yield the predictions, and put the best name of each readable file, or None, into `best`."""
-    for prediction in found:
+    for prediction in predictions:
         if prediction.top:
             best[prediction.path] = prediction.top[0] if prediction.known else None
         yield prediction
@@ -420,14 +422,14 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
 
 
 def _write_predictions(
-    found: "Iterable[Prediction]", file: TextIO, calibration: "Calibrated | None", command: Predict
+    predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibrated | None", command: Predict
 ) -> None:
     """Write each prediction as it comes: as JSON, CSV or text."""
     from texthead.commands.console import prints_json
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
     if prints_json():
-        entries = (json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in found)
+        entries = (json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in predictions)
         # Without the brackets of its own list.
         file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
         file.write("\n]\n")
@@ -436,9 +438,9 @@ def _write_predictions(
         columns = csv_columns(calibration, sets=command.sets)
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows(csv_rows(found, columns))
+        writer.writerows(csv_rows(predictions, columns))
         return
-    for p in found:
+    for p in predictions:
         lines = [f"{p.path}"]
         for rank, (n, v) in enumerate(p.top):
             named = f"{100 * v:5.1f} %  {n}"

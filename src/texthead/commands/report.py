@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from texthead.evaluation import evaluate
     from texthead.evaluation.frame_order import OrderTest
     from texthead.features.reading import Reading
-    from texthead.report.probabilities import HowSure
+    from texthead.report.probabilities import CalibrationReport
     from texthead.runs import run as runs
 
 
@@ -85,7 +85,7 @@ class ReportCommand:
         from texthead.encoders.encoder import as_visual
         from texthead.evaluation import evaluate
         from texthead.report.mistakes import strips
-        from texthead.report.run_page import Looks, write_report
+        from texthead.report.run_page import PageParts, write_report
         from texthead.runs import run as runs
         from texthead.runs.hub import check_own
         from texthead.runs.metrics import read_records
@@ -111,7 +111,7 @@ class ReportCommand:
         reading = self.files.reading(self.beside.features_of(as_visual(run.model.visual), run.pixels))
         with bar("score", "files") as progress:
             result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
-        sure = _sure(run, result, protocol, others, self)
+        calibration_report = _calibration_report(run, result, protocol, others, self)
         doing("scoring the baselines")
         parts = Division(chosen, None, chosen, split_name)
         table = eval_baselines(run, parts, self.beside.baselines, self.beside.folder, reading, bar)
@@ -128,15 +128,15 @@ class ReportCommand:
                 protocol,
                 mistakes=self.mistakes,
                 hits=self.hits,
-                lit=self.saliency,
+                saliency_maps=self.saliency,
                 engine=self.files.engine,
                 most_megapixels=self.files.most_megapixels,
                 model=run.model,
                 progress=progress,
             )
         doing("writing the report")
-        looks = Looks(strips=examples, order=order, sure=sure, mixes=mixes)
-        write_report(out, run.folder, run.model, records, table, looks)
+        page_parts = PageParts(strips=examples, order=order, calibration_report=calibration_report, mixes=mixes)
+        write_report(out, run.folder, run.model, records, table, page_parts)
         results().print(f"report: {out}")
         show_json({"report": out, "run": self.run, **scores_json(table)})
         next_command("texthead", "predict", self.run, chosen.items[0].path)
@@ -157,18 +157,18 @@ def check_unknown_is_used(run: "runs.Run", unknown: str | None) -> None:
         )
 
 
-def _sure(
+def _calibration_report(
     run: "runs.Run",
     result: "evaluate.Evaluation",
     protocol: "Protocol",
     unknown: "Dataset | None",
     command: ReportCommand,
-) -> "HowSure":
+) -> "CalibrationReport":
     """Return the reliability of the probabilities, and of the threshold on unknown items if there are any."""
     from texthead.commands.score_table import scores_of
     from texthead.media.fingerprints import fingerprints
     from texthead.prediction.predict import calibration_for
-    from texthead.report.probabilities import how_sure
+    from texthead.report.probabilities import calibration_report
     from texthead.runs import run as runs
 
     made, why = calibration_for(run, protocol)
@@ -186,7 +186,7 @@ def _sure(
                 "on them."
             )
         others, _ = scores_of(run, protocol, command.files.reading(), fresh, "score unknown items")
-    return how_sure(result, calibration=made, unknown=others, lines=lines)
+    return calibration_report(result, calibration=made, unknown=others, lines=lines)
 
 
 def _order(run: "runs.Run", chosen: "Dataset", protocol: "Protocol", reading: "Reading") -> "OrderTest | str":

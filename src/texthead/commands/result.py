@@ -13,8 +13,8 @@ from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
 from texthead.report.mistakes import strips
-from texthead.report.probabilities import how_sure
-from texthead.report.run_page import Looks, write_report
+from texthead.report.probabilities import calibration_report
+from texthead.report.run_page import PageParts, write_report
 from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.transfer.baselines import Comparison
 
@@ -60,7 +60,7 @@ def write_page(
         next_command("texthead", "predict", out, items.items[0].path)
         return
     doing("writing the report")
-    examples, order, sure = [], "", None
+    examples, order, reliability = [], "", None
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
@@ -69,9 +69,10 @@ def write_page(
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            examples, sure = strips(own, protocol, most_megapixels=reading.most_megapixels), how_sure(own)
-        looks = Looks(strips=examples, order=order, sure=sure)
-        write_report(out / "report.html", out, model, records, table, looks)
+            examples = strips(own, protocol, most_megapixels=reading.most_megapixels)
+            reliability = calibration_report(own)
+        parts = PageParts(strips=examples, order=order, calibration_report=reliability)
+        write_report(out / "report.html", out, model, records, table, parts)
     results().print(f"run: {out}\nreport: {out / 'report.html'}")
     show_json({**result, "report": out / "report.html"})
     next_command("texthead", "predict", out, items.items[0].path)

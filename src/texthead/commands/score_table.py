@@ -76,7 +76,7 @@ def scores_json(comparison: Comparison) -> dict[str, Any]:
                 "name": row.name,
                 "items": row.items,
                 "recall": _rate_json(row.recall),
-                "predicted": row.said,
+                "predicted": row.predicted,
                 "precision": _rate_json(row.precision),
             }
             for row in classes
@@ -153,7 +153,7 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         recall, precision = (
             "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.recall, row.precision)
         )
-        table.add_row(cell(row.name), str(row.items), recall, str(row.said), precision)
+        table.add_row(cell(row.name), str(row.items), recall, str(row.predicted), precision)
     results().print(table)
     pairs = wrong_pairs(confusion)
     for truth, predicted, count in pairs[:most]:

@@ -246,7 +246,7 @@ class _Printer:
         self._live = not isinstance(video, Media) and not prints_json()
         self._begun = False
 
-    def add(self, events: "Sequence[Event]", begun: Sequence[tuple[str, float]] = ()) -> None:
+    def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
         """Add settled events, and the name and start of those that have begun."""
         from texthead.commands.console import write
         from texthead.prediction.events import event_json
@@ -254,7 +254,7 @@ class _Printer:
         self.events += events
         if self.lines:
             lines = [{"event": "end", **event_json(event)} for event in events if event.known]
-            lines += [{"event": "begin", "name": name, "start": at} for name, at in begun]
+            lines += [{"event": "begin", "name": name, "start": at} for name, at in open_events]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
                 write(json.dumps(line, ensure_ascii=False))
@@ -320,7 +320,7 @@ def _watch(
         # The end of a pipe or a stream is unknown, so there is no bar.
         with bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
             for stretch in stretches(progress=progress):
-                printer.add(finder.add(stretch), finder.begun())
+                printer.add(finder.add(stretch), finder.open_events())
                 best = stretch if best is None or _height(stretch) > _height(best) else best
                 if curve is not None:
                     curve.add(stretch.end, stretch.scores)

@@ -106,7 +106,7 @@ class Train:
             if field.name == "name":
                 continue
             flag, value = f"--{field.name.replace('_', '-')}", getattr(small(), field.name)
-            text = f"{texts[field.name].rstrip('.').partition(';')[0]}; small: {_spoken(value)}"
+            text = f"{texts[field.name].rstrip('.').partition(';')[0]}; small: {_format_value(value)}"
             if field.type is bool:
                 yes_no = ActionYesNo(no_prefix="no-")
                 group.add_argument(flag, action=yes_no, default=SUPPRESS, help=text)
@@ -115,7 +115,7 @@ class Train:
                 group.add_argument(flag, type=kind, default=SUPPRESS, help=text)  # pyright: ignore[reportArgumentType]
 
     @property
-    def begun(self) -> dict[str, Any]:
+    def run_options(self) -> dict[str, Any]:
         """The options and recipe values that --resume reads from the run folder."""
         elsewhere = {"data", "out", "resume", "allow_download", "shard", "compile", "tensorboard"}
         elsewhere |= {"cache", "workers", "device"}
@@ -319,7 +319,7 @@ class Train:
                     reading.engine,
                     reading.most_megapixels,
                 ),
-                info=RunInfo(inputs.names, parts.scored, self.begun),
+                info=RunInfo(inputs.names, parts.scored, self.run_options),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )
         # The cache holds features of the encoder before training.
@@ -370,13 +370,13 @@ class _Start(NamedTuple):
 MAY_CHANGE = ("baselines", "skip_unreadable", "checkpoint_every")
 
 
-def from_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> Train:
-    """Return the command; with --resume, options that are not in `given` are read from the run folder."""
+def from_options(options: Mapping[str, Any], explicit: Mapping[str, Any]) -> Train:
+    """Return the command; with --resume, options that are not in `explicit` are read from the run folder."""
     values = dict(options)
     if isinstance(values.get("template"), str):
         values["template"] = prompts.read_template(values["template"])
     if values["resume"]:
-        values |= _resumed(Path(values["out"]), {key: values[key] for key in given})
+        values |= _resumed(Path(values["out"]), {key: values[key] for key in explicit})
     recipe = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
     hints = get_type_hints(Recipe)
     for key in [key for key, value in recipe.items() if value is None]:
@@ -385,35 +385,35 @@ def from_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> Train:
     return build(Train, values, overrides=overrides)
 
 
-def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that the run was started with, after comparing the given ones with them.
+def _resumed(out: Path, explicit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the run was started with, after comparing the explicit ones with them.
 
     Raises:
         RunError: no run to resume, options in the run folder that no run starts with, or a given option that differs.
     """
-    from texthead.runs.run import begun_with
+    from texthead.runs.run import saved_options
 
-    begun = begun_with(out, given, may_change=MAY_CHANGE)
+    saved = saved_options(out, explicit, may_change=MAY_CHANGE)
     wrong = f"{out / 'recipe.json'}: invalid option"
-    known = {*Train(data="", out="").begun, *(field.name for field in fields(Recipe) if field.name != "name")}
-    for key in set(begun) - known:
+    known = {*Train(data="", out="").run_options, *(field.name for field in fields(Recipe) if field.name != "name")}
+    for key in set(saved) - known:
         raise RunError(f"{wrong} {key!r}: restore it from a copy")
     # The parser accepts any value for an option without a type.
     hints = {key: hint for kind in (Train, *groups_of(Train).values()) for key, hint in get_type_hints(kind).items()}
-    for key, value in begun.items():
+    for key, value in saved.items():
         if hints.get(key) in (bool, str, str | None) and not isinstance(value, hints[key]):
             raise RunError(f"{wrong} {key!r} {value!r}: restore it from a copy")
-    values, templates = dict(begun), begun.get("template")
+    values, templates = dict(saved), saved.get("template")
     if isinstance(templates, list | tuple) and all(isinstance(each, str) for each in templates):
         del values["template"]  # Templates read from a file, whose name the parser expects.
     try:
         parser_of(Train, exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
     except (ArgumentError, KeyError) as error:
         raise RunError(f"{wrong}s ({error}): restore it from a copy") from None
-    return begun
+    return saved
 
 
-def _spoken(value: object) -> str:
+def _format_value(value: object) -> str:
     """Return a recipe value as help text."""
     if isinstance(value, bool):
         return "yes" if value else "no"

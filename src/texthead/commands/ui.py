@@ -67,7 +67,7 @@ class Ui:
         from texthead.commands.console import doing
 
         doing("starting the page")
-        from texthead.parallel.worker_pool import Held
+        from texthead.parallel.worker_pool import StatefulWorker
         from texthead.web.answers import Answerer, Limits
         from texthead.web.server import application, listening_socket, serve, uploads_folder
         from texthead.web.session import Rules
@@ -80,11 +80,11 @@ class Ui:
         with (
             listening_socket(self.server.host, self.server.port) as listening,
             uploads_folder() as folder,
-            Held(partial(Answerer, source, limits)) as held,
+            StatefulWorker(partial(Answerer, source, limits)) as worker,
         ):
             self.server.say_password(password)
             rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
-            app = application(held, rules, limits, self.server.host, password)
+            app = application(worker, rules, limits, self.server.host, password)
             with suppress(KeyboardInterrupt):
                 serve(listening, app, self.server.host, self.server.show_address)
 

@@ -28,7 +28,7 @@ _ENCODED_FRAMES = 4
 
 
 @dataclass(frozen=True)
-class Look:
+class EncoderSettings:
     """The encoder and how it is applied.
 
     Args:
@@ -60,7 +60,7 @@ def examine(
     k: int | None = None,
     frames: int = 8,
     clean: bool = True,
-    look: Look | None = None,
+    encoder_settings: EncoderSettings | None = None,
     bar: Bar = no_bar,
 ) -> tuple[list[Finding], list[str]]:
     """Return (findings, serious ones first; notes).
@@ -72,7 +72,7 @@ def examine(
         k: training items that each class must have.
         frames: frames per clip.
         clean: whether to split labels like `push_up` into words.
-        look: None skips the checks that need an encoder.
+        encoder_settings: None skips the checks that need an encoder.
         bar: progress bar.
     """
     items, names = dataset.items, list(classes)
@@ -88,21 +88,26 @@ def examine(
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
-    if look is not None:
-        encoder = load_encoder(look.encoder, keep_text=True)
-        encoder.visual.to(pick_device(look.device)).eval()
+    if encoder_settings is not None:
+        encoder = load_encoder(encoder_settings.encoder, keep_text=True)
+        encoder.visual.to(pick_device(encoder_settings.device)).eval()
         readable = [place for place, fact in enumerate(facts) if fact.fault is None]
-        pixels = pixels_for(small(size=look.size), encoder.visual.spec)
+        pixels = pixels_for(small(size=encoder_settings.size), encoder.visual.spec)
         clip_frames = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
         protocol = Protocol(clip_frames, pixels, Views(origin="centre", stride=encoder.visual.spec.stride))
-        feature_cache = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
-        reading = Reading(look.workers, cache=feature_cache, engine=look.engine, most_megapixels=look.most_megapixels)
+        feature_cache = FeatureCache(encoder_key(encoder.visual, pixels), encoder_settings.cache)
+        reading = Reading(
+            encoder_settings.workers,
+            cache=feature_cache,
+            engine=encoder_settings.engine,
+            most_megapixels=encoder_settings.most_megapixels,
+        )
         with bar("encode", "files") as progress:
             paths = [items[place].path for place in readable]
             means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)
         features = {readable[own]: feature for own, feature in means.items()}
         if encoder.has_text:
-            prompts = encoder_findings.prompts_of(classes, look.template, clean=clean)
+            prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
             encoded = [items[place] for place in features]
             result += encoder_findings.class_findings(encoder, classes, prompts, encoded, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])

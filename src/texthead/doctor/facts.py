@@ -23,7 +23,7 @@ from texthead.media.open import open_media
 from texthead.media.paths import file_of
 from texthead.media.reader import Media
 from texthead.parallel.progress import Bar, no_bar
-from texthead.parallel.worker_pool import Lost, watched
+from texthead.parallel.worker_pool import FailedTask, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
 STOPPED = "reader crashed or hung"
@@ -46,7 +46,7 @@ _UNEVEN = 0.25
 
 @dataclass(frozen=True)
 class Facts:
-    """Properties of one file; those that could not be read are 0, or None for `look`.
+    """Properties of one file; those that could not be read are 0, or None for `appearance`.
 
     Attributes:
         digest: SHA-256 of the bytes (and times, for a part of a video); "" if the file cannot be opened.
@@ -72,7 +72,7 @@ class Facts:
     height: int = 0
     turned: bool = False
     uneven: float = 0.0
-    look: "Appearance | None" = None
+    appearance: "Appearance | None" = None
     thumbnail: bytes = b""
 
 
@@ -93,7 +93,7 @@ class Appearance:
     bits: Bool[np.ndarray, " bits"]
 
 
-def facts_asked(task: tuple[Path, bool, int]) -> Facts:
+def facts_of_task(task: tuple[Path, bool, int]) -> Facts:
     """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail, megapixel limit)."""
     path, thumbnail, most_megapixels = task
     return facts_of(path, thumbnail=thumbnail, most_megapixels=most_megapixels)
@@ -154,7 +154,7 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
             facts = replace(facts, thumbnail=_thumbnail(picture))
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)
-    return replace(facts, turned=media.turned, look=_look(greys))
+    return replace(facts, turned=media.turned, appearance=_appearance(greys))
 
 
 def uneven_part(seconds: Sequence[float]) -> float:
@@ -178,7 +178,7 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
+def _appearance(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
     motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
     hashed = [difference_hash(greys[index]) for index in centre_in_segment(len(greys), HASHED_FRAMES)]
     return Appearance(
@@ -222,8 +222,8 @@ def read_facts(
     tasks = [(path, position in pictured, most_megapixels) for position, path in enumerate(paths)]
     result: list[Facts] = [Facts(path) for path in paths]
     with bar("read", "files") as progress:
-        for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):
-            if isinstance(facts, Lost):
+        for done, (position, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
+            if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"
                 facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}, or leave it out")
             result[position] = facts

@@ -98,8 +98,8 @@ def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
             f"{problem}; re-encode it at a constant rate if speed distinguishes classes",
         )
     yield from _odd_sides(fact)
-    if fact.look is not None:
-        yield from _odd_appearance(fact, fact.look)
+    if fact.appearance is not None:
+        yield from _odd_appearance(fact, fact.appearance)
 
 
 def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
@@ -112,14 +112,14 @@ def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
         yield "note", "odd size", f"{size}: a side is odd, which many video encoders reject; texthead reads it"
 
 
-def _odd_appearance(fact: Facts, look: Appearance) -> Iterable[tuple[Severity, str, str]]:
+def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Severity, str, str]]:
     remedy = "check it, and leave it out if it shows nothing"
-    if look.brightest < _BLACK:
-        yield "warning", "near black", f"hardly any pixel is brighter than {look.brightest:.0f} of 255; {remedy}"
-    elif look.contrast < _PLAIN:
-        yield "warning", "one colour", f"grey levels differ by {look.contrast:.1f} of 255; {remedy}"
-    if fact.frames > 1 and look.motion < _STILL:
-        problem = f"frames differ by at most {look.motion:.2f} of 255 grey levels"
+    if appearance.brightest < _BLACK:
+        yield "warning", "near black", f"hardly any pixel is brighter than {appearance.brightest:.0f} of 255; {remedy}"
+    elif appearance.contrast < _PLAIN:
+        yield "warning", "one colour", f"grey levels differ by {appearance.contrast:.1f} of 255; {remedy}"
+    if fact.frames > 1 and appearance.motion < _STILL:
+        problem = f"frames differ by at most {appearance.motion:.2f} of 255 grey levels"
         yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
 
 

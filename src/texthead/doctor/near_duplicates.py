@@ -58,11 +58,11 @@ def alike_by_hash(facts: Sequence[Facts]) -> Alike:
 
     The mean of each hash is subtracted: if two pictures both get brighter to one side, all their bits agree.
     """
-    looks = _comparable(facts)
-    rows = np.zeros((len(looks), HASH_BITS), np.float32)
-    for row, look in zip(rows, looks.values(), strict=True):
-        row[:] = look.bits - look.bits.mean()
-    return _pairs_in_words(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hash correlation {cosine:.2f}")
+    appearances = _comparable(facts)
+    rows = np.zeros((len(appearances), HASH_BITS), np.float32)
+    for row, appearance in zip(rows, appearances.values(), strict=True):
+        row[:] = appearance.bits - appearance.bits.mean()
+    return _pairs_in_words(list(appearances), rows, HASHES_ALIKE, lambda cosine: f"hash correlation {cosine:.2f}")
 
 
 def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
@@ -91,9 +91,11 @@ def _comparable(facts: Sequence[Facts]) -> dict[int, Appearance]:
     """Return the appearance of files with enough contrast to be compared, by position; one of each set of copies."""
     first: dict[str, int] = {}
     for position, fact in enumerate(facts):
-        if fact.look is not None and fact.look.contrast > _FLAT:
+        if fact.appearance is not None and fact.appearance.contrast > _FLAT:
             first.setdefault(fact.digest, position)
-    return {position: look for position in first.values() if (look := facts[position].look) is not None}
+    return {
+        position: appearance for position in first.values() if (appearance := facts[position].appearance) is not None
+    }
 
 
 def _pairs_in_words(

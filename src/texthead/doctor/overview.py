@@ -240,7 +240,7 @@ def candidates(labels: Sequence[str]) -> set[int]:
     return {places[name][i] for name in _with_pictures(list(places)) for i in evenly(len(places[name]), each)}
 
 
-def shown(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
+def example_positions(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
     """Return the positions of the examples by class, largest class first. Only items with a thumbnail are used."""
     places = _by_class(labels)
     examples: dict[str, list[int]] = {}
@@ -261,7 +261,7 @@ def _with_pictures(names: Sequence[str]) -> list[str]:
     return [names[i] for i in evenly(len(names), _IN_ALL)]
 
 
-def shown_text(overview: Overview, pictured: int) -> str:
+def examples_text(overview: Overview, pictured: int) -> str:
     """Describe which items are shown; `pictured` is the number of classes with a picture.
 
     Example: `Up to 3 items per class (at most 200 in all), evenly spaced in its list; videos by a middle frame.`

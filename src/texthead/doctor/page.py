@@ -84,7 +84,7 @@ class Diagnosis:
     def html(self) -> str:
         """Render the page."""
         groups = self.groups()
-        examples = overview.shown(self.dataset.labels, self.facts)
+        examples = overview.example_positions(self.dataset.labels, self.facts)
         left_out = [(str(self.dataset.items[place].path), reason) for place, reason in self.left_out.items()]
         return render(
             "doctor.html",
@@ -94,13 +94,13 @@ class Diagnosis:
             folder=self._folder.absolute(),
             notes=self.dataset.notes,
             overview=overview.table(self.overview, _ROWS),
-            pictured=overview.shown_text(self.overview, len(examples)),
+            pictured=overview.examples_text(self.overview, len(examples)),
             pictures=[
                 (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in places])
                 for name, places in examples.items()
             ],
             counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
-            found=[
+            findings=[
                 (severity, fault, *self._first_rows([(finding.about, finding.detail) for finding in group]))
                 for (severity, fault), group in groups.items()
             ],

@@ -56,9 +56,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def named_tensors(found: dict) -> dict[str, Tensor]:
+def named_tensors(values: dict) -> dict[str, Tensor]:
     """Return the tensors among the values by name, without the prefix `module.` of data-parallel training."""
-    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    tensors = {str(key): value for key, value in values.items() if isinstance(value, Tensor)}
     if all(key.startswith(_PREFIX) for key in tensors):
         tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
     return tensors

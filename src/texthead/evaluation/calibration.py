@@ -54,22 +54,29 @@ class Measured(NamedTuple):
 
     Attributes:
         before, after: reliability before and after the temperature.
-        named: (unknown items accepted, unknown items); None without a threshold or such items.
-        turned_away: number of items of the known classes that are rejected; None without a threshold.
-        held: number of prediction sets that hold the label; None without sets.
-        labels: mean number of labels in a set; None without sets.
+        unknown_accepted: (unknown items accepted, unknown items); None without a threshold or such items.
+        known_rejected: number of items of the known classes that are rejected; None without a threshold.
+        covered: number of prediction sets that hold the label; None without sets.
+        mean_set_size: mean number of labels in a set; None without sets.
     """
 
     before: Reliability
     after: Reliability
-    named: tuple[int, int] | None = None
-    turned_away: int | None = None
-    held: int | None = None
-    labels: float | None = None
+    unknown_accepted: tuple[int, int] | None = None
+    known_rejected: int | None = None
+    covered: int | None = None
+    mean_set_size: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {**self._asdict(), "before": self.before._asdict(), "after": self.after._asdict()}
+        """Return the fields as JSON values, under the keys of the file format."""
+        return {
+            "before": self.before._asdict(),
+            "after": self.after._asdict(),
+            "named": self.unknown_accepted,
+            "turned_away": self.known_rejected,
+            "held": self.covered,
+            "labels": self.mean_set_size,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Measured":
@@ -79,15 +86,15 @@ class Measured(NamedTuple):
             ValueError: a number is out of range.
         """
         before, after = (Reliability.from_json(value[key]) for key in ("before", "after"))
-        named, labels = value["named"], value["labels"]
-        named = None if named is None else (int(named[0]), int(named[1]))
-        rejected, held = (None if value[key] is None else int(value[key]) for key in ("turned_away", "held"))
-        labels = None if labels is None else float(labels)
-        valid = all(0 <= (count or 0) <= before.items for count in (rejected, held))
-        valid = valid and (named is None or 0 <= named[0] <= named[1] > 0)
-        if not valid or not (labels is None or (math.isfinite(labels) and labels >= 1)):
+        accepted, size = value["named"], value["labels"]
+        accepted = None if accepted is None else (int(accepted[0]), int(accepted[1]))
+        rejected, covered = (None if value[key] is None else int(value[key]) for key in ("turned_away", "held"))
+        size = None if size is None else float(size)
+        valid = all(0 <= (count or 0) <= before.items for count in (rejected, covered))
+        valid = valid and (accepted is None or 0 <= accepted[0] <= accepted[1] > 0)
+        if not valid or not (size is None or (math.isfinite(size) and size >= 1)):
             raise ValueError(f"counts out of range: {dict(value)}")
-        return cls(before, after, named, rejected, held, labels)
+        return cls(before, after, accepted, rejected, covered, size)
 
 
 @dataclass(frozen=True)
@@ -217,7 +224,7 @@ def calibrate(
         classes, protocol, source: see `Calibration`.
 
     Raises:
-        DataError: too few items for a rate (see `fewest`).
+        DataError: too few items for a rate (see `min_items`).
     """
     temperature = fit_temperature(scores, targets)
     threshold, sets = None, None
@@ -230,7 +237,7 @@ def calibrate(
 
 
 def measure(
-    made: Calibration,
+    calibration: Calibration,
     scores: Float[Tensor, "items classes"],
     targets: Int[Tensor, " items"],
     *,
@@ -248,16 +255,16 @@ def measure(
         unknown: scores of items of none of the classes.
         groups: see `reliability`.
     """
-    after = made.apply(scores) if after is None else after
+    after = calibration.apply(scores) if after is None else after
     before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
-    named = rejected = held = labels = None
-    if made.threshold:
-        rejected = int((~made.is_known(scores)).sum())
-        named = None if unknown is None else (int(made.is_known(unknown).sum()), len(unknown))
-    if made.coverage:
-        held = int(made.holds(scores, targets).sum())
-        labels = float(made.sets(scores).sum(1).double().mean())
-    return Measured(before, later, named, rejected, held, labels)
+    accepted = rejected = covered = size = None
+    if calibration.threshold:
+        rejected = int((~calibration.is_known(scores)).sum())
+        accepted = None if unknown is None else (int(calibration.is_known(unknown).sum()), len(unknown))
+    if calibration.coverage:
+        covered = int(calibration.holds(scores, targets).sum())
+        size = float(calibration.sets(scores).sum(1).double().mean())
+    return Measured(before, later, accepted, rejected, covered, size)
 
 
 # ---- temperature
@@ -333,12 +340,12 @@ def cross_fitted(
 # ---- guarantees from ranks
 
 
-def fewest(rate: float) -> int:
+def min_items(rate: float) -> int:
     """Return how many items a guarantee with this failure rate (0-1) needs: 19 for 0.05, 9 for 0.1."""
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
-def check_promises(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
+def check_guarantees(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
     """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
 
     Raises:
@@ -347,18 +354,18 @@ def check_promises(items: int, unknown: int, *, false_accept: float, coverage: f
     for name, rate in (("false_accept", false_accept), ("coverage", coverage)):
         if not 0 < rate < 1:
             raise DataError(f"{name} must be between 0 and 1, got {rate:g}")
-    threshold, sets = unknown >= fewest(false_accept), items >= fewest(1 - coverage)
+    threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:
         lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some (unknown)")
     elif not threshold:
         lines.append(
             f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "
-            f"{fewest(false_accept)} unknown items, got {unknown}, enough for {100 / (unknown + 1):.1f} %"
+            f"{min_items(false_accept)} unknown items, got {unknown}, enough for {100 / (unknown + 1):.1f} %"
         )
     if not sets:
         lines.append(
-            f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {fewest(1 - coverage)} items, "
+            f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {min_items(1 - coverage)} items, "
             f"got {items}"
         )
     return threshold, sets, lines
@@ -374,9 +381,9 @@ def _rank(items: int, rate: float, what: str) -> int:
     """
     if not 0 < rate < 1:
         raise DataError(f"{what} must be between 0 and 1, got {rate:g}")
-    if items < fewest(rate):
+    if items < min_items(rate):
         raise DataError(
-            f"{what} of {rate:g} needs at least {fewest(rate)} items, got {items}: the lowest possible with {items} "
+            f"{what} of {rate:g} needs at least {min_items(rate)} items, got {items}: the lowest possible with {items} "
             f"is {1 / (items + 1):.3f}"
         )
     return math.ceil((items + 1) * (1 - rate) - 1e-9)
@@ -400,12 +407,12 @@ def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> f
     return float((unknown.double().sort().values[rank - 1].logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
-def worst_false_accept(items: int, false_accept: float, *, sure: float = 0.9) -> float:
-    """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `sure` of samples of this size."""
+def worst_false_accept(items: int, false_accept: float, *, confidence: float = 0.9) -> float:
+    """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `confidence` of such samples."""
     from scipy.stats import beta
 
     rank = _rank(items, false_accept, "a false-accept rate")
-    return float(beta.ppf(sure, items + 1 - rank, rank))
+    return float(beta.ppf(confidence, items + 1 - rank, rank))
 
 
 def conformal_quantile(

@@ -23,7 +23,7 @@ class ClassRow(NamedTuple):
     Attributes:
         items: number of items of the class.
         recall: share of these that were predicted as the class.
-        said: number of items predicted as the class.
+        predicted: number of items predicted as the class.
         precision: share of these that are of the class.
         taken_for: (the class that its items were most often mistaken for, how many).
     """
@@ -31,32 +31,32 @@ class ClassRow(NamedTuple):
     name: str
     items: int
     recall: Rate | None
-    said: int
+    predicted: int
     precision: Rate | None
     taken_for: tuple[str, int] | None
 
 
 def class_rows(
     truth: Int[np.ndarray, " items"],
-    said: Int[np.ndarray, " items"],
+    predicted: Int[np.ndarray, " items"],
     names: Sequence[str],
     groups: Sequence[Hashable] | None = None,
 ) -> list[ClassRow]:
     """Return one row per class, in order.
 
     Args:
-        truth, said: the true and the predicted class of each item.
+        truth, predicted: the true and the predicted class of each item.
         groups: the group of each item, for intervals that treat items of one group as dependent; None if all are
             independent.
     """
-    right, rows = truth == said, []
+    right, rows = truth == predicted, []
     for place, name in enumerate(names):
-        own, predicted = truth == place, said == place
-        others = np.bincount(said[own & ~right], minlength=len(names))
+        own, assigned = truth == place, predicted == place
+        others = np.bincount(predicted[own & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        recall, precision = (_rate(right, these, groups) for these in (own, predicted))
-        rows.append(ClassRow(name, int(own.sum()), recall, int(predicted.sum()), precision, taken_for))
+        recall, precision = (_rate(right, these, groups) for these in (own, assigned))
+        rows.append(ClassRow(name, int(own.sum()), recall, int(assigned.sum()), precision, taken_for))
     return rows
 
 
@@ -77,14 +77,14 @@ def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-class Pair(NamedTuple):
-    """A confusion: `wrong` of the `items` of class `truth` were predicted as `said`.
+class ConfusedPair(NamedTuple):
+    """A confusion: `wrong` of the `items` of class `truth` were predicted as class `predicted`.
 
     `correlation` is that of the two head rows, `rank` its rank among all pairs; 1 is the most similar.
     """
 
     truth: str
-    said: str
+    predicted: str
     wrong: int
     items: int
     correlation: float
@@ -93,7 +93,7 @@ class Pair(NamedTuple):
 
 def confused_pairs(
     confusion: Confusion, correlation: Correlation, names: Sequence[str], *, most: int = 10
-) -> list[Pair]:
+) -> list[ConfusedPair]:
     """Return the most frequent confusions, with the correlation of the two rows and its rank among all pairs."""
     upper = np.triu_indices(len(names), 1)
     ascending = np.sort(correlation[upper])
@@ -101,7 +101,7 @@ def confused_pairs(
     for row, column, count in wrong_pairs(confusion)[:most]:
         similarity = float(correlation[row, column])
         rank = 1 + len(ascending) - int(np.searchsorted(ascending, similarity, side="right"))
-        pairs.append(Pair(names[row], names[column], count, int(confusion[row].sum()), similarity, rank))
+        pairs.append(ConfusedPair(names[row], names[column], count, int(confusion[row].sum()), similarity, rank))
     return pairs
 
 

@@ -28,27 +28,27 @@ temperature and, for a calibrated run, the threshold for "none of these" and the
     return section
 
 
-def parity_section(found: Parity, int8: str | None) -> str:
+def parity_section(parity: Parity, int8: str | None) -> str:
     """Return the section on how the exported model differs from the run.
 
     Args:
-        found: the differences.
+        parity: the differences.
         int8: method of quantisation, or None.
     """
-    files = f" and {found.files} held-out files" if found.files else ""
+    files = f" and {parity.files} held-out files" if parity.files else ""
     parts = [
-        f"Compared at export with the run in texthead, on clips of {', '.join(map(str, found.frames))} frames{files}:",
-        f"scores differ by at most {found.scores:.1e}, probabilities by {found.probabilities:.1e}.",
+        f"Compared at export with the run in texthead, on clips of {', '.join(map(str, parity.frames))} frames{files}:",
+        f"scores differ by at most {parity.scores:.1e}, probabilities by {parity.probabilities:.1e}.",
     ]
     if int8:
         parts.append(f"The weights have 8 bits ({int8} quantisation).")
-    if not found.files:
+    if not parity.files:
         return "\n".join([*parts, "No held-out file of the run was available."])
-    pixels = "exactly the same pixels" if found.same_pixels else "different pixels for some files"
+    pixels = "exactly the same pixels" if parity.same_pixels else "different pixels for some files"
     return "\n".join(
         [
             *parts,
-            f"Both predict the same class for {found.agree} of them. Accuracy: {rate(found.right, found.files)};",
-            f"of the run itself: {rate(found.right_before, found.files)}. `predict.py` gave the model {pixels}.",
+            f"Both predict the same class for {parity.agree} of them. Accuracy: {rate(parity.right, parity.files)};",
+            f"of the run itself: {rate(parity.right_before, parity.files)}. `predict.py` gave the model {pixels}.",
         ]
     )

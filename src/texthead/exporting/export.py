@@ -76,7 +76,7 @@ def export(
         quantisation = _write_model(folder, scorer, run, settings, to, int8)
         write_json(folder / "preprocessing.json", settings)
         write_json(folder / "classes.json", _classes(run))
-        calibration, reason = kept_calibration(run, protocol, promises=not int8)
+        calibration, reason = exportable_calibration(run, protocol, promises=not int8)
         write_json(folder / "thresholds.json", thresholds(calibration, reason))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
         measured = parity(folder, scorer, run, progress)
@@ -215,7 +215,7 @@ def _classes(run: Run) -> dict[str, object]:
     return classes_json(run.head, None, run.recipe.template)
 
 
-def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
+def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
     """Return (calibration to export, reason why only its temperature); without `promises`, only the temperature."""
     calibration, reason = calibration_for(run, protocol)
     if calibration is not None and reason is None and not promises:

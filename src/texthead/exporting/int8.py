@@ -32,7 +32,7 @@ def way_for(model: Path) -> Way:
     return "static" if kinds["Conv"] > kinds["MatMul"] + kinds["Gemm"] else "dynamic"
 
 
-def kept_whole(model: Path) -> list[str]:
+def unquantised_nodes(model: Path) -> list[str]:
     """Return the convolutions that static quantisation skips: the depthwise ones and the first half.
 
     They have few of the weights, but quantising them changes predictions: of 80 clips of flying objects, 26 changed
@@ -51,7 +51,7 @@ def quantise(
     """Write the model with int8 weights, one scale per channel.
 
     Dynamic: only matrix products, whose activations are quantised at run time. Static: convolutions except those of
-    `kept_whole`, with activation ranges from `clips`.
+    `unquantised_nodes`, with activation ranges from `clips`.
 
     Raises:
         RunError: `way` is static and there are no clips.
@@ -77,7 +77,7 @@ def quantise(
         str(out),
         SimpleNamespace(get_next=lambda: next(inputs, None)),  # pyright: ignore[reportArgumentType]
         op_types_to_quantize=["Conv"],
-        nodes_to_exclude=kept_whole(prepared),
+        nodes_to_exclude=unquantised_nodes(prepared),
         activation_type=QuantType.QUInt8,
         **shared,
     )

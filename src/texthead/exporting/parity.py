@@ -122,23 +122,23 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     return odds / odds.sum(-1, keepdims=True)
 
 
-def check_parity(found: Parity) -> None:
+def check_parity(parity: Parity) -> None:
     """Raise RunError unless the exported model matches the run.
 
     Raises:
         RunError: probabilities differ by more than `TOLERANCE` or are NaN, or predict.py gets other pixels from files.
     """
-    if math.isnan(found.probabilities):
+    if math.isnan(parity.probabilities):
         raise RunError(
             "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`; "
             "if its output is fine, try to=torch"
         )
-    if not found.same_pixels:
+    if not parity.same_pixels:
         raise RunError(
             "predict.py decodes held-out files to other pixels than texthead; please report your torch version and CPU"
         )
-    if found.probabilities > TOLERANCE:
+    if parity.probabilities > TOLERANCE:
         raise RunError(
-            f"the exported model's probabilities differ from the run's by {found.probabilities:.1e}, more than "
+            f"the exported model's probabilities differ from the run's by {parity.probabilities:.1e}, more than "
             f"{TOLERANCE:.0e}; nothing was written. Try to=torch"
         )

@@ -186,10 +186,10 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     digest = visual.digest if isinstance(visual, LazyVisual) else None
     if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
         return None
-    kept = Kept.of(digest or weights_digest(visual), frames.shape[-1])
-    choice = kept.choice()
+    stored = StoredEngine.of(digest or weights_digest(visual), frames.shape[-1])
+    choice = stored.choice()
     if choice is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
-        choice = kept.make(visual, frames)
+        choice = stored.make(visual, frames)
         if choice is not None:
             say(_trial_message(choice))
     if wanted == "onnxruntime" and (choice is None or not choice["exact"]):
@@ -197,7 +197,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
         raise RunError(f"engine onnxruntime: {why} ({visual.spec.source}); use auto or eager")
     if choice is None or (wanted == "auto" and choice["engine"] != "onnxruntime"):
         return None
-    return kept.session(choice) or (kept.session(made) if (made := kept.make(visual, frames)) else None)
+    return stored.session(choice) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
 
 
 def _trial_message(choice: dict[str, Any], other: str = "onnxruntime") -> str:
@@ -229,10 +229,11 @@ def _compiled_if_faster(visual: Visual, frames: Tensor, expected: int, say: Say)
     ):
         return None
     gpu = torch.cuda.get_device_name(frames.device) if frames.is_cuda else frames.device.type
-    kept, compiled = Kept.of(weights_digest(visual), frames.shape[-1], gpu), torch.compile(visual, dynamic=True)
-    choice = kept.choice()
+    stored = StoredEngine.of(weights_digest(visual), frames.shape[-1], gpu)
+    compiled = torch.compile(visual, dynamic=True)
+    choice = stored.choice()
     if choice is None:
-        choice = kept.try_compiled(visual, compiled, frames)
+        choice = stored.try_compiled(visual, compiled, frames)
         say(_trial_message(choice, "compiled"))
         return compiled if choice["engine"] == "compiled" else None
     seconds = choice.get("seconds", {"eager": 0.0, "compiled": 0.0, "compiling": 0.0})
@@ -248,13 +249,13 @@ def weights_digest(visual: Visual) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredEngine:
     """The stored choice of an engine, and its graph, for an encoder at one size on this machine."""
 
     path: Path
 
     @classmethod
-    def of(cls, weights: str, size: int, machine: str = "") -> "Kept":
+    def of(cls, weights: str, size: int, machine: str = "") -> "StoredEngine":
         """Return the entry for weights with this digest, square frames of `size` pixels, and this processor or GPU."""
         about = (_FORMAT, weights, size, machine or _processor(), *map(_version, ("torch", "onnxruntime")))
         return cls(cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json")

@@ -247,15 +247,15 @@ class LiveStream:
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """Yield every frame that decodes, recording errors instead of raising them."""
-        with self._noting():
+        with self._recording_errors():
             for packet in self._container.demux(self._stream):
-                with self._noting():
+                with self._recording_errors():
                     yield from packet.decode()
-        with self._noting():
+        with self._recording_errors():
             yield from self._stream.decode(None)
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
+    def _recording_errors(self) -> Iterator[None]:
         try:
             yield
         except EOFError:

@@ -43,22 +43,24 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
     None if the system does not report it.
     """
-    left = []
+    available = []
     with suppress(OSError, ValueError, IndexError):
-        left.append(1024 * _number_after("MemAvailable:", root / "proc/meminfo"))
+        available.append(1024 * _number_after("MemAvailable:", root / "proc/meminfo"))
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, kind, group = line.split(":", 2)
             if kind in _CGROUPS:
                 below = root / "sys/fs/cgroup" / kind
                 folder = below / group.strip("/")
                 # In a container this may be the host's path, of which only the root exists inside.
-                left += [
-                    _left(each, *_CGROUPS[kind]) for each in (folder, *folder.parents) if each.is_relative_to(below)
+                available += [
+                    _available(each, *_CGROUPS[kind])
+                    for each in (folder, *folder.parents)
+                    if each.is_relative_to(below)
                 ]
-    return min(left, default=None)
+    return min(available, default=None)
 
 
-def _left(folder: Path, limit: str, use: str, cached: str) -> int:
+def _available(folder: Path, limit: str, use: str, cached: str) -> int:
     try:
         used = int((folder / use).read_text()) - _number_after(cached, folder / "memory.stat")
         return max(0, int((folder / limit).read_text()) - used)

@@ -22,17 +22,17 @@ Result = TypeVar("Result")
 _START_SECONDS = 120.0
 
 
-class Lost(NamedTuple):
+class FailedTask(NamedTuple):
     """Why a task has no result; `late` if it took too long."""
 
     reason: str
     late: bool = False
 
 
-def watched(
+def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, seconds: float
-) -> Generator[tuple[int, Result | Lost], None, None]:
-    """Yield (position, result) of each task when it is done; Lost if the task takes too long or kills its worker.
+) -> Generator[tuple[int, Result | FailedTask], None, None]:
+    """Yield (position, result) of each task when it is done; FailedTask if the task takes too long or kills its worker.
 
     Args:
         function: a module-level function, so that it can be pickled.
@@ -52,9 +52,9 @@ def watched(
                 if worker.pipe not in ready and time.monotonic() < worker.deadline:
                     continue
                 position, outcome = worker.position, worker.outcome()
-                if isinstance(outcome, Lost) and position is None:
+                if isinstance(outcome, FailedTask) and position is None:
                     raise RunError(f"a worker process did not start ({outcome.reason}); use fewer workers")
-                if worker.gone:
+                if worker.stopped:
                     staff.remove(worker)
                     worker = _Worker(_serve, function) if waiting else None
                     staff += [worker] if worker else []
@@ -67,7 +67,7 @@ def watched(
             worker.stop()
 
 
-class Held(Generic[Task, Result]):
+class StatefulWorker(Generic[Task, Result]):
     """A worker process that keeps state, such as a model, and runs one task at a time.
 
     A process that takes too long or ends is replaced at once. Threads may share it: their tasks run in turn.
@@ -82,7 +82,7 @@ class Held(Generic[Task, Result]):
         self._turn = threading.Lock()
         self._worker = _Worker(_serve_made, make)
 
-    def __enter__(self) -> "Held[Task, Result]":
+    def __enter__(self) -> "StatefulWorker[Task, Result]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,8 +97,8 @@ class Held(Generic[Task, Result]):
         with self._turn:
             self._begin()
 
-    def ask(self, task: Task, seconds: float) -> Result | Lost:
-        """Return the result of a task; Lost if it takes more than `seconds` or its process ends.
+    def run(self, task: Task, seconds: float) -> Result | FailedTask:
+        """Return the result of a task; FailedTask if it takes more than `seconds` or its process ends.
 
         Raises:
             TextheadError: as `begin`.
@@ -118,14 +118,14 @@ class Held(Generic[Task, Result]):
         if isinstance(outcome, TextheadError):
             self._replace()
             raise outcome
-        if isinstance(outcome, Lost):
+        if isinstance(outcome, FailedTask):
             raise RunError(f"the process with the model did not start ({outcome.reason})")
         self._worker.position = 0
 
     def _outcome(self) -> object:
         wait([self._worker.pipe], timeout=max(0.0, self._worker.deadline - time.monotonic()))
         outcome = self._worker.outcome()
-        if self._worker.gone:
+        if self._worker.stopped:
             self._replace()
         return outcome
 
@@ -146,18 +146,18 @@ class _Worker:
         self.position: int | None = None
         self._allowed = _START_SECONDS
         self.deadline = time.monotonic() + _START_SECONDS
-        self.gone = False
+        self.stopped = False
 
     def outcome(self) -> object:
-        """Return what the process has sent; Lost, after stopping it, if it took too long or has ended."""
+        """Return what the process has sent; FailedTask, after stopping it, if it took too long or has ended."""
         if not self.pipe.poll():
             self.stop()
-            return Lost(f"took longer than {self._allowed:g} s", late=True)
+            return FailedTask(f"took longer than {self._allowed:g} s", late=True)
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
             self.stop()
-            return Lost(f"its process ended (exit code {self.process.exitcode})")
+            return FailedTask(f"its process ended (exit code {self.process.exitcode})")
 
     def begin(self, waiting: deque, seconds: float) -> bool:
         """Send the next task and return True; if none is waiting, stop the process and return False."""
@@ -174,7 +174,7 @@ class _Worker:
 
     def stop(self) -> None:
         """Kill the process."""
-        self.gone = True
+        self.stopped = True
         self.process.kill()
         self.process.join()
 
@@ -204,5 +204,5 @@ def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
             try:
                 answer = function(task)
             except Exception as error:  # Libraries may raise anything on a damaged file.
-                answer = Lost(f"stopped its reader ({type(error).__name__}: {error})")
+                answer = FailedTask(f"stopped its reader ({type(error).__name__}: {error})")
             pipe.send(answer)

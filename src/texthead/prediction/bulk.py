@@ -106,14 +106,14 @@ class Parts:
     source: Path
     files: Callable[[], Iterator[str]]
     out: Path
-    asked: dict[str, Any]
+    request: dict[str, Any]
     options: PartOptions
     calibration: Calibration | None = None
 
     @property
     def count(self) -> int:
         """The number of parts."""
-        return -(-self.asked["files"] // self.options.part)
+        return -(-self.request["files"] // self.options.part)
 
     def unfinished(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, list[Path]]]:
         """Yield (number, files) of each part of this process that is not finished when its turn comes.
@@ -126,7 +126,7 @@ class Parts:
         size, files = self.options.part, self.files()
         for number in range(self.count):
             own = list(islice(files, size))
-            if len(own) != min(size, self.asked["files"] - number * size):
+            if len(own) != min(size, self.request["files"] - number * size):
                 raise RunError(f"{self.source}: changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
                 yield number, [as_clip(Path(path)) for path in own]
@@ -152,7 +152,7 @@ class Parts:
             DataError: the folder now has another request.
             RunError: it cannot be written.
         """
-        _check_request(self.out, self.asked)
+        _check_request(self.out, self.request)
         if self.options.scores:
             with replacing(self._file(number, ".safetensors")) as temporary:
                 save_file({"scores": scores.contiguous()}, temporary)

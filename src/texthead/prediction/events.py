@@ -111,7 +111,7 @@ class _Class:
             return self.finish()
         return []
 
-    def begun(self) -> list[tuple[str, float]]:
+    def open_events(self) -> list[tuple[str, float]]:
         """Return (name, start) of the current event once it is long enough to be kept; later calls return nothing."""
         if self._announced or self._on is None or self._on.end - self._on.start < self.rule.min_length:
             return []
@@ -146,9 +146,9 @@ class EventFinder:
             finished += each.add(start, end, score, on=known and each.reached_by(score))
         return finished + self._none.add(start, end, max(scores), on=not known)
 
-    def begun(self) -> list[tuple[str, float]]:
+    def open_events(self) -> list[tuple[str, float]]:
         """Return (name, start) of events that have become long enough to be kept since the last call."""
-        return [event for each in self._classes for event in each.begun()]
+        return [event for each in self._classes for event in each.open_events()]
 
     def finish(self) -> list[Event]:
         """Return the events that are unfinished at the end."""

@@ -48,15 +48,15 @@ class Predictions(list[Prediction]):
     """A list of predictions that a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
-        places = range(max((min(len(found.top), MOST_NAMES) for found in self if found.top), default=1))
+        places = range(max((min(len(prediction.top), MOST_NAMES) for prediction in self if prediction.top), default=1))
         rows = []
-        for found in self:
-            names = [f"{name} ({100 * value:.1f} %)" for name, value in found.top[: len(places)]]
-            if not found.known:
+        for prediction in self:
+            names = [f"{name} ({100 * value:.1f} %)" for name, value in prediction.top[: len(places)]]
+            if not prediction.known:
                 names[:1] = [f"{NONE} (best: {names[0]})"]
-            if found.error:
-                names = [f"not readable: {found.error}"]
-            rows.append([found.path, *names, *[None] * (len(places) - len(names))])
+            if prediction.error:
+                names = [f"not readable: {prediction.error}"]
+            rows.append([prediction.path, *names, *[None] * (len(places) - len(names))])
         columns = ("file", *("prediction" if place == 0 else str(place + 1) for place in places))
         return html_table(columns, rows, caption=f"{len(self)} files")
 

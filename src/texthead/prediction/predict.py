@@ -197,7 +197,7 @@ def predictions_of(
     sets: bool = False,
 ) -> list[Prediction]:
     """Return the prediction of each file from its scores or its problem."""
-    probabilities, known = answered(scores, calibration)
+    probabilities, known = apply_calibration(scores, calibration)
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
     order = scores.argsort(dim=-1, descending=True)
@@ -212,7 +212,7 @@ def predictions_of(
     return result
 
 
-def answered(
+def apply_calibration(
     scores: Float[Tensor, "items classes"], calibration: Calibration | None
 ) -> tuple[Float[Tensor, "items classes"], list[bool]]:
     """Return (probabilities 0-1, whether each item is known); without calibration all are."""

@@ -31,7 +31,7 @@ from texthead.media.video_pipe import LiveStream, PipedVideo
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event, Hysteresis, Stretch, event_json, events_in
-from texthead.prediction.predict import answered, calibration_for, protocol_of
+from texthead.prediction.predict import apply_calibration, calibration_for, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs.run import Run
 
@@ -193,7 +193,7 @@ class Timeline:
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
         logits = average_views(features[None], self._scorer.head, pooling=self._pooling)
         check_scores(logits)
-        probabilities, (known,) = answered(logits.float(), self._calibration)
+        probabilities, (known,) = apply_calibration(logits.float(), self._calibration)
         before, start = self._last, 0.0 if self._last is None else self._last.end
         end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
         self._last = Stretch(start, end, tuple(probabilities[0].tolist()), known)

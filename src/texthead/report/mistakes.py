@@ -47,7 +47,7 @@ def clip_of(
     return views[0]
 
 
-def surest(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
+def most_confident(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
     """Return the indices of the most confident wrong predictions, then of the most confident correct ones."""
     best = result.scores.softmax(-1).max(-1)
     wrong = best.indices != result.targets
@@ -61,7 +61,7 @@ def strips(
     *,
     mistakes: int = 4,
     hits: int = 2,
-    lit: int = 0,
+    saliency_maps: int = 0,
     model: Recognizer | None = None,
     engine: EngineName = "eager",
     most_megapixels: int = MOST_MEGAPIXELS,
@@ -70,7 +70,7 @@ def strips(
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
     Args:
-        lit: number of strips that get saliency from `model`, for the predicted class and the true one.
+        saliency_maps: number of strips that get saliency from `model`, for the predicted class and the true one.
         engine: runs the encoder; see `Reading`.
         most_megapixels: see `Reading`.
 
@@ -78,12 +78,14 @@ def strips(
         MediaError: a file can no longer be read.
     """
     done = []
-    chosen = surest(result, mistakes=mistakes, hits=hits)
+    chosen = most_confident(result, mistakes=mistakes, hits=hits)
     for number, item in enumerate(chosen):
         clip = clip_of(result.paths[item], protocol, most_megapixels)
         strip = _strip(result, item, clip)
         done.append(
-            _with_heat(strip, result.names, model, clip, engine) if model is not None and number < lit else strip
+            _with_heat(strip, result.names, model, clip, engine)
+            if model is not None and number < saliency_maps
+            else strip
         )
         if progress:
             progress(len(done), len(chosen))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HowSure:
+class CalibrationReport:
     """How reliable a run's probabilities are.
 
     Args:
@@ -38,15 +38,15 @@ class HowSure:
     lines: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> Measured | None:
+    def plotted(self) -> Measured | None:
         """The measurements to plot: on the page's items, else on those of the calibration."""
         return self.here or (self.calibration and self.calibration.measured)
 
     def plots(self) -> "list[matplotlib.figure.Figure]":
         """Return the reliability plots before and after temperature scaling, or only the first if not calibrated."""
-        if self.shown is None:
+        if self.plotted is None:
             return [plot_bins(self.raw.bins)]
-        return [plot_bins(self.shown.before.bins, title="before"), plot_bins(self.shown.after.bins, title="after")]
+        return [plot_bins(self.plotted.before.bins, title="before"), plot_bins(self.plotted.after.bins, title="after")]
 
     def table(self) -> tuple[list[str], list[list[str | None]]]:
         """Return (headers, rows): stated rates, and those measured on the calibration's items and on the page's."""
@@ -76,13 +76,13 @@ class HowSure:
         return ["", "stated", *columns], rows
 
 
-def how_sure(
+def calibration_report(
     result: Evaluation,
     *,
     calibration: Calibration | None = None,
     unknown: Float[Tensor, "unknown classes"] | None = None,
     lines: Sequence[str] = (),
-) -> HowSure:
+) -> CalibrationReport:
     """Measure the run's probabilities on the items of its page.
 
     Args:
@@ -92,7 +92,7 @@ def how_sure(
     """
     raw = reliability(result.scores, result.targets, groups=result.groups)
     if calibration is None:
-        return HowSure(raw, lines=tuple(lines))
+        return CalibrationReport(raw, lines=tuple(lines))
     contents = fingerprints(result.paths)
     fresh = [place for place, content in enumerate(contents) if content not in calibration.content]
     notes, here, intervals = list(lines), None, {}
@@ -106,13 +106,13 @@ def how_sure(
         scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
         groups = result.groups and [result.groups[place] for place in fresh]
         here = measure(calibration, scores, targets, unknown=unknown, groups=groups)
-        if here.named:
-            intervals["named"] = wilson_interval(*here.named)
+        if here.unknown_accepted:
+            intervals["unknown_accepted"] = wilson_interval(*here.unknown_accepted)
         if calibration.threshold:
-            intervals["turned_away"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
+            intervals["known_rejected"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
         if calibration.coverage:
-            intervals["held"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
-    return HowSure(raw, calibration, here, intervals, tuple(notes))
+            intervals["covered"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
+    return CalibrationReport(raw, calibration, here, intervals, tuple(notes))
 
 
 def _error(measured: Reliability) -> str:
@@ -132,12 +132,12 @@ def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dic
         "calibration error by chance (points)": f"{rates.after.chance:.1f}",
     }
     items = rates.before.items
-    if rates.named:
-        named, unknown = rates.named
-        cells["unknown items accepted"] = f"{named} of {unknown}: {rate('named', named, unknown)}"
-    if rates.turned_away is not None:
-        cells["known items rejected"] = rate("turned_away", rates.turned_away, items)
-    if rates.held is not None:
-        cells["sets with the true label"] = rate("held", rates.held, items)
-        cells["labels per set"] = f"{rates.labels:.2f}"
+    if rates.unknown_accepted:
+        accepted, unknown = rates.unknown_accepted
+        cells["unknown items accepted"] = f"{accepted} of {unknown}: {rate('unknown_accepted', accepted, unknown)}"
+    if rates.known_rejected is not None:
+        cells["known items rejected"] = rate("known_rejected", rates.known_rejected, items)
+    if rates.covered is not None:
+        cells["sets with the true label"] = rate("covered", rates.covered, items)
+        cells["labels per set"] = f"{rates.mean_set_size:.2f}"
     return cells

@@ -20,7 +20,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlation
 from texthead.report.figures import plot_curves, plot_mixes, without_glyph
 from texthead.report.html import render, write_html
-from texthead.report.probabilities import HowSure
+from texthead.report.probabilities import CalibrationReport
 from texthead.report.strips import plot_saliency, plot_strip
 from texthead.runs.mixture import MixScore
 from texthead.transfer.baselines import Comparison
@@ -76,7 +76,7 @@ class RunPage:
         comparisons: pairs of a method and its result, as text.
         correlation: correlations between the rows of the head.
         rows_are_text: whether the rows are unchanged text embeddings.
-        sure: how reliable the probabilities are.
+        calibration_report: how reliable the probabilities are.
         order: a test of frame order, or the reason why there is none.
         mixes: scores for mixes of the fine-tuned and the pretrained encoder.
         strips: example clips.
@@ -92,7 +92,7 @@ class RunPage:
     comparisons: Sequence[tuple[str, str]] = ()
     correlation: Float[np.ndarray, "classes classes"] | None = None
     rows_are_text: bool = True
-    sure: HowSure | None = None
+    calibration_report: CalibrationReport | None = None
     order: OrderTest | str = ""
     mixes: Sequence[MixScore] = ()
     strips: Sequence[Strip] = ()
@@ -152,17 +152,17 @@ def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, obj
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class PageParts:
     """The optional parts of a run's page; see `RunPage`."""
 
     strips: Sequence[Strip] = ()
     order: OrderTest | str = ""
-    sure: HowSure | None = None
+    calibration_report: CalibrationReport | None = None
     mixes: Sequence[MixScore] = ()
 
 
 def write_report(
-    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: Comparison, looks: Looks
+    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: Comparison, parts: PageParts
 ) -> None:
     """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
@@ -176,10 +176,10 @@ def write_report(
         comparisons=table.pairs(),
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
         rows_are_text=head.kind == "text" and head.frozen,
-        sure=looks.sure,
-        order=looks.order,
-        mixes=looks.mixes,
-        strips=looks.strips,
+        calibration_report=parts.calibration_report,
+        order=parts.order,
+        mixes=parts.mixes,
+        strips=parts.strips,
         settings=_settings(about),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},

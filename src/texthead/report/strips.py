@@ -141,7 +141,7 @@ def plot_saliency(
             raise TextheadError(f"heat of {name!r} has {len(heat)} frames; the clip has {len(frames)}")
     chosen = _spaced(len(frames), MOST_FRAMES)
     rows = {"frame" if len(chosen) == 1 else "frames": [frames[index] for index in chosen]}
-    rows |= {name: [lit(frames[index], heat[index]) for index in chosen] for name, heat in heats.items()}
+    rows |= {name: [overlay_heat(frames[index], heat[index]) for index in chosen] for name, heat in heats.items()}
     beside = len(chosen) == 1
     columns = max(len(rows), 4) if beside else len(chosen)
     side = min(WIDTH / columns, 1.9)
@@ -161,7 +161,7 @@ def plot_saliency(
     return figure
 
 
-def lit(
+def overlay_heat(
     frame: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "rows columns"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Return the frame with its original colours where the heat is 1, fading to dark grey where it is 0."""

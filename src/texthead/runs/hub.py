@@ -58,14 +58,14 @@ def local_run(run: str | Path) -> Path:
 def check_own(folder: Path) -> None:
     """Raise RunError if a folder is in the hub client's cache, which must not be written to."""
     if _CACHED.search(str(folder)):
-        name = shown(folder).removeprefix(PREFIX)
+        name = display_name(folder).removeprefix(PREFIX)
         raise RunError(
             f"{PREFIX}{name} is the cached copy of a run on a hub and must not be changed: download the run to a "
             f"folder of your own first (`hf download {name} --local-dir RUN`)"
         )
 
 
-def shown(folder: Path) -> str:
+def display_name(folder: Path) -> str:
     """Return the name of a run for messages: its folder, or `hub:ORG/NAME` for a cached copy."""
     cached = _CACHED.search(str(folder))
     return f"{PREFIX}{cached[1]}/{cached[2]}" if cached else str(folder)

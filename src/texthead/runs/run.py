@@ -28,7 +28,7 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, EncoderError, RunError, TextheadError, listed
 from texthead.evaluation.calibration import Calibration
-from texthead.features.engine import Kept, known_digest, note_digest, weights_digest
+from texthead.features.engine import StoredEngine, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
 from texthead.media.paths import Span, resolved, shares_frames, spans_by_file
@@ -66,7 +66,7 @@ WEIGHTS = "model.safetensors"
 _SMALL = 16_000_000
 
 
-def begun_with(
+def saved_options(
     folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return the options of the command that started the run in a folder.
@@ -353,7 +353,7 @@ def _model(
     weights = folder / WEIGHTS
     shapes = saved_shapes(weights)
     digest = known_digest(_files(folder))
-    if digest is not None and Kept.of(digest, pixels.size).graph.is_file():
+    if digest is not None and StoredEngine.of(digest, pixels.size).graph.is_file():
         visual = LazyVisual(spec, partial(_network, weights, spec), digest)
     else:
         with sized_as(shapes.values(), str(folder / "recipe.json")):
@@ -391,7 +391,7 @@ def keep_graph(run: Run) -> None:
         return
     visual = as_visual(model.visual)
     digest = weights_digest(visual)
-    saved = Kept.of(digest, run.pixels.size)
+    saved = StoredEngine.of(digest, run.pixels.size)
     choice = saved.choice()
     if choice is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
         side = run.pixels.size

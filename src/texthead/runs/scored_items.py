@@ -151,8 +151,8 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
     """
     train = dataset.split("train") if splits_of(dataset) else dataset
     trained = [run.was_trained_on(item.path) for item in train.items]
-    left = train.pick([place for place, seen in enumerate(trained) if not seen])
-    if not len(left):
+    unseen = train.pick([place for place, seen in enumerate(trained) if not seen])
+    if not len(unseen):
         raise DataError(
             f"split train: the run was trained on all {len(train)} training items of {dataset.source}, but "
             "calibration needs unseen ones; give held-out items"
@@ -161,6 +161,6 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
         (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or is_part(item.path)
     ]
     seen = {item.together for item, known in grouped if known}
-    near = sum(item.together in seen for item in left.items)
-    notes = [f"{near} of these {len(left)} items share a group with training items, so scores are optimistic"]
-    return left, "train, not drawn", notes if near else []
+    near = sum(item.together in seen for item in unseen.items)
+    notes = [f"{near} of these {len(unseen)} items share a group with training items, so scores are optimistic"]
+    return unseen, "train, not drawn", notes if near else []

@@ -54,9 +54,9 @@ class RunScores(NamedTuple):
     methods: tuple[Score, ...]
 
 
-def write_scores(folder: Path, found: RunScores) -> None:
+def write_scores(folder: Path, scores: RunScores) -> None:
     """Write `scores.json` to the run's folder, atomically."""
-    write_json(folder / NAME, {"scored": found.scored, "methods": [score._asdict() for score in found.methods]})
+    write_json(folder / NAME, {"scored": scores.scored, "methods": [score._asdict() for score in scores.methods]})
 
 
 def read_scores(folder: Path) -> RunScores | None:

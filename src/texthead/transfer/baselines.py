@@ -77,7 +77,7 @@ def baselines(
     table: Comparison,
     names: Sequence[str],
     recipe: Recipe,
-    found: torch.Tensor,
+    features: torch.Tensor,
     targets: torch.Tensor,
     *,
     prompts: Sequence[str | Sequence[str]] | None = None,
@@ -86,16 +86,16 @@ def baselines(
 
     Args:
         names: class names for the recipe's template.
-        found, targets: features and labels of the training items.
+        features, targets: features and labels of the training items.
         prompts: prompts of the classes in place of names and template.
     """
     tests, result = scored_features(ground, table)
     if ground.encoder.has_text:
-        center = found.mean(0) if recipe.center else None
+        center = features.mean(0) if recipe.center else None
         title = "zero-shot-centred" if recipe.center else "zero-shot"
         head = text_head(ground.encoder, names, template=recipe.template, center=center, prompts=prompts)
         table.add(title, replace(result, scores=on_features(head, tests)))
-    probe = logistic_probe(found, targets, tests, classes=len(table.labels))
+    probe = logistic_probe(features, targets, tests, classes=len(table.labels))
     table.add("probe", replace(result, scores=probe))
     note = zero_shot_note(ground.encoder.source, names)
     if note:

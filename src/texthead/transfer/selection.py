@@ -62,7 +62,7 @@ def guesses(
     return probabilities
 
 
-def doubt(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " files"]:
+def margin_uncertainty(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " files"]:
     """Return 1 minus the margin between the two best classes (0-1); 1 if there is only one class."""
     if probabilities.shape[1] < 2:
         return torch.ones(len(probabilities))
@@ -124,7 +124,7 @@ class Coverage:
         for near, copy in ((self._near[taken], self._copies[taken]), (self._nearness(others), others > COPY)):
             covered = np.maximum(covered, near.max(0, initial=0))
             copies |= copy.any(0)
-        weight = doubt(probabilities[self.pool]).clamp(min=0).sqrt().numpy()
+        weight = margin_uncertainty(probabilities[self.pool]).clamp(min=0).sqrt().numpy()
         used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
         free = np.ones(len(self.pool), dtype=bool)
         free[[*taken, *(self._place[position] for position in without if position in self._place)]] = False
@@ -156,8 +156,8 @@ def next_to_label(
 ) -> list[int]:
     """Return the positions of the files to label next, most informative first.
 
-    Each choice maximises, summed over all files, the root of their doubt times the increase of their similarity to the
-    nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
+    Each choice maximises, summed over all files, the root of their uncertainty times the increase of their similarity
+    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
     chosen files represent many others. Near copies, and files of groups that already have more labelled or chosen
     files than others, come last.
 

@@ -24,7 +24,7 @@ from texthead.prediction.predict import Prediction, calibration_for, predict, pr
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.recipes import EngineName
 from texthead.report.mistakes import FAINT, clip_of
-from texthead.runs.hub import shown
+from texthead.runs.hub import display_name
 from texthead.runs.run import Run, load_run
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
@@ -75,13 +75,13 @@ class Question(NamedTuple):
     part: Literal["names", "when", "where"] = "names"
 
 
-class Named(NamedTuple):
+class TopClasses(NamedTuple):
     """The top classes of a file, its seconds and frames (0 and 1 for an image), and the prompts of all classes.
 
     `notes` are caveats; `calibration` has the valid parts of the run's calibration.
     """
 
-    found: Prediction
+    prediction: Prediction
     seconds: float
     frames: int
     prompts: tuple[str, ...]
@@ -89,7 +89,7 @@ class Named(NamedTuple):
     calibration: Calibration | None = None
 
 
-class Timed(NamedTuple):
+class Timeline(NamedTuple):
     """The events of a video sorted by start, and the probabilities (0-1) over time of the most relevant classes.
 
     Events include times of none of the classes. Row i of `scores` lasts from `ends[i - 1]` to `ends[i]` seconds.
@@ -103,7 +103,7 @@ class Timed(NamedTuple):
     rule: Hysteresis
 
 
-class Lit(NamedTuple):
+class Saliency(NamedTuple):
     """Saliency of the predicted class: heat 0-1, and its probability `before` and `after` covering the hottest region.
 
     `faint`: covering any region has too little effect for the heat to mean anything.
@@ -117,7 +117,7 @@ class Lit(NamedTuple):
     faint: bool
 
 
-Answer = About | Named | Timed | Lit | TextheadError
+Answer = About | TopClasses | Timeline | Saliency | TextheadError
 
 
 class Answerer:
@@ -137,10 +137,10 @@ class Answerer:
         if question is None:
             return self.about()
         try:
-            seconds, frames = measured(question.path, self._limits)
+            seconds, frames = video_length(question.path, self._limits)
             if question.part == "names":
-                return self.named(question, seconds, frames)
-            return self.timed(question) if question.part == "when" else self.lit(question, frames)
+                return self.top_classes(question, seconds, frames)
+            return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
         except MediaError as error:
             return DataError(f"{question.path.name}: {error.problem}")
         except TextheadError as error:
@@ -150,9 +150,9 @@ class Answerer:
         """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
         if self._run is None:
             return About(f"{self._encoder.source}, without training", ())
-        return About(f"run {shown(self._run.folder).rpartition('/')[2]}", self._run.labels)
+        return About(f"run {display_name(self._run.folder).rpartition('/')[2]}", self._run.labels)
 
-    def named(self, question: Question, seconds: float, frames: int) -> Named:
+    def top_classes(self, question: Question, seconds: float, frames: int) -> TopClasses:
         """Return the top classes of the file; `seconds` and `frames` are passed through.
 
         Raises:
@@ -166,7 +166,7 @@ class Answerer:
         prompts = getattr(recognizer.head, "prompts", None) or ()
         calibration, _ = calibration_for(model, protocol_of(model)[1])
         notes = self._notes(recognizer) if question.names else ()
-        return Named(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
+        return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
         """Return caveats for answers with typed names."""
@@ -174,7 +174,7 @@ class Answerer:
         note = zero_shot_note(as_visual(model.visual).spec.source, model.names)
         return (*lost, *([note] if note else []))
 
-    def timed(self, question: Question) -> Timed:
+    def timeline(self, question: Question) -> Timeline:
         """Return the events of the classes, with the defaults of `timeline`.
 
         Raises:
@@ -187,9 +187,9 @@ class Answerer:
             for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
                 events += finder.add(stretch)
                 stretches.append(stretch)
-        return _timed(in_order(events + finder.finish()), stretches, names, sliding, rule)
+        return _timeline(in_order(events + finder.finish()), stretches, names, sliding, rule)
 
-    def lit(self, question: Question, length: int) -> Lit:
+    def saliency(self, question: Question, length: int) -> Saliency:
         """Return the saliency of the predicted class of a file with `length` frames.
 
         Raises:
@@ -209,7 +209,7 @@ class Answerer:
         kept = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
         frames = clip[kept].permute(0, 2, 3, 1).contiguous().numpy()
         faint = saliency.strength(place) < FAINT
-        return Lit(model.names[place], frames, heat[kept].numpy(), *saliency.probabilities(place), faint)
+        return Saliency(model.names[place], frames, heat[kept].numpy(), *saliency.probabilities(place), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.
@@ -243,7 +243,7 @@ class Answerer:
         return self._run.encoder(keep_text=True)
 
 
-def measured(path: Path, limits: Limits) -> tuple[float, int]:
+def video_length(path: Path, limits: Limits) -> tuple[float, int]:
     """Return (seconds, frames) of a video, or (0, 1) for an image.
 
     Raises:
@@ -260,13 +260,13 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
         return seconds, media.num_frames
 
 
-def _timed(
+def _timeline(
     events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
-) -> Timed:
+) -> Timeline:
     """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
     known = [event for event in events if event.known]
     seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]
     order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
     ends = np.array([stretch.end for stretch in stretches], np.float32)
-    return Timed(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)
+    return Timeline(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)

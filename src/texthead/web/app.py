@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 
 from texthead.errors import DataError
 from texthead.media.open import media_suffixes
-from texthead.parallel.worker_pool import Held
+from texthead.parallel.worker_pool import StatefulWorker
 from texthead.web.answers import About, Limits
 from texthead.web.html import heading_html
 from texthead.web.queue_requests import MOST_TEXT, QueueRequests
-from texthead.web.session import Rules, Shown, steps_shown, uploaded
+from texthead.web.session import AnswerParts, Rules, answer_in_steps, uploaded
 
 _HERE = Path(__file__).parent
 
@@ -46,7 +46,7 @@ _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
 
-def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
+def build_page(worker: StatefulWorker, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
     """Return the page for a model in another process."""
     with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.HTML(heading_html(about), padding=False)
@@ -72,13 +72,13 @@ def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blo
                 )
                 button = gr.Button("Predict", variant="primary", elem_id="ask")
             with gr.Column(scale=3, min_width=280, elem_id="answer"):
-                parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in Shown._fields}
+                parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in AnswerParts._fields}
         for component in (file, names, closer):
             _read_only_uploads(component, rules.uploads)
         # Gradio's own preprocessing leaves an empty file behind for each question.
         file.preprocess = lambda payload: getattr(payload, "path", None)
         button.click(
-            _asking(held, rules),
+            _answer_handler(worker, rules),
             [file, names, closer],
             [*parts.values()],
             show_progress_on=parts["named"],
@@ -144,10 +144,12 @@ def _names_info(about: About) -> str:
     return f"{first} Leave empty for the model's own {len(about.names)} classes." if about.names else first
 
 
-def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[list[Any]]]:
+def _answer_handler(
+    worker: StatefulWorker, rules: Rules
+) -> Callable[[str | None, str, list[str]], Iterator[list[Any]]]:
     def ask(path: str | None, text: str, closer: list[str]) -> Iterator[list[Any]]:
-        before: Sequence[str | None] = [None] * len(Shown._fields)
-        for parts in steps_shown(held, rules, path, text or "", closer):
+        before: Sequence[str | None] = [None] * len(AnswerParts._fields)
+        for parts in answer_in_steps(worker, rules, path, text or "", closer):
             # Skip unchanged parts, because resending one would restart its video.
             yield [gr.skip() if part == old else part for part, old in zip(parts, before, strict=True)]
             before = parts

@@ -19,8 +19,8 @@ from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 from texthead.prediction.timeline import timeline_json
 from texthead.report.figures import COLOURS
 from texthead.report.html import environment
-from texthead.report.strips import lit
-from texthead.web.answers import About, Lit, Named, Timed
+from texthead.report.strips import overlay_heat
+from texthead.web.answers import About, Saliency, Timeline, TopClasses
 
 # Maximum number of steps in a curve; each is the maximum of its interval.
 STEPS = 600
@@ -45,27 +45,27 @@ def waiting_html(part: str) -> str:
     return _render("waiting", part=part)
 
 
-def named_html(named: Named, path: Path) -> str:
+def top_classes_html(answer: TopClasses, path: Path) -> str:
     """Return the file, in a player or as an image, and its top classes as bars."""
-    return _render("named", named=named, path=path, is_image=is_image(path), none_of_these=NONE)
+    return _render("top_classes", answer=answer, path=path, is_image=is_image(path), none_of_these=NONE)
 
 
-def timed_html(timed: Timed) -> str:
+def timeline_html(timeline: Timeline) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
-    whole = float(timed.ends[-1])
+    whole = float(timeline.ends[-1])
     lanes = []
-    for place, name in enumerate(timed.names):
-        own = [event for event in timed.events if event.known and event.name == name]
+    for place, name in enumerate(timeline.names):
+        own = [event for event in timeline.events if event.known and event.name == name]
         lane = {
             "name": name,
             "colour": COLOURS[place % len(COLOURS)],
             "events": own,
             "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in own) or "no event",
-            "curve": _curve(timed.ends, timed.scores[:, place]),
+            "curve": _curve(timeline.ends, timeline.scores[:, place]),
         }
         lanes.append(lane)
-    no_event = None if any(event.known for event in timed.events) else _no_event(timed)
-    return _render("timed", whole=whole, lanes=lanes, ticks=_ticks(whole), events=timed.events, no_event=no_event)
+    no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
+    return _render("timeline", whole=whole, lanes=lanes, ticks=_ticks(whole), events=timeline.events, no_event=no_event)
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
@@ -87,21 +87,23 @@ def _ticks(whole: float) -> list[float]:
     return [tick for tick in ticks if 0 <= tick <= whole]
 
 
-def _no_event(timed: Timed) -> str:
-    row, column = np.unravel_index(timed.scores.argmax(), timed.scores.shape)
-    start = timed.ends[row - 1] if row else 0.0
-    top, rule = float(timed.scores[row, column]), timed.rule
-    best = f"The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
-    if timed.events:
+def _no_event(timeline: Timeline) -> str:
+    row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
+    start = timeline.ends[row - 1] if row else 0.0
+    top, rule = float(timeline.scores[row, column]), timeline.rule
+    best = f"The highest is {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+    if timeline.events:
         return f"No event. {best}"
     reason = f"none lasts {rule.min_length:g} s" if top >= rule.enter else f"no class reaches {100 * rule.enter:g} %"
     return f"No event: {reason}. {best}"
 
 
-def lit_html(answer: Lit) -> str:
+def saliency_html(answer: Saliency) -> str:
     """Return the original frames and the frames with saliency."""
-    pairs = ((_jpeg(frame), _jpeg(lit(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True))
-    return _render("lit", answer=answer, pairs=pairs)
+    pairs = (
+        (_jpeg(frame), _jpeg(overlay_heat(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True)
+    )
+    return _render("saliency", answer=answer, pairs=pairs)
 
 
 def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
@@ -110,15 +112,17 @@ def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     return _data_url("image/jpeg", data.getvalue())
 
 
-def downloads_html(named: Named, timed: Timed | None) -> str:
+def downloads_html(answer: TopClasses, timeline: Timeline | None) -> str:
     """Return download links with the output of `predict` and `timeline`; the files are embedded."""
-    path = named.found.path
-    entry = json_entry(named.found, named.calibration)
-    columns = csv_columns(named.calibration, sets=False)
-    files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([named.found], columns)]))]
-    if timed is not None:
-        all_events = list(timed.events)
-        entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, all_events, named.calibration)
+    path = answer.prediction.path
+    entry = json_entry(answer.prediction, answer.calibration)
+    columns = csv_columns(answer.calibration, sets=False)
+    files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([answer.prediction], columns)]))]
+    if timeline is not None:
+        all_events = list(timeline.events)
+        entry["timeline"] = timeline_json(
+            path, answer.seconds, timeline.sliding, timeline.rule, all_events, answer.calibration
+        )
         rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
         files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))

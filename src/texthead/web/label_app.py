@@ -18,7 +18,7 @@ from texthead.errors import DataError, TextheadError
 from texthead.media.open import is_image
 from texthead.media.paths import file_of, is_part, span_of
 from texthead.web.label_media import TYPES, preview
-from texthead.web.label_session import LabelSession, Shown
+from texthead.web.label_session import FileToLabel, LabelSession
 from texthead.web.label_training import Training
 from texthead.web.server import guarded
 
@@ -166,19 +166,19 @@ def _text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-def _json_of(shown: Shown | None) -> dict[str, Any] | None:
-    if shown is None:
+def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
+    if file is None:
         return None
-    plays = file_of(shown.path).suffix.lower() in TYPES and shown.kind in ("image", "video")
-    span = span_of(shown.path)
+    plays = file_of(file.path).suffix.lower() in TYPES and file.kind in ("image", "video")
+    span = span_of(file.path)
     return {
-        "position": shown.position,
-        "name": shown.path.name,
-        "part": [span.start, None if math.isinf(span.end) else span.end] if is_part(shown.path) else None,
-        "path": str(shown.path),
-        "kind": shown.kind if plays else "preview",
-        "image": is_image(shown.path),
-        "guesses": [{"name": guess.name, "probability": guess.probability} for guess in shown.guesses],
-        "label": shown.label,
-        "why": shown.why,
+        "position": file.position,
+        "name": file.path.name,
+        "part": [span.start, None if math.isinf(span.end) else span.end] if is_part(file.path) else None,
+        "path": str(file.path),
+        "kind": file.kind if plays else "preview",
+        "image": is_image(file.path),
+        "guesses": [{"name": guess.name, "probability": guess.probability} for guess in file.guesses],
+        "label": file.label,
+        "why": file.why,
     }

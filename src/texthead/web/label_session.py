@@ -41,7 +41,7 @@ class Guess(NamedTuple):
 Guesses = tuple[Guess, ...]
 
 
-class Shown(NamedTuple):
+class FileToLabel(NamedTuple):
     """A file to label.
 
     Args:
@@ -198,7 +198,7 @@ class LabelSession:
 
     # ---- labelling
 
-    def next(self, who: str) -> Shown | None:
+    def next(self, who: str) -> FileToLabel | None:
         """Return the file this person has open, or else the most informative file that nobody else has open.
 
         Skipped files come last. Returns None if no file is left.
@@ -208,7 +208,7 @@ class LabelSession:
             taken = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
             own = self._file.claimed_by(who)
             if own is not None and own not in {*taken, *person.skipped}:
-                return self._shown(own, labels)
+                return self._file_to_label(own, labels)
             while True:
                 candidates = (
                     self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*taken, *person.skipped])
@@ -218,10 +218,10 @@ class LabelSession:
                     self._file.claim(who, None)
                     return None
                 if self._file.claim(who, candidates[0]):
-                    return self._shown(candidates[0], labels)
+                    return self._file_to_label(candidates[0], labels)
                 taken.add(candidates[0])
 
-    def _shown(self, position: int, labels: Labels) -> Shown:
+    def _file_to_label(self, position: int, labels: Labels) -> FileToLabel:
         """Return a file with its guesses, from a fit without it if its label is doubtful."""
         fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
         reasons: list[str] = []
@@ -238,7 +238,7 @@ class LabelSession:
         classes = self.classes(labels)
         unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
         known = [guess for guess in guesses if guess.name in classes]
-        return Shown(position, path, kind_of(path), (*known, *unfitted), label, "; ".join(reasons))
+        return FileToLabel(position, path, kind_of(path), (*known, *unfitted), label, "; ".join(reasons))
 
     def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -294,7 +294,7 @@ class LabelSession:
         self._people[who].done.append((position, before))
         self._wake.set()
 
-    def undo(self, who: str) -> Shown | None:
+    def undo(self, who: str) -> FileToLabel | None:
         """Undo this person's last action and return its file; None if there is nothing to undo.
 
         Raises:
@@ -311,7 +311,7 @@ class LabelSession:
             # Refit now, so that the guesses for this file don't come from its own label.
             self._fit = self._fitted(labels)
             self._wake.set()
-            return self._shown(position, labels)
+            return self._file_to_label(position, labels)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a class, or merge it into another class; cannot be undone.
@@ -332,7 +332,7 @@ class LabelSession:
 
     # ---- review
 
-    def review(self, who: str) -> Shown | None:
+    def review(self, who: str) -> FileToLabel | None:
         """Return the labelled file with the most doubtful label, or else one with a finding of doctor.
 
         Each file is reviewed once, by one person. Returns None if none is left.
@@ -343,7 +343,7 @@ class LabelSession:
             for position in self._to_review(labels):
                 if position not in others:
                     self._file.claim(who, position)
-                    return self._shown(position, labels)
+                    return self._file_to_label(position, labels)
             return None
 
     def _to_review(self, labels: Labels) -> list[int]:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from texthead.errors import RunError, TextheadError
 from texthead.files import scratch_folder
-from texthead.parallel.worker_pool import Held
+from texthead.parallel.worker_pool import StatefulWorker
 from texthead.web.answers import About, Limits
 from texthead.web.session import Rules
 
@@ -91,7 +91,9 @@ def uploads_folder() -> Iterator[Path]:
         yield folder
 
 
-def application(held: Held, rules: Rules, limits: Limits, host: str, password: str | None = None) -> ASGIApp:
+def application(
+    worker: StatefulWorker, rules: Rules, limits: Limits, host: str, password: str | None = None
+) -> ASGIApp:
     """Load the model; return its page with guard and, if given, password.
 
     Raises:
@@ -100,13 +102,13 @@ def application(held: Held, rules: Rules, limits: Limits, host: str, password: s
     from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
     from texthead.web.guard import Uploads
 
-    held.begin()
-    about = held.ask(None, LOAD_SECONDS)
+    worker.begin()
+    about = worker.run(None, LOAD_SECONDS)
     if isinstance(about, TextheadError):
         raise about
     if not isinstance(about, About):
         raise RunError(f"the model was not loaded: {about.reason}")
-    page = asgi_app(build_page(held, about, rules, limits), rules)
+    page = asgi_app(build_page(worker, about, rules, limits), rules)
     largest = rules.megabytes * 2**20
     uploads = Uploads(UPLOAD, rules.uploads, UPLOADS_KEPT * largest, largest)
     return guarded(page, host, is_open, password, uploads)

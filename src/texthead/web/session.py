@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.errors import DataError, RunError, TextheadError
-from texthead.parallel.worker_pool import Held, Lost
+from texthead.parallel.worker_pool import FailedTask, StatefulWorker
 from texthead.text.class_names import typed_names
-from texthead.web.answers import Answer, Lit, Named, Question, Timed
-from texthead.web.html import downloads_html, error_html, lit_html, named_html, timed_html, waiting_html
+from texthead.web.answers import Answer, Question, Saliency, Timeline, TopClasses
+from texthead.web.html import downloads_html, error_html, saliency_html, timeline_html, top_classes_html, waiting_html
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Rules:
     waiting: int = 4
 
 
-class Shown(NamedTuple):
+class AnswerParts(NamedTuple):
     """The parts of an answer as HTML, in the order of the page."""
 
     error: str = ""
@@ -33,14 +33,16 @@ class Shown(NamedTuple):
     downloads: str = ""
 
 
-def steps_shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
+def answer_in_steps(
+    worker: StatefulWorker, rules: Rules, path: str | None, text: str, closer: Collection[str]
+) -> Iterator[AnswerParts]:
     """Yield the page's content for a file, with more parts each time; errors become a line on the page.
 
     `closer` contains "when" and "where" if these parts are wanted.
     """
-    parts = Shown()
+    parts = AnswerParts()
     try:
-        for parts in _parts(held, rules, path, text, closer):
+        for parts in _parts(worker, rules, path, text, closer):
             yield parts
     except TextheadError as error:
         # Keep finished parts, remove placeholders.
@@ -48,26 +50,28 @@ def steps_shown(held: Held, rules: Rules, path: str | None, text: str, closer: C
         yield parts._replace(error=error_html(str(error)), **waiting)
 
 
-def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
+def _parts(
+    worker: StatefulWorker, rules: Rules, path: str | None, text: str, closer: Collection[str]
+) -> Iterator[AnswerParts]:
     if path is None:
         raise DataError("choose a video or an image first")
     until = time.monotonic() + rules.limit
     question = Question(uploaded(path, rules.uploads), tuple(typed_names(text)) if text.strip() else ())
-    named = asked(held, question, until, rules)
-    assert isinstance(named, Named)
-    wanted = [part for part in ("when", "where") if part in closer and (part == "where" or named.seconds)]
-    parts = Shown(named=named_html(named, question.path), downloads=downloads_html(named, None))
+    classes = ask_model(worker, question, until, rules)
+    assert isinstance(classes, TopClasses)
+    wanted = [part for part in ("when", "where") if part in closer and (part == "where" or classes.seconds)]
+    parts = AnswerParts(named=top_classes_html(classes, question.path), downloads=downloads_html(classes, None))
     parts = parts._replace(**{part: waiting_html(part) for part in wanted})
     yield parts
     if "when" in wanted:
-        timed = asked(held, question._replace(part="when"), until, rules)
-        assert isinstance(timed, Timed)
-        parts = parts._replace(when=timed_html(timed), downloads=downloads_html(named, timed))
+        timeline = ask_model(worker, question._replace(part="when"), until, rules)
+        assert isinstance(timeline, Timeline)
+        parts = parts._replace(when=timeline_html(timeline), downloads=downloads_html(classes, timeline))
         yield parts
     if "where" in wanted:
-        lit = asked(held, question._replace(part="where"), until, rules)
-        assert isinstance(lit, Lit)
-        yield parts._replace(where=lit_html(lit))
+        saliency = ask_model(worker, question._replace(part="where"), until, rules)
+        assert isinstance(saliency, Saliency)
+        yield parts._replace(where=saliency_html(saliency))
 
 
 def uploaded(path: str | Path, folder: Path) -> Path:
@@ -82,14 +86,14 @@ def uploaded(path: str | Path, folder: Path) -> Path:
     return real
 
 
-def asked(held: Held, question: Question, until: float, rules: Rules) -> Answer:
+def ask_model(worker: StatefulWorker, question: Question, until: float, rules: Rules) -> Answer:
     """Return the answer to a question.
 
     Raises:
         TextheadError: the question is invalid, takes too long, or kills the process.
     """
-    answer = held.ask(question, until - time.monotonic())
-    if isinstance(answer, Lost):
+    answer = worker.run(question, until - time.monotonic())
+    if isinstance(answer, FailedTask):
         late = time.monotonic() >= until
         reason = f"took longer than {rules.limit:g} s, the limit of this page" if late else answer.reason
         raise RunError(f"{question.path.name}: {reason}; try a shorter or smaller file")
