@@ -1,4 +1,4 @@
-"""The benchmarks: how they compare, what they print if a peer is missing, and each script at its smallest."""
+"""Benchmarks: comparisons, output when a peer is missing, and a small run of each script."""
 
 import platform
 import re
@@ -39,7 +39,7 @@ from texthead.evaluation.intervals import paired_interval
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
-    """Return the cells of each row by its first one."""
+    """Return each row's cells, keyed by its first cell."""
     lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
     return {first: rest for first, *rest in lines}
 
@@ -89,7 +89,7 @@ def test_sections_take_the_place_between_the_marks() -> None:
 
 
 def test_the_summary_repeats_numbers_of_the_sections() -> None:
-    """A new run of `make bench` changes the sections; the tables at the top are changed by hand."""
+    """`make bench` updates the sections, but the tables at the top are edited by hand."""
     text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
     summary, _, sections = text.partition(run.BEGIN)
     numbers, known = (set(re.findall(r"\d+\.\d+", part)) for part in (summary, sections))
@@ -215,7 +215,7 @@ def test_a_line_through_points_is_found() -> None:
     assert growth.bend([1, 2, 4], costs) == pytest.approx([2.0])
 
 
-# Per script: the measurement, and titles of its table.
+# For each script: its measurement and the titles of its table.
 SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
     "items": (lambda _: growth.measure_items(1, 10, times=(1, 2, 3)), {"10", "20", "30"}),
     "classes": (
@@ -268,7 +268,7 @@ def test_copies_are_found_with_their_own_original_alone() -> None:
     def finding(*items: int) -> Finding:
         return Finding("serious", "near leak", "", "", items)
 
-    # Three originals; a copy of the first and one of the last behind them.
+    # Items 0-2 are originals; 3 is a copy of 0, and 4 a copy of 2.
     assert doctor.found_together([finding(0, 3), finding(1, 4), finding(0, 2)], [0, 2], 3) == (1, 2)
     assert doctor.found_together([finding(0, 3, 4), finding(2, 4)], [0, 2], 3) == (2, 1)
     assert doctor.found_together([], [0, 2], 3) == (0, 0)

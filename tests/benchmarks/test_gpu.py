@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` on a CPU: it runs, counts correctly, halves a batch, and reports a missing GPU."""
+"""`benchmarks/gpu.py` on a CPU: it runs, counts correctly, halves oversized batches, reports a missing GPU."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def test_a_missing_gpu_is_one_line(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_nothing_but_torch_and_its_like_is_needed():
-    """Without the modules that a bare GPU machine lacks, all but texthead's own loop is measured."""
+    """Without the modules missing on a bare GPU machine, everything but texthead's own loop is measured."""
     missing = ("texthead", "jaxtyping", "av", "jsonargparse", "rich", "transformers", "sklearn")
     code = f"import sys; sys.argv = ['gpu', '--smoke']; sys.modules |= dict.fromkeys({missing})"
     out = python("-c", f"{code}; from benchmarks import gpu; sys.exit(gpu.main())")
@@ -67,9 +67,9 @@ def test_nothing_but_torch_and_its_like_is_needed():
 
 @pytest.mark.parametrize(("name", "multiply_adds"), [("ViT-B-32", 4.41), ("ViT-B-16", 17.56), ("ViT-L-14", 81.01)])
 def test_operations_are_those_of_the_encoder_and_a_little(name, multiply_adds):
-    """Three times two operations of a forward pass's multiply-adds, which docs/reference/recipes.md lists for a frame."""
+    """A step takes 3 x 2 operations per forward multiply-add; docs/reference/recipes.md lists those per frame."""
     dim = open_clip.get_model_config(name)["embed_dim"]
-    blocks = 6 * 12 * dim**2  # Attention 4 d^2, perceptron 8 d^2; between 8 frames next to nothing.
+    blocks = 6 * 12 * dim**2  # 4 d^2 in attention, 8 d^2 in the MLP; mixing 8 frames is negligible
     assert gpu.step_operations(name, 8) == pytest.approx(6 * 8 * (multiply_adds * 1e9 + blocks), rel=2e-3)
 
 
@@ -103,7 +103,7 @@ def test_no_row_begins_too_late_and_a_failure_costs_one_row(tmp_path):
 
 @pytest.mark.slow
 def test_a_compiled_block_serves_all_blocks():
-    """What a row with `compiled` does, as far as dynamo: one graph for the whole tower, and the same loss."""
+    """With `compiled`, dynamo traces one graph for all blocks, and the loss is the same."""
     device = torch.device("cpu")
     clips, targets = torch.randint(0, 256, (2, 2, 32, 32, 3), dtype=torch.uint8), torch.tensor([0, 1])
     plain = gpu.make_step(gpu.Row("tiny", 2), device)(clips, targets)

@@ -1,4 +1,4 @@
-"""The loads at their smallest, with real kills; and a page that many hostile requests leave as it was."""
+"""Small load tests with real kills; hostile requests do not affect the page."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFi
 
 
 def hostile() -> Iterator[bytes]:
-    """Requests, each of which is refused."""
+    """Yield requests that the server must refuse."""
     posts = (JOIN, UPLOAD, "/gradio_api/cancel", "/gradio_api/reset", "/", "/config", "/gradio_api/call/ask")
     question = {"data": [None, "", []], "fn_index": 0, "session_hash": "s"}
     bodies = [b"", b"{", b"\xff", b"[" * 100_000, json.dumps(question | {"fn_index": 1}).encode()]
@@ -60,7 +60,7 @@ def hostile() -> Iterator[bytes]:
 
 
 def status(port: int, request: bytes) -> int | None:
-    """The status of the answer; None where the server has closed the connection before it was read."""
+    """Return the response status, or None if the server closed the connection first."""
     with closing(socket.create_connection(("127.0.0.1", port), timeout=30)) as connection:
         with suppress(OSError):
             connection.sendall(request)

@@ -1,4 +1,4 @@
-"""The records (BENCHMARKS, LOG and their archive): links between them lead somewhere."""
+"""Links between the records (BENCHMARKS, LOG and their archive) resolve."""
 
 import re
 from pathlib import Path

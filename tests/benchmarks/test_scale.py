@@ -1,4 +1,4 @@
-"""docs/reference/scale.md agrees with its inputs, and what grows with the items can be measured."""
+"""docs/reference/scale.md agrees with its inputs; costs that grow with the number of items can be measured."""
 
 import functools
 import re
@@ -36,7 +36,7 @@ def test_numbers_in_sentences_are_worked_out():
 
 
 def test_the_inputs_are_the_measured_ones():
-    """Those of a million items, as the page's own table of measurements has them."""
+    """The inputs match the page's own measurements for a million items."""
     rows = re.findall(r"^\| (.+?) \| 1,000,000 \| ([\d.]+) \| (\d+) \| \d+ \| (\d+) \|$", PAGE, re.MULTILINE)
     table = {title: (float(time), float(held), float(disk)) for title, time, held, disk in rows}
     assert set(table) == set(items.GROWING)
@@ -65,7 +65,7 @@ def test_inputs_of_single_files_are_the_measured_ones(title, key):
 
 
 def test_a_few_cells_by_hand():
-    """30 passes over 240,000 clips on 8 GPUs at 0.811 s a step of 256 take 6.3 hours; the published log says 6.9 in all."""
+    """30 passes over 240,000 clips on 8 GPUs at 0.811 s per step of 256 take 6.3 hours; the published log has 6.9."""
     hours = 30 * 240_000 / 256 * 0.811 / 3600
     assert f"| ViT-B-16 | {8 * hours:.0f} |" in scale.training()
     # A forward pass of ViT-B/16 is 17.56 G multiply-adds a frame.

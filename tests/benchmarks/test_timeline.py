@@ -1,4 +1,4 @@
-"""How joined clips are made and events judged against them."""
+"""Joined clips, and scoring of events against them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def event(name: str, start: float, end: float) -> Event:
 def test_events_are_matched_once_by_class_and_overlap():
     video = Join(Path("a.mp4"), 10, [("a", 0.0, 2.0), ("b", 2.0, 4.0), ("a", 4.0, 6.0)])
     events = [event("a", 0.0, 2.2), event("b", 2.9, 4.0), event("b", 4.0, 6.0), event("a", 0.1, 1.9)]
-    # b overlaps by 1.1 of 2 s; the third is of another class; the fourth overlaps by 0.9, the first by 0.91 and wins.
+    # IoU with the truth: 0.91, 0.55, 0 (another class) and 0.9; the last loses to the first.
     f1, off = timeline.judged(events, video)
     assert f1 == pytest.approx(200 * 2 / (4 + 3))
     assert sorted(off) == pytest.approx([0, 0, 2, 9])

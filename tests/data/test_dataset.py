@@ -1,4 +1,4 @@
-"""Manifests and folders become items or an error that names the place; clips are drawn from (seed, epoch, position) alone."""
+"""Manifests and folders become items or a located error; training clips depend only on (seed, epoch, position)."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 48, 32
 
 
 def picture(index: int) -> np.ndarray:
-    """Red is the column, green the row, blue the frame."""
+    """Return a picture whose red is the column, green the row and blue the frame."""
     frame = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     frame[..., 0], frame[..., 1] = np.arange(WIDTH), np.arange(HEIGHT)[:, None]
     frame[..., 2] = 4 * index
@@ -36,7 +36,7 @@ def picture(index: int) -> np.ndarray:
 
 
 def touch(root: Path, *names: str) -> Path:
-    """Files that are only listed, never opened."""
+    """Create files that are only listed, never opened."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
@@ -256,7 +256,7 @@ def test_one_manifest_beside_class_folders_is_read_and_noted_two_are_refused(tmp
     assert dataset.items == (Item(root / "run/a.mp4", "running"),)
     (note,) = dataset.notes
     prints(note, root, "labels.csv")
-    # What was read is the same, whichever way it was named.
+    # Naming the manifest itself gives the same dataset.
     assert dataset == read_dataset(root / "labels.csv")
     write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
     with refuses(DataError, root, "labels.csv, more.tsv"):
@@ -397,7 +397,7 @@ def test_a_class_that_cannot_be_divided_trains():
     assert set(drawn.split("val").labels) == {"run", "swim"}
     assert set(drawn.split("train").labels) == {"run", "fly", "swim", "sit"}
     assert drawn.notes == ("2 of 4 classes have only one item (the first: 'fly'): used for training, not scored",)
-    # All of a class's group trains, and so does another class that is in it.
+    # Class c has only group a, so the whole group trains, including its items of other classes.
     groups = {"a": "ab", "b": "acd", "c": "a"}
     items = [Item(Path(f"{k}{g}.mp4"), k, group=g) for k, own in groups.items() for g in own]
     drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=0)
@@ -435,7 +435,7 @@ def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC, stri
 
 
 def read_numbers(clip: torch.Tensor) -> list[int]:
-    """Return the numbers of a clip's frames, from their blue."""
+    """Return a clip's frame numbers, read from the blue channel."""
     blue = clip[:, 2].float()
     assert (blue == blue[:, :1, :1]).all()
     return (blue[:, 0, 0] / 4).int().tolist()
@@ -447,7 +447,7 @@ def test_a_training_clip(filmed):
     clip, target, position = clips[0, 2]
     assert filmed.items[2].path.name == "a.mkv"
     assert (clip.shape, clip.dtype, target, position) == ((4, 3, 16, 16), torch.uint8, 0, 2)
-    # Twelve frames in four segments of three: one of each.
+    # One frame from each of four segments of three frames.
     assert [index // 3 for index in read_numbers(clip)] == [0, 1, 2, 3]
     assert {index for epoch in range(40) for index in read_numbers(clips[epoch, 2][0])} == set(range(12)), (
         "each comes up"
@@ -461,9 +461,9 @@ def test_a_training_clip(filmed):
 def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
     clips = train_clips(filmed, stride=2)
     found = {tuple(read_numbers(clips[epoch, 2][0])) for epoch in range(60)}
-    # Eight of twelve frames, from each of five places.
+    # A window of eight of the twelve frames can start at frames 0 to 4.
     assert found == {tuple(range(start, start + 8, 2)) for start in range(5)}
-    # More than there are: they are spread, as without a stride.
+    # If the window is longer than the video, the frames are spread as without a stride.
     assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
 
 
@@ -479,13 +479,13 @@ def test_each_repetition_of_an_item_is_drawn_anew(filmed):
     few = filmed.pick([2, 3])
     clips = train_clips(few.repeat(6))
     assert len(clips) == 12
-    # Position by position the items come again, the first time as without repetition.
+    # The items repeat in order, and the first round equals the dataset without repetition.
     assert clips.targets == train_clips(few).targets * 6
     assert all(torch.equal(clips[4, position][0], train_clips(few)[4, position][0]) for position in range(2))
     for item in range(2):
         drawn = [clips[4, position][0] for position in range(item, 12, 2)]
         assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
-        # Other frames, not only other crops.
+        # The frames differ, not only the crops.
         assert len({tuple(read_numbers(clip)) for clip in drawn}) > 3
 
 
@@ -498,7 +498,7 @@ def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):
     again = train_clips(filmed)
     for key in reversed(keys):
         assert torch.equal(again[key][0], first[key]), key
-    # In worker processes too, in another order and batch.
+    # Also in worker processes, in another order and in batches.
     loader = torch.utils.data.DataLoader(
         train_clips(filmed),
         batch_sampler=[[keys[5], keys[0], keys[7]], keys[1:5], [keys[6]]],
@@ -526,7 +526,7 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
     assert (views.shape, views.dtype, target, position) == ((9, 4, 3, 24, 24), torch.uint8, 7, 0)
     # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
     assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
-    # Left, right, centre along the width of 48, in quarters of the 24 that are over.
+    # Left, right and centre crops: x offsets 0, 24 and 12 in a width of 48.
     assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
     assert (views[:, :, 1, 0, 0] == 4).all()
 

@@ -70,7 +70,7 @@ def test_a_second_source_is_what_is_validated():
     parts = divide(dataset, seed=0, part=None, k=None)
     assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
     assert parts.val == parts.scored
-    # One split that says the same is no contradiction.
+    # Splits that agree with how the sources are used are accepted.
     same = with_validation(items(("a0", "a", "train")), items(("a1", "a", "test")))
     assert [item.split for item in same.items] == ["train", "val"]
 
@@ -105,5 +105,5 @@ def test_copies_and_classes_without_training_items_are_noted(tmp_path):
     clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
     with refuses(DataError, "1 of 1", "val"):
         with_validation(*(items((str(path.with_suffix("")), "a", None), suffix=".png") for path in clips))
-    # Files that are missing are no copies.
+    # Missing files are not copies of each other.
     assert with_validation(items(("x", "a", None)), items(("y", "a", None))).notes == ()

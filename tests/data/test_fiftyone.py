@@ -1,4 +1,4 @@
-"""FiftyOne's JSON: what its own exporters write is read, and its own importers read what is written."""
+"""FiftyOne's JSON: reads what its exporters write, and writes what its importers read."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from texthead.exporting.labelling_tools import write_samples
 
 
 def one(label: object, **more: Any) -> dict[str, Any]:
-    """A classification as FiftyOne's sample holds it."""
+    """Return a classification as stored in a FiftyOne sample."""
     return {"_id": {"$oid": "6b09b9094ba60109d479db13"}, "_cls": "Classification", "tags": [], "label": label, **more}
 
 
@@ -26,7 +26,7 @@ def sample(path: str, *tags: str, **fields: Any) -> dict[str, Any]:
 
 
 def dataset_of(folder: Path, *samples: dict[str, Any]) -> Path:
-    """A folder as FiftyOne exports a dataset: metadata.json and samples.json."""
+    """Write a folder like FiftyOne's dataset export: metadata.json and samples.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metadata.json").write_text("{}")
     (folder / "samples.json").write_text(json.dumps({"samples": list(samples)}))
@@ -40,7 +40,7 @@ def labels_of(folder: Path, labels: dict[str, Any], classes: list[str] | None = 
 
 
 def test_a_key_that_occurs_twice(tmp_path: Path) -> None:
-    """In the labels, and in the list of files beside them."""
+    """A duplicate key is an error in the labels and in the list of files."""
     folder = labels_of(tmp_path, {"a": 0}, ["kite"])
     text = (folder / "labels.json").read_text()
     (folder / "data.json").write_text('{"a": "a.png", "a": "b.png"}')
@@ -158,7 +158,7 @@ def test_what_a_file_beside_may_not_be(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"classes": [3], "labels": {"a": 0}}')
     with refuses(DataError, "classes"):
         read_dataset(tmp_path)
-    # Another labels.json beside class folders is none of FiftyOne.
+    # A different labels.json next to class folders is not taken for FiftyOne's.
     write_image(tmp_path / "data" / "a.png", "red")
     (tmp_path / "labels.json").write_text('{"0": "kite"}')
     assert read_dataset(tmp_path).labels == ["data"]

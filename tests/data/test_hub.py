@@ -1,4 +1,4 @@
-"""What Hugging Face `datasets` saves or loads becomes files with labels; its decoders are never needed."""
+"""Data sets of Hugging Face `datasets` become labelled files without its decoders."""
 
 import os
 import sys
@@ -83,7 +83,7 @@ def test_videos_without_a_decoder(tmp_path):
     assert [item.path.suffix for item in dataset.items] == suffixes
     assert [check(item.path) for item in dataset.items] == [5, 5, 5]
     assert not dataset.only_images
-    # Also where decoding is on, as it is by default.
+    # The same with decoding on (the default).
     columns = {"clip": [str(path) for path in given], "label": ["x", "y", "x"]}
     again = read_dataset(save(tmp_path / "on", columns, clip=library.Video(), label=library.Value("string")))
     assert [item.path.read_bytes() for item in again.items] == [path.read_bytes() for path in given]
@@ -91,7 +91,7 @@ def test_videos_without_a_decoder(tmp_path):
 
 
 def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
-    """The library's loader of folders leaves pictures where they are."""
+    """The library's folder loader does not copy the files."""
     labelled = {(write_image(tmp_path / "folders" / colour / "a.png", colour), colour) for colour in ("red", "blue")}
     monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "hub")
     dataset = read_dataset(f"datasets:{tmp_path / 'folders'}")
@@ -167,7 +167,7 @@ def test_splits(tmp_path):
     dataset = read_dataset(save_splits(tmp_path / "data", train=[0, 1, 0], validation=[1], test=[0, 1]))
     assert splits_of(dataset) == {"train": 3, "val": 1, "test": 2}
     assert (dataset.labels, dataset.notes) == (["red", "blue"] * 3, ())
-    # One training split is none.
+    # A lone training split counts as no split.
     assert splits_of(read_dataset(save_splits(tmp_path / "a", train=[0, 1]))) == {}
     assert splits_of(read_dataset(save_splits(tmp_path / "b", validation=[0, 1]))) == {"val": 2}
 

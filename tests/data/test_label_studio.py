@@ -1,4 +1,4 @@
-"""Label Studio's JSON: what its own converter writes is read, and its own checks pass what is written."""
+"""Label Studio's JSON: reads what its converter writes, and writes what its own checks accept."""
 
 import json
 import os
@@ -20,7 +20,7 @@ NAMES = ["kite", 'a "<drone>" & co', "鳥"]
 
 
 def choice(name: object, control: str = "choice", **more: Any) -> dict[str, Any]:
-    """An annotation with one choice, as Label Studio exports it."""
+    """Return an annotation with one choice, as Label Studio exports it."""
     result = {"id": "Zb3", "type": "choices", "value": {"choices": [name]}, "origin": "manual", "to_name": "image"}
     annotation = {"id": 7, "completed_by": 1, "was_cancelled": False, "ground_truth": False, "lead_time": 1.5}
     return {**annotation, "result": [{**result, "from_name": control}], **more}
@@ -40,7 +40,7 @@ def task(image: str | None, *annotations: dict[str, Any], **data: Any) -> dict[s
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Pictures in a folder, under names that addresses escape."""
+    """A folder of pictures whose names need escaping in URLs."""
     for name in ("a.png", "b c+d#1&2.png", "é%20.png", "sub/a.png"):
         write_image(tmp_path / "files" / name, "red")
     return tmp_path / "files"
@@ -87,7 +87,7 @@ def test_tasks_without_a_label_and_ground_truth_are_noted(files: Path, tmp_path:
 
 
 def test_the_records_of_json_min(files: Path, tmp_path: Path) -> None:
-    """As label-studio-sdk 2.1.2 writes them: one for each annotation; without one for what has none."""
+    """label-studio-sdk 2.1.2 writes one record per annotation, and one without an id if there is none."""
     record = {"annotator": 1, "annotation_id": 7, "created_at": None, "updated_at": None, "lead_time": 1.5}
     path = tmp_path / "min.json"
     first = {"image": "files/a.png", "split": "train", "id": 1, "choice": "kite", **record}
@@ -167,7 +167,7 @@ def test_what_a_file_may_not_be(files: Path, tmp_path: Path) -> None:
 
 
 def items_of(folder: Path, kind: str) -> list[Item]:
-    """One item of each name, the last without a label, under odd file names."""
+    """Return one item per name, with odd file names; the last has no label."""
     stems = ("a", "b c+d#1&2?=%20", "é")
     if kind == "image":
         paths = [write_image(folder / "files" / f"{stem}.png", "red") for stem in stems]
@@ -202,7 +202,7 @@ def test_what_is_written_is_read_as_it_was(tmp_path: Path, kind: str) -> None:
         }
     ]
     assert "annotations" not in tasks[2]
-    # Without it, the server marks imported annotations as ground truth.
+    # Without an explicit False, the server marks imported annotations as ground truth.
     assert [each["ground_truth"] for task in tasks[:2] for each in task["annotations"]] == [False, False]
 
 
@@ -279,7 +279,7 @@ def test_what_label_studio_converts_is_read(files: Path, tmp_path: Path) -> None
     items = [Item(files / name, label, "train") for name, label in zip(paths, NAMES, strict=True)]
     write_tasks(tmp_path / "tasks.json", items, {}, NAMES, root=tmp_path, model="mini")
     tasks = json.loads((tmp_path / "tasks.json").read_text())
-    for number, each in enumerate(tasks, 1):  # As the server numbers them.
+    for number, each in enumerate(tasks, 1):  # ids as the server assigns them
         each |= {"id": number, "annotations": [{**each["annotations"][0], "id": 10 + number, "completed_by": 1}]}
     unlabelled = {"id": 9, "data": {"image": "/data/local-files/?d=files/%C3%A9%2520.png"}, "annotations": []}
     exported = export(tmp_path, *tasks, unlabelled)

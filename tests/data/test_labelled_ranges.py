@@ -1,4 +1,4 @@
-"""Labelled ranges of Label Studio and FiftyOne are parts of videos, and parts are ranges in what is written for them."""
+"""Labelled ranges of Label Studio and FiftyOne are read as parts of videos, and parts are written as ranges."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ ROWS = [
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A video of 40 frames at 10 a second, one with frames at odd times, one to label as a whole, and a manifest."""
+    """A 40-frame video at 10 fps, one with uneven frame times, one to label as a whole, and a manifest."""
     joined_colours(tmp_path / "files" / "a.mp4", ["red", "blue"])
     write_timed(tmp_path / "files" / "odd.mp4", pictures("red", 5, 0), [0.0, 1 / 3, 0.4, 1.5, 1.7], 10)
     write_video(tmp_path / "files" / "b c#1.mp4", "green", 4)
@@ -58,14 +58,14 @@ def frames_of(path: Path) -> range:
 
 
 def without(key: str, value: Any) -> Any:
-    """JSON without a key, at any depth."""
+    """Return a JSON value without a key, at any depth."""
     if isinstance(value, dict):
         return {name: without(key, each) for name, each in value.items() if name != key}
     return [without(key, each) for each in value] if isinstance(value, list) else value
 
 
 def test_parts_come_back(files: Path, export: Export) -> None:
-    """With the very times of the manifest; of other columns those that all parts of a file share."""
+    """Times come back exactly; other columns only if all parts of a file share them."""
     before = read_dataset(files / "list.csv")
     written = export([*before.items], {})
     after = read_dataset(written)
@@ -124,14 +124,14 @@ def test_guesses_are_ranges_too(files: Path, tmp_path: Path) -> None:
 
 
 def timeline(label: str | list[str], *ranges: tuple[object, object]) -> dict[str, Any]:
-    """A result of TimelineLabels."""
+    """Return a TimelineLabels result."""
     labels = [label] if isinstance(label, str) else label
     value = {"ranges": [{"start": start, "end": end} for start, end in ranges], "timelinelabels": labels}
     return {"from_name": "line", "to_name": "video", "type": "timelinelabels", "value": value}
 
 
 def region(label: str, start: object, end: object) -> dict[str, Any]:
-    """A result of Labels of a sound or video, in seconds."""
+    """Return a Labels result for a region of a sound or video, in seconds."""
     value = {"start": start, "end": end, "channel": 0, "labels": [label]}
     return {"from_name": "line", "to_name": "video", "type": "labels", "value": value}
 
@@ -163,7 +163,7 @@ def test_ranges_of_label_studio(files: Path, tmp_path: Path) -> None:
     assert read_parts(path) == {
         "a.mp4#t=,1": "kite",
         "a.mp4#t=1.1,1.2": "kite",
-        "a.mp4#t=3": "bird",  # A player that counts by a longer sound may end it later.
+        "a.mp4#t=3": "bird",  # The end may lie beyond the video if its sound is longer.
         "odd.mp4#t=,0.312346": "kite",
         "odd.mp4#t=1.5,1.8": "bird",
     }
@@ -271,7 +271,7 @@ def test_label_studio_accepts_and_converts_ranges(files: Path, tmp_path: Path) -
 
 
 def test_ranges_of_fiftyone(files: Path, tmp_path: Path) -> None:
-    """A single detection, several, those of a field with another name, and a labels.json."""
+    """One detection, several, detections in a field with another name, and a labels.json."""
 
     def found(label: str, first: int, last: int, **more: Any) -> dict[str, Any]:
         return {"_cls": "TemporalDetection", "label": label, "support": [first, last], **more}

@@ -1,4 +1,4 @@
-"""Manifests of parts: what is read of them, what is refused, splits, and prepared shards."""
+"""Manifests of video parts: reading, errors, splits and prepared shards."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from texthead.transfer.labelling import items_so_far, read_files
 
 @pytest.fixture
 def manifest(tmp_path: Path):
-    """Writes lines into a manifest beside a video, an image and a folder of frames."""
+    """Return a function that writes lines to a manifest next to a video, an image and a folder of frames."""
     joined_colours(tmp_path / "a.mkv", ["red", "blue"])
     write_image(tmp_path / "a.png", "red")
     write_frames(tmp_path / "frames" / "img_{:05d}.png", "red", 3)

@@ -1,4 +1,4 @@
-"""Shards: what is written, what any tool reads in them, what is read back, and how damage is reported."""
+"""Shards: writing, access with any tar tool, reading back, and errors for damaged ones."""
 
 import functools
 import http.server
@@ -90,12 +90,12 @@ def ready(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(ready: Path, tmp_path: Path) -> Path:
-    # Another folder each time: indices that were read stay in memory.
+    # A new folder each time, because indices are cached in memory.
     return Path(shutil.copytree(ready, tmp_path / "copy"))
 
 
 def listed(path: Path) -> list[tuple[int, int, str]]:
-    """The offset, size and digest of each frame of a clip, by its table."""
+    """Return the offset, size and digest of each frame, from the clip's table."""
     return json.loads(stored(path)[0])["frames"]
 
 
@@ -125,7 +125,7 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
         assert stored.shape == expected.shape
         apart = (stored.float()[:, None] - expected.float()).flatten(2)
         distances = apart.abs().mean(-1)
-        # Some frames are all but alike.
+        # Some frames are nearly identical.
         assert (distances.diagonal() < 1.05 * distances.min(-1).values).all(), "its own frame is the nearest"
         assert apart.diagonal().mean(0).abs().max() < 1, "grey levels: no range is squeezed or shifted"
         assert check(after.path) == len(expected)
@@ -153,7 +153,7 @@ def test_any_tar_reads_clips_beside_what_is_known_of_them(source: Dataset, ready
             names = archive.getnames()
             listed = json.loads(tar.with_suffix(".json").read_text())["clips"]
             ends = {".jpg": (".json", ".jpg"), ".avi": (".json", ".frames.json", ".avi")}
-            # A sample's files are neighbours.
+            # A sample's files are adjacent.
             assert names == [clip["key"] + end for clip in listed for end in ends[clip["suffix"]]]
             for name in (f"{clip['key']}.json" for clip in listed):
                 about = json.loads(archive.extractfile(name).read())  # pyright: ignore[reportOptionalMemberAccess]
@@ -201,7 +201,7 @@ def test_options_out_of_range(option: str, value: int) -> None:
         Options(**{option: value})
 
 
-# ---- going on after a stop
+# ---- resuming after a stop
 
 
 def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset, copy: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
     assert check(item.path) == 2
 
 
-# ---- what reads them
+# ---- readers
 
 
 def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: Path) -> None:
@@ -328,14 +328,14 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
         expected, same, _ = originals[0, position]
         assert target == same
         assert clip.shape == (4, 3, 32, 32)
-        if len(decode(source.items[position].path)) <= 32:  # Of a longer one the frames to draw from are fewer.
+        if len(decode(source.items[position].path)) <= 32:  # Longer videos are stored with fewer frames to draw from.
             assert (clip.float() - expected.float()).mean().abs() < 1
     path = found.items[1].path
     views, windows = (
         ViewClips([path], [0], frames=4, views=views, pixels=PIXELS) for views in (Views(2, 3), Views(origin="dense"))
     )
     assert views[0][0].shape == (6, 4, 3, 32, 32)
-    # Windows of the original are not in a clip.
+    # Stored clips lack the consecutive frames that dense windows need.
     error = windows[0][0]
     assert isinstance(error, MediaError)
     prints(str(error), path, "origin")
@@ -489,7 +489,7 @@ def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     ],
 )
 def test_a_table_that_breaks_a_rule_is_refused(copy: Path, change: dict) -> None:
-    """Even if the index says that it is right."""
+    """Even if its digest in the index matches."""
     path = next(item.path for item in read_dataset(copy).items if len(decode(item.path)) == 3)
     table = json.loads(stored(path)[0])
     if "first" in change:
@@ -512,7 +512,7 @@ def test_a_table_that_is_no_json_is_refused(copy: Path, table: bytes) -> None:
 
 
 def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None:
-    """Bytes that agree with their digests."""
+    """Even if their digests match."""
     path = read_dataset(copy).items[0].path
     _, jpegs = stored(path)
 
@@ -525,7 +525,7 @@ def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None
     refused(b"GIF89a", "frame 5")
     refused(b"", "has 0 bytes")
     refused(small_jpeg(8, 8), "8x8")
-    # What it claims is looked at before memory is taken.
+    # The claimed size is checked before memory is allocated.
     header = small_jpeg(8, 8)
     at = header.index(b"\xff\xc0") + 5
     refused(header[:at] + struct.pack(">HH", 4000, 20_000) + header[at + 4 :], "20000x4000")
@@ -603,7 +603,7 @@ def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: obj
 def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
     copy: Path, kind: bytes | None, name: str, is_named: bool
 ) -> None:
-    """Links, names that lead out of the archive, anything else where the index says that a clip lies."""
+    """Links, names outside the archive, or anything else at the place of a clip."""
     path = copy / "shard-000000.tar" / "000000001.avi"
     place, data = member(path), bytearray(path.parent.read_bytes())
     entry = tarfile.TarInfo(name)
@@ -637,7 +637,7 @@ def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
     assert check(path) == 6
 
 
-# ---- elsewhere
+# ---- remote shards
 
 
 def test_addresses() -> None:
@@ -664,7 +664,7 @@ def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None
 
 
 class Ranged(http.server.SimpleHTTPRequestHandler):
-    """A server of files that answers ranges, unless `ranged` is False, and counts the bytes that it sends."""
+    """A file server that supports range requests (unless `ranged` is False) and counts the bytes it sends."""
 
     ranged, sent, requests = True, 0, 0
 

@@ -1,4 +1,4 @@
-"""Lists and label files as they are published: every form is read, and what does not agree is refused or noted."""
+"""Published lists and label files: every format is read; contradictions are errors or notes."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def named(*names: str) -> LabelFile:
 
 
 def read(path: Path, labels: LabelFile, root: Path | None = None, **options: str) -> tuple[list[tuple[str, str]], list]:
-    """Read a list: (paths below its folder or the root as text, with names; notes)."""
+    """Read a list; return ((path relative to the root or the list's folder, name) pairs, notes)."""
     items, notes = read_list(path, labels, root=root, **{"frame_template": None, "suffix": None, **options})
     return [(str(item.relative_to(root or path.parent)), name) for item, name in items], notes
 
@@ -76,7 +76,7 @@ def test_no_label_file(tmp_path):
             read_labels(path)
 
 
-# ---- forms of lists
+# ---- list formats
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -140,7 +140,7 @@ def test_a_list_without_its_folder_or_not_as_utf8(tmp_path):
         read(write(path, "é.mp4 0\n", "latin-1"), named("run"))
 
 
-# ---- what does not agree
+# ---- contradictions
 
 
 def test_ids_that_are_not_the_order_of_rows_are_noted(tmp_path):

@@ -1,4 +1,4 @@
-"""The published frame numbers, and what must hold for any length."""
+"""The published frame numbers, and properties for any length."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ CLIPS = st.integers(1, 12)
 
 
 def one_based(indices: list[int]) -> list[int]:
-    """As the published code counts."""
+    """Count from 1, as the published code does."""
     return [index + 1 for index in indices]
 
 
@@ -82,7 +82,7 @@ def test_dense_clips_are_the_published_ones():
     ],
 )
 def test_three_crops_are_the_published_ones(along, size, boxes):
-    """Along the long side as in ViFi-CLIP: at both ends and in the middle, the room halved."""
+    """Along the long side, as in ViFi-CLIP: at both ends and in the middle."""
     assert crop_offsets(*size, 3, along) == [(x, y, False) for x, y in boxes]
     for crops in (1, 5, 10):
         assert crop_offsets(*size, crops, along) == crop_offsets(*size, crops)
@@ -131,7 +131,7 @@ def test_a_window_is_as_long_as_its_stride_and_a_shorter_video_has_its_frames_sp
         for length in (1, 7, 11):
             short, plain = Views(2, origin=origin, stride=3), Views(2, origin=origin)
             assert short.frame_indices(length, 4) == plain.frame_indices(length, 4)
-        # One window lies in the middle.
+        # A single window is centred.
         assert Views(origin=origin, stride=3).frame_indices(20, 4) == [[4, 7, 10, 13]]
     with refuses(DataError, "stride", -1):
         Views(stride=-1)
@@ -167,7 +167,7 @@ def test_every_segment_gives_its_first_and_its_centre(length, num_frames):
 
 @given(LENGTH, FRAMES)
 def test_the_middle_frame_is_actionclips(length, num_frames):
-    """i * s + (s - 1) / 2 of segments of s frames, cut to an integer; of short videos the segments' starts."""
+    """int(i * s + (s - 1) / 2) for segments of s frames; the segments' starts for short videos."""
     found = middle_in_segment(length, num_frames)
     if length <= num_frames:
         assert found == first_in_segment(length, num_frames)
@@ -277,7 +277,7 @@ def test_other_mistakes(call, parts):
 
 
 def test_importing_it_is_light_and_an_unknown_origin_is_refused():
-    # In a process of its own: here the type check would come before the value's own.
+    # In a subprocess, because the tests' type checks would raise before the value check.
     code = """if True:
         import sys
         from texthead.data.protocol import Views

@@ -1,4 +1,4 @@
-"""Draws are exact, nested, disjoint, and a function of the list and the seed alone."""
+"""Draws are exact, nested and disjoint, and depend only on the list and the seed."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ labelled = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
 
 
 def count_classes(labels: list[str], positions: list[int]) -> Counter:
-    """Count the items of each class; the positions must ascend and differ."""
+    """Count the items of each class; the positions must be strictly ascending."""
     assert positions == sorted(set(positions))
     return Counter(labels[position] for position in positions)
 
@@ -82,12 +82,12 @@ def test_a_value_outside_its_range(draw, parameter, value):
 
 def test_every_item_is_drawn_equally_often():
     count = Counter(position for seed in range(700) for position in k_shot(LABELS, 2, seed=seed))
-    # Each of 20 items a class is drawn in a tenth of 700 draws: 70 with a deviation of 8.
+    # Each of a class's 20 items is expected in 70 of 700 draws, with a standard deviation of 8.
     assert all(35 < count[position] < 105 for position in range(140))
 
 
 def test_classes_draw_apart():
-    # Were all classes shuffled alike, the places of the drawn items within their classes would coincide.
+    # If all classes were shuffled alike, their drawn items would have the same places.
     places = [[position // 7 for position in k_shot(LABELS, 1, seed=0) if position % 7 == c] for c in range(7)]
     assert len({tuple(place) for place in places}) > 3
 
@@ -101,14 +101,14 @@ def test_each_process_draws_its_own_k_items(seed, k, processes):
     counts = count_classes(LABELS, drawn)
     assert set(counts) == set(LABELS)
     assert all(k <= count <= min(20, k * processes) for count in counts.values())
-    # One process is no defect, and more of them see what fewer did.
+    # One process draws exactly K-shot; more processes draw a superset.
     first = k_shot_per_process(LABELS, k, processes=1, seed=seed)
     assert first == k_shot(LABELS, k, seed=seed)
     assert set(first) <= set(drawn)
 
 
 def test_so_many_different_items_are_seen():
-    """Of 20 items a class, 8 draws of 2 leave one out with 0.9**8: 11.4 are seen on average."""
+    """Eight draws of 2 from a class's 20 items miss an item with probability 0.9**8; 11.4 are drawn on average."""
     counts = [len(k_shot_per_process(LABELS, 2, processes=8, seed=seed)) / 7 for seed in range(100)]
     expected = 20 * (1 - 0.9**8)
     assert abs(sum(counts) / 100 - expected) < 0.25
@@ -120,7 +120,7 @@ def test_the_draws_of_processes_and_seeds_do_not_meet():
         set(k_shot_per_process(LABELS, 1, processes=2, seed=seed)) - set(k_shot(LABELS, 1, seed=seed))
         for seed in range(50)
     ]
-    # Of 7 items of a draw one in 20 is met by chance.
+    # By chance, one in 20 of a draw's 7 items coincides.
     met = sum(len(extra[seed] & set(k_shot(LABELS, 1, seed=seed + 1))) for seed in range(49))
     assert met < 49 * 7 * 0.12
 
@@ -170,7 +170,7 @@ def test_the_same_seed_gives_the_same_draw_and_another_one_another(draw):
 @given(seed=seeds, mixed=st.permutations(range(60)))
 @settings(max_examples=30)
 def test_how_the_classes_are_interleaved_does_not_matter(draw, seed, mixed):
-    """The n-th item of a class is drawn or not, wherever the other classes' items stand."""
+    """Only an item's place within its class matters, not where the other classes' items are."""
     labels = [f"class {i // 20}" for i in range(60)]
     moved = [labels[i] for i in mixed]
 
@@ -182,7 +182,7 @@ def test_how_the_classes_are_interleaved_does_not_matter(draw, seed, mixed):
 
 
 def test_the_order_within_a_class_does_matter():
-    """A draw takes places in the list, not items: sort the list (as `read_dataset` does for folders) to repeat it."""
+    """A draw picks places in the list, so sort the list (as `read_dataset` does for folders) to repeat it."""
     items = [f"{i:03}.mp4" for i in range(140)]
     there = {items[p] for p in k_shot(LABELS, 3, seed=0)}
     back = {items[139 - p] for p in k_shot(LABELS[::-1], 3, seed=0)}
@@ -190,7 +190,7 @@ def test_the_order_within_a_class_does_matter():
 
 
 def test_another_process_draws_the_same():
-    """Strings hash differently there; nothing may hang on it."""
+    """Draws must not depend on string hashes, which differ between processes."""
     code = (
         "from texthead.data.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
         "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))\n"
@@ -231,7 +231,7 @@ def test_groups_are_never_divided(pairs, seed, part):
     assert held == sorted(set(held))
     stays = [position for position in range(len(labels)) if position not in set(held)]
     assert not {groups[i] for i in held} & {groups[i] for i in stays}
-    # Every class can be learned and be tested.
+    # Every class has items on both sides.
     assert {labels[i] for i in held} == {labels[i] for i in stays} == set(labels)
 
 
@@ -240,10 +240,10 @@ def test_groups_of_one_class_of_two_and_of_all_can_be_held_out():
     for seed in range(30):
         held = hold_out(labels, 0.25, seed=seed, groups=groups)
         assert count_classes(labels, held) == dict.fromkeys(labels, 5)
-    # Class a has scenes 1 and 2, class b 2 and 3: to hold out 1 (or 3) and then 2 would leave a (or b) nothing.
+    # Class a has scenes 1 and 2, class b 2 and 3: holding out 1 (or 3) and then 2 would leave a (or b) empty.
     for seed in range(20):
         assert hold_out(["a", "a", "b", "b"], 0.5, seed=seed, groups=[1, 2, 2, 3]) in ([1, 2], [0, 3])
-    # People who do everything are held out once for all classes.
+    # Groups that contain every class are held out for all classes at once.
     labels, groups = [c for c in "abcde" for _ in range(10)], list(range(10)) * 5
     held = hold_out(labels, 0.2, seed=0, groups=groups)
     assert len({groups[i] for i in held}) == 2
@@ -253,7 +253,7 @@ def test_groups_of_one_class_of_two_and_of_all_can_be_held_out():
 def test_groups_that_cannot_be_divided():
     with refuses(DataError, "'b'"):
         hold_out(["a", "a", "b", "b"], 0.5, seed=0, groups=[1, 2, 3, 3])
-    # Three classes that share three scenes two by two: whichever is held out, one class is left without.
+    # Three classes share three scenes pairwise: every division leaves a class without items on one side.
     for seed in range(10):
         with refuses(DataError, "class"):
             hold_out(["a", "a", "b", "b", "c", "c"], 0.5, seed=seed, groups=[1, 2, 2, 3, 3, 1])
@@ -269,7 +269,6 @@ def test_seen_and_unseen_are_disjoint_and_complete(count, data, seed):
     seen, unseen = unseen_classes(names, wanted, seed=seed)
     assert len(unseen) == wanted
     assert not set(seen) & set(unseen)
-    # Complete, and both in the order of the names.
     assert sorted(seen + unseen) == names
     assert (sorted(seen), sorted(unseen)) == (seen, unseen)
     assert unseen_classes(names, wanted, seed=seed) == (seen, unseen)
@@ -288,7 +287,7 @@ def test_unseen_classes_hang_on_the_seed():
     [(0, [26, 86, 2, 55, 75, 94, 16, 73]), (1, [94, 78, 17, 100, 36, 85]), (2, [78, 30, 57, 24, 16, 23])],
 )
 def test_the_halves_are_those_of_the_published_code(seed, first):
-    """What numpy's legacy generator gave for UCF-101 when the published code was read."""
+    """The published code draws these first classes of UCF-101 with numpy's legacy generator."""
     assert half_classes(101, seed)[: len(first)] == first
 
 
@@ -298,5 +297,5 @@ def test_a_half_of_the_classes(classes, seed):
     half = half_classes(classes, seed)
     assert len(half) == len(set(half)) == classes // 2
     assert set(half) <= set(range(classes))
-    # The global generator stays as it was.
+    # The global generator is not changed.
     assert half == np.random.permutation(classes)[: classes // 2].tolist()  # noqa: NPY002

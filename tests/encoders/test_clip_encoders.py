@@ -1,4 +1,4 @@
-"""Encoders that see several frames at once: what they give, what is kept of it, and the way from training to export."""
+"""Encoders of whole clips: features, caching, and everything from training to export."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ FRAMES, NAMES = 4, ("red", "blue")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random VideoMAE of four frames and 32 pixels, which gives two features in time."""
+    """A small random VideoMAE for four 32-pixel frames, with two temporal features per clip."""
     folder = tmp_path_factory.mktemp("videomae")
     blocks = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     with torch.random.fork_rng():
@@ -146,7 +146,7 @@ def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Datase
 
 
 def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
-    """From its description to training, testing and predictions without a run."""
+    """The spec's stride is used in recipes, training, testing and predictions without a run."""
     visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
     assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
     strided = Encoder(visual, None, scale=10.0)
@@ -199,7 +199,7 @@ def test_from_training_to_predictions(
 
 @pytest.mark.slow
 def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, works, say, tmp_path: Path) -> None:
-    """From a comparison to a carried-away model; `doctor` and `encoders` know how many frames it takes."""
+    """Every command works, from `compare` to `export`; `encoders` reports the frames per clip."""
     source = ("--encoder", f"hf:{folder}")
     with (tmp_path / "clips.csv").open("w") as file:
         file.write("path,label,split\n")

@@ -31,7 +31,7 @@ def test_a_visual_encoder_is_rebuilt_from_its_spec():
         assert not torch.allclose(again(given), visual(given), atol=1e-3)
         again.load_state_dict(visual.state_dict())
         assert torch.equal(again(given), visual(given))
-    # Preprocessing travels in the spec, not among the weights.
+    # Preprocessing is stored in the spec, not in the weights.
     assert all(key.startswith("net.") for key in visual.state_dict())
 
 
@@ -45,7 +45,7 @@ def test_a_spec_of_another_version():
 
 
 def test_an_architecture_that_cannot_be_built():
-    """A run cannot make timm ask a hub or open folders."""
+    """A run cannot make timm contact a hub or open folders."""
     for name in ("torchvision:x", "timm", "timm:no_such_model", "timm:hf-hub:a/b", "openclip:no-such-model"):
         with refuses(EncoderError, name.partition(":")[2]):
             build_visual(replace(SPEC, architecture=name))
@@ -91,7 +91,7 @@ def test_the_pixels_of_a_spec_are_what_the_module_uses():
 
 
 def test_an_encoder_of_two_functions(tmp_path):
-    """What a notebook has at hand: scores at once, and a run that says why it cannot be loaded."""
+    """An encoder made from two functions scores at once, but a run with it cannot be loaded."""
     statistics = {"size": 8, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.5, 0.25)}
     names = ["red", "green", "blue"]
     encoder = Encoder.from_functions(

@@ -1,4 +1,4 @@
-"""What is known of published encoders: a table whose rows can be loaded, and the best under a number of parameters."""
+"""Published encoders: a table whose rows can be loaded, and the best within a parameter budget."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Models of transformers give what transformers gives: features, rows, logits, with the sizes that lie beside them."""
+"""Models of transformers: features, text rows, logits and sizes match transformers' own."""
 
 import json
 from collections.abc import Callable
@@ -23,16 +23,16 @@ PROMPTS = ["a cat", "two dogs on a pho"]
 
 
 def tensor(found: Any) -> Tensor:
-    """Return the features of what a version of transformers returns: a tensor, or an object with it."""
+    """Return the features, which are a tensor or inside an object, depending on transformers' version."""
     return found if isinstance(found, Tensor) else found.pooler_output
 
 
 def patches_of(given: Tensor) -> Tensor:
-    """Return the 4x4 patches of pictures of 32 pixels as SigLIP 2's NaFlex takes them."""
+    """Return the 4x4 patches of 32-pixel pictures, in SigLIP 2's NaFlex layout."""
     return given.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(len(given), 16, -1)
 
 
-# What each kind of tower calls its feature; of others it is `get_image_features`.
+# How to compute each kind's features; the others use `get_image_features`.
 EXPECTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "xclip": lambda model, clips: tensor(model.get_video_features(clips))[:, None],
     "videoprism": lambda model, clips: tensor(model.get_video_features(clips)).flatten(1)[:, None],
@@ -56,7 +56,7 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     encoder = load_encoder(f"hf:{tmp_path}")
     spec = encoder.visual.spec
     assert spec == spec_of(f"hf:{tmp_path}") == VisualSpec.from_json(json.loads(json.dumps(spec.to_json())))
-    scaled = 2 if kind == "vivit" else 1  # Its processor scales to -1 to 1 first.
+    scaled = 2 if kind == "vivit" else 1  # its processor first scales to -1..1
     mean, std = (torch.tensor(each) for each in STATISTICS.values())
     assert spec.mean == pytest.approx(((mean + scaled - 1) / scaled).tolist(), abs=1e-6)
     assert spec.std == pytest.approx((std / scaled).tolist(), abs=1e-6)
@@ -71,7 +71,7 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
         expected = own(model, given)
     assert features.shape == expected.shape == (2, *((spec.tokens,) if spec.unit == "clip" else ()), encoder.dim)
     assert torch.allclose(features, expected, atol=1e-4)
-    # A run holds the visual half alone, and builds little more.
+    # A run holds only the visual half, and little more is built.
     with sized_as([weight.shape for weight in encoder.visual.state_dict().values()], "a run"):
         build_visual(spec)
     assert sum(weight.numel() for weight in encoder.visual.parameters()) <= model.num_parameters()
@@ -91,7 +91,7 @@ def test_rows_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> Non
     )
     assert torch.allclose(encoder.encode_text(PROMPTS), tensor(model.get_text_features(**tokens)), atol=1e-4)
     assert encoder.scale == pytest.approx(float(model.logit_scale.exp()) if hasattr(model, "logit_scale") else 1 / 0.07)
-    # Gradients pass from the token embeddings on, as learned templates need.
+    # Learned templates need gradients at the token embeddings.
     kept = load_encoder(f"hf:{tmp_path}", keep_text=True)
     reached = []
     kept.text.embedding.register_forward_hook(lambda _, __, out: reached.append(out.requires_grad_()) or out)
@@ -102,7 +102,7 @@ def test_rows_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> Non
         encoder.encode_text(["abcdefghijklmnopqrstuvwxyz"])
 
 
-# X-CLIP makes its rows anew for each video, and a row here belongs to a class, so its own logits differ.
+# X-CLIP adapts its text rows to each video; here rows are fixed per class, so the logits differ.
 @pytest.mark.parametrize("kind", [kind for kind in WITH_TEXT if kind != "xclip"])
 @torch.no_grad()
 def test_logits_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_logits_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> N
         shape = {"pixel_attention_mask": torch.ones(3, 16), "spatial_shapes": torch.tensor([[4, 4]] * 3)}
         theirs = model(pixel_values=patches_of(given), **shape, **tokens).logits_per_image
     elif videos:
-        # VideoPrism has no scale of its own, and what it calls logits are a softmax over the videos.
+        # VideoPrism has no logit scale, and its logits are a softmax over the videos.
         theirs = model(pixel_values_videos=given, temperature=1 / encoder.scale, **tokens).logits_per_video
     else:
         theirs = model(pixel_values=given, **tokens).logits_per_image
@@ -152,7 +152,7 @@ def test_logits_of_clip_are_transformers_own(folder: Path) -> None:
     assert torch.allclose(encoder.visual(pixels), encoder.visual((pixels / 255 - mean) / std), atol=1e-4)
 
 
-# Of models on the hub: type, configuration, frames, pixels a side; numbers a feature and features a clip.
+# Models on the hub: type, configuration, frames, input size in pixels, shape of the features.
 PUBLISHED: dict[str, tuple[str, dict[str, Any], int, int, tuple[int, ...]]] = {
     "CLIP ViT-L/14": (
         "clip",

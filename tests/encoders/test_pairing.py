@@ -1,4 +1,4 @@
-"""Rows from a text-only encoder keep their angles, and a run finds them again."""
+"""Rows from a text-only encoder keep their angles, and a run rebuilds them."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path) -> None:
 def test_a_name_on_the_hub_is_what_lies_in_the_hub_s_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchs: bool
 ) -> None:
-    """In the layout of the hub's client, without a connection; its network is held to its weights as a folder's is."""
+    """The hub client's cache is read offline; the network's size is checked against the weights, as for folders."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     place = tmp_path / "hub" / "models--somebody--words"

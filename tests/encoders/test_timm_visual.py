@@ -1,4 +1,4 @@
-"""timm's encoders give what timm gives."""
+"""timm's encoders match timm's own output."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders of transformers and open_clip that a stranger made: no file is waited for, nothing without bounds is built."""
+"""Untrusted transformers and open_clip folders: no file blocks, and no unbounded network is built."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def words(tmp_path: Path) -> Path:
 
 
 def change(file: Path, *keys: str, value: object) -> None:
-    """Put a value into a JSON file."""
+    """Set a value in a JSON file."""
     values = place = json.loads(file.read_text())
     for key in keys[:-1]:
         place = place[key]
@@ -69,7 +69,7 @@ def test_a_pipe_in_a_folder_of_open_clip(tmp_path: Path, name: str) -> None:
 )
 @pytest.mark.parametrize("value", [HIGH, 100_000])
 def test_layers_and_labels_without_bounds(clip: Path, keys: tuple[str, ...], value: int) -> None:
-    """Where no weights lie beside the config, too; there the text half is not built."""
+    """Also in `spec_of`, which needs no weights and does not build the text half."""
     change(clip / "config.json", *keys, value=value)
     refused = value == HIGH or keys != ("num_labels",)
     for call in (load_encoder, spec_of):
@@ -79,7 +79,7 @@ def test_layers_and_labels_without_bounds(clip: Path, keys: tuple[str, ...], val
 
 
 def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
-    """Few enough to be built, whose weights would be drawn; those of a pooler are not needed."""
+    """Layers without weights are refused, not initialised at random; a missing pooler is fine."""
     weights = load_file(words / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
     assert len(kept) < len(weights)
@@ -100,7 +100,7 @@ def test_pictures_of_any_size(clip: Path, side: float) -> None:
 
 @pytest.mark.parametrize("place", ["../secret.safetensors", "/secret.safetensors", 5])
 def test_an_index_leads_nowhere_else(clip: Path, place: object) -> None:
-    """A file of weights that lies beside it is not the one that it names."""
+    """An index may only name files in its own folder."""
     names = [*load_file(clip / "model.safetensors")]
     (clip / "model.safetensors").rename(clip / "other.safetensors")
     (clip.parent / "secret.safetensors").write_bytes((clip / "other.safetensors").read_bytes())

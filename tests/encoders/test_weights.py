@@ -1,4 +1,4 @@
-"""Tensors come out of every kind of file, and nothing else ever happens."""
+"""Tensors are read from every kind of weights file, and no code is run."""
 
 import pickle
 import warnings
@@ -41,7 +41,7 @@ def test_safetensors(tmp_path: Path) -> None:
 
 
 class Small(nn.Module):
-    """Parameters, buffers, children, a view and an empty tensor."""
+    """A module with parameters, buffers, children, a view and an empty tensor."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +99,7 @@ def test_what_is_no_weights(tmp_path: Path) -> None:
 
 def test_a_refused_file_is_not_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
-    # torch warns of protocols that it doesn't write.
+    # torch warns about pickle protocols that it doesn't write.
     path.write_bytes(pickle.dumps({"state_dict": Path()}, protocol=4))
     with warnings.catch_warnings(record=True) as caught, refuses(EncoderError, path):
         warnings.simplefilter("always")

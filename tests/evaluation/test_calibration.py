@@ -1,4 +1,4 @@
-"""The fitted temperature is the likeliest one; threshold and label sets keep their promises."""
+"""The fitted temperature maximises the likelihood; thresholds and prediction sets meet their guarantees."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def test_no_other_temperature_is_likelier(seed, items, classes):
 
 
 def test_temperatures_of_extreme_scores():
-    """Nothing to learn where all is right; a class of minus infinity is ignored, and an error as a label."""
+    """With no mistakes there is nothing to fit; a class scored -inf is ignored, but is an error as a label."""
     scores, _ = drawn_scores(20)
     assert calibration.fit_temperature(scores, scores.argmax(1)) == 1.0
     assert calibration.fit_temperature(scores, scores.argmin(1)) == calibration.HOTTEST
@@ -57,7 +57,7 @@ def test_temperatures_of_extreme_scores():
 @given(st.integers(0, 10**6), st.floats(calibration.COLDEST, calibration.HOTTEST))
 @settings(max_examples=60, deadline=None)
 def test_a_temperature_changes_no_ranking(seed, temperature):
-    """Not even of scores that differ in their last bit."""
+    """Not even for scores that differ only in the last bit."""
     generator = torch.Generator().manual_seed(seed)
     scores = 30 * torch.randn(20, 5, generator=generator)
     scores[:, 1] = torch.nextafter(scores[:, 0], torch.tensor(torch.inf))
@@ -72,7 +72,7 @@ def test_cross_fitting_leaves_each_group_to_the_others():
     used = [ratio[6 * g : 6 * g + 6] for g in range(10)]
     for g, each in enumerate(used):
         assert each.max() - each.min() < 1e-4
-        # Its own fold of two groups had no say: other labels in it change nothing.
+        # Other labels in the group's own fold (of two groups) change nothing.
         fold = [h for h in range(10) if abs(float(used[h][0] - each[0])) < 1e-6]
         assert g in fold
         mixed = targets.clone()
@@ -114,7 +114,7 @@ def test_a_rate_is_between_0_and_1(rate):
 
 @pytest.mark.parametrize(("items", "rate"), [(19, 0.05), (30, 0.05), (59, 0.1), (200, 0.01)])
 def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
-    """One further item a draw: the counts are binomial. The rate is that of the rank, less than one item below."""
+    """With one new item per draw, counts are binomial; the rate is less than 1 / (n + 1) below the nominal one."""
     draws, generator = 6000, torch.Generator().manual_seed(5)
     values = torch.rand(draws, items + 1, generator=generator) ** 2
     passed = sum(float(row[0]) > calibration.threshold_for(row[1:], false_accept=rate) for row in values)
@@ -125,7 +125,7 @@ def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
 def test_nine_of_ten_draws_keep_the_worst_rate():
     limit = calibration.worst_false_accept(60, 0.05)
     generator = torch.Generator().manual_seed(6)
-    # Of uniform values the rate of a threshold is 1 - threshold.
+    # For uniform values, a threshold's rate is 1 - threshold.
     rates = [1 - calibration.threshold_for(torch.rand(60, generator=generator), false_accept=0.05) for _ in range(5000)]
     kept = sum(rate <= limit for rate in rates)
     assert binom.ppf(0.0001, 5000, 0.9) <= kept <= binom.ppf(0.9999, 5000, 0.9)
@@ -134,7 +134,7 @@ def test_nine_of_ten_draws_keep_the_worst_rate():
 
 @pytest.mark.parametrize(("items", "level", "heat"), [(9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0), (60, 0.5, 3.0)])
 def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
-    """One further item a draw: the counts are binomial, and no more than one item in n + 1 above the promise."""
+    """With one new item per draw, counts are binomial; coverage is at most 1 / (n + 1) above the nominal one."""
     draws, held = 3000, 0
     for seed in range(draws):
         scores, targets = drawn_scores(items + 1, heat=heat, seed=seed)
@@ -143,7 +143,7 @@ def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
         )
         held += bool(sets[0, targets[0]])
     assert held >= binom.ppf(0.0001, draws, level)
-    # Items whose label is the best have all a gap of 0: of those as many as there are may be in for nothing.
+    # Correct items all have a gap of 0, and such ties can raise the coverage above that bound.
     if heat == 3.0:
         assert held <= binom.ppf(0.9999, draws, level + 1 / (items + 1))
 
@@ -173,7 +173,7 @@ def test_sets_need_items_and_labels_that_can_be_named():
 
 @pytest.mark.slow
 def test_sets_and_threshold_hold_on_real_photos(shared: Path):
-    """Photos of clothing, halved at random ten times: what one half promises, the other keeps within chance."""
+    """Clothing photos, halved at random ten times: guarantees set on one half hold on the other within chance."""
     data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
     encoder = th.load_encoder("mini")
     size = Pixels(128, 146, "bicubic")
@@ -234,10 +234,10 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert found.before.bins.error == pytest.approx(reliability.expected_calibration_error(sure, right))
     assert (found.before.low, found.before.high) == reliability.error_interval(sure, right)
     assert found.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
-    # Of the 40 that set it at 10 %, all above the 37th: ceil(41 x 0.9).
+    # At 10 %, the threshold is value ceil(41 x 0.9) = 37 of 40, so 3 pass.
     assert found.unknown_accepted == (3, 40)
     assert found.known_rejected == int((~made.is_known(SCORES)).sum())
-    # Of 60 with 90 %: those up to the 55th gap, ceil(61 x 0.9).
+    # At 90 %, the limit is gap ceil(61 x 0.9) = 55 of 60.
     assert found.covered == 55
     kept = replace(made, measured=found)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept

@@ -1,4 +1,4 @@
-"""Rates of classes by hand; confused pairs with their ranks; a planted relation is found, noise has none."""
+"""Per-class rates by hand; confused pairs and their ranks; a planted relation is found, noise has none."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_rates_by_hand():
     assert a.recall == (80.0, *wilson_interval(8, 10))
     assert a.precision == (pytest.approx(100 * 8 / 9), *wilson_interval(8, 9))
     assert (b.recall, b.predicted, b.taken_for) == ((40.0, *wilson_interval(4, 10)), 6, ("c", 5))
-    # No item of c, though b's were called so.
+    # There are no items of c, but items of b were predicted as c.
     assert (c.items, c.recall, c.predicted, c.precision, c.taken_for) == (
         0,
         None,
@@ -25,13 +25,13 @@ def test_rates_by_hand():
         (0.0, *wilson_interval(0, 5)),
         None,
     )
-    # Nothing was called b.
+    # Nothing was predicted as b.
     _, b = class_rows(np.array([0, 0, 1, 1]), np.zeros(4, int), ["a", "b"])
     assert (b.predicted, b.precision, b.recall) == (0, None, (0.0, *wilson_interval(0, 2)))
 
 
 def test_intervals_of_classes_take_groups_into_account():
-    """Eight items of a class in two scenes, one all right and one all wrong, are worth two items."""
+    """Items of scenes that are all correct or all wrong count by scene."""
     truth, predicted = np.repeat([0, 1], 8), np.array([0] * 4 + [1] * 4 + [1] * 8)
     alone, _ = class_rows(truth, predicted, ["a", "b"])
     grouped, other = class_rows(truth, predicted, ["a", "b"], [f"scene {i // 4}" for i in range(16)])
@@ -54,7 +54,7 @@ def test_confused_pairs_have_the_rank_of_their_rows():
 
 
 def draw_relation(classes: int, seed: int, *, related: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Draw (the correlation of random rows, a confusion that follows it or another one), 60 items a class."""
+    """Return the correlation of random rows, and a confusion drawn from it or an unrelated one (60 items per class)."""
     rng = np.random.default_rng(seed)
     alike, other = (np.corrcoef(rng.normal(size=(classes, 6))) for _ in range(2))
     odds = np.exp(3 * (alike if related else other))
@@ -81,7 +81,7 @@ def test_rho_is_spearman_s_over_pairs():
     rates = confusion / confusion.sum(1, keepdims=True)
     upper = np.triu_indices(8, 1)
     assert found.rho == pytest.approx(scipy_stats.spearmanr(alike[upper], (rates + rates.T)[upper]).statistic)
-    # The interval is a jackknife: each class left out, on the ranks of all pairs.
+    # The interval is a jackknife over classes, on the ranks of all pairs.
     a, b = (scipy_stats.rankdata(np.round(m[upper], 9)) for m in (alike, rates + rates.T))
     without = [np.corrcoef(a[keep], b[keep])[0, 1] for keep in ((upper[0] != k) & (upper[1] != k) for k in range(8))]
     half = 1.959964 * np.sqrt(7 / 8 * ((np.array(without) - np.mean(without)) ** 2).sum())

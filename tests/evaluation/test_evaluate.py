@@ -1,4 +1,4 @@
-"""Exact counts, views averaged as written, and the same scores on every way to them."""
+"""Exact counts, averages over views, and the same scores from every code path."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ def make_model(*, temporal: nn.Module | None = None, seed: int = 0) -> Recognize
 def transformer(dropout: float = 0.0) -> TemporalTransformer:
     module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, dropout=dropout)
     module.reset(torch.Generator().manual_seed(0))
-    with torch.no_grad():  # Its output projection starts at zero; here order has to count.
+    with torch.no_grad():  # the output projection starts at zero, but here the frame order must matter
         assert isinstance(module.project_out, nn.Linear)
         module.project_out.weight.copy_(0.3 * noise(SPEC.dim, 32, seed=4))
     return module
@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture
 def with_bad(data: Dataset, tmp_path: Path) -> Dataset:
-    """The same items with two among them that cannot be read."""
+    """The same items plus two that cannot be read."""
     bad = Item(write_broken(tmp_path / "broken.mp4"), "green"), Item(tmp_path / "missing.mp4", "red")
     return replace(data, items=(data.items[0], *bad, *data.items[1:]))
 
@@ -273,37 +273,37 @@ def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset)
 
 
 def test_items_are_scored_in_parts(monkeypatch):
-    """Several templates would need memory for each item at once."""
+    """Scoring all items at once would need too much memory with several templates."""
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
     monkeypatch.setattr(module, "features_in_parts", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
     found = []
     for size in (256, 3):
         monkeypatch.setattr(module, "_PART", size)
         found.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
-    # Other sizes are other kernels on some processors, with other last bits.
+    # On some processors other sizes use other kernels, and the last bits differ.
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
 
 
 def test_average_precision_by_hand() -> None:
-    # Class 0 ranks items 0, 1, 2, 3 and holds the first and the third: (1/1 + 2/3) / 2.
-    # Class 1 ranks items 3, 2, 1, 0 and holds items 1 and 3: (1/1 + 2/3) / 2. Class 2 ranks 0 first: 1.
+    # Class 0 ranks items 0, 1, 2, 3 and has items 0 and 2: (1/1 + 2/3) / 2.
+    # Class 1 ranks items 3, 2, 1, 0 and has items 1 and 3: (1/1 + 2/3) / 2. Class 2 ranks its item 0 first: 1.
     scores = torch.tensor([[0.9, 0.1, 0.8], [0.8, 0.2, 0.5], [0.7, 0.3, 0.4], [0.6, 0.4, 0.3]])
     hot = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0]]).bool()
     assert mean_average_precision(scores, hot) == pytest.approx(100 * (5 / 6 + 5 / 6 + 1) / 3)
-    # Labels are one hot: item 0 of class 1 stands last for it (1/4), the others first.
+    # Labels instead of one-hot rows: class 0 has items 1 and 2, class 1 has items 0 and 3.
     assert mean_average_precision(scores, torch.tensor([1, 0, 0, 1])) == pytest.approx(
         100 * ((1 / 2 + 2 / 3) / 2 + (1 / 1 + 2 / 4) / 2) / 2
     )
 
 
 def test_items_of_one_score_share_a_rank() -> None:
-    # All the same: whatever their order, a fifth of what is looked at is right.
+    # All tied: the precision is a fifth in any order.
     assert mean_average_precision(torch.zeros(5, 1), torch.tensor([[1], [0], [0], [0], [0]]).bool()) == pytest.approx(
         20
     )
     scores = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
     for order in ([0, 1, 2, 3], [0, 2, 1, 3]):
-        # Recall 1/2 at precision 1/1, and 1 at precision 2/3 with both of the tie.
+        # Recall 1/2 at precision 1/1, then recall 1 at precision 2/3 with both tied items.
         hot = torch.tensor([[1], [1], [0], [0]]).bool()[order]
         assert mean_average_precision(scores, hot) == pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3))
 
@@ -313,7 +313,7 @@ def test_a_class_without_an_item_is_left_out() -> None:
     assert mean_average_precision(scores, targets) == pytest.approx(mean_average_precision(scores[:, :3], targets))
     hot = nn.functional.one_hot(targets, 5).bool()
     assert mean_average_precision(scores, hot) == pytest.approx(mean_average_precision(scores, targets))
-    # The published code counts it 0.
+    # The published code counts such a class as 0.
     zero = mean_average_precision(scores, targets, absent="zero")
     assert zero == pytest.approx(3 / 5 * mean_average_precision(scores, targets))
     with refuses(DataError, "absent", "none"):
@@ -323,7 +323,7 @@ def test_a_class_without_an_item_is_left_out() -> None:
 def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_class() -> None:
     probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.3, 0.4, 0.3]])
     hot = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
-    # For class 0 items 0 and 1 share the first place; after a second softmax (0.384 and 0.391) item 1 has it alone.
+    # Items 0 and 1 tie for class 0; a second softmax (0.384 and 0.391) puts item 1 first.
     assert mean_average_precision(probabilities, hot) == pytest.approx(50)
     assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
     order = probabilities.double().argsort(stable=True)
@@ -333,7 +333,7 @@ def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_clas
     once, again = (mean_average_precision(large, labels, double_softmax=double) for double in (False, True))
     assert once != again
     assert again == pytest.approx(mean_average_precision(large.double().softmax(-1), labels))
-    # Small probabilities are no ties: in single precision exp(1e-8) is 1, and half the items would be right by chance.
+    # Small probabilities must not tie: in single precision exp(1e-8) is 1, and both items would score alike.
     small = torch.tensor([[2e-8], [1e-8]])
     probabilities = torch.cat([small, (1 - small) / 2, (1 - small) / 2], dim=1)
     hot = torch.tensor([[1, 0, 0], [0, 0, 0]]).bool()

@@ -1,4 +1,4 @@
-"""Other orders of frames: exact where order cannot matter, costly where it is all there is."""
+"""Reordered frames: no loss where order cannot matter, full loss where only order matters."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ PROTOCOL = Protocol(FRAMES, PIXELS)
 
 
 class Mean(nn.Module):
-    """The mean of a frame's red, green and blue, each -1..1."""
+    """An encoder whose feature is the frame's mean red, green and blue, each -1..1."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class Mean(nn.Module):
 
 
 class FirstFrame(nn.Module):
-    """The feature of the first frame alone: order is all that matters to it."""
+    """A temporal module that uses only the first frame, so that only order matters."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features[:, 0]
@@ -67,7 +67,7 @@ def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
     back, mixed = found.rows
     assert (back.order, back.top1, back.lost, back.changed) == ("reversed", 0.0, 100.0, 100.0)
     assert (back.low, back.high) == paired_interval(8, 0, 8)
-    # An order that begins with one of the first two frames loses nothing, another all.
+    # Orders that begin with one of the first two frames lose nothing, all others lose everything.
     wrong = sum(shuffled(FRAMES, seed)[0] >= 2 for seed in (0, 1, 2)) / 3
     assert (mixed.top1, mixed.lost) == (pytest.approx(100 * (1 - wrong)), pytest.approx(100 * wrong))
     assert mixed.order == "shuffled"
@@ -88,7 +88,7 @@ def test_mean_pooling_loses_exactly_nothing_by_construction(clips):
 
 @pytest.mark.parametrize("kind", ["transformer", "conv"])
 def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
-    """Encoded once where frames are encoded apart, encoded anew where the encoder sees neighbours."""
+    """Frames are encoded once, or once per order if the encoder sees neighbouring frames."""
     visual = tiny_visual()
     torch.manual_seed(0)
     temporal = TemporalTransformer(256, layers=1, width=64) if kind == "transformer" else TemporalConv(visual)
@@ -99,7 +99,7 @@ def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
     protocol = Protocol(FRAMES, PIXELS, Views(origin="centre"))
     found = order_test(model, clips, protocol, Reading(cache=cache))
     assert found.top1 == evaluate(model, clips, protocol).top1
-    # Reversing by hand: the features of the reversed clip, through the model.
+    # Reverse by hand: pass the reversed clip through the model.
     paths = [item.path for item in clips.items]
     views = ViewClips(paths, [0] * len(clips), frames=FRAMES, views=protocol.views, pixels=PIXELS)
     with torch.inference_mode():

@@ -49,7 +49,7 @@ def test_the_paired_interval_covers_about_95_of_100(rates):
 
 def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
     values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
-    # Items alone: the textbook's standard error of a mean.
+    # Without groups: the textbook standard error of a mean.
     assert standard_error(values, list(range(7))) == pytest.approx(values.std(ddof=1) / math.sqrt(7))
     values, scenes = np.array([1.0] * 4 + [0.0] * 4 + [1.0] * 4), [i // 4 for i in range(12)]
     alone = standard_error(values[::4], [0, 1, 2])
@@ -62,7 +62,7 @@ def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
 def test_items_without_a_shared_error_have_the_wilson_interval() -> None:
     right = np.array([True] * 8 + [False] * 2)
     assert grouped_interval(right, range(10)) == wilson_interval(8, 10)
-    # Groups of one rate leave no error and count by their items.
+    # Groups with equal rates show no group effect, so items count singly.
     assert grouped_interval(np.array([True, False] * 3), list("aabbcc")) == wilson_interval(3, 6)
     low, high = grouped_interval(np.ones(20, dtype=bool), range(20))
     assert 80 < low < 90
@@ -70,7 +70,7 @@ def test_items_without_a_shared_error_have_the_wilson_interval() -> None:
 
 
 def test_the_grouped_interval_covers_about_95_of_100() -> None:
-    """Scenes of eight takes that are right or wrong together more often than not; Wilson's of all takes covers half."""
+    """Scenes of eight takes whose results correlate; the Wilson interval over all takes covers far less."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(30), 8)
     inside, alone = [], []

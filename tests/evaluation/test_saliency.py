@@ -22,9 +22,9 @@ NAMES = (*COLOURS, "nothing")
 
 
 def picture(name: str, quarter: tuple[int, int], size: int, seed: int) -> np.ndarray:
-    """A cloudy ground, a coloured disc in one quarter (row, column), and a gray square in the quarter across from it.
+    """Draw a coloured disc in one quarter (row, column) of a cloudy background and a gray square in the opposite one.
 
-    Of "nothing" there is the square alone: without it the absence of the other colours would give a colour away.
+    The class "nothing" has only the square; without that class, the absence of other colours would reveal a colour.
     """
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(60, 196, (4, 4), dtype=np.uint8))
@@ -55,7 +55,7 @@ def compare_heat(heat: Tensor, quarter: tuple[int, int]) -> float:
 
 
 def test_the_heat_of_mini_lies_on_the_disc():
-    """Its encoder as it comes, a logistic head fitted to its features of drawn pictures."""
+    """The unchanged encoder, with a logistic head fitted to features of drawn pictures."""
     visual = load_encoder("mini").visual.eval()
     drawn = [(place, number) for number in range(16) for place in range(len(NAMES))]
     pictures = [picture(NAMES[place], QUARTERS[number % 4], 96, 10 * number + place) for place, number in drawn]
@@ -87,7 +87,7 @@ def score(model: Recognizer, clip: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("kind", "rtol"), [("mean", 1.3e-6), ("transformer", 1.3e-6), ("conv", 1e-4)])
 def test_a_covered_region_scores_as_the_clip_with_that_region_covered(kind, rtol):
-    """By hand: the square around region (2, 5) of frame 1, of all where frames are encoded together, in its mean."""
+    """By hand: fill the square around region (2, 5) with its mean, in frame 1 or (for conv) in all frames."""
     torch.manual_seed(1)
     visual, temporal, covered = tiny_visual(), MeanPool(), slice(1, 2)
     if kind == "transformer":
@@ -110,14 +110,14 @@ def test_heat_by_hand():
     assert seen.heat(0).tolist() == [[[1.0, 0.0]]]
     assert seen.strength(0) == pytest.approx(2.0)
     assert seen.probabilities(0) == (pytest.approx(0.8808, abs=1e-4), pytest.approx(0.5))
-    # Covering it speaks for the other class: nothing is hot.
+    # Covering the region raises class 1, so nothing is hot.
     assert seen.heat(1).tolist() == [[[0.0, 0.0]]]
     assert seen.strength(1) == 0
     # The probability is 1 to the last bit before and after; the log-odds fall by 30.
     certain = Covered(torch.tensor([80.0, 0.0]), torch.tensor([[[[50.0, 0.0], [80.0, 0.0]]]]))
     assert certain.heat(0).tolist() == [[[1.0, 0.0]]]
     assert certain.strength(0) == pytest.approx(30)
-    # The scores of a single class are taken as they are.
+    # With a single class, the raw scores are used.
     assert Covered(torch.tensor([3.0]), torch.tensor([[[[1.0], [2.0]]]])).heat(0).tolist() == [[[1.0, 0.5]]]
 
 

@@ -8,7 +8,7 @@ from texthead.data.dataset import Dataset, Item
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """The data set; its source is a folder of class folders."""
+    """A data set whose source is a folder of class folders."""
     folder = tmp_path_factory.mktemp("data")
     paths = [folder / ("blue", "red")[number % 2] / f"{number}.mp4" for number in range(10)]
     for number, path in enumerate(paths):

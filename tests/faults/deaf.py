@@ -1,4 +1,4 @@
-"""Imported by the server of loader processes: a call in each of them never comes back and is deaf to Python."""
+"""Preloaded by the fork server of the data-loader workers: makes decoding hang and ignore Python's signals."""
 
 import itertools
 from collections import deque

@@ -41,7 +41,7 @@ def filled(content: bytes) -> Writer:
 
 
 def changed(write: Callable[[Path], Path], change: Callable[[bytes], bytes]) -> Writer:
-    """Write a whole file and change its bytes."""
+    """Return a writer of an intact file with changed bytes."""
     return lambda path: path.write_bytes(change(write(path).read_bytes()))
 
 
@@ -51,29 +51,29 @@ def cut(write: Callable[[Path], Path], share: float) -> Writer:
 
 video = partial(write_video, colour="red", frames=24)
 avi = partial(video, codec="mpeg4")
-# The index in front, as videos for the web have it.
+# The index in front, as in videos for the web.
 faststart = partial(encode, count=24, container_options={"movflags": "faststart"})
 image = partial(write_image, colour="red")
 
 
 def middle_zeroed(content: bytes) -> bytes:
-    """Return an .mp4 without the middle third of its frames; its index, wherever an encoder puts it, stays whole."""
+    """Zero the middle third of an .mp4's frames; its index stays intact, wherever the encoder puts it."""
     start, stop = content.index(b"mdat") + 4, content.index(b"moov") - 4
     third = (stop - start) // 3
     return content[: start + third] + bytes(third) + content[start + 2 * third :]
 
 
 def named(write: Callable[[Path], Path], suffix: str) -> Writer:
-    """Write a whole file and give it a wrong name."""
+    """Return a writer of an intact file with the wrong suffix."""
     return lambda path: write(path.with_suffix(suffix)).rename(path)
 
 
 def frames(number: int, change: Writer) -> Writer:
-    """Write a folder of frames and change one of them."""
+    """Return a writer of a folder of frames that changes one of them."""
     return lambda path: change(Path(str(write_frames(path, "red")).format(number)))
 
 
-# Per kind: the name of the file, its writer, and a pattern of the error as `fault: problem`.
+# For each kind: the file's name, its writer, and a pattern of the error as `fault: problem`.
 MADE: dict[str, tuple[str, Writer, str]] = {
     "missing": ("a.mp4", lambda path: None, "missing"),
     "a folder": ("a.mp4", Path.mkdir, "unreadable: .*folder"),
@@ -126,10 +126,10 @@ REFERENCE = {
     "derived/bitflips.mp4": "damaged",
     "real/decord_corrupted.mp4": "damaged",
 }
-# A clip takes some frames of a long video; damage of others may go unnoticed.
+# A clip uses only some frames, so damage to the others may go unnoticed.
 MAY_PASS = {"zeros in the middle", "a damaged frame", "frames of two sizes"}
 MAY_PASS |= {"derived/bitflips.mp4", "real/decord_corrupted.mp4"}
-# To a decoder they are just unreadable; `doctor` counts the bytes that their boxes claim.
+# The decoder calls these unreadable; `doctor` finds fewer bytes than their boxes claim.
 CUT = {"cut, index behind", "cut inside its index", "its first kilobyte", "derived/truncated_no_moov.mp4"}
 
 
@@ -150,7 +150,7 @@ def make(kind: str, folder: Path, request: pytest.FixtureRequest) -> tuple[Path,
 
 @pytest.mark.parametrize("kind", [*MADE, *REFERENCE])
 def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """For reading all of it, for preparing, and for predicting a list with a whole file behind it."""
+    """In reading, in preparing, and in predicting a list that also has an intact file."""
     path, pattern = make(kind, tmp_path / "in", request)
     started = time.perf_counter()
     with pytest.raises(MediaError) as caught:
@@ -176,7 +176,7 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request:
 
 @pytest.mark.slow
 def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """All of them in one list, and two whole files behind: in two processes, as a user runs it."""
+    """All kinds and two intact files in one list, read by two processes from the command line."""
     expected: dict[str, str] = {}
     for number, kind in enumerate([*MADE, *REFERENCE]):
         path, _ = make(kind, tmp_path / str(number), request)
@@ -189,7 +189,7 @@ def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRe
         csv.writer(file).writerows([("path", "label"), *((path, "a") for path in [*expected, *whole])])
 
     command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "list.csv")]
-    # Opening the pipe or the device would hang until the limit, and end with another fault.
+    # Opening the pipe or the device would hang until the limit and report another fault.
     options = ["--quick", "--json", "--workers", "2", "--limit", str(int(SECONDS))]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr
@@ -201,7 +201,7 @@ def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRe
 
 
 def loud_pictures(folder: Path) -> None:
-    """Write pictures over whose damage Pillow warns, or libtiff prints: of EXIF (not of the picture), and of pixels."""
+    """Write pictures with damaged EXIF or pixels, for which Pillow warns or libtiff prints."""
     folder.mkdir(parents=True)
     exif = PIL.Image.Exif()
     exif[0x0112], exif[0x010F] = 6, 40 * "x"
@@ -224,7 +224,7 @@ def loud_pictures(folder: Path) -> None:
 def test_no_library_prints_or_warns_on_its_own(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    """A picture whose EXIF cannot be read, or says nothing known, counts as upright."""
+    """A picture with unreadable EXIF or an unknown orientation counts as upright."""
     loud_pictures(tmp_path / "in")
     sizes = {}
     for path in (tmp_path / "in").iterdir():
@@ -249,7 +249,7 @@ def test_commands_print_no_warning_of_a_library(tmp_path: Path) -> None:
 
 
 def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large pictures of one colour take little space and much time."""
+    """Large single-colour pictures are small on disk but slow to decode."""
     pictures = [PIL.Image.new("P", (2000, 2000), number % 2) for number in range(6)]
     path = tmp_path / "slow.gif"
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)

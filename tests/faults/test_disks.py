@@ -1,4 +1,4 @@
-"""Full disks, read-only disks and locked folders: an error of one line, and what was there before stays."""
+"""Full disks, read-only disks and locked folders: a one-line error, and existing files stay."""
 
 import shutil
 import subprocess
@@ -22,14 +22,14 @@ from training_runs import RECIPE, make_model, timeless
 
 @contextmanager
 def read_only(disk: Path) -> Iterator[None]:
-    """Mount a file system read-only for a while, which holds for root too."""
+    """Remount a file system read-only for a while, which also applies to root."""
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     yield
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
 
 def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
-    """A real one: a checkpoint fits, the next beside it does not."""
+    """A real disk on which one checkpoint fits and a second does not."""
     recipe = replace(RECIPE, epochs=2)
     expected = train(make_model(), data, None, recipe, out=tmp_path / "whole")
     size = sum(path.stat().st_size for path in (tmp_path / "whole" / "state").rglob("*") if path.is_file())
@@ -43,7 +43,7 @@ def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
 
 
 def test_shards_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
-    """Shards that fitted stay, and the same command continues on a larger disk."""
+    """Finished shards stay, and the same command continues on a larger disk."""
     options = ShardOptions(clips=4)
     prepare(data, tmp_path / "whole", options)
     size = sum(path.stat().st_size for path in (tmp_path / "whole").iterdir())
@@ -61,7 +61,7 @@ def test_shards_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
 
 
 def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Callable[..., str]) -> None:
-    """It predicts; what would write to it is one line of an error and leaves it as it is."""
+    """Prediction works; writing is a one-line error and changes nothing."""
     with disk_of(tmp_path / "disk", kilobytes=4096) as disk:
         run = write_small_run(disk / "run")
         train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=disk / "begun")

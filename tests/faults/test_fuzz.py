@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it gives a value or one of our own errors, in time and without much memory.
+"""Reading any file returns a value or raises one of our own errors, quickly and with little memory.
 
 `make fuzz` runs each target EXECUTIONS times and prints how many it ran; the default suite runs a few.
 """
@@ -45,7 +45,7 @@ SECONDS = 60.0
 
 
 def survives(call: Callable[[], object]) -> bool:
-    """Return whether a call gave a value; any error must be one of ours, in one line."""
+    """Return whether a call succeeds; any error must be one of ours and one line long."""
     started, message = time.perf_counter(), ""
     try:
         call()
@@ -65,7 +65,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice([1, 1, 2, 4, 8])):
         if not out:
             return bytes(out)
-        # Headers lie in front and, of some containers, behind: half of all changes go there.
+        # Half of all changes go to the headers, which are in front or, in some containers, at the end.
         near = rng.choice([len(out), len(out), min(len(out), 256), min(len(out), 1024)])
         at = rng.randrange(near) if rng.random() < 0.75 else len(out) - 1 - rng.randrange(near)
         size = rng.choice([1, 2, 4, 8])
@@ -107,7 +107,7 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
 
 
 def read_media(path: Path) -> None:
-    """Read a few frames of a file, as a clip takes them."""
+    """Read a few frames of a file, as for a clip."""
     with open_media(path) as media:
         media.frames_at(sorted({0, media.num_frames // 2, media.num_frames - 1}))
 
@@ -140,7 +140,7 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
     prepare(Dataset(tuple(Item(path, "red", "train") for path in paths), "here"), shards, ShardOptions(clips=3))
     for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
         yield shards / name, lambda path: [read_media(item.path) for item in read_dataset(path.parent).items]
-    # A table of frames, and a frame, of which the digests say that they are right.
+    # A frame table and a frame whose digests match.
     clip = read_dataset(shards).items[0].path
     whole, jpegs = stored(clip)
     table, frame = folder / "table.json", folder / "frame.jpg"
@@ -165,7 +165,7 @@ def exports_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object
 
 
 def queue_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    """What a browser sends to the page."""
+    """Yield a request that a browser sends to the page."""
     client = TestClient(QueueRequests(PlainTextResponse("yes"), "/", lambda: ()))
 
     def post(path: Path) -> None:
@@ -187,7 +187,7 @@ CORPORA = {
     "exports": exports_corpus,
     "queue": queue_corpus,
 }
-# Of all executions; those of media are the point, and building a network takes long.
+# Multiples of EXECUTIONS: media matter most, and building networks is slow.
 SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15, "exports": 0.3, "queue": 1}
 
 

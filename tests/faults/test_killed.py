@@ -1,4 +1,4 @@
-"""kill -9: what was saved stays, what was half written is never read as whole, and no process waits for a dead one."""
+"""kill -9: saved data stays, half-written data is never used, and no process waits for a dead one."""
 
 import json
 import multiprocessing
@@ -35,7 +35,7 @@ PROTOCOL, READING = Protocol(2, PIXELS), Reading(workers=2)
 
 
 def saves(out: Path) -> set[str]:
-    """Return the folders of checkpoints, whole or not."""
+    """Return the names of the checkpoint folders, complete or not."""
     return {path.name for path in out.glob("state/step-*")}
 
 
@@ -44,7 +44,7 @@ def saves(out: Path) -> set[str]:
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     data: Dataset, tmp_path: Path, saving: bool
 ) -> None:
-    """Kill it ten times at random moments: while it begins the folder, in a step, while it writes a checkpoint."""
+    """Kill it ten times at random moments: creating the folder, in a step, or writing a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
     every = Execution(checkpoint_every=1)
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
@@ -55,7 +55,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
         return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, execution=every)
 
     def wait(process: multiprocessing.process.BaseProcess, before: set[str]) -> None:
-        """Wait for a moment to kill: any, or within 10 ms after the start of the next checkpoint."""
+        """Wait for a random time, or until at most 10 ms after the next checkpoint starts."""
         if not saving:
             process.join(rng.uniform(0.01, 0.5))
             return
@@ -72,7 +72,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
         process.kill()
         process.join()
         if process.exitcode == 0:
-            # The run ended before the kill: kill another one, which has to be the same.
+            # The run ended before the kill: check it, then kill a new one.
             assert timeless(on_disk(out)) == timeless(expected)
             out = tmp_path / f"run{killed}"
             continue
@@ -88,7 +88,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
 def calls(
     data: Dataset, out: Path, *, progress: Progress | None = None, resume: bool = False
 ) -> dict[str, Callable[[], object]]:
-    """Return what reads data with two workers."""
+    """Return the calls that read data with two workers."""
     model, paths, first = make_model(dropout=0.4), [item.path for item in data.items], partial(evenly, most=1)
     recipe, callbacks = replace(RECIPE, epochs=3), Callbacks(progress) if progress else Callbacks()
     training = {"execution": Execution(2), "callbacks": callbacks, "resume": resume}
@@ -100,11 +100,11 @@ def calls(
 
 
 def ends_in_time(call: Callable[[], object], *parts: str) -> None:
-    """Check that a call whose workers end or hang is an error of one line, in time."""
+    """Check that a call whose workers die or hang raises a one-line error in time."""
     started, message = time.perf_counter(), ""
     try:
         call()
-    except RunError as error:  # Not pytest.raises: it keeps frames, and with them the workers.
+    except RunError as error:  # not pytest.raises, which keeps the frames and thus the workers
         message = str(error)
     assert time.perf_counter() - started < SECONDS
     assert "data-loader worker" in message
@@ -113,7 +113,7 @@ def ends_in_time(call: Callable[[], object], *parts: str) -> None:
 
 
 def kill_a_worker(after: int) -> Callable[[int, int], None]:
-    """Return a progress callback that kills one worker when so many clips are done."""
+    """Return a progress callback that kills one worker after this many clips."""
     killed: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -135,7 +135,7 @@ def test_a_killed_loader_worker_ends_training_and_the_run_can_be_resumed(data: D
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "encode"])
 def test_a_killed_loader_worker_ends_scoring(data: Dataset, tmp_path: Path, what: str) -> None:
-    """Again and again: the loader may notice first that the worker has ended or that it no longer answers."""
+    """Repeat, because the loader may first notice either that the worker died or that it does not answer."""
     for _ in range(10):
         ends_in_time(calls(data.repeat(10), tmp_path, progress=kill_a_worker(after=3))[what])
 
@@ -152,7 +152,7 @@ def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path
 
 
 def hang(data: Dataset, out: Path, what: str) -> None:
-    """Have workers that never return from a call and don't react to Python's signals, as in a decoder's loop."""
+    """Make a call whose workers hang and ignore Python's signals, as in a decoder's loop."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     forkserver.set_forkserver_preload(["faults.deaf"])
     forkserver.ensure_running()
@@ -160,7 +160,7 @@ def hang(data: Dataset, out: Path, what: str) -> None:
 
 
 def start(*words: object) -> subprocess.Popen:
-    """Start a command of two processes of one thread each under torchrun."""
+    """Start a command under torchrun in two single-threaded processes."""
     launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
     return subprocess.Popen(
@@ -170,7 +170,7 @@ def start(*words: object) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], Path]:
-    """(words of a command, the run of two ranks that it made, none of them killed)."""
+    """Return (a command's arguments, the run that it makes with two ranks and no kills)."""
     folder = tmp_path_factory.mktemp("whole")
     words = ["train", data.source, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 8, "--batch", 4]
     words += ["--workers", 2, "--baselines", "never", "--checkpoint-every", 1, "--cache", folder / "cache"]

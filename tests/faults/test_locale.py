@@ -1,4 +1,4 @@
-"""Names that the locale's encoding lacks: every command prints them escaped and ends as usual; files are UTF-8."""
+"""Names that the locale cannot encode: every command prints them escaped and succeeds; files are UTF-8."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from texthead.files import read_json
 
 LABELS = ("кот", "狗", "🦆")
 
-# As Python sees them where nothing else says what a terminal can show.
+# Environment variables that set Python's output encoding.
 LOCALES = {
     "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0"},
     "ascii output": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
@@ -24,7 +24,7 @@ LOCALES = {
 
 
 def called(locale: str, folder: Path, *words: object) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a locale, its output in pipes."""
+    """Run a command in a locale and capture its output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
     environment |= {**LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
     command = [sys.executable, "-m", "texthead", *map(str, words)]
@@ -41,7 +41,7 @@ def ends_well(done: subprocess.CompletedProcess[bytes], code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with class folders and a run on them."""
+    """Return a folder with class folders and a run trained on them."""
     folder = tmp_path_factory.mktemp("names")
     for number, label in enumerate(LABELS):
         for i in range(4):

@@ -1,6 +1,6 @@
-"""However large the pictures that a small file claims: decoding it takes 512 MB at most, or it is refused before.
+"""Decoding a small file that claims large pictures takes at most 512 MB, or is refused beforehand.
 
-Each call is in a process of its own, with little room above that.
+Each call runs in its own process with a memory limit.
 """
 
 import struct
@@ -28,7 +28,7 @@ from texthead.media.limits import BYTES_A_MEGAPIXEL, MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.web.label_media import preview
 
-# Beside the pictures: code that is loaded, and what a crop takes.
+# The pictures, plus loaded code and the crop.
 MOST = MOST_MEGAPIXELS * BYTES_A_MEGAPIXEL + 100 * 2**20
 SIDE, FRAMES = 9300, 32
 
@@ -121,7 +121,7 @@ def test_a_small_file_of_large_pictures(tmp_path: Path, name: str, way: str) -> 
 
 
 def test_frames_are_scaled_as_they_are_decoded(tmp_path: Path) -> None:
-    """Each frame passes the limit: 32 of them at once would be 864 MB."""
+    """Each frame is within the limit, but all 32 at once would take 864 MB."""
     path = gif(tmp_path / "a.gif", side=3000)
     for way in ("view", "train", "preview"):
         message, grown = taken(partial(WAYS[way], path), 8 * 2**30)
@@ -130,7 +130,7 @@ def test_frames_are_scaled_as_they_are_decoded(tmp_path: Path) -> None:
 
 
 def test_pictures_at_the_limit_are_whole(tmp_path: Path) -> None:
-    """A photo of 50 megapixels, of today's phones, is read pixel by pixel."""
+    """A 50-megapixel phone photo is decoded at full size."""
     path = tmp_path / "a.jpg"
     PIL.Image.new("RGB", (8192, 6144), "red").save(path)
     with open_media(path) as media:
@@ -148,7 +148,7 @@ def test_a_picture_of_a_shard_is_read_again_and_again(tmp_path: Path) -> None:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Decoding it holds 209 megapixels: 33 of them at 19 bytes."""
+    """A 33-megapixel picture that takes 19 bytes per pixel to decode: the memory of 209 megapixels."""
     path = tmp_path / "a.webp"
     PIL.Image.new("RGB", (6000, 5500), "red").save(path, method=0)
     return path
@@ -166,7 +166,7 @@ def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path) -> None
 
 
 def test_shards_are_continued_with_the_limit_of_before() -> None:
-    """The limit is not among what shards list unless it was raised: shards of before it are continued."""
+    """Shards record the limit only if it was raised, so shards from before the limit can be continued."""
     assert "most_megapixels" not in ShardOptions().written
     assert ShardOptions(most_megapixels=209).written["most_megapixels"] == 209
     for options in (ShardOptions, Reading):

@@ -1,4 +1,4 @@
-"""What a file more takes where a folder is predicted or a data set is scored: its name and its scores."""
+"""Memory per file when predicting a folder or scoring a data set: only its name and its scores."""
 
 import multiprocessing
 import shutil
@@ -20,14 +20,14 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import predictions
 
-# Whole parts, of which one is held at a time.
+# Complete parts, of which one is in memory at a time.
 FEW, MANY = 2000, 3000
-# Features of 256 numbers take a kilobyte, a prediction with its objects as much.
+# For comparison: 256 features take a kilobyte, and so does a prediction object.
 MOST = 200
 
 
 def folder_of(root: Path, count: int) -> Path:
-    """Make class folders with so many copies of a picture."""
+    """Make class folders with `count` copies of a picture."""
     picture = write_image(root / "picture.png", "red")
     for number in range(count):
         path = root / str(count) / f"kind {number % 3}" / f"{number:05d}.png"
@@ -37,7 +37,7 @@ def folder_of(root: Path, count: int) -> Path:
 
 
 def peak(call: Callable[[], object]) -> int:
-    """Return the most bytes of Python's and numpy's that were held at once during the call, above those before it."""
+    """Return the peak of Python's and numpy's memory during a call, in bytes above the start."""
     tracemalloc.start()
     try:
         call()
@@ -48,13 +48,13 @@ def peak(call: Callable[[], object]) -> int:
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """A folder whose own name is short: each file's whole path counts."""
+    """A folder with a short name, because each file's whole path takes memory."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 def peaks(what: str, root: Path) -> dict[int, int]:
-    """Return the most bytes that are held at once of each number of files."""
+    """Return the peak memory for each number of files, in bytes."""
     names = [f"kind {number}" for number in range(3)]
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=names))
     protocol, sizes = Protocol(1, PIXELS), {}
@@ -63,7 +63,7 @@ def peaks(what: str, root: Path) -> dict[int, int]:
         if what == "predictions":
             sizes[count] = peak(lambda folder=folder: deque(predictions(model, [folder], protocol), maxlen=0))
         else:
-            # The items themselves, half a kilobyte each, are there before.
+            # The items themselves (half a kilobyte each) are not counted.
             data = read_dataset(folder)
             sizes[count] = peak(lambda data=data: evaluate(model, data, protocol))
     return sizes
@@ -72,7 +72,7 @@ def peaks(what: str, root: Path) -> dict[int, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["predictions", "evaluate"])
 def test_a_file_takes_at_most_200_bytes(what: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # A process of its own: beside the objects of other tests garbage is collected more seldom, and counts meanwhile.
+    # A new process: with other tests' objects around, garbage is collected less often and would be counted.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         sizes = pool.submit(peaks, what, root).result()
     each = (sizes[MANY] - sizes[FEW]) / (MANY - FEW)

@@ -34,13 +34,13 @@ def sizes_of(folder: Path) -> list[tuple[int, int]]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_stays_flat_over_three_thousand_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # A process of its own: the heap of one that ran other tests moves by megabytes.
+    # A new process: after other tests, the heap varies by megabytes.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         sizes = pool.submit(sizes_of, tmp_path).result()
     assert sizes[-1][0] == CLIPS
     # The first parts fill caches.
     size = np.array(sizes[10:])
-    # Neighbours correlate, so five count as one.
+    # Neighbouring parts correlate, so average over five.
     x, y = size[: len(size) // 5 * 5].reshape(-1, 5, 2).mean(1).T
     (rate, _), covariance = np.polyfit(x, y, 1, cov=True)
     half, growth = 1.96 * np.sqrt(covariance[0, 0]), (size[-1] - size[0])[1]

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: one line, its exit code, and nothing is left."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: one line, its exit code, and nothing left behind."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ sys.exit(ending.code)
 
 @contextmanager
 def started(program: Sequence[object], folder: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a Python program in a session of its own, whose temporary files are in the folder."""
+    """Start a Python program in its own session, with its temporary files in the folder."""
     environment = {**os.environ, "TMPDIR": str(folder), "TEXTHEAD_CACHE": str(folder / "cache")}
     environment |= {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
@@ -56,7 +56,7 @@ def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> Non
 
 
 def of_session(number: int) -> list[str]:
-    """Return the processes of a session that have not ended."""
+    """Return the processes of a session that are still running."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -91,7 +91,7 @@ def test_a_signal_is_an_interrupt_and_the_same_again_is_none(tmp_path: Path, num
 
 @pytest.mark.slow
 def test_a_program_that_is_stuck_in_a_library_ends(tmp_path: Path) -> None:
-    """In a call that no signal interrupts, as where a rank waits for the others."""
+    """It hangs in a call that no signal interrupts, like a rank waiting for the others."""
     block = "import ctypes; lock, own = ctypes.CDLL(None).pthread_mutex_lock, bytes(64); lock(own), lock(own)"
     with started(["-c", ALONE.format(block=block, after="")], tmp_path) as process:
         assert process.stdout is not None
@@ -126,7 +126,7 @@ COMMANDS = {
 def test_a_command_ends_and_leaves_nothing(
     data: Dataset, tmp_path: Path, name: str, number: signal.Signals, to_all: bool
 ) -> None:
-    """Sent to the command alone, or, as by a terminal that is closed, to all of its processes too."""
+    """The signal goes to the command alone or, as from a closing terminal, to all its processes."""
     words, there = COMMANDS[name]
     words = [data.source if word == "DATA" else word for word in words]
     with started(["-m", "texthead", *words], tmp_path) as process:
@@ -147,7 +147,7 @@ def test_a_command_ends_and_leaves_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["launcher", "both", "first"])
 def test_ranks_end_with_a_line(data: Dataset, tmp_path: Path, which: str) -> None:
-    """SIGTERM to the launcher; kill -9 of both ranks or of the first, which is the master."""
+    """SIGTERM to the launcher, or kill -9 of both ranks or of the first (the master)."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
     with started([*launcher, "train", data.source, *TRAIN], tmp_path) as process:
         wait_for(process, (tmp_path / "run" / "state" / "last.json").is_file)

@@ -1,4 +1,4 @@
-"""What the system refuses, or has taken away: one line; and no program of the current folder is run."""
+"""System errors are one line, and no code in the current folder is run."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from texthead.media.limits import check_file
 
 PROGRAM = "import sys; from texthead.__main__ import main; sys.exit(main()) if __name__ == '__main__' else None"
 
-# Files of folders that one may not enter, as an ordinary user meets them.
+# Drops root's capabilities, so that folder permissions apply as for an ordinary user.
 ORDINARY = [
     "setpriv",
     "--bounding-set",
@@ -24,8 +24,8 @@ ORDINARY = [
 
 
 def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command line in a shell in a folder, after `before`, as `cd there;`, and by a program, as `setpriv`."""
-    # As the installed program: its own folder is the first where it looks for modules, not the current one.
+    """Run texthead in a shell in a folder, after `before` (like `cd there;`) and through `by` (like `setpriv`)."""
+    # Like the installed program: modules are searched in its own folder first, not in the current one.
     program = folder / "bin" / "program.py"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"{PROGRAM}\n")
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_file_of_the_current_folder_is_run(folder: Path) -> None:
-    """Processes that decode begin with the current folder on their path, and import `random`, `signal` and more."""
+    """Data-loader workers start with the current folder on their path, and import `random`, `signal` and more."""
     for number in range(24):
         write_video(folder / "many" / f"{number}.mp4", "red", 4, number)
     for name in ("random", "signal", "tempfile", "selectors"):

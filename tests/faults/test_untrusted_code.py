@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 from made import COLOURS, traps, write_image, write_video
 
 KINDS = sorted(traps(Path()))
-HEADER = "Error while deserializing header: header too large"  # In the words of safetensors.
+HEADER = "Error while deserializing header: header too large"  # safetensors' message
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures of two classes, an encoder's weights and a run that was trained on them."""
+    """A folder with pictures of two classes, an encoder's weights and a run trained on them."""
     from texthead.cli import main
 
     root = tmp_path_factory.mktemp("untrusted")
@@ -55,7 +55,7 @@ def test_a_file_of_weights(place: Path, wrong: Callable, tmp_path: Path, command
 
 TOWERS = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}, "text_cfg": {}}
 OPENCLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-# The settings are right; the weights are the trap.
+# The settings are valid; the weights carry the payload.
 FOLDERS = {
     "hf": ("config.json", {"model_type": "clip"}, ["pytorch_model.bin"]),
     "text": ("config.json", {"model_type": "bert", "hidden_size": 8}, ["pytorch_model.bin"]),

@@ -1,4 +1,4 @@
-"""A file's claims are checked before memory is allocated: each file in a process that gets little of it."""
+"""A file's claims are checked before memory is allocated; each file is read in a process with little memory."""
 
 import contextlib
 import functools
@@ -47,14 +47,14 @@ from texthead.text.class_names import read_names
 from texthead.text.label_files import read_labels
 
 MEGABYTE = 2**20
-# A correct reader allocates less: for code that is loaded and for small files.
+# A correct reader allocates less, for loaded code and small files.
 MOST = 150 * MEGABYTE
 GIGABYTE = 2**30
 SIDE = 60_000
 
 
 def fails_cheaply(call: Callable[[], object], *parts: str, room: int = 2**30, ours: bool = True) -> None:
-    """Check that a call takes little memory and is an error of one line with the parts, worded by us if `ours`."""
+    """Check that a call takes little memory and raises a one-line error with the parts; `ours` if we word it."""
     message, grown = taken(call, room)
     assert grown < MOST, f"{grown / MEGABYTE:.0f} MB; {message}"
     assert message.split(":")[0] in ("DataError", "MediaError", "RunError", "EncoderError"), message
@@ -65,7 +65,7 @@ def fails_cheaply(call: Callable[[], object], *parts: str, room: int = 2**30, ou
 
 
 def sparse(path: Path, size: int, content: bytes = b"") -> Path:
-    """Write a file of a size that takes no disk: the content, then zeros."""
+    """Write a sparse file of a size: the content, then zeros."""
     with path.open("wb") as file:
         file.write(content)
         file.truncate(size)
@@ -86,20 +86,20 @@ def png(path: Path) -> None:
 
 
 def swap(path: Path, old: bytes, new: bytes, count: int = -1) -> None:
-    """Replace bytes that must be there."""
+    """Replace bytes, which must occur."""
     data = path.read_bytes()
     assert old in data
     path.write_bytes(data.replace(old, new, count))
 
 
 def sides(form: str, *behind: int, shift: int = 0) -> tuple[bytes, bytes]:
-    """Return how a file states its real sides, and the ones to claim."""
+    """Return the bytes of the real sides and of the sides to claim."""
     old, new = (struct.pack(form, side << shift, side << shift, *behind) for side in (48, SIDE))
     return old, new
 
 
 def still(path: Path, suffix: str, form: str) -> None:
-    """Write a picture, whatever its name, with other sides in its header."""
+    """Write a picture in the format of `suffix`, with other sides in its header."""
     swap(write_image(path.with_suffix(suffix), "red").rename(path), *sides(form), count=1)
 
 
@@ -111,10 +111,10 @@ def tiff(path: Path) -> None:
 
 
 def mp4(path: Path) -> None:
-    """Write both sides of the track: in its header in 16.16, and with the codec in 16 bits."""
+    """Change both sides in the track header (16.16 fixed point) and in the codec entry (16 bits)."""
     swap(write_video(path, "red"), *sides(">II", shift=16))
     swap(path, *sides(">HHI", 0x480000))
-    # The pictures themselves claim something too: without them only the header is left to believe.
+    # Remove the codec data, which also states the size, so that only the header is left.
     swap(path, b"avcC", b"none", count=1)
 
 
@@ -143,14 +143,14 @@ def test_pictures_of_sixty_thousand_pixels_a_side(tmp_path: Path, name: str) -> 
 
 
 def patched(path: Path, kind: bytes, *numbers: int, at: int = 8) -> None:
-    """Write numbers into the last box of a kind, from a place in it on."""
+    """Write numbers into the last box of a kind, starting at an offset."""
     data = bytearray(path.read_bytes())
     struct.pack_into(f">{len(numbers)}I", data, data.rindex(kind) - 4 + at, *numbers)
     path.write_bytes(data)
 
 
 def replaced(path: Path, kind: bytes, *numbers: int, within: tuple[bytes, ...]) -> None:
-    """Replace the last box of a kind, and enlarge those around it."""
+    """Replace the last box of a kind, and adjust the sizes of those around it."""
     data = path.read_bytes()
     at = data.rindex(kind) - 4
     (old,) = struct.unpack_from(">I", data, at)
@@ -162,7 +162,7 @@ def replaced(path: Path, kind: bytes, *numbers: int, within: tuple[bytes, ...]) 
 
 
 def samples(path: Path, count: int) -> None:
-    """Claim samples of one byte each, in one chunk, each as long as the next: three tables of a line."""
+    """Claim one-byte samples of equal duration in one chunk: three tables with one row each."""
     write_video(path, "red")
     patched(path, b"stsz", 0, 1, count)
     patched(path, b"stts", 1, count, at=12)
@@ -176,13 +176,13 @@ def fragments(path: Path, count: int) -> None:
 
 
 def edits(path: Path, count: int) -> None:
-    """Claim a hundred edits, each of which shows all samples again."""
+    """Claim a hundred edits, each of which repeats all samples."""
     samples(path, count // 100)
     replaced(path, b"elst", 0, 100, *100 * (count, 0, 1 << 16), within=(b"edts", b"trak", b"moov"))
 
 
 def sound(path: Path, count: int, chunks: int = 1000) -> None:
-    """Claim uncompressed sound, all chunks of it at one place."""
+    """Claim uncompressed sound, with all chunks at the same offset."""
     write_with_sound(path, 1)
     patched(path, b"stsz", 0, 2, 2**32 - 1)
     patched(path, b"stts", 1, 2**32 - 1, at=12)
@@ -196,7 +196,7 @@ TABLES = {"a.mp4": samples, "b.mp4": fragments, "c.mp4": edits, "a.mov": sound}
 @pytest.mark.parametrize("count", [10**7, 8 * 10**7])
 @pytest.mark.parametrize("name", TABLES)
 def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str, count: int) -> None:
-    """FFmpeg allocates 73 bytes for each when it opens the file."""
+    """FFmpeg allocates 73 bytes per sample when it opens the file."""
     path = tmp_path / name
     TABLES[name](path, count)
     assert path.stat().st_size < 250_000
@@ -204,7 +204,7 @@ def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str,
 
 
 def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no header has the number of frames, they are counted as they are listed."""
+    """Without a frame count in the header, frames are counted as packets are listed."""
     path = write_video(tmp_path / "a.mkv", "red", frames=9)
     monkeypatch.setattr(video, "MAX_FRAMES", 8)
     fails_cheaply(lambda: check(path), "a.mkv", "8 frames")
@@ -214,7 +214,7 @@ def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
-    """Each takes half a kilobyte of memory for four bytes."""
+    """Each four-byte packet takes half a kilobyte of memory."""
     path, count = tmp_path / "a.avi", 800_000
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
@@ -262,7 +262,7 @@ def test_a_zip_of_weights_that_unpacks_to_much_more(tmp_path: Path) -> None:
 
 
 def test_a_tensor_that_repeats_one_value(tmp_path: Path) -> None:
-    """A stride of 0 lets one number stand for any number of them."""
+    """With a stride of 0, one stored value can fill a tensor of any size."""
     torch.save({"a": torch.zeros(1).expand(2**20, 2**20)}, tmp_path / "a.pt")
     fails_cheaply(lambda: read_tensors(tmp_path / "a.pt"), "a.pt", "(1048576, 1048576)")
 
@@ -272,7 +272,7 @@ def small_run(folder: Path) -> tuple[Path, Callable[[], object]]:
 
 
 def small_openclip(folder: Path) -> tuple[Path, Callable[[], object]]:
-    """The text tower is built when a text is encoded."""
+    """Write a small open_clip model, whose text tower is built when a text is encoded."""
     towers = {
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
         "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
@@ -295,7 +295,7 @@ def small_torch_bert(folder: Path) -> tuple[Path, Callable[[], object]]:
 
 
 TRANSFORMER = {"kind": "transformer", "dim": 256, "layers": 2}
-# What writes a model, and a value in its settings.
+# (writer of a model, value, path of its key in the settings)
 NETWORKS = [
     (small_run, "timm:eva02_enormous_patch14_clip_224", "encoder", "architecture"),
     (small_run, {**TRANSFORMER, "dim": 2**20}, "temporal"),
@@ -347,7 +347,7 @@ def test_an_index_of_shards_of_a_gigabyte(tmp_path: Path) -> None:
 
 
 class Endless(http.server.BaseHTTPRequestHandler):
-    """A server that sends zeros without end in place of an index, or behind the parts of a request."""
+    """A server that sends endless zeros instead of an index, or after a requested range."""
 
     files: ClassVar[dict[str, bytes]] = {}
 

@@ -35,7 +35,7 @@ def everything(length: int) -> list[int]:
 
 
 def edit(cache: FeatureCache, *statements: str) -> None:
-    """Run statements on a cache's file, as somebody would by hand."""
+    """Edit a cache's file with SQL statements."""
     with sqlite3.connect(cache.path) as db:
         for statement in statements:
             db.execute(statement)
@@ -104,7 +104,7 @@ def test_a_file_that_has_the_name_of_another_cache_has_no_rows(tmp_path: Path) -
 
 
 def old_cache(folder: Path, feature: bytes | None) -> None:
-    """Write a cache as it was before rows had checksums."""
+    """Write a cache in the old format, without row checksums."""
     folder.mkdir(exist_ok=True)
     with sqlite3.connect(folder / "key.sqlite") as db:
         db.execute("CREATE TABLE files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")

@@ -1,4 +1,4 @@
-"""Engines: the same features from a graph, chosen by a trial, kept whole, and made again where they are damaged."""
+"""Engines: the same features from a graph; chosen by a trial, cached, and rebuilt if damaged."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def small_visual(net: nn.Module, dim: int = 4) -> Visual:
 
 
 def faster(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let a trial find an engine the faster one, whatever this machine does meanwhile."""
+    """Make trials find an engine faster, whatever the load of this machine."""
     monkeypatch.setattr(engines, "_seconds", lambda tried, _: {each: 1.0 + (each != name) for each in tried})
 
 
@@ -97,7 +97,7 @@ def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, m
     assert many.name == "onnxruntime"
     prints(lines[0], "engine: onnxruntime", volatile=re.findall(r"[\d.]+ times|1 - cosine \S+", lines[0]))
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".onnx"]
-    # From now on it is taken for fewer frames too, but not for one clip, which does not pay for looking.
+    # A cached graph is used for fewer frames too, but not for one clip, where a lookup does not pay off.
     monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
     for count, name in ((200, "onnxruntime"), (8, "eager")):
         again = Engine(mini, "auto", count, lines.append)
@@ -167,7 +167,7 @@ def test_other_weights_sizes_and_versions_have_graphs_of_their_own(mini, monkeyp
 
 
 class Odd(nn.Module):
-    """An operation that ONNX does not have."""
+    """A module with an operation that ONNX lacks."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.linalg.svdvals(x.flatten(1).unflatten(1, (4, -1)))
@@ -235,7 +235,7 @@ def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path
     for engine in ("onnxruntime", "eager", "bf16", "bf16"):
         read(engine)
     assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
-    cache._db.execute("DELETE FROM engines")  # As an earlier version left it.
+    cache._db.execute("DELETE FROM engines")  # as in a cache of an earlier version
     read("eager")
     assert used[-1] == "kept"
     assert engines_text(used) == "bf16, kept, onnxruntime"
@@ -301,14 +301,14 @@ def test_torch_compile_is_tried_where_the_frames_to_come_pay_for_it(mini, cache,
     def chosen(expected):
         return engines._compiled_if_faster(mini, frames(64), expected, lines.append)
 
-    # 100 seconds of encoding would not pay for a trial, 1000 do.
+    # A trial pays off for 1000 seconds of encoding, but not for 100.
     monkeypatch.setattr(engines, "_LOOK_COMPILED", 1000)
     assert chosen(999) is chosen(1000) is None
     assert (lines, compiled, list(cache.glob("*"))) == ([], [], [])
     assert isinstance(chosen(MANY), Compiled)
     prints(lines[0], "engine: compiled", "2.0 times", volatile=re.findall(r"1 - cosine \S+", lines[0]))
     ran = len(compiled)
-    # What is kept is weighed against the seconds of compiling.
+    # A cached choice is used only if it saves more than the seconds of compiling.
     (file,) = cache.glob("*.json")
     for compiling, expected in ((499.0, Compiled), (501.0, type(None))):
         found = json.loads(file.read_text())
@@ -350,7 +350,7 @@ def test_a_temporal_module_inside_the_encoder_runs_without_engine(mini, tmp_path
     assert torch.equal(pinned, eager)
 
 
-# --- networks that are built late
+# --- lazily built networks
 
 
 def test_a_lazy_visual_is_built_when_something_needs_it_and_not_before():

@@ -1,4 +1,4 @@
-"""Features by content: what is kept is what would be computed, and nothing else is ever given back."""
+"""Features by content: cached features equal computed ones and never belong to other content."""
 
 import functools
 import itertools
@@ -57,7 +57,7 @@ def read(
 
 
 def assert_unusable(folder: Path, use: Callable[[], object]) -> None:
-    """Fail unless the use of the cache in the folder is one line with its file and what else to try."""
+    """Check that using the folder's cache raises a one-line error with its file and a remedy."""
     with pytest.raises(TextheadError) as caught:  # The message quotes SQLite.
         use()
     message = str(caught.value)
@@ -136,7 +136,7 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
     monkeypatch: pytest.MonkeyPatch,
     reopen: bool,
 ) -> None:
-    """Also the same bytes under another name, and in a process that opens the cache anew."""
+    """Also for the same bytes under another name, and after the cache is reopened."""
     (tmp_path / "another name.mp4").write_bytes(videos[0].read_bytes())
     first = frame_features(visual, videos, choose, PIXELS, Reading(cache=cache))
     if reopen:
@@ -224,12 +224,12 @@ def test_other_weights_or_sizes_have_a_cache_of_their_own(
 def test_a_changed_picture_misses(
     visual: Visual, cache: FeatureCache, tmp_path: Path, name: str, keep_time: bool
 ) -> None:
-    """Also as a frame of a folder, and where a copy keeps size and modification time, as `rsync -t` and `cp -p` do."""
+    """Also for a frame of a folder, and if size and modification time are preserved (`rsync -t`, `cp -p`)."""
     path = write_frames(tmp_path / name, "red", 9)
     changed = tmp_path / name.format(6)
     (red,) = read(visual, [path], cache)
     before, digest = changed.stat(), cache.digest(path)
-    time.sleep(0.02)  # File systems stamp in steps of a few milliseconds.
+    time.sleep(0.02)  # file times have a resolution of a few milliseconds
     write_image(changed, "blue")
     assert changed.stat().st_size == before.st_size
     if keep_time:
@@ -279,13 +279,13 @@ def test_unreadable_files_are_values(
     with refuses(MediaError, missing, "1 more", "skip_unreadable") as caught:
         readable(entries, skip=False)
     assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
-    read(visual, [write_video(broken, "red")], cache)  # A file that could not be read is tried again.
+    read(visual, [write_video(broken, "red")], cache)  # errors are not cached
 
 
 def test_a_damaged_cache_file_or_folder_is_a_clear_error(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
     cache.put("a", 300, range(300), torch.arange(300.0 * 64).view(300, 64))
-    cache.close()  # The write-ahead log goes into the file.
+    cache.close()  # merges the write-ahead log into the file
     whole = cache.path.read_bytes()
     assert len(whole) > 300 * 64 * 4
     for part in (whole[: len(whole) // 3], whole[: len(whole) // 2]):
@@ -308,7 +308,7 @@ def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
 def test_a_full_disk_is_a_clear_error_and_keeps_what_is_there(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
     cache.put("kept", 1, [0], torch.ones(1, 64))
-    # SQLite's own limit raises what a full disk does.
+    # SQLite's page limit raises the same error as a full disk.
     cache._db.execute(f"PRAGMA max_page_count = {cache._db.execute('PRAGMA page_count').fetchone()[0]}")
     assert_unusable(tmp_path, lambda: cache.put("new", 64, range(64), torch.ones(64, 4096)))
     assert torch.equal(cache.get("kept", [0]), torch.ones(1, 64))
@@ -316,7 +316,7 @@ def test_a_full_disk_is_a_clear_error_and_keeps_what_is_there(tmp_path: Path) ->
 
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
-    """The switch to write-ahead logging fails at once, whatever the timeout, while another process writes."""
+    """SQLite's switch to write-ahead logging fails at once, despite the timeout, while another process writes."""
     other = sqlite3.connect(tmp_path / "key.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs(x)")
     other.execute("BEGIN IMMEDIATE")

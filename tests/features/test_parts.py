@@ -1,4 +1,4 @@
-"""Features of parts are those of their file's frames, whichever was encoded first."""
+"""Parts and their file share cached features, whichever was encoded first."""
 
 import functools
 from pathlib import Path
@@ -39,7 +39,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many frames went through the encoder, call by call."""
+    """The number of frames in each call of the encoder."""
     counts: list[int] = []
     forward = Visual.forward
 
@@ -73,7 +73,7 @@ def test_a_file_makes_its_parts_free(
     def refuse(path: Path) -> None:
         raise AssertionError(f"{path} was opened")
 
-    # What bounds a part is known without another look, of other parts of the file too.
+    # Frame times are cached, so other parts need not open the file either.
     monkeypatch.setattr(module, "open_media", refuse)
     (other,) = read(visual, [Path(f"{video}#t=1.5,1.7")], cache)
     assert torch.equal(other.features, whole.features[15:17])

@@ -1,4 +1,4 @@
-"""Templates find their files by number, whole and in order, or the error names what is wrong with the folder."""
+"""Templates find all their files in numeric order, or the error names what is wrong with the folder."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What headers claim is what FFmpeg makes of them; what is no such header claims nothing."""
+"""Counts claimed by headers agree with FFmpeg's; other files claim nothing."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ def test_each_frame_is_counted_once_and_other_containers_claim_nothing(tmp_path:
 
 
 def test_sound_that_is_not_compressed_counts_in_pieces(tmp_path: Path) -> None:
-    """Five million samples of sound have far fewer entries."""
+    """Five million sound samples have far fewer index entries."""
     path = write_with_sound(tmp_path / "a.mov", 105)
     with av.open(str(path)) as container:
         samples = container.streams.audio[0].frames

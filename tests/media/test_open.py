@@ -1,4 +1,4 @@
-"""Every frame bit for bit as sequential decoding gives it, and a MediaError for what is not whole.
+"""Every frame equals sequential decoding bit for bit; damaged files raise MediaError.
 
 The small videos are made here; the real ones, from phones, webcams and old cameras, are in the shared folder.
 """
@@ -43,7 +43,7 @@ from texthead.media.video import Video
 
 
 def sequential(path: Path) -> list[np.ndarray]:
-    """Every picture in the order in which FFmpeg shows them."""
+    """Return all frames in FFmpeg's presentation order."""
     with av.open(str(path)) as container:
         frames = container.decode(container.streams.best("video"))
         return [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
@@ -54,16 +54,16 @@ def pictures(media: Media, indices: list[int]) -> list[np.ndarray]:
 
 
 def catch(read: Callable[..., object], *arguments: object) -> MediaError:
-    """Return the error of a call; its wording is partly that of FFmpeg, Pillow or the system."""
+    """Return the MediaError of a call; its text comes partly from FFmpeg, Pillow or the system."""
     with pytest.raises(MediaError) as caught:
         read(*arguments)
     return caught.value
 
 
 def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
-    """Frames read in ones, pairs, eights and all at once equal those decoded in sequence.
+    """Check that frames read singly, in pairs, in eights and all at once equal sequential decoding.
 
-    With `each`, every frame is read alone too: each stretch starts where it would for that frame.
+    With `each`, every frame is also read alone, so that decoding starts where it would for that frame.
     """
     with open_media(path) as media:
         assert isinstance(media, Video)
@@ -173,7 +173,7 @@ def test_rotation_turns_the_picture(folder):
         assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
 
 
-# What a container's matrix says, and what becomes of the stored picture.
+# Display matrices of a container, and what each does to the stored picture.
 MATRICES = {
     (-1, 0, 0, 1): lambda stored: stored.flip(-1),
     (1, 0, 0, -1): lambda stored: stored.flip(-2),
@@ -186,7 +186,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_mirrored_videos_are_upright(tmp_path, matrix):
-    """Phones store the front camera's pictures so. FFmpeg's own player shows them as here."""
+    """Phones store front-camera videos mirrored; FFmpeg's own player shows them as here."""
     plain = x264(tmp_path / "plain.mp4")
     with open_media(plain) as stored, open_media(with_matrix(plain, tmp_path / "a.mp4", *matrix)) as media:
         assert torch.equal(media.frames_at([3])[0], MATRICES[matrix](stored.frames_at([3])[0]))
@@ -212,7 +212,7 @@ def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monke
 
         monkeypatch.setattr(Video, "_decode", spy)
         media.frames_at([25, 3, 25, 22, 0])
-        # Keyframes lie at 0, 10, 20, 30: packets 4..19 and 26..35 are not touched.
+        # Keyframes are at 0, 10, 20 and 30, so packets 4..19 and 26..35 are not decoded.
         assert spans == [(0, 4), (20, 26)]
 
 
@@ -220,7 +220,7 @@ def test_vp8_pictures_that_are_never_shown_are_no_frames(tmp_path):
     path = encode(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, count=8)
     with av.open(str(path)) as container:
         packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][4]
-    hidden = bytes([packet[0] & 0xEF]) + packet[1:]  # Bit 4 says: show this picture.
+    hidden = bytes([packet[0] & 0xEF]) + packet[1:]  # bit 4 is show_frame
     path.write_bytes(path.read_bytes().replace(packet, hidden))
     with open_media(path) as media:
         assert media.num_frames == 7
@@ -291,7 +291,7 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
         media.frames_at([0, 9, 20, 35])
         for index in (13, 19):
             assert catch(media.frames_at, [index]).fault == "damaged"
-        # A fault leaves nothing behind.
+        # Other frames can still be read after an error.
         media.frames_at([0, 9, 20, 35])
     error = catch(check, path)
     assert error.fault == "damaged"
@@ -305,7 +305,7 @@ def test_giant_pictures_are_refused_by_their_claim_and_by_the_decoder(tmp_path, 
         with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", limit):
             patch.setattr(limits, name, limit)
             open_media(file)
-    # A picture may also grow in mid-stream, where nothing was claimed beforehand.
+    # A picture can also grow mid-stream, which no header announces.
     monkeypatch.setattr(video_stream, "MAX_PIXELS", 1000)
     monkeypatch.setattr(video_stream, "check_size", lambda path, width, height: None)
     with open_media(path) as media:
@@ -313,7 +313,7 @@ def test_giant_pictures_are_refused_by_their_claim_and_by_the_decoder(tmp_path, 
 
 
 def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
-    # An .avi says 64x48; the JPEG pictures in it say 12000x12000, half a gigabyte each.
+    # The .avi header claims 64x48; the JPEG pictures in it claim 12000x12000, half a gigabyte each.
     path = tmp_path / "a.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=RATE)
@@ -388,14 +388,14 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
 
 
 def test_scripts_in_image_clothing_are_refused(tmp_path):
-    # Pillow would hand PostScript to an interpreter.
+    # Pillow would run PostScript in an interpreter.
     path = save_picture(tmp_path / "a.jpg", scene(1)[0], format="EPS")
     assert catch(open_media, path).fault == "unreadable"
 
 
 # ---- the shared folder
 
-# Their faults: faults/test_damaged_media.py.
+# Tested in faults/test_damaged_media.py.
 BROKEN = {"audio_only.m4a", "bitflips.mp4", "random_bytes.mp4", "text.avi", "zero_bytes.mp4"}
 BROKEN |= {"truncated_faststart.mp4", "truncated_no_moov.mp4", "decord_corrupted.mp4"}
 
@@ -406,7 +406,7 @@ def real_files(shared) -> list[Path]:
 
 
 def test_real_files_are_exact(shared, real_files):
-    # The large phone videos take seconds each in sequence.
+    # The large phone videos take seconds each to decode in sequence.
     small = [path for path in real_files if path.stat().st_size < 300_000]
     for path in [*small, *sorted((shared / "video").rglob("*.mp4"))[::60]]:
         assert_random_access_is_exact(path)
@@ -417,7 +417,7 @@ def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
     monkeypatch.setattr(videos, "_HELD_BYTES", 0)
     for path in real_files:
         if path.suffix == ".mpg" or path.stat().st_size < 30_000:
-            # After a seek, .mpg packets may come in other pieces: read each frame alone.
+            # After a seek, .mpg packets may be split differently, so read each frame alone.
             assert_random_access_is_exact(path, each=path.suffix == ".mpg")
 
 
@@ -425,7 +425,7 @@ def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
 def test_real_files_are_whole(real_files):
     counts = {path.name: check(path) for path in real_files}
     assert len(counts) == 40
-    # Fewer than the header says, and whole: frames dropped in recording, frames hidden by an edit list.
+    # Intact with fewer frames than the header claims: dropped in recording, or hidden by an edit list.
     assert counts["zamba_cameratrap_4.avi"] == 60
     assert counts["skate_1270x720.mov"] == 30
     assert counts["skate_phone_828x1792_rot90_vfr_fullrange.mov"] == 217

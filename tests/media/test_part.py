@@ -1,4 +1,4 @@
-"""Parts of videos: names with times, the frames that they have, and what has no parts."""
+"""Parts of videos: names with times, their frames, and media without parts."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ from texthead.media.video import Video
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 frames of 10 a second, no two of them equal, with a keyframe every 12."""
+    """A video of 60 distinct frames at 10 fps, with a keyframe every 12 frames."""
     frames = [np.roll(pictures("red", 1, 0)[0], 2 * i, axis=1) for i in range(60)]
     return encode(tmp_path_factory.mktemp("part") / "a.mp4", frames, rate=10, gop=12, b_frames=2)
 
@@ -99,7 +99,7 @@ def test_frames_of_a_part_are_those_shown_in_it(start: float, end: float, first:
 
 
 def test_times_are_compared_as_manifests_write_them() -> None:
-    """Thirds of a second, written to a thousandth: each frame is in one of the two parts."""
+    """Manifests round times to a millisecond; each frame must be in exactly one of the two parts."""
     times = [i / 30 for i in range(30)]
     for cut in range(1, 29):
         before, behind = (Path(f"a.mp4#t={span}") for span in (f",{times[cut]:.3f}", f"{times[cut]:.3f}"))

@@ -23,7 +23,7 @@ RATE = 4
 
 
 class Arrays(Media):
-    """Clips that numpy saved: an array (frames, height, width, 3) of uint8, at four frames a second."""
+    """Reads clips saved by numpy: uint8 arrays (frames, height, width, 3), at four frames a second."""
 
     kind = "array"
     suffixes = frozenset({".npy"})
@@ -59,7 +59,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    """Two classes, each with a video and the frames of another as an array."""
+    """Two classes, each with a video and with another video's frames as an array."""
     for label, colour in (("a kite", "red"), ("a bird", "green")):
         write_video(tmp_path / label / "0.mp4", colour, frames=6)
         np.save(tmp_path / label / "1.npy", np.stack(pictures(colour, 9, 1)))

@@ -27,7 +27,7 @@ UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
 
 @contextmanager
 def piped(*paths: Path) -> Iterator[PipedVideo]:
-    """What `cat` writes of the files, read by another process than wrote it."""
+    """Open a pipe to which `cat` writes the files."""
     with subprocess.Popen(["cat", *map(str, paths)], stdout=subprocess.PIPE) as cat:
         assert isinstance(cat.stdout, BufferedReader)
         with PipedVideo(cat.stdout, Path("pipe")) as video:
@@ -45,7 +45,7 @@ def read(*paths: Path) -> None:
 
 
 def remux(source: Path, target: Path, kind: str = "video") -> Path:
-    """The same packets in another container; the index of an .mp4 or .mov stands in front."""
+    """Copy the packets into another container; .mp4 and .mov get their index in front."""
     options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
     with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
         (taken,) = opened.streams.get({kind: 0})
@@ -154,7 +154,7 @@ def test_a_file_whose_times_step_back_is_not_put_in_another_order(tmp_path: Path
 
 
 def test_frames_without_times(tmp_path: Path):
-    """A raw h264 stream has none: those of a file are counted from its frame rate, and `has_times` is False."""
+    """Raw h264 has no time stamps: in a file they follow from the frame rate, and `has_times` is False."""
     path = tmp_path / "a.h264"
     with av.open(str(path), "w", format="h264") as container:
         stream = container.add_stream("libx264", rate=Fraction(25), options={"x264-params": "log-level=none:bframes=0"})
@@ -174,13 +174,13 @@ def test_frames_without_times(tmp_path: Path):
 def test_a_stream_that_outruns_its_reader_drops_the_oldest(
     rate: int, uneven: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And holds no more than it may; one that is ahead of the clock waits."""
+    """Its buffer stays within the limit; a stream that is ahead of its clock waits and drops nothing."""
     frames = [VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24") for _ in range(200)]
     for place, frame in enumerate(frames):
         frame.pts, frame.time_base = place, Fraction(1, rate)
 
     class Camera:
-        """Gives its frames at once; by their times they take 0.2 s, or 20."""
+        """Delivers all frames at once, though their times span 0.2 s or 20 s."""
 
         def __init__(self):
             self.streams = av.open(str(uneven)).streams

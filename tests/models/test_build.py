@@ -1,4 +1,4 @@
-"""The parts of a model are what the recipe asks for, drawn from its seed."""
+"""The parts of a model follow the recipe and its seed."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
     assert pixels_for(replace(plain, size=224), fixed) == Pixels(224, 256, "bicubic")
     with refuses(RunError, "tiny", "size", 224, 112):
         pixels_for(replace(plain, size=112), fixed)
-    # A run that would not be loaded is not trained.
+    # Sizes that loading a run would refuse are refused before training.
     with refuses(RunError, "1,024", "4,096", f"{2**28:,}"):
         pixels_for(replace(plain, frames=1024, size=4096, resize=4096), SPEC)
     with refuses(RunError, "pixels", 4096, 4681):
@@ -95,7 +95,7 @@ def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:
     ("architecture", "heads"), [("RN50", 8), ("ViT-B-32", 8), ("ViT-B-16", 8), ("ViT-L-14", 12), ("ViT-L-14-336", 12)]
 )
 def test_the_temporal_transformer_has_the_published_heads(architecture: str, heads: int) -> None:
-    """The width of CLIP's text tower over 64, as the imported checkpoints have."""
+    """The width of CLIP's text tower divided by 64, as in the published checkpoints."""
     spec = spec_of(f"openclip:{architecture}")
     spec = replace(SPEC, dim=spec.dim, config=spec.config)
     module = make_temporal_for(replace(RECIPE, width=None, layers=1), Visual(nn.Identity(), spec))
@@ -108,7 +108,7 @@ def prompt_row(prompt: str) -> Tensor:
 
 
 def prompt_rows(prompts: Sequence[str]) -> Tensor:
-    """A text encoder: a row that the prompt's characters alone decide."""
+    """Encode each prompt as a row that depends only on its characters."""
     return torch.stack([prompt_row(prompt) for prompt in prompts])
 
 
@@ -123,7 +123,7 @@ LABELS = ["PlayingCello", "archery", "juggling"]
 def make(
     kind: HeadKind, encoder: Encoder, labels: Sequence[str], recipe: Recipe, *, trainable: bool = False, **others: Any
 ) -> Any:
-    """The head, typed as Any since each kind has attributes of its own."""
+    """Return a head, typed as Any because each kind has its own attributes."""
     return make_head(kind, RowInputs(encoder, labels, recipe, **others), trainable=trainable)
 
 
@@ -134,7 +134,7 @@ def test_each_kind_of_head_is_in_a_table() -> None:
 
 
 class BiasedHead(FrozenHead):
-    """Scores of a frozen head plus a learned number for each class: the example of docs/explanation/contributing.md."""
+    """A frozen head with a learned bias per class: the example of docs/explanation/contributing.md."""
 
     def __init__(self, weight: Float[Tensor, "classes dim"], *, limit: float = 1.0, **options: Any):
         super().__init__(weight, **options)
@@ -194,7 +194,7 @@ OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", 
     ids=lambda head: type(head).__name__,
 )
 def test_a_head_with_other_rows_scores_as_before(head: Head) -> None:
-    """Its config is JSON, and builds a head of the same tensors."""
+    """The config survives JSON and rebuilds a head of the same kind."""
     head.eval()
     config = json.loads(json.dumps(head.config()))
     empty = HEADS[config["type"]].from_config(config, LABELS, dim=SPEC.dim, prompts=head.prompts)
@@ -203,7 +203,7 @@ def test_a_head_with_other_rows_scores_as_before(head: Head) -> None:
     assert rows is not None
     turned = head.with_rows(rows[[2, 0]], ["juggling", "cello"])
     assert (type(turned), turned.names) == (type(head), ("juggling", "cello"))
-    if not isinstance(head, TemplatesHead):  # Its mean over templates is of probabilities, of which some are gone.
+    if not isinstance(head, TemplatesHead):  # it averages probabilities, which depend on the removed classes
         assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
     assert torch.equal(turned.rows(), rows[[2, 0]])
     assert len(head.names) == 3, "the head itself stays"
@@ -357,7 +357,7 @@ def test_a_part_of_the_patches_is_left_out_in_training_only(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["openclip", "vit_tiny_patch16_224", "eva02_tiny_patch14_224", "temporal"])
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
 def test_attention_in_training_is_torch_s_fused_one(kind: str, half: bool) -> None:
-    """Of nn.MultiheadAttention too, which open_clip and the temporal transformer have: they ask for no weights."""
+    """Also in nn.MultiheadAttention (open_clip and the temporal transformer), as no attention weights are requested."""
     module = TemporalTransformer(64, layers=2, heads=2) if kind == "temporal" else tower(kind)
     inputs = torch.randn(2, 4, 64) if kind == "temporal" else torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):

@@ -1,4 +1,4 @@
-"""The counts are those of the layers' definitions, and the paper's numbers come out of its convention."""
+"""Counts follow the layers' definitions; the paper's convention reproduces its numbers."""
 
 import open_clip
 import pytest
@@ -52,9 +52,9 @@ def test_the_paper_s_largest_models(name: str, size: int, paper: tuple) -> None:
 @pytest.mark.parametrize(
     ("name", "temporal", "channels", "values"),
     [
-        # 12 blocks of 768 channels, twice a block.
+        # 12 blocks of 768 channels, applied twice per block.
         ("ViT-B-16", "token-conv", 12 * 768, 12 * 768 * 2),
-        # res4 at 28x28 and res5 at 14x14 on their way in, then 14x14 and 7x7.
+        # The first blocks of res4 and res5 get 28x28 and 14x14 inputs, the others 14x14 and 7x7.
         (
             "RN50",
             "conv",

@@ -1,4 +1,4 @@
-"""The rows of Sec. 2.2 are what they say they are, frozen rows stay, and the linear head is Eq. 1 to the letter."""
+"""The rows of Sec. 2.2 have their stated properties, frozen rows stay fixed, and the linear head is Eq. 1."""
 
 import math
 
@@ -43,7 +43,7 @@ def names(count: int) -> list[str]:
     return [f"class {i}" for i in range(count)]
 
 
-# ---- rows of any kind of number
+# ---- rows of any dtype
 
 
 @pytest.mark.parametrize("make", [FrozenHead, TrainableHead])
@@ -89,7 +89,7 @@ def test_fewer_orthogonal_rows_are_the_first_of_more():
 
 
 def groups(classes: int, each: int, dim: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of classes that differ in mean, with another spread along every axis; items interleaved."""
+    """Return features of classes with different means and a different spread per axis, in random order."""
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.repeat(np.arange(classes), each))
     x = rng.normal(size=(len(y), dim)) * rng.uniform(0.2, 3, dim) + rng.normal(size=(classes, dim))[y] + 7
@@ -97,14 +97,14 @@ def groups(classes: int, each: int, dim: int, seed: int = 0) -> tuple[torch.Tens
 
 
 def closed_form(features: torch.Tensor, labels: torch.Tensor, scatter) -> np.ndarray:
-    """pinv(scatter(x, y)) (mu_c - mu), a row a class."""
+    """Return pinv(scatter(x, y)) (mu_c - mu), one row per class."""
     x, y = features.numpy().astype(float), labels.numpy()
     means = np.stack([x[y == c].mean(0) for c in range(y.max() + 1)])
     return (means - x.mean(0)) @ np.linalg.pinv(scatter(x, y), hermitian=True)
 
 
 def by_class(estimate):
-    """The covariance of each class by an estimate of its own, weighted by its share of the items."""
+    """Return the scatter: each class's covariance estimate, weighted by its share of the items."""
 
     def scatter(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         parts = [estimate(x[y == c] - x[y == c].mean(0)) * (y == c).mean() for c in range(y.max() + 1)]
@@ -118,7 +118,7 @@ def empirical(centred: np.ndarray) -> np.ndarray:
 
 
 def ledoit_wolf_of_all(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Ledoit and Wolf's estimate (2004, lemma 3.3) from the items minus their class means, written out."""
+    """Return Ledoit and Wolf's estimate (2004, lemma 3.3) for the items minus their class means, written out."""
     centred = np.concatenate([x[y == c] - x[y == c].mean(0) for c in range(y.max() + 1)])
     n, p = centred.shape
     sample = centred.T @ centred / n
@@ -153,10 +153,10 @@ def test_lda_is_scikit_learn_s_without_the_intercept(shrinkage):
     x, y = features[keep].double().numpy(), labels[keep].numpy()
     known = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
     rows = lda_weights(features[keep], labels[keep], shrinkage=shrinkage)
-    # It leaves mu in all of its rows, which is nothing between classes.
+    # Its rows all include the same offset for mu, which cancels between classes.
     assert np.allclose(rows, known.coef_ - known.priors_ @ known.coef_, atol=1e-4)
     assert ((x @ rows.double().numpy().T + known.intercept_).argmax(1) == known.predict(x)).all()
-    # What is dropped is not nothing: half of the class means' lengths and the shares of the items.
+    # The dropped intercept matters: it holds the class means' lengths and the class shares.
     assert np.ptp(known.intercept_) > 0.1
 
 
@@ -241,7 +241,7 @@ FROZEN = FrozenHead(noise(3, 8), names=names(3), center=noise(8, seed=1))
     ],
 )
 def test_frozen_rows_are_bit_identical_after_training_and_all_else_moves(head, temporal):
-    """Of a tiny recogniser before and after ten steps."""
+    """Compare a tiny recogniser before and after ten steps."""
     torch.manual_seed(0)
     parts = nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(128, 8), nn.Tanh()
     model = Recognizer(nn.Sequential(*parts), temporal, head)
@@ -282,11 +282,11 @@ def test_the_linear_head_starts_as_torch_does_from_the_generator():
         LinearHead(8, names=["a", "a"])
 
 
-# ---- text rows (with real text encoders: test_encoders.py)
+# ---- text rows (real text encoders are tested in encoders/)
 
 
 class Letters(Encoder):
-    """An encoder whose row counts the letters of a prompt."""
+    """An encoder whose rows count the letters of a prompt."""
 
     scale, center, text_source, text_map = 12.0, torch.arange(26.0), None, None
 
@@ -409,7 +409,7 @@ def test_class_correlation_is_pearson_s():
     assert torch.equal(matrix, matrix.T)
     assert torch.equal(matrix.diagonal(), torch.ones(6))
     assert np.allclose(matrix, np.corrcoef(weight.numpy()), atol=1e-6)
-    # Neither the length of a row nor a shift of all its numbers matters.
+    # Scaling or shifting a row changes nothing.
     changed = weight * torch.arange(1, 7)[:, None] + torch.arange(6)[:, None]
     assert torch.allclose(class_correlation(changed), matrix, atol=1e-5)
     assert class_correlation(torch.cat([weight[:1], -weight[:1]]))[0, 1] == pytest.approx(-1)

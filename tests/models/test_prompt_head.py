@@ -1,4 +1,4 @@
-"""A learnable template: its vectors stand where words would, and only they are learned."""
+"""A learnable template: its vectors take the place of words, and only they are learned."""
 
 import copy
 from pathlib import Path
@@ -44,7 +44,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def drawn_head(text: Text, vectors: int = 4, *, names: list[str] = NAMES, **options) -> PromptHead:
-    """A head that starts from drawn vectors, in training."""
+    """Return a head with random context vectors, in training mode."""
     return PromptHead(text, names, context=random_context(text, vectors, generator=seeded()), **options).train()
 
 
@@ -179,7 +179,7 @@ def test_a_copy_learns_its_own_vectors(small: Encoder) -> None:
 
 
 def test_rows_follow_vectors_that_were_put_back(small: Encoder) -> None:
-    """As a resumed run puts them back, with the rows of one step before."""
+    """As when a run resumes: the checkpoint's rows are one step behind its vectors."""
     head = drawn_head(small.text)
     losses_of(head, 3)
     state = {key: value.clone() for key, value in head.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Shapes, shared parts and the two ways in: pixels, and features that are encoded already."""
+"""Shapes, shared parts, and both kinds of input: pixels and precomputed features."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ DIM = 64
 
 
 class FrameStatistics(nn.Module):
-    """Frames of any size -> a feature; counts how often it is called, and on how many frames."""
+    """Encodes frames of any size; records the number of frames in each call."""
 
     def __init__(self):
         super().__init__()

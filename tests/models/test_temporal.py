@@ -1,6 +1,6 @@
-"""MeanPool is blind to order; the transformer starts at it, has the published keys and sizes, and can learn order.
+"""MeanPool ignores order; the transformer starts equal to it, has the published keys and sizes, and can learn order.
 
-Convolutions inside an encoder are what an encoder written out with them computes.
+Convolutions inside an encoder match an encoder written out with them.
 """
 
 import copy
@@ -30,7 +30,7 @@ from texthead.models.temporal import (
 
 
 def moved(module: nn.Module, seed: int = 5, by: float = 0.3) -> nn.Module:
-    """Every parameter away from where it started."""
+    """Move every parameter away from its initial value."""
     with torch.no_grad():
         for i, parameter in enumerate(module.parameters()):
             parameter.add_(by * noise(*parameter.shape, seed=seed + i))
@@ -57,7 +57,7 @@ def test_without_positions_and_outputs_the_transformer_is_twice_the_mean():
     assert torch.allclose(module(features), 2 * mean, atol=1e-6)
     head = FrozenHead(noise(7, 128, seed=1), names=[f"class {i}" for i in range(7)])
     assert torch.allclose(head(module(features)), head(mean), atol=1e-4)
-    # The blocks see positions beside the features.
+    # Position embeddings are added to the features.
     positions = noise(77, 128, seed=1)
     with torch.no_grad():
         module.frame_position_embeddings.weight.copy_(positions)
@@ -227,9 +227,9 @@ CONVS += [(TemporalConv, name) for name in SPECS if "vit" not in name]
 def built(name: str) -> Visual:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        # Away from the start, where most networks hardly see their input.
+        # Away from the initial weights, with which most networks hardly react to their input.
         visual = moved(build_visual(SPECS[name]), by=0.1)
-        for frames in clips(name, 4, 4):  # batch norms that have seen pictures
+        for frames in clips(name, 4, 4):  # fills the batch norms' statistics
             visual.train()(frames)
     return visual.eval()
 
@@ -239,7 +239,7 @@ def tower(name: str) -> Visual:
 
 
 def clips(name: str, batch: int, frames: int, seed: int = 0) -> Tensor:
-    """Frames of coarse noise, each unlike its neighbours."""
+    """Return clips of coarse noise, whose frames all differ."""
     each = SPECS[name].size // 4
     return 2 * noise(batch, frames, 3, 4, 4, seed=seed).repeat_interleave(each, -1).repeat_interleave(each, -2)
 
@@ -249,7 +249,7 @@ def differ(a: Tensor, b: Tensor) -> bool:
 
 
 def along_frames(x: Tensor, kernel: Tensor, frames: int) -> Tensor:
-    """The convolution written out, frame by frame and tap by tap."""
+    """Compute the convolution frame by frame and tap by tap."""
     shape = [1, -1] + [1] * (x.dim() - 2)
     before, here, after = (kernel[:, 0, tap].reshape(shape) for tap in range(3))
     out = []
@@ -278,7 +278,7 @@ def test_the_shift_takes_a_quarter_from_the_next_frame_and_one_from_the_last():
 
 
 def written_out_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
-    """open_clip's ViT by hand, with a convolution of the class token before attention and before the MLP."""
+    """Run open_clip's ViT by hand, with a convolution of the class token before attention and before the MLP."""
     net, frames = visual.net, clips.shape[1]
     x = net.conv1(clips.flatten(0, 1)).flatten(2).transpose(1, 2)
     x = torch.cat([net.class_embedding.expand(len(x), 1, -1), x], 1) + net.positional_embedding
@@ -304,7 +304,7 @@ def written_out_timm_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -
 
 
 def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
-    """open_clip's ResNet by hand, with a convolution over frames before the first of every block of res4 and res5."""
+    """Run open_clip's ResNet by hand, with a frame convolution before the first layer of every res4 and res5 block."""
     net, frames = visual.net, clips.shape[1]
     kernels = list(kernels)
     x = net.layer2(net.layer1(net.stem(clips.flatten(0, 1))))
@@ -369,7 +369,7 @@ def test_clips_of_a_batch_do_not_see_each_other_and_any_length_will_do(make, nam
 def gradients(model: Recognizer, given: Tensor) -> list[Tensor]:
     model.zero_grad()
     loss = model(given).square().sum()
-    # What is scored between the passes does not count.
+    # Another forward pass in between must not matter.
     with torch.no_grad():
         model(given[:1, :2] + 1)
     loss.backward()
@@ -397,7 +397,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make, name):
 
 @torch.no_grad()
 def test_the_model_can_be_exported():
-    """Those with an encoder of timm or a TokenConv: exporting/test_export.py."""
+    """Models with a timm encoder or a TokenConv are tested in exporting/test_export.py."""
     visual = tower("resnet")
     model = Recognizer(visual, moved(TemporalConv(visual)), nn.Identity()).eval()
     given = clips("resnet", 2, 4)
@@ -425,7 +425,7 @@ def test_an_encoder_of_another_build_is_refused():
     with refuses(RunError, "shift", "identity", "'zero'"):
         make_temporal({"kind": "token-conv", "start": "zero"}, tower("vit"))
     visual = tower("vit")
-    with refuses(RunError, "TokenConv", "temporal"):  # Frames have no features of their own there.
+    with refuses(RunError, "TokenConv", "temporal"):  # frames have no separate features there
         Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()
 
 

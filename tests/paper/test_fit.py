@@ -1,4 +1,4 @@
-"""Rows at smoke scale: training items, test items, and that watching does not change the training."""
+"""Rows at smoke scale: training items, test items, and training that is not changed by recording curves."""
 
 from dataclasses import replace
 from pathlib import Path

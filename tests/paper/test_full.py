@@ -73,7 +73,7 @@ def test_a_row_of_the_paper_s_own_setting_runs(place, encoder, row):
 
 @pytest.mark.parametrize(("gather", "online"), [(True, True), (False, False)])
 def test_a_matching_row_runs_under_torchrun_on_all_processes(place, encoder, gather, online):
-    """Table 6: without gather a pass compares the clips of one of eight processes, here four passes."""
+    """Table 6 without gather: a pass compares the clips of one of eight processes, here in four passes."""
     row = replace(
         worlds.KINETICS,
         encoder=encoder,

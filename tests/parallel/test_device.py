@@ -1,4 +1,4 @@
-"""The memory that a process can take: the machine's, or what its cgroups leave."""
+"""The memory available to a process: the machine's, or what its cgroups leave."""
 
 from pathlib import Path
 

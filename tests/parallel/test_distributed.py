@@ -1,4 +1,4 @@
-"""Several processes do what one does: the parts, then training and evaluation on two real processes."""
+"""Several processes give one process's results: the parts, then training and evaluation in two real processes."""
 
 import json
 import math
@@ -36,14 +36,14 @@ Two = Callable[..., list]
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Two]:
-    """Runs a function of `ranked` in two processes."""
+    """A function that runs one of `ranked` in two processes."""
     with processes(2) as run:
         yield run
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Nine items: in batches of 4 the last one is a batch of 1, smaller than two processes."""
+    """Nine items: with batches of 4, the last batch has 1 item, fewer than the two processes."""
     return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
 
 
@@ -85,7 +85,7 @@ def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, coun
         assert each["list"] == [f"{n}-{i}" for n in (0, 1) for i in range(counts[n])]
         assert torch.equal(each["rows"], torch.cat(rows))
         assert each["numbers"].tolist() == [0] * counts[0] + [1] * counts[1]
-        # Both processes go backward, with the weights 1 and 2 times the row's number.
+        # Both processes run backward, with gradients of 1 and 2 times the row's number.
         first = sum(counts[:number])
         expected = 3 * torch.arange(first + 1.0, first + counts[number] + 1)[:, None].expand(-1, 3)
         assert torch.equal(each["grad"], expected)
@@ -206,7 +206,7 @@ def test_two_processes_train_as_one(
 def test_gradients_are_those_of_one_process_on_the_joined_batch(
     two: Two, data: Dataset, tmp_path: Path, shard: Shard, changes: dict
 ) -> None:
-    """The rows' cosines are rounded to single precision in the cross-entropy, all else is double."""
+    """The cross-entropy rounds cosines to single precision; everything else is double."""
     changes = {**changes, "clip_norm": 0.0}
     expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
     args = (ranked.trained, data, None, changes, tmp_path / "two", {"execution": Execution(shard=shard)})
@@ -218,14 +218,14 @@ def test_gradients_are_those_of_one_process_on_the_joined_batch(
 
 @pytest.fixture(scope="module")
 def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], dict[str, Tensor]]:
-    """(records, weights) of one process that was never stopped."""
+    """Return (records, weights) of an uninterrupted run in one process."""
     records, weights, _ = ranked.trained(data, None, {}, tmp_path_factory.mktemp("whole") / "run")
     return records, weights
 
 
 @pytest.fixture(scope="module")
 def four() -> Iterator[Two]:
-    """Runs a function of `ranked` in four processes."""
+    """A function that runs one of `ranked` in four processes."""
     with processes(4) as run:
         yield run
 
@@ -235,14 +235,14 @@ MOVES = {
     "1 to 2 cut": (1, "ddp", 2, "fsdp"),
     "2 cut to 2": (2, "fsdp", 2, "ddp"),
     "2 cut to 4 cut": (2, "fsdp", 4, "fsdp"),
-}  # To one: training/test_matching.py.
+}  # Moves to one process: training/test_matching.py.
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
 def test_a_run_goes_on_with_another_number_of_processes(
     two: Two, four: Two, data: Dataset, whole: tuple[list[dict], dict[str, Tensor]], tmp_path: Path, move: tuple
 ) -> None:
-    """Within the second epoch. Sums come in another order: losses and weights are 1e-5 away at most."""
+    """Resume within the second epoch. The order of sums differs, so losses and weights may differ by 1e-5."""
     crews = {1: lambda run, *args: [run(*args)], 2: two, 4: four}
     run, (before, shard, after, then) = tmp_path / "run", move
     begun = Execution(shard=shard, checkpoint_every=2)
@@ -260,7 +260,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
-    """Each process sees its own share, and one of two none of the last batch; the first one's statistics are kept."""
+    """Each process sees only its share (one sees none of the last batch); the first one's statistics are saved."""
     (_, first, _), (_, second, _) = two(ranked.trained, data, None, {"freeze_batchnorm": False}, tmp_path / "run")
     start = ranked.weights(ranked.plain_model())
     moved = [key for key in first if "running_" in key and not torch.equal(first[key].float(), start[key])]
@@ -321,11 +321,11 @@ def test_a_folder_that_holds_a_run_is_refused_by_both(two: Two, data: Dataset, t
     assert second.endswith(first.removeprefix("RunError: "))
 
 
-# --- processes that decode for them
+# --- data-loader workers
 
 
 def test_processes_that_decode_are_not_forked_from_one_with_a_group(two: Two) -> None:
-    """Its group has threads, and what they hold at a fork would be held for ever."""
+    """The process group has threads, and locks that they hold at a fork would stay locked."""
     for pid, grouped, found in two(own_facts, 2):
         assert grouped
         assert len({fact.pid for fact in found}) == 2
@@ -335,7 +335,7 @@ def test_processes_that_decode_are_not_forked_from_one_with_a_group(two: Two) ->
             assert not fact.grouped
 
 
-# --- processes that do not come
+# --- missing processes
 
 
 def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
@@ -382,7 +382,7 @@ def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:
 
 
 def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
-    """Also where two processes cut a ViT, and where one compiles it: weights under the same names."""
+    """Also with a ViT sharded over two processes or compiled in one: the weights have the same names."""
     source = ranked.write_encoder(tmp_path)
     for number in range(12):
         colour = ranked.NAMES[number % 3]
@@ -396,7 +396,7 @@ def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
     }
     logs, names, tables = {}, {}, []
     for kind, (count, options) in kinds.items():
-        run = tmp_path / f"run-{kind[:3]}"  # Names of one length, so that tables are of one width.
+        run = tmp_path / f"run-{kind[:3]}"  # names of equal length give tables of equal width
         words = ("train", str(tmp_path / "data"), "--out", str(run), "--encoder", source, "--size", "32")
         words += ("--frames", "2", "--epochs", "2", "--batch", "4", "--workers", "0", *options)
         trained = run_command(*words, processes=count)

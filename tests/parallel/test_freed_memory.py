@@ -1,11 +1,11 @@
-"""Freed memory that stays with the process."""
+"""Freed memory stays with the process for reuse."""
 
 import subprocess
 import sys
 
 import pytest
 
-# Allocates and frees 64 MB again and again; prints how many new pages the second half of that took.
+# Allocates and frees 64 MB repeatedly; prints the number of new pages in the second half.
 PROGRAM = """
 import resource, sys
 import numpy as np

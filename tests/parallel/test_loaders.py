@@ -1,4 +1,4 @@
-"""How data-loader workers start and end, and the error for one that is gone."""
+"""Data-loader workers: start-up, shutdown, and errors for dead ones."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ def test_a_server_forks_the_processes() -> None:
 
 @pytest.mark.slow
 def test_processes_end_with_the_one_that_they_decode_for() -> None:
-    """A killed process cannot notify them."""
+    """They must notice by themselves that the process was killed."""
     code = "import facts, time; it = iter(facts.data_loader(facts.Facts(), 2, batch_size=None)); "
     code += "print(*(f'{fact.pid} {fact.parent}' for fact in it), flush=True); time.sleep(600)"
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -45,7 +45,7 @@ def test_processes_end_with_the_one_that_they_decode_for() -> None:
 
 
 def offer(pipe: Connection) -> None:
-    """Offer a file descriptor, as torch's workers offer a clip, and wait."""
+    """Send a file descriptor, as torch's workers send a clip, and wait."""
     pipe.send(DupFd(0))
     pipe.recv()
 
@@ -63,7 +63,7 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
 
 
 def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its server ends after the request."""
+    """The fork server ends after the request."""
     monkeypatch.setattr("os.read", lambda *_: b"")
     with refuses(RunError, "(unexpected EOF)", "fewer workers", "resume"), worker_faults():
         forkserver.read_signed(0)

@@ -14,7 +14,7 @@ from texthead.parallel.worker_pool import StatefulWorker, run_tasks
 
 
 def behave(task: str) -> str:
-    """What the task says; some of them never come back."""
+    """Do what the task says; some tasks never return."""
     if task == "hang":
         time.sleep(600)
     if task == "hang deaf":
@@ -73,7 +73,7 @@ def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
 
 
 def counter():
-    """A function that counts what it was asked, with `behave` for the rest."""
+    """Return a function that runs `behave` and counts its tasks."""
     asked = []
 
     def answer(task: str) -> str:
@@ -131,7 +131,7 @@ def test_threads_that_ask_take_turns() -> None:
 
 
 class _Unknown:
-    """A function that only this process can make."""
+    """A function that no other process can unpickle."""
 
     def __call__(self, task: str) -> str:
         return task

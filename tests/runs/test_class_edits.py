@@ -1,4 +1,4 @@
-"""Edits leave every other row to the bit, and are written into a folder of their own."""
+"""Edits leave all other rows bit-identical and are written to a new folder."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ from texthead.text.prompts import fill_templates
 from texthead.training.checkpoints import begin
 
 NAMES = ("a cat", "a dog", "a boat")
-WIDTH = 288  # wider than the features: the run keeps a map
+WIDTH = 288  # wider than the features, so that the run stores a map
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def make(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes a finished run whose head has text rows, behind a center, a scale and a map."""
+    """Return a function that writes a finished run whose text head has a center, a scale and a map."""
 
     def load(source: str, *, text: str | None, text_map: torch.Tensor | None, **_: bool) -> object:
         assert source == "tiny"
@@ -67,7 +67,7 @@ def make(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
             prompts = [f"a {name}." for name in NAMES] if kind == "text" else None
             rows = text_rows(encoder, [f"a {name}." for name in NAMES])
             layer = head(rows, names=NAMES, scale=17.0, center=noise(encoder.dim), kind=kind, prompts=prompts, **own)
-        if head is not FrozenHead:  # Training moves rows and gives them lengths that are not 1.
+        if head is not FrozenHead:  # training moves rows away from unit length
             with torch.no_grad():
                 layer.weight.mul_(noise(3, 1).abs() + 0.5).add_(0.02 * noise(3, encoder.dim, seed=1))
         path = put(tmp_path / folder, Recognizer(tiny_visual(), MeanPool(), layer))
@@ -88,12 +88,12 @@ FEATURES = noise(64, 256, seed=5)
 
 @torch.no_grad()
 def logits(run: Run) -> dict[str, torch.Tensor]:
-    """Each label's scores of features."""
+    """Return each label's scores of FEATURES."""
     return dict(zip(run.labels, run.model.head(FEATURES).T, strict=True))
 
 
 def same(before: Run, after: Run, labels: dict[str, str] | tuple[str, ...]) -> None:
-    """The rows of the labels are the same to the bit, and their scores to 1e-6 of the scale."""
+    """Check that the labels' rows are bit-identical and their scores equal within 1e-6 of the scale."""
     names = labels if isinstance(labels, dict) else {label: label for label in labels}
     old, new = logits(before), logits(after)
     rows = [run.model.head.weight for run in (before, after)]
@@ -103,7 +103,7 @@ def same(before: Run, after: Run, labels: dict[str, str] | tuple[str, ...]) -> N
 
 
 def saved(run: Run) -> Run:
-    """Write a run beside the one that was edited."""
+    """Save an edited run next to the original."""
     return save_classes(run, run.folder.with_name(f"run {len(list(run.folder.parent.iterdir()))}"))
 
 
@@ -124,14 +124,14 @@ def test_added_classes_stand_behind_the_others(make, head):
     assert before.labels == NAMES, "the run that was there is left alone"
     assert after.labels == (*NAMES, "tree", "lake dog")
     same(before, after, NAMES)
-    # What with_classes makes of the same prompts, behind the same center, scale and map.
+    # The same scores as from with_classes, with the same prompts, center, scale and map.
     other = before.with_classes(["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
     assert torch.allclose(logits(after)["tree"], logits(other)["tree"], atol=1e-5)
     assert torch.allclose(logits(after)["lake dog"], logits(other)["lake dog"], atol=1e-5)
     each = before.encoder().encode_text(several).detach()
     mean = F.normalize(F.normalize(each, dim=-1).mean(0), dim=-1)
     assert torch.allclose(after.model.head.weight[4], mean, atol=1e-6)
-    # The run's own template made the first.
+    # The first prompt comes from the run's own template.
     assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
     assert row_source(after.head.config(), entry(after, "tree")) == "text"
     assert row_source(after.head.config(), entry(after, "a cat")) == ("text" if head is FrozenHead else "text, trained")
@@ -151,7 +151,7 @@ def test_a_renamed_class_keeps_its_row_and_prompt(make, head):
     same(before, after, {"a cat": "a cat", "a dog": "hound", "a boat": "a boat"})
     now, was = entry(after, "hound"), entry(before, "a dog")
     assert now["prompt"] == was["prompt"]
-    # Where nothing was encoded, the class name is what the class is called.
+    # Without an encoded name, the class name is the new label.
     assert now["name"] == ("hound" if head is LinearHead else "a dog")
 
 
@@ -224,7 +224,7 @@ def test_edits_of_edits(folder):
     assert all(torch.equal(state[key], other[key]) for key in other)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_what_cannot_be_edited(folder, edit, parts):
 
 def test_a_head_with_more_than_rows_is_not_edited(folder):
     class PrototypeHead(FrozenHead):
-        """Something of each class beside its row, which an edit would have to know of."""
+        """A head with more per class than a row, which an edit would have to handle."""
 
     run = load_run(folder)
     run.model.head.__class__ = PrototypeHead
@@ -319,7 +319,7 @@ def test_an_edited_run_is_not_resumed(folder):
 def test_the_split_knows_what_the_items_are_called_now(folder):
     run = saved(rename_class(load_run(folder), "a cat", "hound"))
     assert read_json(run.folder / "split.json")["train_labels"] == ["hound", "a dog"]
-    # The name of a class that is gone is free for another: its items are not that one's.
+    # The name of a removed class can be reused, but the old items do not belong to the new class.
     last = saved(rename_class(remove_classes(run, ["a dog"]), "hound", "a dog"))
     split = read_json(last.folder / "split.json")
     assert (split["train_labels"], split["held_out_labels"]) == (["a dog", None], ["a boat"])
@@ -350,7 +350,7 @@ def test_items_of_removed_classes_are_not_scored_and_stay_known(folder, tmp_path
 
 
 def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
-    source = "openclip:local-dir:{run}/encoder"  # As an imported run has it.
+    source = "openclip:local-dir:{run}/encoder"  # as in an imported run
     changed(folder, "recipe.json", lambda about: about["encoder"].update(source=source))
     carried = "encoder/open_clip_config.json"
     for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.json", "tensorboard/events", carried):
@@ -370,7 +370,7 @@ def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
         assert (new / name).stat().st_ino != (folder / name).stat().st_ino, "a link would be appended to in both"
     record = {"run": str(folder), "edits": ["renamed 'a dog' to 'hound'"]}
     assert read_json(new / "classes.json")["edited"] == record
-    # An edit of that names the run that it was made from, and no other.
+    # An edit of the edit names only the run that it was made from.
     again = saved(rename_class(after, "hound", "wolf"))
     assert read_json(again.folder / "classes.json")["edited"] == {
         "run": str(new),
@@ -401,7 +401,7 @@ def test_nothing_is_made_where_something_is(folder, monkeypatch):
 
 
 def edited_in_place(folder: Path) -> None:
-    """As an earlier version wrote a run in which it had renamed 'a dog'."""
+    """Change a run to what an earlier version wrote after renaming 'a dog'."""
     rows = rows_digest(load_file(folder / "model.safetensors")["head.weight"])
     edit = {"date": "2026-11-25T10:00:00+00:00", "action": "rename", "arguments": {"old": "a dog", "new": "hound"}}
     changed(folder, "classes.json", lambda value: value["classes"][1].update(label="hound"))
@@ -432,7 +432,7 @@ def test_an_edit_in_place_that_was_interrupted_is_refused(folder, name, left):
         load_run(folder)
 
 
-# --- heads of several templates, and of a learned one
+# --- heads with several templates, and with a learned one
 
 
 def scores(run: Run) -> torch.Tensor:
@@ -466,7 +466,7 @@ def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, t
     added = add_classes(run, ["tree"], template=TEMPLATES)
     expected = variant_rows(encoder, fill_templates(TEMPLATES, ["tree"]))
     assert torch.allclose(added.model.head.variants[:, 3:], expected, atol=1e-6)
-    # What is left of the probabilities keeps its proportions in each template; rows stay to the bit.
+    # Existing rows stay bit-identical, and removing the class restores the probabilities.
     assert torch.equal(added.model.head.variants[:, :3], run.model.head.variants)
     again = saved(added)
     assert torch.allclose(scores(again), scores(added), atol=1e-6)

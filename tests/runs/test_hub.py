@@ -1,4 +1,4 @@
-"""Runs on a hub, through its real client and a server on this machine; and encoders that a run may not download."""
+"""Runs on a hub, with its real client and a local server; encoders that a run may not download."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Done(NamedTuple):
 
 @dataclass
 class Client:
-    """A user of a hub, with a cache of their own."""
+    """A user of a hub, with their own cache."""
 
     hub: Hub
     home: Path
@@ -67,14 +67,14 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 def requests(hub: Hub) -> list[str]:
-    """Return the requests for files and repositories since the last time, and forget them."""
+    """Return and clear the requests for files and repositories."""
     seen = [each for each in hub.requests if "/me/" in each]
     hub.requests.clear()
     return seen
 
 
 def shares(out: str) -> dict[str, float]:
-    """Return the probability of each class of the one file in a command's JSON."""
+    """Return the class probabilities of the only file in a command's JSON."""
     (entry,) = json.loads(out)
     return {each["name"]: each["probability"] for each in entry["top"]}
 
@@ -94,7 +94,7 @@ def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
     assert there.code == 0, there.err
     requests(client.hub)
     offline = client("predict", "hub:me/colours", picture, "--json", HF_HUB_OFFLINE="1")
-    # Later predictions use a kept graph, whose last bits differ.
+    # Later predictions use a cached graph, whose last bits differ.
     for other in (there, offline):
         assert shares(other.out) == pytest.approx(shares(here.out), abs=1e-6)
     assert requests(client.hub) == []
@@ -195,7 +195,7 @@ def test_a_run_with_other_classes_is_not_uploaded(world):
 
 @pytest.fixture
 def strange(client: Client, tmp_path: Path) -> Path:
-    """A run from elsewhere, whose encoder `hf:me/clip` lies on the hub."""
+    """An untrusted run whose encoder `hf:me/clip` is on the hub."""
     save_family(tmp_path / "clip", "clip")
     client.hub.add_folder("me/clip", tmp_path / "clip")
     encoder = load_encoder(f"hf:{tmp_path / 'clip'}")

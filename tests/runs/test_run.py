@@ -1,4 +1,4 @@
-"""A run folder gives back the recogniser that was put there, bit for bit, or says in one line why it cannot."""
+"""A run folder loads as the recogniser that was saved, bit for bit, or fails with a one-line error."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def make_head(**options: Any) -> FrozenHead:
 
 def make_temporal(dropout: float = 0.0) -> TemporalTransformer:
     module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2, dropout=dropout)
-    with torch.no_grad():  # Its output projection starts at zero, and must count here.
+    with torch.no_grad():  # the output projection starts at zero, but must matter here
         assert isinstance(module.project_out, torch.nn.Linear)
         module.project_out.weight.copy_(0.1 * noise(SPEC.dim, 32, seed=4))
     return module
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def assert_refused(folder: Path, *parts: object) -> None:
-    """Fail unless `load_run` refuses the folder in one line; what it quotes of a library's error is not compared."""
+    """Check that `load_run` refuses the folder in one line; quoted library errors are not compared."""
     quoted: list[str] = []
     with refuses(RunError, *parts, volatile=quoted) as caught:
         try:
@@ -65,7 +65,7 @@ def assert_refused(folder: Path, *parts: object) -> None:
     assert str(caught.value).startswith(str(folder))
 
 
-# --- there and back -------------------------------------------------------------------------------------------------
+# --- saving and loading ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
     model = Recognizer(tiny_visual(seed=5), temporal(), head()).eval()
     with torch.no_grad():
         if not isinstance(model.head, LinearHead):
-            model.head.log_scale.add_(0.123)  # Training moves it off what the constructor makes.
+            model.head.log_scale.add_(0.123)  # not the initial value, as after training
         expected = model(clips)
     put(tmp_path / "run", model)
     moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
@@ -119,7 +119,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
 
 @pytest.mark.slow
 def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
-    """In a fresh process: transformers is what takes seconds, and it is not imported."""
+    """In a fresh process; importing transformers would take seconds."""
     program = (
         f"import sys, texthead.data.reading; from texthead.runs.run import load_run; load_run({str(run)!r}); "
         "print({'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
@@ -151,12 +151,12 @@ def test_an_own_head_or_module_is_refused_before_anything_is_written() -> None:
         describe(Recognizer(tiny_visual(), Last(), make_head()), RECIPE, PIXELS)
 
 
-# --- what does not fit ----------------------------------------------------------------------------------------------
+# --- invalid runs ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
 def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
-    """The pipe is not waited for."""
+    """Reading does not block on the pipe."""
     (run / name).unlink()
     assert_refused(run, name)
     assert_refused(run / "missing", "does not exist")
@@ -181,7 +181,7 @@ def test_a_truncated_weights_file(run: Path, keep: int) -> None:
 @pytest.mark.parametrize("key", ["visual.net.conv_stem.weight", "head.weight", "temporal.project_in.1.bias"])
 def test_a_missing_and_a_surplus_key(run: Path, key: str) -> None:
     path = run / "model.safetensors"
-    tensors = load(path.read_bytes())  # Not mapped from the file that is written next.
+    tensors = load(path.read_bytes())  # not memory-mapped, because the file is overwritten next
     taken = tensors.pop(key)
     save_file(tensors, path)
     assert_refused(run, repr(key), "none")
@@ -355,7 +355,7 @@ def test_a_folder_that_cannot_be_made_or_is_held_by_another_process(tmp_path: Pa
     with held_by_another(tmp_path) as other:
         with refuses(RunError, tmp_path), locked(tmp_path):
             pass
-        other.kill()  # A process that dies lets go.
+        other.kill()  # a dead process releases its lock
         other.wait()
         with locked(tmp_path):
             pass

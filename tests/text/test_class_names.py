@@ -1,4 +1,4 @@
-"""Names that a text encoder will not read as meant."""
+"""Names that a text encoder will misread."""
 
 import os
 
@@ -32,7 +32,7 @@ def test_labels_that_read_the_same() -> None:
 
 
 def test_names_that_are_no_text_are_refused() -> None:
-    # Of a folder, or of a command line where the locale is no UTF-8.
+    # From a folder name, or from a command line in a non-UTF-8 locale.
     for name in (os.fsdecode(b"caf\xe9"), "a \ud800 b"):
         with refuses(DataError, "not valid UTF-8", "C.UTF-8"):
             check_names(["dog", name])

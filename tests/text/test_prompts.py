@@ -1,4 +1,4 @@
-"""Labels become words, templates are filled once, and names that a mirror makes false are found."""
+"""Labels become words, templates are filled once, and names that mirroring would falsify are found."""
 
 import json
 import sys
@@ -100,7 +100,7 @@ def test_sides_are_found_as_words_only():
 def test_names_from_a_string():
     assert read_names("cat, a dog ,bird") == ["cat", "a dog", "bird"]
     assert read_names("cat") == ["cat"]
-    # A long one is not taken for a file, nor is one with a dot.
+    # Long strings and names with a dot are not taken for files.
     names = [f"a class with a long name {i}" for i in range(20)]
     assert read_names(", ".join(names)) == names
     assert read_names("St. Bernard") == ["St. Bernard"]
@@ -141,7 +141,7 @@ def test_a_file_without_usable_names(tmp_path, content):
         read_names(str(path))
 
 
-# ---- several sentences a class
+# ---- several sentences per class
 
 
 def test_classes_with_sentences_from_a_file(tmp_path):
@@ -248,7 +248,7 @@ def test_two_articles_are_seen():
 
 def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
     assert typed_names("a cat, a dog\n\n  a kite \n") == ["a cat", "a dog", "a kite"]
-    # A file of that name is not read, and one that is not there is not missed.
+    # File names are just names, whether or not the file exists.
     (tmp_path / "names.txt").write_text("a bird")
     monkeypatch.chdir(tmp_path)
     names = ["names.txt", str(tmp_path / "names.txt"), "other.csv"]

@@ -1,4 +1,4 @@
-"""How a recipe is fitted to the data and the encoder, and what wins over that."""
+"""Fitting a recipe to the data and the encoder, and the options that override it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ def mini() -> Encoder:
 
 
 def many(count: int, classes: Sequence[str] = "ab", suffix: str = ".mp4") -> Dataset:
-    """The same number of items in each class."""
+    """Return `count` items per class."""
     return items(*((f"{c}{i}", c, "train") for c in classes for i in range(count)), suffix=suffix)
 
 
@@ -48,7 +48,7 @@ def test_suit_flips_and_leaves_a_fitting_recipe(mini):
 
 @pytest.mark.parametrize("make", [recipes.paper, recipes.text4vis])
 def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
-    """As the published code: 224 pixels of 256, 336 of 336."""
+    """As in the published code: 224 of 256 pixels, and 336 of 336."""
     large = Encoder(Visual(mini.visual.net, replace(mini.visual.spec, size=336, any_size=False)), None, scale=1.0)
     changed, (note,) = suit(make, {}, many(100), large)
     assert (changed.resize, pixels_for(changed, large.visual.spec).size) == (336, 336)
@@ -59,7 +59,7 @@ def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
 
 
 def test_suit_few_items(mini):
-    # 10 items are one step of 16 an epoch: 40 steps are 40 epochs, a tenth of them warm-up.
+    # 10 items make one step (batch 16) per epoch, so 40 steps take 40 epochs; a tenth of them is warm-up.
     changed, (note,) = suit(recipes.small, {}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 4.0)
     prints(note, "epochs", 10, 40)

@@ -1,4 +1,4 @@
-"""Eq. 2: both kinds of targets by hand, text online and offline, and two real processes that match as one."""
+"""Eq. 2: both kinds of targets by hand, text online and offline, and two real processes with one's results."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Nine items: in batches of 4 the last one is a batch of 1."""
+    """Nine items: with batches of 4, the last batch has 1 item."""
     return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
 
 
@@ -57,7 +57,7 @@ def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Two]:
-    """Runs a function of `ranked` in two processes."""
+    """A function that runs one of `ranked` in two processes."""
     with processes(2) as run:
         yield run
 
@@ -76,7 +76,7 @@ def test_one_hot_is_the_cross_entropy_of_each_video_over_the_texts_of_the_batch(
 
 
 def by_hand(video: np.ndarray, text: np.ndarray, labels: list[int], scale: float) -> float:
-    """The published code's loss, spelled out entry by entry."""
+    """Compute the published code's loss entry by entry."""
     video, text = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (video, text))
     logits, count, total = scale * video @ text.T, len(labels), 0.0
     for side in (logits, logits.T):
@@ -105,7 +105,7 @@ def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
 
 
 def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positive() -> None:
-    """Two pairs of one label with equal rows, perfectly told from a third one."""
+    """Two pairs of one label have equal rows and are perfectly separated from a third pair."""
     rows, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([4, 4, 1])
     assert matching_loss(rows, rows, labels, scale=100.0, targets="one_hot").item() == pytest.approx(
         2 / 3 * math.log(2), abs=1e-6
@@ -120,7 +120,7 @@ def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positi
 
 
 def test_a_batch_of_every_class_once_is_the_recognition_loss() -> None:
-    """What connects Eq. 2 with Eq. 3: the batch's texts are the classifier."""
+    """Eq. 2 equals Eq. 3 if the batch's texts are the classifier."""
     head = FrozenHead(noise(3, 8), names=NAMES, scale=20.0, center=noise(8, seed=2))
     features, labels = noise(3, 8, seed=1), torch.tensor([2, 0, 1])
     found = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0, targets="one_hot")
@@ -338,7 +338,7 @@ def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, 
 
 
 def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset, tmp_path: Path) -> None:
-    """Text alone is trained."""
+    """Only the text encoder is trained."""
     model, objective = pair(source)[0].float(), Matching(load_encoder(source).text)
     before = weights(model.visual)
     recipe = replace(RECIPE, freeze_encoder=True, learn_scale=False)
@@ -349,7 +349,7 @@ def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset,
 
 
 def test_without_gather_the_parts_of_a_batch_are_matched_apart(source: str, data: Dataset, tmp_path: Path) -> None:
-    """The first step's loss is the mean of those of its halves; their clips do not change with the parts."""
+    """The first step's loss is the mean over its halves; splitting a batch does not change its clips."""
     found = {}
     for name, changes in {"whole": {}, "parts": {"accumulate": 2}}.items():
         model, encoder = pair(source)
@@ -382,7 +382,7 @@ def test_two_processes_train_with_gather_as_one(
         assert records[-1]["top1"] == expected[-1]["top1"]
         assert_close(own, tuned, 1e-5)
     assert_same_weights(found[0][1], found[1][1])
-    # AdamW hides how long a gradient is. Five items are shares of two sizes.
+    # Compare gradients too, because AdamW hides their scale. Five items make unequal shares.
     args = (job, source, data, None, replace(recipe, batch=5, clip_norm=0.0))
     grads = ranked.first_gradients(*args, tmp_path / "grads", *after)
     assert any(key.startswith("objective.text.") for key in grads) == online
@@ -409,7 +409,7 @@ def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_p
 def test_two_processes_without_gather_train_as_the_two_parts_of_one(
     two: Two, source: str, data: Dataset, tmp_path: Path
 ) -> None:
-    """Table 6's rows without gather: on one process, `accumulate` stands for the processes."""
+    """Table 6's rows without gather: in one process, `accumulate` takes the place of processes."""
     eight = data.pick(range(8))  # both halves of each batch have two items
     recipe = replace(RECIPE, accumulate=2)
     expected, tuned = ranked.trained_matching(source, eight, None, recipe, tmp_path / "one", True, {})

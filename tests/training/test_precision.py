@@ -1,4 +1,4 @@
-"""The trial of bf16 on a CPU, which changes nothing but the choice, and the run that keeps it."""
+"""The bf16 trial on a CPU, which changes only the choice, and the run that records it."""
 
 import json
 import math
@@ -98,7 +98,7 @@ def test_bfloat16_is_chosen_where_it_is_faster_and_loss_and_gradient_agree(
 
 @pytest.mark.parametrize("half", [1.0, 3.0])
 def test_a_trial_takes_the_least_of_two_times_of_each(half: float) -> None:
-    """A clock that shows how long each pass takes: float32, bfloat16, and both again, the first ones slow."""
+    """A fake clock sets the time of each pass: float32, bfloat16, then both again; the first two are slow."""
 
     def ticks() -> Iterator[float]:
         now = 0.0
@@ -143,7 +143,7 @@ def test_a_trial_leaves_weights_statistics_and_generators_alone(frozen: bool) ->
 def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trial is a real one; only its times are given."""
+    """The trial is real; only its times are faked."""
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
     tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", callbacks=Callbacks(message=seen.append))

@@ -1,4 +1,4 @@
-"""train --tensorboard: what TensorBoard's own reader finds is what metrics.jsonl says."""
+"""train --tensorboard: TensorBoard's own reader finds the values of metrics.jsonl."""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ def read_metrics(run: Path) -> Scalars:
 
 
 def rounded(value: float) -> float:
-    """Events hold 32 bits a number."""
+    """Round a value, because events store 32-bit floats."""
     return float(f"{value:.5g}")
 
 

@@ -1,4 +1,4 @@
-"""The loop: W~ stays, everything else moves, and the same run comes out however it was cut up.
+"""The loop: W~ stays fixed, everything else moves, and interruptions do not change a run.
 
 Encoders are small but real (timm's networks for tests, `mini` at 32 pixels), and so are the files.
 """
@@ -69,7 +69,7 @@ STEPS = 3  # an epoch of 10 items in batches of 4
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Ten items, videos and an image of two colours."""
+    """Ten items of two colours: nine videos and an image."""
     folder, items = tmp_path_factory.mktemp("media"), []
     for i in range(9):
         path = write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3 + i % 4, seed=i)
@@ -90,7 +90,7 @@ def assert_same_run(out: Path, expected: Path) -> None:
 
 
 def spy_on_adamw(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """What every optimiser step was given: the groups' rates, each parameter's gradient in order, and their norm."""
+    """Record each optimiser step's input: the groups' rates, the gradients in parameter order, and their norm."""
     seen: list[dict] = []
 
     class Spy(torch.optim.AdamW):
@@ -116,7 +116,7 @@ def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, t
     else:
         model = make_model(head=FrozenHead(draw(2, SPEC.dim), names=NAMES, center=0.1 * draw(SPEC.dim, seed=1)))
     before, parameters = copied(model), dict(model.named_parameters())
-    # No weight decay: what moves was moved by a gradient.
+    # No weight decay, so only gradients move parameters.
     train(model, data, None, replace(ONE, weight_decay=0.0, clip_norm=0.0), out=tmp_path)
     after = copied(model)
     assert torch.equal(after["head.weight"], before["head.weight"])
@@ -169,11 +169,11 @@ def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) ->
     assert (records[-1]["kind"], records[-1]["top1"]) == ("val", 100)
 
 
-# --- against a loop without any of our machinery --------------------------------------------------------------------
+# --- against a loop in plain PyTorch --------------------------------------------------------------------------------
 
 
 def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
-    """The losses of RECIPE in plain PyTorch, the rates from Sec. 4.1 spelled out."""
+    """Return the losses of RECIPE in plain PyTorch, with the rates of Sec. 4.1 written out."""
     picture = Augmentation(32, 36, "resized", (0.5, 1.0), (3 / 4, 4 / 3), flip=0.5, gray=0.0, interpolation="bilinear")
     clips = TrainClips(data, NAMES, frames=2, augmentation=picture, seed=3)
     old, new = [*model.visual.parameters(), model.head.log_scale], [*model.temporal.parameters()]
@@ -229,7 +229,7 @@ def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_pa
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
 
 
-# --- the same run, however it is cut up -----------------------------------------------------------------------------
+# --- the same run, however it is interrupted ------------------------------------------------------------------------
 
 
 def train_short(data: Dataset, out: Path, *, seed: int = SHORT.seed, **options) -> list[dict]:
@@ -238,14 +238,14 @@ def train_short(data: Dataset, out: Path, *, seed: int = SHORT.seed, **options) 
 
 @pytest.fixture(scope="module")
 def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing has stopped."""
+    """An uninterrupted run."""
     out = tmp_path_factory.mktemp("uncut") / "run"
     train_short(data, out)
     return out
 
 
 def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Path, tmp_path: Path) -> None:
-    torch.manual_seed(2)  # What came before in the process doesn't matter either.
+    torch.manual_seed(2)  # earlier draws in the process don't matter either
     train_short(data, tmp_path, execution=Execution(2))
     assert_same_run(tmp_path, uncut)
 
@@ -270,7 +270,7 @@ def make_free_model() -> Recognizer:
 def whole(
     request: pytest.FixtureRequest, data: Dataset, val: Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Recipe, Path, dict[str, Tensor]]:
-    """(recipe, run folder, weights) of three epochs that nothing has stopped."""
+    """Return (recipe, run folder, weights) of an uninterrupted run of three epochs."""
     recipe, out, model = replace(RECIPE, epochs=3, **request.param), tmp_path_factory.mktemp("whole"), make_free_model()
     train(model, data, val, recipe, out=out)
     return recipe, out, copied(model)
@@ -286,7 +286,7 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     every: int | None,
 ) -> None:
     recipe, uncut, weights = whole
-    monkeypatch.setattr("texthead.training.execution.SECONDS", 0)  # Features too have a checkpoint an epoch then.
+    monkeypatch.setattr("texthead.training.execution.SECONDS", 0)  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
         options = {"callbacks": Callbacks(stop_after(20)), "execution": Execution(checkpoint_every=every)}
         train(make_free_model(), data, val, recipe, out=tmp_path, **options)
@@ -343,7 +343,7 @@ def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> 
 
 @pytest.fixture(scope="module")
 def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with one checkpoint of two; copy it before changing it."""
+    """A run stopped after the first of two checkpoints; copy it before changing it."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stop):
         train_short(data, out, callbacks=Callbacks(stop_after(14)))
@@ -419,7 +419,7 @@ def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(data: D
 
 
 def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
-    # Copies: they lie in the file that is written over.
+    # Copies, because the tensors are mapped from the file that is overwritten.
     others = {key: tensor.clone() for key, tensor in load_file(shard).items() if key != drop}
     save_file({**others, **tensors}, shard)
 
@@ -428,7 +428,7 @@ def point(pointer: Path, step: str) -> None:
     pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "step": step}))
 
 
-# Pickles: faults/test_untrusted_code.py.
+# Pickles are tested in faults/test_untrusted_code.py.
 SPOILED: dict[str, Callable[[Path, Path], object]] = {
     "empty": lambda shard, _: shard.write_bytes(b""),
     "cut short": lambda shard, _: shard.write_bytes(shard.read_bytes()[:-100]),
@@ -465,7 +465,7 @@ def test_a_checkpoint_that_is_none_is_refused(
 def test_what_lies_beside_a_checkpoint_is_neither_read_nor_kept(
     data: Dataset, uncut: Path, again: Path, tmp_path: Path
 ) -> None:
-    """Half of the next checkpoint, what a killed process was writing, and what torch would unpickle."""
+    """Half of the next checkpoint, partial files of a killed process, and a file that torch would unpickle."""
     state = again / "state"
     shutil.copytree(state / "step-3", state / "step-6")
     (state / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
@@ -528,12 +528,12 @@ def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumul
 def test_the_published_schedule_changes_at_every_tenth_step_only(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """12 steps an epoch: the first nine idle, then set at the tenth; and so again from each epoch's start."""
+    """With 12 steps per epoch, the rate is set at the first and the tenth step of each epoch."""
     seen = spy_on_adamw(monkeypatch)
     twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
     recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, freeze_encoder=True, lr_new=0.5, learn_scale=False)
     records = train(make_model(), twelve, None, recipe, out=tmp_path)
-    # Warm-up ends after epoch 1; from there half a cosine over the second.
+    # Warm-up takes the first epoch, half a cosine the second.
     late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
     expected = 9 * [0.0] + 3 * [0.5 * 9 / 12] + 9 * [0.5] + 3 * [late]
     assert [step["rates"] for step in seen] == [[pytest.approx(rate)] for rate in expected]
@@ -551,7 +551,7 @@ def test_groups_hold_each_parameter_once_at_its_own_rate() -> None:
 
 
 def test_a_learned_head_has_a_rate_of_its_own() -> None:
-    """Eq. 1: that of new modules in the paper's recipe; a tuned one leaves the encoder's alone."""
+    """Eq. 1: the paper's recipe uses the rate of new modules; changing it leaves the encoder's rate alone."""
     model = make_model(head=LinearHead(SPEC.dim, names=NAMES), temporal=MeanPool())
     for recipe, rate in ((paper(), 5e-5), (paper(lr_new=5e-3), 5e-3)):
         old, new = parameter_groups(model, recipe)
@@ -594,7 +594,7 @@ def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
         torch.testing.assert_close(several, one, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
 
 
-# --- what goes wrong ------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
@@ -607,7 +607,7 @@ def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
 def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_checkpoint(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The second epoch's first update throws the weights away; its second loss shows it.
+    # The second epoch's first update ruins the weights; its second loss shows it.
     monkeypatch.setattr(optimizing, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
     batches = EpochBatches(10, 4, 4, seed=3)
     batches.epoch = 1
@@ -624,7 +624,7 @@ def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_check
 def test_weights_that_overflow_in_an_epoch_s_last_step_are_not_saved(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No loss has shown them yet."""
+    """No loss has revealed the overflow yet."""
     step, done = torch.optim.AdamW.step, []
 
     def overflow(self: torch.optim.AdamW) -> None:
@@ -653,7 +653,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
             make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", execution=Execution(workers)
         )
     except MediaError as error:
-        # Not kept as pytest.raises does: with its frames the workers would live on, and die slowly.
+        # Not pytest.raises, which keeps the frames: the workers would live on and shut down slowly.
         path, message = error.path, str(error)
     assert path == broken
     assert message.startswith(f"{broken}: ")
@@ -685,7 +685,7 @@ def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tm
         refuse(DataError, "violet", 2, **{name: odd})
     with refuses(RunError, "checkpoint_every", 0):
         Execution(checkpoint_every=0)
-    for learn_scale in (False, True):  # A logit scale alone moves no answer.
+    for learn_scale in (False, True):  # a logit scale alone changes no prediction
         recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
     model, recipe = convolved(grad_checkpointing=True)
@@ -711,7 +711,7 @@ def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
         log.add(kind="train")
 
 
-# --- what a run folder says -----------------------------------------------------------------------------------------
+# --- contents of a run folder ---------------------------------------------------------------------------------------
 
 
 def test_the_folder_holds_what_prediction_needs(
@@ -773,7 +773,7 @@ def test_a_run_on_features_holds_their_engine_and_is_resumed_with_it(
     assert json.loads((out / "recipe.json").read_text()) == about
 
 
-# --- convolutions inside the encoder, and blocks that run again
+# --- convolutions inside the encoder, and gradient checkpointing
 
 
 def convolved(**changes: object) -> tuple[Recognizer, Recipe]:

@@ -25,7 +25,7 @@ from texthead.training.execution import Callbacks
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
 
-# No weight decay: what moves was moved by a gradient.
+# No weight decay, so only gradients move parameters.
 ONE = replace(RECIPE, epochs=1, warmup=0.5, learn_scale=False, weight_decay=0.0, clip_norm=0.0)
 
 
@@ -75,7 +75,7 @@ def test_a_part_is_trained_and_nothing_else_moves(
     assert {name for name in before if not torch.equal(before[name], after[name])} == expected
     numbers = trained or sum(before[name].numel() for name in expected)
     prints(lines[0], f"tune {tune}", f"{numbers:,}")
-    # A plain encoder again, all of which can be trained; the run is that encoder.
+    # The encoder is plain and fully trainable again, and is what the run stores.
     assert [type(module) for module in model.modules()] == kinds
     assert all(parameter.requires_grad for parameter in model.visual.parameters())
     run = load_run(tmp_path)

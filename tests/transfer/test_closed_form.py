@@ -1,4 +1,4 @@
-"""Heads that are fitted in one go: the probe, and text rows with labelled items."""
+"""Heads fitted without training epochs: the probe, and text rows with labelled items."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ NAMES = ["a", "b", "c"]
 
 
 def clouds(items: int, *, dim: int = 16, spread: float = 0.5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Items around three means, and their labels."""
+    """Return items around three means, and their labels."""
     targets = torch.arange(3 * items) % 3
     return 2 * noise(3, dim, seed=9)[targets] + spread * noise(3 * items, dim, seed=seed) + 5, targets
 
@@ -28,7 +28,7 @@ def test_the_center_is_the_mean_of_the_class_means_whatever_their_numbers() -> N
 
 
 def guided(items: int, *, spread: float = 2.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Items around three text rows, their labels, and the rows."""
+    """Return items around three text rows, their labels, and the rows."""
     rows, targets = noise(3, 16, seed=9), torch.arange(3 * items) % 3
     return 2 * rows[targets] + spread * noise(3 * items, 16, seed=1) + 5, targets, rows
 
@@ -40,7 +40,7 @@ def test_text_that_knows_the_classes_is_worth_its_scale_and_text_that_does_not_i
     assert known.scale > 1
     assert known.weight > 0.95
     assert "weight of the names" in str(known)
-    # Rows of other classes: the best scale is zero.
+    # With rows of other classes, the best scale is zero.
     wrong = text_worth(rows.roll(1, 0), features, targets)
     assert wrong.weight == 0
     assert "are not used" in str(wrong)
@@ -103,7 +103,7 @@ def test_the_probe_is_scikit_learns() -> None:
     head = logistic_head(features, targets, names=NAMES)
     x, y = (F.normalize((each - features.mean(0)).double(), dim=-1).numpy() for each in (features, tests))
     expected = LogisticRegression(C=10, max_iter=2000, tol=1e-8).fit(x, targets.numpy()).decision_function(y)
-    # Both are iterated: ours until no gradient is above 1e-4.
+    # Both solvers are iterative; ours stops when no gradient exceeds 1e-4.
     np.testing.assert_allclose(head(tests).detach().numpy(), expected, atol=1e-3)
 
 

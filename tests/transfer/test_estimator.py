@@ -118,7 +118,7 @@ def test_grid_search_over_methods_and_templates(files, cache):
 
 @pytest.mark.slow
 def test_pipeline(files, cache, tmp_path):
-    """A step in front makes paths out of what the table holds."""
+    """The first step of the pipeline turns the table's names into paths."""
     names = [str(Path(path).relative_to(Path(files[0][0]).parents[1])) for path in files[0]]
     root = Path(files[0][0]).parents[1]
     line = make_pipeline(FunctionTransformer(lambda some: [root / name for name in some]), classifier(cache))

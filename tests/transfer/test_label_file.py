@@ -1,4 +1,4 @@
-"""Labels on disk: kept by kills, merged from several processes, and one file for one person."""
+"""Labels on disk: they survive kills, merge across processes, and each file is offered to one person."""
 
 import csv
 import multiprocessing
@@ -32,7 +32,7 @@ def test_a_label_is_a_manifest_that_training_reads(files: Dataset, tmp_path: Pat
     labels.put(5, Mark("a dog, or two"))
     assert [item.label for item in read_dataset(place).items] == ["cat", "a dog, or two"]
     assert place.read_text().splitlines()[1].startswith("files/03.png,cat,20")
-    # A second thought takes the place of the first.
+    # A new label replaces the old one.
     assert labels.put(3, Mark("dog")).of == {3: "dog", 5: "a dog, or two"}
     found = labels.put(3, Mark(bad=True))
     assert (found.of, found.bad) == ({5: "a dog, or two"}, {3})
@@ -94,10 +94,10 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     assert (other.claimed_by_others("ann"), one.claimed_by_others("bob")) == ({4}, {3})
     assert one.claim("ann", 5), "and gives back the one before"
     assert other.claim("bob", 3)
-    # Whoever leaves is not waited for.
+    # Claims expire, so nobody waits for someone who left.
     assert one.claim("ann", 6, seconds=0.0)
     assert other.claim("bob", 6)
-    # A page that says late what it showed before takes nothing.
+    # A late renewal from a page that showed another file claims nothing.
     assert one.claim("ann", 7)
     one.renew("ann", 6)
     one.renew("ann", 8)
@@ -115,7 +115,7 @@ def _write(place: Path, files: Dataset, own: list[int], acknowledged: Path) -> N
     for number in range(10_000):
         position = own[number % len(own)]
         labels.put(position, Mark(f"class {number}"))
-        # What is acknowledged is on disk before.
+        # Labels are on disk before they are acknowledged.
         with acknowledged.open("a") as file:
             file.write(f"{position} {number}\n")
 
@@ -140,6 +140,6 @@ def test_three_writers_that_are_killed_lose_nothing_that_was_acknowledged(files:
     for own in lists:
         for line in own.read_text().splitlines()[-len(parts[0]) :]:
             position, number = map(int, line.split())
-            # The last one may have been written and not acknowledged.
+            # A later label may have been written but not acknowledged.
             assert int(found[position].split()[1]) >= number
     assert {item.path for item in read_dataset(place).items} <= {item.path for item in files.items}

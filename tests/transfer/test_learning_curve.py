@@ -1,4 +1,4 @@
-"""Accuracy of few labels, and what more of them bring, beside what they do bring."""
+"""Estimated accuracy with few labels and estimated gain from more, compared with the true values."""
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
         true.append(score(features[:40], targets[:40]))
         gains.append(curve.gain)
         true_gains.append(score(features, targets) - true[-1])
-    # Fits of four fifths are a little worse than a fit of all.
+    # Fits on four fifths of the items are slightly worse than a fit on all.
     assert -8 < np.mean(said) - np.mean(true) < 4
     assert abs(np.mean(confidence) - np.mean(true)) < 8
     assert abs(np.mean(gains) - np.mean(true_gains)) < 4
@@ -54,7 +54,7 @@ def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
 
 def test_groups_stay_whole_and_each_item_is_scored_once() -> None:
     features, targets = clouds(30, 4.0, seed=3)
-    # Each item twice: without groups its copy gives it away.
+    # Each item occurs twice; without groups, its copy leaks the label.
     twice, groups = torch.cat([features, features]), [*range(30), *range(30)]
     told = learning_curve(None, twice, targets.repeat(2), classes=CLASSES)
     apart = learning_curve(None, twice, targets.repeat(2), classes=CLASSES, groups=groups)

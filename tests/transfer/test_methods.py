@@ -1,4 +1,4 @@
-"""Folds, the lead of a rival, and which method is taken."""
+"""Folds, the lead of a rival, and the choice of a method."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from texthead.transfer.methods import FrozenItems, Method, best_rival, cross_val
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
-    """Items of some classes in order, with features that tell a class by its direction."""
+    """Return items in class order, whose features have one direction per class."""
     labels = [label for label, count in counts.items() for _ in range(count)]
     where = groups or [None] * len(labels)
     items = tuple(
@@ -64,7 +64,7 @@ def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: st
     if lead:
         assert lead.points == pytest.approx(points)
         assert lead.low < points < lead.high
-        # The same lead out of few scenes is less sure.
+        # The same lead over fewer scenes is less certain.
         fewer = best_rival(every, every[0], answers, (places // 10).tolist())
         assert fewer is not None
         assert fewer.low < lead.low
@@ -80,7 +80,7 @@ def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
     right = cross_validated(probe(), items, parts, lambda: steps.append(1))
     assert right.all()
     assert len(steps) == len(parts)
-    # With the label of one item changed, that item is named wrongly: no fold that scores it has seen its label.
+    # With one label changed, only that item is wrong: the fold that scores an item has not seen its label.
     items.targets[0] = 1
     changed = cross_validated(probe(), items, parts, lambda: None)
     assert changed.tolist() == [False] + [True] * 11

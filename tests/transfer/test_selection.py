@@ -1,4 +1,4 @@
-"""What to label next: one of each cluster first, no near copies, groups spread, and the same answer for one input."""
+"""What to label next: one file of each cluster first, no near copies, spread over groups, deterministic."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ MEANS = 3 * noise(CLASSES, DIM, seed=9)
 
 
 def clouds(each: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Files around the classes' means, and their classes, in any order."""
+    """Return features of files around the class means, and their classes, in random order."""
     targets = torch.arange(CLASSES).repeat_interleave(each)[
         torch.from_numpy(np.random.default_rng(3).permutation(CLASSES * each))
     ]
@@ -35,7 +35,7 @@ def test_the_first_are_one_of_each_cluster() -> None:
     first = next_to_label(features, alike(len(features)), [], CLASSES)
     assert sorted(targets[first].tolist()) == list(range(CLASSES))
     assert next_to_label(features, alike(len(features)), [], CLASSES) == first
-    # Of those that are left, too: a cluster that has a label waits.
+    # Clusters without labels come first.
     known = np.flatnonzero(targets.numpy() < CLASSES - 1).tolist()
     assert int(targets[next_to_label(features, alike(len(features)), known[:80], 1)]) == CLASSES - 1
     with refuses(DataError, "count", 0):
@@ -75,7 +75,7 @@ def test_guesses_come_from_names_then_from_labels() -> None:
     rows = MEANS - MEANS.mean(0)
     none = guesses(rows, features, [], targets[:0], classes=CLASSES)
     assert (none.argmax(1) == targets).float().mean() > 0.9
-    # Text that names the first two the other way round is overruled where there are labels.
+    # Labels overrule text that swaps the first two classes.
     wrong = rows[[1, 0, 2, 3, 4, 5]]
     known = np.concatenate([np.flatnonzero(targets.numpy() == label)[:4] for label in range(CLASSES - 1)]).tolist()
     found = guesses(wrong, features, known, targets[known], classes=CLASSES)
@@ -84,6 +84,6 @@ def test_guesses_come_from_names_then_from_labels() -> None:
     assert (found.argmax(1) == targets)[labelled].float().mean() > 0.9
     # The last class has no label: text alone finds it.
     assert (found.argmax(1) == targets)[~labelled].float().mean() > 0.5
-    # Without text and labels nothing is known.
+    # Without text and labels, all classes are equally likely.
     assert torch.allclose(guesses(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
     assert (guesses(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5

@@ -1,4 +1,4 @@
-"""Unlabelled files: gains where classes are clusters, little harm where they are none, one answer for one input."""
+"""Unlabelled files: gains where classes form clusters, little harm where they do not, deterministic."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ NAMES = [f"class {label}" for label in range(CLASSES)]
 
 
 def clouds(each: int, spread: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Items around the classes' means, class by class, and their labels."""
+    """Return items around the class means, in class order, and their labels."""
     targets = torch.arange(CLASSES).repeat_interleave(each)
     return 2 * noise(CLASSES, DIM, seed=9)[targets] + spread * noise(len(targets), DIM, seed=seed) + 5, targets
 
 
 def fitted(features: torch.Tensor, targets: torch.Tensor) -> ProbeHead:
-    """A head of the class means."""
+    """Return a head of the class means."""
     center = features.mean(0)
     sums = torch.zeros(CLASSES, DIM).index_add(0, targets, F.normalize(features - center, dim=-1))
     return ProbeHead(10 * F.normalize(sums, dim=-1), bias=torch.zeros(CLASSES), center=center, names=NAMES)
@@ -80,7 +80,7 @@ def test_the_batch_s_scores_are_linear_and_the_head_of_them_is_the_same() -> Non
     torch.testing.assert_close(refined(files).detach(), found.scores, atol=1e-4, rtol=1e-4)
     assert refined.names == head.names
     assert torch.equal(refined.directions(files), x)
-    # Scores of another scale stand for the same head: the densities take its scale.
+    # Scaling the scores changes nothing else: the densities adopt the scale.
     louder = refine(7 * head(files).detach(), x, head.directions(items), targets)
     torch.testing.assert_close(louder.scores / 7, found.scores, atol=1e-4, rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Whether fine-tuning is worth it: both recognisers are scored on items that neither was fitted to."""
+"""Trials of fine-tuning: both recognisers are scored on items that neither was fitted to."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from texthead.transfer.trial import Trial, try_tuning
 
 
 def rows_of(prompts: list[str]) -> torch.Tensor:
-    """A text encoder of tests: a row a prompt, drawn from its length."""
+    """Encode each prompt as a random row, seeded by its length."""
     return torch.stack([torch.randn(SPEC.dim, generator=torch.Generator().manual_seed(len(text))) for text in prompts])
 
 
@@ -35,7 +35,7 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     assert ahead.tuned_is_ahead
     assert not ahead.is_decided(0)
     assert Trial(right & False, right | True, groups).is_decided(0)
-    # As good so far: undecided while the text-probe has mistakes that fine-tuning could mend.
+    # Tied so far: undecided while fine-tuning could still fix mistakes of the text-probe.
     assert not Trial(right, right, groups).is_decided(1)
     assert Trial(right, right, groups).is_decided(0)
     assert "10 training items" in str(ahead)

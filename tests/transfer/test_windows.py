@@ -1,4 +1,4 @@
-"""Long videos are cut where their frames change, and what has a label stays as it is."""
+"""Long videos are cut where their frames change; labelled parts stay as they are."""
 
 from pathlib import Path
 
@@ -35,14 +35,14 @@ def test_windows_are_neither_short_nor_long() -> None:
         count = int(np.random.default_rng(seed).integers(4, 90))
         found = [*cut(noise(count, 32, seed=seed)), count]
         assert all(2 <= length <= 10 for length in np.diff(found)), found
-    # What stands still is cut into as few as may be.
+    # A static video is cut into as few windows as possible.
     assert len(cut(torch.ones(60, 8))) == 6
     assert cut(torch.ones(3, 8)) == [0]
 
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
-    """Twelve seconds of red, then of green, then blue, at five frames a second."""
+    """A video of eight seconds each of red, green and blue, at five frames a second."""
     frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]
     return encode(tmp_path / "files" / "film.mp4", frames, rate=5)
 
@@ -66,7 +66,7 @@ def test_a_long_video_is_cut_and_a_short_one_and_a_picture_are_not(film: Path, t
             ends.append(part.num_frames)
     assert sum(ends) == 120, "every frame is in one window"
     assert cut_them(above=60.0) == ["film.mp4", "short.mp4", "a.png"]
-    # The same again with a label; another part takes the place of what it overlaps.
+    # A labelled window changes nothing; another labelled part replaces the windows that it overlaps.
     labelled = film.with_name(found[1])
     assert cut_them(labelled) == found
     moved = cut_them(film.with_name("film.mp4#t=5,7"))
