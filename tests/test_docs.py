@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
 PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
-TRAININGS = ("texthead train clips --out run", "texthead train clips --freeze-encoder --out run")
+TRAININGS = ("texthead train clips --freeze-encoder --out run", "texthead train clips.csv --freeze-encoder --out run")
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
