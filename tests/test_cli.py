@@ -215,7 +215,7 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
     assert len(json.loads(works("predict", run, world.videos, "--workers", 0, "--views", "2x1", "--json")[0])) == 6
     more = ["--views", "2x3", "--frames", 5, "--workers", 0]
     out, _ = works("eval", run, world.videos, *more)
-    assert "frozen features, 1 view, 2 frames" in out
+    assert "probe, 1 view, 2 frames" in " ".join(out.split())
     assert "this run (text head), 2x3 views, mean of features, 5 frames" in out
     refused((78, 77), "predict", run, world.videos, "--workers", 0, "--frames", 78)
 
