@@ -36,7 +36,7 @@ def test_a_round_of_labelling_in_label_studio(folder: Path, works, tmp_path: Pat
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     first = tmp_path / "out" / "first.json"
     out, err = works("label", folder, *options, "--next", 3, "--export", f"label-studio:{first}")
-    prints(err, "first.xml", "3 files, 3 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT {tmp_path}")
+    prints(err, "first.xml", "3 files, 3 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT to {tmp_path}")
     rows = list(csv.DictReader(out.splitlines()))
     tasks = json.loads(first.read_text())
     assert [task["data"]["image"] for task in tasks] == [
@@ -96,7 +96,7 @@ def test_a_labelled_manifest_comes_back(folder: Path, works, tmp_path: Path, pla
 def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.json"
     out, err = works("predict", world.run, world.images, "--json", "--workers", 0, "--export", f"label-studio:{tasks}")
-    prints(err, "10 files, 10 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT {world.root}", volatile=[world.root])
+    prints(err, "10 files, 10 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT to {world.root}", volatile=[world.root])
     predicted, written = json.loads(out), json.loads(tasks.read_text())
     for entry, task in zip(predicted, written, strict=True):
         (prediction,) = task["predictions"]

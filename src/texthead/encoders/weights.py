@@ -158,7 +158,7 @@ def check_folder(folder: Path) -> None:
     names = {repr(path.name) for path in paths}
     for path in paths:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise EncoderError(f"{path}: is not a regular file; replace it with a regular file, or remove it")
+            raise EncoderError(f"{path}: is not a regular file; replace it with one, or remove it")
         if path.suffix in _TEXTS and path.is_file() and path.stat().st_size > MOST_BYTES_OF_LISTS:
             raise EncoderError(
                 f"{path}: has {path.stat().st_size:,} bytes, the limit is {MOST_BYTES_OF_LISTS:,}; save the model again"
