@@ -17,7 +17,7 @@ from texthead.commands.system import check_current_folder, name_files_in_utf8, o
 from texthead.errors import RunError, TextheadError, printable
 from texthead.extras import extra_of, missing
 from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
+from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
 
 # In the order of `texthead --help`.
 GROUPS = {
@@ -178,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_streams()
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
+        wait_asleep()
     print_every_name()
     with ended_by_signals(_interrupted) as ending:
         try:

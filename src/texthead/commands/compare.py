@@ -151,7 +151,7 @@ class Compare:
         if note:
             say_notes([note])
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
-        next_command("texthead", "train", self.data, *encoder, "--out", unused(Path("run")))
+        next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
         if self.choose:
             doing("writing the run")
             own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
@@ -231,9 +231,10 @@ def _say_choice(
     if lead is None:
         results().print(f"* the chosen method; cross-validated, no other is ahead ({how})")
         return
+    chance = ", so perhaps by chance" if lead.low <= 0 else ""
     results().print(
         f"* the chosen method; cross-validated, {lead.rival.name} is ahead by {lead.points:.1f} points (95 % interval "
-        f"{lead.low:.1f} to {lead.high:.1f}; {how}); choose it with --method {lead.rival.name}"
+        f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); choose it with --method {lead.rival.name}"
     )
 
 

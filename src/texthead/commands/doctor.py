@@ -140,7 +140,7 @@ class Doctor:
             _write_list(fix, dataset, excluded)
         serious = any(finding.severity == "serious" for finding in findings)
         if fix or not serious:
-            next_command("texthead", "train", fix or self.data, "--out", unused(Path("run")))
+            next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
         else:
             next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
         return 1 if serious else 0

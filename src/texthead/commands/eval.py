@@ -128,7 +128,7 @@ class Eval(LabelledRun):
         own += f", mix {self.mix:g}" if self.mix != 1 else ""
         own += temperature + "".join(f", {name} {value}" for name, value in self.protocol.changes(run.protocol))
         table.rows = [(f"{method}{beside}", score) for method, score in table.rows]
-        title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
+        title = "this run, new text head" if other else f"this run ({run.head.title})"
         table.add(f"{title}{own}", result)
         note = zero_shot_note(run.spec.source, names) if other else None
         table.lines += [*lines, *([note] if note else [])]

@@ -116,7 +116,7 @@ class ReportCommand:
         parts = Division(chosen, None, chosen, split_name)
         table = eval_baselines(run, parts, self.beside.baselines, self.beside.folder, reading, bar)
         own, temperature, lines = calibrated(run, protocol, result, chosen)
-        table.add(f"this run ({run.model.head.kind} head){temperature}", own)
+        table.add(f"this run ({run.head.title}){temperature}", own)
         table.lines += lines
         show_table(table)
         order = _order(run, chosen, protocol, reading)

@@ -222,10 +222,9 @@ class Train:
         why = quick.stays(self.overrides)
         if why is None:
             notes().print(
-                f"trying fine-tuning on folds of the training items (--tune none would keep the {quick.method.name}, "
-                "--tune all would skip this trial)"
+                f"trying fine-tuning on folds of the training items, which takes minutes (Ctrl-C keeps the "
+                f"{quick.method.name}; --tune none or --tune all would skip this trial)"
             )
-            say_notes(changes)
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
             try:
                 trial = try_tuning(
@@ -241,6 +240,7 @@ class Train:
                 return quick.leave(Path(self.out), "the trial of fine-tuning was interrupted")
             if trial.tuned_is_ahead:
                 results().print(f"{trial}: fine-tuning on all of them")
+                say_notes(changes)
                 return self._fine_tune(*start)
             why = str(trial)
         return quick.leave(Path(self.out), why)

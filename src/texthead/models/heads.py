@@ -69,6 +69,11 @@ class Head(nn.Module):
         self.register_buffer("text_map", None if text_map is None else text_map.detach().float().clone())
         self.register_buffer("center", None if center is None else center.detach().float().clone())
 
+    @property
+    def title(self) -> str:
+        """The name of the head in tables."""
+        return f"{self.kind} head"
+
     @classmethod
     def start(cls, inputs: RowInputs) -> "Head":
         """Return the head before training, for a class with `START`."""
@@ -366,6 +371,11 @@ class LinearHead(Head):
         bound = 1 / math.sqrt(dim)
         self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
 
+    @property
+    def title(self) -> str:
+        """The name of the head in tables."""
+        return f"{self.kind} head"
+
     @classmethod
     def start(cls, inputs: RowInputs) -> "Head":
         """Return the head before training, drawn from the recipe's seed."""
@@ -437,6 +447,12 @@ class ProbeHead(Head):
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
+
+    @property
+    def title(self) -> str:
+        """The name of the head in tables, as `texthead compare` has it."""
+        first, *more = self.kind.split(", ")
+        return ", ".join(["probe" if first == "logistic" else "text-probe", *more])
 
     @property
     def takes_text(self) -> bool:

@@ -55,11 +55,12 @@ class TextWorth(NamedTuple):
     weight: float
 
     def __str__(self) -> str:
-        percent, chance = f"{100 * self.right / self.items:.0f} %", f"chance {100 / self.classes:.0f} %"
-        known = f"class names alone classify {percent} of your {self.items} labelled items correctly ({chance})"
+        share = f"{100 * self.right / self.items:.0f} % of your {self.items} labelled items"
+        chance = f"chance {100 / self.classes:.0f} %"
+        known = f"class names alone (zero-shot-centred) classify {share} correctly ({chance})"
         if not self.weight:
             return f"{known}: no better than chance, so the names are not used"
-        return f"{known}; weight of the names: {self.weight:.2f} (0-1)"
+        return f"{known}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"
 
 
 def text_worth(

@@ -87,7 +87,7 @@ USES = {
     "text-probe": "class names and labelled items",
     "probe": "labelled items alone",
     "zero-shot": "class names alone",
-    "zero-shot-centred": "class names, and features minus their mean over the labelled items",
+    "zero-shot-centred": "class names, and features minus the mean of the labelled items",
 }
 
 
