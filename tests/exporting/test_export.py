@@ -205,7 +205,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command(world, say, tmp_path):
     code, out, _ = say("export", world.run, "--out", tmp_path / "out", "--to", "torch")
     assert code == 0
-    assert re.findall(r"\d+", prints(out, "held-out").rpartition("; ")[2]) == ["2", "2"]
+    assert re.findall(r"\d+", prints(out, "held-out").rpartition(" for ")[2]) == ["2", "2"]
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"README.md", "classes.json", "model.pt2", "predict.py", "preprocessing.json", "thresholds.json"}
     assert not list(tmp_path.glob(".*"))
