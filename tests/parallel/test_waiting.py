@@ -11,7 +11,7 @@ from texthead.parallel.startup import wait_asleep
 @pytest.mark.parametrize(
     ("environment", "spins"),
     [
-        ({}, "1000"),
+        ({}, "10000"),
         ({"GOMP_SPINCOUNT": "5"}, "5"),
         ({"OMP_WAIT_POLICY": "active"}, None),
     ],

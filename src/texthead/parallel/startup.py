@@ -62,11 +62,11 @@ def wait_asleep() -> None:
     """Let OpenMP threads spin only shortly while they wait for each other, unless the environment says otherwise.
 
     By default libgomp spins for milliseconds. If another program needs the core, each small operation then waits for
-    that program: on two busy cores a transformer layer took 80 ms in place of 0.5 (LOG.md). libgomp reads this when
+    that program: on two busy cores a transformer layer took up to 90 ms in place of 0.3 (LOG.md). libgomp reads this when
     torch is imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def keep_freed_memory(most: int = 1 << 30) -> bool:
