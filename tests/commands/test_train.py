@@ -78,7 +78,7 @@ def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, w
     run = tmp_path / "run"
     data = shared / "image" / "handdigits" / "images.csv"
     out, _ = works("train", data, "--k", 16, "--cache", tmp_path / "cache", "--out", run)
-    assert "training items that neither was fitted to: fine-tuning" in out
+    assert "held-out training items fine-tuning classifies" in out
     assert "fine-tuning on all of them" in out
     scores = read_scores(run)
     assert scores is not None
