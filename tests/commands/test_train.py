@@ -41,7 +41,7 @@ def test_tune_none_leaves_the_text_probe_whatever_the_number_of_items(
     options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
     out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     assert "the run is the text-probe: --tune none" in out
-    assert "zero-shot" not in out
+    assert "│ zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
 
