@@ -65,7 +65,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     about = json.loads((run / "recipe.json").read_text())
     chosen = about["chosen"]
     assert about["engine"] in out.splitlines()[0]
-    prints(out, "* text-probe", "5 folds")
+    prints(out, "* the chosen method", "5 folds")
     assert chosen == "text-probe"
 
     loaded = th.load_run(run)
@@ -94,7 +94,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     head = loaded.model.head
     assert head.kind == "text and items"
     monkeypatch.setenv("COLUMNS", "120")  # Wide enough for the method's name on one line.
-    assert "text and items" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
+    assert "this run (text-probe)" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
     after = th.load_run(tmp_path / "cut")
