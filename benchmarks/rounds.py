@@ -54,13 +54,13 @@ def timed(run: Callable[[], object], per: float = 1.0) -> Way:
 
 
 def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
-    """Return the costs of every method in every round; a warm-up round before them does not count."""
+    """Return the costs of every method in every round; a warm-up round before them counts only without any round."""
     costs: Costs = {title: [] for title in ways}
     for number in range(rounds + 1):
         turn = list(ways) if number % 2 else list(ways)[::-1]
         for title in turn:
             found = ways[title]()
-            if number:
+            if number or not rounds:
                 costs[title].append(found)
     return costs
 

@@ -13,6 +13,7 @@ A step lasts from one forward pass of the encoder to the next; the first of a ru
 the ratios within each round. Memory is the peak of a new process that runs one row's steps, the larger of two.
 """
 
+import math
 import statistics
 import tempfile
 import time
@@ -231,21 +232,25 @@ def _peak_after(run: Run, folder: Path, steps: int) -> float:
     return own_peak_mb()
 
 
-def measure(rounds: int, steps: int = STEPS) -> str:
-    """Return the tables of one process and of two."""
+def measure(rounds: int, steps: int = STEPS, memory: bool = True) -> str:
+    """Return the tables of one process and of two; without `memory`, which takes new processes, peaks are NaN."""
     one, two = rows()
+    peak, peak_two = (peak_mb, peak_of_two) if memory else (_not_measured, _not_measured)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip_and_data(folder, steps)
         alone = {title: partial(run, folder, steps) for title, run in one.items()}
-        single = _table(alone, {title: peak_mb(run, folder, FEW) for title, run in one.items()}, rounds)
+        single = _table(alone, {title: peak(run, folder, FEW) for title, run in one.items()}, rounds)
         with processes(2) as crew:
             together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
-            memory = {title: peak_of_two(run, folder, FEW) for title, run in two.items()}
-            double = _table(together, memory, rounds)
+            double = _table(together, {title: peak_two(run, folder, FEW) for title, run in two.items()}, rounds)
     left_out = reason_without_trainer()
     note = f"\n\n{TRAINER} is not available: {left_out}" if left_out else ""
     return f"### One process\n\n{single}{note}\n\n### Two processes of one thread\n\n{double}"
+
+
+def _not_measured(*_: object) -> float:
+    return math.nan
 
 
 def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:

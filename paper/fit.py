@@ -231,8 +231,8 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             bench.recipe,
             out=Path(folder) / "run",
             objective=objective,
-            # The run folder is temporary and never resumed: one checkpoint at the end is enough.
-            execution=th.Execution(cache=bench.cache, checkpoint_every=bench.recipe.epochs * len(bench.train)),
+            # The run folder is temporary and never resumed.
+            execution=th.Execution(cache=bench.cache, checkpoint_every=0),
             callbacks=th.Callbacks(watch) if watch else th.Callbacks(),
         )
 

@@ -33,6 +33,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, VisualSpec, build_visual
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
+from texthead.files import cache_dir
 from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -40,6 +41,16 @@ from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
 from texthead.runs.run import load_run, save_calibration
+
+
+def with_bridge(cache: Path) -> Path:
+    """Let a new cache folder share the bridge of `mini` with the tests' own one, since fitting it takes ten seconds."""
+    shared = cache_dir() / "bridge"
+    shared.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "bridge").symlink_to(shared)
+    return cache
+
 
 SPEC = VisualSpec(
     source="tiny",

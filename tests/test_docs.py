@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 import texthead
-from made import write_image, write_video
+from forked import command_server
+from made import with_bridge, write_image, write_video
 from ranked import write_encoder
 from texthead.commands.parser import build, parser_of
 from tools import api, tree
@@ -26,6 +28,8 @@ FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
 PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
 TRAININGS = ("texthead train clips --freeze-encoder --out run", "texthead train clips.csv --freeze-encoder --out run")
+# `python -m paper` needs the checkout.
+SETTINGS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
@@ -42,17 +46,23 @@ def commands(text: str) -> Iterator[list[str]]:
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     # The guide for contributors also shows parts of source files.
     if program := "\n".join(b for b in blocks if "import texthead as th" in b or "class Count" not in text):
-        yield [sys.executable, "-c", program]
+        yield ["python", "-c", program]
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for $PATH with the `texthead`, `torchrun` and `python` of the tests."""
-    folder = tmp_path_factory.mktemp("bin")
-    for name, module in (("texthead", "-m texthead"), ("torchrun", "-m torch.distributed.run"), ("python", "")):
-        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
-        (folder / name).chmod(0o755)
-    return folder
+    folder, python = tmp_path_factory.mktemp("bin"), shlex.quote(sys.executable)
+    with command_server(SETTINGS) as words:
+        server = shlex.join(words)
+        for name, line in (
+            ("texthead", f'exec {server} -m texthead "$@"'),
+            ("torchrun", f'exec {python} -m torch.distributed.run "$@"'),
+            ("python", f'case $1 in -*) exec {server} "$@";; *) exec {python} "$@";; esac'),
+        ):
+            (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+            (folder / name).chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +94,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lists(folder)
     (folder / "small").mkdir()
     write_encoder(folder / "small")
+    with_bridge(folder.with_name("runs") / "cache")
     return folder
 
 
@@ -111,15 +122,14 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
     folder, runs = prepared.with_name("page"), prepared.with_name("runs")
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prepared, folder)
-    own = {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "TEXTHEAD_CACHE": str(runs / "cache")}
-    own["PYTHONPATH"] = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"  # `python -m paper` needs the checkout.
+    own = {**SETTINGS, "PATH": f"{programs}:{os.environ['PATH']}", "TEXTHEAD_CACHE": str(runs / "cache")}
     text = (ROOT / name).read_text(encoding="utf-8").replace(FETCHED, f"openclip:local-dir:{folder / 'small'}")
     for words in commands(text):
         kept = runs / words[-1] if words[-1] in TRAININGS else None
         if kept and kept.exists():
             shutil.copytree(kept, folder / "run")
             continue
-        done = subprocess.run(words, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=folder, env=own, capture_output=True, text=True)
         assert done.returncode == 0, f"{words[-1]}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
         if kept:

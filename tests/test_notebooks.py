@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from made import with_bridge
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 MOST_BYTES = 300_000
@@ -76,6 +78,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("ipykernel")
     from tools.notebooks import run
 
+    with_bridge(tmp_path / "cache")
     made = [cell for cell in run(path, tmp_path).cells if cell.cell_type == "code"]
     assert_clean(made)
     assert tables(made) == tables(code(path))

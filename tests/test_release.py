@@ -105,7 +105,7 @@ def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp
     (wheel,) = built.glob("*.whl")
     python, program = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "texthead"
     run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
-    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[demo]", folder=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[demo]", folder=tmp_path)
     run(python, "-m", "pip", "check", folder=tmp_path)
     assert run(program, "--version", folder=tmp_path) == f"texthead {version_of(built)}\n"
     cache = {"TEXTHEAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}

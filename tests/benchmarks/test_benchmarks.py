@@ -54,6 +54,7 @@ def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
     assert "".join(seen) == "cba" + "abc" + "cba"
     # Runs 1 to 3 are the warm-up.
     times = {name: [cost.wall for cost in found] for name, found in costs.items()}
+    assert rounds.interleaved({"a": way("a")}, 0)["a"] == [Cost(10.0, 0.0)], "the warm-up"
     assert times == {"a": [4.0, 9.0], "b": [5.0, 8.0], "c": [6.0, 7.0]}
 
 
@@ -222,12 +223,15 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
         lambda _: growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1),
         {"20 classes"},
     ),
-    "start-up": (lambda _: startup.measure(1, seconds=1), {startup.PREDICT}),
+    "start-up": (lambda _: startup.measure(0, seconds=1), {startup.PREDICT}),
     "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
-    "steps": (lambda _: step.measure(1, steps=step.FEW), {title for rows in step.rows() for title in rows}),
+    "steps": (
+        lambda _: step.measure(0, steps=step.FEW, memory=False),
+        {title for rows in step.rows() for title in rows},
+    ),
     "precisions": (lambda _: step.measure_trials(1, [("mini", 32, 1)], batch=2), {"mini, 2 clips of 1 x 32 pixels"}),
     "reading": (
-        lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 1, memory=True),
+        lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 0, memory=True),
         {
             reading.JPEGS,
             f"{reading.PACKETS}, GOP 12",
@@ -243,6 +247,15 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
 def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
     measure, titles = SMALLEST[name]
     assert titles <= rows_of(measure(tmp_path)).keys()
+
+
+@pytest.mark.slow
+def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
+    one, two = (rows[step.OURS] for rows in step.rows())
+    step.clip_and_data(tmp_path, step.FEW)
+    alone, of_two = rounds.peak_mb(one, tmp_path, step.FEW), step.peak_of_two(two, tmp_path, step.FEW)
+    assert 0.5 < alone / of_two < 2
+    assert min(alone, of_two) > 300
 
 
 def test_each_kind_of_copy_is_what_it_says(tmp_path: Path) -> None:

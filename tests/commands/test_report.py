@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from made import COLOURS, SPEC, noise, write_broken, write_image, write_small_run, write_untrained, write_video
+from made import (
+    COLOURS,
+    SPEC,
+    noise,
+    with_bridge,
+    write_broken,
+    write_image,
+    write_small_run,
+    write_untrained,
+    write_video,
+)
 from messages import prints
 from pages import Page, assert_self_contained
 from texthead import cli
@@ -32,7 +42,7 @@ def trained(root: Path, write, end: str, *more: str) -> tuple[Path, Path]:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "features"))
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(with_bridge(tmp_path / "features")))
 
 
 @pytest.fixture(scope="module")

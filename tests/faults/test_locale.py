@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from made import write_image
+from forked import command_server
+from made import with_bridge, write_image
 from texthead import cli
 from texthead.files import read_json
 
@@ -23,12 +26,19 @@ LOCALES = {
 }
 
 
-def called(locale: str, folder: Path, *words: object) -> subprocess.CompletedProcess[bytes]:
+def environment(locale: str, folder: Path) -> dict[str, str]:
+    """Return the environment variables of a locale."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
+    return {**others, **LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
+
+
+def called(
+    locale: str, folder: Path, *words: object, python: Sequence[str] = (sys.executable,)
+) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a locale and capture its output."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
-    environment |= {**LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "texthead", *map(str, words)]
-    return subprocess.run(command, capture_output=True, env=environment, cwd=folder, check=False, timeout=600)
+    command = [*python, "-m", "texthead", *map(str, words)]
+    settings = environment(locale, folder)
+    return subprocess.run(command, capture_output=True, env=settings, cwd=folder, check=False, timeout=600)
 
 
 def ends_well(done: subprocess.CompletedProcess[bytes], code: int = 0) -> str:
@@ -46,11 +56,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, label in enumerate(LABELS):
         for i in range(4):
             write_image(folder / "data" / label / f"{label}{i}.png", ("red", "blue", "green")[number], i)
-    os.environ["TEXTHEAD_CACHE"] = str(folder / "cache")
     words = ["train", folder / "data", "--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--workers", 0]
-    assert (
-        cli.main([*map(str, words), "--baselines", "never", "--precision", "fp32", "--out", str(folder / "run")]) == 0
-    )
+    words += ["--baselines", "never", "--precision", "fp32", "--out", folder / "run"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTHEAD_CACHE", str(with_bridge(folder / "cache")))
+        assert cli.main([*map(str, words)]) == 0
     return folder
 
 
@@ -63,24 +73,29 @@ def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str) -> None:
+    with command_server(environment(locale, data)) as python:
+        run_each(partial(called, locale, data, python=python), tmp_path / "кошка")
+
+
+def run_each(run: Callable[..., subprocess.CompletedProcess[bytes]], out: Path) -> None:
+    """Run the commands that print names."""
     picture, quick = f"data/{LABELS[0]}/{LABELS[0]}0.png", ("--workers", 0)
-    out = tmp_path / "кошка"
     train = ("--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--precision", "fp32", *quick)
-    ends_well(called(locale, data, "train", "data", *train, "--baselines", "never", "--out", out))
+    ends_well(run("train", "data", *train, "--baselines", "never", "--out", out))
     assert [row["label"] for row in read_json(out / "classes.json")["classes"]] == sorted(LABELS)
     assert all("\\u" not in line for line in (out / "split.json").read_text(encoding="utf-8").splitlines())
     page = (out / "report.html").read_text(encoding="utf-8")
     assert LABELS[1] in page
-    ends_well(called(locale, data, "eval", out, "data", *quick))
-    assert "\\u" in ends_well(called(locale, data, "predict", out, picture))
-    json.loads(ends_well(called(locale, data, "predict", out, picture, "--json")))
-    ends_well(called(locale, data, "predict", picture, "--classes", ", ".join(LABELS), "--encoder", "mini"))
-    ends_well(called(locale, data, "compare", "data", "--encoder", "mini", *quick))
-    ends_well(called(locale, data, "doctor", "data", "--quick", *quick))
-    ends_well(called(locale, data, "classes", out, "list"))
-    ends_well(called(locale, data, "label", "data", "--next", 3, "--classes", ", ".join(LABELS), "--encoder", "mini"))
-    ends_well(called(locale, data, "report", out, "data", *quick))
-    ends_well(called(locale, data, "train", "--help"))
-    refused = called(locale, data, "predict", out, "нет.png")
+    ends_well(run("eval", out, "data", *quick))
+    assert "\\u" in ends_well(run("predict", out, picture))
+    json.loads(ends_well(run("predict", out, picture, "--json")))
+    ends_well(run("predict", picture, "--classes", ", ".join(LABELS), "--encoder", "mini"))
+    ends_well(run("compare", "data", "--encoder", "mini", *quick))
+    ends_well(run("doctor", "data", "--quick", *quick))
+    ends_well(run("classes", out, "list"))
+    ends_well(run("label", "data", "--next", 3, "--classes", ", ".join(LABELS), "--encoder", "mini"))
+    ends_well(run("report", out, "data", *quick))
+    ends_well(run("train", "--help"))
+    refused = run("predict", out, "нет.png")
     ends_well(refused, code=2)
     assert len(refused.stderr.splitlines()) == 1

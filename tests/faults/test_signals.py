@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from made import with_bridge
 from texthead.data.dataset import Dataset
 from training_runs import free_port
 
@@ -129,6 +130,8 @@ def test_a_command_ends_and_leaves_nothing(
     """The signal goes to the command alone or, as from a closing terminal, to all its processes."""
     words, there = COMMANDS[name]
     words = [data.source if word == "DATA" else word for word in words]
+    if name == "train":
+        with_bridge(tmp_path / "cache")
     with started(["-m", "texthead", *words], tmp_path) as process:
         wait_for(process, lambda: any(tmp_path.glob(there)))
         (os.killpg if to_all else os.kill)(process.pid, number)
@@ -149,6 +152,7 @@ def test_a_command_ends_and_leaves_nothing(
 def test_ranks_end_with_a_line(data: Dataset, tmp_path: Path, which: str) -> None:
     """SIGTERM to the launcher, or kill -9 of both ranks or of the first (the master)."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
+    with_bridge(tmp_path / "cache")
     with started([*launcher, "train", data.source, *TRAIN], tmp_path) as process:
         wait_for(process, (tmp_path / "run" / "state" / "last.json").is_file)
         ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -683,8 +683,8 @@ def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tm
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
-    with refuses(RunError, "checkpoint_every", 0):
-        Execution(checkpoint_every=0)
+    with refuses(RunError, "checkpoint_every", -1):
+        Execution(checkpoint_every=-1)
     for learn_scale in (False, True):  # a logit scale alone changes no prediction
         recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)

@@ -26,6 +26,7 @@ Cell = str | int | float | None
 PIXELS_PER_INCH = 100  # as figures.py assumes
 
 PNG_SCALE = 2  # for high-resolution screens
+SMALL_SVG = 2**16  # bytes up to which a figure is not drawn as PNG for comparison
 
 PHOTO_QUALITY = 85  # JPEG quality of figures with photos
 
@@ -113,7 +114,7 @@ def data_url(image: "matplotlib.figure.Figure | bytes") -> str:
 
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
-    """Return (media type, bytes): JPEG if the figure has photos, else the smaller of SVG and PNG."""
+    """Return (media type, bytes): JPEG if the figure has photos, else SVG, or PNG if a large SVG is the larger one."""
     with warnings.catch_warnings():
         # The page lists the names with missing glyphs.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
@@ -129,7 +130,8 @@ def _encode(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
         return "image/jpeg", pixels.getvalue()
     # Without a date, so that the same figure always has the same size in bytes.
     figure.savefig(vector, format="svg", metadata={"Date": None})
-    figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH * PNG_SCALE)
-    if len(vector.getvalue()) <= len(pixels.getvalue()):
-        return "image/svg+xml", vector.getvalue()
-    return "image/png", pixels.getvalue()
+    if vector.tell() > SMALL_SVG:
+        figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH * PNG_SCALE)
+        if pixels.tell() < vector.tell():
+            return "image/png", pixels.getvalue()
+    return "image/svg+xml", vector.getvalue()

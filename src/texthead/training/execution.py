@@ -33,12 +33,12 @@ class Execution:
         shard: how several processes share a model: each holds all of it ("ddp") or a shard of every weight ("fsdp").
         compiled: run the encoder through `torch.compile`, which changes last bits and the random numbers of dropout.
         checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
-            where epochs are short, the first epoch end after a minute. The last step always writes one. A run can
-            be resumed with another number of processes and another `shard`.
+            where epochs are short, the first epoch end after a minute. The last step always writes one. 0: none at
+            all. A run can be resumed with another number of processes and another `shard`.
         engine: the engine of a frozen encoder, as in `Reading`.
         most_megapixels: as in `Reading`.
 
-    Raises: RunError for a checkpoint_every below 1.
+    Raises: RunError for a checkpoint_every below 0.
     """
 
     workers: int = 0
@@ -50,11 +50,13 @@ class Execution:
     most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
-        if self.checkpoint_every is not None and self.checkpoint_every < 1:
-            raise RunError(f"checkpoint_every must be at least 1 step, got {self.checkpoint_every}")
+        if self.checkpoint_every is not None and self.checkpoint_every < 0:
+            raise RunError(f"checkpoint_every must be 0 (no checkpoints) or more steps, got {self.checkpoint_every}")
 
-    def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool) -> bool:
+    def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
         """Return whether to write a checkpoint after a step; `saved` is the monotonic time of the last one."""
+        if last or self.checkpoint_every == 0:
+            return self.checkpoint_every != 0
         due = step % (self.checkpoint_every or steps_per_epoch) == 0
         if self.checkpoint_every or not frozen:
             return due

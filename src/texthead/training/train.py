@@ -173,7 +173,8 @@ def train(
                 ended = done == (epoch + 1) * len(clips)
                 if ended and objective:
                     objective.refresh(parallel.trained.model)
-                if execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder) or done == total:
+                last = done == total
+                if execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder, last=last):
                     saved = time.monotonic()
                     save_state(out, parallel.trained, optimizer, log, epoch=epoch + ended, step=step)
 

@@ -124,7 +124,6 @@ def _tuned_right(
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with scratch_folder() as folder:
-        # Only the last checkpoint, since a trial is never resumed.
-        execution = Execution(reading.workers, checkpoint_every=10**9, most_megapixels=reading.most_megapixels)
+        execution = Execution(reading.workers, checkpoint_every=0, most_megapixels=reading.most_megapixels)
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
     return evaluate(model, scored, protocol, Reading(reading.workers, most_megapixels=reading.most_megapixels)).right
