@@ -6,6 +6,7 @@ Each figure is a new process from start to end. The cache is a new folder: the f
 encoder fits the bridge there, and all others find it. `import torch` alone is measured for comparison.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -89,8 +90,8 @@ except SystemExit as done:
 """
 
 
-def measure(rounds: int, seconds: int = 10) -> str:
-    """Return the table."""
+def measure(rounds: int, seconds: int = 10, memory: bool = True) -> str:
+    """Return the table; without `memory`, which takes a second process for each row, peaks are NaN."""
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
         video = videos.encode(Path(name) / "video.mp4", videos.drawn(seconds, 0), 12)
@@ -99,7 +100,10 @@ def measure(rounds: int, seconds: int = 10) -> str:
         found = programs(video, Path(name))
         started(found[RUN], cache)  # The first run keeps its graph.
         costs = interleaved({title: timed(lambda a=a: started(a, cache)) for title, a in found.items()}, rounds)
-        rows = [[title, *milliseconds(costs[title], 0), f"{peak(a, cache):.0f}"] for title, a in found.items()]
+        rows = [
+            [title, *milliseconds(costs[title], 0), f"{peak(a, cache) if memory else math.nan:.0f}"]
+            for title, a in found.items()
+        ]
         share = spread(ratios(costs, RUN, TORCH))
     rows.append(
         [

@@ -223,7 +223,7 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
         lambda _: growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1),
         {"20 classes"},
     ),
-    "start-up": (lambda _: startup.measure(0, seconds=1), {startup.PREDICT}),
+    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False), {startup.PREDICT}),
     "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
     "steps": (
         lambda _: step.measure(0, steps=step.FEW, memory=False),
@@ -247,6 +247,12 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
 def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
     measure, titles = SMALLEST[name]
     assert titles <= rows_of(measure(tmp_path)).keys()
+
+
+def test_memory_of_a_start(tmp_path: Path) -> None:
+    found = startup.programs(tmp_path / "clip.mp4", tmp_path)
+    for title in (startup.MISTYPED, "`import texthead`"):
+        assert 10 < startup.peak(found[title], tmp_path) < 500
 
 
 @pytest.mark.slow
