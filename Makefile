@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs pictures commands licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-slow test-all test-browser test-oldest fuzz check lint types docs pictures commands licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -25,6 +25,10 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m 'slow and not fuzz'
+
+# Both in one go, which shares fixtures; files that take minutes come first (tests/conftest.py).
+test-all: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 -m 'not browser and not (slow and fuzz)'
 
 # axe-core finds elements that a keyboard or a screen reader cannot use, and colours with too little contrast.
 build/axe/axe.min.js:
@@ -107,7 +111,7 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-check: lint types test test-slow
+check: lint types test-all
 
 # The libraries to compare with; the tables say which are missing. torchcodec's wheels from 0.14 on do not import with a CPU
 # build of torch; it has a folder of its own, since `datasets` would use it for videos if it could.

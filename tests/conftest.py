@@ -20,8 +20,29 @@ install_import_hook(
 # prepared for another number of threads, which changes the last bits.
 torch.set_num_threads(1)
 
+ROOT = Path(__file__).parents[1]
+
 # Fixture modules, loaded after the import hook above.
 pytest_plugins = ["text_models", "worlds"]
+
+
+# Files that take minutes, the longest first: they start first, so that no process waits for another at the end.
+LONG = (
+    "tests/test_docs.py",
+    "tests/benchmarks/test_benchmarks.py",
+    "tests/paper/test_smoke.py",
+    "tests/parallel/test_distributed.py",
+    "tests/commands/test_train.py",
+    "tests/commands/test_demo.py",
+    "tests/test_release.py",
+    "tests/faults/test_killed.py",
+    "tests/exporting/test_export.py",
+    "tests/test_notebooks.py",
+    "tests/encoders/test_openclip.py",
+    "tests/test_large.py",
+    "tests/benchmarks/test_load.py",
+    "tests/faults/test_signals.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     RECORDER.rewrite = config.getoption("--rewrite-messages")
     config.pluginmanager.register(FromWorkers())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,7 +85,7 @@ class FromWorkers:
                 RECORDER.seen.setdefault(file, {}).setdefault(function, []).extend(sentences)
 
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")

@@ -172,7 +172,7 @@ def start(*words: object) -> subprocess.Popen:
 def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], Path]:
     """Return (a command's arguments, the run that it makes with two ranks and no kills)."""
     folder = tmp_path_factory.mktemp("whole")
-    words = ["train", data.source, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 8, "--batch", 4]
+    words = ["train", data.source, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 4, "--batch", 4]
     words += ["--workers", 2, "--baselines", "never", "--checkpoint-every", 1, "--cache", folder / "cache"]
     with start(*words, "--out", folder / "run") as process:
         assert process.wait(300) == 0

@@ -21,7 +21,7 @@ from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import predictions
 
 # Complete parts, of which one is in memory at a time.
-FEW, MANY = 2000, 3000
+FEW, MANY = 1000, 2000
 # For comparison: 256 features take a kilobyte, and so does a prediction object.
 MOST = 200
 
@@ -58,7 +58,7 @@ def peaks(what: str, root: Path) -> dict[int, int]:
     names = [f"kind {number}" for number in range(3)]
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=names))
     protocol, sizes = Protocol(1, PIXELS), {}
-    for count in (1000, FEW, MANY):  # The first call fills caches.
+    for count in (100, FEW, MANY):  # The first call fills caches.
         folder = folder_of(root, count)
         if what == "predictions":
             sizes[count] = peak(lambda folder=folder: deque(predictions(model, [folder], protocol), maxlen=0))

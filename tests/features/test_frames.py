@@ -144,6 +144,7 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
         cache = FeatureCache(encoder_key(visual, PIXELS), cache.path.parent)
     forbid_decoding(monkeypatch)
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
+    monkeypatch.setattr(module, "data_loader", lambda *_, **__: pytest.fail("workers would start for no file"))
     again = frame_features(visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, Reading(cache=cache))
     for a, b in zip([*first, first[0]], again, strict=True):
         assert isinstance(a, FrameFeatures)

@@ -317,6 +317,12 @@ def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tm
     assert_same_run(tmp_path, uncut)
 
 
+def test_a_run_without_checkpoints_has_the_same_weights(data: Dataset, uncut: Path, tmp_path: Path) -> None:
+    train_short(data, tmp_path, execution=Execution(checkpoint_every=0))
+    assert not list((tmp_path / "state").glob("*"))
+    assert_same_weights(load_file(tmp_path / "model.safetensors"), load_file(uncut / "model.safetensors"))
+
+
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3, freeze_encoder=True)
     with pytest.raises(Stop):
