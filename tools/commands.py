@@ -66,7 +66,7 @@ def section(parser: ArgumentParser) -> str:
         has_default = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
         rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if has_default else ''} |")
     if rows:
-        lines += ["| | | default |", "|---|---|---|", *rows, ""]
+        lines += ["| option | meaning | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
