@@ -26,8 +26,11 @@ ROOT = Path(__file__).parents[1]
 pytest_plugins = ["text_models", "worlds"]
 
 
-# Files that take minutes, the longest first: they start first, so that no process waits for another at the end.
-LONG = (
+# The first two measure memory in forks of the test process, so they run before other tests make malloc keep what is freed.
+# The others take minutes, the longest first, so that no process waits for another at the end.
+FIRST = (
+    "tests/faults/test_memory_of_decoding.py",
+    "tests/faults/test_untrusted_sizes.py",
     "tests/test_docs.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/paper/test_smoke.py",
@@ -58,8 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {ROOT / name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+    places = {ROOT / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
 @pytest.hookimpl(wrapper=True)
