@@ -42,16 +42,6 @@ from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
 from texthead.runs.run import load_run, save_calibration
 
-
-def with_bridge(cache: Path) -> Path:
-    """Let a new cache folder share the bridge of `mini` with the tests' own one, since fitting it takes ten seconds."""
-    shared = cache_dir() / "bridge"
-    shared.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    (cache / "bridge").symlink_to(shared)
-    return cache
-
-
 SPEC = VisualSpec(
     source="tiny",
     architecture="timm:test_efficientnet",
@@ -98,6 +88,15 @@ def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, Tensor]:
             for frames in coarse.repeat_interleave(spec.size // 4, -1).repeat_interleave(spec.size // 4, -2):
                 visual(frames)
     return visual.state_dict()
+
+
+def with_bridge(cache: Path) -> Path:
+    """Let a new cache folder share the bridge of `mini` with the tests' own one, since fitting it takes ten seconds."""
+    shared = cache_dir() / "bridge"
+    shared.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "bridge").symlink_to(shared)
+    return cache
 
 
 def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:

@@ -47,7 +47,7 @@ def test_a_clip_through_vit_l_14_within_6_gb(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_clip_through_v_jepa_2_l_within_12_gb(tmp_path: Path) -> None:
-    """A quarter of the layers: the others add their weights, 0.9 GB, and activations that are freed at once."""
+    """Six of its 24 layers, and 1 GB off the bound: the other layers would add 0.9 GB of weights."""
     with torch.random.fork_rng():
         model = VJEPA2Model(VJEPA2Config(num_hidden_layers=6)).bfloat16()
     model.save_pretrained(tmp_path)

@@ -26,6 +26,7 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import FrameFeatures, frame_features, readable
 from texthead.features.reading import Reading
 from texthead.media.open import open_media
+from texthead.parallel import loaders
 
 choose = functools.partial(evenly, most=4)
 
@@ -144,8 +145,8 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
         cache = FeatureCache(encoder_key(visual, PIXELS), cache.path.parent)
     forbid_decoding(monkeypatch)
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
-    monkeypatch.setattr(module, "data_loader", lambda *_, **__: pytest.fail("workers would start for no file"))
-    again = frame_features(visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, Reading(cache=cache))
+    monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
+    again = frame_features(visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, Reading(2, cache=cache))
     for a, b in zip([*first, first[0]], again, strict=True):
         assert isinstance(a, FrameFeatures)
         assert isinstance(b, FrameFeatures)

@@ -136,8 +136,6 @@ def frame_features(
 
     entries, addresses = _look_up(cache, paths, look_up, reading)
     missing = [position for position, entry in enumerate(entries) if entry is None]
-    if not missing:  # A loader would start its workers even for no file.
-        return [entry for entry in entries if entry is not None]
     frames = _Frames([paths[i] for i in missing], choose, pixels, reading.most_megapixels)
     loader = data_loader(frames, reading.workers, batch_size=None)
     # An estimate: lengths are unknown, so count each video as a long one.
@@ -184,8 +182,6 @@ def features_of_clips(
 
     entries, addresses = _look_up(cache, paths, look_up, reading)
     missing = [position for position, entry in enumerate(entries) if entry is None]
-    if not missing:
-        return [entry for entry in entries if entry is not None]
     frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels, reading.most_megapixels)
     was_training, device = visual.training, visual.mean.device
     visual.eval()

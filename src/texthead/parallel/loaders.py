@@ -23,13 +23,13 @@ _REQUESTING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
 
 
 def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
-    """Return a data loader with `workers` workers; with 0 this process decodes.
+    """Return a data loader with `workers` workers, none for no items; with 0 this process decodes.
 
     A fork server starts the workers. If this process forked them, locks that its threads hold at that moment (of a
     process group, autograd or a GPU) would stay locked in the workers for ever. So workers inherit nothing but `items`
     and the options, which are pickled for each of them.
     """
-    if workers:
+    if workers and len(items):  # pyright: ignore[reportArgumentType]
         begin_server()
         start = {"multiprocessing_context": multiprocessing.get_context("forkserver"), "worker_init_fn": _begin}
         options |= {"num_workers": workers, **start}

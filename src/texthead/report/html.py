@@ -114,7 +114,7 @@ def data_url(image: "matplotlib.figure.Figure | bytes") -> str:
 
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
-    """Return (media type, bytes): JPEG if the figure has photos, else SVG, or PNG if a large SVG is the larger one."""
+    """Return (media type, bytes): JPEG if the figure has photos, else SVG, or PNG if it is smaller than a large SVG."""
     with warnings.catch_warnings():
         # The page lists the names with missing glyphs.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)

@@ -55,8 +55,10 @@ class Execution:
 
     def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
         """Return whether to write a checkpoint after a step; `saved` is the monotonic time of the last one."""
-        if last or self.checkpoint_every == 0:
-            return self.checkpoint_every != 0
+        if self.checkpoint_every == 0:
+            return False
+        if last:
+            return True
         due = step % (self.checkpoint_every or steps_per_epoch) == 0
         if self.checkpoint_every or not frozen:
             return due
