@@ -29,6 +29,19 @@ def test_a_server_forks_the_processes() -> None:
 
 
 @pytest.mark.slow
+def test_a_temporary_folder_with_a_long_name(tmp_path: Path) -> None:
+    """Longer than the address of a socket may be; texthead's own temporary files stay there."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    code = "import facts, tempfile; print(len(facts.facts(2)), tempfile.mkdtemp())"
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=paths, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    count, made = done.stdout.split()
+    assert (count, Path(made).parent) == ("4", folder)
+
+
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_they_decode_for() -> None:
     """They must notice by themselves that the process was killed."""
     code = "import facts, time; it = iter(facts.data_loader(facts.Facts(), 2, batch_size=None)); "
