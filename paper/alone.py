@@ -23,8 +23,8 @@ TIMEOUT = 600.0
 def measured(jobs: Sequence[Job], place: Place) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield (result, seconds) of each job; the result is rank 0's, with seconds per step and peak memory over ranks.
 
-    The jobs are one row with several seeds and share their processes. Peak memory covers all jobs so far, so only the
-    first job's peak is a measurement of the row.
+    The jobs share their processes: one row with several seeds; at smoke, rows with the same number of processes. Peak
+    memory covers all jobs so far, so only the first job's peak is a measurement of the row.
     """
     with processes(jobs[0].row.processes, timeout=TIMEOUT) as run:
         for job in jobs:

@@ -154,14 +154,14 @@ def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
 
 
 def _smoke(name: str, place: Place) -> Dataset:
-    """Draw a few training clips and one test clip per class: 48 emoji classes, 8 shapes, or 10 or 4 emoji."""
+    """Draw a few training clips and one test clip per class: 48 emoji classes, 8 shapes, or 6 or 4 emoji."""
     if name.startswith("shapes"):
         drawn = shapes.draw_shape_videos(place.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
         return _first(read_dataset(drawn), 8, 3)
     whole = read_dataset(drawn_videos.draw_videos(place.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
     if name.startswith("emoji"):
         return _first(whole, len(whole.classes), 5)
-    return _first(whole, 4 if name == "airborne" else 10, 20)
+    return _first(whole, 4 if name == "airborne" else 6, 20)
 
 
 def _first(dataset: Dataset, classes: int, items: int) -> Dataset:

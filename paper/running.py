@@ -163,9 +163,11 @@ def _results(
     except BaseException:
         pool.shutdown(cancel_futures=True, wait=False)
         raise
-    for _, group in groupby((item for item in jobs.items() if item[1].row.alone), key=lambda item: item[1].row):
-        keys, same_row = zip(*group, strict=True)
-        for key, result in zip(keys, alone.measured(same_row, place), strict=True):
+    alone_jobs = [item for item in jobs.items() if item[1].row.alone]
+    # smoke measures nothing, so its rows share processes.
+    for _, group in groupby(alone_jobs, lambda item: item[1].row.processes if place.scale == "smoke" else item[1].row):
+        keys, together = zip(*group, strict=True)
+        for key, result in zip(keys, alone.measured(together, place), strict=True):
             yield key, *result
 
 

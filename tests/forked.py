@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import runpy
+import shlex
 import signal
 import socket
 import subprocess
@@ -45,6 +46,19 @@ def command_server(environment: Mapping[str, str]) -> Iterator[list[str]]:
             yield [sys.executable, "-S", "-E", __file__, address]
         finally:
             server.kill()
+
+
+def write_program(path: Path, line: str) -> Path:
+    """Write a shell script of one line, which can be called by its name."""
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return path
+
+
+def torchrun(server: list[str], folder: Path) -> str:
+    """Return what a shell runs for torchrun: launcher and ranks are forked from a server, by a script in `folder`."""
+    python = write_program(folder / "rank", f'exec {shlex.join(server)} "$@"')
+    return f"PYTHON_EXEC={shlex.quote(str(python))} {shlex.join(server)} -m torch.distributed.run"
 
 
 def serve(address: str) -> None:
@@ -85,6 +99,8 @@ def run(client: socket.socket) -> int:
     os.chdir(folder[0])
     os.environ.clear()
     os.environ.update(zip(environment[::2], environment[1::2], strict=True))
+    if words[0] == "-u":  # From torchrun.
+        words = words[1:]
     (kind, program), sys.path[0] = words[:2], folder[0]
     sys.argv, sys.orig_argv = [kind, *words[2:]], [sys.executable, *words]
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import texthead
-from forked import command_server
+from forked import command_server, torchrun, write_program
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
 from texthead.commands.parser import build, parser_of
@@ -55,13 +55,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder, python = tmp_path_factory.mktemp("bin"), shlex.quote(sys.executable)
     with command_server(SETTINGS) as words:
         server = shlex.join(words)
-        for name, line in (
-            ("texthead", f'exec {server} -m texthead "$@"'),
-            ("torchrun", f'exec {python} -m torch.distributed.run "$@"'),
-            ("python", f'case $1 in -*) exec {server} "$@";; *) exec {python} "$@";; esac'),
-        ):
-            (folder / name).write_text(f"#!/bin/sh\n{line}\n")
-            (folder / name).chmod(0o755)
+        write_program(folder / "texthead", f'exec {server} -m texthead "$@"')
+        write_program(folder / "torchrun", f'{torchrun(words, folder)} "$@"')
+        write_program(folder / "python", f'case $1 in -*) exec {server} "$@";; *) exec {python} "$@";; esac')
         yield folder
 
 

@@ -4,8 +4,8 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +18,7 @@ from torch import Tensor
 
 import ranked
 from facts import own_facts
+from forked import command_server, torchrun
 from made import PIXELS, write_broken, write_video
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
@@ -373,15 +374,22 @@ def test_what_cannot_be_cut_is_refused_before_a_run_begins(two: Two, data: Datas
 # --- torchrun
 
 
-def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:
-    """Run a command in one process of one thread, or in several under torchrun."""
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port()]
-    program = [sys.executable, *(launcher if processes > 1 else []), "-m", "texthead", *words]
-    quiet = {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
-    return subprocess.run(program, capture_output=True, text=True, env={**os.environ, **quiet}, timeout=300)
+@pytest.fixture(scope="module")
+def run_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """A function that runs a command in one process of one thread, or in several under torchrun."""
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
+    with command_server(quiet) as server:
+        launcher = torchrun(server, tmp_path_factory.mktemp("torchrun"))
+
+        def run(*words: str, processes: int) -> subprocess.CompletedProcess:
+            several = f"{launcher} --nproc-per-node {processes} --master-port {free_port()}"
+            line = f"{several if processes > 1 else shlex.join(server)} -m texthead {shlex.join(words)}"
+            return subprocess.run(line, shell=True, capture_output=True, text=True, env=quiet, timeout=300)
+
+        yield run
 
 
-def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
+def test_torchrun_trains_and_scores_as_one_process(run_command: Callable, tmp_path: Path) -> None:
     """Also with a ViT sharded over two processes or compiled in one: the weights have the same names."""
     source = ranked.write_encoder(tmp_path)
     for number in range(12):

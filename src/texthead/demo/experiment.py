@@ -16,7 +16,7 @@ from texthead.data.protocol import Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.data.sampling import evenly
 from texthead.demo import drawn_videos
-from texthead.encoders.encoder import Encoder
+from texthead.encoders.encoder import Encoder, as_visual
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation, evaluate
@@ -58,7 +58,7 @@ HEADS: dict[str, HeadKind] = {
 class Bench:
     """The demo's data and encoder, with methods that train and score a model.
 
-    `center` is the mean feature of the training frames; `cache` holds the features of the frozen encoder.
+    `center` is the mean feature of the training frames; `cache` holds the features of the encoder that is scored.
     """
 
     out: Path
@@ -79,10 +79,9 @@ class Bench:
         """Return the folder of the runs."""
         return self.out / "runs"
 
-    def evaluate(self, model: Recognizer, dataset: Dataset, *, cached: bool = True) -> Evaluation:
-        """Score a model. Pass `cached=False` once its encoder has been fine-tuned: the cache holds frozen features."""
-        reading = Reading(workers=self.workers, cache=self.cache if cached else None)
-        return evaluate(model, dataset, self.protocol, reading)
+    def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
+        """Score a model whose encoder is the one of the cache."""
+        return evaluate(model, dataset, self.protocol, Reading(workers=self.workers, cache=self.cache))
 
     def mean_features(self, model: Recognizer, dataset: Dataset) -> torch.Tensor:
         """Return one feature per clip, from the cache, as (clips, dim)."""
@@ -96,12 +95,12 @@ class Bench:
         center = self.center if own is None else own
         return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
 
-    def row(self, model: Recognizer, *, cached: bool = True) -> tuple[float, float, float]:
+    def row(self, model: Recognizer) -> tuple[float, float, float]:
         """Return top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all classes."""
         return (
-            self.evaluate(model, self.seen_test, cached=cached).top1,
-            self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test, cached=cached).top1,
-            self.evaluate(self.with_text(model, self.classes), self.unseen_test, cached=cached).top1,
+            self.evaluate(model, self.seen_test).top1,
+            self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test).top1,
+            self.evaluate(self.with_text(model, self.classes), self.unseen_test).top1,
         )
 
     def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
@@ -201,7 +200,8 @@ def run_demo(
     if not quick:
         run = bench.runs / "fine-tuned"
         best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
-        rows["text, encoder fine-tuned"] = np.array([bench.row(best, cached=False)])
+        bench = replace(bench, cache=FeatureCache(encoder_key(as_visual(best.visual), bench.protocol.sizes)))
+        rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
         changed = _changed(text, best)
     doing("writing the report")
     item = bench.unseen_test.items[0]
@@ -335,7 +335,6 @@ def _report(
     bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
 ) -> None:
     """Write `report.html`: the pages show the model `best`."""
-    fine_tuned = outcome.changed is not None
     report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos")
     report.text(
         f"{len(bench.classes)} classes, each an object in a motion. "
@@ -356,8 +355,8 @@ def _report(
         "Training loss. Do not compare the linear head with the others: its logits have another scale.",
     )
     report.section("Classes")
-    scored = bench.evaluate(best, bench.seen_test, cached=not fine_tuned)
-    encoder = "fine-tuned" if fine_tuned else "frozen"
+    scored = bench.evaluate(best, bench.seen_test)
+    encoder = "frozen" if outcome.changed is None else "fine-tuned"
     report.figure(plot_confusion(scored.confusion(), scored.names), f"Seen classes, encoder {encoder}: rows are true.")
     text = text_head(bench.encoder, bench.classes)
     for title, head, names, caption in (
@@ -372,7 +371,7 @@ def _report(
         frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
     name = f"{item.path.parent.name}/{item.path.name}"
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
-    unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test, cached=not fine_tuned)
+    unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
     for strip in strips(unseen, bench.protocol):
         figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
