@@ -26,11 +26,12 @@ ROOT = Path(__file__).parents[1]
 pytest_plugins = ["text_models", "worlds"]
 
 
-# The first two measure memory in forks of the test process, so they run before other tests make malloc keep what is freed.
+# The first three measure memory in forks of the test process, so they run before a command makes malloc keep what is freed.
 # The others take minutes, the longest first, so that no process waits for another at the end.
 FIRST = (
     "tests/faults/test_memory_of_decoding.py",
     "tests/faults/test_untrusted_sizes.py",
+    "tests/doctor/test_near_duplicates.py",
     "tests/test_docs.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/paper/test_smoke.py",

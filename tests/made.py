@@ -344,7 +344,7 @@ def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
         asyn.reset_lock()
         asyn.loop[0] = asyn.iothread[0] = None
         libc = ctypes.CDLL(None)
-        # Blocks above 128 KB are returned when freed, whatever the tests before made malloc keep.
+        # Commands of earlier tests made malloc keep what is freed; blocks above 128 KB are mapped and returned again.
         libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
         libc.malloc_trim(0)  # Otherwise reuse of freed memory would not be measured.
         Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.

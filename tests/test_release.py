@@ -108,12 +108,12 @@ def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp
     run(python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[demo]", folder=tmp_path)
     run(python, "-m", "pip", "check", folder=tmp_path)
     assert run(program, "--version", folder=tmp_path) == f"texthead {version_of(built)}\n"
-    cache = {"TEXTHEAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    shown = run(program, "demo", "--quick", "--out", "demo", folder=tmp_path, **cache)
+    own = {"TEXTHEAD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    shown = run(program, "demo", "--quick", "--out", "demo", folder=tmp_path, **own)
     assert "text, frozen" in shown
     assert (tmp_path / "demo" / "report.html").is_file()
     clip = "demo/videos/a-cat-jumping/test_0.mp4"
-    assert "a cat" in run(program, "predict", "demo/runs/text-0", clip, folder=tmp_path, **cache)
+    assert "a cat" in run(program, "predict", "demo/runs/text-0", clip, folder=tmp_path, **own)
 
 
 @pytest.fixture(scope="module")

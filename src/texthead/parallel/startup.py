@@ -10,8 +10,8 @@ from contextlib import suppress
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
-# The most bytes of a temporary folder's name in which multiprocessing can open sockets: an address holds 103 (macOS; Linux
-# 107), of which /pymp-XXXXXXXX/listener-XXXXXXXX takes 32.
+# The most bytes of a temporary folder's name in which multiprocessing can open sockets: an address holds 103 (107 on
+# Linux), of which /pymp-XXXXXXXX/listener-XXXXXXXX takes 32.
 _LONGEST_FOLDER = 103 - 32
 
 # Imported once in the server, for all workers.
