@@ -200,7 +200,8 @@ def run_demo(
     if not quick:
         run = bench.runs / "fine-tuned"
         best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
-        bench = replace(bench, cache=FeatureCache(encoder_key(as_visual(best.visual), bench.protocol.sizes)))
+        key = encoder_key(as_visual(best.visual), bench.protocol.sizes)
+        bench = replace(bench, cache=FeatureCache(key, bench.runs / "features"))
         rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
         changed = _changed(text, best)
     doing("writing the report")
