@@ -166,6 +166,7 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
 
+@pytest.mark.slow
 def test_one_name_alone_is_noted(world, works):
     for run in ([], [world.run]):
         out, err = works("predict", *run, world.images / "red" / "0.png", "--classes", "a bird")
@@ -184,6 +185,7 @@ def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
     refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
 
 
+@pytest.mark.slow
 def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
     run, rows = tmp_path / "run", tmp_path / "rows.csv"
     frozen = ("--freeze-encoder", "--train-head", "--baselines", "never")
@@ -382,6 +384,7 @@ def test_head_of_names_and_of_items(published, works, tmp_path, init):
     assert load_file(rows)["weight"].shape == (2, 1280)
 
 
+@pytest.mark.slow
 def test_head_mistakes(world, refused, tmp_path):
     for parts, *arguments in (
         (("plot", "map.gif"), "a, b", "--plot", tmp_path / "map.gif", "--out", tmp_path / "rows"),
@@ -591,6 +594,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
 # --- user errors ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused, tmp_path):
     root, run = tmp_path / "data", tmp_path / "run"
     images(root / "train", ["blue", "red"], 3)
@@ -619,6 +623,7 @@ def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
@@ -741,6 +746,7 @@ def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
     assert float(torch.cosine_similarity(added, mean, dim=0)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_an_encoder_costs_by_the_paper_s_numbers(works, refused):
     for numbers, *arguments in (
         (("17.56", "86.19", "11.3", "57.3"), "openclip:ViT-B-16"),

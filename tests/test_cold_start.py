@@ -84,6 +84,7 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_later_prediction_of_a_run_builds_no_network_and_starts_no_process(world, cache, works):
     files = sorted(world.images.rglob("*.png"))[:3]
     done = imported(["predict", world.run, *files], NETWORKS | OTHERS | WORKERS, cache)
@@ -112,6 +113,7 @@ def exported(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
 def test_an_exported_folder_predicts_as_its_run_without_torch(world, exported, works, tmp_path, form):
     files = [*sorted(world.images.rglob("*.png"))[:2], world.videos / "red" / "0.mp4"]

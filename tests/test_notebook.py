@@ -281,6 +281,7 @@ def only(shell: Shell, *expected: str) -> Iterator[None]:
     assert not shell.shown or not any(shell.shown[-1].values())
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
     shell: Shell, images: Dataset, tmp_path: Path
 ) -> None:

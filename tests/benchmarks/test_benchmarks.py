@@ -74,6 +74,7 @@ def test_a_cost_holds_the_time_of_programs_that_were_waited_for() -> None:
     assert asleep.wall >= 0.1 > asleep.cpu
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     block = np.ones(300_000_000, np.uint8)
     idle = rounds.peak_mb(time.sleep, 0)
@@ -176,6 +177,7 @@ def test_transforms_and_comparing_at_their_smallest() -> None:
     assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
 
+@pytest.mark.slow
 def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
     sides = {"image_size": 32, "patch_size": 16, "hidden_size": 64, "intermediate_size": 64}

@@ -111,6 +111,7 @@ def table(out: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(out)))
 
 
+@pytest.mark.slow
 def test_calibrate_writes_what_the_scores_of_val_give(run, data, works):
     out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager")
     prints(err, 42, "val", "3 of", "3 classes")
@@ -234,6 +235,7 @@ def test_predict_gives_no_name_where_the_best_is_not_above_the_threshold(calibra
     prints(err, "note: ", f"temperature {temperature}", 42, volatile=[temperature])
 
 
+@pytest.mark.slow
 def test_predict_prints_which_names_are_in_the_set(calibrated, data, works):
     folder = data.parent / "fire"
     arguments = ("predict", calibrated, folder, "--sets", "--workers", 0)
@@ -286,6 +288,7 @@ def test_sets_and_rates_of_others_need_a_calibration(run, data, refused):
     refused("texthead calibrate", "report", run, data, "--unknown", data)
 
 
+@pytest.mark.slow
 def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_path):
     first, *lines = data.read_text().splitlines()
     few = data.parent / "few.csv"
@@ -313,6 +316,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     refused((sure, "calibration"), *many, sure)
 
 
+@pytest.mark.slow
 def test_eval_prints_what_is_promised_and_where_it_flatters(calibrated, data, works, tmp_path):
     known = ("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--baselines", "never")
     out, _ = works(*known, "--out", tmp_path / "items.csv")

@@ -130,6 +130,7 @@ def test_every_edit_from_start_to_end(run, data, works, edit):
     assert "'something blue | something green'" in works("classes", new, "list")[0]
 
 
+@pytest.mark.slow
 def test_classes_from_a_file(run, edit, tmp_path, wrong):
     (tmp_path / "more.json").write_text('{"archery": ["a bow", "an archer"], "a_kite": null, "boat": "a ship"}')
     new, _, _ = edit(run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
@@ -156,6 +157,7 @@ def test_classes_from_a_file(run, edit, tmp_path, wrong):
 # --- heads that are not frozen text ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, edit):
     new, _, err = edit(trained["trained"], "add", "a kite")
     prints(err, "note: ", "text", "trained")

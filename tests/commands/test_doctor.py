@@ -65,6 +65,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_manifest(folder / "items.csv", rows, "path,label,split,origin")
 
 
+@pytest.mark.slow
 def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
     bad: Path, tmp_path: Path, doctor, monkeypatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_flat_pictures_are_compared_by_their_bytes_alone(tmp_path: Path, finding
     assert [f["fault"] for f in found].count("one colour") == 4
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_long_is_named(tmp_path: Path) -> None:
     write_video(tmp_path / "data" / "red" / "0.mp4", "red")
     (facts,) = read_facts(read_dataset(tmp_path / "data"), workers=1, seconds=0.0, pictured={0})
@@ -209,6 +211,7 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
     assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shade", ["side", "middle"])
 def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
     tmp_path: Path, cache: Path, findings, shade: str
@@ -234,6 +237,7 @@ def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
     assert accused <= 4, found
 
 
+@pytest.mark.slow
 def test_names_that_mini_reads_alike_or_not_at_all(tmp_path: Path, cache: Path, findings) -> None:
     names = ["couch", "sofa", "volcano", "very " * 300 + "long"]
     rows = [[write_image(tmp_path / f"{number}.png", "red", number).name, name] for number, name in enumerate(names)]

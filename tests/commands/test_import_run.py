@@ -396,6 +396,7 @@ def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, 
     assert torch.allclose(predict(), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path, import_file, predict) -> None:
     """BIKE's files have the keys of Text4Vis trained by matching."""
@@ -438,6 +439,7 @@ def test_bike_needs_its_transformer_and_one_template(tmp_path: Path, refused_fil
     refused_file(broken, tmp_path / "x.pt", "--kind", "bike", *own)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, head = actionclip(tmp_path / "vit-32-4f.pt", TINY)

@@ -23,6 +23,7 @@ def asked(output: str) -> list[dict[str, str]]:
     return list(csv.DictReader(output.splitlines()))
 
 
+@pytest.mark.slow
 def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp_path: Path) -> None:
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     out, err = works("label", folder, *options, "--next", 6)
@@ -48,6 +49,7 @@ def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp
     prints(works("label", folder, *options, "--out", labels, "--next", 20)[1], "crimson")
 
 
+@pytest.mark.slow
 def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, tmp_path: Path) -> None:
     manifest = tmp_path / "files.csv"
     names = [f"files/{place:02d}.png,{'one' if place else 'other'}" for place in range(18)]

@@ -32,6 +32,7 @@ def answered(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return tasks
 
 
+@pytest.mark.slow
 def test_a_round_of_labelling_in_label_studio(folder: Path, works, tmp_path: Path) -> None:
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     first = tmp_path / "out" / "first.json"
@@ -93,6 +94,7 @@ def test_a_labelled_manifest_comes_back(folder: Path, works, tmp_path: Path, pla
     assert read_dataset(tmp_path / name).items == read_dataset(manifest).items
 
 
+@pytest.mark.slow
 def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.json"
     out, err = works("predict", world.run, world.images, "--json", "--workers", 0, "--export", f"label-studio:{tasks}")
@@ -126,6 +128,7 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     refused(("0.png", "b.mp4"), *both, volatile=[world.root])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["label-studio:{}.json", "fiftyone:{}"])
 def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
     """Parts from a manifest, whose times come back unchanged, and windows of a long video."""

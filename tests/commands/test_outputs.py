@@ -79,6 +79,7 @@ def test_endings_keep_the_outputs_of_one_command_apart(world, refused, tmp_path)
     refused(("--plot", ".png"), "head", "a, b", "--out", one, "--plot", one)
 
 
+@pytest.mark.slow
 def test_a_command_that_is_repeated_replaces_its_output(works, tmp_path):
     plot = tmp_path / "map.png"
     works("head", "a bird, a kite", "--plot", plot)
@@ -99,6 +100,7 @@ def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path
     assert os.listdir(tmp_path) == ["letter.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv of util-linux")
 def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
     write_image(tmp_path / "open" / "a.png", "red")
@@ -161,6 +163,7 @@ def test_labels_hold_no_nul(world, refused, tmp_path):
     refused("NUL", "head", names)
 
 
+@pytest.mark.slow
 def test_of_two_trainings_into_one_folder_one_is_the_run(world, tmp_path):
     """Both find the folder empty; the later one leaves the other's run alone."""
     line = [sys.executable, "-m", "texthead", "train", world.images, "--out", tmp_path / "run", "--tune", "none"]

@@ -56,6 +56,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_parts_train_what_no_whole_file_could(
     scenes: Path, works: Callable, refused: Callable, cache: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_parts_train_what_no_whole_file_could(
     refused(("9.mkv#t=7,8", "1.900"), "predict", out, scenes.parent / "9.mkv#t=7,8")
 
 
+@pytest.mark.slow
 def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
     data = scenes.parent / "undivided.csv"
     write_csv(data, ["path", "start", "end", "label"], [list(row.values())[:4] for row in read(scenes)])
@@ -96,6 +98,7 @@ def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: P
     assert not held & {str(file_of(path)) for path in run.trained_on}
 
 
+@pytest.mark.slow
 def test_compare(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
     out, err = works("compare", scenes, "--method", "probe", "--choose", "--out", tmp_path, "--cache", cache, *SMALL)
     prints(err, 12, 2, 8, "test")
@@ -114,6 +117,7 @@ def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) ->
     assert [name for _, _, name, *_ in table(tmp_path / "two")] == ["red", "blue"]
 
 
+@pytest.mark.slow
 def test_doctor(scenes: Path, works: Callable, say: Callable, tmp_path: Path) -> None:
     whole = json.loads(say("doctor", scenes, "--json", "--quick", "--workers", 0)[1])
     assert {finding["fault"] for finding in whole["findings"]} <= {"near leak", "near duplicate, two labels"}, (
@@ -144,6 +148,7 @@ def test_doctor(scenes: Path, works: Callable, say: Callable, tmp_path: Path) ->
     assert read_dataset(fixed).items == read_dataset(data).items[:-2], "the test's parts stay"
 
 
+@pytest.mark.slow
 def test_prepare_and_train_on_it(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
     works("prepare", scenes, "--out", tmp_path / "shards", "--workers", 0)
     out, _ = works(
@@ -199,6 +204,7 @@ def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refuse
     refused(("--manifest", "file"), "timeline", run, "-", "--manifest", manifest)
 
 
+@pytest.mark.slow
 def test_exports_read_whole_files(run: Path, scenes: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     out = tmp_path / "exported"
     works("export", run, "--out", out)

@@ -74,6 +74,7 @@ def orders(page: Page) -> list[list[str]]:
     return [row for row in page.rows if row[0] in {"original", "reversed", "shuffled"}]
 
 
+@pytest.mark.slow
 def test_a_report_of_the_items_that_the_run_held_out(run, works):
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()
@@ -107,6 +108,7 @@ def test_a_report_elsewhere_of_other_data_and_of_a_run_without_curves_or_items(t
     assert not saliency(page)
 
 
+@pytest.mark.slow
 def test_what_training_cost_on_classes_that_it_did_not_see(run, images, works, refused, tmp_path):
     for i, colour in enumerate(COLOURS):
         write_image(tmp_path / "others" / f"thing {i}" / "0.png", colour, 30 + i)
@@ -161,6 +163,7 @@ def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused, say
     refused(("mistakes", 13), "report", run, "--mistakes", 13)
 
 
+@pytest.mark.slow
 def test_an_unreadable_item_is_an_error_or_left_out(tmp_path, wrong, works):
     data, run = tmp_path / "data", tmp_path / "run"
     model = make_model(head=FrozenHead(noise(3, SPEC.dim), names=LABELS))

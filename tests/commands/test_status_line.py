@@ -145,6 +145,7 @@ def on_a_terminal(quiet: bool, **variables: str) -> str:
     return written.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_result_then_notes_then_the_next_command() -> None:
     written = on_a_terminal(quiet=False)
     assert f"{CLEAR}loading the encoder ..." in written
@@ -156,6 +157,7 @@ def test_result_then_notes_then_the_next_command() -> None:
     assert max(map(len, left[:-1])) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_control_characters_where_they_are_unwanted(variables: dict[str, str]) -> None:
     written = on_a_terminal(quiet=False, **variables)
@@ -163,6 +165,7 @@ def test_no_control_characters_where_they_are_unwanted(variables: dict[str, str]
     assert written.splitlines()[0] == "said meanwhile"
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_result_alone() -> None:
     written = on_a_terminal(quiet=True)
     assert written.startswith("the result")

@@ -131,6 +131,7 @@ def served(world: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_stream_prints_lines_as_events_begin_and_end(world, works, timeline, served, tmp_path):
     out, _ = works("timeline", world / "run", served, *SHORT, "--srt", tmp_path / "a.srt")
     lines = [json.loads(line) for line in out.splitlines()]
@@ -188,6 +189,7 @@ def no_event(err: str) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_no_event_is_explained(timeline):
     out, err = timeline("run", *SHORT, "--min-length", 60)
     assert out == ""
@@ -221,6 +223,7 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
 HALF = (*SHORT, "--min-length", 0.3, "--engine", "eager")
 
 
+@pytest.mark.slow
 def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_path):
     run, expected = unsure
     out, err = timeline(run, *HALF, "--srt", tmp_path / "a.srt")

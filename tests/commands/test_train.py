@@ -21,6 +21,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return images(tmp_path_factory.mktemp("few"), ["blue", "red"], 3)
 
 
+@pytest.mark.slow
 def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
     out, _ = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
@@ -36,6 +37,7 @@ def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_
     assert works("predict", run, red, "--workers", 0, "--top", 1)[0].split()[-1] == "red"
 
 
+@pytest.mark.slow
 def test_tune_none_leaves_the_text_probe_whatever_the_number_of_items(
     few: Path, works: Callable, tmp_path: Path
 ) -> None:
@@ -54,6 +56,7 @@ def test_what_says_how_to_fine_tune_is_named_beside_unlabelled_files(
         refused(("--unlabelled", option[0]), "train", few, *option, "--unlabelled", few, "--out", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_leaves_the_text_probe(
     works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

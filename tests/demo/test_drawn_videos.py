@@ -215,6 +215,7 @@ def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
         assert len({shown[object, picture, motion] for motion in MOTIONS}) == 1
 
 
+@pytest.mark.slow
 def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
     for number, row in enumerate(rows(drawn)):
         clip = decoded(drawn / row["path"])

@@ -42,6 +42,7 @@ def test_pairs_connect_the_same_groups_as_all_cosines(part: int, above: float, m
     assert near_duplicates.near_pairs(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), 0.0) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_rows_that_are_all_alike_take_bounded_memory() -> None:
     """5,000 rows have 12 million pairs above 0.9; positions and cosines alone take 300 MB, twice that while built."""

@@ -171,6 +171,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
         suit(small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("temporal", "frozen"),
     [("mean", False), ("attentive", False), ("attentive", True), ("transformer", False), ("transformer", True)],

@@ -58,6 +58,7 @@ def words() -> MultilingualE5:
     return MultilingualE5()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_rows_are_centred_and_depend_on_their_own_name_only(words: MultilingualE5) -> None:
     names = ENGLISH.split(", ")
@@ -84,6 +85,7 @@ def test_the_nearest_english_row_is_often_the_translation(words: MultilingualE5,
     assert int((nearest == torch.arange(20)).sum()) >= least
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_run_finds_the_rows_again() -> None:
     names = PHOTO_NAMES["Spanish"].split(", ")

@@ -162,6 +162,7 @@ def match_own_rows(features: Tensor, source: str) -> float:
     return (near.argmax(1) == torch.arange(len(features))).float().mean().item()
 
 
+@pytest.mark.slow
 def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded):
     names = imagenet_texts()[0][:50]
     expected = fit_bridge(embedded, read_classifier("mini")[0])(minilm(names))
@@ -196,6 +197,7 @@ def test_a_prompt_that_minilm_cannot_read_whole(mini):
         mini.encode_text(["a cat", "word " * 255])
 
 
+@pytest.mark.slow
 def test_text_rows_depend_on_their_own_name_only(mini):
     names = ["abseiling", "archery", "playing a very long game of chess in the park", "a cat", "push up"]
     encode = functools.partial(text_weights, mini, template="a video of a person {}.")

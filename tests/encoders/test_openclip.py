@@ -288,6 +288,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
     source = f"openclip:tiny-vit/{published / 'tiny-vit.pt'}"
     encoder = load_encoder(source)

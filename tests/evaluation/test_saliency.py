@@ -54,6 +54,7 @@ def compare_heat(heat: Tensor, quarter: tuple[int, int]) -> float:
     return float(heat[inside].mean() / heat[~inside].mean())
 
 
+@pytest.mark.slow
 def test_the_heat_of_mini_lies_on_the_disc():
     """The unchanged encoder, with a logistic head fitted to features of drawn pictures."""
     visual = load_encoder("mini").visual.eval()

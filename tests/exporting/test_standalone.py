@@ -213,6 +213,7 @@ def test_what_is_no_video_is_refused(tmp_path):
         assert isinstance(alone, (standalone.Refused, av.error.FFmpegError))
 
 
+@pytest.mark.slow
 def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(shared):
     """Rotation, variable frame rate, 10 bits, odd sizes, damage: predict.py never reads a file differently."""
     derived, real = (sorted((shared / "decode" / name).iterdir()) for name in ("derived", "real"))

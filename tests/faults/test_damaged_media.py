@@ -248,6 +248,7 @@ def test_commands_print_no_warning_of_a_library(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large single-colour pictures are small on disk but slow to decode."""
     pictures = [PIL.Image.new("P", (2000, 2000), number % 2) for number in range(6)]

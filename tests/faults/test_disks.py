@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from made import disk_of, held_by_another, write_small_run
 from messages import refuses
 from run_folders import contents
@@ -28,6 +30,7 @@ def read_only(disk: Path) -> Iterator[None]:
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     """A real disk on which one checkpoint fits and a second does not."""
     recipe = replace(RECIPE, epochs=2)

@@ -79,6 +79,7 @@ def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
     assert [row["label"] for row in found["classes"]] == sorted(LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", ASCII)
 def test_commands_run_again_where_file_names_are_ascii(data: Path, locale: str) -> None:
     settings = environment(locale, data)

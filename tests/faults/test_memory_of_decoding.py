@@ -120,6 +120,7 @@ def test_a_small_file_of_large_pictures(tmp_path: Path, name: str, way: str) -> 
     check_memory(FILES[name](tmp_path / name), way)
 
 
+@pytest.mark.slow
 def test_frames_are_scaled_as_they_are_decoded(tmp_path: Path) -> None:
     """Each frame is within the limit, but all 32 at once would take 864 MB."""
     path = gif(tmp_path / "a.gif", side=3000)
@@ -154,6 +155,7 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path) -> None:
     limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise most_megapixels"
     for way in (viewed, trained, preview, lambda path: encoded(path, ShardOptions())):

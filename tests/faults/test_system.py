@@ -60,6 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_no_file_of_the_current_folder_is_run(folder: Path) -> None:
     """Data-loader workers start with the current folder on their path, and import `random`, `signal` and more."""
     for number in range(24):
@@ -114,6 +115,7 @@ sys.exit(main())
     assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
     reason="root may enter any folder; setpriv of util-linux would make it ordinary",
@@ -141,6 +143,7 @@ def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
         closed.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="too long"):
         check_file(tmp_path / f"{'0' * 300}.jpg")

@@ -251,6 +251,7 @@ def test_a_tensor_of_a_terabyte_in_safetensors(tmp_path: Path) -> None:
             fails_cheaply(partial(load_weights, path, torch.nn.Linear(2, 2)), "a.safetensors", room=room, ours=False)
 
 
+@pytest.mark.slow
 def test_a_zip_of_weights_that_unpacks_to_much_more(tmp_path: Path) -> None:
     """As a checkpoint, and with the file that makes it TorchScript."""
     path = tmp_path / "a.pt"
@@ -363,6 +364,7 @@ class Endless(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(bytes(MEGABYTE))
 
 
+@pytest.mark.slow
 def test_a_server_that_sends_without_end(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
     prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
@@ -376,6 +378,7 @@ def test_a_server_that_sends_without_end(data: Dataset, tmp_path: Path, monkeypa
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_ten_million_lines(tmp_path: Path) -> None:
     table, names, labels = tmp_path / "a.csv", tmp_path / "names.txt", tmp_path / "labels.csv"
     lines = b"".join(b"%d,n%d,a.png,b\n" % (number, number) for number in range(100_000))
@@ -416,6 +419,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_in_yaml(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     content, value = OPTIONS[name]

@@ -56,6 +56,7 @@ def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     return 1 - float(torch.cosine_similarity(a.double(), b.double(), dim=-1).min())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [97, 128])
 def test_a_graph_of_mini_gives_the_same_features_for_any_number_of_frames(mini, size):
     encode = Engine(mini, "onnxruntime")
@@ -106,6 +107,7 @@ def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, m
     assert len(lines) == 1
 
 
+@pytest.mark.slow
 def test_a_slower_or_inexact_graph_is_not_chosen(mini, cache, monkeypatch):
     faster(monkeypatch, "eager")
     slow = Engine(mini, "auto", MANY)
@@ -120,6 +122,7 @@ def test_a_slower_or_inexact_graph_is_not_chosen(mini, cache, monkeypatch):
         Engine(mini, "onnxruntime")(frames(72))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut graph", "other graph", "cut choice", "no choice", "no graph"])
 def test_what_is_damaged_or_foreign_is_made_again(mini, cache, damage, monkeypatch):
     faster(monkeypatch, "onnxruntime")
@@ -223,6 +226,7 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
     assert not torch.equal(feature("bf16"), exact)
 
 
+@pytest.mark.slow
 def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path):
     from made import write_image
 

@@ -100,6 +100,7 @@ def test_features_of_a_part_are_the_encoders_own(visual: Visual, video: Path, ca
     assert frames.shape == (5, 3, 48, 48)
 
 
+@pytest.mark.slow
 def test_a_part_that_cannot_be_read_is_a_value(
     visual: Visual, video: Path, cache: FeatureCache, tmp_path: Path
 ) -> None:

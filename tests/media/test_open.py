@@ -405,6 +405,7 @@ def real_files(shared) -> list[Path]:
     return [path for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN]
 
 
+@pytest.mark.slow
 def test_real_files_are_exact(shared, real_files):
     # The large phone videos take seconds each to decode in sequence.
     small = [path for path in real_files if path.stat().st_size < 300_000]

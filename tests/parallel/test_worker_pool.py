@@ -43,6 +43,7 @@ def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_no_task_and_no_worker() -> None:
     assert list(run_tasks(behave, [], workers=2, seconds=1.0)) == []
     assert list(run_tasks(behave, ["a"], workers=0, seconds=5.0)) == [(0, "A")]
@@ -67,6 +68,7 @@ def test_the_error_of_a_process_that_does_not_begin_holds_the_time_limit(monkeyp
         held.begin()
 
 
+@pytest.mark.slow
 def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
     with refuses(RunError, "exit code 9"):
         list(run_tasks(_hidden, ["a"], workers=1, seconds=1.0))
@@ -107,6 +109,7 @@ def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_while_nobody_asks_is_replaced_before_the_next_task() -> None:
     with StatefulWorker(counter) as held:
         assert held.run("a", 30.0) == "A 1"
@@ -117,6 +120,7 @@ def test_a_process_that_ends_while_nobody_asks_is_replaced_before_the_next_task(
         assert held.run("b", 30.0) == "B 1"
 
 
+@pytest.mark.slow
 def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
     with StatefulWorker(raise_data_error) as held:
         for ask in (held.begin, lambda: held.run("a", 30.0)):
@@ -124,6 +128,7 @@ def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
                 ask()
 
 
+@pytest.mark.slow
 def test_threads_that_ask_take_turns() -> None:
     with StatefulWorker(counter) as held, ThreadPoolExecutor(4) as pool:
         answers = [*pool.map(lambda _: held.run("a", 30.0), range(8))]

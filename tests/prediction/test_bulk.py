@@ -91,6 +91,7 @@ def test_a_batch_changes_nothing_but_last_digits_and_not_with_the_processes(
         assert float(found[3]) == pytest.approx(float(wanted[3]), abs=2e-6)
 
 
+@pytest.mark.slow
 def test_options_of_predict_are_passed_on(run: Run, manifest: Path, tmp_path: Path) -> None:
     options = ["--frames=2", "--views=2x3", "--pooling=probabilities"]
     assert main(command(run.folder, manifest, tmp_path / "out", *options)[3:]) == 0
@@ -99,6 +100,7 @@ def test_options_of_predict_are_passed_on(run: Run, manifest: Path, tmp_path: Pa
     assert table(tmp_path / "out") == predict_rows(run, list_files(manifest), protocol=protocol)
 
 
+@pytest.mark.slow
 def test_scores_of_all_classes_and_a_bare_model(run: Run, manifest: Path, tmp_path: Path) -> None:
     predict_parts(open_parts(run, manifest, tmp_path / "out", options=PartOptions(6, scores=True)))
     found = torch.cat([load_file(path)["scores"] for path in sorted((tmp_path / "out").glob("*.safetensors"))])

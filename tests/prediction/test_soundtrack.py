@@ -200,6 +200,7 @@ def test_a_video_without_sound_has_none(tmp_path: Path):
         assert not container.streams.audio
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_sound(tmp_path: Path):
     """A minute of stereo at 96 kHz is 23 MB."""
     grown = {}

@@ -103,6 +103,7 @@ def test_stretches_lie_around_the_middles_of_windows_without_a_gap(joined: Path)
     assert found[-1].start == pytest.approx(6.0 - 0.35)
 
 
+@pytest.mark.slow
 def test_each_frame_is_encoded_once(joined: Path):
     """At 20 points per second each frame is used twice but encoded once."""
     model = colour_model()
@@ -179,6 +180,7 @@ def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float)
     assert find_events(colour_model(), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
 
 
+@pytest.mark.slow
 def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Callable[..., Run]):
     """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
     bare = score_file(load(), joined, window=0.5, rate=10.0)
@@ -205,6 +207,7 @@ def test_none_of_these_makes_no_event(joined: Path, load: Callable[..., Run]):
     assert find_events(strict, joined, sliding=sliding, rule=Hysteresis(0.0, 0.0, 0.0)) == []
 
 
+@pytest.mark.slow
 def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path, load: Callable[..., Run]):
     for model in (load(temperature=3.0, threshold=0.9), ordered_model()):
         expected = score_file(model, joined, window=0.7, rate=9.0)
@@ -228,6 +231,7 @@ def test_stretches_come_as_soon_as_they_are_known(batch: int):
     assert known > 180
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_stream(tmp_path: Path):
     """400 pictures of 230 kB are 92 MB; the process grows by a few pictures, and no more for 400 than for 100."""
     still = [np.kron(np.random.default_rng(i).integers(0, 256, (15, 20, 3)), np.ones((16, 16, 1))) for i in range(3)]

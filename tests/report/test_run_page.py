@@ -141,6 +141,7 @@ def test_intervals_on_the_page_take_groups_into_account():
     assert f"({low:.0f} to {high:.0f})" in build_page(calibration_report=grouped).rows[-2][-1]
 
 
+@pytest.mark.slow
 def test_a_calibrated_page_states_and_measures():
     own, result, unknown = draw_answers(seed=1), draw_answers(), draw_answers(40, seed=2).scores
     made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")

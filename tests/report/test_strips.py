@@ -81,6 +81,7 @@ def test_a_single_frame_has_its_saliency_beside_it():
     assert plain.get_position().y0 == pytest.approx(heated.get_position().y0, abs=0.005)
 
 
+@pytest.mark.slow
 def test_a_strip_and_its_saliency_show_the_same_eight_frames_of_a_long_clip():
     strip = draw(strips.plot_strip(clip(15), TOP))
     assert len(strip.axes) == 9

@@ -447,6 +447,7 @@ def behind(encoder) -> dict:
     return {"scale": 17.0, "center": noise(encoder.dim), **text}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, tmp_path: Path) -> None:
     names = ("cat", "dog", "boat")

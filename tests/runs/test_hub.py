@@ -103,6 +103,7 @@ def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
     prints(refused.err, "hub:me/colours", "hf download me/colours")
 
 
+@pytest.mark.slow
 def test_a_training_item_is_known_as_one_by_its_content(client, world):
     client("export", world.run, "--to", "hub:me/colours")
     code = (
@@ -168,6 +169,7 @@ def test_names_of_runs():
     check_own(Path("runs/a"))
 
 
+@pytest.mark.slow
 def test_the_card_names_data_classes_strings_scores_and_encoder(client, world):
     client("export", world.run, "--to", "hub:me/colours")
     text = client.hub.at("me/colours", "main")[1]["README.md"].decode()
@@ -222,6 +224,7 @@ def test_a_run_from_elsewhere_asks_before_it_downloads(client, strange, tmp_path
     assert requests(client.hub) == []
 
 
+@pytest.mark.slow
 def test_a_text_encoder_and_a_mix_ask_too(client, strange, tmp_path):
     code = (
         "import sys, texthead as th\nfrom texthead.runs.mixture import mixed\n"
@@ -264,6 +267,7 @@ def test_a_missing_file_is_no_download(tmp_path):
     assert load_encoder("mini", allow_download=False).encode_text(["a kite"]).shape == (1, 1280)
 
 
+@pytest.mark.slow
 def test_a_crafted_description_of_an_encoder_downloads_nothing(client, strange, tmp_path):
     """transformers would fetch the backbone that a configuration names."""
     config = {"model_type": "detr", "use_timm_backbone": True, "backbone": "resnet50", "use_pretrained_backbone": True}

@@ -238,7 +238,7 @@ def test_runs_of_older_formats_had_no_patch_dropout_tune_or_mix(run: Path) -> No
     ("name", "change", "parts"),
     [
         ("recipe.json", lambda v: v.update(format=1), ["format 1", "2, 3, 4, 5, 6 and 7"]),
-        ("recipe.json", lambda v: v.pop("format"), ["format None"]),
+        ("recipe.json", lambda v: v.pop("format"), ["has no 'format'"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
         ("recipe.json", lambda v: v.pop("encoder"), ["encoder"]),

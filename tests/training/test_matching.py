@@ -251,6 +251,7 @@ def test_a_model_that_cannot_be_matched_is_refused_before_a_run_begins(
 # --- training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 def test_a_matching_run_is_read_back_as_any_other(
     source: str, data: Dataset, val: Dataset, tmp_path: Path, online: bool
@@ -291,6 +292,7 @@ def test_a_matching_run_is_read_back_as_any_other(
         assert run.with_classes(["a kite", "red"]).labels == ("a kite", "red")
 
 
+@pytest.mark.slow
 def test_matching_learns(source: str, data: Dataset, tmp_path: Path) -> None:
     model, encoder = pair(source)
     recipe = replace(RECIPE, epochs=6, lr=3e-3, batch=9)
@@ -323,6 +325,7 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
     assert any(key.startswith("objective.text.") for key in load_file(shard))
 
 
+@pytest.mark.slow
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Stop):
         train_online(source, data, val, tmp_path, callbacks=Callbacks(stop_after(9 + 4)))

@@ -111,6 +111,7 @@ def test_a_trial_takes_the_least_of_two_times_of_each(half: float) -> None:
     assert trial.seconds == (2.0, half)
 
 
+@pytest.mark.slow
 def test_the_cosine_of_a_trial_is_that_of_the_gradients() -> None:
     model, (clips, labels) = mini(), images()
     set_training(model, small())
@@ -140,6 +141,7 @@ def test_a_trial_leaves_weights_statistics_and_generators_alone(frozen: bool) ->
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
     assert seen[0] == "precision fp32: a trial step in bf16 is 0.91 times as fast"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_keeps_its_precision_and_tries_none(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
+@pytest.mark.slow
 def test_the_scalars_are_those_of_the_metrics(world: World, say, tmp_path):
     run = tmp_path / "run"
     code, _, err = say("train", world.manifest, *world.fast(run), "--baselines", "never", "--tensorboard")

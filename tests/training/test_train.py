@@ -160,6 +160,7 @@ def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: 
     assert torch.equal(after["head.weight"], before["head.weight"]) == (kind is FrozenHead)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
 def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) -> None:
     recipe = replace(RECIPE, epochs=10 if frozen else 4, freeze_encoder=frozen)
@@ -201,6 +202,7 @@ def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
     return values
 
 
+@pytest.mark.slow
 def test_losses_and_rates_are_those_of_a_bare_loop(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +278,7 @@ def whole(
     return recipe, out, copied(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [None, 2], ids=["between epochs", "within an epoch"])
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     whole: tuple[Recipe, Path, dict[str, Tensor]],
@@ -666,6 +669,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     assert "skip" in message
 
 
+@pytest.mark.slow
 def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, "red")))
@@ -678,6 +682,7 @@ def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Datase
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tmp_path: Path) -> None:
     def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
         given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}

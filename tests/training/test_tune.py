@@ -84,6 +84,7 @@ def test_a_part_is_trained_and_nothing_else_moves(
     assert torch.equal(*scored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tune", ["norm", "lora"])
 def test_a_stopped_run_goes_on_bit_for_bit(tune: str, clip: str, data: Dataset, tmp_path: Path) -> None:
     recipe = replace(ONE, tune=tune, epochs=3, mix=0.5)
@@ -124,6 +125,7 @@ def test_none_is_a_frozen_encoder() -> None:
         Recipe("test", tune="norm", freeze_encoder=True)
 
 
+@pytest.mark.slow
 def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) -> None:
     before, tuned, half = copied(model_of(clip)), model_of(clip), model_of(clip)
     train(tuned, data, None, ONE, out=tmp_path / "tuned")
@@ -141,6 +143,7 @@ def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) 
         mixed(replace(run, spec=replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")), 0.5)
 
 
+@pytest.mark.slow
 def test_seen_and_unseen_classes_are_scored_at_every_mix(clip: str, data: Dataset, tmp_path: Path) -> None:
     model, before = model_of(clip), model_of(clip)
     train(model, data, None, ONE, out=tmp_path)

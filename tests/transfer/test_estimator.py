@@ -44,6 +44,7 @@ def classifier(cache: Path, method: str = "text-probe", **changes) -> TextHeadCl
     return TextHeadClassifier(method, size=32, frames=2, cache=cache, **changes)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_fit_and_predict_and_fit_the_same_again(files, cache, method):
     paths, labels = files
@@ -88,6 +89,7 @@ def test_parameters_and_clone(files, cache):
         again.predict(files[0])
 
 
+@pytest.mark.slow
 def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     opened: list[Path] = []
     real = open_media

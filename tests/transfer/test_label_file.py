@@ -120,6 +120,7 @@ def _write(place: Path, files: Dataset, own: list[int], acknowledged: Path) -> N
             file.write(f"{position} {number}\n")
 
 
+@pytest.mark.slow
 def test_three_writers_that_are_killed_lose_nothing_that_was_acknowledged(files: Dataset, tmp_path: Path) -> None:
     place, context = tmp_path / "labels.csv", multiprocessing.get_context("spawn")
     lists = [tmp_path / f"acknowledged-{writer}" for writer in range(3)]

@@ -1,6 +1,7 @@
 """Estimated accuracy with few labels and estimated gain from more, compared with the true values."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ def test_few_labels_or_one_class_have_no_curve() -> None:
     assert learning_curve(None, features, torch.zeros_like(targets), classes=CLASSES) is None
 
 
+@pytest.mark.slow
 def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
     said, true, gains, true_gains, confidence = [], [], [], [], []
     tests, truth = clouds(2000, 3.0, seed=99)

@@ -46,6 +46,7 @@ def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Pat
     assert (named.seconds, named.frames, named.notes) == (pytest.approx(1.2), 12, ())
 
 
+@pytest.mark.slow
 def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_path: Path, say) -> None:
     image = write_image(tmp_path / "red.png", "red")
     named = zero_shot(Question(image, NAMES))
@@ -56,6 +57,7 @@ def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_
     assert named.notes == ()
 
 
+@pytest.mark.slow
 def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
     visual = load_encoder("mini").visual
     model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))

@@ -213,6 +213,7 @@ def test_several_people_have_other_files_and_each_others_labels(opened: Open) ->
     assert other.state("cy")["labelled"] == 1, "what others did is theirs"
 
 
+@pytest.mark.slow
 def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
     for place in range(FILES - 2):

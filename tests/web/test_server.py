@@ -70,6 +70,7 @@ def test_half_a_request_is_not_waited_for(port: int, log: list[str], sent: bytes
     assert log == []
 
 
+@pytest.mark.slow
 def test_a_body_that_trickles_is_not_waited_for(port: int) -> None:
     with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
         connection.sendall(HEAD)
@@ -79,6 +80,7 @@ def test_a_body_that_trickles_is_not_waited_for(port: int) -> None:
                 time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_steadily_is(port: int) -> None:
     with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
         connection.sendall(HEAD)

@@ -110,6 +110,7 @@ def test_finished_parts_stay_where_another_takes_too_long(tmp_path: Path, upload
     assert "th-lanes" in last.when
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_an_error_and_is_replaced(uploads: Path) -> None:
     image = write_image(uploads / "red.png", "red")
     with StatefulWorker(_ends) as dying:

@@ -156,10 +156,10 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
     command.printed.check()
     if command.overlay and (path == PIPE or is_live(path)):
         raise DataError(
-            "--overlay reads the video twice, which a stream does not allow; save the stream, name the file"
+            "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
         )
     if command.manifest and (path == PIPE or is_live(path)):
-        raise DataError("--manifest lists parts of a file, not of a stream; save the stream, name the file")
+        raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
     check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
     if command.overlay:
         check_extra("plots", "--overlay")

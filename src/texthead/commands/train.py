@@ -397,19 +397,19 @@ def _resumed(out: Path, explicit: Mapping[str, Any]) -> dict[str, Any]:
     wrong = f"{out / 'recipe.json'}: invalid option"
     known = {*Train(data="", out="").run_options, *(field.name for field in fields(Recipe) if field.name != "name")}
     for key in set(saved) - known:
-        raise RunError(f"{wrong} {key!r}: restore it from a copy")
+        raise RunError(f"{wrong} {key!r}; restore the file from a copy")
     # The parser accepts any value for an option without a type.
     hints = {key: hint for kind in (Train, *groups_of(Train).values()) for key, hint in get_type_hints(kind).items()}
     for key, value in saved.items():
         if hints.get(key) in (bool, str, str | None) and not isinstance(value, hints[key]):
-            raise RunError(f"{wrong} {key!r} {value!r}: restore it from a copy")
+            raise RunError(f"{wrong} {key!r} {value!r}; restore the file from a copy")
     values, templates = dict(saved), saved.get("template")
     if isinstance(templates, list | tuple) and all(isinstance(each, str) for each in templates):
         del values["template"]  # Templates read from a file, whose name the parser expects.
     try:
         parser_of(Train, exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
     except (ArgumentError, KeyError) as error:
-        raise RunError(f"{wrong}s ({error}): restore it from a copy") from None
+        raise RunError(f"{wrong}s ({error}); restore the file from a copy") from None
     return saved
 
 

@@ -191,8 +191,8 @@ class _Task:
         known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
         if not known or not isinstance(label, list) or "text" in content:
             raise DataError(
-                f"{self.where}: a label is for a part of the file, but is neither TimelineLabels nor Labels with start "
-                "and end; label whole files or time ranges"
+                f"{self.where}: a label of a part of the file must be TimelineLabels, or Labels with start and end; "
+                "label whole files or time ranges"
             )
         name = self._only(label)
         in_frames = "ranges" in content

@@ -198,8 +198,8 @@ def _folder_config(folder: Path) -> tuple[dict, dict]:
         return config["model_cfg"], config.get("preprocess_cfg", {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(
-            f"{folder}: not an open_clip model (no open_clip_config.json with model_cfg: {type(error).__name__}); "
-            "check the folder"
+            f"{folder}: not an open_clip model (open_clip_config.json is missing or has no valid model_cfg: "
+            f"{type(error).__name__}); check the folder"
         ) from None
 
 

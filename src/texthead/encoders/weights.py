@@ -93,7 +93,8 @@ def read_checkpoint(path: Path) -> dict:
         # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
         raise EncoderError(
-            f"{path}: cannot be read as weights ({kind}); use safetensors, a torch checkpoint of tensors or TorchScript"
+            f"{path}: cannot be read as weights ({kind}); download it again, or give safetensors, a torch checkpoint "
+            "of tensors or TorchScript"
         ) from None
     if not isinstance(content, dict):
         raise EncoderError(f"{path}: contains a {type(content).__name__}, expected tensors by name")
@@ -184,7 +185,7 @@ def _check_counts(path: Path, values: object) -> None:
     for key, value in values.items() if isinstance(values, dict) else ():
         _check_counts(path, value)
         if type(value) is int and value > _MOST_COUNTED and _COUNTS.search(key):
-            raise EncoderError(f"{path}: {key} must be at most {_MOST_COUNTED:,}, got {value}; save the model again")
+            raise EncoderError(f"{path}: {key} must be at most {_MOST_COUNTED:,}, got {value}; check the file")
 
 
 @contextmanager

@@ -122,7 +122,9 @@ def span_of(path: str | Path) -> Span:
             raise ValueError("no time")
         return read_span(start, end)
     except ValueError as error:
-        raise MediaError(path, f"{times} is not a part of a file ({error}); write it as #t=3,7.5 in seconds") from None
+        raise MediaError(
+            path, f"{times!r} is not a part of a file ({error}); write it as #t=3,7.5 in seconds"
+        ) from None
 
 
 def read_span(start: str, end: str) -> Span:

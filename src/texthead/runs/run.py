@@ -417,6 +417,8 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)
     written_as = about.get("format")
+    if written_as is None:
+        raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
     if written_as not in (FORMAT, *OLDER_FORMATS):
         raise RunError(
             f"{folder}: format {written_as!r}, this version reads {', '.join(map(str, OLDER_FORMATS))} and {FORMAT}: "
