@@ -113,7 +113,9 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-check: lint types test-all
+# pyright uses one core, so it runs beside the tests.
+check: lint
+	$(MAKE) -j 2 types test-all
 
 # The libraries to compare with; the tables say which are missing. torchcodec's wheels from 0.14 on do not import with a CPU
 # build of torch; it has a folder of its own, since `datasets` would use it for videos if it could.

@@ -47,10 +47,10 @@ def test_a_clip_through_vit_l_14_within_6_gb(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_clip_through_v_jepa_2_l_within_12_gb(tmp_path: Path) -> None:
-    """Six of its 24 layers, and 1 GB off the bound: the other layers would add 0.9 GB of weights."""
+    """Three of its 24 layers, and 1.1 GB off the bound: the other layers would add 1.05 GB of weights."""
     with torch.random.fork_rng():
-        model = VJEPA2Model(VJEPA2Config(num_hidden_layers=6)).bfloat16()
+        model = VJEPA2Model(VJEPA2Config(num_hidden_layers=3)).bfloat16()
     model.save_pretrained(tmp_path)
     VJEPA2VideoProcessor().save_pretrained(tmp_path)
     del model
-    assert gigabytes(f"hf:{tmp_path}", 64) < 11
+    assert gigabytes(f"hf:{tmp_path}", 64) < 10.9
