@@ -38,6 +38,7 @@ from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.startup import keep_freed_memory
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
 from texthead.runs.run import load_run, save_calibration
@@ -333,9 +334,6 @@ def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
     }
 
 
-_M_MMAP_THRESHOLD = -3  # As in malloc.h.
-
-
 def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
     """Return (error message, peak memory growth in bytes) of a call in a process that may grow by `most` bytes."""
 
@@ -343,10 +341,8 @@ def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
         # fsspec before 2025 waits for its I/O thread, which does not exist in a forked process.
         asyn.reset_lock()
         asyn.loop[0] = asyn.iothread[0] = None
-        libc = ctypes.CDLL(None)
-        # Commands of earlier tests made malloc keep what is freed; blocks above 128 KB are mapped and returned again.
-        libc.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
-        libc.malloc_trim(0)  # Otherwise reuse of freed memory would not be measured.
+        keep_freed_memory(128 * 1024)  # Commands of earlier tests raised malloc's thresholds; these are its own.
+        ctypes.CDLL(None).malloc_trim(0)  # Otherwise reuse of freed memory would not be measured.
         Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
         before, message = peak(), "no error"
         limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + most
