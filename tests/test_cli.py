@@ -505,6 +505,8 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         (("eval", "DATA"), "eval", "run"),
         (("predict", "RUN_OR_FILE"), "predict"),
         (("head", "CLASSES"), "head"),
+        (("'trian'", "train?"), "trian", "x"),
+        (("rename", "got 'rn'"), "classes", "run", "rn"),
         (("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3),
         (("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3),
         ("a.mp4", "predict", "run", "--top", 2, "a.mp4"),

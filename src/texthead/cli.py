@@ -57,8 +57,8 @@ FIRST_SCREEN = """\
 texthead makes a recogniser for videos and images from class names.
 
   train     train a recogniser on labelled files: folders named after classes
-  predict   name what is in files, with a run or from class names alone
-  compare   see in a minute which method suits the data
+  predict   name what is in files, with a trained run or class names alone
+  compare   see in seconds which method suits the data
   label     label files in the browser, the most useful ones first
   report    write an HTML page: scores, confusions, mistakes
   ui        open a page: drop a file, type class names, see which fit

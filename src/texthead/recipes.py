@@ -62,18 +62,18 @@ class Recipe:
             frames, so a larger test size matches what was learned (FixRes, Touvron et al. 2019).
         resize: short side before cropping, in pixels; None is size over the encoder's crop fraction.
         origin: frame taken from each segment in testing, or windows of 128 frames ("dense").
-        stride: step between the frames of a clip, in video frames; 0 spreads them over the whole video. Training clips
-            start anywhere, test clips at equal distances; the frames of a shorter video are spread. The default is the
+        stride: distance between a clip's frames, in video frames (0: spread over the whole video). Training clips start
+            anywhere, test clips at equal distances; the frames of a shorter video are spread. The default is the
             encoder's stride if it is a video encoder that defines one.
         pooling: what is averaged over views in testing.
         crops_along: direction in which three test crops are placed.
-        crop: training crop: size x size from the resized frame ("random"), a box of random area and shape
-            ("resized"), or one of ten shapes and 13 places ("multi-scale", for something-something).
+        crop: training crop: size x size from the resized frame ("random"), a box of random area and shape ("resized"),
+            or one of ten shapes and 13 places ("multi-scale", used for the data set Something-Something).
         crop_interpolation: resampling of a training crop; "encoder" is the encoder's own.
         area: range of the random box's area, as a fraction of the frame.
         ratio: range of the random box's width over height.
         flip: probability of mirroring a clip.
-        gray: probability of converting a clip to grayscale.
+        gray: probability of converting a clip to greyscale.
         rand_augment: RandAugment operations per training clip, the same for all its frames; 0 is none.
         rand_magnitude: strength of RandAugment operations, from 0 to 30.
         epochs: passes over the training items.
@@ -91,22 +91,23 @@ class Recipe:
             finds it faster on a CPU, else fp32.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
         freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
-        tune: encoder weights to train: all of them, low-rank adapters of its attention, scales and biases of its
-            norms, its last projection, or none (if there is nothing else to train: the text-probe).
+        tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
+            norms, its last projection, or none.
         mix: weight of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
         patch_dropout: fraction of a ViT's patches dropped from each frame in training, for speed; drawn anew each
             time.
         scale: initial logit scale; None is the encoder's.
         learn_scale: train the logit scale.
-        center: subtract the mean pretrained training feature in a cosine head.
+        center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
             a learned query over the frames, "conv" is for the last stages of a convolutional encoder,
             "token-conv" for the class tokens of a ViT; images (one frame) always use "mean".
         conv_start: initial temporal convolutions: a shift of a quarter of the channels each way, or the identity.
         width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature dimension.
         layers: blocks of the temporal transformer.
-        template: prompt with exactly one {}, or several of them (on the command line, a .txt with one per line).
+        template: prompt for the class names, with one {} for the name, or several of them (on the command line, a .txt
+            file with one per line).
         template_use: several templates in training: the mean of their rows, or one drawn per class and pass.
         template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
         context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
@@ -205,7 +206,7 @@ class Recipe:
                 rules[key] = (getattr(self, key) in get_args(kind), " or ".join(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
-                raise RunError(f"recipe: {key} must be {rule}, got {getattr(self, key)}")
+                raise RunError(f"{key} must be {rule}, got {getattr(self, key)}")
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""

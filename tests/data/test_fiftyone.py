@@ -136,7 +136,7 @@ def test_the_labels_of_an_image_classification_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "part"),
     [
-        (2, "0..1"),
+        (2, "0 to 1"),
         (["kite", "bird"], "2 labels"),
         ([{"label": "kite", "timestamps": [0.1, 2]}], "use_timestamps"),
         ([{"label": "kite", "bounding_box": [0, 0, 1, 1]}], "box"),

@@ -198,10 +198,10 @@ def test_annotations_of_ranges_that_differ(files: Path, tmp_path: Path) -> None:
         ([region("kite", 2, 1)], "above start 2"),
         ([region("kite", -1, 1)], "'-1'"),
         ([region("kite", "1", 2)], "'1' and 2"),
-        ([{**CHOICE, "value": {"sequence": [], "labels": ["kite"]}}], "must be TimelineLabels"),
-        ([{**CHOICE, "value": {"start": 0, "end": 3, "text": "sky", "labels": ["kite"]}}], "must be TimelineLabels"),
-        ([{**CHOICE, "value": {"start": 0, "end": 3, "timeserieslabels": ["kite"]}}], "must be TimelineLabels"),
-        ([{**CHOICE, "value": {"ranges": 3, "timelinelabels": ["kite"]}}], "must be TimelineLabels"),
+        ([{**CHOICE, "value": {"sequence": [], "labels": ["kite"]}}], "must be of TimelineLabels"),
+        ([{**CHOICE, "value": {"start": 0, "end": 3, "text": "sky", "labels": ["kite"]}}], "must be of TimelineLabels"),
+        ([{**CHOICE, "value": {"start": 0, "end": 3, "timeserieslabels": ["kite"]}}], "must be of TimelineLabels"),
+        ([{**CHOICE, "value": {"ranges": 3, "timelinelabels": ["kite"]}}], "must be of TimelineLabels"),
     ],
 )
 def test_what_a_range_may_not_be(files: Path, tmp_path: Path, results: list[dict[str, Any]], part: str) -> None:

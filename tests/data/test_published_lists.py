@@ -123,8 +123,8 @@ def test_a_suffix_also_completes_files_and_paths_may_begin_at_the_root_of_the_di
         ("a.mp4 0\n\nb.mp4 -1\n", {}, ["a.txt:3", "'b.mp4 -1'", "`file label`"]),
         ("a 12 0\nb 1\n", {"suffix": ".avi"}, ["a.txt:2", "'b 1'", "`path n_frames label`"]),
         ("path,label\na.mp4,run\n", {}, ["a.txt:1"]),
-        ("a.mp4 0\nb.mp4 2\n", {}, ["a.txt:2", "label 2", "0..1", "labels.csv"]),
-        ("a.mp4 1\nb.mp4 2\n", {}, ["label 2", "0..1", "1 to 2"]),
+        ("a.mp4 0\nb.mp4 2\n", {}, ["a.txt:2", "label 2", "0 to 1", "labels.csv"]),
+        ("a.mp4 1\nb.mp4 2\n", {}, ["label 2", "0 to 1", "1 to 2"]),
     ],
 )
 def test_a_list_that_breaks_a_rule(tmp_path, text, options, parts):

@@ -126,7 +126,7 @@ def test_an_architecture_of_no_package_or_of_one_that_cannot_build(install: Inst
     ("change", "parts"),
     [
         (("return Encoder(Visual(net, spec(rest)), None, scale=10.0)", "return net"), ["Sequential", "Encoder"]),
-        (("torch.nn.Flatten()", "torch.nn.Linear(7, 7)"), ["black image", "size=32"]),
+        (("torch.nn.Flatten()", "torch.nn.Linear(7, 7)"), ["black image", "32x32"]),
         (("dim=3 * int(rest) ** 2", "dim=7 + 3 * int(rest) ** 2"), ["dim=19"]),
         (("def build(", "def made("), ["architecture", "build(spec)"]),
         (('architecture=f"grid:{rest}"', 'architecture="cells"'), ["'cells'", "build(spec)"]),

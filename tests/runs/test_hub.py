@@ -146,9 +146,10 @@ def test_a_hub_that_refuses_is_one_line(client, world, tmp_path):
     done = client("export", world.run, "--to", "hub:me/colours", HF_TOKEN="hf_wrong")
     assert done.code == 2
     prints(done.err, "hub:me/colours", "401", volatile=[client.hub.address])
-    done = client("predict", "hub:me/none", picture, HF_ENDPOINT="http://127.0.0.1:9")
-    assert done.code == 2
-    assert len(done.err.strip().splitlines()) == 1
+    for words in (("predict", "hub:me/none", picture), ("export", world.run, "--to", "hub:me/none")):
+        done = client(*words, HF_ENDPOINT="http://127.0.0.1:9")
+        assert done.code == 2
+        assert len(done.err.strip().splitlines()) == 1
     for options in (["--int8"], ["--out", tmp_path / "out"], ["--classes", "a, b"]):
         done = client("export", world.run, "--to", "hub:me/colours", *options)
         assert done.code == 2

@@ -39,7 +39,7 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     assert not Trial(right, right, groups).is_decided(1)
     assert Trial(right, right, groups).is_decided(0)
     assert "10 held-out training items" in str(ahead)
-    assert "fine-tuning classifies 90.0 % correctly, the text-probe 60.0 % (+30.0 points" in str(ahead)
+    assert "fine-tuning classifies 90.0 % correctly and the text-probe 60.0 % (+30.0 points" in str(ahead)
 
 
 @pytest.mark.parametrize(("enough", "wrong", "tried"), [(4, True, 2), (100, True, 5), (100, False, 1)])

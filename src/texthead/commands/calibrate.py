@@ -20,8 +20,8 @@ class Calibrate(LabelledRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     Args:
-        split: split of DATA to fit on (val, else test, else the items the run held out); train takes only items that
-            --k left out
+        split: split of DATA to fit on (default: val, else test, else the items that the run held out); with train, only
+            the items that train --k left out
         unknown: items that belong to no class of the run, besides those in DATA
         false_accept: share of unknown items that may get a class, 0-1
         coverage: share of prediction sets that must contain the correct class, 0-1

@@ -43,7 +43,8 @@ class RowOptions(TemplateOptions):
     """Text for the row of a class.
 
     Args:
-        sentence: sentence that the text encoder reads instead of the name, for one class; several are averaged
+        sentence: sentence that the text encoder reads instead of the name, for one class; repeat the option to average
+            several
         template: prompt with one {} for the name, or a .txt file with one prompt per line (default: the run's own)
         names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
     """
@@ -82,7 +83,8 @@ class AddClasses:
 
     Args:
         classes: class names, each an argument of its own
-        from_: file to read the class names from: names.txt, or classes.json of name: sentence, [sentences] or null
+        from_: file to read the class names from: names.txt, one per line, or classes.json, which maps each name to a
+            sentence, a list of sentences (averaged) or null
     """
 
     NAME: ClassVar = "classes RUN add"
@@ -220,8 +222,7 @@ class MergeClasses:
 class Classes:
     """Show or edit the classes of a run.
 
-    texthead classes RUN list|add|rename|remove|merge. An edit writes a new run and leaves RUN and all other classes as
-    they are.
+    An edit writes a new run and leaves RUN and all other classes as they are.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]

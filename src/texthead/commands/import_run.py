@@ -16,26 +16,27 @@ from texthead.text.class_names import clean_names, read_names
 class Import:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
-    The run predicts as its published numbers were measured. The other defaults depend on the kind of file.
+    By default the run predicts in the way in which the published results were measured, which depends on the kind of
+    file.
 
     Args:
         file: a published .pt or .pth file; code in it does not run
-        classes: class names in the order of the training: CSV with id,name, names.txt or 'a, b'
+        classes: class names in the order used in training: CSV with id,name, names.txt or 'a, b'
         out: run folder to make
         kind: project that published the file, if texthead cannot tell from its keys
-        temporal: temporal module of a Text4Vis file without its weights
-        encoder: encoder that the file was fine-tuned from; the text encoder comes from there if the file has none
-            (OpenAI's)
-        frames: number of frames per clip (from the file name, as f8)
+        temporal: temporal module, for a Text4Vis file that has no weights for one
+        encoder: encoder that the file was fine-tuned from (default: OpenAI's); the text encoder comes from there if the
+            file has none
+        frames: number of frames per clip (default: from the file name, such as 8 from f8)
         names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
         template: prompt with one {} for the class name, or a .txt file with one prompt per line
         template_pooling: what is averaged over templates
-        pooling: what is averaged over the views (as published)
-        origin: position of a frame within its segment of the video (as published)
-        crops_along: side along which three crops are placed (as published)
-        resize: short side before cropping, in pixels (as published)
-        pixels: mean and deviation that normalise the pixels (as published)
-        interpolation: interpolation when resizing before the crop (as published)
+        pooling: what is averaged over the views (default: as published)
+        origin: position of a frame within its segment of the video (default: as published)
+        crops_along: side along which three crops are placed (default: as published)
+        resize: short side before cropping, in pixels (default: as published)
+        pixels: mean and standard deviation that normalise the pixels (default: as published)
+        interpolation: interpolation when resizing before the crop (default: as published)
         test_scale: scale of the cosine similarities: a number above 0, or learned
     """
 

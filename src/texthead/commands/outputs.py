@@ -61,7 +61,7 @@ def check_file(flag: str, path: Path, endings: str) -> None:
         if path.exists() and not path.is_file():
             raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
     except OSError as error:
-        raise DataError(f"{flag}: cannot be written ({error.strerror}); name another file") from None
+        raise DataError(f"{flag}: cannot be written ({error.strerror}); choose another name") from None
     check_folder(flag, path.parent)
     for folder in path.resolve().parents[:_DEPTH]:
         for mark, own in _OWN.items():
@@ -76,7 +76,7 @@ def check_folder(flag: str, path: Path) -> None:
     except OSError as error:
         raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
-        raise DataError(f"{flag}: {there} is not a folder; name another")
+        raise DataError(f"{flag}: {there} is not a folder; name another place")
     if not os.access(there, os.W_OK | os.X_OK):
         why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
         raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")

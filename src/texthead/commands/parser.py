@@ -25,6 +25,7 @@ import typing
 from argparse import SUPPRESS, Action, ArgumentError, _SubParsersAction
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import fill, wrap
 from typing import Any
 
 from docstring_parser.google import parse
@@ -49,8 +50,8 @@ else:
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
-    "str": "text in quotes",
-    "tuple": "two numbers, as [0.35, 1.0]",
+    "str": "text (in quotes)",
+    "tuple": "two numbers, such as [0.35, 1.0]",
     "NonNegativeInt": "a whole number, 0 or more",
     "PositiveFloat": "a number above 0",
     "PositiveInt": "a whole number, 1 or more",
@@ -133,6 +134,9 @@ def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
     _add_screen_options(parser, command)
     if hasattr(command, "extend"):
         command.extend(parser)
+    for action in parser._actions:
+        if "--print-config" in action.option_strings:
+            action.help = "print the options as a YAML file for --config, and exit"
     parser.usage = getattr(command, "USAGE", None) or _usage(parser, command)
     return parser
 
@@ -285,6 +289,13 @@ def _plain(message: str) -> str:
         # The parser quotes the whole file.
         content = text.removeprefix("Unexpected config: ")
         return f"--config needs lines `option: value`, as --print-config prints them, got {content[:40]!r}"
+    choice = re.fullmatch(r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", text)
+    if choice:
+        name, value, known = choice[1], choice[2], choice[3].replace("'", "").split(", ")
+        near = difflib.get_close_matches(value.strip("'"), known, 1)
+        if name == "command":
+            return f"there is no command {value}{f': did you mean {near[0]}?' if near else ''}"
+        return f"{name} must be {', '.join(known[:-1])} or {known[-1]}, got {value}"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
         return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
@@ -308,9 +319,13 @@ class _Help(DefaultHelpFormatter):
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=28, width=min(100, shutil.get_terminal_size().columns - 2))
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_on_hyphens=False)  # Options such as --freeze-encoder stay whole.
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
     def _get_help_string(self, action: Action) -> str:
-        if "--print-config" in action.option_strings:
-            return "print the options as a YAML file for --config, and exit"
         known = action.default in (None, SUPPRESS) or action.default is False
         return f"{action.help or ''}{'' if known else f' (default: {action.default})'}"
 

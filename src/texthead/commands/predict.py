@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ManyFiles:
-    """Any number of processes share the files; after a stop, the same command continues.
+    """Any number of processes can share the files; after an interruption, the same command continues the work.
 
     Args:
         manifest: files to predict: CSV or TSV with a column path (and start and end of parts, in seconds), .txt with
             one path per line, a folder, or shards that texthead prepare wrote
-        out: folder to write the predictions to, one CSV file per part
+        out: folder to write the predictions to, as CSV files of --part files each
         part: number of files per CSV file written (default: 1000)
         scores: also write the scores of all classes
-        batch: number of files encoded at once (default: 1); more is faster and may change last digits
+        batch: number of files encoded at once (default: 1); more is faster and may change the last digits
         rank: number of this process, from 0 (torchrun's RANK)
-        ranks: number of processes that share the parts (torchrun's WORLD_SIZE)
-        ray: number of encoding processes on a Ray cluster, which shares the parts instead
+        ranks: number of processes that share the files (torchrun's WORLD_SIZE)
+        ray: number of encoding processes on a Ray cluster, which then divides the files (in place of --rank and
+            --ranks)
     """
 
     TITLE: ClassVar = "many files"
@@ -64,8 +65,10 @@ class Predict:
     Args:
         inputs: a run folder, hub:ORG/NAME or an exported folder, then files and folders; or only files and folders
         top: number of classes to print per file
-        sets: also print each file's prediction set, which holds the correct class at the rate set in texthead calibrate
-        frame_template: read folders as clips of frames named so, such as img_{:05d}.jpg or * (any name, natural order)
+        sets: also print each file's prediction set, which contains the correct class at the rate given to texthead
+            calibrate --coverage
+        frame_template: read a folder as one clip whose frames have such names: img_{:05d}.jpg, or * (any name, natural
+            order)
         unlabelled: folder of files like those to predict; all are scored as one batch, in which similar files help
             each other
     """

@@ -16,11 +16,12 @@ from texthead.media.paths import address
 class Prepare:
     """Decode every video once and write some of its frames into tar shards, so that training reads faster.
 
-    train, eval and predict take the shards as DATA. After a stop, the same command continues with the next shard.
+    train, eval and predict take the shards as DATA. After an interruption, the same command continues with the next
+    shard.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
-            texthead prepare wrote, or datasets:FOLDER_OR_ID
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
         out: the folder of shards to make or to continue
         frames: frames per clip, evenly placed
         short_side: short side in pixels that larger frames are scaled down to

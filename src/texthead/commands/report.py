@@ -37,13 +37,13 @@ class ReportCommand:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
-            texthead prepare wrote, or datasets:FOLDER_OR_ID (the items that the run held out)
-        split: split of DATA to score (default: test, else val)
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
+        split: split of DATA to score (default: test, else val, else the items that the run held out)
         unknown: items that belong to no class of a calibrated run, to measure how many get a class
-        unseen: labelled items of other classes, to plot top-1 on them against top-1 on the run's classes while the
-            pretrained and the fine-tuned encoder are mixed
-        out: HTML file to write (RUN/report.html)
+        unseen: labelled items of other classes; the report plots top-1 on them against top-1 on the run's classes, for
+            mixtures of the pretrained and the fine-tuned encoder
+        out: HTML file to write (default: RUN/report.html)
         mistakes: number of the most confident wrong predictions to show, 0-12
         hits: number of the most confident correct predictions to show, 0-12
         saliency: number of the predictions shown that get a saliency map; 0 is fastest

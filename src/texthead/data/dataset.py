@@ -119,11 +119,11 @@ class Dataset:
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
         free, alone = _divisible(self.labels, groups)
-        what = "only one group" if grouped else "only one item"
+        what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
         if not free:
             raise DataError(
-                f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add items, or give the "
-                "splits in a manifest"
+                f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, or give the "
+                "splits in the column `split` of a CSV"
             )
         held_out = splits.hold_out(
             [self.items[position].label for position in free],

@@ -92,8 +92,9 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     both = [item for item in val_set.items if shares_frames(resolved(item.path), trained)]
     if both:
         raise DataError(
-            f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "
-            f"(the first: {both[0].path}); remove them from one of the two, so that no training item is scored"
+            f"{val_set.source}: {len(both)} of {len(val_set)} items are also in the training data "
+            f"{train_set.source} (the first: {both[0].path}); remove them from one of the two, so that no "
+            "training item is scored"
         )
     notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}

@@ -235,7 +235,7 @@ def _classification(where: str, content: object, classes: list[str] | None) -> d
             raise DataError(f"{where}: the label is for a box; label whole files")
     if isinstance(label, int) and classes is not None:
         if not 0 <= label < len(classes):
-            raise DataError(f"{where}: label {label} is outside 0..{len(classes) - 1}, the file's classes")
+            raise DataError(f"{where}: label {label} is outside 0 to {len(classes) - 1}, the file's classes")
         label = classes[label]
     support = content.get("support") if isinstance(content, dict) else None
     return {"label": label} if support is None else {"label": label, "support": support}

@@ -62,7 +62,8 @@ def _library() -> Any:
         library = import_module("datasets")
     if int(library.__version__.split(".")[0]) < 4:
         raise DataError(
-            f"datasets {library.__version__} can run code inside datasets; update it: {install_command('datasets')}"
+            f"datasets {library.__version__} can run code that a data set contains, so version 4 or newer is needed: "
+            f"{install_command('datasets')}"
         )
     return library
 
@@ -136,7 +137,7 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
 def _local(name: str | None, row: str) -> Path:
     if name is None or not Path(name).is_file():
         raise DataError(
-            f"{row} holds no bytes and refers to {name}, which is not a file here; fetch it, or save the dataset with "
+            f"{row} holds no bytes and refers to {name}, which is not a file here; download it, or save the data with "
             "bytes"
         )
     return Path(name)

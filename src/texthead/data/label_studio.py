@@ -163,7 +163,10 @@ class _Task:
         for result in annotation.get("result") or []:
             content = result.get("value") if isinstance(result, dict) else None
             if not isinstance(content, dict):
-                raise DataError(f"{self.where}: a result must be an object with a value; export as JSON again")
+                raise DataError(
+                    f"{self.where}: a result must be an object with an object under `value`, got {result!r:.80}; "
+                    "export as JSON again"
+                )
             control, truth = str(result.get("from_name")), annotation.get("ground_truth") is True
             if _TIMES & set(content):
                 votes += self._of_ranges(content, control, truth)
@@ -191,8 +194,8 @@ class _Task:
         known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
         if not known or not isinstance(label, list) or "text" in content:
             raise DataError(
-                f"{self.where}: a label of a part of the file must be TimelineLabels, or Labels with start and end; "
-                "label whole files or time ranges"
+                f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
+                f"got {content!r:.80}; label whole files or time ranges"
             )
         name = self._only(label)
         in_frames = "ranges" in content
@@ -324,8 +327,8 @@ class Frames:
         first, last, count = int(place.start), int(place.end), len(self.times)
         if not 1 <= first <= min(last, count) or last > count + self.rate:
             raise ValueError(
-                f"frames {first} to {last} are outside 1 to {count}, the frames of the video; correct the range, or "
-                "the frame rate in the tool"
+                f"frames {first} to {last} are not all within 1 to {count}, the frames of the video; correct the "
+                "range, or the frame rate in Label Studio"
             )
         # Parts have times in milliseconds.
         end = math.inf if last >= count else round(self.times[last], 3)
@@ -351,8 +354,8 @@ def labelled_parts(
         check_part(part_path(file, Span(0.0, 1.0)))
         if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
-                f"{where}: {file} does not exist, but is needed for its ranges in frames; give root, the folder that "
-                "paths are relative to"
+                f"{where}: {file} does not exist, but its frame times are needed, since its ranges are in frames; give "
+                "root, the folder that paths start from"
             )
         paths = _part_paths(file, [range_ for range_ in labels if range_], known)
     except DataError:

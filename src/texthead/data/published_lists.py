@@ -92,7 +92,7 @@ def _check_labels(source: Path, entries: Sequence[ListedFile], labels: LabelFile
     if (low, high) == (1, most + 1):
         hint = f"the labels run from 1 to {high}: subtract 1 from each"
     where = f"{source}:{wrong.line}"
-    raise DataError(f"{where}: label {wrong.label} is outside 0..{most}, the rows of {labels.path}; {hint}")
+    raise DataError(f"{where}: label {wrong.label} is outside 0 to {most}, the rows of {labels.path}; {hint}")
 
 
 def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffix: str | None) -> str:
@@ -133,7 +133,10 @@ def _label_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile)
     if labels.ids != tuple(str(row) for row in range(len(labels.ids))):
         row = next(row for row, name in enumerate(labels.ids) if name != str(row))
         example = f"row {row} has id {labels.ids[row]!r}"
-        notes.append(f"{labels.path}: ids are not 0, 1, 2, ... ({example}); labels are read as row numbers from 0")
+        notes.append(
+            f"{labels.path}: ids are not 0, 1, 2, ... ({example}) and are not used: a label in the list is a row of "
+            "this file, counted from 0"
+        )
     unused = sorted(set(range(len(labels.names))) - {entry.label for entry in entries})
     if unused:
         some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"

@@ -243,7 +243,9 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
         return as_clip(path)
     where = f"{manifest}:{line}"
     if is_part(path) and (start or end):
-        raise DataError(f"{where}: times are in both the path {row['path']!r} and start and end; leave one out")
+        raise DataError(
+            f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
+        )
     try:
         part = (
             part_path(file_of(path), span_of(path))

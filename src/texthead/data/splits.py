@@ -118,9 +118,10 @@ def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[
     for label, positions in _shuffled(labels, seed).items():
         members = Counter(keys[position] for position in positions)
         if len(members) < 2:
-            what = "only one item" if groups is None else "only one group"
+            what, more = ("item", "items") if groups is None else ("group", "items of another group")
             raise DataError(
-                f"class {label!r} has {what}, so nothing can be held out; add items, or give the splits in a manifest"
+                f"class {label!r} has only one {what}, so none of it can be held out; add {more}, or give the splits "
+                "in the column `split` of a CSV"
             )
         wanted = max(1, round(part * len(positions)))
         held = sum(count for key, count in members.items() if key in held_groups)

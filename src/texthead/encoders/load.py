@@ -189,7 +189,8 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
     except Exception as error:  # The network is the package's own and may raise anything.
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EncoderError(
-            f"{source!r}: its network fails on a black image of size={spec.size} ({problem}): repair the package"
+            f"{source!r}: its network fails on a black image of {spec.size}x{spec.size} pixels ({problem}): repair the "
+            "package that brings it, or uninstall it"
         ) from error
     if features.shape[-1] != spec.dim:
         raise EncoderError(

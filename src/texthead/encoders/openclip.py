@@ -118,10 +118,8 @@ def _by_name(source: str, rest: str) -> Published:
     config, preprocess = _tag_config(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(_plain(name))
     if not weights:
-        raise EncoderError(
-            f"{source!r} has no weights: use 'openclip:{name}/TAG' (tags: {', '.join(tags) or 'none published'}) "
-            "or a file"
-        )
+        known = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
+        raise EncoderError(f"{source!r} names no weights: use {known}'openclip:{name}/FILE'")
     if weights in tags:
         try:
             published = open_clip.get_pretrained_cfg(name, weights)
@@ -193,13 +191,17 @@ def _folder_config(folder: Path) -> tuple[dict, dict]:
     """Return (model config, preprocessing) from a folder."""
     if folder.is_dir():
         check_folder(folder)
+    file = folder / "open_clip_config.json"
     try:
-        config = read_value(folder / "open_clip_config.json")
+        config = read_value(file)
         return config["model_cfg"], config.get("preprocess_cfg", {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise EncoderError(
-            f"{folder}: not an open_clip model (open_clip_config.json is missing or has no valid model_cfg: "
-            f"{type(error).__name__}); check the folder"
+            f"{folder}: not an open_clip model ({file.name}: {error.strerror}); give the folder of a model"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise EncoderError(
+            f"{file}: is not JSON with the key model_cfg ({type(error).__name__}); download or save the model again"
         ) from None
 
 

@@ -121,7 +121,7 @@ def check_values(file: Path, values: dict) -> None:
         present = isinstance(value, dict) and last in value
         if (present and holds(value[last])) or (not present and key in NEWER):
             continue
-        got = f"{value[last]!r:.80}" if present else "nothing"
+        got = json.dumps(value[last])[:80] if present else "nothing"
         raise Unusable(f"{file}: {key} must be {rule}, got {got}; export it again")
 
 

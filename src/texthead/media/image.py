@@ -256,4 +256,4 @@ def _pillow_faults(path: Path) -> Iterator[None]:
     except Exception as error:  # Pillow may raise anything on damaged files.
         # Only the message distinguishes a truncated file from one that never was an image.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"
-        raise MediaError(path, f"cannot be read as an image ({error}); fetch or save it again", fault) from error
+        raise MediaError(path, f"cannot be read as an image ({error}); download or save it again", fault) from error

@@ -40,7 +40,7 @@ def check_file(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise MediaError(path, "a pipe or a device, not a file; name a file", "missing")
     if status.st_size == 0:
-        raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
+        raise MediaError(path, "the file is empty (0 bytes); download or copy it again", "empty")
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -90,7 +90,7 @@ def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
     low, high = min(indices), max(indices)
     if low < 0 or high >= num_frames:
         wrong = low if low < 0 else high
-        raise DataError(f"{path}: frame {wrong} is outside 0..{num_frames - 1}; sample within num_frames")
+        raise DataError(f"{path}: frame {wrong} is outside 0 to {num_frames - 1}; use indices below num_frames")
 
 
 def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:

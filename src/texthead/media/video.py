@@ -85,7 +85,7 @@ class Video(Media):
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
             if not ticks:
-                raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
+                raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
             self.times = seconds_from(ticks[0], ticks, self._stream)
             (self.begin_seconds,) = seconds_from(0, ticks[:1], self._stream)
             self.num_frames = len(ticks)

@@ -83,7 +83,7 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
         fault: Fault = "sound only" if container.streams.audio else "unreadable"
         content = fault if container.streams.audio else "nothing to play"
         container.close()
-        raise MediaError(path, f"no video stream, it has {content}; leave it out or fetch it again", fault)
+        raise MediaError(path, f"no video stream, it has {content}; leave it out or download it again", fault)
     if stream.codec_context is None:
         container.close()
         raise MediaError(path, "this FFmpeg does not know its codec; encode it as h264")
@@ -128,14 +128,14 @@ def whole_frames(
         frames = context.decode(packet)
     except FFmpegError as error:
         where = "at the end" if packet is None else where_is(packet.pts, stream)
-        problem = f"the frame {where} does not decode ({error.strerror}); fetch or encode the file again"
+        problem = f"the frame {where} does not decode ({error.strerror}); download or encode the file again"
         raise MediaError(path, problem, "damaged") from error
     for frame in frames:
         if first is not None and frame.pts is not None and frame.pts < first:
             # Stored after the starting keyframe but shown before it: its reference frames were not decoded.
             continue
         if frame.is_corrupt:
-            problem = f"the frame {where_is(frame.pts, stream)} is damaged; fetch or encode the file again"
+            problem = f"the frame {where_is(frame.pts, stream)} is damaged; download or encode the file again"
             raise MediaError(path, problem, "damaged")
         yield frame
 
@@ -228,13 +228,14 @@ def check_whole(path: Path, container: InputContainer, stream: VideoStream, tall
     """Raise MediaError if the file was cut short, as the module's docstring defines it."""
     present, listed = tally.whole, max(stream.frames, len(stream.index_entries))
     if len(stream.index_entries) > tally.packets or not tally.last_is_whole:
-        claim = f"its header claims {listed} frames" if listed > present else "its last frame is incomplete"
-        raise MediaError(path, f"cut short: {claim}, it has {present}; fetch or copy the file again", "cut short")
+        claim = f"its header claims {listed} frames, but it has {present}"
+        claim = claim if listed > present else f"its last frame, {present}, is incomplete"
+        raise MediaError(path, f"cut short: {claim}; download or copy the file again", "cut short")
     claimed = _claimed_seconds(container, stream)
     end = (tally.end or 0) * float(stream.time_base or 0)
     if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
-        claim = f"its header claims {claimed:.1f} s, it has {end:.1f} s"
-        raise MediaError(path, f"cut short: {claim}; fetch or copy the file again", "cut short")
+        claim = f"its header claims {claimed:.1f} s, but it has {end:.1f} s"
+        raise MediaError(path, f"cut short: {claim}; download or copy the file again", "cut short")
 
 
 def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
@@ -274,5 +275,5 @@ def decoder_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except FFmpegError as error:
-        problem = f"cannot be read as a video ({error.strerror}); fetch or encode it again"
+        problem = f"cannot be read as a video ({error.strerror}); download or encode it again"
         raise MediaError(path, problem) from error

@@ -123,7 +123,10 @@ class PromptHead(CosineHead):
             RunError: the head was loaded without its text encoder.
         """
         if not self._text:
-            raise RunError("this learnable template was loaded without its text encoder, so it cannot be trained")
+            raise RunError(
+                "this learned template was loaded without its text encoder, so it cannot be trained; "
+                "make a new PromptHead"
+            )
         self._text[0].net.to(self.context.device)
         return F.normalize(_encoded(self._text[0], self._tokens, self.context, self._place), dim=-1)
 

@@ -445,8 +445,8 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     if len(blocks) and all(hasattr(block, "drop_path1") for block in blocks):
         return [(block, block.drop_path1, net.embed_dim) for block in blocks]
     raise RunError(
-        f"{type(net).__name__} has no blocks with a class token; use temporal=token-conv with a ViT, or temporal=conv, "
-        "transformer or mean with this one"
+        f"temporal=token-conv needs blocks with a class token, which {type(net).__name__} lacks; use a ViT, or "
+        "temporal=conv, transformer or mean"
     )
 
 

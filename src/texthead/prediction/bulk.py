@@ -355,7 +355,7 @@ def _check_request(out: Path, request: dict[str, Any]) -> None:
     differ = [key for key in request if not _is_same(old.get(key), request[key])]
     if differ:
         short = {key for key in differ if isinstance(request[key], int) or key == "pooling"}
-        texts = [f"{key} {old.get(key)}, now {request[key]}" if key in short else f"other {key}" for key in differ]
+        texts = [f"{key} {old.get(key)}, now {request[key]}" if key in short else f"another {key}" for key in differ]
         raise DataError(
-            f"{out}: was begun with other options or files ({'; '.join(texts)}); repeat those, or give a new folder"
+            f"{out}: was begun with other options or files ({'; '.join(texts)}); use those again, or give a new folder"
         )

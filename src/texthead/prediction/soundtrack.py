@@ -74,7 +74,7 @@ class Sound:
         if self._first is None:
             return None
         if self._copy is None:
-            return f"it has no audio: {_codec(self._first)} cannot be copied into .mp4"
+            return f"it has no audio: this {_codec(self._first)} stream cannot be copied into .mp4"
         notes = [f"it has the first of {self._count} audio streams"] if self._count > 1 else []
         notes += [f"{self._lost} damaged audio packets are left out"] if self._lost else []
         return "; ".join(notes) or None

@@ -59,9 +59,11 @@ class Sliding:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("window", "rate", "batch"):
+        for name in ("window", "rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise DataError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.batch < 1:
+            raise DataError(f"batch must be at least 1, got {self.batch}")
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
                 f"window {self.window:g} at rate {self.rate:g} is {self.window * self.rate:.0f} frames, more than "

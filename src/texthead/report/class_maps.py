@@ -72,7 +72,7 @@ def plot_correlation(
 ) -> "matplotlib.figure.Figure":
     """Draw the correlations between the rows of a head: white is `center`, red is higher, blue lower.
 
-    The colour range covers 99% of the pairs of different classes, so the diagonal doesn't set it; the colour bar
+    The colour range covers 99 % of the pairs of different classes, so the diagonal doesn't set it; the colour bar
     gives the limits. A `center` other than 0 suits text weights, whose rows are all positively correlated.
 
     Source: Fig. 1 ("the color thresholds are adjusted").
@@ -145,7 +145,7 @@ def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]], *, ce
 
 def _limit_text(limit: float, center: float) -> str:
     ends = f"±{limit:g}" if center == 0 else f"{center - limit:.2g} and {center + limit:.2g}"
-    return f"correlation; colour scale ends at {ends}\n(99% of pairs are inside; diagonal: 1)"
+    return f"correlation; colour scale ends at {ends}\n(99 % of pairs are inside; diagonal: 1)"
 
 
 def _check_map(matrix: np.ndarray, names: Sequence[str]) -> None:

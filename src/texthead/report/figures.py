@@ -215,7 +215,7 @@ def plot_reliability(
 ) -> "matplotlib.figure.Figure":
     """Draw accuracy over confidence in bins of equal width, and below it the number of items in each bin.
 
-    A perfectly calibrated model is on the diagonal. With the same number of items, 95% of its points would be inside
+    A perfectly calibrated model is on the diagonal. With the same number of items, 95 % of its points would be inside
     the grey bars, so a point outside its bar is unlikely to be chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.

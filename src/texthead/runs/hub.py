@@ -106,7 +106,9 @@ def push_to_hub(
 
     check_repository(repo_id)
     if run.classes is None or run.edits:
-        raise RunError(f"{run.folder}: the classes are not those in the folder; save them first (save_classes)")
+        raise RunError(
+            f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"
+        )
     api = HfApi(token=token)
     with _hub_errors(f"{PREFIX}{repo_id}"), scratch_folder() as folder:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
@@ -197,11 +199,11 @@ the text encoder, which `--allow-download` lets texthead fetch."""
 @contextmanager
 def _hub_errors(place: str) -> Iterator[None]:
     """Convert errors of the hub's client to RunError."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # The client also raises errors of its HTTP library, which is another in each version.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
         raise RunError(

@@ -49,7 +49,7 @@ def check_out(out: Path, *, resume: bool) -> None:
     if is_run(out) and not resume:
         raise RunError(f"{out}: already holds a run; choose another folder, or use resume to continue the run")
     if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
-        raise RunError(f"{out}: holds folders but no run; choose a new folder")
+        raise RunError(f"{out}: holds folders that are not of a run, which are left alone; choose a new folder")
 
 
 def saved_classes(folder: Path) -> SavedClasses:

@@ -60,7 +60,7 @@ def suit(
         values["temporal"] = "mean"
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in overrides:
         values["size"] = spec.size
-        notes.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
+        notes.append(f"{spec.source} takes only {spec.size} pixels: size {recipe.size} -> {spec.size}")
     resize = with_margin(recipe, spec).resize
     if resize != recipe.resize and "resize" not in overrides:
         values["resize"] = resize

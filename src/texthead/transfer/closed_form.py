@@ -57,7 +57,7 @@ class TextWorth(NamedTuple):
     def __str__(self) -> str:
         share = f"{100 * self.right / self.items:.0f} % of your {self.items} labelled items"
         chance = f"chance {100 / self.classes:.0f} %"
-        known = f"class names alone (zero-shot-centred) classify {share} correctly ({chance})"
+        known = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
         if not self.weight:
             return f"{known}: no better than chance, so the names are not used"
         return f"{known}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"

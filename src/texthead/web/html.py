@@ -91,10 +91,14 @@ def _no_event(timeline: Timeline) -> str:
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
     start = timeline.ends[row - 1] if row else 0.0
     top, rule = float(timeline.scores[row, column]), timeline.rule
-    best = f"The highest is {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+    best = f"Highest probability: {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
     if timeline.events:
         return f"No event. {best}"
-    reason = f"none lasts {rule.min_length:g} s" if top >= rule.enter else f"no class reaches {100 * rule.enter:g} %"
+    reason = (
+        f"none lasts at least {rule.min_length:g} s"
+        if top >= rule.enter
+        else f"no class reaches {100 * rule.enter:g} %"
+    )
     return f"No event: {reason}. {best}"
 
 

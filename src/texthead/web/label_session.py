@@ -256,8 +256,12 @@ class LabelSession:
     def _class_name(self, name: str) -> str:
         """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
         name = " ".join(name.split())
-        if not name.isprintable() or len(name) > LONGEST_NAME:
-            raise DataError(f"class name {name[:50]!r}: use at most {LONGEST_NAME} printable characters")
+        if len(name) > LONGEST_NAME:
+            raise DataError(
+                f"class name {name[:50]!r}... has {len(name)} characters, the limit is {LONGEST_NAME}; shorten it"
+            )
+        if not name.isprintable():
+            raise DataError(f"class name {name!r} has a character that cannot be printed; remove it")
         classes = self.classes(self._file.read())
         if name not in classes:
             check_names([*classes, name])
