@@ -99,6 +99,17 @@ def test_predict_json_csv_and_top(world, works):
     assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
 
 
+def test_many_files_are_printed_on_a_line_each(world, works):
+    files = sorted(world.images.rglob("*.png"))
+    assert len(files) > 5
+    lines = works("predict", world.run, world.images, "--workers", 0)[0].splitlines()
+    assert [line.partition("  ")[0] for line in lines] == list(map(str, files))
+    best, second = re.fullmatch(r".*  (\d+\.\d) % red, (\d+\.\d) % blue", lines[-1]).groups()
+    assert float(best) + float(second) == pytest.approx(100, abs=0.2)
+    assert len(works("predict", world.run, world.images, "--top", 1, "--workers", 0)[0].splitlines()) == 2 * len(files)
+    assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
+
+
 def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
     item, others = world.images / "red" / "0.png", world.images / "blue"
     alone, batch = (
@@ -502,7 +513,6 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         (("--next", "got ten"), "label", "data", "--next", "ten"),
         (("train", "--out"), "train", "data"),
         (("train", "DATA"), "train", "--out", "run"),
-        (("eval", "DATA"), "eval", "run"),
         (("predict", "RUN_OR_FILE"), "predict"),
         (("head", "CLASSES"), "head"),
         (("'trian'", "train?"), "trian", "x"),

@@ -12,7 +12,7 @@ from textwrap import wrap
 
 from jsonargparse import ArgumentParser, Namespace
 
-from texthead.commands.parser import Parser, add_command, build, summary_of, take_screen_options
+from texthead.commands.parser import Parser, add_command, build, print_error, summary_of, take_screen_options
 from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
 from texthead.errors import RunError, TextheadError, printable
 from texthead.extras import extra_of, missing
@@ -63,15 +63,15 @@ texthead makes a recogniser for videos and images from class names.
   report    write an HTML page: scores, confusions, mistakes
   ui        open a page: drop a file, type class names, see which fit
 
-From a folder of class folders (videos/jump/*.mp4, videos/run/*.mp4) to a
+From a folder of class folders (photos/dress/*.jpg, photos/hat/*.jpg) to a
 prediction:
 
-  texthead train videos --out run
-  texthead predict run clip.mp4
+  texthead train photos --out run
+  texthead predict run new.jpg
 
-No data yet? Class names are enough:
+No labels yet? Class names are enough:
 
-  texthead predict clip.mp4 --classes 'a dog running, a cat asleep'
+  texthead predict new.jpg --classes 'a dress, a hat, shoes'
 
 texthead --help lists all 17 commands, texthead COMMAND --help their options.
 """
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 line = missing("this command", error.name or "", extra)
             elif not isinstance(error, TextheadError | OSError):
                 raise
-            print(f"texthead: {' '.join(line.split())}", file=sys.stderr)
+            print_error(" ".join(line.split()))
             return 2
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from made import calibrate_run, write_colour_run
 from messages import prints, refuses
 from texthead.commands.console import bar, results, say_other_classes
+from texthead.commands.parser import print_error
 from texthead.errors import DataError, RunError
 from texthead.parallel.device import pick_device
 from texthead.runs.run import load_run
@@ -30,6 +31,18 @@ def test_bar_is_silent_where_nobody_looks(capsys):
         update(1, 2)
         update(2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_is_one_line_and_broken_between_words_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    error = "no-such-folder/with-a-long-name: no such file or folder; check the path"
+    print_error(error)
+    assert capsys.readouterr().err == f"texthead: {error}\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    print_error(error)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(lines) == f"texthead: {error}"
+    assert lines[1:] == ["no-such-folder/with-a-long-name:", "no such file or folder; check", "the path"]
 
 
 def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture) -> None:

@@ -31,7 +31,7 @@ from texthead.runs.scored_items import choose_scored
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return (five images in each of two classes, a run that holds out the last of each)."""
     root = tmp_path_factory.mktemp("jobs")
-    split: dict[str, object] = {}
+    split: dict[str, object] = {"source": str(root / "data")}
     for part, numbers in (("train", range(4)), ("held_out", range(4, 5))):
         named = [(write_image(root / "data" / c / f"{i}.png", c, i), c) for c in ("blue", "red") for i in numbers]
         split[part] = [str(path.resolve()) for path, _ in named]
@@ -86,7 +86,7 @@ def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
     with rows.open() as file:
         items = [(row["label"], row["predicted"]) for row in csv.DictReader(file)]
     found = json.loads(out)
-    assert [found[key] for key in ("run", "data", "split")] == [str(folder), str(data), "the run's held-out"]
+    assert [found[key] for key in ("run", "data", "split")] == [str(folder), str(data), "held-out"]
     assert (found["skipped"], found["notes"]) == ([], [])
     assert found["engine"] == "eager"
     assert (
@@ -99,6 +99,12 @@ def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
         assert [row[key] for key in ("name", "items", "predicted")] == [label, 1, named]
         assert row["recall"]["percent"] == 100 * hits
         assert (row["precision"] and row["precision"]["percent"]) == (100 * hits / named if named else None)
+
+
+def test_without_data_the_items_that_the_run_held_out_are_scored(trained, works):
+    data, folder = trained
+    how = ("--baselines", "never", "--workers", 0, "--json")
+    assert json.loads(works("eval", folder, *how)[0]) == json.loads(works("eval", folder, data, *how)[0])
 
 
 @pytest.mark.parametrize(("classes", "more"), [(10, 0), (11, 1)])

@@ -85,7 +85,7 @@ def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, w
     rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
     write_csv(data, ["path", "label", "split"], rows)
     out, _ = works("train", data, "--k", 16, "--cache", tmp_path / "cache", "--out", run)
-    assert "held-out training items, fine-tuning classifies" in out
+    assert "cross-validated training items, fine-tuning classifies" in out
     assert "fine-tuning on all of them" in out
     scores = read_scores(run)
     assert scores is not None

@@ -38,7 +38,7 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     # Tied so far: undecided while fine-tuning could still fix mistakes of the text-probe.
     assert not Trial(right, right, groups).is_decided(1)
     assert Trial(right, right, groups).is_decided(0)
-    assert "10 held-out training items" in str(ahead)
+    assert "10 cross-validated training items" in str(ahead)
     assert "fine-tuning classifies 90.0 % correctly and the text-probe 60.0 % (+30.0 points" in str(ahead)
 
 

@@ -35,8 +35,8 @@ def zero_shot() -> Answerer:
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
-    assert of_run(None) == About("run run", ("a", "b"))
-    assert zero_shot(None) == About("mini, without training", ())
+    assert of_run(None) == About("Run run", ("a", "b"))
+    assert zero_shot(None) == About("Encoder mini, without training", ())
 
 
 def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:

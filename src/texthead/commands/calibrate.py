@@ -57,7 +57,7 @@ class Calibrate(LabelledRun):
         calibration.check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
         run, protocol = self.load()
         check_own(run.folder)
-        dataset = self.labelled.read_noted(self.data)
+        dataset = self.items(run)
         others = None if self.unknown is None else self.labelled.read(self.unknown)
         known, unknown, split, copies, lines = calibration_items(run, dataset, others, self.split)
         notes().print(f"{len(known)} items ({split}) of {len(known.classes)} of the run's {len(run.labels)} classes")
@@ -99,7 +99,7 @@ class Calibrate(LabelledRun):
             say_notes(
                 [f"do not report scores on these {len(known)} items ({split}): the calibration is fitted to them"]
             )
-        next_command("texthead", "report", self.run, self.data)
+        next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
 def _errors(made: "calibration.Calibration", measured: "calibration.Measured", right: int) -> list[str]:

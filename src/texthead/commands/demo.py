@@ -56,18 +56,19 @@ class Demo:
         seen = {title: values[:, 0].mean() for title, values in outcome.rows.items()}
         winner = max(seen, key=lambda title: seen[title])
         say(f"highest on seen classes: {winner} ({seen[winner]:.1f})")
-        say("unseen classes are scored with text rows, whichever head the model was trained with")
+        say("text: frozen rows from class names; orthogonal: frozen rows without meaning; vision-only: learned rows")
+        say("unseen classes have no training clips, and are scored with text rows, whatever head was trained")
         if outcome.changed is None:
             say("the encoder stayed frozen: `texthead demo` without --quick fine-tunes it too, and trains three seeds")
         else:
             say(
-                f"Eq. 3: fine-tuning changed {outcome.changed.encoder:,} of {outcome.changed.parameters:,} encoder "
+                f"fine-tuning (Eq. 3) changed {outcome.changed.encoder:,} of {outcome.changed.parameters:,} encoder "
                 f"parameters and {outcome.changed.head} of the head"
             )
         if outcome.note:
             say(outcome.note)
         item = outcome.item
-        say(f"predict {item.path.parent.name}/{item.path.name} (no training clip is labelled {item.label!r})")
+        say(f"prediction for {item.path} (no training clip is labelled {item.label!r}):")
         for name, value in outcome.prediction.top:
             say(f"  {100 * value:5.1f} %  {name}")
         say(f"videos: {out / 'videos'}   run: {outcome.run}   report: {out / 'report.html'}")

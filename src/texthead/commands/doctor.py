@@ -49,7 +49,7 @@ class Doctor:
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
-    classes: str | None = None
+    classes: str | None = option(None, "NAMES")
     prompts: TemplateOptions = TemplateOptions()
     k: PositiveInt | None = None
     quick: bool = False

@@ -33,7 +33,7 @@ class Eval(LabelledRun):
         "items, recall, predicted, precision], skipped, notes; rates in percent"
     )
 
-    classes: str | None = None
+    classes: str | None = option(None, "NAMES")
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
     mix: float = 1.0
@@ -82,7 +82,7 @@ class Eval(LabelledRun):
         if self.mix != 1:
             run = mixed(run, self.mix)
         reading = self.files.reading()
-        dataset, say = self.labelled.read_noted(self.data), notes()
+        dataset, say = self.items(run), notes()
         chosen, split_name = choose_scored(run, dataset, self.split)
         model, labels, names, sentences = run.model, list(run.labels), [], []
         if other:
@@ -139,7 +139,7 @@ class Eval(LabelledRun):
         if self.out and rank() == 0:
             _write_items(Path(self.out), result)
             (say if prints_json() else results()).print(f"items: {self.out}")
-        next_command("texthead", "report", self.run, self.data)
+        next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
 def _write_items(path: Path, result: "evaluation.Evaluation") -> None:

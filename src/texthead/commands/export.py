@@ -44,7 +44,7 @@ class Export:
     to: str = option("onnx", "TARGET")
     private: bool = False
     int8: bool = False
-    classes: str | None = None
+    classes: str | None = option(None, "NAMES")
     prompts: TemplateOptions = TemplateOptions()
     protocol: ProtocolOptions = ProtocolOptions()
 
@@ -57,7 +57,7 @@ class Export:
                 if value != plain[name]:
                     raise DataError(f"--{name.replace('_', '-')}: {self.to} takes the run as it is; leave it out")
         elif self.out is None:
-            raise DataError(f"export --to {self.to} needs --out, the folder to make")
+            raise DataError("export needs --out FOLDER, the folder to make")
         elif self.private:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.commands.options import DownloadOptions, EncoderOptions, TemplateOptions
+from texthead.commands.parser import option
 from texthead.errors import DataError
 from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
 
@@ -27,7 +28,7 @@ class ModelOptions:
         classes: class names to choose from: 'a helicopter, a bird', names.txt or classes.json; required without RUN
     """
 
-    classes: str | None = None
+    classes: str | None = option(None, "NAMES")
     source: EncoderOptions = EncoderOptions()
     downloads: DownloadOptions = DownloadOptions()
     prompts: TemplateOptions = TemplateOptions()
@@ -119,8 +120,8 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     if calibration is None:
         if isinstance(model, Run) and model.classes is not None:
             name = display_name(model.folder)
-            how = f"texthead calibrate {name} DATA, with labelled items that it was not trained on"
-            say_notes([f"probabilities of {name} are not calibrated: {how}"])
+            how = f"texthead calibrate {name} does that on held-out items"
+            say_notes([f"probabilities of {name} are not calibrated; {how}"])
         return None
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     say_notes([f"probabilities are calibrated: {source}{f'; {why}' if why else ''}"])

@@ -424,11 +424,11 @@ class LabelledRun:
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
         data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+            prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
     """
 
     run: str = argument("RUN", read=local_run)
-    data: str = argument("DATA")
+    data: str | None = argument("DATA", nargs="?")
     downloads: DownloadOptions = DownloadOptions()
     labelled: DataOptions = DataOptions()
     protocol: ProtocolOptions = ProtocolOptions()
@@ -436,11 +436,12 @@ class LabelledRun:
 
     def check(self) -> None:
         """Raise DataError or RunError if RUN or DATA does not exist, or DATA comes before RUN."""
-        if is_run(self.data) and not is_run(self.run):
+        if self.data is not None and is_run(self.data) and not is_run(self.run):
             command = type(self).__name__.lower()
             raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
         check_run(self.run)
-        check_source(self.data)
+        if self.data is not None:
+            check_source(self.data)
 
     def load(self) -> "tuple[Run, Protocol]":
         """Return the run, on its device, and its protocol with the changes that the options ask for."""
@@ -453,6 +454,15 @@ class LabelledRun:
         protocol = self.protocol.on(run.protocol)
         run.model.to(self.files.pick_device())
         return run, protocol
+
+    def items(self, run: "Run") -> "Dataset":
+        """Return the labelled items, and note what was odd about them."""
+        from texthead.commands.console import say_notes
+        from texthead.runs.scored_items import held_out_items
+
+        dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
+        say_notes(dataset.notes)
+        return dataset
 
 
 @dataclass(frozen=True)

@@ -313,6 +313,14 @@ def _plain(message: str) -> str:
     return f"{option} must be {rule}, got {value[1] or 'nothing'}"
 
 
+def print_error(line: str) -> None:
+    """Print an error as one line; on a terminal, lines end between words."""
+    text = f"texthead: {line}"
+    if sys.stderr.isatty():
+        text = fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr)
+
+
 class _Help(DefaultHelpFormatter):
     """Help without types, and with defaults only if they say something."""
 
@@ -366,9 +374,10 @@ class Parser(ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)
         near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
         line += f": did you mean {near[0]}?" if near else ""
-        if re.match(r"unrecognized arguments: [^-]", line):
+        several = any(action.nargs in ("*", "+") and not action.option_strings for action in self._actions)
+        if re.match(r"unrecognized arguments: [^-]", line) and several:
             line += ": put all files together before the options"
         if "--help)" not in line:
             line += f" (see {self.prog.replace(' [options]', '')} --help)"
-        print(f"texthead: {line}", file=sys.stderr)
+        print_error(line)
         sys.exit(2)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
@@ -64,7 +64,7 @@ class Predict:
 
     Args:
         inputs: a run folder, hub:ORG/NAME or an exported folder, then files and folders; or only files and folders
-        top: number of classes to print per file
+        top: number of classes to print per file (default: 5; with more than five files 2, on one line)
         sets: also print each file's prediction set, which contains the correct class at the rate given to texthead
             calibrate --coverage
         frame_template: read a folder as one clip whose frames have such names: img_{:05d}.jpg, or * (any name, natural
@@ -82,7 +82,7 @@ class Predict:
 
     inputs: list[str] = argument("RUN_OR_FILE", nargs="*", read=local_run)
     model: ModelOptions = ModelOptions()
-    top: int = 5
+    top: int | None = option(None, "N")
     sets: bool = False
     unlabelled: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
@@ -94,7 +94,7 @@ class Predict:
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        if self.top < 1:
+        if self.top is not None and self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
         if self.inputs and is_exported(self.inputs[0]):
             _check_exported(self)
@@ -139,7 +139,7 @@ class Predict:
                 inputs,
                 protocol,
                 reading,
-                top=self.top,
+                top=self.top or _TOP,
                 sets=self.sets,
                 unlabelled=others,
                 progress=progress,
@@ -203,10 +203,18 @@ def _predict_exported(command: Predict) -> None:
         files = find_media(files)
     skip = command.files.skip_unreadable
     with bar("predict", "files") as progress:
-        results = exported.predict(files, top=command.top, sets=command.sets, skip_unreadable=skip, progress=progress)
+        results = exported.predict(
+            files, top=command.top or _TOP, sets=command.sets, skip_unreadable=skip, progress=progress
+        )
     _print_predictions(results, exported.calibration, command, exported.names)
     next_command("python", folder / "predict.py", command.inputs[1])
 
+
+# Classes printed per file.
+_TOP = 5
+
+# More files than this get one line each.
+_FEW_FILES = 5
 
 # Starting processes takes as long as decoding this many videos.
 _FEW = 16
@@ -282,7 +290,7 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
     model = command.model.load(run_folder, command.files.pick_device())
     wanted = PartOptions(
         part=command.many.part or 1000,
-        top=command.top,
+        top=command.top or _TOP,
         scores=command.many.scores,
         batch=command.many.batch or 1,
         sets=command.sets,
@@ -427,7 +435,7 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
 def _write_predictions(
     predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibrated | None", command: Predict
 ) -> None:
-    """Write each prediction as it comes: as JSON, CSV or text."""
+    """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
     from texthead.commands.console import prints_json
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
@@ -443,13 +451,28 @@ def _write_predictions(
         writer.writerow(columns)
         writer.writerows(csv_rows(predictions, columns))
         return
-    for p in predictions:
-        lines = [f"{p.path}"]
-        for rank, (n, v) in enumerate(p.top):
-            named = f"{100 * v:5.1f} %  {n}"
-            lines.append(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
-        if p.set_size is not None:
-            lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
-        if p.error:
-            lines.append(f"  not read: {p.error}")
-        file.writelines(f"{line}\n" for line in lines)
+    predictions = iter(predictions)
+    first = list(islice(predictions, _FEW_FILES + 1))
+    short = len(first) > _FEW_FILES and command.top is None and not command.sets
+    file.writelines(map(_line if short else _lines, chain(first, predictions)))
+
+
+def _line(p: "Prediction") -> str:
+    """Return a file, and its two best classes, as one line."""
+    if p.error:
+        return f"{p.path}  not read: {p.error}\n"
+    best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in p.top[:2])
+    return f"{p.path}  {best if p.known else f'{NONE} (best: {best})'}\n"
+
+
+def _lines(p: "Prediction") -> str:
+    """Return a file, and a line for each of its best classes."""
+    lines = [f"{p.path}"]
+    for rank, (n, v) in enumerate(p.top):
+        named = f"{100 * v:5.1f} %  {n}"
+        lines.append(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
+    if p.set_size is not None:
+        lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
+    if p.error:
+        lines.append(f"  not read: {p.error}")
+    return "".join(f"{line}\n" for line in lines)

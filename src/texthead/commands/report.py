@@ -190,12 +190,12 @@ def _calibration_report(
 
 
 def _order(run: "runs.Run", chosen: "Dataset", protocol: "Protocol", reading: "Reading") -> "OrderTest | str":
-    """Return the test of the frame order, or why there is none."""
+    """Return the test of the frame order, or why there is none ("" for images)."""
     from texthead.commands.console import bar
     from texthead.evaluation.frame_order import blind_to_order, order_test
 
     blind = blind_to_order(run.model, protocol.frames)
-    if blind:
+    if blind is not None:
         return blind
     with bar("test frame order", "files") as progress:
         return order_test(run.model, chosen, protocol, reading, progress=progress)

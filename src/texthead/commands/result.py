@@ -63,8 +63,8 @@ def write_page(
     examples, order, reliability = [], "", None
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
-        order = blind or f"Not tested here; `texthead report {out}` does."
-        if not blind and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
+        order = f"Not tested here; `texthead report {out}` does." if blind is None else blind
+        if blind is None and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
             order = order_test(model, table.division.scored, protocol, reading)
     if rank() == 0:
         if table.rows:

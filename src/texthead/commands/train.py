@@ -111,7 +111,8 @@ class Train:
             if field.name == "name":
                 continue
             flag, value = f"--{field.name.replace('_', '-')}", getattr(small(), field.name)
-            text = f"{texts[field.name].rstrip('.').partition(';')[0]}; small: {_format_value(value)}"
+            ending = "if not given, a trial decides" if field.name == "tune" else f"small: {_format_value(value)}"
+            text = f"{texts[field.name].rstrip('.').partition(';')[0]}; {ending}"
             if field.type is bool:
                 yes_no = ActionYesNo(no_prefix="no-")
                 group.add_argument(flag, action=yes_no, default=SUPPRESS, help=text)

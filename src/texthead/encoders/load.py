@@ -134,7 +134,7 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
     actions = sum(bool(_ACTION.search(name)) for name in names)
     if source not in mini.MINI_SPECS or actions < max(2, len(names) / 4):
         return None
-    return "mini knows objects; its zero-shot accuracy on actions is at chance: use encoder openclip:ViT-B-16/openai"
+    return "without training, mini cannot tell actions apart; for actions use the encoder openclip:ViT-B-16/openai"
 
 
 def known_encoders() -> list[tuple[str, str]]:

@@ -357,7 +357,7 @@ def check_guarantees(items: int, unknown: int, *, false_accept: float, coverage:
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:
-        lines.append(f"no threshold for {NONE!r}: it needs items of other classes; give some (unknown)")
+        lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some as unknown")
     elif not threshold:
         lines.append(
             f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "

@@ -50,9 +50,9 @@ class OrderTest:
 
 
 def blind_to_order(model: Recognizer, frames: int) -> str | None:
-    """Return a sentence that says why frame order cannot matter to this model; None if it can."""
+    """Return a sentence that says why frame order cannot matter to this model, "" for one frame; None if it can."""
     if frames < 2:
-        return "Clips have one frame, which has no order."
+        return ""
     if isinstance(model.temporal, MeanPool):
         return (
             "The mean over frames does not depend on their order, so shuffled and reversed frames score the same. "

@@ -516,8 +516,9 @@ def as_text(result: dict) -> str:
     if "error" in result:
         return f"{result['path']}\n  not read: {result['error']}"
     lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result["top"]]
-    note = [f"  {NONE}"] if result.get("answer") == NONE else []
-    return "\n".join([result["path"], *note, *lines])
+    if result.get("answer") == NONE:
+        lines[0] = f"  {NONE} (best: {lines[0].strip()})"
+    return "\n".join([result["path"], *lines])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,16 +27,16 @@ def held_out_items(run: runs.Run) -> Dataset:
     every = zip(paths, labels, groups, strict=True)
     items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
     if not items:
-        raise DataError(f"{run.folder}: has no held-out items of its classes; give labelled data: report RUN DATA")
+        raise DataError(f"{run.folder}: has no held-out items of its classes; give labelled data after the run")
     missing = [item.path for item in items if not is_there(item.path)]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(items)} held-out items of {run.folder} are missing (the first: {missing[0]}): "
-            "give the folder where they are now: report RUN DATA"
+            "give the folder where they are now after the run"
         )
     removed = len(paths) - len(items)
     notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
-    return Dataset(items, split["source"], notes)
+    return Dataset(items, split.get("source") or str(run.folder), notes)
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple[Dataset, str]:
@@ -53,7 +53,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
     if split:
         chosen, name = dataset.split(split), split
         if not counts and split == "train":
-            chosen, name = items_where(run.was_trained_on), "the run's training"
+            chosen, name = items_where(run.was_trained_on), "training"
         if not len(chosen):
             splits = counts or "no splits; leave out split to score the run's held-out items"
             raise DataError(f"{dataset.source}: no item of split {split!r}; found {splits}")
@@ -66,7 +66,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
         own = items_where(run.was_held_out)
         # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
         same = len(own) >= len(run.held_out) or any(str(resolved(item.path)) in run.held_out for item in own.items)
-        chosen, name = (own, "the run's held-out") if len(own) and same else (dataset, "all")
+        chosen, name = (own, "held-out") if len(own) and same else (dataset, "all")
     seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
         raise DataError(

@@ -45,7 +45,7 @@ def check_trainable(
     Raises: as `train`.
     """
     if not len(train_set):
-        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
+        raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
     check_execution(execution, recipe)
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:

@@ -55,7 +55,7 @@ class TextWorth(NamedTuple):
     weight: float
 
     def __str__(self) -> str:
-        share = f"{100 * self.right / self.items:.0f} % of your {self.items} labelled items"
+        share = f"{100 * self.right / self.items:.0f} % of the {self.items} training items"
         chance = f"chance {100 / self.classes:.0f} %"
         known = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
         if not self.weight:

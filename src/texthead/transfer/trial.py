@@ -56,8 +56,8 @@ class Trial:
     def __str__(self) -> str:
         (low, high), quick, tuned = self.interval, 100 * self.quick.mean(), 100 * self.tuned.mean()
         return (
-            f"of {len(self.quick)} held-out training items, fine-tuning classifies {tuned:.1f} % correctly and the "
-            f"text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
+            f"of {len(self.quick)} cross-validated training items, fine-tuning classifies {tuned:.1f} % correctly and "
+            f"the text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
         )
 
 

@@ -149,8 +149,8 @@ class Answerer:
     def about(self) -> About:
         """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
         if self._run is None:
-            return About(f"{self._encoder.source}, without training", ())
-        return About(f"run {display_name(self._run.folder).rpartition('/')[2]}", self._run.labels)
+            return About(f"Encoder {self._encoder.source}, without training", ())
+        return About(f"Run {display_name(self._run.folder).rpartition('/')[2]}", self._run.labels)
 
     def top_classes(self, question: Question, seconds: float, frames: int) -> TopClasses:
         """Return the top classes of the file; `seconds` and `frames` are passed through.

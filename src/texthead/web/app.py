@@ -65,7 +65,7 @@ def build_page(worker: StatefulWorker, about: About, rules: Rules, limits: Limit
                     elem_id="names",
                 )
                 closer = gr.CheckboxGroup(
-                    [("when, in videos", "when"), ("where in the frames (slower)", "where")],
+                    [("times of events, in videos", "when"), ("regions that matter (slower)", "where")],
                     value=["when", "where"],
                     label="Also show",
                     elem_id="closer",
