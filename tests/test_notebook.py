@@ -89,7 +89,9 @@ def evaluation(names: tuple[str, ...], targets: list[int], answers: list[int]) -
 
 
 def test_an_evaluation_shows_its_interval_and_the_worst_classes_first() -> None:
-    html = escaped(evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])._repr_html_())
+    found = evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])
+    assert repr(found) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
+    html = escaped(found._repr_html_())
     assert "top-1 75.0 % (95 % interval 30.1-95.4), 4 items" in html
     assert html.index("script") < html.index(">good<")
     assert ">good (1)</td>" in html
@@ -123,7 +125,9 @@ def test_predictions_are_a_list_and_a_table() -> None:
 def test_a_comparison_shows_each_way_of_scoring_that_there_is() -> None:
     right = {HOSTILE: np.array([True, True, False, True])}
     tested = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
-    html = escaped(MethodScores(right, tested, [*"abcd"], "test")._repr_html_())
+    found = MethodScores(right, tested, [*"abcd"], "test")
+    assert repr(found) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
+    html = escaped(found._repr_html_())
     assert ">cross-validated</th>" in html
     assert ">test</th>" in html
     assert "75.0 (30.1-95.4)" in html

@@ -60,7 +60,7 @@ class Scores:
     skipped: list[MediaError] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Scores and exact counts of a test, every item once.
 
@@ -74,6 +74,10 @@ class Evaluation:
     scores: Float[Tensor, "items classes"]
     skipped: list[MediaError] = field(default_factory=list)
     groups: list[str] | None = None
+
+    def __repr__(self) -> str:
+        scored = f"{self.count} items of {len(self.names)} classes"
+        return f"Evaluation({scored}, top-1 {self.top1:.1f} %, 95 % interval {self.interval_text})"
 
     @property
     def count(self) -> int:

@@ -75,7 +75,7 @@ class Setting:
     device: torch.device | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MethodScores:
     """What a comparison measures.
 
@@ -98,6 +98,11 @@ class MethodScores:
         }
         scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
         return {title: own for title, own in (("cross-validated", folds), (self.scored_name, scores)) if own}
+
+    def __repr__(self) -> str:
+        columns = self.columns().items()
+        shown = (f"{title}: {name} {own[0]:.1f}" for title, column in columns for name, own in column.items())
+        return f"MethodScores(top-1 in percent, {', '.join(shown)})"
 
     def _repr_html_(self) -> str:
         columns = self.columns()
