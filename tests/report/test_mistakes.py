@@ -77,7 +77,7 @@ def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
     model.head.weight.data.zero_()  # pyright: ignore
     (strip,) = strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), saliency_maps=1, model=model)
     assert strip.heats == {}
-    prints(strip.note, "a (20.0%)")
+    prints(strip.note, "a (20.0 %)")
 
 
 def test_a_file_that_was_broken_since_is_an_error(tmp_path):

@@ -78,7 +78,7 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
     links = page.strings[3:12]
     prints(" | ".join(links), "Training", "Recipe")
     assert [string for string in page.strings if string in links] == links * 2
-    assert {"60.0%", "33.3%", "55.0%", "85 clips/s", "1.25", "clip.mp4", "other.mp4"} <= set(page.strings)
+    assert {"60.0 %", "33.3 %", "55.0 %", "85 clips/s", "1.25", "clip.mp4", "other.mp4"} <= set(page.strings)
     prints(page.text, "12 of 20", "38.7", "78.1")
     for row in (
         ["zero-shot", "61.2 ± 3.1"],
@@ -97,7 +97,7 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
 def test_run_report_leaves_out_missing_parts():
     page = build_page()
     assert (page.all("h2"), len(page.strings)) == ([], 6)
-    prints(" | ".join(page.strings), "run | run", "a, b", "50%")
+    prints(" | ".join(page.strings), "run | run", "a, b", "50 %")
 
 
 def test_a_diverged_run_can_be_reported():

@@ -24,7 +24,7 @@ def test_strip_shows_frames_and_probabilities():
     assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in pictures] == [0, 1, 2, 3]
     # Behind each bar is a pale one for the whole range.
     assert [bar.get_width() for bar in bars.patches] == [1.0, 0.7, 1.0, 0.2, 1.0, 0.1]
-    assert read_texts(bars) == ["archery", "70.0%", "yoga", "20.0%", "zumba", "10.0%"]
+    assert read_texts(bars) == ["archery", "70.0 %", "yoga", "20.0 %", "zumba", "10.0 %"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_right_and_wrong_differ_without_colour(truth, place, title, labels, hatc
 
 @pytest.mark.parametrize(
     ("probability", "text"),
-    [(0.0, "0.0%"), (0.0001, "<0.1%"), (0.0006, "0.1%"), (0.123, "12.3%"), (0.9996, ">99.9%"), (1.0, "100.0%")],
+    [(0.0, "0.0 %"), (0.0001, "<0.1 %"), (0.0006, "0.1 %"), (0.123, "12.3 %"), (0.9996, ">99.9 %"), (1.0, "100.0 %")],
 )
 def test_no_percent_is_rounded_to_certainty(probability, text):
     assert strips.percent(probability) == text

@@ -239,6 +239,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
     seen = [name for name in data.classes if name not in unseen]
     encoder = load_encoder("mini")
     encoder.visual.to(pick_device(device))
+    text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
     recipe = demo_recipe(seed)
     pixels = pixels_for(recipe, encoder.visual.spec)
     cache = FeatureCache(encoder_key(encoder.visual, pixels))

@@ -55,7 +55,7 @@ def plot_confusion(
     axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     _map_title(axes, title)
-    note = "grey rows: no items" if np.isnan(percent).any() else "each row: 100%"
+    note = "grey rows: no items" if np.isnan(percent).any() else "each row: 100 %"
     # Two lines, like the label of a correlation map, so that both maps have the same size.
     bar = _colour_bar(figure, image, [axes], f"% of the true class's items\n({note})", extend="neither")
     bar.set_ticks([0, 20, 40, 60, 80, 100] if layout.font else [0, 1, 5, 20, 50, 100])

@@ -78,10 +78,10 @@ def _spaced(count: int, most: int) -> list[int]:
 
 
 def percent(probability: float) -> str:
-    """Return a probability 0..1 as a percentage, never rounded to 0 or 100: "<0.1%", "12.3%", ">99.9%"."""
+    """Return a probability 0..1 as a percentage, never rounded to 0 or 100: "<0.1 %", "12.3 %", ">99.9 %"."""
     if 0 < probability < 0.0005:
-        return "<0.1%"
-    return ">99.9%" if 0.9995 <= probability < 1 else f"{100 * probability:.1f}%"
+        return "<0.1 %"
+    return ">99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
 
 
 def _verdict(top: Sequence[tuple[str, float]], truth: str | None, place: int | None) -> str:
