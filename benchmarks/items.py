@@ -197,7 +197,7 @@ def measured(key: str, count: int) -> Cost:
 def growth(sizes: Sequence[int]) -> str:
     """Return the table of costs that grow with the items."""
     spawn = get_context("spawn")
-    lines = ["| | items | CPU µs an item | bytes an item, held | at most | on disk |", "|---|---|---|---|---|---|"]
+    lines = ["| | items | CPU µs per item | bytes per item: afterwards | peak | on disk |", "|---|---|---|---|---|---|"]
     for key in GROWING:
         for count in sizes:
             with spawn.Pool(1) as pool:

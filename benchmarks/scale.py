@@ -5,12 +5,15 @@
 A test compares the page with this output. For another machine, change INPUTS and paste the tables into the page.
 """
 
+import re
 from typing import NamedTuple
 
 from benchmarks.gpu import PUBLISHED, step_operations
 
 KINETICS, BILLION = 240_000, 1_000_000_000
 HOUR, DAY = 3600, 86400
+# Of the 32 frames of a clip in a shard a training step reads eight.
+USED = 8 / 32
 
 
 class Input(NamedTuple):
@@ -23,28 +26,30 @@ class Input(NamedTuple):
 
 READING = "measured: `benchmarks.reading`, BENCHMARKS.md"
 ITEMS = "measured: `benchmarks.items`"
-VIDEOS = "measured: `benchmarks.items --videos`, eight of real clips"
+VIDEOS = "measured: `benchmarks.items --videos`, eight videos of real clips"
 INPUTS = {
     "kinetics": Input(KINETICS, "training clips of Kinetics-400, 10 s each", "published logs: 940 steps of 256"),
     "epochs": Input(30, "passes", "published code"),
-    "shards": Input(195, "training clips of 8 frames a CPU-second: shards", VIDEOS),
-    "originals": Input(24, "the same: originals, 250 frames between key frames", VIDEOS),
-    "jpegs": Input(94, "the same: JPEG folders in the published code's manner; drawn", READING),
-    "prepare": Input(13.5, "videos of 10 s prepared a CPU-second, 340x256", VIDEOS),
+    "shards": Input(195, "training clips (8 frames each) read per CPU-second from shards", VIDEOS),
+    "originals": Input(24, "the same from the original videos, a key frame every 250 frames", VIDEOS),
+    "jpegs": Input(94, "the same from JPEG folders as in the published code; drawn videos", READING),
+    "prepare": Input(13.5, "videos of 10 s, 340x256, prepared per CPU-second", VIDEOS),
     "original kB": Input(301, "kB of such a video", VIDEOS),
     "prepared kB": Input(367, "kB of the same in a shard, 32 frames", VIDEOS),
     "cached kB": Input(67.3, "kB of a clip's features in the cache's file, 16 frames x 512", ITEMS),
-    "put ms": Input(0.287, "CPU ms to put them there", ITEMS),
+    "put ms": Input(0.287, "CPU ms to write them", ITEMS),
     "features": Input(250 * 64 / 9, "clips a second, temporal module on features, two threads", "measured: LOG.md"),
-    "item B": Input(719, "bytes of memory of an item of shards", ITEMS),
-    "worker B": Input(155, "bytes of it in each loader worker", ITEMS),
-    "order B": Input(40, "bytes of it in an epoch's order", ITEMS),
-    "begin µs": Input(16.4, "CPU µs to read an item of shards", ITEMS),
-    "split µs": Input(68.5, "CPU µs to write it into `split.json`", ITEMS),
-    "split B": Input(106, "bytes of it in `split.json`", ITEMS),
+    "item B": Input(719, "bytes of memory per item of an index of shards", ITEMS),
+    "worker B": Input(155, "bytes of memory per item in each loader worker", ITEMS),
+    "order B": Input(40, "bytes per item in the order of an epoch", ITEMS),
+    "begin µs": Input(16.4, "CPU µs to read one item from an index of shards", ITEMS),
+    "split µs": Input(68.5, "CPU µs to write one item into `split.json`", ITEMS),
+    "split B": Input(106, "bytes per item in `split.json`", ITEMS),
     "miss ms": Input(1.48, "CPU ms to find a clip where its shard's index is not in memory", ITEMS),
     "peak": Input(989, "TFLOP/s, dense bf16, of an H100 SXM", "published: its maker"),
-    "part": Input(0.4, "of them that training reaches", "**assumed**, until `benchmarks.gpu` has run on one"),
+    "part": Input(
+        0.4, "share of these 989 TFLOP/s that training reaches", "**assumed**, until `benchmarks.gpu` has run on one"
+    ),
 }
 
 
@@ -74,18 +79,23 @@ def inputs() -> str:
         rows.append(
             [
                 f"{p.mean:g}, {p.ready:g}",
-                f"{p.model}: s a step, and without waiting for data; {p.gpus} GPUs x {p.batch} clips",
+                f"{shown(p.model)}: s per step, with and without waiting for data; {p.gpus} GPUs x {p.batch} clips",
                 "Text4Vis' logs; GPU not named",
             ]
         )
         rows.append(
             [
                 short(step_operations(p.model) / 1e9),
-                f"{p.model}: GFLOP of a training step of a clip of 8 frames",
+                f"{shown(p.model)}: GFLOP of a training step, per clip of 8 frames",
                 "counted: `benchmarks.gpu`",
             ]
         )
     return table(["input", "what it is", "source"], *rows)
+
+
+def shown(model: str) -> str:
+    """Return the usual name of a model: ViT-B/32."""
+    return re.sub(r"-(\d+)$", r"/\1", model)
 
 
 def card_rate(model: str) -> float:
@@ -94,7 +104,7 @@ def card_rate(model: str) -> float:
 
 
 def preparing() -> str:
-    """Return the cost of `texthead prepare`: decode and encode once."""
+    """Return the cost of `texthead prepare`: decode once, store as JPEG."""
     rows = []
     for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
         seconds = clips / of("prepare")
@@ -109,7 +119,7 @@ def training() -> str:
     for p in PUBLISHED:
         rate = card_rate(p.model)
         hours = [KINETICS * of("epochs") / each / HOUR for each in (p.batch / p.mean, p.batch / p.ready, rate)]
-        rows.append([p.model, *(short(value) for value in (*hours, rate, BILLION / rate / DAY))])
+        rows.append([shown(p.model), *(short(value) for value in (*hours, rate, BILLION / rate / DAY))])
     head = ["30 passes", "Kinetics-400: GPU-hours as logged", "without waiting for data", "assumed H100", "its clips/s"]
     return table([*head, "a billion: H100-days a pass"], *rows)
 
@@ -120,8 +130,8 @@ def feeding() -> str:
     for p in PUBLISHED:
         for name, rate in (("logged GPU", p.batch / p.ready), ("assumed H100", card_rate(p.model))):
             cores = [short(rate / of(key)) for key in ("shards", "jpegs", "originals")]
-            read = [short(rate * of(key) / 1e3) for key in ("prepared kB", "original kB")]
-            rows.append([f"{p.model}, {name}", short(rate), *cores, *read])
+            read = [short(rate * size / 1e3) for size in (of("prepared kB") * USED, of("original kB"))]
+            rows.append([f"{shown(p.model)}, {name}", short(rate), *cores, *read])
     head = ["a GPU", "clips/s", "cores: shards", "JPEG folders, published manner", "originals"]
     return table([*head, "MB/s: shards", "originals"], *rows)
 
@@ -145,7 +155,7 @@ def predicting() -> str:
     for p in PUBLISHED:
         rate = 3 * card_rate(p.model)
         cores = [short(rate / of(key)) for key in ("originals", "shards")]
-        rows.append([p.model, short(rate), short(BILLION / rate / DAY), *cores])
+        rows.append([shown(p.model), short(rate), short(BILLION / rate / DAY), *cores])
     return table(
         ["a billion clips, one view", "clips/s an H100", "H100-days", "cores an H100: originals", "shards"], *rows
     )
@@ -171,7 +181,7 @@ def breaking() -> str:
         [what, f"{short(end / 1e6)} M clips", at_a_billion]
         for what, end, at_a_billion in sorted(limits, key=lambda row: row[1])
     ]
-    return table(["what", "ends at", "at a billion"], *rows)
+    return table(["what", "limit reached at", "at a billion clips"], *rows)
 
 
 TABLES = (inputs, preparing, training, feeding, caching, predicting, breaking)

@@ -150,7 +150,7 @@ def _check_title(plan: Planned) -> None:
         number = re.search(pattern, plan.title)
         if number and int(number[1]) != value:
             raise RunError(
-                f"row {plan.title!r}: the title says {number[0]!r}, but the row's value is {value}; correct one of them"
+                f"row {plan.title!r}: its title says {number[0]}, but its setting is {value}; correct one of them"
             )
 
 

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from texthead.commands.parser import Parser, add_command, build, print_error, summary_of, take_screen_options
 from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
-from texthead.errors import RunError, TextheadError, printable
+from texthead.errors import RunError, TextheadError, either, printable
 from texthead.extras import extra_of, missing
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
@@ -91,9 +91,8 @@ def full_help() -> str:
         for name in group:
             more = wrap(summary_of(command_of(name)), 64)
             lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
-    shells = " or ".join((", ".join(SHELLS[:-1]), SHELLS[-1]))
     lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
-    lines += [f"  --print-completion SHELL  print completion for {shells}", ""]
+    lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
 
 

@@ -26,6 +26,11 @@ def listed(values: Sequence[str], most: int = 8) -> str:
     return f"{', '.join(values[:most])}{more}"
 
 
+def either(values: Sequence[str]) -> str:
+    """Join alternatives: `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
+
+
 class TextheadError(ValueError):
     """An error that the caller can fix. The command line prints it as one line and exits with 2."""
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from texthead.errors import RunError
+from texthead.errors import RunError, either
 
 # Initial weights of a head: the keys of `models.head_rows.ROW_KINDS`, which imports torch.
 InitKind = Literal["text", "normal", "orthogonal", "lda"]
@@ -203,7 +203,7 @@ class Recipe:
         }
         for key, kind in get_type_hints(Recipe).items():
             if get_origin(kind) is Literal:
-                rules[key] = (getattr(self, key) in get_args(kind), " or ".join(get_args(kind)))
+                rules[key] = (getattr(self, key) in get_args(kind), either(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
                 raise RunError(f"{key} must be {rule}, got {getattr(self, key)}")

@@ -31,7 +31,7 @@ def test_numbers_in_sentences_are_worked_out():
     assert f" {hours:.1f} hours" in words
     core_days = scale.BILLION / scale.of("originals") / scale.DAY
     assert f" {core_days:.0f} core-days" in words
-    machine = 8 * scale.card_rate("ViT-B-32") * scale.of("prepared kB") / 1e6
+    machine = 8 * scale.card_rate("ViT-B-32") * scale.of("prepared kB") * scale.USED / 1e6
     assert f" {machine:.1f} GB/s" in words
 
 

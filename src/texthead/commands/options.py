@@ -213,7 +213,7 @@ class ProtocolOptions:
         if self.pooling is not None and views.count == 1:
             raise DataError(f"--pooling {self.pooling} has no effect with one view; give --views too, such as 4x3")
         if self.crops_along is not None and views.crops != 3:
-            raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, as 1x3")
+            raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, such as 1x3")
         pixels = own.sizes.with_resize(self.resize)
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 

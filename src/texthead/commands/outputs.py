@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from texthead.commands.parser import values_of
-from texthead.errors import DataError
+from texthead.errors import DataError, either
 from texthead.media.paths import file_of
 
 # A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
@@ -56,7 +56,7 @@ def check_file(flag: str, path: Path, endings: str) -> None:
     """
     ends = endings.split()
     if path.suffix.lower() not in ends:
-        raise DataError(f"{flag}: must end in {' or '.join(ends)}")
+        raise DataError(f"{flag}: must end in {either(ends)}")
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")

@@ -31,7 +31,7 @@ from typing import Any
 from docstring_parser.google import parse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from texthead.errors import DataError
+from texthead.errors import DataError, either
 from texthead.files import check_options
 
 # Numbers whose range the parser checks.
@@ -295,7 +295,7 @@ def _plain(message: str) -> str:
         near = difflib.get_close_matches(value.strip("'"), known, 1)
         if name == "command":
             return f"there is no command {value}{f': did you mean {near[0]}?' if near else ''}"
-        return f"{name} must be {', '.join(known[:-1])} or {known[-1]}, got {value}"
+        return f"{name} must be {either(known)}, got {value}"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
         return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
@@ -308,8 +308,7 @@ def _plain(message: str) -> str:
     value = re.search(rf"(?:{quoted}):(?: '?|$)([^\s']*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
-    *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
-    rule = f"{', '.join(others)} or {last}".replace("'", "") if kind[1] else last
+    rule = either(kind[1].replace("'", "").split(", ")) if kind[1] else _KINDS[kind[2] or kind[3] or kind[4]]
     return f"{option} must be {rule}, got {value[1] or 'nothing'}"
 
 

@@ -212,10 +212,9 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
     say = notes()
     views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
+    clips = f"{clips} of {protocol.frames} frames"
     once = ", encoded once" if recognizer.sees_frames_apart else ""
-    say.print(
-        f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {clips} of {protocol.frames}"
-    )
+    say.print(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {clips}")
     if not recognizer.sees_frames_apart:
         inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
         say_notes(

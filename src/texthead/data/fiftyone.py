@@ -188,7 +188,7 @@ def _only(where: str, classifications: Sequence[object]) -> str | None:
     names = [label for label in labels if isinstance(label, str)]
     if len(names) < len(labels):
         wrong = next(label for label in labels if not isinstance(label, str))
-        raise DataError(f"{where}: a label must be text, got {wrong!r:.80}")
+        raise DataError(f"{where}: its label must be text, got {wrong!r:.80}")
     if len(names) > 1:
         raise DataError(f"{where}: has {len(names)} labels ({listed(names)}); give each file or range one label")
     return names[0]

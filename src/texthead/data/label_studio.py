@@ -245,7 +245,7 @@ def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
         if "data" in task:
             annotations = task.get("annotations", task.get("completions")) or []
             if not isinstance(annotations, list):
-                raise DataError(f"{where}: annotations must be a list; export as JSON again")
+                raise DataError(f"{where}: annotations must be a list, got {annotations!r:.80}; export as JSON again")
             yield _Task(where, task["data"], annotations)
             continue
         if task.get("annotation_id") is None:

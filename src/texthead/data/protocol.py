@@ -63,7 +63,7 @@ class Views:
         clips, cross, crops = text.partition("x")
         # `isdecimal` also accepts digits of other alphabets, hence `isascii`.
         if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
-            raise DataError(f"views must be written CLIPSxCROPS like 4x3, got {text!r}")
+            raise DataError(f"views must be CLIPSxCROPS, such as 4x3, got {text!r}")
         return cls(int(clips), int(crops), origin, along, stride)
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from texthead.data.sampling import Along, crop_offsets
-from texthead.errors import DataError
+from texthead.errors import DataError, either
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -266,4 +266,4 @@ def _check_sizes(size: int, resize: int) -> None:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise DataError(f"{name} must be {' or '.join(choices)}, got {value!r}")
+        raise DataError(f"{name} must be {either(choices)}, got {value!r}")

@@ -236,7 +236,7 @@ def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iter
             yield
     except MemoryError:
         raise EncoderError(
-            f"{source}: its config describes a network of over {values:,} values in {tensors:,} tensors, {rule}"
+            f"{source}: its config describes a network of more than {values:,} values in {tensors:,} tensors, {rule}"
         ) from None
     finally:
         for hook in hooks:

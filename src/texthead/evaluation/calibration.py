@@ -326,7 +326,7 @@ def cross_fitted(
         DataError: fewer than two items.
     """
     if len(scores) < 2:
-        raise DataError(f"cross-fitting a temperature needs at least 2 items, got {len(scores)}")
+        raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
     places = group_places(groups, len(scores))
     order = np.random.default_rng(seed).permutation(places.max() + 1)
     fold = torch.from_numpy(order % 5)[torch.from_numpy(places)]

@@ -66,7 +66,7 @@ def number(low: float, high: float) -> Rule:
 def one_of(*choices: object) -> Rule:
     """Return a rule for a fixed set of values, which compares types too: 1 is not true."""
     texts = [json.dumps(choice) for choice in choices]
-    return lambda value: (type(value), value) in [(type(each), each) for each in choices], " or ".join(texts)
+    return lambda value: (type(value), value) in [(type(each), each) for each in choices], f"one of {', '.join(texts)}"
 
 
 def optional(rule: Rule, key: str | None = None) -> Rule:
@@ -75,7 +75,7 @@ def optional(rule: Rule, key: str | None = None) -> Rule:
     if key is None:
         return lambda value: value is None or holds(value), f"null or {text}"
     return lambda value: value is None or (isinstance(value, dict) and holds(value.get(key))), (
-        f"null or an object with {key}, {text}"
+        f"null, or an object whose {key} is {text}"
     )
 
 
@@ -222,7 +222,9 @@ def read_plain_image(path: Path) -> np.ndarray:
         frame = next(container.decode(video=0))
     check_size(frame.width, frame.height)
     if frame.format.name not in PLAIN_FORMATS:
-        raise Refused(f"pixel format {frame.format.name} needs pillow (pip install pillow)")
+        raise Refused(
+            f"pixel format {frame.format.name} needs pillow (pip install pillow): FFmpeg decodes it to other pixels"
+        )
     return frame.to_ndarray(format="rgb24")
 
 

@@ -64,7 +64,7 @@ def check_part(path: Path) -> None:
         raise MediaError(path, f"a file has this name, but #t= marks a part of {file.name}; rename the file")
     reader = reader_of(file)
     if not reader.one_file or reader is Image:
-        raise MediaError(path, f"only videos have parts, this is of kind {reader.kind!r}; leave out #t=")
+        raise MediaError(path, f"only videos have parts, and this is of kind {reader.kind!r}; leave out its times")
     if is_member(file):
         raise MediaError(path, "a prepared clip has no parts; prepare a manifest with start and end")
     span_of(path)

@@ -72,9 +72,10 @@ def read_scores(folder: Path) -> RunScores | None:
     try:
         methods = tuple(Score.from_json(each) for each in value["methods"])
         if not methods:
-            raise ValueError("no method")
+            raise ValueError("it lists no method")
         return RunScores(str(value["scored"]), methods)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunError(
-            f"{path}: not valid scores ({error!r}): restore the file, or remove it to continue without scores"
+            f"{path}: not valid scores ({why}): restore the file, or remove it to continue without scores"
         ) from None

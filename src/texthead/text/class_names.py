@@ -82,7 +82,7 @@ def check_names(names: Sequence[str]) -> None:
         raise DataError("no class names given: at least one is needed")
     for position, name in enumerate(names):
         if not name.strip():
-            raise DataError(f"class name {position + 1} of {len(names)} is empty: give it a name or remove it")
+            raise DataError(f"class name {position + 1} of {len(names)} is empty: fill it in, or remove it")
         if "\0" in name:
             raise DataError(f"class name {name[:60]!r} contains a NUL byte: remove it")
         if len(name.splitlines()) > 1:

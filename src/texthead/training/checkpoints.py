@@ -113,10 +113,10 @@ def restore(
     log.cut(state["records"])
     here, before = torch.get_num_threads(), state["threads"]
     if here != before:
-        log.note(f"resumed with {here} threads, started with {before}: results may differ in the last bits")
+        log.note(f"threads: {before} at the start, now {here}: results may differ in the last bits")
     if ranks() != state["processes"]:
         count = state["processes"]
-        log.note(f"resumed with {ranks()} processes, started with {count}: results may differ in the last bits")
+        log.note(f"processes: {count} at the start, now {ranks()}: results may differ in the last bits")
     return state["epoch"], state["step"]
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Text
-from texthead.errors import RunError
+from texthead.errors import RunError, either
 from texthead.models.head_rows import prompt_rows
 from texthead.models.heads import FrozenHead, as_frozen
 from texthead.models.recognizer import Recognizer
@@ -83,7 +83,7 @@ def target_mass(labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch batch"]:
 
 def _check_targets(targets: str) -> None:
     if targets not in get_args(Targets):
-        raise RunError(f"targets must be {' or '.join(get_args(Targets))}, got {targets!r}")
+        raise RunError(f"targets must be {either(get_args(Targets))}, got {targets!r}")
 
 
 class Matching(nn.Module):
