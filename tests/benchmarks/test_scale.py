@@ -67,7 +67,7 @@ def test_inputs_of_single_files_are_the_measured_ones(title, key):
 def test_a_few_cells_by_hand():
     """30 passes over 240,000 clips on 8 GPUs at 0.811 s per step of 256 take 6.3 hours; the published log has 6.9."""
     hours = 30 * 240_000 / 256 * 0.811 / 3600
-    assert f"| ViT-B-16 | {8 * hours:.0f} |" in scale.training()
+    assert f"| ViT-B/16 | {8 * hours:.0f} |" in scale.training()
     # A forward pass of ViT-B/16 is 17.56 G multiply-adds a frame.
     assert scale.card_rate("ViT-B-16") == pytest.approx(0.4 * 989e12 / (6 * 8 * 17.56e9), rel=2e-3)
 
