@@ -61,7 +61,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     prints(err, 15, 3, 12, "test")
     methods = ["text-probe", "probe", "zero-shot", "zero-shot-centred"]
     assert all(method in out for method in methods)
-    assert "15 labelled items correctly (chance 33 %)" in out
+    assert "15 training items correctly (chance 33 %)" in out
     about = json.loads((run / "recipe.json").read_text())
     chosen = about["chosen"]
     assert about["engine"] in out.splitlines()[0]

@@ -254,7 +254,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     ):
         assert all("1 of 3" in line for line in lines[:1]), "the step after which it goes on"
         notes = [record["text"] for record in records if record["kind"] == "note"]
-        assert [re.findall(r"\d+", note) for note in notes] == ([[str(after), str(before)]] if before != after else [])
+        assert [re.findall(r"\d+", note) for note in notes] == ([[str(before), str(after)]] if before != after else [])
         assert losses(records) == pytest.approx(losses(whole[0]), abs=1e-5)
         assert_close(weights, whole[1], 1e-5)
     assert_close({f"0.{k}": v for k, v in load_run(run).model.state_dict().items()}, whole[1], 1e-5)

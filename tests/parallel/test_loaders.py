@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -15,7 +16,7 @@ import pytest
 from facts import facts
 from messages import refuses
 from texthead.errors import RunError
-from texthead.parallel.loaders import worker_faults
+from texthead.parallel.loaders import _await_feeders, worker_faults
 
 
 def test_a_server_forks_the_processes() -> None:
@@ -39,6 +40,22 @@ def test_a_temporary_folder_with_a_long_name(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     count, made = done.stdout.split()
     assert (count, Path(made).parent) == ("4", folder)
+
+
+def test_a_program_that_ends_waits_for_the_threads_that_fed_workers() -> None:
+    done, never = threading.Event(), threading.Event()
+
+    def feed() -> None:
+        time.sleep(0.1)
+        done.set()
+
+    for target in (feed, never.wait):
+        threading.Thread(target=target, name="QueueFeederThread", daemon=True).start()
+    begun = time.monotonic()
+    _await_feeders()
+    assert done.is_set()
+    assert time.monotonic() - begun < 30, "a thread that never ends is left alone"
+    never.set()
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 """Data-loader workers: start-up, errors for dead workers, a time limit for workers that hang."""
 
+import atexit
 import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ from texthead.parallel.startup import begin_server, keep_freed_memory
 # Start and end of torch's error message for a dead worker.
 _DEAD_START, _DEAD_END = "DataLoader worker", "exited unexpectedly"
 
+# The longest wait, in seconds, for queues to end when the program ends.
+_FEEDERS_SECONDS = 0.5
+
 # Modules that send requests to other processes: to start a worker, or to share memory.
 _REQUESTING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
 
@@ -31,6 +36,8 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
     """
     if workers and len(items):  # pyright: ignore[reportArgumentType]
         begin_server()
+        atexit.unregister(_await_feeders)  # So that it is registered once.
+        atexit.register(_await_feeders)
         start = {"multiprocessing_context": multiprocessing.get_context("forkserver"), "worker_init_fn": _begin}
         options |= {"num_workers": workers, **start}
     return _Loader(items, **options)
@@ -42,6 +49,18 @@ class _Loader(DataLoader):
     def __iter__(self) -> Any:
         with interrupts_held():
             return super().__iter__()
+
+
+def _await_feeders() -> None:
+    """Wait for the threads that fed workers, which are about to end; a program that ends stops its threads anywhere.
+
+    If one is stopped after it has removed its queue's semaphore, and before it has notified the resource tracker, the
+    tracker warns of leaked semaphores.
+    """
+    until = time.monotonic() + _FEEDERS_SECONDS
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def _begin(number: int) -> None:
