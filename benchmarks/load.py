@@ -175,10 +175,12 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         frames = np.stack([np.asarray(PIL.Image.open(path)) for path in paths[place : place + 20]])
         paths.append(folder / f"{place}.mp4")
         drawn_videos.write_video(paths[-1], frames)
-    with start(folder / "log.txt", "predict", run, *paths, "--json", stdout=subprocess.PIPE) as process:
+    # The first prediction stores a graph for later ones, whose last bits differ.
+    eager = ("--engine", "eager")
+    with start(folder / "log.txt", "predict", run, *paths, "--json", *eager, stdout=subprocess.PIPE) as process:
         wanted = [entry["top"] for entry in json.loads(process.communicate()[0])]
     counts, reasons, memory = Counter[str](), Counter[str](), list[float]()
-    server, address = start_page(folder / "log.txt", "ui", run)
+    server, address = start_page(folder / "log.txt", "ui", run, *eager)
     until = time.monotonic() + 60 * options.minutes
 
     def client(number: int) -> None:
@@ -210,7 +212,10 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     with ended([server]):
         together([killer, *(lambda number=number: client(number) for number in range(options.clients))])
-    traces = (folder / "log.txt").read_text().count("Traceback")
+    log = (folder / "log.txt").read_text()
+    traces = log.count("Traceback")
+    if traces:
+        reasons[log[log.index("Traceback") :][:2000]] += traces
     bad = counts["wrong"] + counts["lost"] + traces + (memory[-1] > memory[0] + MEGABYTES)
     known = {reason: count for reason, count in reasons.items() if reason}
     return {**counts, "MB": [round(memory[0]), round(memory[-1])], "tracebacks": traces, "reasons": known, "bad": bad}
