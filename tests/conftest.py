@@ -8,7 +8,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-from messages import GOLDEN, RECORDER, merge, write
+from messages import GOLDEN, RECORDER, merge, place_of, write
 from tools.tree import PACKAGES, TOP
 
 # Without commands/: its annotations name types that are only imported when a command runs.
@@ -72,19 +72,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
+def pytest_deselected(items: Iterable[pytest.Item]) -> None:
+    RECORDER.partial.update(map(place_of, items))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the golden file; a pytest-xdist worker sends its messages to the main process instead."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["messages"] = RECORDER.seen
+        session.config.workeroutput["messages"] = RECORDER.seen, sorted(RECORDER.partial)
     elif RECORDER.rewrite:
         picked = bool(session.config.option.keyword) or any("::" in word for word in session.config.args)
-        write(GOLDEN, merge(RECORDER.golden, RECORDER.seen, whole=not picked and not session.testsfailed))
+        whole = not picked and not session.testsfailed
+        write(GOLDEN, merge(RECORDER.golden, RECORDER.seen, whole=whole, partial=RECORDER.partial))
 
 
 class FromWorkers:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        for file, functions in getattr(node, "workeroutput", {}).get("messages", {}).items():
+        seen, partial = getattr(node, "workeroutput", {}).get("messages", ({}, ()))
+        RECORDER.partial.update(map(tuple, partial))
+        for file, functions in seen.items():
             for function, sentences in functions.items():
                 RECORDER.seen.setdefault(file, {}).setdefault(function, []).extend(sentences)
 

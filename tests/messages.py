@@ -11,6 +11,7 @@ values only, unless the file already holds messages of theirs.
 
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Recorder:
         self.rewrite = False
         self.golden: Messages = read(GOLDEN)
         self.seen: Messages = {}
+        self.partial: set[tuple[str, str]] = set()  # Functions of which some cases are not run, such as slow ones.
 
     def check(self, sentence: str, volatile: Iterable[object] = ()) -> None:
         """Fail if the golden file does not hold `sentence` for the running test.
@@ -47,7 +49,7 @@ class Recorder:
         item = self.item
         if item is None:
             return
-        file, function = item.path.relative_to(GOLDEN.parents[1]).as_posix(), item.name.partition("[")[0]
+        file, function = place_of(item)
         if item.get_closest_marker("slow") and function not in self.golden.get(file, {}):
             return
         for value in volatile:
@@ -61,6 +63,11 @@ class Recorder:
         raise AssertionError(
             f"golden/messages.txt does not hold this message of {file}::{function} (pytest --rewrite-messages): {sentence}"
         )
+
+
+def place_of(item: pytest.Item) -> tuple[str, str]:
+    """Return the file and the function of a test."""
+    return item.path.relative_to(GOLDEN.parents[1]).as_posix(), item.name.partition("[")[0]
 
 
 def settled(sentence: str) -> str:
@@ -119,17 +126,21 @@ def write(path: Path, messages: Messages) -> None:
     path.write_text("\n".join(lines))
 
 
-def merge(golden: Messages, seen: Messages, *, whole: bool) -> Messages:
+def merge(
+    golden: Messages, seen: Messages, *, whole: bool, partial: AbstractSet[tuple[str, str]] = frozenset()
+) -> Messages:
     """Return the golden messages, updated with those of the tests that ran.
 
     Args:
         whole: whether test functions ran with all their cases; if so, their other messages are removed.
+        partial: functions (file, name) that did not.
     """
     merged = {file: dict(functions) for file, functions in golden.items()}
     for file, functions in seen.items():
         own = merged.setdefault(file, {})
         for function, sentences in functions.items():
-            own[function] = sentences if whole else [*own.get(function, []), *sentences]
+            kept = [] if whole and (file, function) not in partial else own.get(function, [])
+            own[function] = [*kept, *sentences]
     return without_tests_that_are_gone(merged)
 
 
