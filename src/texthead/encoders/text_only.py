@@ -65,7 +65,7 @@ class Sentences(TextOnly):
         except Exception as error:  # The hub client may raise anything.
             raise EncoderError(
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
-                "use a folder in transformers' format, or go online once for a name on the hub"
+                "use a folder in transformers' format; a name on the hub needs a connection once"
             ) from None
         lost = sorted(name for name in missing if "pooler" not in name)  # Mean pooling does not use the pooler.
         if lost:

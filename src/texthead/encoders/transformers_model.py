@@ -149,7 +149,7 @@ def faults(source: str) -> Iterator[None]:
         detail = " ".join(str(error).split())[:200]
         raise EncoderError(
             f"{source}: cannot be loaded ({type(error).__name__}: {detail}); use a folder in transformers' format, or "
-            "go online once for a name on the hub"
+            "a name on the hub needs a connection once"
         ) from None
 
 

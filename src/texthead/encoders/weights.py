@@ -198,7 +198,7 @@ def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
         EncoderError: the network is much larger.
     """
     stored = sum(map(math.prod, shapes))
-    rule = f"the weights have {stored:,} in {len(shapes):,}; use config and weights of one model"
+    rule = f"but the weights hold {stored:,} in {len(shapes):,} tensors; use config and weights of one model"
     with counted(source, 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
         yield
 
@@ -235,9 +235,7 @@ def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iter
         with torch.device("meta"):
             yield
     except MemoryError:
-        raise EncoderError(
-            f"{source}: its config describes a network of more than {values:,} values in {tensors:,} tensors, {rule}"
-        ) from None
+        raise EncoderError(f"{source}: its config describes a network of more than {values:,} values, {rule}") from None
     finally:
         for hook in hooks:
             hook.remove()

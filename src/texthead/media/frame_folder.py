@@ -78,7 +78,7 @@ def frame_files(path: Path) -> list[Path]:
         raise MediaError(path, f"its folder cannot be listed ({error.strerror}); check the path") from None
     if not frames:
         count = len(list(path.parent.iterdir()))
-        raise MediaError(path, f"none of the {count} files in its folder matches the template; check both")
+        raise MediaError(path, f"the template matches none of the {count} files in its folder; correct the template")
     suffixes = sorted({Path(name).suffix.lower() for name in frames.values()})
     if len(suffixes) > 1:
         kinds = ", ".join(suffixes)

@@ -182,8 +182,8 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
     tokens = _words(text, template.split("{}")[0])
     if not tokens:
         raise DataError(
-            f"template {template!r} has no words before {{}} to start from; set context to a number of vectors, or "
-            "give another template"
+            f"template {template!r} has no words before {{}} for the learned vectors to start from; give some, or set "
+            "context to the number of vectors"
         )
     with torch.no_grad():
         return text.embedding(torch.tensor(tokens)).float()
