@@ -109,19 +109,21 @@ def push_to_hub(
         raise RunError(
             f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"
         )
-    api = HfApi(token=token)
-    with _hub_errors(f"{PREFIX}{repo_id}"), scratch_folder() as folder:
+    api, place = HfApi(token=token), f"{PREFIX}{repo_id}"
+    with _hub_errors(place):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
+    with scratch_folder() as folder:
         write_public(run, folder, repo_id)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            commit_message=commit_message,
-            revision=branch,
-            create_pr=create_pr,
-        )
+        with _hub_errors(place):
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=branch,
+                create_pr=create_pr,
+            )
     return str(commit.commit_url)
 
 
@@ -201,8 +203,6 @@ def _hub_errors(place: str) -> Iterator[None]:
     """Convert errors of the hub's client to RunError."""
     try:
         yield
-    except RunError:
-        raise
     except Exception as error:  # The client also raises errors of its HTTP library, which is another in each version.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
