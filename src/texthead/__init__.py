@@ -20,7 +20,13 @@ order_test                               test whether predictions depend on the 
 `__init__.pyi` lists the public names. Each is imported on first use, since most import torch.
 """
 
+import os
+
 import lazy_loader
+
+# onnxruntime contacts a telemetry address when it is imported, and writes a device id below ~/.cache. It reads this
+# variable at that moment only; child processes inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -11,6 +11,7 @@ width, channels; its output is one score per class. The probabilities are softma
 import argparse
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -427,6 +428,7 @@ def onnx_model(
     Raises:
         Unusable: the model declares another number of classes.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # It contacts an address when it is imported otherwise.
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

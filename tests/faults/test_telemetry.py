@@ -1,0 +1,54 @@
+"""onnxruntime reports to nobody: it leaves no device id and no queue of events in the home folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made import write_image
+from texthead.exporting import standalone
+
+
+def run_at_home(home: Path, *command: object) -> None:
+    """Run a program with an empty home folder of its own, and check that nobody but texthead wrote there."""
+    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    own = {name: value for name, value in os.environ.items() if name not in unset}
+    own |= {"HOME": str(home), "TEXTHEAD_CACHE": str(home / "texthead")}
+    done = subprocess.run([sys.executable, *map(str, command)], env=own, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    written = [path for path in home.rglob("*") if path.is_file() and (home / "texthead") not in path.parents]
+    assert not written
+
+
+def test_the_library_turns_telemetry_off(tmp_path):
+    run_at_home(tmp_path, "-c", "import texthead, onnxruntime")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_command_turns_telemetry_off(tmp_path, workers):
+    photo = write_image(tmp_path / "photo.png", "red")
+    home = tmp_path / "home"
+    home.mkdir()
+    options = ["--classes", "red, blue", "--engine", "onnxruntime", "--workers", workers]
+    run_at_home(home, "-m", "texthead", "predict", photo, *options)
+
+
+def test_an_export_turns_telemetry_off(tmp_path):
+    """Open a session as the export's `predict.py` does, without texthead."""
+    shutil.copy(standalone.__file__, tmp_path / "program.py")
+    home = tmp_path / "home"
+    home.mkdir()
+    open_session = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pathlib import Path; import onnx, program\n"
+        "from onnx import TensorProto, helper\n"
+        "clips = helper.make_tensor_value_info('clips', TensorProto.FLOAT, [1, 2])\n"
+        "out = helper.make_tensor_value_info('out', TensorProto.FLOAT, [1, 2])\n"
+        "graph = helper.make_graph([helper.make_node('Identity', ['clips'], ['out'])], 'g', [clips], [out])\n"
+        "made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=9)\n"
+        "program.onnx_model(Path('model.onnx'), 2, content=made.SerializeToString())\n"
+        "assert 'texthead' not in sys.modules and 'onnxruntime' in sys.modules\n"
+    )
+    run_at_home(home, "-c", open_session)
