@@ -6,7 +6,7 @@ prepare, ShardOptions                    decode videos once into shards that loa
 find_events, Timeline, Sliding, Hysteresis    locate events in a video or in a stream of frames
 open_parts, predict_parts                predict millions of files with any number of processes; predict_on_ray
 recipes                                  functions that return all hyper-parameters
-export                                   write a run as a folder that predicts without texthead
+export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
 TemplatesHead, PromptHead                several templates; a learned prompt

@@ -59,6 +59,7 @@ from .runs.class_edits import rename_class as rename_class
 from .runs.class_edits import save_classes as save_classes
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
+from .runs.upload import push_to_hub as push_to_hub
 from .training.execution import Callbacks as Callbacks
 from .training.execution import Execution as Execution
 from .training.execution import RunInfo as RunInfo

@@ -24,6 +24,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.runs.hub import check_own, check_repository, display_name, local_run
 from texthead.runs.run import load_run
+from texthead.runs.upload import push_to_hub
 
 
 class Done(NamedTuple):
@@ -121,7 +122,7 @@ def test_branches_and_revisions(client, world):
     code = (
         "import sys, texthead as th\n"
         "run = th.load_run(sys.argv[1])\n"
-        "print(run.push_to_hub('me/colours', private=True, branch='next', commit_message='Colours'))"
+        "print(th.push_to_hub(run, 'me/colours', private=True, branch='next', commit_message='Colours'))"
     )
     done = client.python(code, world.run)
     number = client.hub.at("me/colours", "next")[0]
@@ -190,7 +191,7 @@ def test_the_card_names_data_classes_strings_scores_and_encoder(client, world):
 def test_a_run_with_other_classes_is_not_uploaded(world):
     run = load_run(world.run).with_classes(["a kite", "a bird"])
     with refuses(RunError, "save_classes"):
-        run.push_to_hub("me/kites")
+        push_to_hub(run, "me/kites")
 
 
 # ---- encoders that a run names

@@ -77,10 +77,11 @@ class Export:
 
         doing(f"loading {self.run}")
         from texthead.runs.run import load_run
+        from texthead.runs.upload import push_to_hub
 
         run = load_run(self.run)
         doing(f"uploading the run to {self.to}")
-        url = run.push_to_hub(self.to.removeprefix(_HUB), private=self.private or None)
+        url = push_to_hub(run, self.to.removeprefix(_HUB), private=self.private or None)
         results().print(url)
         show_json({"run": self.to, "url": url})
         next_command("texthead", "predict", self.to, "clip.mp4")

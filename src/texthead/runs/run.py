@@ -50,7 +50,7 @@ from texthead.runs.folder import (
     saved_shapes,
     saved_split,
 )
-from texthead.runs.hub import check_own, local_run, push_to_hub
+from texthead.runs.hub import check_own, local_run
 from texthead.runs.saved import check_run, is_run
 from texthead.runs.scores import read_scores
 from texthead.text.prompts import class_prompts
@@ -140,8 +140,6 @@ class Run:
     calibration: Calibration | None = None
     edits: tuple[Edit, ...] = ()
     allow_download: bool = False
-
-    push_to_hub = push_to_hub
 
     def was_trained_on(self, path: Path) -> bool:
         """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
