@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-all test-browser test-oldest fuzz check lint types docs pictures commands licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-slow test-all test-browser test-oldest fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -100,9 +100,14 @@ pictures: $(VENV)/.installed
 	rm -rf build/pictures
 	$(BIN)/python -m tools.pictures --data $(DATA)
 
-# The page of commands, from the parser.
+# The page of commands and the list of their options, from the parser.
 commands: $(VENV)/.installed
 	$(BIN)/python -m tools.commands > docs/reference/commands.md
+	$(BIN)/python -m tools.flags
+
+# The messages of errors, notes and results, from the sources; read the diff.
+messages: $(VENV)/.installed
+	$(BIN)/python -m tools.messages
 
 # The notebooks with their outputs.
 notebooks: $(VENV)/.installed

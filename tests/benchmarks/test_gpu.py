@@ -52,7 +52,7 @@ def test_a_missing_gpu_is_one_line(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
-    prints(err, "CUDA", torch.__version__, "--smoke", volatile=[torch.__version__])
+    prints(err, "CUDA", torch.__version__, "--smoke")
 
 
 @pytest.mark.slow
