@@ -86,7 +86,7 @@ def test_frames_varied_by_nothing_stay_as_they_are():
     assert (tinyclip._augment(frames, 1.0) - frames).abs().mean() > 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path], tmp_path: Path):
     seen: list[tuple[int, int, float]] = []
     one = tinyclip.pretrain("vit", tmp_path / "one", steps=4, progress=lambda *step: seen.append(step))
