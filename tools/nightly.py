@@ -44,11 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("skip_unchanged"):
+    files = changes(config.rootpath)[0] if config.getoption("skip_unchanged") else None
+    if files is None:
         return
-    files, _ = changes(config.rootpath)
     left_out = []
-    for item in items if files is not None else []:
+    for item in items:
         covered = [path for marker in item.iter_markers("nightly") for path in marker.args]
         own = item.path.relative_to(config.rootpath).as_posix()
         if covered and not any(is_changed(path, files) for path in (own, *covered)):
