@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-all test-browser test-oldest fuzz check lint types docs pictures commands licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-slow test-all nightly test-browser test-oldest fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -27,12 +27,20 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25
 
+# The slow tests, and the nightly ones of files that changed since the last `make nightly` (tests/nightly.json).
 test-slow: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m 'slow and not fuzz'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m '(slow or nightly) and not fuzz' --skip-unchanged
 
 # Both in one go, which shares fixtures; files that take minutes come first (tests/conftest.py).
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 test-all: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 -m 'not browser and not (slow and fuzz)'
+	$(PARALLEL) -m 'not browser and not (slow and fuzz)' --skip-unchanged
+
+# What a change in src rarely breaks: pages of docs/, rows of the paper, benchmarks, demo, notebooks, wheel, locales.
+# Commit tests/nightly.json, which it writes if all pass.
+nightly: $(VENV)/.installed
+	$(PARALLEL) -m nightly
+	$(BIN)/python -m tools.nightly
 
 # axe-core finds elements that a keyboard or a screen reader cannot use, and colours with too little contrast.
 build/axe/axe.min.js:
@@ -100,9 +108,14 @@ pictures: $(VENV)/.installed
 	rm -rf build/pictures
 	$(BIN)/python -m tools.pictures --data $(DATA)
 
-# The page of commands, from the parser.
+# The page of commands and the list of their options, from the parser.
 commands: $(VENV)/.installed
 	$(BIN)/python -m tools.commands > docs/reference/commands.md
+	$(BIN)/python -m tools.flags
+
+# The messages of errors, notes and results, from the sources; read the diff.
+messages: $(VENV)/.installed
+	$(BIN)/python -m tools.messages
 
 # The notebooks with their outputs.
 notebooks: $(VENV)/.installed

@@ -1,14 +1,12 @@
 """Shared fixtures; beartype checks every annotation in texthead, tensor shapes included, while the tests run."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
-from messages import GOLDEN, RECORDER, merge, place_of, write
 from tools.tree import PACKAGES, TOP
 
 # Without commands/: its annotations name types that are only imported when a command runs.
@@ -23,7 +21,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
 
 # Fixture modules, loaded after the import hook above.
-pytest_plugins = ["text_models", "worlds"]
+pytest_plugins = ["text_models", "worlds", "tools.nightly"]
 
 
 # The first three measure memory in forks of the test process, so they run before a command makes malloc keep what is freed.
@@ -49,51 +47,10 @@ FIRST = (
 )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--rewrite-messages", action="store_true", help="write golden/messages.txt from what the tests see"
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    RECORDER.rewrite = config.getoption("--rewrite-messages")
-    config.pluginmanager.register(FromWorkers())
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {ROOT / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    RECORDER.item = item
-    return (yield)
-
-
-def pytest_deselected(items: Iterable[pytest.Item]) -> None:
-    RECORDER.partial.update(map(place_of, items))
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the golden file; a pytest-xdist worker sends its messages to the main process instead."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["messages"] = RECORDER.seen, sorted(RECORDER.partial)
-    elif RECORDER.rewrite:
-        picked = bool(session.config.option.keyword) or any("::" in word for word in session.config.args)
-        whole = not picked and not session.testsfailed
-        write(GOLDEN, merge(RECORDER.golden, RECORDER.seen, whole=whole, partial=RECORDER.partial))
-
-
-class FromWorkers:
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        seen, partial = getattr(node, "workeroutput", {}).get("messages", ({}, ()))
-        RECORDER.partial.update(map(tuple, partial))
-        for file, functions in seen.items():
-            for function, sentences in functions.items():
-                RECORDER.seen.setdefault(file, {}).setdefault(function, []).extend(sentences)
 
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -127,9 +84,9 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @pytest.fixture
 def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Return a function that runs a command, expects a user error and returns its line (`volatile`: messages.py)."""
+    """Return a function that runs a command, expects a user error and returns its line."""
 
-    def run(*arguments: object, volatile: Iterable[object] = ()) -> str:
+    def run(*arguments: object) -> str:
         code, _, err = say(*arguments)
         assert code == 2, err
         assert "Traceback" not in err
@@ -137,7 +94,6 @@ def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         assert [line.startswith("texthead: ") for line in lines].count(True) == 1, err
         # Notes may come first; the error must be the last line.
         assert lines[-1].startswith("texthead: ")
-        RECORDER.check(lines[-1], volatile)
         return lines[-1]
 
     return run

@@ -9,13 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
-from argparse import _HelpAction, _SubParsersAction
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from jsonargparse import ArgumentParser
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -616,7 +614,7 @@ def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused,
     train = ["train", root, *world.fast(run), "--freeze-encoder", "--train-head"]
     refused((held, "skip_unreadable"), *train)
     truncate(video(odd, "red", frames=12), 0.5)
-    refused((odd, "skip_unreadable"), *train, volatile=["Invalid data found when processing input"])
+    refused((odd, "skip_unreadable"), *train)
     assert not run.exists()
     out, err = works(*train, "--skip-unreadable")
     assert all(f"skipped: {path}" in err for path in (odd, held))
@@ -875,30 +873,3 @@ def test_a_run_is_scored_between_the_pretrained_encoder_and_its_own(world, works
         (tops[mix],) = (line for line in out.splitlines() if name in line)
     assert ["mix" in tops[mix] for mix in tops] == [True, True, False]
     refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())
-
-
-# --- the options of every command -----------------------------------------------------------------------------------
-
-FLAGS = Path(__file__).parent / "golden" / "flags.txt"
-
-
-def flags_of(parser: ArgumentParser, command: str = "") -> list[str]:
-    """Return one line per option and argument of the commands, with its default."""
-    lines: list[str] = []
-    for action in parser._actions:
-        if isinstance(action, _SubParsersAction):
-            for name, inner in action.choices.items():
-                lines += flags_of(inner, f"{command} {name}".strip())
-        elif not isinstance(action, _HelpAction):
-            name = " ".join(action.option_strings) or action.dest.rpartition(".")[2]
-            default = "" if action.dest == "workers" else f" = {action.default}"
-            lines.append(f"{command} {name}{default}".strip())
-    return lines
-
-
-def test_options_keep_their_names(pytestconfig):
-    """Added and removed options belong in CHANGELOG; `--rewrite-messages` writes the list."""
-    flags = "\n".join(sorted(flags_of(cli.command_line()))) + "\n"
-    if pytestconfig.getoption("--rewrite-messages"):
-        FLAGS.write_text(flags)
-    assert flags == FLAGS.read_text()

@@ -132,10 +132,10 @@ def _to_4_digits(number: re.Match[str]) -> str:
 def test_of_an_exported_folder_classes_and_protocol_are_its_own(world, exported, wrong, works, tmp_path):
     image = write_image(tmp_path / "a.png", "red")
     (tmp_path / "b.png").write_bytes(b"no picture")
-    assert "classes" in wrong("predict", exported, image, "--classes", "a, b", volatile=[exported])
-    assert "frames" in wrong("predict", exported, image, "--frames", 2, volatile=[exported])
+    assert "classes" in wrong("predict", exported, image, "--classes", "a, b")
+    assert "frames" in wrong("predict", exported, image, "--frames", 2)
     assert "sets" in wrong("predict", exported, image, "--sets")
-    assert str(exported) in wrong("predict", exported, volatile=[exported])
+    assert str(exported) in wrong("predict", exported)
     assert "b.png" in wrong("predict", exported, tmp_path / "b.png")
     assert "not read" in works("predict", exported, tmp_path, "--skip-unreadable")[0]
 

@@ -111,8 +111,7 @@ def write_lists(folder: Path) -> None:
     write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.nightly(name)) for name in PAGES])
 def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path) -> None:
     """Each page starts from the same files; a training that several pages start with runs only once."""
     folder, runs = prepared.with_name("page"), prepared.with_name("runs")
@@ -162,7 +161,7 @@ def test_pages_of_the_api_list_the_public_names() -> None:
     assert {name for names in api.public_names().values() for name, _ in names} | {"recipes"} == set(texthead.__all__)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("docs", "mkdocs.yml")
 def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

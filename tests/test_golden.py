@@ -1,5 +1,6 @@
-"""A run of an earlier version can be loaded and gives the same predictions."""
+"""A run of an earlier version gives the same predictions; files in golden/ that are made from the sources are current."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from golden.make import draw
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
+from tools import flags, messages
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,3 +25,34 @@ def test_the_golden_run_predicts_what_it_did_when_it_was_made(tmp_path: Path) ->
 
 def test_the_golden_run_is_small() -> None:
     assert sum(path.stat().st_size for path in GOLDEN.rglob("*") if path.is_file()) < 2 * 10**6
+
+
+def test_flags_are_those_of_the_parser() -> None:
+    """`make commands` writes the file."""
+    assert (GOLDEN / "flags.txt").read_text(encoding="utf-8") == flags.page(), "make commands"
+
+
+def test_messages_are_those_of_the_sources() -> None:
+    """`make messages` writes the file: read its diff."""
+    assert (GOLDEN / "messages.txt").read_text(encoding="utf-8") == messages.page(), "make messages"
+
+
+def test_a_message_has_its_kind_and_the_names_of_its_values(tmp_path: Path) -> None:
+    source = '''
+def read(path, sizes):
+    """Texts that are neither raised nor printed do not count."""
+    rule = f"at most {len(sizes)} sizes" if sizes else "no sizes"
+    if path:
+        raise errors.DataError(f"{path}: {rule}, " + "got none") from None
+    notes.append("half of it")
+    console.print(*(f"{size:.1f} MB" for size in sizes), style="red on white")
+    print(rule, rule)
+    print("word")
+'''
+    found = ["DataError: {path}: {rule}, got none", "prints: at most {len(sizes)} sizes", "prints: half of it"]
+    found += ["prints: no sizes", "prints: {size} MB"]
+    assert sorted(set(messages.messages(ast.parse(source)))) == found
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "read.py").write_text(source)
+    (tmp_path / "empty.py").write_text("")
+    assert messages.page(tmp_path) == "\n".join(["# data/read.py", "", *found, ""])

@@ -69,35 +69,59 @@ def test_no_colour_is_set_so_that_dark_pages_stay_readable() -> None:
     assert "black" not in html
 
 
-def items(*rows: tuple[str, str | None]) -> Dataset:
-    return Dataset(
-        tuple(Item(Path(f"{i}.png"), label, split) for i, (label, split) in enumerate(rows)), notes=(HOSTILE,)
-    )
-
-
-def test_a_dataset_is_a_table_of_classes_and_splits() -> None:
-    html = escaped(items((HOSTILE, "train"), (HOSTILE, "train"), ("b", "test"), ("b", None))._repr_html_())
-    for cell in ("4 items of 2 classes", ">train</th>", ">test</th>", ">no split</th>", ">2</td>"):
-        assert cell in html
-    assert ">items</th>" in items(("a", None))._repr_html_()
-    assert "0 items of 0 classes" in Dataset(())._repr_html_()
-
-
 def evaluation(names: tuple[str, ...], targets: list[int], answers: list[int]) -> Evaluation:
     paths = [Path(f"{i}.png") for i in range(len(targets))]
     return Evaluation(names, paths, torch.tensor(targets), torch.eye(len(names))[answers])
 
 
-def test_an_evaluation_shows_its_interval_and_the_worst_classes_first() -> None:
-    found = evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])
+SPLITS = ((HOSTILE, "train"), (HOSTILE, "train"), ("b", "test"), ("b", None))
+TOP = ((HOSTILE, 0.75), ("b", 0.2), ("c", 0.04), ("d", 0.01))
+UNREADABLE = Prediction(Path("b.png"), error="no image")
+TESTED = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
+SCORES = MethodScores({HOSTILE: np.array([True, True, False, True])}, TESTED, [*"abcd"], "test")
+
+
+@pytest.mark.parametrize(
+    ("result", "texts"),
+    [
+        (
+            Dataset(tuple(Item(Path(f"{i}.png"), label, split) for i, (label, split) in enumerate(SPLITS))),
+            ("4 items of 2 classes", ">train</th>", ">test</th>", ">no split</th>", ">2</td>"),
+        ),
+        (
+            evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1]),
+            ("top-1 75.0 % (95 % interval 30.1-95.4), 4 items", ">good (1)</td>"),
+        ),
+        (
+            Predictions([Prediction(Path("a.png"), TOP), UNREADABLE]),
+            ("(75.0 %)", ">c (4.0 %)<", "not readable: no image"),
+        ),
+        (SCORES, (">cross-validated</th>", ">test</th>", "75.0 (30.1-95.4)", "50.0 (15.0-85.0)")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_result_is_a_table(result: Any, texts: tuple[str, ...]) -> None:
+    html = escaped(result._repr_html_())
+    assert not [text for text in texts if text not in html]
+
+
+def test_results_without_items_are_tables_too() -> None:
+    assert "0 items of 0 classes" in Dataset(())._repr_html_()
+    assert ">items</th>" in Dataset((Item(Path("0.png"), "a", None),))._repr_html_()
+    assert "0 files" in Predictions()._repr_html_()
+    assert "not readable: no image" in Predictions([UNREADABLE])._repr_html_()
+    assert "cross-validated" not in MethodScores({}, TESTED, [*"abcd"], "test")._repr_html_()
+
+
+def test_results_have_a_short_text_too() -> None:
+    found = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
     assert repr(found) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
-    html = escaped(found._repr_html_())
-    assert "top-1 75.0 % (95 % interval 30.1-95.4), 4 items" in html
+    assert repr(SCORES) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
+
+
+def test_an_evaluation_shows_the_worst_classes_first_and_few_of_many() -> None:
+    html = evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])._repr_html_()
     assert html.index("script") < html.index(">good<")
-    assert ">good (1)</td>" in html
-
-
-def test_an_evaluation_of_many_classes_shows_top_5_and_a_few_classes() -> None:
     names = tuple(f"class {i}" for i in range(WORST + 3))
     html = evaluation(names, list(range(WORST + 2)), [0] * (WORST + 2))._repr_html_()
     assert "top-5" in html
@@ -106,34 +130,10 @@ def test_an_evaluation_of_many_classes_shows_top_5_and_a_few_classes() -> None:
     assert f"the {WORST} worst of {WORST + 2} classes" in html
 
 
-def test_predictions_are_a_list_and_a_table() -> None:
-    top = ((HOSTILE, 0.75), ("b", 0.2), ("c", 0.04), ("d", 0.01))
-    found = Predictions([Prediction(Path(f"{HOSTILE}.png"), top), Prediction(Path("b.png"), error="no image")])
-    assert isinstance(found, list)
-    assert found == list(found)
-    html = escaped(found._repr_html_())
-    assert "(75.0 %)" in html
-    assert ">c (4.0 %)<" in html
-    assert ">d (" not in html
-    assert "not readable: no image" in html
-    unknown = Predictions([Prediction(Path("a.png"), top[1:], known=False)])._repr_html_()
+def test_predictions_show_three_classes_and_what_is_none_of_them() -> None:
+    assert ">d (" not in Predictions([Prediction(Path("a.png"), TOP)])._repr_html_()
+    unknown = Predictions([Prediction(Path("a.png"), TOP[1:], known=False)])._repr_html_()
     assert "none of these (best: b (20.0 %))" in unknown
-    assert "not readable: no image" in Predictions(found[1:])._repr_html_()
-    assert "0 files" in Predictions()._repr_html_()
-
-
-def test_a_comparison_shows_each_way_of_scoring_that_there_is() -> None:
-    right = {HOSTILE: np.array([True, True, False, True])}
-    tested = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
-    found = MethodScores(right, tested, [*"abcd"], "test")
-    assert repr(found) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
-    html = escaped(found._repr_html_())
-    assert ">cross-validated</th>" in html
-    assert ">test</th>" in html
-    assert "75.0 (30.1-95.4)" in html
-    assert "50.0 (15.0-85.0)" in html
-    html = MethodScores({}, tested, [*"abcd"], "test")._repr_html_()
-    assert "cross-validated" not in html
 
 
 # --- a run, and progress bars
@@ -210,45 +210,16 @@ def test_only_a_kernel_is_a_notebook(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert not in_notebook()
 
 
-def test_a_bar_is_drawn_escaped_and_removed(shell: Shell) -> None:
-    with bar_or(None, HOSTILE, "files") as bar:
+def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) -> None:
+    with pytest.raises(ZeroDivisionError), bar_or(None, HOSTILE, "files") as bar:
         bar(1, 2)
         bar(2, 2)
+        raise ZeroDivisionError
     first, second, last = shell.shown
     assert first["text/plain"] == f"{HOSTILE}: 1 of 2 files"
     assert 'value="2" max="2"' in second["text/html"]
     escaped(second["text/html"])
     assert not any(last.values())
-
-
-def test_a_bar_is_removed_after_an_error(shell: Shell) -> None:
-    with pytest.raises(ZeroDivisionError), bar_or(None, "read", "files") as bar:
-        bar(1, 2)
-        raise ZeroDivisionError
-    assert not any(shell.shown[-1].values())
-
-
-@pytest.mark.slow
-def test_a_kernel_without_ipywidgets_draws_a_bar_and_keeps_nothing_of_it(tmp_path: Path) -> None:
-    pytest.importorskip("ipykernel")
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    source = """
-import time
-from texthead import notebook
-from texthead.parallel.progress import bar_or
-
-notebook.SECONDS = 0.01
-with bar_or(None, "read", "files") as bar:
-    for done in range(3):
-        time.sleep(0.02)
-        bar(done, 3)
-print(type(bar).__name__)
-"""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    nbclient.NotebookClient(made, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    bar, line = made.cells[0].outputs
-    assert (bar.output_type, bar.data) == ("display_data", {"text/html": "", "text/plain": ""})
-    assert (line.name, line.text) == ("stdout", "NotebookBar\n")
 
 
 def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,16 +243,12 @@ def test_outside_a_notebook_nothing_is_shown() -> None:
         assert progress is silent
 
 
-def titles(shell: Shell) -> set[str]:
-    return {data["text/plain"].partition(":")[0] for data in shell.shown} - {""}
-
-
 @contextmanager
 def only(shell: Shell, *expected: str) -> Iterator[None]:
     """Check which bars are shown and that all of them are removed."""
     shell.shown.clear()
     yield
-    assert titles(shell) == set(expected)
+    assert {data["text/plain"].partition(":")[0] for data in shell.shown} - {""} == set(expected)
     assert not shell.shown or not any(shell.shown[-1].values())
 
 

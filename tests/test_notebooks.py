@@ -70,7 +70,7 @@ def test_code_is_python_and_links_lead_to_files(path: Path) -> None:
             assert all((FOLDER / link).is_file() for link in re.findall(r"\]\((?!http)([^)]+)\)", source))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("notebooks")
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     """Each cell gives the same kinds of output as the committed one."""

@@ -49,7 +49,7 @@ def of_the_checkout() -> set[str]:
     return {name for name in listed.splitlines() if (ROOT / name).is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("pyproject.toml")
 def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
@@ -58,7 +58,7 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> No
     assert {"texthead/web/page.js", "texthead/report/templates/page.html", "texthead/encoders/figures.csv"} <= names
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("pyproject.toml")
 def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -73,7 +73,7 @@ def version_of(folder: Path) -> str:
     return wheel.name.split("-")[1]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("pyproject.toml")
 def test_the_version_is_that_of_the_tag_and_trees_without_tags_build(built: Path, tmp_path: Path) -> None:
     """The sdist has the version of its checkout; a source archive without git has a development version."""
     (sdist,) = built.glob("*.tar.gz")
@@ -99,7 +99,7 @@ def test_the_version_is_that_of_the_tag_and_trees_without_tags_build(built: Path
     assert version_of(tmp_path / "of-tag") == "1.2.3"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("pyproject.toml")
 def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp_path: Path) -> None:
     """Takes minutes: pip installs all requirements of the wheel and its `demo` extra into an empty environment."""
     (wheel,) = built.glob("*.whl")
@@ -128,7 +128,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("pyproject.toml")
 def test_the_installed_wheel_predicts_without_the_checkout(installed: Path, tmp_path: Path) -> None:
     # PYTHONPATH provides the requirements from the tests' environment. The .pth files there, and with them
     # the editable checkout, are ignored.
@@ -146,7 +146,7 @@ def test_the_installed_wheel_predicts_without_the_checkout(installed: Path, tmp_
     assert version == run(installed / "python", "-c", code, folder=tmp_path, PYTHONPATH=required)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("pyproject.toml")
 def test_the_bill_of_materials_is_valid_and_names_licences_but_no_path(
     built: Path, installed: Path, tmp_path: Path
 ) -> None:

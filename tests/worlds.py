@@ -74,8 +74,8 @@ def works(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[str, 
 def refused(wrong: Callable[..., str]) -> Callable[..., str]:
     """Return a function that runs a command that must fail and returns its error line, which must contain `parts`."""
 
-    def run(parts: object, *arguments: object, **volatile: object) -> str:
-        line = wrong(*arguments, **volatile)
+    def run(parts: object, *arguments: object) -> str:
+        line = wrong(*arguments)
         missing = [part for part in (parts if isinstance(parts, tuple) else (parts,)) if str(part) not in line]
         assert not missing, f"{missing} not in: {line}"
         return line

@@ -74,7 +74,7 @@ def test_a_cost_holds_the_time_of_programs_that_were_waited_for() -> None:
     assert asleep.wall >= 0.1 > asleep.cpu
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/rounds.py")
 def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     block = np.ones(300_000_000, np.uint8)
     idle = rounds.peak_mb(time.sleep, 0)
@@ -177,7 +177,7 @@ def test_transforms_and_comparing_at_their_smallest() -> None:
     assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/peers.py")
 def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
     sides = {"image_size": 32, "patch_size": 16, "hidden_size": 64, "intermediate_size": 64}
@@ -197,7 +197,7 @@ def test_printed_lines_are_compared_by_words_and_numbers() -> None:
     assert gap == pytest.approx(0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/cached.py")
 def test_kept_features_give_equal_logits_at_their_smallest() -> None:
     recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
     rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
@@ -205,7 +205,7 @@ def test_kept_features_give_equal_logits_at_their_smallest() -> None:
         assert "1 of 1" in rows[f"{title}: {cached.SECOND}"][-1]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/views.py")
 def test_views_at_their_smallest_open_each_video_once() -> None:
     assert f"{views.MANY}: 2," in views.measure(1, 2, seconds=2, pixels=Pixels(32, 36, "bilinear"))
 
@@ -244,7 +244,7 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks")
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
     measure, titles = SMALLEST[name]
@@ -257,7 +257,7 @@ def test_memory_of_a_start(tmp_path: Path) -> None:
         assert 10 < startup.peak(found[title], tmp_path) < 500
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/step.py")
 def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
     one, two = (rows[step.OURS] for rows in step.rows())
     step.clip_and_data(tmp_path, step.FEW)
@@ -295,7 +295,7 @@ def test_copies_are_found_with_their_own_original_alone() -> None:
     assert doctor.found_together([], [0, 2], 3) == (0, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/doctor.py")
 def test_the_doctor_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = ["path,label,split"]
     for number, (colour, split) in enumerate(3 * [("red", "train"), ("blue", "test")]):

@@ -21,7 +21,7 @@ def python(*words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/gpu.py")
 def test_the_smoke_run_measures_every_row(tmp_path):
     out = python("-m", "benchmarks.gpu", "--smoke", "--out", str(tmp_path / "gpu.json"))
     saved = json.loads((tmp_path / "gpu.json").read_text())
@@ -52,10 +52,10 @@ def test_a_missing_gpu_is_one_line(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
-    prints(err, "CUDA", torch.__version__, "--smoke", volatile=[torch.__version__])
+    prints(err, "CUDA", torch.__version__, "--smoke")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/gpu.py")
 def test_nothing_but_torch_and_its_like_is_needed():
     """Without the modules missing on a bare GPU machine, everything but texthead's own loop is measured."""
     missing = ("texthead", "jaxtyping", "av", "jsonargparse", "rich", "transformers", "sklearn")
@@ -73,7 +73,7 @@ def test_operations_are_those_of_the_encoder_and_a_little(name, multiply_adds):
     assert gpu.step_operations(name, 8) == pytest.approx(6 * 8 * (multiply_adds * 1e9 + blocks), rel=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/gpu.py")
 def test_a_batch_that_does_not_fit_is_halved():
     tried = []
 
@@ -89,7 +89,7 @@ def test_a_batch_that_does_not_fit_is_halved():
         gpu.that_fits(lambda row: run(gpu.Row("tiny", 4)), gpu.Row("tiny", 8), torch.device("cpu"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/gpu.py")
 def test_no_row_begins_too_late_and_a_failure_costs_one_row(tmp_path):
     setting = gpu.Setting(torch.device("cpu"), (), workers=0, seconds=0.0, least=1, frames=1)
     rows = (gpu.Row("no-such-model", 1), gpu.Row("tiny", 1))
@@ -101,7 +101,7 @@ def test_no_row_begins_too_late_and_a_failure_costs_one_row(tmp_path):
     assert late == ["no-such-model, plain", "tiny, plain", "no-such-model, texthead.train"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/gpu.py")
 def test_a_compiled_block_serves_all_blocks():
     """With `compiled`, dynamo traces one graph for all blocks, and the loss is the same."""
     device = torch.device("cpu")

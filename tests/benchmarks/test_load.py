@@ -12,12 +12,11 @@ import pytest
 
 from benchmarks import load
 
-pytestmark = pytest.mark.slow
-
 MB = 2**20
 JOIN, UPLOAD = "/gradio_api/queue/join", "/gradio_api/upload"
 
 
+@pytest.mark.nightly("benchmarks/load.py")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -72,6 +71,7 @@ def status(port: int, request: bytes) -> int | None:
         return answer.status
 
 
+@pytest.mark.slow
 def test_hostile_requests_leave_the_page_and_its_terminal_as_they_were(tmp_path: Path) -> None:
     run, log = load.small_run(tmp_path / "run"), tmp_path / "log.txt"
     server, address = load.start_page(log, "ui", run)

@@ -72,7 +72,7 @@ def test_a_few_cells_by_hand():
     assert scale.card_rate("ViT-B-16") == pytest.approx(0.4 * 989e12 / (6 * 8 * 17.56e9), rel=2e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/items.py")
 @pytest.mark.parametrize("key", items.GROWING)
 def test_what_grows_is_measured(key):
     cost = items.measured(key, 600)
@@ -81,7 +81,7 @@ def test_what_grows_is_measured(key):
     assert (cost.disk > 0) == ("read" in key or "written" in key)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("benchmarks/items.py")
 def test_single_files_are_measured(tmp_path):
     assert items.singles([20], None).count("\n|") == 9
     one, other = items.looking_up(tmp_path, 50).values()

@@ -98,7 +98,7 @@ def test_a_labelled_manifest_comes_back(folder: Path, works, tmp_path: Path, pla
 def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.json"
     out, err = works("predict", world.run, world.images, "--json", "--workers", 0, "--export", f"label-studio:{tasks}")
-    prints(err, "10 files, 10 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT to {world.root}", volatile=[world.root])
+    prints(err, "10 files, 10 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT to {world.root}")
     predicted, written = json.loads(out), json.loads(tasks.read_text())
     for entry, task in zip(predicted, written, strict=True):
         (prediction,) = task["predictions"]
@@ -125,7 +125,7 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     )
     video = write_video(tmp_path / "b.mp4", "red", 6)
     both = ("predict", world.run, files[0], video, "--workers", 0, "--export", f"label-studio:{tasks}")
-    refused(("0.png", "b.mp4"), *both, volatile=[world.root])
+    refused(("0.png", "b.mp4"), *both)
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
     for data, count in ((folder / "parts.csv", 3), (folder, 3)):
         first, second = (tool.format(tmp_path / f"{name}-{data.stem}") for name in ("first", "second"))
         _, err = works("label", data, *options, "--next", 2, "--export", first)
-        prints(err, "2 files and parts of files, 2 with a guess", volatile=[first, second])
+        prints(err, "2 files and parts of files, 2 with a guess")
         labelled = answered_by_guess(Path(first.partition(":")[2]))
         out, err = works("label", data, *options, "--out", labelled, "--next", 9, "--export", second)
         assert f"2 of {count} files have labels" in err

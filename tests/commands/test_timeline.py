@@ -1,11 +1,9 @@
 """`texthead timeline` on files and pipes: what is printed and written, and every user error in one line."""
 
 import csv
-import errno
 import http.server
 import io
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -178,11 +176,6 @@ def test_zero_shot_needs_no_run(world, works):
     assert {row["name"] for row in csv.DictReader(io.StringIO(out))} == {"a bird", "a strawberry"}
 
 
-def highest(err: str) -> str:
-    """Return the probability and time of the best window at the end of a line, after its name in quotes."""
-    return no_event(err).rpartition("'")[2]
-
-
 def no_event(err: str) -> str:
     """Return the line that explains why there is no event."""
     (line,) = (line for line in err.splitlines() if line.startswith("no event: "))
@@ -193,7 +186,7 @@ def no_event(err: str) -> str:
 def test_no_event_is_explained(timeline):
     out, err = timeline("run", *SHORT, "--min-length", 60)
     assert out == ""
-    prints(err, "min-length", "60 s", volatile=[highest(err)])
+    prints(err, "min-length", "60 s")
     out, _ = timeline("run", *SHORT, "--min-length", 60, "--csv")
     assert out == "start,end,name,mean,peak\r\n"
     out, _ = timeline("run", *SHORT, "--min-length", 60, "--json")
@@ -231,7 +224,7 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert rows == [(pytest.approx(event.start, abs=0.006), event.name) for event in expected]
     threshold = load_run(run).calibration.threshold.probability
     prints(err, "note: ", "temperature 3", 40)
-    prints(err, "note: ", NONE, f"{threshold:.3f}", volatile=[f"{threshold:.3f}"])
+    prints(err, "note: ", NONE, f"{threshold:.3f}")
     assert (tmp_path / "a.srt").read_text().count("-->") == sum(event.known for event in expected)
     assert NONE not in (tmp_path / "a.srt").read_text()
     content = json.loads(timeline(run, *HALF, "--json")[0])
@@ -251,10 +244,10 @@ def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, tim
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
     line = no_event(err)
-    prints(line, "1.000", "calibration.json", volatile=[highest(line)])
+    prints(line, "1.000", "calibration.json")
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
     line = no_event(timeline(run, *SHORT)[1])
-    prints(line, "enter", 0.7, "temperature 100", volatile=[highest(line)])
+    prints(line, "enter", 0.7, "temperature 100")
 
 
 # --- user errors
@@ -282,7 +275,7 @@ def test_a_pipe_that_is_no_video(world, piped):
     code, out, err = piped(world / "run", "-", name="text")
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
-    prints(line, "standard input", volatile=["Invalid data found when processing input"])
+    prints(line, "standard input")
 
 
 def test_names_that_do_not_go_together(world, refused):
@@ -309,7 +302,7 @@ def test_places_that_cannot_be_written(world, refused, tmp_path):
     file.write_text("a file")
     refused(("overlay", "b.avi", ".mp4"), "timeline", run, video, "--overlay", tmp_path / "b.avi")
     for place in (tmp_path, video, file / "a.srt"):
-        refused(("srt", place), "timeline", run, video, "--srt", place, volatile=[os.strerror(errno.EEXIST)])
+        refused(("srt", place), "timeline", run, video, "--srt", place)
     refused("overlay", "timeline", run, "-", "--overlay", tmp_path / "b.mp4")
     assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 

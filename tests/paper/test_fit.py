@@ -12,7 +12,7 @@ from paper.rows import Job, Row
 from texthead.data.splits import half_classes
 from texthead.evaluation.evaluate import Evaluation
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly("paper")
 
 
 @pytest.fixture(scope="module")

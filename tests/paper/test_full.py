@@ -14,7 +14,7 @@ from paper.data import Place
 from paper.rows import Job
 from texthead.errors import DataError, RunError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly("paper")
 
 NAMES = ("blue", "green", "red")
 

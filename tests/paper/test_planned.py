@@ -33,7 +33,7 @@ def number(pattern: str, title: str, default: int) -> int:
     return int(match[1]) if match else default
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_of_full_scale_is_the_papers(name):
     """Sec. 4.1 and 4.2: batch 128, rate 5e-6, 5 epochs of warm-up, 30 epochs, 8 frames of 224 pixels, one view."""
@@ -59,7 +59,7 @@ def test_every_row_of_full_scale_is_the_papers(name):
         assert recipe.template == template or name == "table4"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_table_7_is_of_32_frames_and_table_4_s_learned_template_ends_with_a_full_stop():
     large = {plan.title: plan for _, plan in plans("table7")}
     assert [(plan.recipe.frames, plan.pixels.size) for plan in large.values()] == [(32, 224), (32, 336)]
@@ -69,7 +69,7 @@ def test_table_7_is_of_32_frames_and_table_4_s_learned_template_ends_with_a_full
     assert {plan.encoder for _, plan in plans("ucf_hmdb")} == {"openclip:ViT-L-14/openai"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_the_papers_days_are_met():
     """Table 6's V100-days, which set the rate, and Table 12's A100-days within 20 %."""
     ours = next(plan for job, plan in plans("table6") if job.title == "ours")
@@ -115,7 +115,7 @@ def test_items_of_an_epoch():
     assert ITEMS["k400"].classes == 400
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_the_dry_run_prints_rows_and_the_sum(capsys):
     assert main(["run", "table6", "--scale", "full", "--dry-run"]) == 0
     out = capsys.readouterr().out

@@ -215,7 +215,7 @@ def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
     assert ["8 processes" in caption for caption in captions] == [False, True]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_a_list_whose_reader_has_gone_ends_without_a_word():
     command = [sys.executable, "-m", "paper", "list"]
     reader, writer = os.pipe()

@@ -15,7 +15,7 @@ from paper.running import Setting, follow, run
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly("paper")
 def test_every_row_runs_and_is_kept(tmp_path):
     words = ["run", "all", "--scale", "smoke", "--kept", tmp_path / "kept", "--results", tmp_path / "results"]
     command = [sys.executable, "-m", "paper", *words]

@@ -1,6 +1,5 @@
 """The sound of a video is copied into its overlay if .mp4 can hold it, and stays in sync."""
 
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -187,7 +186,7 @@ def jump(packet: av.Packet, seconds: float) -> bool:
 @pytest.mark.parametrize(("change", "whole"), [(delay, 52.8), (jump, 3.0)])
 def test_a_pause_is_silent_and_wrong_times_are_left_out(tmp_path: Path, change: Callable, whole: float):
     out, note = overlaid(changed(tmp_path, change))
-    prints(note or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", note or ""))
+    prints(note or "", "damaged")
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
     with av.open(str(out)) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(whole, abs=0.2)

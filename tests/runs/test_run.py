@@ -51,16 +51,9 @@ def run(tmp_path: Path) -> Path:
 
 
 def assert_refused(folder: Path, *parts: object) -> None:
-    """Check that `load_run` refuses the folder in one line; quoted library errors are not compared."""
-    quoted: list[str] = []
-    with refuses(RunError, *parts, volatile=quoted) as caught:
-        try:
-            load_run(folder)
-        except RunError as error:
-            cause = " ".join(str(error.__context__ or "").split())[:200]
-            if cause and not isinstance(error.__context__, TextheadError):
-                quoted.append(cause)
-            raise
+    """Check that `load_run` refuses the folder in one line."""
+    with refuses(RunError, *parts) as caught:
+        load_run(folder)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(folder))
 

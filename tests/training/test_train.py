@@ -622,7 +622,7 @@ def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_check
     batches.epoch = 1
     _, second, _ = batches
     items = [data.items[position].path for _, position in second[:3]]
-    with refuses(RunError, "step 5", "1e+32, 2e+32", *items, volatile=("nan", "inf")) as caught:
+    with refuses(RunError, "step 5", "1e+32, 2e+32", *items) as caught:
         train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")

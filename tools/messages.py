@@ -1,0 +1,91 @@
+"""Write tests/golden/messages.txt, the messages in src/texthead: python -m tools.messages
+
+A message is a text that is raised, printed or noted. Its values stand in it as in an f-string: `{path}`.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "texthead"
+PAGE = ROOT / "tests" / "golden" / "messages.txt"
+KINDS = re.compile(r"\w*(Error|Exception|Warning)|Finding|Refused|Unusable")
+# Functions and methods that print their arguments, and the lists of notes that are printed later.
+PRINTING = {"bar", "doing", "error", "message", "note", "print", "say", "say_notes", "warn"}
+COLLECTING = {"lines.append", "notes.append"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Locals = dict[str, list[ast.expr]]
+
+
+def kind_of(call: ast.Call) -> str:
+    """Return the kind of message that a call makes: the name of an error, or `prints`; empty for other calls."""
+    name = ast.unparse(call.func)
+    last = name.rpartition(".")[2]
+    if KINDS.fullmatch(last):
+        return last
+    return "prints" if last in PRINTING or name in COLLECTING else ""
+
+
+def texts(value: ast.expr, names: Locals) -> list[str]:
+    """Return the texts that an expression can have; none if it builds no text itself."""
+    match value:
+        case ast.Constant(value=str(text)):
+            return [text]
+        case ast.JoinedStr(values=parts):
+            return ["".join(choice) for choice in product(*(texts(part, names) for part in parts))]
+        case ast.FormattedValue(value=inner):
+            return [f"{{{ast.unparse(inner)}}}"]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return ["".join(pair) for pair in product(texts(left, names), texts(right, names))]
+        case ast.IfExp(body=body, orelse=orelse):
+            return [*texts(body, names), *texts(orelse, names)]
+        case ast.List(elts=values) | ast.Tuple(elts=values):
+            return [text for each in values for text in texts(each, names)]
+        case ast.ListComp(elt=inner) | ast.GeneratorExp(elt=inner) | ast.Starred(value=inner):
+            return texts(inner, names)
+        case ast.Name(id=name):
+            others = {key: values for key, values in names.items() if key != name}
+            return [text for each in names.get(name, []) for text in texts(each, others)]
+    return []
+
+
+def assigned(function: ast.AST) -> Locals:
+    """Return the values that each variable of a function is set to."""
+    found: Locals = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, []).append(node.value)
+    return found
+
+
+def messages(node: ast.AST, names: Locals | None = None) -> Iterator[str]:
+    """Yield the messages of a module or a part of it, each after its kind."""
+    names = names or {}
+    if isinstance(node, Function):
+        names = {**names, **assigned(node)}
+    if isinstance(node, ast.Call) and (kind := kind_of(node)):
+        for text in (text for argument in node.args for text in texts(argument, names)):
+            if " " in text.strip():
+                yield f"{kind}: {' '.join(text.split())}"
+    for child in ast.iter_child_nodes(node):
+        yield from messages(child, names)
+
+
+def page(source: Path = SOURCE) -> str:
+    """Return the messages of each module, sorted so that two changes to the file merge."""
+    lines: list[str] = []
+    for path in sorted(source.rglob("*.py")):
+        found = sorted(set(messages(ast.parse(path.read_text(encoding="utf-8")))))
+        if found:
+            lines += [f"# {path.relative_to(source).as_posix()}", "", *found, ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
