@@ -30,7 +30,7 @@ MISTYPED = "`predict RUN` with a mistyped path"
 TORCH, RUN, EXPORTED = (
     "`import torch`, for comparison",
     "`predict RUN clip.mp4`, second and later",
-    "`predict EXPORTED clip.mp4`",
+    "`python EXPORTED/predict.py clip.mp4`",
 )
 
 
@@ -51,7 +51,7 @@ def programs(video: Path, models: Path) -> dict[str, list[str]]:
     """Return the arguments of each process, by title."""
     return {
         RUN: ["-m", "texthead", "predict", str(models / "run"), str(video)],
-        EXPORTED: ["-m", "texthead", "predict", str(models / "exported"), str(video)],
+        EXPORTED: [str(models / "exported" / "predict.py"), str(video)],
         "`classes RUN list`": ["-m", "texthead", "classes", str(models / "run"), "list"],
         MISTYPED: ["-m", "texthead", "predict", str(models / "run"), f"{video}x"],
         "`texthead --help`": ["-m", "texthead", "--help"],
@@ -74,16 +74,20 @@ def started(arguments: Sequence[str], cache: Path) -> str:
 
 def peak(arguments: Sequence[str], cache: Path) -> float:
     """Return the peak memory of a new process in MB."""
-    kind, program, *rest = arguments
-    code = f"{program}; {PEAK}" if kind == "-c" else _AS_MODULE.format(arguments=[program, *rest], peak=PEAK)
+    kind, *rest = arguments
+    if kind == "-c":
+        code = f"{rest[0]}; {PEAK}"
+    else:
+        arguments, run = (rest, "run_module") if kind == "-m" else (arguments, "run_path")
+        code = _AS_PROGRAM.format(arguments=list(arguments), run=run, peak=PEAK)
     return float(started(["-c", code], cache).split()[-1])
 
 
-_AS_MODULE = """
+_AS_PROGRAM = """
 import runpy, sys
 sys.argv = {arguments}
 try:
-    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+    runpy.{run}(sys.argv[0], run_name='__main__')
 except SystemExit as done:
     assert done.code in (0, 2, None)
 {peak}

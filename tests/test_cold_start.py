@@ -1,19 +1,13 @@
 """What a command imports: no heavy module before it is needed."""
 
-import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import onnx
 import pytest
 
-from made import write_image
 from texthead.encoders.encoder import LazyVisual
-from texthead.exporting.export import export
 from texthead.features import engine as engines
 from texthead.runs.run import keep_graph, load_run
 
@@ -104,53 +98,3 @@ def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):
     ours, theirs = late.state_dict(), run.model.state_dict()
     assert list(ours) == list(theirs)
     assert all((ours[key] == theirs[key]).all() for key in ours)
-
-
-@pytest.fixture(scope="module")
-def exported(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "out"
-    export(load_run(world.run), folder)
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
-def test_an_exported_folder_predicts_as_its_run_without_torch(world, exported, works, tmp_path, form):
-    files = [*sorted(world.images.rglob("*.png"))[:2], world.videos / "red" / "0.mp4"]
-    done = imported(
-        ["predict", exported, *files, *form], (NETWORKS | OTHERS | WORKERS | {"torch"}) - {"onnx"}, tmp_path
-    )
-    there = works("predict", world.run, *files, *form, "--engine", "eager")[0].replace("\r\n", "\n")
-    ours, theirs = (re.sub(r"\d\.\d+(e-\d+)?", _to_4_digits, text) if form else text for text in (done.stdout, there))
-    assert ours == theirs
-
-
-def _to_4_digits(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.4f}"
-
-
-def test_of_an_exported_folder_classes_and_protocol_are_its_own(world, exported, wrong, works, tmp_path):
-    image = write_image(tmp_path / "a.png", "red")
-    (tmp_path / "b.png").write_bytes(b"no picture")
-    assert "classes" in wrong("predict", exported, image, "--classes", "a, b")
-    assert "frames" in wrong("predict", exported, image, "--frames", 2)
-    assert "sets" in wrong("predict", exported, image, "--sets")
-    assert str(exported) in wrong("predict", exported)
-    assert "b.png" in wrong("predict", exported, tmp_path / "b.png")
-    assert "not read" in works("predict", exported, tmp_path, "--skip-unreadable")[0]
-
-
-@pytest.mark.parametrize("damage", ["model", "settings", "external", "torch"])
-def test_a_damaged_or_foreign_export_is_refused(exported, wrong, tmp_path, damage):
-    folder = tmp_path / "copy"
-    shutil.copytree(exported, folder)
-    image = write_image(tmp_path / "a.png", "red")
-    settings = json.loads((folder / "preprocessing.json").read_text())
-    if damage == "model":
-        (folder / "model.onnx").write_bytes(b"no graph")
-    elif damage == "external":
-        onnx.save(onnx.load(folder / "model.onnx"), folder / "model.onnx", save_as_external_data=True)
-    else:
-        changed = {"frames": 10**9} if damage == "settings" else {"model": "model.pt2"}
-        (folder / "preprocessing.json").write_text(json.dumps({**settings, **changed}))
-    wrong("predict", folder, image)

@@ -29,8 +29,6 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import calibrate
-from texthead.exporting.export import export
-from texthead.exporting.exported import Exported
 from texthead.files import read_json
 from texthead.media.open import open_media
 from texthead.runs.folder import load_weights
@@ -157,13 +155,6 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
 
-def exports_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    picture = write_image(folder / "a.png", "red")
-    export(load_run(write_small_run(folder / "run")), folder / "out", to="onnx")
-    for name in ("preprocessing.json", "classes.json", "thresholds.json", "model.onnx"):
-        yield folder / "out" / name, lambda path: Exported(path.parent).predict([picture], top=1)
-
-
 def queue_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     """Yield a request that a browser sends to the page."""
     client = TestClient(QueueRequests(PlainTextResponse("yes"), "/", lambda: ()))
@@ -184,11 +175,10 @@ CORPORA = {
     "weights": weights_corpus,
     "shards": shards_corpus,
     "runs": runs_corpus,
-    "exports": exports_corpus,
     "queue": queue_corpus,
 }
 # Multiples of EXECUTIONS: media matter most, and building networks is slow.
-SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15, "exports": 0.3, "queue": 1}
+SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15, "queue": 1}
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).with_name("found").iterdir()), ids=lambda path: path.name)

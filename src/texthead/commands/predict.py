@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from texthead.commands.model import ModelOptions
 from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
 from texthead.commands.outputs import check_folder, check_outputs
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
+from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError
 from texthead.extras import check_extra
-from texthead.media.paths import address, check_not_missing, is_part
-from texthead.runs.saved import is_exported, is_run
+from texthead.media.paths import address, check_not_missing
+from texthead.runs.saved import is_run
 from texthead.text.class_names import NONE
 
 if TYPE_CHECKING:
-    from texthead.prediction.formats import Calibrated, Prediction
+    from texthead.evaluation.calibration import Calibration
+    from texthead.prediction.formats import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Predict:
     compares the files with the class names (zero-shot). match.mp4#t=3,7.5 is a part of a video, in seconds.
 
     Args:
-        inputs: a run folder, hub:ORG/NAME or an exported folder, then files and folders; or only files and folders
+        inputs: a run folder or hub:ORG/NAME, then files and folders; or only files and folders
         top: number of classes to print per file (default: 5; with more than five files 2, on one line)
         sets: also print each file's prediction set, which contains the correct class at the rate given to texthead
             calibrate --coverage
@@ -96,10 +97,7 @@ class Predict:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         if self.top is not None and self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
-        if self.inputs and is_exported(self.inputs[0]):
-            _check_exported(self)
-        else:
-            _run_and_inputs(self)
+        _run_and_inputs(self)
         check_outputs(self, export=".json .xml")
         if self.many.ray is not None:
             check_extra("ray", "--ray")
@@ -112,9 +110,6 @@ class Predict:
         return self.many.manifest is not None or self.unlabelled is not None or _are_many(self.inputs)
 
     def __call__(self) -> None:
-        if self.inputs and is_exported(self.inputs[0]):
-            _predict_exported(self)
-            return
         from texthead.commands.console import bar, doing, say_notes
         from texthead.commands.model import noted_calibration
 
@@ -164,50 +159,6 @@ def _suggest(command: Predict, run: str | None) -> None:
     folder = Path(command.inputs[0])
     folder = folder if folder.is_dir() else folder.parent
     next_command("texthead", "label", folder, "--classes", command.model.classes, "--out", "labels.csv")
-
-
-# Options that an exported folder takes.
-_OF_EXPORTED = frozenset({"inputs", "top", "sets", "csv", "export", "skip_unreadable", "workers"})
-
-
-def _check_exported(command: Predict) -> None:
-    """Raise DataError for options that an exported folder fixes, or files that do not exist."""
-    command.printed.check()
-    command.tool.check()
-    folder, *files = command.inputs
-    defaults = values_of(Predict(inputs=[]))
-    for name, value in values_of(command).items():
-        if name not in _OF_EXPORTED and value != defaults[name]:
-            raise DataError(f"--{name.replace('_', '-')}: {folder} is an export, which has its own; leave it out")
-    if not files:
-        raise DataError(f"{folder} is an export; name files after it")
-    _check_no_list(files)
-    for path in files:
-        check_not_missing(path)
-        if is_part(path):
-            raise DataError(f"{path} is a part of a video, and exports read whole files; cut it out, or name the run")
-
-
-def _predict_exported(command: Predict) -> None:
-    """Predict with an exported folder; without folders among the inputs this needs no torch."""
-    from texthead.commands.console import bar, doing, next_command
-
-    doing(f"loading {command.inputs[0]}")
-    from texthead.exporting.exported import Exported
-
-    folder, *files = map(Path, command.inputs)
-    exported = Exported(folder)
-    if not all(path.is_file() for path in files):
-        from texthead.media.find import find_media
-
-        files = find_media(files)
-    skip = command.files.skip_unreadable
-    with bar("predict", "files") as progress:
-        results = exported.predict(
-            files, top=command.top or _TOP, sets=command.sets, skip_unreadable=skip, progress=progress
-        )
-    _print_predictions(results, exported.calibration, command, exported.names)
-    next_command("python", folder / "predict.py", command.inputs[1])
 
 
 # Classes printed per file.
@@ -387,7 +338,7 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 
 
 def _print_predictions(
-    predictions: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict, names: Sequence[str]
+    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, names: Sequence[str]
 ) -> None:
     """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
 
@@ -423,7 +374,7 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
     """Write the files and their predictions for a labelling tool."""
     from texthead.data.dataset import Item
 
-    first, *_ = inputs = [path for path in command.inputs if not is_run(path) and not is_exported(path)]
+    first, *_ = inputs = [path for path in command.inputs if not is_run(path)]
     data = Path(first)
     if len(inputs) > 1 or not data.is_dir():
         data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
@@ -433,7 +384,7 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
 
 
 def _write_predictions(
-    predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibrated | None", command: Predict
+    predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibration | None", command: Predict
 ) -> None:
     """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
     from texthead.commands.console import prints_json

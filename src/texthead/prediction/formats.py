@@ -1,10 +1,11 @@
-"""Predictions as JSON and CSV, without torch."""
+"""Predictions as JSON and CSV."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from texthead.evaluation.calibration import Calibration
 from texthead.notebook import html_table
 from texthead.text.class_names import NONE
 
@@ -12,21 +13,6 @@ CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 
 # Names of a file that a notebook shows.
 MOST_NAMES = 3
-
-
-@runtime_checkable
-class Calibrated(Protocol):
-    """What predictions need from a calibration; `Calibration` satisfies it."""
-
-    @property
-    def temperature(self) -> float:
-        """The number by which scores are divided."""
-        ...
-
-    @property
-    def threshold(self) -> object | None:
-        """The rejection threshold, if any."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class Predictions(list[Prediction]):
         return html_table(columns, rows, caption=f"{len(self)} files")
 
 
-def json_entry(prediction: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:
+def json_entry(prediction: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:
     """Return the prediction for JSON, with unrounded probabilities; an error only if there is one.
 
     For a calibrated run, includes the temperature, and the answer (null for none of these) and prediction set if any.
@@ -79,7 +65,7 @@ def json_entry(prediction: Prediction, calibration: Calibrated | None = None) ->
     return entry
 
 
-def csv_columns(calibration: Calibrated | None, *, sets: bool) -> tuple[str, ...]:
+def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
     """Return the CSV columns: "answer" only with a threshold, "in_set" only with `sets`."""
     answer = ("answer",) if calibration and calibration.threshold else ()
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))

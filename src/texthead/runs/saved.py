@@ -21,11 +21,6 @@ def is_run(path: str | Path) -> bool:
     return (Path(path) / "recipe.json").is_file()
 
 
-def is_exported(path: str | Path) -> bool:
-    """Return whether the path is a folder that `texthead export` wrote."""
-    return (Path(path) / "preprocessing.json").is_file()
-
-
 def check_run_exists(path: str | Path) -> None:
     """Raise RunError if the path of a run does not exist."""
     exists = not surely_missing(path)
