@@ -812,16 +812,6 @@ def test_a_learned_template(world, works, refused, tmp_path):
     refused(("template", "context"), "train", world.images, "--head", "prompt", *world.fast(tmp_path / "x"))
 
 
-@pytest.mark.slow
-def test_convolutions_inside_the_encoder(world, works, tmp_path):
-    run = tmp_path / "run"
-    options = ["--temporal", "conv", "--conv-start", "identity", "--frames", "3", "--grad-checkpointing"]
-    works("train", world.videos, *options, *world.fast(run))
-    assert read_json(run / "recipe.json")["temporal"] == {"kind": "conv", "start": "identity"}
-    works("eval", run, world.videos, "--frames", "5", *world.run_options())
-    works("predict", run, world.videos / "red" / "0.mp4")
-
-
 def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refused, tmp_path):
     folder, template = tmp_path / "frames", "img_{:03d}.png"
     for clip in ("one", "two"):

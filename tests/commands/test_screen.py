@@ -98,10 +98,6 @@ def test_quiet_leaves_the_result_and_the_skipped_files(world, say, tmp_path: Pat
     assert err.startswith("texthead: ")
 
 
-def test_json_and_csv_exclude_each_other(world, wrong) -> None:
-    assert "--csv" in wrong("predict", world.run, world.images / "red" / "0.png", "--json", "--csv")
-
-
 def test_a_page_has_no_json(world, wrong) -> None:
     assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json")
 
