@@ -14,7 +14,6 @@ import pytest
 from made import write_image
 from texthead.encoders.encoder import LazyVisual
 from texthead.exporting.export import export
-from texthead.features import engine as engines
 from texthead.runs.run import keep_graph, load_run
 
 # Heavy modules besides torch, numpy and av.
@@ -79,7 +78,6 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder))
-        patch.setattr(engines, "_seconds", lambda tried, _: {each: 1.0 + (each == "eager") for each in tried})
         keep_graph(load_run(world.run))
     return folder
 

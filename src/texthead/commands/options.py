@@ -246,7 +246,7 @@ class EncodingOptions(DecodingOptions):
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
         engine: how a frozen encoder is run: eager (plain torch), onnxruntime, compiled (torch.compile) or bf16 (not
-            exact); auto takes the fastest exact one
+            exact); auto takes onnxruntime on a CPU for many frames, else eager
     """
 
     device: str = "auto"

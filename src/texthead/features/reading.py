@@ -27,12 +27,11 @@ class Reading:
         cache: frame features on disk. With one crop and an encoder of single frames, cached frames are not decoded.
         skip_unreadable: leave out unreadable files instead of raising MediaError.
         most_megapixels: decoding memory per file, in millions of 3-byte pixels; a file that needs more is unreadable.
-        engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for the fastest on this machine
-            with equal features (1 - cosine up to 1e-6); or the name of an engine, of which only "bf16" changes the
-            features.
-        say: called with messages: the result of an engine trial, an inexact engine, damaged cache rows.
-        used: called with the name of each engine that computed features, now or when they were cached; with "kept" for
-            cached features whose engine is not recorded.
+        engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for onnxruntime on a CPU if
+            there are many frames and its features are equal (1 - cosine up to 1e-6), else eager; or the name of an
+            engine, of which only "bf16" changes the features.
+        say: called with messages: a new graph of the encoder, an inexact engine, damaged cache rows.
+        used: called with the name of each engine that computed features, now or when they were cached.
 
     Raises: DataError for a batch or most_megapixels below 1, or an unknown engine.
     """
