@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILE
 
 from texthead.errors import Fault, MediaError
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
-from texthead.media.limits import MOST_MEGAPIXELS, changed_size, check_file, check_held, check_sides
+from texthead.media.limits import changed_size, check_file, check_held, check_sides
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
@@ -47,8 +47,8 @@ class Image(Media):
     suffixes = IMAGE_SUFFIXES
     num_frames = 1
 
-    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
-        super().__init__(path, data, most_megapixels)
+    def __init__(self, path: Path, data: bytes | None = None):
+        super().__init__(path, data)
         self._data = data
         self._open().close()
 
@@ -70,7 +70,7 @@ class Image(Media):
         with self._open() as image:
             with _pillow_faults(self.path):
                 each = _bytes_a_pixel(image)
-            check_held(self.path, *image.size, each, image.format or "", self.most_megapixels)
+            check_held(self.path, *image.size, each, image.format or "")
             with _pillow_faults(self.path):
                 picture = _upright_rgb(image)
         yield from ((index, picture) for index in wanted)
@@ -101,8 +101,8 @@ class FrameFolder(Media):
     suffixes = Image.suffixes
     one_file = False
 
-    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
-        super().__init__(path, data, most_megapixels)
+    def __init__(self, path: Path, data: bytes | None = None):
+        super().__init__(path, data)
         if path.name != EVERY and path.suffix.lower() not in self.suffixes:
             raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is not an image suffix")
         self._files = frame_files(path)
@@ -130,7 +130,7 @@ class FrameFolder(Media):
     def _read(self, file: Path) -> Picture:
         try:
             check_file(file)
-            with Image(file, None, self.most_megapixels) as image:
+            with Image(file) as image:
                 return dict(image.pictures({0}))[0]
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
