@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 import texthead as th
 from benchmarks.rounds import Costs, interleaved, parser, ratios, spread, table, timed
 from texthead.encoders.encoder import Encoder
-from texthead.features.engine import StoredEngine, quiet, weights_digest
+from texthead.features.engine import StoredGraph, quiet, weights_digest
 
 WIDTH, HEIGHT, BATCH = 500, 400, 8
 TEXTHEAD = "texthead.encode_items"
@@ -70,10 +70,10 @@ def looped(encode: Callable[[Tensor], Tensor], preprocess: Callable, paths: Sequ
 
 
 def texthead_way(encoder: Encoder) -> Way:
-    """Return texthead's method; the trial of its engines is made now."""
+    """Return texthead's method; the graph of its encoder is exported now."""
     visual = encoder.visual
     side = visual.spec.size
-    StoredEngine.of(weights_digest(visual), side).make(
+    StoredGraph.of(weights_digest(visual), side).make(
         visual, torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
     )
     reading = th.Reading(batch=BATCH, engine="auto")

@@ -35,9 +35,9 @@ def counted() -> Iterator[list[Path]]:
     opened: list[Path] = []
     whole = open_media
 
-    def opening(path: Path, most_megapixels: int) -> object:
+    def opening(path: Path) -> object:
         opened.append(path)
-        return whole(path, most_megapixels)
+        return whole(path)
 
     with mock.patch.object(clips_module, "open_media", opening):
         yield opened

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from texthead.encoders.encoder import LazyVisual
-from texthead.features import engine as engines
 from texthead.runs.run import keep_graph, load_run
 
 # Heavy modules besides torch, numpy and av.
@@ -73,7 +72,6 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder))
-        patch.setattr(engines, "_seconds", lambda tried, _: {each: 1.0 + (each == "eager") for each in tried})
         keep_graph(load_run(world.run))
     return folder
 

@@ -24,6 +24,7 @@ from .exporting.export import export as export
 from .features.cache import FeatureCache as FeatureCache
 from .features.reading import Reading as Reading
 from .features.views import encode_items as encode_items
+from .media.limits import set_max_megapixels as set_max_megapixels
 from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights
 from .models.head_rows import orthogonal_weights as orthogonal_weights

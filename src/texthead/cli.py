@@ -16,6 +16,7 @@ from texthead.commands.parser import Parser, add_command, build, print_error, su
 from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
 from texthead.errors import RunError, TextheadError, either, printable
 from texthead.extras import extra_of, missing
+from texthead.media.limits import set_max_megapixels
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
 
@@ -151,6 +152,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
             built = from_options(options.as_dict(), typed.as_dict())
         else:
             built = build(command_of(command), options.as_dict())
+        if "max_megapixels" in options:
+            set_max_megapixels(options.max_megapixels)
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         if command in _DECODING and options.workers and getattr(built, "decodes_many", True):

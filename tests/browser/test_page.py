@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[Served]:
     """A page of the run, with small limits."""
-    limits = ("--most-mb", 1, "--most-seconds", 20, "--waiting", 1, "--limit", 40)
+    limits = ("--max-mb", 1, "--max-seconds", 20, "--waiting", 1, "--limit", 40)
     with serving(tmp_path_factory.mktemp("served") / "ui", run, *limits) as served:
         yield served
 

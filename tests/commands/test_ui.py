@@ -23,7 +23,7 @@ def test_what_does_not_go_together_is_refused(refused, run: Path, tmp_path: Path
         ((run, "encoder"), run, "--encoder", "mini"),
         (("template", "'no place'"), "--template", "no place"),
         (("device", "'abacus'"), "--device", "abacus"),
-        (("most-mb", "got 0"), "--most-mb", 0),
+        (("max-mb", "got 0"), "--max-mb", 0),
         (("limit", "got 0"), "--limit", 0),
     ):
         refused(parts, "ui", *arguments)

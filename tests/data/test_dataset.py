@@ -551,7 +551,7 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
         return change(torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2))
 
     @contextmanager
-    def open_media(path: Path, most_megapixels: int) -> Iterator[SimpleNamespace]:
+    def open_media(path: Path) -> Iterator[SimpleNamespace]:
         steps.append("opened")
         yield SimpleNamespace(num_frames=length, frames_at=frames_at)
         steps.append("closed")

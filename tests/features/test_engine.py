@@ -1,4 +1,4 @@
-"""Engines: the same features from a graph; chosen by a trial, cached, and rebuilt if damaged."""
+"""Engines: the same features from a graph, which is stored, and made again if damaged."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import RunError
 from texthead.features import engine as engines
 from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.engine import Engine, StoredEngine, known_digest, note_digest, weights_digest
+from texthead.features.engine import Engine, StoredGraph, known_digest, note_digest, weights_digest
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
 from texthead.models.heads import FrozenHead
@@ -44,11 +44,6 @@ def small_visual(net: nn.Module, dim: int = 4) -> Visual:
         "small", "timm:small", dim, 32, 0.9, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "relu", False, True
     )
     return Visual(net, spec).eval()
-
-
-def faster(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Make trials find an engine faster, whatever the load of this machine."""
-    monkeypatch.setattr(engines, "_seconds", lambda tried, _: {each: 1.0 + (each != name) for each in tried})
 
 
 def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -85,8 +80,7 @@ def test_encoders_of_timm_and_open_clip_have_graphs(source):
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, monkeypatch):
-    faster(monkeypatch, "onnxruntime")
+def test_few_frames_need_no_graph_and_many_store_one(mini, cache, monkeypatch):
     few = Engine(mini, "auto", 200)
     with torch.inference_mode():
         assert torch.equal(few(frames(64)), mini(frames(64)))
@@ -106,41 +100,35 @@ def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, m
     assert len(lines) == 1
 
 
-@pytest.mark.slow
-def test_a_slower_or_inexact_graph_is_not_chosen(mini, cache, monkeypatch):
-    faster(monkeypatch, "eager")
-    slow = Engine(mini, "auto", MANY)
-    slow(frames(64))
-    assert slow.name == "eager"
+def test_an_inexact_graph_is_not_used(mini, cache, monkeypatch):
     monkeypatch.setattr(engines, "_gap", lambda *_: 1e-5)
-    faster(monkeypatch, "onnxruntime")
-    wrong = Engine(mini, "auto", MANY)
-    wrong(frames(72))
-    assert wrong.name == "eager"
+    encode = Engine(mini, "auto", MANY)
+    with torch.inference_mode():
+        assert torch.equal(encode(frames(72)), mini(frames(72)))
+    assert (encode.name, list(cache.glob("*.onnx"))) == ("eager", [])
     with pytest.raises(RunError, match="cannot run it"):
         Engine(mini, "onnxruntime")(frames(72))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["cut graph", "other graph", "cut choice", "no choice", "no graph"])
-def test_what_is_damaged_or_foreign_is_made_again(mini, cache, damage, monkeypatch):
-    faster(monkeypatch, "onnxruntime")
+@pytest.mark.parametrize("damage", ["cut graph", "other graph", "cut record", "no record", "no graph"])
+def test_what_is_damaged_or_foreign_is_made_again(mini, cache, damage):
     Engine(mini, "auto", MANY)(frames(64))
-    graph, choice = next(cache.glob("*.onnx")), next(cache.glob("*.json"))
+    graph, record = next(cache.glob("*.onnx")), next(cache.glob("*.json"))
     before = graph.read_bytes()
     if damage == "cut graph":
         graph.write_bytes(before[:1000])
     elif damage == "other graph":
         graph.write_bytes(before[:-1] + b"x")
-    elif damage == "cut choice":
-        choice.write_text('{"engine": "onnx')
+    elif damage == "cut record":
+        record.write_text('{"exact": tr')
     else:
-        (choice if damage == "no choice" else graph).unlink()
+        (record if damage == "no record" else graph).unlink()
     again = Engine(mini, "auto", MANY)
     with torch.inference_mode():
         assert one_minus_cosine(again(frames(64)), mini(frames(64))) < 1e-9
     assert again.name == "onnxruntime"
-    assert json.loads(choice.read_text())["engine"] == "onnxruntime"
+    assert json.loads(record.read_text())["exact"] is True
 
 
 def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
@@ -159,13 +147,13 @@ def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
 
 
 def test_other_weights_sizes_and_versions_have_graphs_of_their_own(mini, monkeypatch):
-    own = StoredEngine.of(weights_digest(mini), 64)
-    assert own == StoredEngine.of(weights_digest(mini), 64)
-    assert own != StoredEngine.of(weights_digest(mini), 65)
+    own = StoredGraph.of(weights_digest(mini), 64)
+    assert own == StoredGraph.of(weights_digest(mini), 64)
+    assert own != StoredGraph.of(weights_digest(mini), 65)
     other = small_visual(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)))
-    assert own != StoredEngine.of(weights_digest(other), 64)
+    assert own != StoredGraph.of(weights_digest(other), 64)
     monkeypatch.setattr(engines, "_version", lambda _: "0.0")
-    assert own != StoredEngine.of(weights_digest(mini), 64)
+    assert own != StoredGraph.of(weights_digest(mini), 64)
 
 
 class Odd(nn.Module):
@@ -181,7 +169,7 @@ def test_what_onnx_cannot_express_runs_as_torch_runs_it_without_noise(capfd, cac
     with torch.inference_mode():
         assert torch.equal(encode(frames(32)), visual(frames(32)))
     assert (encode.name, *capfd.readouterr()) == ("eager", "", "")
-    assert json.loads(next(cache.glob("*.json")).read_text())["engine"] == "eager"
+    assert json.loads(next(cache.glob("*.json")).read_text())["exact"] is False
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
@@ -226,7 +214,7 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
 
 
 @pytest.mark.slow
-def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path):
+def test_cached_features_name_the_engine_that_computed_them(mini, tmp_path):
     from made import write_image
 
     path, pixels = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic")
@@ -238,32 +226,13 @@ def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path
     for engine in ("onnxruntime", "eager", "bf16", "bf16"):
         read(engine)
     assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
-    cache._db.execute("DELETE FROM engines")  # as in a cache of an earlier version
-    read("eager")
-    assert used[-1] == "kept"
-    assert engines_text(used) == "bf16, kept, onnxruntime"
+    assert engines_text(used) == "bf16, onnxruntime"
     assert engines_text([]) == "eager"
 
 
-def test_a_gpu_is_not_a_cpu(mini):
+def test_compiled_needs_a_gpu(mini):
     with pytest.raises(RunError, match="GPU"):
         Engine(mini, "compiled")(frames(64))
-
-
-def test_short_memory_means_fewer_frames_at_once_and_plenty_changes_nothing(mini, monkeypatch):
-    batches: list[int] = []
-    monkeypatch.setattr(mini.net, "forward", lambda x, own=mini.net.forward: batches.append(len(x)) or own(x))
-    with torch.inference_mode():
-        for free, expected in (
-            (None, [8]),
-            (2**40, [8]),
-            (5 * engines._bytes_of(mini, frames(64)[:1]), [1, 2, 2, 2, 2]),
-        ):
-            batches.clear()
-            monkeypatch.setattr(engines, "free_memory", lambda free=free: free)
-            found = Engine(mini, "eager")(frames(64))
-            assert batches == expected
-            torch.testing.assert_close(found, mini(frames(64)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("most", [3, 0])
@@ -285,50 +254,6 @@ def test_a_full_gpu_gets_half_as_many_frames(most):
     prints(lines[0], 8, 4)
     prints(lines[1], 4, 2)
     assert len(lines) == 2
-
-
-def test_torch_compile_is_tried_where_the_frames_to_come_pay_for_it(mini, cache, monkeypatch):
-    compiled: list[str] = []
-
-    class Compiled(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            compiled.append("ran")
-            return mini(x)
-
-    monkeypatch.setattr(torch, "compile", lambda visual, dynamic: Compiled())
-    monkeypatch.setattr(
-        engines, "_seconds", lambda tried, x: {n: len(x) * (0.1 if n == "eager" else 0.05) for n in tried}
-    )
-    lines: list[str] = []
-
-    def chosen(expected):
-        return engines._compiled_if_faster(mini, frames(64), expected, lines.append)
-
-    # A trial pays off for 1000 seconds of encoding, but not for 100.
-    monkeypatch.setattr(engines, "_LOOK_COMPILED", 1000)
-    assert chosen(999) is chosen(1000) is None
-    assert (lines, compiled, list(cache.glob("*"))) == ([], [], [])
-    assert isinstance(chosen(MANY), Compiled)
-    prints(lines[0], "engine: compiled", "2.0 times")
-    ran = len(compiled)
-    # A cached choice is used only if it saves more than the seconds of compiling.
-    (file,) = cache.glob("*.json")
-    for compiling, expected in ((499.0, Compiled), (501.0, type(None))):
-        found = json.loads(file.read_text())
-        found["seconds"]["compiling"] = compiling
-        file.write_text(json.dumps(found))
-        assert isinstance(chosen(MANY), expected)
-    assert (len(lines), len(compiled)) == (1, ran)
-
-
-@pytest.mark.parametrize("wrong", ["features", "compiler"])
-def test_a_compiled_encoder_that_gives_other_features_or_none_is_not_taken(mini, cache, monkeypatch, wrong):
-    monkeypatch.setattr(engines, "_seconds", lambda tried, x: dict.fromkeys(tried, 1.0))
-    monkeypatch.setattr(torch, "compile", lambda visual, dynamic: lambda x: -mini(x) if wrong == "features" else 1 / 0)
-    lines: list[str] = []
-    for _ in range(2):
-        assert engines._compiled_if_faster(mini, frames(64), MANY, lines.append) is None
-    prints("\n".join(lines), "engine: torch", "torch.compile")
 
 
 def test_modules_that_are_no_visual_run_as_they_are():

@@ -15,7 +15,7 @@ from texthead.errors import DataError, MediaError
 from texthead.features.frames import frame_features
 from texthead.media import open as opening
 from texthead.media.find import find_media
-from texthead.media.limits import MOST_MEGAPIXELS, check_frames, check_size
+from texthead.media.limits import check_frames, check_size
 from texthead.media.reader import Media, Picture
 from texthead.prediction.timeline import open_timed
 
@@ -28,8 +28,8 @@ class Arrays(Media):
     kind = "array"
     suffixes = frozenset({".npy"})
 
-    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
-        super().__init__(path, data, most_megapixels)
+    def __init__(self, path: Path, data: bytes | None = None):
+        super().__init__(path, data)
         try:
             self._frames = np.lib.format.open_memmap(path, mode="r")
         except (OSError, ValueError) as error:

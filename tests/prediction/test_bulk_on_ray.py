@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from made import write_broken, write_video
@@ -126,3 +127,13 @@ def test_without_ray_the_remedy_is_its_package(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RunError, match=r'pip install "texthead\[ray\]"'):
         predict_on_ray(open_parts(run, manifest, tmp_path / "out"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_actors_use_the_memory_limit_of_this_process(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PIL.Image.new("RGB", (1000, 1000), "red").save(tmp_path / "large.png")
+    (tmp_path / "large.csv").write_text("path\nlarge.png\n")
+    monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "1")
+    with pytest.raises(MediaError, match="the limit is 1"):
+        predict_on_ray(open_parts(run, tmp_path / "large.csv", tmp_path / "out"))

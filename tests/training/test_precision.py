@@ -18,7 +18,6 @@ from texthead.data.batches import epoch_batches
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -194,7 +193,7 @@ def _settled_by(rank_trials: tuple[Trial, Trial], data: Dataset, recipe: Recipe,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "try_both", give(own))
         model = auto_model()
-        clips = pixel_clips(model, data, recipe, MOST_MEGAPIXELS)
+        clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
         found = settled(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)

@@ -97,7 +97,6 @@ class Doctor:
             dataset,
             workers=self.workers,
             seconds=float(self.limit),
-            most_megapixels=self.encoding.most_megapixels,
             pictured=pictured,
             bar=bar,
         )
@@ -110,7 +109,6 @@ class Doctor:
             self.workers,
             self.features.folder,
             self.encoding.engine,
-            self.encoding.most_megapixels,
         )
         findings, lines = examine(
             dataset,

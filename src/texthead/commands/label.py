@@ -181,7 +181,6 @@ class Label:
         """Return the arguments of the command that trains on the labels."""
         given = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
         given |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
-        given |= {"--most-megapixels": str(self.files.most_megapixels)}
         options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
         start = ["compare", "--choose"] if how == "quick" else ["train"]
         return [*start, str(self.out), "--out", str(run), *options]

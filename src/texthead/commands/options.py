@@ -10,7 +10,7 @@ from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, opti
 from texthead.data.sources import check_source
 from texthead.errors import DataError
 from texthead.extras import check_extra
-from texthead.media.limits import MOST_MEGAPIXELS
+from texthead.media.limits import max_megapixels
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
@@ -218,10 +218,10 @@ class DecodingOptions:
     """Limits of decoding.
 
     Args:
-        most_megapixels: refuse files that need more than N million RGB pixels (3 bytes each) in memory at once
+        max_megapixels: refuse files that need more than N million RGB pixels (3 bytes each) in memory at once
     """
 
-    most_megapixels: PositiveInt = option(MOST_MEGAPIXELS, "N")
+    max_megapixels: PositiveInt = option(max_megapixels, "N")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class EncodingOptions(DecodingOptions):
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
         engine: how a frozen encoder is run: eager (plain torch), onnxruntime, compiled (torch.compile) or bf16 (not
-            exact); auto takes the fastest exact one
+            exact); auto takes onnxruntime on a CPU for many frames, else eager
     """
 
     device: str = "auto"
@@ -272,7 +272,6 @@ class ReadingOptions(EncodingOptions):
             self.skip_unreadable,
             self.engine,
             lambda line: say_notes([line]),
-            most_megapixels=self.most_megapixels,
         )
 
 

@@ -267,7 +267,6 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
             actors=command.many.ray,
             gpus=gpus,
             skip_unreadable=skip,
-            most_megapixels=command.files.most_megapixels,
             done=done,
         )
     else:
@@ -279,7 +278,6 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
             skip_unreadable=skip,
             workers=command.files.workers,
             engine=command.files.engine,
-            most_megapixels=command.files.most_megapixels,
             done=done,
         )
     doing("counting the finished parts")

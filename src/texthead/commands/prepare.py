@@ -58,9 +58,7 @@ class Prepare:
         from texthead.media.shard import INDEX
 
         out = Path(self.out)
-        wanted = shards.ShardOptions(
-            self.frames, self.short_side, self.quality, self.clips, self.decoding.most_megapixels
-        )
+        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
         dataset = self.labelled.read_noted(self.data)
         with bar("prepare", "clips") as progress:
             done = shards.prepare(

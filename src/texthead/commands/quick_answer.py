@@ -29,7 +29,6 @@ class QuickAnswer:
     items: FrozenItems
     table: Comparison
     engine: str
-    most_megapixels: int
 
     def stays(self, overrides: Mapping[str, Any]) -> str | None:
         """Return why fine-tuning is not tried, or None if it is."""
@@ -61,7 +60,7 @@ class QuickAnswer:
         scores = scores_of(table) if table.rows else None
         scored, about = table.division.scored, {"engine": self.engine, "why": why}
         model = write_method(out, self.ground, self.method, self.items, scored, scores, **about)
-        reading = Reading(cache=self.ground.cache, most_megapixels=self.most_megapixels)
+        reading = Reading(cache=self.ground.cache)
         write_page(out, model, [], table, self.ground.protocol, reading, tuned=False)
 
 
@@ -100,4 +99,4 @@ def quick_answer(
     note = zero_shot_note(ground.encoder.source, ground.names)
     if note:
         table.lines.append(note)
-    return QuickAnswer(ground, quick, items, table, engines_text(engines), reading.most_megapixels)
+    return QuickAnswer(ground, quick, items, table, engines_text(engines))

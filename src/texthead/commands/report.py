@@ -123,7 +123,6 @@ class ReportCommand:
                 hits=self.hits,
                 saliency_maps=self.saliency,
                 engine=self.files.engine,
-                most_megapixels=self.files.most_megapixels,
                 model=run.model,
                 progress=progress,
             )

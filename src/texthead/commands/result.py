@@ -69,7 +69,7 @@ def write_page(
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            examples = strips(own, protocol, most_megapixels=reading.most_megapixels)
+            examples = strips(own, protocol)
             reliability = calibration_report(own)
         parts = PageParts(strips=examples, order=order, calibration_report=reliability)
         write_report(out / "report.html", out, model, records, table, parts)

@@ -98,7 +98,7 @@ class TimelineCommand:
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
         rule = Hysteresis(self.enter, self.leave, self.min_length)
-        with _opened(path, self.encoding.most_megapixels) as video:
+        with _opened(path) as video:
             model = self.model.load(run_folder, self.encoding.pick_device())
             (recognizer, protocol) = protocol_of(model)
             names = recognizer.names
@@ -165,17 +165,17 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
         check_extra("plots", "--overlay")
 
 
-def _opened(path: str, most_megapixels: int) -> "TimedVideo":
+def _opened(path: str) -> "TimedVideo":
     from texthead.media.video_pipe import LiveStream, PipedVideo
     from texthead.prediction.timeline import open_timed
 
     if is_live(path):
         return LiveStream(path)
     if path != PIPE:
-        return open_timed(path, most_megapixels)
+        return open_timed(path)
     if sys.stdin.isatty():
         raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
-    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"), most_megapixels)
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
 
 
 def _say_stream(video: "LiveStream") -> None:
@@ -382,7 +382,7 @@ def _write_files(
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
         say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
-    with open_timed(path, command.encoding.most_megapixels) as video, bar("overlay", "frames") as progress:
+    with open_timed(path) as video, bar("overlay", "frames") as progress:
         write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
     say.print(f"overlay: {command.overlay}{other}")

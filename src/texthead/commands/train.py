@@ -324,7 +324,6 @@ class Train:
                     self.compile,
                     self.checkpoint_every,
                     reading.engine,
-                    reading.most_megapixels,
                 ),
                 info=RunInfo(inputs.names, parts.scored, self.run_options),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),

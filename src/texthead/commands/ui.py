@@ -24,18 +24,18 @@ class PageLimits:
     """The page refuses requests beyond these limits.
 
     Args:
-        most_mb: size of the largest file, in MB
-        most_seconds: length of the longest video, in seconds
-        most_frames: largest number of frames in a video
+        max_mb: size of the largest file, in MB
+        max_seconds: length of the longest video, in seconds
+        max_frames: largest number of frames in a video
         limit: time limit per answer, in seconds
         waiting: largest number of requests that wait for an answer
     """
 
     TITLE: ClassVar = "limits"
 
-    most_mb: PositiveInt = option(200, "MB")
-    most_seconds: PositiveFloat = option(300.0, "SECONDS")
-    most_frames: PositiveInt = option(20_000, "FRAMES")
+    max_mb: PositiveInt = option(200, "MB")
+    max_seconds: PositiveFloat = option(300.0, "SECONDS")
+    max_frames: PositiveInt = option(20_000, "FRAMES")
     limit: PositiveFloat = option(300.0, "SECONDS")
     waiting: PositiveInt = option(4, "N")
 
@@ -73,9 +73,7 @@ class Ui:
         from texthead.web.session import Rules
 
         source = _source(self)
-        limits = Limits(
-            self.limits.most_seconds, self.limits.most_frames, most_megapixels=self.encoding.most_megapixels
-        )
+        limits = Limits(self.limits.max_seconds, self.limits.max_frames)
         self.encoding.pick_device()
         with (
             listening_socket(self.server.host, self.server.port) as listening,
@@ -83,7 +81,7 @@ class Ui:
             StatefulWorker(partial(Answerer, source, limits)) as worker,
         ):
             self.server.say_password(password)
-            rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
+            rules = Rules(folder, self.limits.max_mb, self.limits.limit, self.limits.waiting)
             app = application(worker, rules, limits, self.server.host, password)
             with suppress(KeyboardInterrupt):
                 serve(listening, app, self.server.host, self.server.show_address)

@@ -14,7 +14,6 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import Augmentation, augment, view_crops
 from texthead.errors import MediaError
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.media.shard import is_member
 
@@ -40,14 +39,12 @@ class TrainClips(torch.utils.data.Dataset):
         augmentation: Augmentation,
         seed: int,
         stride: int = 0,
-        most_megapixels: int = MOST_MEGAPIXELS,
     ):
         self.paths = [str(item.path) for item in dataset.items]  # Strings pickle faster than items.
         self.targets = label_indices(dataset, names)
         self.frames = frames
         self.stride = stride
         self.augmentation = augmentation
-        self.most_megapixels = most_megapixels
         self.seed = seed
 
     def __len__(self) -> int:
@@ -63,7 +60,7 @@ class TrainClips(torch.utils.data.Dataset):
         rng = np.random.default_rng([self.seed, epoch, position])
         try:
             check_windows(self.paths[position], self.stride > 0)
-            with open_media(self.paths[position], self.most_megapixels) as media:
+            with open_media(self.paths[position]) as media:
                 indices = self._indices(media.num_frames, rng)
                 # Each call gets the same generator state, so all frames get the same augmentation.
                 clip = media.frames_at(indices, lambda frame: augment(frame, self.augmentation, deepcopy(rng)))
@@ -103,14 +100,12 @@ class ViewClips(torch.utils.data.Dataset):
         frames: int,
         views: Views,
         pixels: Pixels,
-        most_megapixels: int = MOST_MEGAPIXELS,
     ):
         self.paths = [str(path) for path in paths]
         self.targets = list(targets)
         self.frames = frames
         self.views = views
         self.pixels = pixels
-        self.most_megapixels = most_megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -123,7 +118,7 @@ class ViewClips(torch.utils.data.Dataset):
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
         check_windows(path, self.views.of_windows)
-        with open_media(path, self.most_megapixels) as media:
+        with open_media(path) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             indices = sorted({index for clip in clips for index in clip})
             crops = media.frames_at(indices, self._crops)

@@ -33,7 +33,7 @@ from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
 from texthead.media.fingerprints import fingerprints
-from texthead.media.limits import MAX_SIDE, MOST_MEGAPIXELS
+from texthead.media.limits import MAX_SIDE
 from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, file_of, is_part, resolved
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
@@ -57,7 +57,6 @@ class ShardOptions:
         short_side: short side of the frames in pixels; frames are scaled down to it, never up.
         quality: JPEG quality, 1-95.
         clips: clips per shard.
-        most_megapixels: decoding memory per file, in millions of 3-byte pixels.
 
     Raises: DataError for a number out of range.
     """
@@ -66,7 +65,6 @@ class ShardOptions:
     short_side: int = 256
     quality: int = 85
     clips: int = 256
-    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
         rules = {
@@ -74,17 +72,10 @@ class ShardOptions:
             "short_side": (16 <= self.short_side <= MAX_SIDE, f"16 to {MAX_SIDE} pixels"),
             "quality": (1 <= self.quality <= 95, "1 to 95"),
             "clips": (self.clips >= 1, "at least 1"),
-            "most_megapixels": (self.most_megapixels >= 1, "at least 1"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise DataError(f"{name} must be {rule}, got {getattr(self, name)}")
-
-    @property
-    def written(self) -> dict[str, int]:
-        """The values written to the shards; `most_megapixels` only if it is not the default."""
-        defaults = {"most_megapixels": MOST_MEGAPIXELS}.items()
-        return {name: value for name, value in asdict(self).items() if (name, value) not in defaults}
 
 
 class Unreadable(NamedTuple):
@@ -240,7 +231,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: the folder is for other data or options, or holds other files.
     """
-    content = [FORMAT, options.written, [_row(position, item) for position, item in enumerate(dataset.items)]]
+    content = [FORMAT, asdict(options), [_row(position, item) for position, item in enumerate(dataset.items)]]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
@@ -259,7 +250,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
             partial_file.unlink()
         return
     _check_empty(out)
-    write_json(mark, {"format": FORMAT, "of": digest, "options": options.written})
+    write_json(mark, {"format": FORMAT, "of": digest, "options": asdict(options)})
 
 
 def _check_empty(out: Path) -> None:
@@ -368,7 +359,7 @@ def _write_index(
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    extra = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
+    extra = {"format": FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 
@@ -383,7 +374,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         MediaError: the file cannot be read, or its clip would exceed the size limit of shards.
     """
     try:
-        with open_media(path, options.most_megapixels) as media:
+        with open_media(path) as media:
             chosen = evenly(media.num_frames, options.frames)
             frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []

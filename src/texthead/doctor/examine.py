@@ -17,7 +17,6 @@ from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import own_frames
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.models.build import pixels_for
 from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
@@ -39,7 +38,6 @@ class EncoderSettings:
         workers: data-loader workers.
         cache: folder of the feature cache.
         engine: runs the encoder; see `Reading`.
-        most_megapixels: see `Reading`.
     """
 
     encoder: str = "mini"
@@ -49,7 +47,6 @@ class EncoderSettings:
     workers: int = 0
     cache: Path | None = None
     engine: EngineName = "auto"
-    most_megapixels: int = MOST_MEGAPIXELS
 
 
 def examine(
@@ -100,7 +97,6 @@ def examine(
             encoder_settings.workers,
             cache=feature_cache,
             engine=encoder_settings.engine,
-            most_megapixels=encoder_settings.most_megapixels,
         )
         with bar("encode", "files") as progress:
             paths = [items[place].path for place in readable]

@@ -17,7 +17,6 @@ from texthead.data.dataset import Dataset
 from texthead.data.sampling import centre_in_segment, evenly
 from texthead.errors import MediaError
 from texthead.media.fingerprints import content_digest
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.mp4_header import boxes
 from texthead.media.open import open_media
 from texthead.media.paths import file_of
@@ -93,17 +92,17 @@ class Appearance:
     bits: Bool[np.ndarray, " bits"]
 
 
-def facts_of_task(task: tuple[Path, bool, int]) -> Facts:
-    """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail, megapixel limit)."""
-    path, thumbnail, most_megapixels = task
-    return facts_of(path, thumbnail=thumbnail, most_megapixels=most_megapixels)
+def facts_of_task(task: tuple[Path, bool]) -> Facts:
+    """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail)."""
+    path, thumbnail = task
+    return facts_of(path, thumbnail=thumbnail)
 
 
-def facts_of(path: Path, *, thumbnail: bool = False, most_megapixels: int = MOST_MEGAPIXELS) -> Facts:
+def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     """Return the properties of the file at `path`; read errors are reported as its fault."""
     facts = Facts(path)
     try:
-        with open_media(path, most_megapixels) as media:
+        with open_media(path) as media:
             # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
@@ -203,7 +202,6 @@ def read_facts(
     *,
     workers: int,
     seconds: float,
-    most_megapixels: int = MOST_MEGAPIXELS,
     pictured: Collection[int] = (),
     bar: Bar = no_bar,
 ) -> list[Facts]:
@@ -212,14 +210,13 @@ def read_facts(
     Args:
         workers: number of processes.
         seconds: time limit per file.
-        most_megapixels: see `open_media`.
         pictured: positions of items that get a thumbnail.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
-    tasks = [(path, position in pictured, most_megapixels) for position, path in enumerate(paths)]
+    tasks = [(path, position in pictured) for position, path in enumerate(paths)]
     result: list[Facts] = [Facts(path) for path in paths]
     with bar("read", "files") as progress:
         for done, (position, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):

@@ -22,6 +22,7 @@ from texthead.media.frame_folder import frame_files, is_template
 from texthead.media.limits import check_file
 from texthead.media.paths import resolved
 from texthead.media.shard import is_member
+from texthead.recipes import EngineName
 
 # Format of the tables. In format 0 rows have no checksum; such rows are still read.
 _FORMAT = 1
@@ -201,7 +202,7 @@ class FeatureCache:
         length: int,
         indices: Sequence[int],
         features: Float[Tensor, "frames dim"],
-        engine: str | None = None,
+        engine: EngineName = "eager",
     ) -> None:
         """Store features of frames of a file, the file's length, and the name of the engine that computed them."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy()]
@@ -217,8 +218,7 @@ class FeatureCache:
                     for index, blob in zip(indices, blobs, strict=True)
                 ],
             )
-            if engine:
-                self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
+            self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
 
     def say_misfits(self, say: Callable[[str], None]) -> None:
         """Report the number of damaged rows since the last call."""

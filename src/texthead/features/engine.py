@@ -1,13 +1,13 @@
-"""Engines: ways to run a frozen encoder, and the choice of the fastest on this machine.
+"""Engines: ways to run a frozen encoder.
 
 eager        the encoder in plain torch
 onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU
 compiled     the encoder through torch.compile, on a GPU
-bf16         a copy of the encoder in bfloat16: not exact, so never chosen by `auto`
+bf16         a copy of the encoder in bfloat16: not exact
 
-The fastest engine depends on the processor. If there are enough frames to encode, `auto` compares eager with
-onnxruntime on a CPU or torch.compile on a GPU, once for each encoder, size and machine. The choice and the graph are
-stored in the folder `engines` of `cache_dir()`.
+`auto` chooses onnxruntime on a CPU if there are enough frames to pay for the graph and the graph reproduces the
+encoder's features, else eager. The graph is stored, with the result of the comparison, in the folder `engines` of
+`cache_dir()`.
 """
 
 import copy
@@ -17,7 +17,6 @@ import logging
 import os
 import platform
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -31,7 +30,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
 
 from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
@@ -39,7 +37,6 @@ from texthead.features.cache import weights_key
 from texthead.features.reading import silent
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.media.paths import resolved
-from texthead.parallel.device import free_memory
 from texthead.recipes import EngineName
 
 # Largest 1 - cosine of features that count as equal.
@@ -52,17 +49,8 @@ LEAST_COSINE = 0.998
 # costs 1.4 CPU-s and saves 0.024 per frame); to export one.
 _LOOK, _MAKE = (24, 1), (256, 4)
 
-# Minimum number of frames, and minimum seconds of encoding, to try torch.compile: compiling can take minutes.
-_LOOK_COMPILED, _TRY_COMPILED = 10_000, 600.0
-
-# Bytes per frame that no encoder here exceeds; with more free memory than this, the need is not measured.
-_PLENTY = 2**28
-
 # Total size of stored graphs in bytes; the least recently used are removed first.
 _MOST_KEPT = 2**30
-
-# A trial stops after the first round that exceeds this.
-_TRIAL_SECONDS = 1.0
 
 _FORMAT = 1
 
@@ -77,8 +65,8 @@ class Engine:
     Args:
         visual: the frozen encoder. Modules other than `Visual` run in plain torch.
         wanted: "auto", or the engine to use.
-        frames: estimate of the total number of frames; `auto` runs a trial only for many.
-        say: called with messages: the result of a trial, inexact features, too little GPU memory.
+        frames: estimate of the total number of frames; `auto` exports a graph only for many.
+        say: called with messages: a new graph, inexact features, too little GPU memory.
         used: called with the engine's name when it is chosen.
 
     Attributes:
@@ -92,19 +80,18 @@ class Engine:
         self._say, self._used = say, used
         self._visual, self._frames = visual, frames
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
-        self._bytes = 0  # Memory per frame; 0 if not measured yet.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
     def __call__(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """Return the features of frames, on the encoder's device; if memory is short, encode in parts.
+        """Return the features of frames, on the encoder's device; if a GPU has too little memory, encode in parts.
 
         Raises:
             RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
         """
         features: list[Tensor] = []
         while len(frames):
-            part = frames[: min(self._most, self._fitting(frames))]
+            part = frames[: self._most]
             try:
                 features.append(self._run(part))
                 frames = frames[len(part) :]
@@ -125,18 +112,6 @@ class Engine:
             self._used(self.name)
         return self._encode(frames)
 
-    def _fitting(self, frames: Tensor) -> int:
-        """Return how many frames to encode at once on a CPU: all if memory is plentiful, else to fill half of it."""
-        visual = self._visual
-        measured = isinstance(visual, Visual) and len(frames) > 1 and frames.device.type == "cpu"
-        free = free_memory() if measured else None
-        if free is None or free > len(frames) * _PLENTY:
-            return len(frames)
-        if isinstance(visual, LazyVisual) and visual.digest is not None:
-            return 1  # Its network is not built yet.
-        self._bytes = self._bytes or _bytes_of(visual, frames[:1])
-        return max(1, free // 2 // self._bytes)
-
     def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
         visual: nn.Module = self._visual
         wanted: EngineName = self._wanted
@@ -153,9 +128,7 @@ class Engine:
         if visual.mean.device.type != "cpu":
             if wanted == "onnxruntime":
                 raise RunError(f"engine onnxruntime runs on the CPU, but the device is {visual.mean.device}; use auto")
-            encode = _compiled_if_faster(visual, frames, self._frames, self._say)
-            self.name = "eager" if encode is None else "compiled"
-            return encode or visual
+            return visual
         session = _session_for(visual, frames, self._frames, wanted, self._say)
         if session is None:
             return visual
@@ -163,53 +136,30 @@ class Engine:
         return partial(_run_session, session)
 
 
-@torch.inference_mode()
-def _bytes_of(visual: nn.Module, frame: UInt8[Tensor, "1 3 height width"]) -> int:
-    """Return an estimate of the bytes needed to encode a frame: 3 times the inputs and output of its largest layer.
-
-    Measured: 1.6 times (EfficientNet-Lite0) to 2.5 times (ViT-L/14 at 336 pixels) the largest layer; onnxruntime needs
-    no more than torch (LOG.md).
-    """
-    largest = 0
-
-    def measure(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        nonlocal largest
-        largest = max(largest, sum(each.nbytes for each in (*inputs, output) if isinstance(each, Tensor)))
-
-    with register_module_forward_hook(measure):
-        visual(frame)
-    return 3 * largest
-
-
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
     """Return the onnxruntime session of an encoder; None if eager is chosen."""
     digest = visual.digest if isinstance(visual, LazyVisual) else None
     if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
         return None
-    stored = StoredEngine.of(digest or weights_digest(visual), frames.shape[-1])
-    choice = stored.choice()
-    if choice is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
-        choice = stored.make(visual, frames)
-        if choice is not None:
-            say(_trial_message(choice))
-    if wanted == "onnxruntime" and (choice is None or not choice["exact"]):
+    stored = StoredGraph.of(digest or weights_digest(visual), frames.shape[-1])
+    record = stored.record()
+    if record is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
+        record = stored.make(visual, frames)
+        if record is not None:
+            say(_message(record))
+    if record is not None and record["exact"]:
+        return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
+    if wanted == "onnxruntime":
         why = "onnxruntime and onnx are not installed" if not _installed() else "onnxruntime cannot run it"
         raise RunError(f"engine onnxruntime: {why} ({visual.spec.source}); use auto or eager")
-    if choice is None or (wanted == "auto" and choice["engine"] != "onnxruntime"):
-        return None
-    return stored.session(choice) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
+    return None
 
 
-def _trial_message(choice: dict[str, Any], other: str = "onnxruntime") -> str:
-    """Return a message with the result of a trial of `other` against torch."""
-    title = "torch.compile" if other == "compiled" else other
-    if not choice["exact"]:
-        return f"engine: torch, since {title} does not reproduce this encoder's features"
-    speed, cosine = choice["seconds"]["eager"] / choice["seconds"][other], choice["gap"]
-    return (
-        f"engine: {choice['engine']} ({title} is {speed:.1f} times as fast as torch here, 1 - "
-        f"cosine {cosine:.0e}; stored for this encoder and size)"
-    )
+def _message(record: dict[str, Any]) -> str:
+    """Return a message about a new graph."""
+    if not record["exact"]:
+        return "engine: torch, since onnxruntime does not reproduce this encoder's features"
+    return f"engine: onnxruntime (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
 
 
 def _enough_frames(visual: Visual, frames: int, more: int) -> int:
@@ -217,68 +167,45 @@ def _enough_frames(visual: Visual, frames: int, more: int) -> int:
     return frames + more * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
-def _compiled_if_faster(visual: Visual, frames: Tensor, expected: int, say: Say) -> Encode | None:
-    """Return the encoder through torch.compile if that saves more time than compiling takes; else None.
-
-    The trial's result is stored: seconds per frame, eager and compiled, and seconds of compiling, which each process
-    repeats.
-    """
-    if (
-        expected < _LOOK_COMPILED
-        or expected * _seconds({"eager": visual}, frames)["eager"] / len(frames) < _TRY_COMPILED
-    ):
-        return None
-    gpu = torch.cuda.get_device_name(frames.device) if frames.is_cuda else frames.device.type
-    stored = StoredEngine.of(weights_digest(visual), frames.shape[-1], gpu)
-    compiled = torch.compile(visual, dynamic=True)
-    choice = stored.choice()
-    if choice is None:
-        choice = stored.try_compiled(visual, compiled, frames)
-        say(_trial_message(choice, "compiled"))
-        return compiled if choice["engine"] == "compiled" else None
-    seconds = choice.get("seconds", {"eager": 0.0, "compiled": 0.0, "compiling": 0.0})
-    return compiled if expected * (seconds["eager"] - seconds["compiled"]) > seconds["compiling"] else None
-
-
 def weights_digest(visual: Visual) -> str:
     """Return a digest of an encoder's weights, independent of their source."""
     return weights_key(visual, repr(replace(visual.spec, source="")))
 
 
-# ---- stored choices and graphs
+# ---- stored graphs
 
 
 @dataclass(frozen=True)
-class StoredEngine:
-    """The stored choice of an engine, and its graph, for an encoder at one size on this machine."""
+class StoredGraph:
+    """The stored graph of an encoder at one size, and whether it reproduces the encoder's features on this machine."""
 
     path: Path
 
     @classmethod
-    def of(cls, weights: str, size: int, machine: str = "") -> "StoredEngine":
-        """Return the entry for weights with this digest, square frames of `size` pixels, and this processor or GPU."""
-        about = (_FORMAT, weights, size, machine or _processor(), *map(_version, ("torch", "onnxruntime")))
+    def of(cls, weights: str, size: int) -> "StoredGraph":
+        """Return the entry for weights with this digest, square frames of `size` pixels, and this processor."""
+        about = (_FORMAT, weights, size, _processor(), *map(_version, ("torch", "onnxruntime")))
         return cls(cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json")
 
     @property
     def graph(self) -> Path:
-        """The file of the graph, next to the choice."""
+        """The file of the graph, next to the record."""
         return self.path.with_suffix(".onnx")
 
-    def choice(self) -> dict[str, Any] | None:
-        """Return the stored choice; None if there is none, or if it is damaged."""
+    def record(self) -> dict[str, Any] | None:
+        """Return the stored record; None if there is none, or if it is damaged."""
         try:
-            choice = read_json(self.path)
+            record = read_json(self.path)
         except RunError:
             return None
-        kinds = {"engine": str, "exact": bool, "graph": str}
-        return choice if all(isinstance(choice.get(key), kind) for key, kind in kinds.items()) else None
+        kinds = {"exact": bool, "graph": str}
+        return record if all(isinstance(record.get(key), kind) for key, kind in kinds.items()) else None
 
-    def session(self, choice: dict[str, Any]) -> Any:
+    def session(self, record: dict[str, Any]) -> Any:
         """Return the onnxruntime session of the graph; None if the file is missing or has changed."""
         try:
             data = self.graph.read_bytes()
-            if hashlib.sha256(data).hexdigest() != choice["graph"]:
+            if hashlib.sha256(data).hexdigest() != record["graph"]:
                 return None
             self.graph.touch()  # Mark as recently used.
             return _open_session(data)
@@ -286,7 +213,7 @@ class StoredEngine:
             return None
 
     def make(self, visual: Visual, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
-        """Export the encoder, compare both engines on the frames, store and return the choice.
+        """Export the encoder, compare its features with the graph's, store graph and record, and return the record.
 
         None if the packages are missing or the folder cannot be written.
         """
@@ -294,45 +221,20 @@ class StoredEngine:
             return None
         data = _export(visual, frames.shape[-1])
         session = None if data is None else _open_session(data)
-        choice: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
+        record: dict[str, Any] = {"exact": False, "graph": ""}
         if data is not None and session is not None:
-            encode = partial(_run_session, session)
-            choice["gap"] = _gap(visual, encode, frames)
-            choice["exact"] = choice["gap"] <= EXACT
-            choice["seconds"] = _seconds({"eager": visual, "onnxruntime": encode}, frames)
-            if choice["exact"]:
-                choice["engine"] = min(choice["seconds"].items(), key=lambda item: item[1])[0]
-                choice["graph"] = hashlib.sha256(data).hexdigest()
+            record["gap"] = _gap(visual, partial(_run_session, session), frames)
+            record["exact"] = record["gap"] <= EXACT
         try:
-            if choice["exact"] and data is not None:
+            if record["exact"] and data is not None:
+                record["graph"] = hashlib.sha256(data).hexdigest()
                 with replacing(self.graph, sync=False) as temporary:
                     temporary.write_bytes(data)
-            write_json(self.path, choice)
+            write_json(self.path, record)
             _drop_oldest(self.path.parent)
         except RunError:
             return None
-        return choice
-
-    def try_compiled(self, visual: Visual, compiled: Encode, frames: Tensor) -> dict[str, Any]:
-        """Compare the compiled encoder with plain torch on the frames, store and return the choice."""
-        choice: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
-        began = time.perf_counter()
-        try:
-            choice["gap"] = _gap(visual, compiled, frames)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # Compilers raise many types, for example if no compiler is installed.
-            choice["gap"] = 1.0
-        choice["exact"] = choice["gap"] <= EXACT
-        if choice["exact"]:
-            compiling = time.perf_counter() - began
-            seconds = _seconds({"eager": visual, "compiled": compiled}, frames)
-            choice["seconds"] = {name: value / len(frames) for name, value in seconds.items()}
-            choice["engine"] = min(seconds.items(), key=lambda item: item[1])[0]
-            choice["seconds"]["compiling"] = compiling
-        with suppress(RunError):
-            write_json(self.path, choice)
-        return choice
+        return record
 
 
 def note_digest(files: Sequence[Path], digest: str) -> None:
@@ -372,7 +274,7 @@ def _drop_oldest(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """Return the model and features of the processor, on which a choice depends."""
+    """Return the model and features of the processor, on which the comparison depends."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
@@ -525,7 +427,7 @@ def _stdout_discarded() -> Iterator[None]:
         os.close(nowhere)
 
 
-# ---- the trial
+# ---- equal features
 
 
 @torch.inference_mode()
@@ -536,20 +438,6 @@ def _gap(eager: Encode, other: Encode, frames: UInt8[Tensor, "frames 3 size size
 
 def _cosines(a: Float[Tensor, "frames dim"], b: Float[Tensor, "frames dim"]) -> Float[Tensor, " frames"]:
     return F.cosine_similarity(a.double(), b.double(), dim=-1)
-
-
-@torch.inference_mode()
-def _seconds(engines: dict[str, Encode], frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, float]:
-    """Return each engine's least time for the frames, in seconds, over three interleaved rounds (fewer if slow)."""
-    least, began = dict.fromkeys(engines, float("inf")), time.perf_counter()
-    for _ in range(3):
-        for name, encode in engines.items():
-            started = time.perf_counter()
-            encode(frames).cpu()  # Waits for a GPU.
-            least[name] = min(least[name], time.perf_counter() - started)
-        if time.perf_counter() - began > _TRIAL_SECONDS:
-            break
-    return least
 
 
 # ---- compiled and bf16

@@ -63,16 +63,15 @@ class _Address(NamedTuple):
 class _Times(torch.utils.data.Dataset):
     """Frame times of files in seconds, or the MediaError; nothing is decoded if the packets have times."""
 
-    def __init__(self, paths: Sequence[Path], most_megapixels: int):
+    def __init__(self, paths: Sequence[Path]):
         self.paths = [str(path) for path in paths]
-        self.most_megapixels = most_megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> Float[Tensor, " frames"] | MediaError:
         try:
-            with open_media(self.paths[position], self.most_megapixels) as media:
+            with open_media(self.paths[position]) as media:
                 return torch.tensor(media.times, dtype=torch.float64)
         except MediaError as error:
             return error
@@ -81,18 +80,17 @@ class _Times(torch.utils.data.Dataset):
 class _Frames(torch.utils.data.Dataset):
     """Chosen frames of files: (length, indices, frames), or the MediaError."""
 
-    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels, most_megapixels: int):
+    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels):
         self.paths = [str(path) for path in paths]  # Strings pickle faster than paths.
         self.choose = choose
         self.pixels = pixels
-        self.most_megapixels = most_megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
         try:
-            with open_media(self.paths[position], self.most_megapixels) as media:
+            with open_media(self.paths[position]) as media:
                 length = media.num_frames
                 indices = sorted(set(self.choose(length)))
                 return length, indices, media.frames_at(indices, self._crop)
@@ -130,13 +128,13 @@ def frame_features(
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
-        for name in cache.engines(address.digest) or ["kept"]:
+        for name in cache.engines(address.digest):
             reading.used(name)
         return FrameFeatures(length, indices, features)
 
     entries, addresses = _look_up(cache, paths, look_up, reading)
     missing = [position for position, entry in enumerate(entries) if entry is None]
-    frames = _Frames([paths[i] for i in missing], choose, pixels, reading.most_megapixels)
+    frames = _Frames([paths[i] for i in missing], choose, pixels)
     loader = data_loader(frames, reading.workers, batch_size=None)
     # An estimate: lengths are unknown, so count each video as a long one.
     most = len(set(choose(10_000)))
@@ -182,7 +180,7 @@ def features_of_clips(
 
     entries, addresses = _look_up(cache, paths, look_up, reading)
     missing = [position for position, entry in enumerate(entries) if entry is None]
-    frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels, reading.most_megapixels)
+    frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
     was_training, device = visual.training, visual.mean.device
     visual.eval()
     for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
@@ -273,9 +271,7 @@ def _frame_times(cache: FeatureCache, files: dict[str, Path], reading: Reading) 
     missing = [digest for digest in files if digest not in by_digest]
     if not missing:
         return by_digest
-    opened = data_loader(
-        _Times([files[digest] for digest in missing], reading.most_megapixels), reading.workers, batch_size=None
-    )
+    opened = data_loader(_Times([files[digest] for digest in missing]), reading.workers, batch_size=None)
     for digest, times in zip(missing, opened, strict=True):
         if isinstance(times, MediaError):
             by_digest[digest] = times

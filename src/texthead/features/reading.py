@@ -6,7 +6,6 @@ from typing import get_args
 
 from texthead.errors import DataError
 from texthead.features.cache import FeatureCache
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
 
@@ -26,15 +25,13 @@ class Reading:
             head scores 256 files at a time, so the last bits of scores depend on the batch in any case.
         cache: frame features on disk. With one crop and an encoder of single frames, cached frames are not decoded.
         skip_unreadable: leave out unreadable files instead of raising MediaError.
-        most_megapixels: decoding memory per file, in millions of 3-byte pixels; a file that needs more is unreadable.
-        engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for the fastest on this machine
-            with equal features (1 - cosine up to 1e-6); or the name of an engine, of which only "bf16" changes the
-            features.
-        say: called with messages: the result of an engine trial, an inexact engine, damaged cache rows.
-        used: called with the name of each engine that computed features, now or when they were cached; with "kept" for
-            cached features whose engine is not recorded.
+        engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for onnxruntime on a CPU if
+            there are many frames and its features are equal (1 - cosine up to 1e-6), else eager; or the name of an
+            engine, of which only "bf16" changes the features.
+        say: called with messages: a new graph of the encoder, an inexact engine, damaged cache rows.
+        used: called with the name of each engine that computed features, now or when they were cached.
 
-    Raises: DataError for a batch or most_megapixels below 1, or an unknown engine.
+    Raises: DataError for a batch below 1, or an unknown engine.
     """
 
     workers: int = 0
@@ -44,12 +41,10 @@ class Reading:
     engine: EngineName = "eager"
     say: Callable[[str], None] = silent
     used: Callable[[str], None] = silent
-    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
-        for name in ("batch", "most_megapixels"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch < 1:
+            raise DataError(f"batch must be at least 1, got {self.batch}")
         if self.engine not in get_args(EngineName):
             raise DataError(f"engine must be one of {', '.join(get_args(EngineName))}, got {self.engine!r}")
 

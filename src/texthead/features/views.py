@@ -158,7 +158,6 @@ def _view_features(
         frames=protocol.frames,
         views=protocol.views,
         pixels=pixels,
-        most_megapixels=reading.most_megapixels,
     )
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames

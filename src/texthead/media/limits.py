@@ -1,6 +1,7 @@
 """Limits and checks for every clip: size, memory, frame numbers, existing file."""
 
 import math
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ MAX_SIDE = 16_384
 
 MAX_PIXELS = 89_478_485
 
-# Default memory limit for decoding one file, in millions of three-byte pixels. It counts images and frames at full
-# size, in the decoder and in RGB. Users can raise it, so every reader takes it as a parameter.
-MOST_MEGAPIXELS = 179
+# Default of `max_megapixels`.
+MAX_MEGAPIXELS = 179
+
+# Where the limit is stored: processes that are started later inherit the environment.
+_VARIABLE = "TEXTHEAD_MAX_MEGAPIXELS"
 
 BYTES_A_MEGAPIXEL = 3 * 10**6
 
@@ -24,6 +27,36 @@ MAX_FRAMES = 2**22
 # Long side over short side. Images are resized by their short side: a line of 16,384 pixels would become 256 x 4
 # million; at this limit it becomes 256 x 256,000, which is within MAX_PIXELS.
 MAX_RATIO = 1000
+
+
+def max_megapixels() -> int:
+    """Return the memory limit for decoding one file, in millions of three-byte pixels.
+
+    It counts images and frames at full size, in the decoder and in RGB.
+
+    Raises:
+        DataError: the environment variable TEXTHEAD_MAX_MEGAPIXELS is not a number of at least 1.
+    """
+    text = os.environ.get(_VARIABLE, str(MAX_MEGAPIXELS))
+    if not text.isdecimal() or int(text) < 1:
+        raise DataError(f"{_VARIABLE} must be a whole number of at least 1, got {text!r}; change or unset it")
+    return int(text)
+
+
+def set_max_megapixels(limit: int) -> None:
+    """Set the memory limit for decoding one file in this process and its workers; larger files are unreadable.
+
+    The default is 179: 537 MB. Like `PIL.Image.MAX_IMAGE_PIXELS`, the limit holds for the whole process.
+
+    Args:
+        limit: millions of three-byte pixels.
+
+    Raises:
+        DataError: the limit is below 1.
+    """
+    if limit < 1:
+        raise DataError(f"limit must be at least 1, got {limit}")
+    os.environ[_VARIABLE] = str(limit)
 
 
 def check_file(path: Path) -> None:
@@ -61,17 +94,18 @@ def check_sides(path: Path, width: int, height: int) -> None:
         raise MediaError(path, problem)
 
 
-def check_held(path: Path, width: int, height: int, each: float, form: str, most_megapixels: int) -> None:
-    """Raise MediaError if decoding an image or a frame would hold more than `most_megapixels`.
+def check_held(path: Path, width: int, height: int, each: float, form: str) -> None:
+    """Raise MediaError if decoding an image or a frame would hold more than `max_megapixels()`.
 
     Args:
         each: bytes per pixel that are held at once.
         form: the stored format, for the message.
     """
     held = math.ceil(width * height * each / BYTES_A_MEGAPIXEL)
-    if held > most_megapixels:
+    limit = max_megapixels()
+    if held > limit:
         claim = f"claims {width}x{height} pixels, and decoding them from {form} takes the memory of {held} megapixels"
-        raise MediaError(path, f"{claim}, the limit is {most_megapixels}; scale it down or raise most_megapixels")
+        raise MediaError(path, f"{claim}, the limit is {limit}; scale it down or raise max_megapixels")
 
 
 def check_frames(path: Path, count: int) -> None:

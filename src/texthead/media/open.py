@@ -6,7 +6,7 @@ from pathlib import Path
 from texthead.errors import MediaError
 from texthead.media.frame_folder import EVERY
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import MOST_MEGAPIXELS, check_file
+from texthead.media.limits import check_file
 from texthead.media.paths import file_of, is_part, span_of
 from texthead.media.reader import Media, Part, named_as
 from texthead.media.shard import is_member, member, read_member
@@ -70,14 +70,13 @@ def check_part(path: Path) -> None:
     span_of(path)
 
 
-def open_media(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Media:
+def open_media(path: str | Path) -> Media:
     """Open the video, image or frame folder at `path`; use it as a context manager.
 
     The name selects the reader. A path below a `.tar` is a clip of a prepared shard; `match.mp4#t=3,7.5` is a part of
     `match.mp4`.
 
     Args:
-        most_megapixels: memory limit for decoding, in millions of three-byte pixels.
 
     Raises: MediaError for a file that is missing, empty, cut short, without frames, too large, or in an unknown format;
     for a frame folder that is missing, empty, or lacks a frame; for a part without a frame.
@@ -86,7 +85,7 @@ def open_media(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Medi
     if is_part(path):
         check_part(path)
         with named_as(path):
-            whole = open_media(file_of(path), most_megapixels)
+            whole = open_media(file_of(path))
         try:
             return Part(path, whole)
         except BaseException:
@@ -98,10 +97,10 @@ def open_media(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Medi
     if reader.one_file and is_member(path):
         place = member(path)
         data = None if place.table else read_member(path, place)
-        return StoredClip(path, place, most_megapixels) if data is None else reader(path, data, most_megapixels)
+        return StoredClip(path, place) if data is None else reader(path, data)
     if reader.one_file:
         check_file(path)
-    return reader(path, None, most_megapixels)
+    return reader(path)
 
 
 def check(path: str | Path) -> int:

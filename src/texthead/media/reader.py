@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from texthead.errors import MediaError
-from texthead.media.limits import MOST_MEGAPIXELS, changed_size, check_indices
+from texthead.media.limits import changed_size, check_indices
 from texthead.media.paths import span_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -57,13 +57,12 @@ class Media(ABC):
     has_times: bool = True
     listed_frames: int = 0
 
-    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
+    def __init__(self, path: Path, data: bytes | None = None):
         """Open the file at `path`; `data` is its content if it is a clip in a shard.
 
         Raises: MediaError for a file that cannot be read.
         """
         self.path = path
-        self.most_megapixels = most_megapixels
 
     @classmethod
     def takes(cls, path: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from texthead.errors import MediaError
 from texthead.media.jpeg import decode_jpeg, jpeg_size
-from texthead.media.limits import MOST_MEGAPIXELS, check_frames, check_held, check_size
+from texthead.media.limits import check_frames, check_held, check_size
 from texthead.media.paths import address
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
@@ -57,8 +57,8 @@ def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]
 class StoredClip(Media):
     """The frames of a clip in a shard, with the times of its source if it had any."""
 
-    def __init__(self, path: Path, place: Member, most_megapixels: int = MOST_MEGAPIXELS):
-        super().__init__(path, None, most_megapixels)
+    def __init__(self, path: Path, place: Member):
+        super().__init__(path)
         self._clip = place.offset
         table = _read_table(path, place)
         try:
@@ -87,7 +87,7 @@ class StoredClip(Media):
         except Exception as error:  # The libraries may raise anything.
             raise self._damaged(index, error) from None
         check_size(self.path, width, height)
-        check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG", self.most_megapixels)
+        check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG")
         return height, width, 3
 
     def _decode(self, index: int, data: bytes, out: Picture) -> None:

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
-from texthead.media.limits import MAX_FRAMES, MOST_MEGAPIXELS
+from texthead.media.limits import MAX_FRAMES
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import (
@@ -71,14 +71,14 @@ class Video(Media):
         | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
     )
 
-    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
-        super().__init__(path, data, most_megapixels)
+    def __init__(self, path: Path, data: bytes | None = None):
+        super().__init__(path, data)
         self._data = data
         self._until = time.thread_time() + MAX_SECONDS
         check_claims(path, data)
         self._container, self._stream = open_stream(path, data)
         try:
-            self._context = one_thread(path, self._stream.codec_context, most_megapixels)
+            self._context = one_thread(path, self._stream.codec_context)
             self._rgb = UprightRgb(path)
             self._entries, self._held = _list_packets(path, self._container, self._stream)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]

@@ -21,7 +21,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.paths import STREAMS
 from texthead.media.reader import Take
 from texthead.media.video_stream import (
@@ -61,7 +60,6 @@ class PipedVideo:
     Args:
         file: the stream; it need not be seekable.
         path: its name in errors.
-        most_megapixels: as in `open_media`.
 
     Raises:
         MediaError: the data is not a video that can be read through a pipe.
@@ -69,11 +67,11 @@ class PipedVideo:
 
     has_times = True
 
-    def __init__(self, file: BufferedReader, path: Path, most_megapixels: int = MOST_MEGAPIXELS):
+    def __init__(self, file: BufferedReader, path: Path):
         self.path = path
         with _hinted():
             self._container, self._stream = open_stream(path, file if file.seekable() else _Arriving(file))
-        self._context = one_thread(path, self._stream.codec_context, most_megapixels)
+        self._context = one_thread(path, self._stream.codec_context)
         self._rgb = UprightRgb(path)
         self._tally = Tally()
         self._end: float | None = None

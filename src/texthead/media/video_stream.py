@@ -31,7 +31,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_PIXELS, check_held, check_size
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_PIXELS, check_held, check_size, max_megapixels
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -89,17 +89,17 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
     return container, stream
 
 
-def one_thread(path: Path, context: VideoCodecContext, most_megapixels: int) -> VideoCodecContext:
+def one_thread(path: Path, context: VideoCodecContext) -> VideoCodecContext:
     """Set the decoder to one thread and a limit on the frame size, and return it.
 
-    Raises: MediaError for frames that are too large, or whose decoding would hold more than `most_megapixels`.
+    Raises: MediaError for frames that are too large, or whose decoding would hold more than `max_megapixels()`.
     """
     each = _bytes_a_pixel(context)
     if context.width or context.height:  # Through a pipe they may be unknown until the first frame.
         check_size(path, context.width, context.height)
-        check_held(path, context.width, context.height, each, context.name, most_megapixels)
+        check_held(path, context.width, context.height, each, context.name)
     context.thread_count = 1
-    context.options = {"max_pixels": str(min(MAX_PIXELS, int(most_megapixels * BYTES_A_MEGAPIXEL / each)))}
+    context.options = {"max_pixels": str(min(MAX_PIXELS, int(max_megapixels() * BYTES_A_MEGAPIXEL / each)))}
     return context
 
 

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -32,14 +33,18 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
 
     A fork server starts the workers. If this process forked them, locks that its threads hold at that moment (of a
     process group, autograd or a GPU) would stay locked in the workers for ever. So workers inherit nothing but `items`
-    and the options, which are pickled for each of them.
+    and the options, which are pickled for each of them, and this process's environment variables of texthead.
     """
     if workers and len(items):  # pyright: ignore[reportArgumentType]
         begin_server()
         atexit.unregister(_await_feeders)  # So that it is registered once.
         atexit.register(_await_feeders)
-        start = {"multiprocessing_context": multiprocessing.get_context("forkserver"), "worker_init_fn": _begin}
-        options |= {"num_workers": workers, **start}
+        variables = {name: value for name, value in os.environ.items() if name.startswith("TEXTHEAD_")}
+        options |= {
+            "num_workers": workers,
+            "multiprocessing_context": multiprocessing.get_context("forkserver"),
+            "worker_init_fn": partial(_begin, variables=variables),
+        }
     return _Loader(items, **options)
 
 
@@ -63,8 +68,9 @@ def _await_feeders() -> None:
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def _begin(number: int) -> None:
-    """Prepare a worker before its first batch."""
+def _begin(number: int, *, variables: dict[str, str]) -> None:
+    """Prepare a worker before its first batch; set environment variables that are newer than the fork server."""
+    os.environ.update(variables)
     keep_freed_memory()
     # torch only watches the fork server, which lives as long as any of its workers.
     threading.Thread(target=_end_with_parent, daemon=True).start()

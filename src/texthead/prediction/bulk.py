@@ -37,7 +37,6 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media.find import find_names
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import as_clip
 from texthead.media.paths import is_part, resolved
 from texthead.media.shard import has_shards
@@ -233,7 +232,6 @@ def predict_parts(
     skip_unreadable: bool = False,
     workers: int = 0,
     engine: EngineName = "eager",
-    most_megapixels: int = MOST_MEGAPIXELS,
     done: Callable[[Part], None] | None = None,
 ) -> State:
     """Write all unfinished parts of this process; return the progress of all processes.
@@ -246,7 +244,6 @@ def predict_parts(
         skip_unreadable: write a row with the reason for each unreadable file, instead of raising.
         workers: data-loader workers.
         engine: runs the encoder, see `Reading`; must be exact, so that all processes get the same features.
-        most_megapixels: see `Reading`.
         done: called with each part written.
 
     Raises:
@@ -262,7 +259,7 @@ def predict_parts(
     if distributed.ranks() > 1:
         raise RunError("predict_parts does not work in a process group; start none, and set rank and ranks")
     for number, paths in parts.unfinished(rank, ranks):
-        reading = Reading(workers, parts.options.batch, engine=engine, most_megapixels=most_megapixels)
+        reading = Reading(workers, parts.options.batch, engine=engine)
         entries = item_features(parts.model, paths, parts.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
         parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))

@@ -19,7 +19,7 @@ from texthead.errors import MediaError, RunError
 from texthead.extras import needs
 from texthead.features.frames import readable
 from texthead.features.views import encode_views
-from texthead.media.limits import MOST_MEGAPIXELS
+from texthead.media.limits import max_megapixels, set_max_megapixels
 from texthead.models.recognizer import Recognizer
 from texthead.prediction.bulk import Part, Parts, State
 from texthead.prediction.predict import entry_scores
@@ -31,7 +31,6 @@ def predict_on_ray(
     actors: int = 1,
     gpus: float | None = None,
     skip_unreadable: bool = False,
-    most_megapixels: int = MOST_MEGAPIXELS,
     done: Callable[[Part], None] | None = None,
 ) -> State:
     """Write all unfinished parts with a Ray cluster; return the progress of all processes.
@@ -44,7 +43,7 @@ def predict_on_ray(
         actors: processes that encode. With GPUs, any CPU of the cluster decodes for them; without, each decodes its own
             files, on one CPU.
         gpus: GPUs per actor; None for 1 if the cluster has any.
-        skip_unreadable, most_megapixels: as for `predict_parts`.
+        skip_unreadable: as for `predict_parts`.
         done: called with each part written.
 
     Raises:
@@ -61,7 +60,7 @@ def predict_on_ray(
         rows = (
             # One block per part, so that few parts are unfinished at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decode, fn_kwargs={"protocol": parts.protocol, "most_megapixels": most_megapixels})
+            .map(_decode, fn_kwargs={"protocol": parts.protocol, "megapixels": max_megapixels()})
             .map(
                 _Encoder,
                 fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.protocol, gpus > 0),
@@ -115,8 +114,9 @@ def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
 # ---- on the cluster: table rows of types that Arrow supports
 
 
-def _decode(row: dict[str, Any], protocol: Protocol, most_megapixels: int) -> dict[str, Any]:
+def _decode(row: dict[str, Any], protocol: Protocol, megapixels: int) -> dict[str, Any]:
     """Return the chunk with the views of its readable files as bytes, and each file's problem or ""."""
+    set_max_megapixels(megapixels)
     paths = [Path(path) for path in row["paths"]]
     clips = ViewClips(
         paths,
@@ -124,7 +124,6 @@ def _decode(row: dict[str, Any], protocol: Protocol, most_megapixels: int) -> di
         frames=protocol.frames,
         views=protocol.views,
         pixels=protocol.sizes,
-        most_megapixels=most_megapixels,
     )
     decoded = [clips[i][0] for i in range(len(paths))]
     read = [clip.numpy().tobytes() for clip in decoded if not isinstance(clip, MediaError)]

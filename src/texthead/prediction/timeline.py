@@ -24,7 +24,6 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import average_views, check_scores
 from texthead.features.engine import Engine
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.media.reader import Media, Take
 from texthead.media.video_pipe import LiveStream, PipedVideo
@@ -205,12 +204,12 @@ class Timeline:
 TimedVideo = Media | PipedVideo | LiveStream
 
 
-def open_timed(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Media:
+def open_timed(path: str | Path) -> Media:
     """Open the video at `path`.
 
     Raises: MediaError for images and frame folders, which have no times, and like `open_media`.
     """
-    media = open_media(path, most_megapixels)
+    media = open_media(path)
     if not media.times:
         media.close()
         raise MediaError(

@@ -13,7 +13,6 @@ from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.saliency import cover
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName
@@ -25,9 +24,7 @@ SIDE = 128  # short side of a displayed frame, in pixels
 FAINT = 0.2  # heat is shown only if covering a region lowers the class's log-odds by at least this much
 
 
-def clip_of(
-    path: Path, protocol: Protocol, most_megapixels: int = MOST_MEGAPIXELS
-) -> UInt8[Tensor, "frames 3 size size"]:
+def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size"]:
     """Return the first view of a file, as the model gets it.
 
     Raises:
@@ -39,7 +36,6 @@ def clip_of(
         frames=protocol.frames,
         views=protocol.views,
         pixels=protocol.sizes,
-        most_megapixels=most_megapixels,
     )
     views, _, _ = clips[0]
     if isinstance(views, MediaError):
@@ -64,7 +60,6 @@ def strips(
     saliency_maps: int = 0,
     model: Recognizer | None = None,
     engine: EngineName = "eager",
-    most_megapixels: int = MOST_MEGAPIXELS,
     progress: Progress | None = None,
 ) -> list[Strip]:
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
@@ -72,7 +67,6 @@ def strips(
     Args:
         saliency_maps: number of strips that get saliency from `model`, for the predicted class and the true one.
         engine: runs the encoder; see `Reading`.
-        most_megapixels: see `Reading`.
 
     Raises:
         MediaError: a file can no longer be read.
@@ -80,7 +74,7 @@ def strips(
     done = []
     chosen = most_confident(result, mistakes=mistakes, hits=hits)
     for number, item in enumerate(chosen):
-        clip = clip_of(result.paths[item], protocol, most_megapixels)
+        clip = clip_of(result.paths[item], protocol)
         strip = _strip(result, item, clip)
         done.append(
             _with_heat(strip, result.names, model, clip, engine)

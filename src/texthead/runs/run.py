@@ -28,7 +28,7 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, EncoderError, RunError, TextheadError, listed
 from texthead.evaluation.calibration import Calibration
-from texthead.features.engine import StoredEngine, known_digest, note_digest, weights_digest
+from texthead.features.engine import StoredGraph, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
 from texthead.media.paths import Span, resolved, shares_frames, spans_by_file
@@ -351,7 +351,7 @@ def _model(
     weights = folder / WEIGHTS
     shapes = saved_shapes(weights)
     digest = known_digest(_files(folder))
-    if digest is not None and StoredEngine.of(digest, pixels.size).graph.is_file():
+    if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
         visual = LazyVisual(spec, partial(_network, weights, spec), digest)
     else:
         with sized_as(shapes.values(), str(folder / "recipe.json")):
@@ -380,7 +380,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def keep_graph(run: Run) -> None:
-    """Save a graph of the encoder if onnxruntime is faster here, so that the run loads without building the network.
+    """Save a graph of the encoder if it can be exported, so that the run loads without building the network.
 
     For large encoders only an existing graph is used, since exporting takes seconds.
     """
@@ -389,13 +389,13 @@ def keep_graph(run: Run) -> None:
         return
     visual = as_visual(model.visual)
     digest = weights_digest(visual)
-    saved = StoredEngine.of(digest, run.pixels.size)
-    choice = saved.choice()
-    if choice is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
+    saved = StoredGraph.of(digest, run.pixels.size)
+    record = saved.record()
+    if record is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
         side = run.pixels.size
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        choice = saved.make(visual, noise)
-    if choice is not None and choice["engine"] == "onnxruntime":
+        record = saved.make(visual, noise)
+    if record is not None and record["exact"]:
         note_digest(_files(run.folder), digest)
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
 from texthead.features.cache import FeatureCache
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName
@@ -36,7 +35,6 @@ class Execution:
             where epochs are short, the first epoch end after a minute. The last step always writes one. 0: none at
             all. A run can be resumed with another number of processes and another `shard`.
         engine: the engine of a frozen encoder, as in `Reading`.
-        most_megapixels: as in `Reading`.
 
     Raises: RunError for a checkpoint_every below 0.
     """
@@ -47,7 +45,6 @@ class Execution:
     compiled: bool = False
     checkpoint_every: int | None = None
     engine: EngineName = "eager"
-    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 0:

@@ -23,7 +23,7 @@ from texthead.parallel.progress import Progress
 from texthead.recipes import Recipe
 
 
-def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, most_megapixels: int) -> TrainClips:
+def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
     """Return clips of pixels, decoded and augmented in every epoch."""
     augmentation = augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
     return TrainClips(
@@ -33,7 +33,6 @@ def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, most_megapi
         augmentation=augmentation,
         seed=recipe.seed,
         stride=recipe.stride,
-        most_megapixels=most_megapixels,
     )
 
 

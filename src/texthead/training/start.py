@@ -119,9 +119,9 @@ def engine_of(out: Path, wanted: EngineName) -> EngineName:
 def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
     """Return how training reads files; with a frozen encoder, that includes the feature cache and the engine."""
     if not recipe.freeze_encoder:
-        return Reading(execution.workers, most_megapixels=execution.most_megapixels)
+        return Reading(execution.workers)
     engine = engine_of(out, execution.engine)
-    return Reading(execution.workers, cache=execution.cache, engine=engine, most_megapixels=execution.most_megapixels)
+    return Reading(execution.workers, cache=execution.cache, engine=engine)
 
 
 def frozen_clips(

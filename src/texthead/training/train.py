@@ -95,7 +95,7 @@ def train(
             with bar_or(callbacks.progress and silent, "encode", "files") as encoded:
                 clips = frozen_clips(model, train_set, recipe, pixels, reading, out, encoded)
         else:
-            clips = pixel_clips(model, train_set, recipe, reading.most_megapixels)
+            clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
         recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)

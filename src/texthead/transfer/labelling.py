@@ -19,7 +19,6 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained, own_frames, own_pixels
 from texthead.media.find import find_media
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.paths import file_of, is_part, part_path, resolved, span_of
 from texthead.models.head_rows import text_rows
 from texthead.parallel.progress import Bar, no_bar
@@ -43,13 +42,11 @@ class Pool:
         files: the readable files.
         features: the mean feature of each.
         skipped: errors of the others.
-        most_megapixels: as in `Reading`.
     """
 
     files: Dataset
     features: Float[Tensor, "files dim"]
     skipped: tuple[MediaError, ...] = ()
-    most_megapixels: int = MOST_MEGAPIXELS
 
     @property
     def groups(self) -> list[str] | None:
@@ -163,4 +160,4 @@ def encode_files(
         features_cache.close()
     if not positions:
         raise DataError(f"{files.source}: none of {len(files)} files can be read: {errors[0]}")
-    return Pool(files.pick(positions), features.clone(), tuple(errors), reading.most_megapixels)
+    return Pool(files.pick(positions), features.clone(), tuple(errors))

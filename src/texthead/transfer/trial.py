@@ -79,7 +79,7 @@ def try_tuning(
     Args:
         inputs: inputs of the head for all items, in their order; its encoder does not change.
         protocol: the test protocol of the fine-tuned model.
-        reading: only its workers and `most_megapixels` are used.
+        reading: only its workers are used.
         say: called with a line after each fold that decides nothing.
 
     Raises:
@@ -124,6 +124,6 @@ def _tuned_right(
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with scratch_folder() as folder:
-        execution = Execution(reading.workers, checkpoint_every=0, most_megapixels=reading.most_megapixels)
+        execution = Execution(reading.workers, checkpoint_every=0)
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
-    return evaluate(model, scored, protocol, Reading(reading.workers, most_megapixels=reading.most_megapixels)).right
+    return evaluate(model, scored, protocol, Reading(reading.workers)).right

@@ -106,7 +106,7 @@ def cut_files(
 def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> list[float]:
     """Return where windows of a video begin, in seconds; an empty list if it is short or unreadable."""
     try:
-        with open_media(path, reading.most_megapixels) as media:
+        with open_media(path) as media:
             if media.duration_seconds <= above:
                 return []
             frames = _frames(media)

@@ -14,7 +14,6 @@ from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.saliency import cover
 from texthead.features.reading import Reading
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -36,12 +35,11 @@ LANES = 6
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a question: seconds and frames of a video, number of class names, megapixels (see `Reading`)."""
+    """Limits of a question: seconds and frames of a video, number of class names."""
 
     seconds: float = 300.0
     frames: int = 20_000
     names: int = 500
-    most_megapixels: int = MOST_MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class Answerer:
             TextheadError: the names are not valid classes.
         """
         model = self.model(question.names)
-        reading = Reading(engine=self._source.engine, most_megapixels=self._limits.most_megapixels)
+        reading = Reading(engine=self._source.engine)
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
@@ -183,7 +181,7 @@ class Answerer:
         model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
         names = protocol_of(model)[0].names
         finder, events, stretches = EventFinder(names, rule), [], []
-        with open_timed(question.path, self._limits.most_megapixels) as video:
+        with open_timed(question.path) as video:
             for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
                 events += finder.add(stretch)
                 stretches.append(stretch)
@@ -198,7 +196,7 @@ class Answerer:
         source = self.model(question.names)
         model, protocol = protocol_of(source)
         calibration, _ = calibration_for(source, protocol)
-        clip = clip_of(question.path, protocol, self._limits.most_megapixels)
+        clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
         saliency = cover(model, clip, engine=self._source.engine)
@@ -249,7 +247,7 @@ def video_length(path: Path, limits: Limits) -> tuple[float, int]:
     Raises:
         MediaError: the file cannot be read, or exceeds the limits.
     """
-    with open_media(path, limits.most_megapixels) as media:
+    with open_media(path) as media:
         seconds = media.duration_seconds
         if seconds > limits.seconds:
             problem = f"{seconds:.0f} s long; this page allows {limits.seconds:g} s. Cut out a part"

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ _LONGEST_WHO = 40
 
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
-    cached_preview = lru_cache(maxsize=64)(partial(preview, most_megapixels=session.pool.most_megapixels))
+    cached_preview = lru_cache(maxsize=64)(preview)
     actions = _Actions(session, training)
 
     def page(request: Request) -> Response:

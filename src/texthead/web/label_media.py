@@ -7,7 +7,6 @@ import numpy as np
 import PIL.Image
 
 from texthead.data.sampling import evenly
-from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import is_image, open_media
 
 # Media types that browsers show. If a file has a codec that they lack, the page requests a preview.
@@ -31,13 +30,13 @@ _PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
 _MOST_MILLISECONDS = 4000
 
 
-def preview(path: Path, most_megapixels: int = MOST_MEGAPIXELS) -> tuple[str, bytes]:
+def preview(path: Path) -> tuple[str, bytes]:
     """Return (media type, bytes) of a small preview of a file, animated for a video.
 
     Raises:
         MediaError: the file cannot be read.
     """
-    with open_media(path, most_megapixels) as media:
+    with open_media(path) as media:
         places = evenly(media.num_frames, min(_PICTURES, media.num_frames))
         side = _IMAGE_SIDE if is_image(path) else _SIDE
         small = {index: _small(picture, side) for index, picture in media.pictures(set(places))}

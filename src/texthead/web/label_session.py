@@ -361,9 +361,7 @@ class LabelSession:
         if set(known) == self._checked:
             return
         items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
-        facts = read_facts(
-            Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS, most_megapixels=self.pool.most_megapixels
-        )
+        facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
         features = dict(enumerate(self.pool.features[known].numpy()))
         alike = near_duplicates.alike(facts, features)
         of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
