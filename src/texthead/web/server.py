@@ -111,8 +111,9 @@ def page_app(
 
 
 def file_route(address: str, path: Path) -> Route:
-    """Return the route of a file that belongs to a page; browsers ask for it again after an update."""
-    return Route(address, lambda _: FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": "no-cache"}))
+    """Return the route of a file of the page. Without this header, browsers would keep it after an update."""
+    headers = {"cache-control": "no-cache"}
+    return Route(address, lambda _: FileResponse(path, media_type=_TYPES[path.suffix], headers=headers))
 
 
 def media_response(path: Path) -> Response:
