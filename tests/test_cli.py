@@ -21,9 +21,10 @@ from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
 from text_models import bert
-from texthead import cli, recipes
-from texthead.commands import train
+from texthead import recipes
 from texthead.commands.console import ProgressBar
+from texthead.commands.parser import read_words
+from texthead.commands.train import Train
 from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.files import read_json
@@ -378,10 +379,7 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
 
 def recipe_of(*arguments: str) -> recipes.Recipe:
     """Return the recipe that a `train` command line specifies."""
-    parser = cli.command_line("train")
-    typed = ["train", "DATA", "--out", "run", *arguments]
-    options, given = (parser.parse_args(typed, defaults=defaults)["train"] for defaults in (True, False))
-    command = train.from_options(options, given)
+    command = Train.from_values(read_words(Train, ["DATA", "--out", "run", *arguments]))
     return recipes.RECIPES[command.recipe](**command.overrides)
 
 
@@ -398,6 +396,10 @@ def test_recipe_precedence(tmp_path):
     assert recipe_of("--config", str(config)) == recipes.paper()
     config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
     assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, batch=8)
+    config.write_text("batch: 010\narea: [0.5, 1.0]\ncenter: false\nsize: null\nlr: 1e-5\n")
+    assert recipe_of("--config", str(config)) == recipes.small(
+        batch=10, area=(0.5, 1.0), center=False, size=None, lr=1e-5
+    )
 
 
 def test_config_round_trip(world, works, tmp_path):
@@ -481,7 +483,6 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         (("train", "DATA"), "train", "--out", "run"),
         (("predict", "RUN_OR_FILE"), "predict"),
         (("'trian'", "train?"), "trian", "x"),
-        (("rename", "got 'rn'"), "classes", "run", "rn"),
         (("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3),
         (("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3),
         ("a.mp4", "predict", "run", "--top", 2, "a.mp4"),

@@ -1,34 +1,37 @@
-"""Write tests/golden/flags.txt, every option with its default, from the parser: python -m tools.flags
+"""Write tests/golden/flags.txt, every option with its default, from the commands: python -m tools.flags
 
 Options that are added or removed belong in CHANGELOG.md.
 """
 
-from argparse import ArgumentParser, _HelpAction, _SubParsersAction
+from dataclasses import MISSING
 from pathlib import Path
 
-from texthead.cli import command_line
+from texthead import cli
+from texthead.commands.parser import Option, actions_of, options_of
 
 PAGE = Path(__file__).parents[1] / "tests" / "golden" / "flags.txt"
 
 
-def flags_of(parser: ArgumentParser, command: str = "") -> list[str]:
-    """Return one line per option and argument of the commands, with its default."""
-    lines: list[str] = []
-    for action in parser._actions:
-        if isinstance(action, _SubParsersAction):
-            for name, inner in action.choices.items():
-                lines += flags_of(inner, f"{command} {name}".strip())
-        elif not isinstance(action, _HelpAction):
-            name = " ".join(action.option_strings) or action.dest.rpartition(".")[2]
-            # The default of `workers` depends on the machine.
-            default = "" if action.dest == "workers" else f" = {action.default}"
-            lines.append(f"{command} {name}{default}".strip())
+def flags_of(options: list[Option], command: str = "") -> list[str]:
+    """Return one line per option and argument, with its default."""
+    lines = []
+    for each in options:
+        default = None if each.default is MISSING else each.default
+        name = each.name if each.place else " ".join(each.labels)
+        # The default of `workers` depends on the machine.
+        lines.append(f"{command} {name}{'' if each.name == 'workers' else f' = {default}'}".strip())
     return lines
 
 
 def page() -> str:
     """Return the options of all commands, sorted."""
-    return "\n".join(sorted(flags_of(command_line()))) + "\n"
+    lines = flags_of(cli.OPTIONS)
+    for name in cli.COMMANDS:
+        command = cli.command_of(name)
+        lines += flags_of(options_of(command), name)
+        for word, action in actions_of(command).items():
+            lines += flags_of(options_of(action), f"{name} {word}")
+    return "\n".join(sorted(lines)) + "\n"
 
 
 if __name__ == "__main__":
