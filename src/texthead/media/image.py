@@ -205,8 +205,9 @@ def _is_one_scan(image: JpegImageFile) -> bool:
     file = image.fp
     assert file is not None, "the image must not be loaded yet"
     here = file.tell()
-    file.seek(0)
-    JpegImageFile(file)  # Reads up to the end of the first scan's header.
+    if image.format == "MPO":  # Pillow has gone back to the start.
+        JpegImageFile(file)
+    # Pillow has read up to the end of the first scan's header.
     file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
     marker = file.read(2)
     file.seek(here)
