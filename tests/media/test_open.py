@@ -371,11 +371,31 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
         assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
 
 
-def test_exif_orientation_is_applied(tmp_path):
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    {
+        1: lambda x: x,
+        2: lambda x: x[:, ::-1],
+        3: lambda x: x[::-1, ::-1],
+        4: lambda x: x[::-1],
+        5: lambda x: x.swapaxes(0, 1),
+        6: lambda x: np.rot90(x, -1),
+        7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+        8: lambda x: np.rot90(x, 1),
+        9: lambda x: x,
+    }.items(),
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_exif_orientation_is_applied(tmp_path, suffix, orientation, upright):
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise
-    with open_media(save_picture(tmp_path / "a.png", scene(1)[0], exif=exif)) as media:
-        assert np.array_equal(pictures(media, [0])[0], np.rot90(scene(1)[0], -1))
+    exif[0x0112] = orientation
+    plain, turned = (
+        save_picture(tmp_path / f"{name}{suffix}", scene(1)[0], exif=own, lossless=True)
+        for name, own in (("plain", PIL.Image.Exif()), ("turned", exif))
+    )
+    with open_media(plain) as stored, open_media(turned) as media:
+        assert np.array_equal(pictures(media, [0])[0], upright(pictures(stored, [0])[0]))
+        assert media.turned == (1 < orientation < 9)
 
 
 def test_sixteen_bit_grey_keeps_its_range(tmp_path):

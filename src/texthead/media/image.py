@@ -3,7 +3,7 @@
 import ctypes
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
+import PIL.ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
@@ -29,8 +30,12 @@ _MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0,
 # Bytes per pixel in libwebp: two RGBA canvases and the returned image.
 _WEBP = 12.0
 
-# Bytes per pixel that users of an image take: RGB, and a copy in Pillow's memory or one channel in float32.
-_IN_USE = 7.0
+# Bytes per pixel of each component in libjpeg if it holds all coefficients: two, at full resolution.
+_COEFFICIENTS = 2.0
+
+# Bytes per pixel that every image takes: twice in Pillow's memory while it is turned; later RGB, and a copy in Pillow's
+# memory or one channel in float32.
+_IN_USE = 8.0
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -143,13 +148,13 @@ def _upright_rgb(image: PIL.Image.Image) -> Picture:
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
-    orientation = _orientation(image)  # Pillow has already turned a .tif upright.
+    if _orientation(image) != 1:  # Pillow has already turned a .tif upright.
+        PIL.ImageOps.exif_transpose(image, in_place=True)
     width, height = image.size
-    out = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
-    stored = _AS_STORED[orientation](out)
+    out = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
-        stored[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
+        out[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
     return out
 
 
@@ -167,26 +172,13 @@ def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert("RGB")
 
 
-# By EXIF orientation: the view of the upright image in the layout of the stored one.
-_AS_STORED: dict[int, Callable[[Picture], Picture]] = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: lambda upright: np.rot90(upright, 1),
-    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
-
-
 def _orientation(image: PIL.Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if it is unreadable or out of range."""
     try:
         orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow may raise anything on damaged EXIF.
         return 1
-    return orientation if orientation in _AS_STORED else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _bytes_a_pixel(image: PIL.Image.Image) -> float:
@@ -196,7 +188,7 @@ def _bytes_a_pixel(image: PIL.Image.Image) -> float:
     """
     decoder = 0.0
     if isinstance(image, JpegImageFile):
-        decoder = _coefficients(image)
+        decoder = 0.0 if _is_one_scan(image) else _COEFFICIENTS * len(image.layer)
     elif isinstance(image, TiffImageFile):
         decoder = _strip(image)
     elif image.format == "WEBP":
@@ -204,36 +196,22 @@ def _bytes_a_pixel(image: PIL.Image.Image) -> float:
     return max(_IN_USE, decoder + _MODES.get(image.mode, 4.0) + 3)
 
 
-def _coefficients(image: JpegImageFile) -> float:
-    """Return the bytes per pixel of the coefficients, all of which libjpeg holds if there are several scans.
+def _is_one_scan(image: JpegImageFile) -> bool:
+    """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
 
-    Two bytes per sample. Worked example: 4:2:0 (colours at half the resolution both ways) has 1 + 1/4 + 1/4 samples per
-    pixel.
+    Worked example: for three components, the header of such a scan is 14 bytes: its marker, a length of two bytes,
+    their number, two for each of them, and three at the end. libjpeg refuses other lengths.
     """
-    if not image.info.get("progressive") and _first_scan(image) == len(image.layer):
-        return 0.0
-    across, down = (max(layer[i] for layer in image.layer) for i in (1, 2))
-    return sum(2 * layer[1] * layer[2] / (across * down) for layer in image.layer)
-
-
-def _first_scan(image: JpegImageFile) -> int:
-    """Return the number of components in the first scan; 0 if none is found."""
     file = image.fp
     assert file is not None, "the image must not be loaded yet"
     here = file.tell()
-    file.seek(2)
-    while (marker := file.read(2)) and marker[:1] == b"\xff":
-        if marker == b"\xff\xff":  # Any number of fill bytes may precede a marker.
-            file.seek(-1, 1)
-            continue
-        head = file.read(3)
-        if marker == b"\xff\xda" or len(head) < 3:
-            break
-        file.seek(int.from_bytes(head[:2]) - 3, 1)
-    else:
-        head = b""
+    if image.format == "MPO":  # Pillow has gone back to the start.
+        JpegImageFile(file)
+    # Pillow has read up to the end of the first scan's header.
+    file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
+    marker = file.read(2)
     file.seek(here)
-    return head[2] if len(head) == 3 else 0
+    return marker == b"\xff\xda" and not image.info.get("progressive")
 
 
 def _strip(image: TiffImageFile) -> float:
