@@ -25,6 +25,7 @@ import torch
 from safetensors.torch import load_file
 
 from made import encode, pictures, taken, write_image, write_small_run, write_video, write_with_sound
+from messages import prints
 from text_models import bert
 from texthead import cli
 from texthead.data.dataset import Dataset
