@@ -227,7 +227,7 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
 
 
 @pytest.mark.slow
-def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path):
+def test_which_engine_computed_cached_features_is_known(mini, tmp_path):
     from made import write_image
 
     path, pixels = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic")
@@ -239,10 +239,7 @@ def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path
     for engine in ("onnxruntime", "eager", "bf16", "bf16"):
         read(engine)
     assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
-    cache._db.execute("DELETE FROM engines")  # as in a cache of an earlier version
-    read("eager")
-    assert used[-1] == "kept"
-    assert engines_text(used) == "bf16, kept, onnxruntime"
+    assert engines_text(used) == "bf16, onnxruntime"
     assert engines_text([]) == "eager"
 
 

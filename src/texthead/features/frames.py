@@ -130,7 +130,7 @@ def frame_features(
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
-        for name in cache.engines(address.digest) or ["kept"]:
+        for name in cache.engines(address.digest):
             reading.used(name)
         return FrameFeatures(length, indices, features)
 

@@ -31,8 +31,7 @@ class Reading:
             with equal features (1 - cosine up to 1e-6); or the name of an engine, of which only "bf16" changes the
             features.
         say: called with messages: the result of an engine trial, an inexact engine, damaged cache rows.
-        used: called with the name of each engine that computed features, now or when they were cached; with "kept" for
-            cached features whose engine is not recorded.
+        used: called with the name of each engine that computed features, now or when they were cached.
 
     Raises: DataError for a batch or most_megapixels below 1, or an unknown engine.
     """
