@@ -105,7 +105,9 @@ def main() -> None:
                 continue
             draws = [None] if k == "all" else range(options.draws)
             parts = [
-                train if seed is None else train.pick(splits.k_shot(train.data.labels, int(k), seed=seed))
+                train
+                if seed is None
+                else train.pick(splits.k_shot(train.data.labels, int(k), names=train.data.names, seed=seed))
                 for seed in draws
             ]
             found = [one_draw(ground, part, tests) for part in parts]

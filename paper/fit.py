@@ -163,7 +163,7 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
     cache = feature_cache(encoder, pixels, place)
     features, encoded = None, train
     if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
-        encoded = train.pick(splits.at_most(train.labels, row.lda_items, seed=seed))
+        encoded = train.pick(splits.at_most(train.labels, row.lda_items, names=train.names, seed=seed))
     targets = torch.tensor(label_indices(encoded, names))
     if needs_features(row.head, recipe):
         features, _, _ = readable_items(
@@ -193,7 +193,7 @@ def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Datas
         train = train.fraction(row.fraction, seed=seed)
     if row.score == "held-out":
         groups = train.groups
-        held_out = set(splits.hold_out(train.labels, HELD_OUT, seed=seed, groups=groups))
+        held_out = set(splits.hold_out(train.labels, HELD_OUT, names=train.names, seed=seed, groups=groups))
         test = train.pick(sorted(held_out))
         train = train.pick([i for i in range(len(train)) if i not in held_out])
     val = whole.split("val").with_classes(train.classes)

@@ -22,8 +22,9 @@ CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name 
 
 def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
     """Write the files of a run folder."""
-    split = {"source": "", "train": ["/a.mp4", "/c.mp4"], "train_content": [CONTENT["a"], ""]}
-    split |= {"held_out": ["/b.mp4"], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
+    train = {"train": ["/a.mp4", "/c.mp4"], "train_labels": ["x", "x"], "train_content": [CONTENT["a"], ""]}
+    held_out = {"held_out": ["/b.mp4"], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
+    split = {"source": "", **train, **held_out, "held_out_groups": [None]}
     write_json(folder / "split.json", split)
     write_json(folder / "classes.json", classes_json(model.head, None, recipe.template))
     write_json(folder / "recipe.json", describe(model, recipe, PIXELS))

@@ -343,12 +343,45 @@ def test_k_items_or_a_fraction_of_each_class():
     assert dataset.fraction(1.0, seed=1) == dataset
     drawn = dataset.k_shot_per_process(2, processes=8, seed=1)
     assert set(few.items) < set(drawn.items)
-    assert drawn == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, processes=8, seed=1))
+    assert drawn == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, names=dataset.names, processes=8, seed=1))
     assert dataset.k_shot_per_process(2, processes=1, seed=1) == few
     with refuses(DataError, "'jump'", 2, "k = 3"):
         small().k_shot(3, seed=1)
     with refuses(DataError, "fraction", 1.5):
         dataset.fraction(1.5, seed=1)
+
+
+def drawn(source: Path) -> tuple[set[str], ...]:
+    """Return the base names of the items that each draw picks from a source."""
+    dataset = read_dataset(source)
+    held_out = dataset.with_drawn_split(0.3, seed=4).split("val")
+    draws = (held_out, dataset.k_shot(2, seed=4), dataset.fraction(0.4, seed=4))
+    return tuple({item.path.name for item in draw.items} for draw in draws)
+
+
+@pytest.mark.parametrize("place", ["", "../videos/", "/elsewhere/"])
+def test_rows_in_another_order_and_data_elsewhere_give_the_same_draws(tmp_path, monkeypatch, place):
+    names = [f"{i}.mp4" for i in range(40)]
+    rows = [f"{place}{name},class {i % 4},scene {i // 8}" for i, name in enumerate(names)]
+    first, other = tmp_path / "a" / "lists", tmp_path / "b" / "c" / "lists"
+    for folder, order in ((first, rows), (other, rows[::-1])):
+        folder.mkdir(parents=True)
+        write_manifest(folder, "\n".join(["path,label,group", *order]))
+    expected = drawn(first / "clips.csv")
+    assert drawn(other / "clips.csv") == expected
+    monkeypatch.chdir(other)
+    assert drawn(Path("clips.csv")) == drawn(Path()) == expected
+    if not place:
+        whole = [row.replace(name, str(other / name), 1) for row, name in zip(rows, names, strict=True)]
+        write_manifest(other, "\n".join(["path,label,group", *whole]))
+        assert drawn(Path("clips.csv")) == expected, "absolute paths below the folder of the manifest"
+
+
+def test_class_folders_elsewhere_give_the_same_draws(tmp_path):
+    for root in (tmp_path / "a", tmp_path / "b" / "c"):
+        touch(root, *(f"{label}/{label}{i}.mp4" for label in ("run", "fly") for i in range(10)))
+    assert drawn(tmp_path / "a") == drawn(tmp_path / "b" / "c")
+    assert [item.name for item in read_dataset(tmp_path / "a").items[:2]] == ["fly/fly0.mp4", "fly/fly1.mp4"]
 
 
 def test_items_several_times_over():

@@ -62,6 +62,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
     assert all(item.path.parent.parent == own_cache for item in dataset.items)
     assert all(check(item.path) == 1 for item in dataset.items)
     assert read_dataset(source) == dataset
+    assert dataset.names == ["train/0", "train/1", "train/2"]
 
 
 def test_pictures_from_memory(tmp_path):

@@ -27,7 +27,6 @@ from made import (
     SMALL,
     SPEC,
     noise,
-    pictures,
     put_stored,
     stored,
     tiny_visual,
@@ -111,6 +110,7 @@ def test_read_back_in_the_order_of_the_source_with_all_that_is_known_of_it(sourc
     found = read_dataset(ready)
     assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
     assert len({item.path for item in found.items}) == len(source)
+    assert found.names == source.names
     assert {path.name for path in ready.iterdir()} == {
         *(".lock", "prepare.json", "shards.json"),
         *(f"shard-{n:06d}.{end}" for n in range(4) for end in ("tar", "json")),
@@ -408,44 +408,6 @@ def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.Monkey
     assert (second, one) == (place.offset + frames[30][0], frames[30][1])
 
 
-# ---- shards of format 1, without tables
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(Path(__file__).parent / "shards-1", tmp_path / "old"))
-
-
-def test_shards_of_format_1_are_read(old: Path) -> None:
-    found = read_dataset(old)
-    assert [(item.label, item.split, item.group) for item in found.items] == [
-        *(("red", "train", "a"), ("blue", "test", "b"), ("green", "test", "c"))
-    ]
-    for item, frames in zip(found.items, (4, 6, 1), strict=True):
-        expected = pictures(item.label, frames, seed={"red": 0, "blue": 1}.get(item.label, 0))
-        assert member(item.path).table == 0
-        apart = decode(item.path).permute(0, 2, 3, 1).float() - torch.from_numpy(np.stack(expected)).float()
-        assert apart.abs().mean() < 6
-        assert check(item.path) == frames
-
-
-def test_damage_in_shards_of_format_1(old: Path) -> None:
-    path = read_dataset(old).items[0].path
-    place, whole = member(path), bytearray(path.parent.read_bytes())
-    whole[place.offset + place.size // 2] ^= 1
-    path.parent.write_bytes(whole)
-    with refuses(MediaError, path, place.size):
-        open_media(path)
-    path.parent.write_bytes(whole[: place.offset + 10])
-    with refuses(MediaError, path, 10, place.size):
-        open_media(path)
-
-
-def test_a_folder_of_format_1_is_not_gone_on_with(source: Dataset, old: Path) -> None:
-    with refuses(DataError, old, "format 1"):
-        prepare(source, old)
-
-
 # ---- damage
 
 
@@ -574,8 +536,8 @@ def test_an_index_of_another_kind_is_refused(copy: Path, text: str) -> None:
         *(("offset", value) for value in (2**62, 10**30, 1e3, True, 0, 600)),
         *(("clips", value) for value in (3, None, "all", [1], [[]], {"key": 1}, [None])),
         *(("size", value) for value in (-1, 2**30 + 1, 10**30, 5.0, 2**29)),
-        *(("suffix", ".avi/.."), ("order", 0.5)),
-        *(("table", value) for value in (-1, 2**24 + 1, 10**30, 5.0, "a", None, True, 2**23)),
+        *(("suffix", ".avi/.."), ("order", 0.5), ("name", None), ("name", 7)),
+        *(("table", value) for value in (-1, 0, 2**24 + 1, 10**30, 5.0, "a", None, True, 2**23)),
     ],
 )
 def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:

@@ -1,10 +1,11 @@
-"""Draws are exact, nested and disjoint, and depend only on the list and the seed."""
+"""Draws are exact, nested and disjoint, and depend on names and seed, not on the order of the items."""
 
 import contextlib
 import io
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,10 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messages import refuses
-from texthead.data.splits import at_most, fraction, half_classes, hold_out, k_shot, k_shot_per_process, unseen_classes
+from texthead.data import splits
+from texthead.data.splits import half_classes, unseen_classes
 from texthead.errors import DataError
 
 LABELS = [f"class {i % 7}" for i in range(140)]
+
+
+def names_of(labels: Sequence[str]) -> list[str]:
+    return [f"{i:03}.mp4" for i in range(len(labels))]
+
+
+def named(draw: Callable[..., list[int]]) -> Callable[..., list[int]]:
+    """Return the draw with a name for each item, unless names are given."""
+    return lambda labels, *values, **options: draw(labels, *values, **{"names": names_of(labels), **options})
+
+
+k_shot, at_most, fraction, hold_out, k_shot_per_process = (
+    named(draw) for draw in (splits.k_shot, splits.at_most, splits.fraction, splits.hold_out, splits.k_shot_per_process)
+)
 
 seeds = st.integers(0, 2**32 - 1)
 labelled = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
@@ -152,11 +168,11 @@ def test_fractions_keep_the_shares_of_the_classes_and_all_are_the_same_draw():
 # ---- what a draw depends on
 
 DRAWS = {
-    "k_shot": lambda labels, seed: k_shot(labels, 3, seed=seed),
-    "at_most": lambda labels, seed: at_most(labels, 3, seed=seed),
-    "k_shot_per_process": lambda labels, seed: k_shot_per_process(labels, 2, processes=3, seed=seed),
-    "fraction": lambda labels, seed: fraction(labels, 0.2, seed=seed),
-    "hold_out": lambda labels, seed: hold_out(labels, 0.2, seed=seed),
+    "k_shot": lambda labels, seed, **more: k_shot(labels, 3, seed=seed, **more),
+    "at_most": lambda labels, seed, **more: at_most(labels, 3, seed=seed, **more),
+    "k_shot_per_process": lambda labels, seed, **more: k_shot_per_process(labels, 2, processes=3, seed=seed, **more),
+    "fraction": lambda labels, seed, **more: fraction(labels, 0.2, seed=seed, **more),
+    "hold_out": lambda labels, seed, **more: hold_out(labels, 0.2, seed=seed, **more),
 }
 
 
@@ -167,34 +183,49 @@ def test_the_same_seed_gives_the_same_draw_and_another_one_another(draw):
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-@given(seed=seeds, mixed=st.permutations(range(60)))
+@given(seed=seeds, mixed=st.permutations(range(60)), grouped=st.booleans())
 @settings(max_examples=30)
-def test_how_the_classes_are_interleaved_does_not_matter(draw, seed, mixed):
-    """Only an item's place within its class matters, not where the other classes' items are."""
-    labels = [f"class {i // 20}" for i in range(60)]
-    moved = [labels[i] for i in mixed]
+def test_the_order_of_the_items_does_not_matter(draw, seed, mixed, grouped):
+    labels, names = [f"class {i // 20}" for i in range(60)], names_of(range(60))
+    groups = [f"scene {i // 4}" for i in range(60)] if grouped else None
 
-    def places(labels: list[str]) -> set[tuple[str, int]]:
-        number = {p: (label, labels[:p].count(label)) for p, label in enumerate(labels)}
-        return {number[position] for position in draw(labels, seed)}
+    def drawn(order: Sequence[int]) -> set[str]:
+        own = [names[i] for i in order]
+        options = {"groups": [groups[i] for i in order]} if groups and draw is DRAWS["hold_out"] else {}
+        return {own[position] for position in draw([labels[i] for i in order], seed, names=own, **options)}
 
-    assert places(moved) == places(labels)
+    assert drawn(mixed) == drawn(range(60))
 
 
-def test_the_order_within_a_class_does_matter():
-    """A draw picks places in the list, so sort the list (as `read_dataset` does for folders) to repeat it."""
-    items = [f"{i:03}.mp4" for i in range(140)]
-    there = {items[p] for p in k_shot(LABELS, 3, seed=0)}
-    back = {items[139 - p] for p in k_shot(LABELS[::-1], 3, seed=0)}
-    assert there != back
+@given(st.permutations(range(30)), seeds)
+@settings(max_examples=30)
+def test_the_order_of_the_names_does_not_matter_for_unseen_classes(mixed, seed):
+    names = [f"class {i}" for i in range(30)]
+    moved = unseen_classes([names[i] for i in mixed], 10, seed=seed)
+    assert [set(part) for part in moved] == [set(part) for part in unseen_classes(names, 10, seed=seed)]
+
+
+@given(st.integers(0, 99), seeds)
+@settings(max_examples=30)
+def test_an_item_more_or_less_moves_at_most_one_other(gone, seed):
+    labels, names = ["a"] * 100, names_of(range(100))
+    before = {names[i] for i in k_shot(labels, 20, seed=seed)}
+    del names[gone]
+    after = {names[i] for i in k_shot(labels[1:], 20, names=names, seed=seed)}
+    assert len(before - after) == len(after - before) == (f"{gone:03}.mp4" in before)
+
+
+def test_names_need_not_be_utf_8():
+    assert len(k_shot(["a"] * 3, 2, names=["\udce9.mp4", "é.mp4", "e.mp4"], seed=0)) == 2
 
 
 def test_another_process_draws_the_same():
     """Draws must not depend on string hashes, which differ between processes."""
     code = (
         "from texthead.data.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
-        "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))\n"
-        "print(k_shot_per_process(L, 2, processes=3, seed=5), half_classes(7, 5))"
+        "own = {'names': [f'{i}.mp4' for i in range(140)], 'seed': 5}\n"
+        "print(k_shot(L, 3, **own), fraction(L, .2, **own), hold_out(L, .2, groups=G, **own), unseen_classes(L[:7], 3, seed=5))\n"
+        "print(k_shot_per_process(L, 2, processes=3, **own), half_classes(7, 5))"
     )
     with contextlib.redirect_stdout(io.StringIO()) as here:
         exec(code, {})

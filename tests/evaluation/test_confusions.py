@@ -1,10 +1,9 @@
-"""Per-class rates by hand; confused pairs and their ranks; a planted relation is found, noise has none."""
+"""Per-class rates by hand; confused pairs and their ranks."""
 
 import numpy as np
 import pytest
-from scipy import stats as scipy_stats
 
-from texthead.evaluation.confusions import class_rows, confused_pairs, relation, wrong_pairs
+from texthead.evaluation.confusions import class_rows, confused_pairs, wrong_pairs
 from texthead.evaluation.intervals import wilson_interval
 
 CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
@@ -51,47 +50,3 @@ def test_confused_pairs_have_the_rank_of_their_rows():
     ]
     assert len(confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"], most=1)) == 1
     assert confused_pairs(np.eye(3, dtype=np.int64), ALIKE, ["a", "b", "c"]) == []
-
-
-def draw_relation(classes: int, seed: int, *, related: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the correlation of random rows, and a confusion drawn from it or an unrelated one (60 items per class)."""
-    rng = np.random.default_rng(seed)
-    alike, other = (np.corrcoef(rng.normal(size=(classes, 6))) for _ in range(2))
-    odds = np.exp(3 * (alike if related else other))
-    return alike, np.stack([rng.multinomial(60, row / row.sum()) for row in odds])
-
-
-def test_a_relation_that_is_there_is_found():
-    for seed in range(5):
-        alike, confusion = draw_relation(12, seed, related=True)
-        found = relation(confusion, alike)
-        assert found.classes == 12
-        assert found.low > 0.3
-
-
-def test_no_relation_is_rarely_found():
-    drawn = (draw_relation(10, seed, related=False) for seed in range(60))
-    found = [relation(confusion, alike) for alike, confusion in drawn]
-    assert sum(one.low > 0 or one.high < 0 for one in found) <= 8
-
-
-def test_rho_is_spearman_s_over_pairs():
-    alike, confusion = draw_relation(8, 3, related=True)
-    found = relation(confusion, alike)
-    rates = confusion / confusion.sum(1, keepdims=True)
-    upper = np.triu_indices(8, 1)
-    assert found.rho == pytest.approx(scipy_stats.spearmanr(alike[upper], (rates + rates.T)[upper]).statistic)
-    # The interval is a jackknife over classes, on the ranks of all pairs.
-    a, b = (scipy_stats.rankdata(np.round(m[upper], 9)) for m in (alike, rates + rates.T))
-    without = [np.corrcoef(a[keep], b[keep])[0, 1] for keep in ((upper[0] != k) & (upper[1] != k) for k in range(8))]
-    half = 1.959964 * np.sqrt(7 / 8 * ((np.array(without) - np.mean(without)) ** 2).sum())
-    assert (found.low, found.high) == (pytest.approx(found.rho - half), pytest.approx(min(1.0, found.rho + half)))
-    # Classes without items do not count.
-    confusion[6:] = 0
-    assert relation(confusion, alike).classes == 6
-
-
-@pytest.mark.parametrize("confusion", [np.diag([5, 5, 5, 5, 5, 5]), np.full((4, 4), 3)])
-def test_too_few_confusions_have_no_relation(confusion):
-    alike, _ = draw_relation(len(confusion), 0, related=True)
-    assert relation(confusion, alike) is None

@@ -23,7 +23,6 @@ import torch
 from safetensors.torch import load_file
 
 from made import encode, pictures, taken, write_image, write_small_run, write_video, write_with_sound
-from messages import prints
 from text_models import bert
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare

@@ -103,36 +103,6 @@ def test_a_file_that_has_the_name_of_another_cache_has_no_rows(tmp_path: Path) -
     assert other.misfits == 1
 
 
-def old_cache(folder: Path, feature: bytes | None) -> None:
-    """Write a cache in the old format, without row checksums."""
-    folder.mkdir(exist_ok=True)
-    with sqlite3.connect(folder / "key.sqlite") as db:
-        db.execute("CREATE TABLE files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
-        db.execute("CREATE TABLE lengths(digest TEXT PRIMARY KEY, length INTEGER)")
-        db.execute("CREATE TABLE frames(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))")
-        db.execute("INSERT INTO lengths VALUES ('a', 2)")
-        db.executemany("INSERT INTO frames VALUES ('a', ?, ?)", [(0, ROW), (1, feature)])
-    db.close()
-
-
-def test_a_cache_from_before_there_were_checksums_is_read_as_it_is(tmp_path: Path) -> None:
-    old_cache(tmp_path, ROW)
-    cache = FeatureCache("key", tmp_path)
-    assert cache.length("a") == 2
-    kept = cache.get("a", [0, 1])
-    assert kept is not None
-    assert torch.equal(kept, torch.arange(4.0).expand(2, 4))
-    cache.put("a", 2, [1], torch.ones(1, 4))
-    assert (cache.get("a", [1]) == torch.ones(1, 4)).all()  # pyright: ignore
-    assert cache.misfits == 0
-
-
-@pytest.mark.parametrize("feature", [None, b"", ROW[:8], ROW[:7], np.full(4, np.nan, np.float32).tobytes()])
-def test_a_row_from_before_that_is_no_feature_is_missing(tmp_path: Path, feature: bytes | None) -> None:
-    old_cache(tmp_path, feature)
-    assert FeatureCache("key", tmp_path).get("a", [0, 1]) is None
-
-
 def text(path: Path) -> None:
     path.write_text("not a database\n" * 1000)
 

@@ -1,7 +1,6 @@
 """The golden run: random weights from a seed, and what it says of a drawn picture and clip. `python tests/golden/make.py`
 
-It was made once, by the version that is in `made.json`. Later versions have to read it as it is; made anew it would
-prove nothing.
+It was made once, by the version that is in `made.json`, and has to be read as it is: made again it would prove nothing.
 """
 
 import json
@@ -66,7 +65,7 @@ def make(out: Path) -> None:
     head = FrozenHead(rows, names=NAMES, scale=8.0, prompts=[f"a photo of {name}." for name in NAMES], kind="text")
     recipe = Recipe(name="golden", frames=4, temporal="transformer", width=32, layers=1, template="a photo of {}.")
     pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
-    split = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    split = {f"{part}{kind}": [] for part in ("train", "held_out") for kind in ("", "_labels", "_content")}
     write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, NAMES, split)
 
 
@@ -74,5 +73,5 @@ if __name__ == "__main__":
     make(HERE / "run")
     found = predict(load_run(HERE / "run"), draw(Path(sys.argv[1])), top=3)
     scores = {p.path.name: dict(p.top) for p in found}
-    made = {"texthead": __version__, "torch": torch.__version__, "date": "2026-11-25", "scores": scores}
+    made = {"texthead": __version__, "torch": torch.__version__, "date": "2026-11-28", "scores": scores}
     (HERE / "made.json").write_text(json.dumps(made, indent=1) + "\n")

@@ -253,8 +253,9 @@ def test_random_orthogonal_and_learned_heads_come_from_the_seed(encoder: Encoder
 def test_an_lda_head_is_made_of_at_most_sixty_items_a_class(encoder: Encoder) -> None:
     targets = torch.tensor([0] * 70 + [1] * 5 + [2] * 65)
     features = draw(3, SPEC.dim, seed=5)[targets] + draw(140, SPEC.dim, seed=6)
-    head = make("lda", encoder, LABELS, RECIPE, features=features, targets=targets)
-    picked = splits.at_most([str(int(target)) for target in targets], 60, seed=3)
+    names = [f"{i}.mp4" for i in range(140)]
+    head = make("lda", encoder, LABELS, RECIPE, features=features, targets=targets, items=names)
+    picked = splits.at_most([str(int(target)) for target in targets], 60, names=names, seed=3)
     assert Counter(targets[picked].tolist()) == {0: 60, 1: 5, 2: 60}
     expected = F.normalize(lda_weights(features[picked], targets[picked]), dim=-1)
     torch.testing.assert_close(head.weight, expected)

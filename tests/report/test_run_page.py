@@ -11,11 +11,9 @@ import torch
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.evaluation.calibration import calibrate, measure
-from texthead.evaluation.confusions import FEWEST_CLASSES, Relation
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
-from texthead.report.html import render
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import RunPage, Strip
 
@@ -177,22 +175,6 @@ def test_the_sentence_on_order_follows_the_interval(low):
     assert ("12.5" in prints(page.strings[7])) == (low > 0)
     prints(page.text, 40, "seeds 0")
     assert build_page(order="The reason for no test.").strings[7] == "The reason for no test."
-
-
-def relation_text(relation: Relation | None, *, rows_are_text: bool = True) -> str:
-    values = {"relation": relation, "rows_are_text": rows_are_text, "fewest_classes": FEWEST_CLASSES}
-    return Page(render("relation.html", **values)).text
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.2, 0.6), (-0.6, -0.2), (-0.1, 0.6)])
-def test_the_sentence_on_language_follows_the_interval(low, high):
-    text = relation_text(Relation(12, (low + high) / 2, low, high))
-    prints(text, 12, f"{low:.2f} to {high:.2f}")
-
-
-def test_rows_that_are_not_text_are_not_called_language():
-    prints(relation_text(Relation(12, 0.4, 0.2, 0.6), rows_are_text=False), 12)
-    prints(relation_text(None), 5)
 
 
 def test_a_page_of_noisy_frames_can_still_be_sent():

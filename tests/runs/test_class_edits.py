@@ -32,7 +32,7 @@ from texthead.runs.class_edits import (
     rename_class,
     save_classes,
 )
-from texthead.runs.folder import describe, rows_digest, saved_split
+from texthead.runs.folder import describe, saved_split
 from texthead.runs.run import Run, load_run, saved_options
 from texthead.runs.saved import row_source
 from texthead.runs.scored_items import choose_scored, held_out_items
@@ -395,41 +395,6 @@ def test_nothing_is_made_where_something_is(folder, monkeypatch):
     with refuses(RunError, folder.parent / "new", "No space left on device"):
         save_classes(run, folder.parent / "new")
     assert list(folder.parent.iterdir()) == [folder]
-
-
-# --- runs of versions that edited in place
-
-
-def edited_in_place(folder: Path) -> None:
-    """Change a run to what an earlier version wrote after renaming 'a dog'."""
-    rows = rows_digest(load_file(folder / "model.safetensors")["head.weight"])
-    edit = {"date": "2026-11-25T10:00:00+00:00", "action": "rename", "arguments": {"old": "a dog", "new": "hound"}}
-    changed(folder, "classes.json", lambda value: value["classes"][1].update(label="hound"))
-    changed(folder, "classes.json", lambda value: value.update(rows=rows, history=[{**edit, "before": []}]))
-    changed(folder, "split.json", lambda split: split.update(train_labels=["a cat", "hound"], edits=1))
-
-
-def test_a_run_that_was_edited_in_place_is_read_and_edited(folder):
-    edited_in_place(folder)
-    run = load_run(folder)
-    assert run.labels == ("a cat", "hound", "a boat")
-    with refuses(RunError, folder):
-        saved_options(folder)
-    after = saved(rename_class(run, "hound", "wolf"))
-    assert read_json(after.folder / "classes.json").keys() == {"template", "classes", "edited"}
-    split = read_json(after.folder / "split.json")
-    assert (split["train_labels"], "edits" in split) == (["a cat", "wolf"], False)
-
-
-@pytest.mark.parametrize(
-    ("name", "left"),
-    [("classes.json", {"rows": "0" * 32}), ("split.json", {"edits": 0})],
-)
-def test_an_edit_in_place_that_was_interrupted_is_refused(folder, name, left):
-    edited_in_place(folder)
-    changed(folder, name, lambda value: value.update(left))
-    with refuses(RunError, folder, "classes.json", "split.json", "model.safetensors"):
-        load_run(folder)
 
 
 # --- heads with several templates, and with a learned one

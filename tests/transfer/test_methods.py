@@ -40,6 +40,16 @@ def test_three_to_five_folds_score_each_item_once_and_keep_every_class_in_traini
     assert folds(items, seed=1) != folds(items, seed=2)
 
 
+def test_the_order_of_the_items_does_not_matter() -> None:
+    for groups in (None, [f"scene {i // 2}" for i in range(20)]):
+        items = few({"a": 10, "b": 10}, groups)
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
+        moved = items.pick(order)
+        names, other_names = items.data.names, moved.data.names
+        parts = [{names[i] for i in scored} for _, scored in folds(items, seed=0).pairs]
+        assert [{other_names[i] for i in scored} for _, scored in folds(moved, seed=0).pairs] == parts
+
+
 def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -> None:
     items = few({"a": 10, "b": 10}, [f"scene {i // 2}" for i in range(20)])
     parts, whole = folds(items, seed=0)

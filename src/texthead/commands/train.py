@@ -288,7 +288,8 @@ class Train:
         if compare and features is not None and len(parts.scored):
             names = inputs.names or inputs.labels
             baselines(ground, table, names, recipe, features, targets, prompts=inputs.prompts)
-        return _Start(replace(inputs, features=features, targets=targets), parts, table, protocol, reading)
+        inputs = replace(inputs, features=features, targets=targets, items=parts.train.names)
+        return _Start(inputs, parts, table, protocol, reading)
 
     def _fine_tune(
         self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"

@@ -23,6 +23,7 @@ class Item:
     """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
     Items of one `group` (a scene, a person) are never divided between splits. `extra` holds a manifest's other columns.
+    `name` is the path relative to the folder of the data: seeded draws depend on it, not on the order of the items.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Item:
     split: Split | None = None
     group: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
+    name: str = field(default="", compare=False)
 
     @property
     def together(self) -> str:
@@ -52,6 +54,11 @@ class Dataset:
     def labels(self) -> list[str]:
         """The label of each item."""
         return [item.label for item in self.items]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each item in draws: its `name` if set, else its path."""
+        return [item.name or str(item.path) for item in self.items]
 
     @property
     def classes(self) -> list[str]:
@@ -82,16 +89,17 @@ class Dataset:
         return replace(self, items=tuple(item for item in self.items if item.label in labels))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
-        """Return exactly k items per class. The draw depends on the seed alone."""
-        return self.pick(splits.k_shot(self.labels, k, seed=seed))
+        """Return exactly k items per class. The draw depends on the seed and the items' names, not on their order."""
+        return self.pick(splits.k_shot(self.labels, k, names=self.names, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
         """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""
-        return self.pick(splits.k_shot_per_process(self.labels, k, processes=processes, seed=seed))
+        drawn = splits.k_shot_per_process(self.labels, k, names=self.names, processes=processes, seed=seed)
+        return self.pick(drawn)
 
     def fraction(self, part: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.labels, part, seed=seed))
+        return self.pick(splits.fraction(self.labels, part, names=self.names, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
         """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
@@ -115,7 +123,7 @@ class Dataset:
         Raises:
             DataError: no class has an item that can be held out.
         """
-        groups = self.groups
+        groups, names = self.groups, self.names
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
         free, alone = _divisible(self.labels, groups)
@@ -128,6 +136,7 @@ class Dataset:
         held_out = splits.hold_out(
             [self.items[position].label for position in free],
             part,
+            names=[names[position] for position in free],
             seed=seed,
             groups=[groups[position] for position in free] if grouped else None,
         )

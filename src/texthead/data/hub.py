@@ -14,8 +14,10 @@ from texthead.media.open import is_media, suffix_of
 _BATCH = 256
 
 
-def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple[Path, str, str | None]], list[str]]:
-    """Read `datasets:FOLDER` or `datasets:ID`; return (file, label, split or None) per row, and notes for the user.
+def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple], list[str]]:
+    """Read `datasets:FOLDER` or `datasets:ID`; return the arguments of an `Item` per row, and notes for the user.
+
+    An item's name is the number of its row in its split.
 
     Images and videos stored inside the dataset are written to the cache once, so that each item is a file. Code inside
     a dataset is never run.
@@ -50,9 +52,9 @@ def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple
         read[name] = _files(rows, visual, where), labels
     only_train = [name.lower() for name in read] == ["train"]
     return [
-        (path, label, None if only_train else split_names[name.lower()])
+        (path, label, None if only_train else split_names[name.lower()], None, (), f"{name}/{row}")
         for name, (paths, labels) in read.items()
-        for path, label in zip(paths, labels, strict=True)
+        for row, (path, label) in enumerate(zip(paths, labels, strict=True))
     ], notes
 
 

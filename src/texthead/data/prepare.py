@@ -221,6 +221,7 @@ def _row(position: int, item: Item) -> dict[str, Any]:
         "split": item.split,
         "group": item.group or (str(file_of(resolved(item.path))) if is_part(item.path) else None),
         "extra": [list(pair) for pair in item.extra],
+        "name": item.name or str(item.path),
         "source": str(resolved(item.path)),
     }
 
@@ -237,10 +238,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     if mark.is_file():
         marked = read_json(mark)
         if marked.get("format") != FORMAT:
-            problem = (
-                f"holds shards of format {marked.get('format')} (still readable), but new ones have format {FORMAT}"
-            )
-            raise DataError(f"{out}: {problem}; give a new folder")
+            raise DataError(f"{out}: holds shards of format {marked.get('format')}, not {FORMAT}; give a new folder")
         if marked.get("of") != digest:
             raise DataError(
                 f"{out}: holds shards of other data or with other options; give the same data and options, or a new "

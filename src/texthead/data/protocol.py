@@ -171,8 +171,5 @@ class Protocol:
         return self.pixels
 
     def to_json(self) -> dict[str, Any]:
-        """Return the protocol as JSON values; a stride of 0 is left out, as in older versions."""
-        values = asdict(self)
-        if not self.views.stride:
-            del values["views"]["stride"]
-        return values
+        """Return the protocol as JSON values."""
+        return asdict(self)

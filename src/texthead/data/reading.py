@@ -16,7 +16,7 @@ from texthead.errors import DataError, MediaError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, lines, read_value, without_twins
 from texthead.media.find import media_below
 from texthead.media.open import as_clip, check_part, is_media
-from texthead.media.paths import file_of, is_part, part_path, read_span, span_of
+from texthead.media.paths import file_of, is_part, part_path, read_span, relative_below, span_of
 from texthead.media.shard import has_shards, read_rows
 from texthead.text.label_files import read_labels
 
@@ -72,7 +72,8 @@ def read_dataset(
         if named is None:
             raise DataError(f"{path}: labels in a list are numbers; give labels, a CSV with id,name in the same order")
         folder = None if root is None else Path(root)
-        return _from_rows(path, *read_list(path, named, root=folder, frame_template=frame_template, suffix=suffix))
+        rows, notes = read_list(path, named, root=folder, frame_template=frame_template, suffix=suffix)
+        return _from_rows(path, rows, notes, folder or path.parent)
     is_json = path.suffix.lower() == ".json" and path.is_file()
     for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
         if value is not None and not (is_json and option == "root"):
@@ -83,7 +84,7 @@ def read_dataset(
     if is_json:
         dataset = _read_json(path, None if root is None else Path(root))
     elif str(source).startswith(HUB_PREFIX):
-        dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES))
+        dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES), Path())
     else:
         dataset = _read_path(path)
     if named is None:
@@ -92,8 +93,8 @@ def read_dataset(
     return replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
 
 
-def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) -> Dataset:
-    return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)))
+def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str], root: Path) -> Dataset:
+    return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)), root)
 
 
 def _read_json(path: Path, root: Path | None) -> Dataset:
@@ -109,12 +110,12 @@ def _read_json(path: Path, root: Path | None) -> Dataset:
     rows, notes = read_tasks(path, value, root=root, split_names=_SPLIT_NAMES)
     if not rows:
         raise DataError(f"{path}: none of its files has a label; label some, and export again")
-    return _from_rows(path, rows, notes)
+    return _from_rows(path, rows, notes, path.parent if root is None else root)
 
 
 def _read_path(path: Path) -> Dataset:
     if has_shards(path):
-        return _from_rows(path, *read_rows(path))
+        return _from_rows(path, *read_rows(path), path)
     if path.is_file():
         return _read_manifest(path)
     if (path / "recipe.json").is_file():
@@ -150,7 +151,7 @@ def _read_manifest(path: Path) -> Dataset:
             "by row"
         ) from None
     items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
-    return _checked(Dataset(items, str(path)))
+    return _checked(Dataset(items, str(path)), path.parent)
 
 
 def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -305,13 +306,16 @@ def _read_folders(root: Path) -> Dataset:
             f"{root}: {len(stray)} media files are not directly in a class folder and are ignored (the first: "
             f"{stray[0]})"
         )
-    return _checked(Dataset(tuple(items), str(root), tuple(notes)))
+    return _checked(Dataset(tuple(items), str(root), tuple(notes)), root)
 
 
-def _checked(dataset: Dataset) -> Dataset:
-    """Return the dataset; raise DataError unless it has items, no path twice, and a split for all items or none.
+def _checked(dataset: Dataset, root: Path) -> Dataset:
+    """Return the dataset, each item with its name: the path relative to `root`, unless the source has named it.
 
     Paths are compared normalised (`b/../a.jpg` is `a.jpg`), with the times of parts; links are not resolved.
+
+    Raises:
+        DataError: there are no items, a path is listed twice, or only some items have a split.
     """
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
@@ -327,4 +331,11 @@ def _checked(dataset: Dataset) -> Dataset:
         raise DataError(
             f"{dataset.source}: {without} of {len(dataset.items)} items have no split; give all items a split, or none"
         )
-    return dataset
+    return replace(
+        dataset, items=tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items)
+    )
+
+
+def _name(path: Path, root: Path) -> str:
+    """Return a path relative to `root`, so that data keeps its names when it is moved; absolute if not below it."""
+    return os.path.normpath(path.relative_to(root) if path.is_relative_to(root) else relative_below(path, root))

@@ -1,8 +1,10 @@
 """Seeded draws of items and classes: K-shot, fractions, held-out items, unseen classes.
 
-Each draw is a function of (labels, seed) alone, so it is the same on every process and can be saved with a run.
+Each draw is a function of (seed, names, labels): the order of a list does not matter, and every process draws the same.
+An item that is added or removed moves few others.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
@@ -11,23 +13,26 @@ import numpy as np
 from texthead.errors import DataError
 
 
-def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
-    """Return the positions of each label's items, labels sorted."""
-    positions: dict[str, list[int]] = defaultdict(list)
-    for position, label in enumerate(labels):
-        positions[label].append(position)
-    return {label: positions[label] for label in sorted(positions)}
+def _random_order(names: Sequence[str], *seeds: int) -> list[int]:
+    """Return the positions sorted by a hash of (seeds, name)."""
+    start = hashlib.blake2b(" ".join(map(str, seeds)).encode(), digest_size=16)
+    digests = []
+    for name in names:
+        each = start.copy()
+        each.update(b"\0" + name.encode(errors="surrogateescape"))
+        digests.append(each.digest())
+    return sorted(range(len(names)), key=digests.__getitem__)
 
 
-def _shuffled(labels: Sequence[str], seed: int, *process: int) -> dict[str, list[int]]:
-    """Shuffle the positions of each label's items; the order depends on seed, process and the label's rank only."""
-    return {
-        label: [positions[i] for i in np.random.default_rng([seed, rank, *process]).permutation(len(positions))]
-        for rank, (label, positions) in enumerate(_by_label(labels).items())
-    }
+def _shuffled(labels: Sequence[str], names: Sequence[str], *seeds: int) -> dict[str, list[int]]:
+    """Return the positions of each label's items in random order, labels sorted."""
+    positions: dict[str, list[int]] = {label: [] for label in sorted(set(labels))}
+    for position in _random_order(names, *seeds):
+        positions[labels[position]].append(position)
+    return positions
 
 
-def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
+def k_shot(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -> list[int]:
     """Draw exactly k items per class; return ascending positions. A smaller k draws a subset of a larger k's items.
 
     Source: Tables 8 and 10, K-shot C-way.
@@ -37,10 +42,10 @@ def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
     Raises:
         DataError: a class has fewer than k items.
     """
-    return sorted(_first(k, _shuffled(labels, seed)))
+    return sorted(_first(k, _shuffled(labels, names, seed)))
 
 
-def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: int) -> list[int]:
+def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], processes: int, seed: int) -> list[int]:
     """Return the ascending positions of all items drawn if each process draws its own k per class.
 
     This reproduces a flaw of the published code, to measure its effect: a "K-shot" on G processes trains on K to G*K
@@ -54,8 +59,8 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: i
     """
     if processes < 1:
         raise DataError(f"processes must be at least 1, got {processes}")
-    # Process 0 uses the same seed sequence as `k_shot`.
-    draws = [_shuffled(labels, seed, *([process] if process else [])) for process in range(processes)]
+    # Process 0 uses the same seeds as `k_shot`.
+    draws = [_shuffled(labels, names, seed, *([process] if process else [])) for process in range(processes)]
     return sorted({position for draw in draws for position in _first(k, draw)})
 
 
@@ -69,7 +74,7 @@ def _first(k: int, shuffled: dict[str, list[int]], *, at_most: bool = False) -> 
     return [position for positions in shuffled.values() for position in positions[:k]]
 
 
-def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
+def at_most(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -> list[int]:
     """Draw k items per class, or all if a class has fewer; return ascending positions.
 
     Source: Sec. 4.2, "we first sample 60 videos from each class" for LDA.
@@ -77,10 +82,10 @@ def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
     Raises:
         DataError: k below 1.
     """
-    return sorted(_first(k, _shuffled(labels, seed), at_most=True))
+    return sorted(_first(k, _shuffled(labels, names, seed), at_most=True))
 
 
-def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
+def fraction(labels: Sequence[str], part: float, *, names: Sequence[str], seed: int) -> list[int]:
     """Draw a fraction of each class's items, at least one; return ascending positions.
 
     A smaller fraction draws a subset of a larger one's items.
@@ -93,12 +98,19 @@ def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
     if not 0 < part <= 1:
         raise DataError(f"fraction must be above 0 and at most 1, got {part}")
     picked: list[int] = []
-    for positions in _shuffled(labels, seed).values():
+    for positions in _shuffled(labels, names, seed).values():
         picked += positions[: max(1, round(part * len(positions)))]
     return sorted(picked)
 
 
-def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[Hashable] | None = None) -> list[int]:
+def hold_out(
+    labels: Sequence[str],
+    part: float,
+    *,
+    names: Sequence[str],
+    seed: int,
+    groups: Sequence[Hashable] | None = None,
+) -> list[int]:
     """Draw about `part` of each class's items to hold out of training; return ascending positions.
 
     Each class has at least one held-out item and at least one training item. With groups, a group is held out whole or
@@ -115,7 +127,7 @@ def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[
         group_labels[key].add(label)
     training_groups = Counter(label for in_group in group_labels.values() for label in in_group)
     held_groups: set[Hashable] = set()
-    for label, positions in _shuffled(labels, seed).items():
+    for label, positions in _shuffled(labels, names, seed).items():
         members = Counter(keys[position] for position in positions)
         if len(members) < 2:
             what, more = ("item", "items") if groups is None else ("group", "items of another group")
@@ -151,7 +163,7 @@ def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[lis
     """
     if not 1 <= unseen < len(names):
         raise DataError(f"unseen must be 1 to {len(names) - 1}, of {len(names)} classes, got {unseen}")
-    picked = set(np.random.default_rng(seed).permutation(len(names))[:unseen].tolist())
+    picked = set(_random_order(names, seed)[:unseen])
     return (
         [name for i, name in enumerate(names) if i not in picked],
         [name for i, name in enumerate(names) if i in picked],

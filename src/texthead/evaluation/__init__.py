@@ -2,7 +2,7 @@
 
 evaluate     scores of a model and exact counts
 intervals    confidence intervals of rates and differences
-confusions   confused classes, and whether similar head rows predict them
+confusions   confused classes, and the similarity of their head rows
 reliability  bins and the expected calibration error
 calibration  temperature, rejection threshold, prediction sets
 frame_order  accuracy with shuffled and reversed frames

@@ -72,10 +72,10 @@ class Measured(NamedTuple):
         return {
             "before": self.before._asdict(),
             "after": self.after._asdict(),
-            "named": self.unknown_accepted,
-            "turned_away": self.known_rejected,
-            "held": self.covered,
-            "labels": self.mean_set_size,
+            "unknown_accepted": self.unknown_accepted,
+            "known_rejected": self.known_rejected,
+            "covered": self.covered,
+            "mean_set_size": self.mean_set_size,
         }
 
     @classmethod
@@ -86,9 +86,9 @@ class Measured(NamedTuple):
             ValueError: a number is out of range.
         """
         before, after = (Reliability.from_json(value[key]) for key in ("before", "after"))
-        accepted, size = value["named"], value["labels"]
+        accepted, size = value["unknown_accepted"], value["mean_set_size"]
         accepted = None if accepted is None else (int(accepted[0]), int(accepted[1]))
-        rejected, covered = (None if value[key] is None else int(value[key]) for key in ("turned_away", "held"))
+        rejected, covered = (None if value[key] is None else int(value[key]) for key in ("known_rejected", "covered"))
         size = None if size is None else float(size)
         valid = all(0 <= (count or 0) <= before.items for count in (rejected, covered))
         valid = valid and (accepted is None or 0 <= accepted[0] <= accepted[1] > 0)
@@ -156,9 +156,8 @@ class Calibration:
 
     def to_json(self, *, with_items: bool = True) -> dict[str, Any]:
         """Return the content of `calibration.json`; `with_items=False` omits fingerprints and measurements."""
-        items: dict[str, Any] = {"content": sorted(self.content)} if with_items else {}
-        if with_items and self.measured is not None:
-            items["measured"] = self.measured.to_json()
+        measured = None if self.measured is None else self.measured.to_json()
+        items = {"content": sorted(self.content), "measured": measured} if with_items else {}
         return {
             "format": FORMAT,
             "classes": self.classes,
@@ -167,7 +166,7 @@ class Calibration:
             "temperature": self.temperature,
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
-            "look": dict(self.protocol),
+            "protocol": dict(self.protocol),
             **items,
         }
 
@@ -181,18 +180,17 @@ class Calibration:
         if value.get("format") != FORMAT:
             raise ValueError(f"has format {value.get('format')!r}, but this version reads format {FORMAT}")
         try:
-            threshold, coverage = value["threshold"], value["coverage"]
+            threshold, coverage, measured = value["threshold"], value["coverage"], value["measured"]
             calibration = cls(
                 float(value["temperature"]),
                 int(value["items"]),
                 None if threshold is None else Threshold(*(threshold[key] for key in Threshold._fields)),
                 None if coverage is None else Coverage(*(coverage[key] for key in Coverage._fields)),
                 classes=str(value["classes"]),
-                protocol=dict(value["look"]),
+                protocol=dict(value["protocol"]),
                 source=str(value["source"]),
                 content=frozenset(map(str, value["content"])),
-                # Not in the files of earlier versions.
-                measured=Measured.from_json(value["measured"]) if "measured" in value else None,
+                measured=None if measured is None else Measured.from_json(measured),
             )
             numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
             valid = all(math.isfinite(number) and number >= 0 for number in numbers)

@@ -1,4 +1,4 @@
-"""Confusions: recall and precision of each class, confused pairs, and whether similar head rows predict them."""
+"""Confusions: recall and precision of each class, and confused pairs with the similarity of their head rows."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -6,9 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from texthead.evaluation.intervals import Z, grouped_interval
-
-FEWEST_CLASSES = 5  # for `relation`
+from texthead.evaluation.intervals import grouped_interval
 
 Confusion = Integer[np.ndarray, "classes classes"]
 
@@ -103,49 +101,3 @@ def confused_pairs(
         rank = 1 + len(ascending) - int(np.searchsorted(ascending, similarity, side="right"))
         pairs.append(ConfusedPair(names[row], names[column], count, int(confusion[row].sum()), similarity, rank))
     return pairs
-
-
-class Relation(NamedTuple):
-    """Spearman's rank correlation between the similarity of two rows and the confusion rate of their classes.
-
-    Attributes:
-        rho: the correlation over pairs of classes.
-        low, high: its 95 % interval, from a jackknife over classes.
-    """
-
-    classes: int
-    rho: float
-    low: float
-    high: float
-
-
-def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
-    """Test whether similar rows are confused more often; None if there are too few confusions or classes.
-
-    A pair's confusion is the mean of the rates at which each class is mistaken for the other; classes without items
-    are left out. Pairs that share a class are dependent, so the interval is a jackknife over classes.
-    """
-    from scipy.stats import rankdata  # The import takes half a second.
-
-    present = np.flatnonzero(confusion.sum(axis=1))
-    if len(present) < FEWEST_CLASSES:
-        return None
-    rates = confusion[np.ix_(present, present)] / confusion[present].sum(axis=1, keepdims=True)
-    first, second = pair = np.triu_indices(len(present), 1)
-    # Rounded so that entries that differ by rounding errors are tied.
-    confused, similar = (
-        rankdata(matrix[pair].round(9)) for matrix in (rates + rates.T, correlation[np.ix_(present, present)])
-    )
-    if not np.ptp(confused) or not np.ptp(similar):
-        return None
-    rho = _correlation(similar, confused)
-    others_of = ((first != place) & (second != place) for place in range(len(present)))
-    without = np.array([_correlation(similar[others], confused[others]) for others in others_of])
-    half = Z * float(np.sqrt((len(present) - 1) * without.var()))
-    return Relation(len(present), rho, max(rho - half, -1.0), min(rho + half, 1.0))
-
-
-def _correlation(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> float:
-    """Return Pearson's correlation; 0 if either is constant."""
-    x, y = x - x.mean(), y - y.mean()
-    return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-6))

@@ -183,7 +183,7 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
     pixels, views = protocol.sizes, protocol.views
     frames = protocol.frames if scorer.model.sees_clips else "any"
     return {
-        "format": 2,
+        "format": 1,
         "model": MODELS[to],
         "input": {
             "name": "clips",

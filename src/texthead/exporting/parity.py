@@ -90,7 +90,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     """Return some held-out files of the run that still exist, evenly spaced, and their labels."""
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
-    rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
+    rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
     # `predict.py` reads only images and videos.
     readable = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
     existing = [(path, label) for path, label in readable if path.is_file() and not is_member(path)]

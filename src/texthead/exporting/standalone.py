@@ -82,7 +82,7 @@ def optional(rule: Rule, key: str | None = None) -> Rule:
 
 RULES: dict[str, dict[str, Rule]] = {
     "preprocessing": {
-        "format": one_of(2),
+        "format": one_of(1),
         "model": one_of("model.onnx", "model.pt2"),
         "input.most_frames": optional(whole(1)),
         "frames": whole(1),
@@ -105,9 +105,6 @@ RULES: dict[str, dict[str, Rule]] = {
     },
 }
 
-# Settings that folders of earlier versions lack.
-NEWER = ("views.stride", "antialias")
-
 # An ONNX model is one protobuf message, which cannot be larger.
 MOST_BYTES = 2**31 - 1
 
@@ -120,7 +117,7 @@ def check_values(file: Path, values: dict) -> None:
         for parent in parents:
             value = value.get(parent) if isinstance(value, dict) else None
         present = isinstance(value, dict) and last in value
-        if (present and holds(value[last])) or (not present and key in NEWER):
+        if present and holds(value[last]):
             continue
         got = json.dumps(value[last])[:80] if present else "nothing"
         raise Unusable(f"{file}: {key} must be {rule}, got {got}; export it again")
@@ -161,7 +158,7 @@ def check_model_file(file: Path) -> None:
 def frame_indices(length: int, settings: dict) -> list[list[int]]:
     """Return the frame indices of each clip, counted from 0, for a video with `length` frames."""
     frames, clips, origin = settings["frames"], settings["views"]["clips"], settings["views"]["origin"]
-    stride = settings["views"].get("stride", 0)
+    stride = settings["views"]["stride"]
     if 0 < frames * stride <= length:
         return _windows(length, frames, clips, stride)
     if origin == "centre":
@@ -393,7 +390,7 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
     height, width, _ = next(iter(pictures.values())).shape
     side, short, bicubic = settings["resize"], min(height, width), settings["interpolation"] == "bicubic"
     size = (side, side) if settings["squash"] else (side * height // short, side * width // short)
-    scale = scaled if settings.get("antialias", True) else plain
+    scale = scaled if settings["antialias"] else plain
     small = {index: scale(picture, *size, bicubic) for index, picture in pictures.items()}
     return np.array([[small[index] for index in clip] for clip in clips])
 

@@ -24,15 +24,15 @@ from texthead.media.paths import resolved
 from texthead.media.shard import is_member
 from texthead.recipes import EngineName
 
-# Format of the tables. In format 0 rows have no checksum; such rows are still read.
 _FORMAT = 1
 
 _TABLES = {
-    "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
-    "lengths": "digest TEXT PRIMARY KEY, length INTEGER",
-    "frames": "digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame)",
+    "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT, checksum INTEGER",
+    "lengths": "digest TEXT PRIMARY KEY, length INTEGER, checksum INTEGER",
+    "frames": "digest TEXT, frame INTEGER, feature BLOB, checksum INTEGER, PRIMARY KEY(digest, frame)",
     # Frame times of a file in seconds; they give the frames of its parts without opening it.
-    "times": "digest TEXT PRIMARY KEY, seconds BLOB",
+    "times": "digest TEXT PRIMARY KEY, seconds BLOB, checksum INTEGER",
+    "engines": "digest TEXT, engine TEXT, PRIMARY KEY(digest, engine)",
 }
 
 
@@ -66,25 +66,19 @@ class FeatureCache:
             self._make_tables()
 
     def _make_tables(self) -> None:
-        """Create missing tables and columns in one transaction, since other processes may do the same."""
+        """Create the tables in one transaction, since other processes may do the same."""
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > _FORMAT:
-            raise TextheadError(
-                f"{self.path}: was written by a newer version of texthead (format {version}, this version reads "
-                f"{_FORMAT}); name another folder in cache or TEXTHEAD_CACHE"
-            )
         if version == _FORMAT:
             return
+        if version:
+            raise TextheadError(
+                f"{self.path}: was written by another version of texthead (format {version}, this version reads "
+                f"{_FORMAT}); name another folder in cache or TEXTHEAD_CACHE"
+            )
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             for table, columns in _TABLES.items():
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}({columns})")
-                names = [name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")]
-                if "checksum" not in names:
-                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS engines(digest TEXT, engine TEXT, PRIMARY KEY(digest, engine))"
-            )
             self._db.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _checksum(self, value: str | int | bytes, *key: str) -> int:
@@ -94,8 +88,7 @@ class FeatureCache:
 
     def _fits(self, checksum: object, value: object, *key: str) -> bool:
         """Return whether a value matches its checksum; count mismatches."""
-        storable = isinstance(value, str | int | bytes)
-        fits = storable and (checksum is None or checksum == self._checksum(value, *key))
+        fits = isinstance(value, str | int | bytes) and checksum == self._checksum(value, *key)
         self.misfits += not fits
         return fits
 
@@ -155,7 +148,7 @@ class FeatureCache:
         """Return the frame times of a file in seconds, or None if they are not cached."""
         with self._faults():
             row = self._db.execute("SELECT seconds, checksum FROM times WHERE digest = ?", (digest,)).fetchone()
-        if not row or not self._fits(row[1], row[0], digest) or not _are_numbers(row[0], np.float64):
+        if not row or not self._fits(row[1], row[0], digest) or not isinstance(row[0], bytes):
             return None
         return np.frombuffer(row[0], np.float64).tolist()
 
@@ -180,8 +173,7 @@ class FeatureCache:
         chosen = [(*rows[index], index) for index in indices]
         features = [feature for feature, _, _ in chosen]
         misfits = sum(
-            not isinstance(feature, bytes)
-            or (_row_checksum(feature, index, start) != checksum if checksum is not None else not _are_numbers(feature))
+            not isinstance(feature, bytes) or _row_checksum(feature, index, start) != checksum
             for feature, checksum, index in chosen
         )
         misfits = misfits or len(set(map(len, features))) - 1
@@ -238,13 +230,6 @@ class FeatureCache:
 def _row_checksum(feature: bytes, index: int, start: int) -> int:
     """Return the checksum of a frame's feature; `start` is the checksum of the file's digest."""
     return zlib.crc32(feature, (start + index) & 0xFFFFFFFF)
-
-
-def _are_numbers(blob: object, kind: type[np.floating] = np.float32) -> bool:
-    """Return whether the value is bytes that hold finite numbers of this type."""
-    if not isinstance(blob, bytes) or not blob or len(blob) % np.dtype(kind).itemsize:
-        return False
-    return bool(np.isfinite(np.frombuffer(blob, kind)).all())
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

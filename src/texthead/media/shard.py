@@ -1,8 +1,8 @@
 """Clips in tar shards, local or remote through fsspec: `SHARDS/shard-000003.tar/000000781.avi`.
 
 A shard is a tar in WebDataset's format. A JSON index beside it lists the offset, size and digest of each clip. An
-image, or a video of format 1, is read at once and its digest checked; a video of format 2 follows a table of its frames
-(`texthead.media.stored_clip`). Remote paths are `Path`s too, in which pathlib turns `://` into `:/`.
+image is read at once and its digest checked; a video follows a table of its frames (`texthead.media.stored_clip`).
+Remote paths are `Path`s too, in which pathlib turns `://` into `:/`.
 """
 
 import hashlib
@@ -27,8 +27,7 @@ from texthead.media.paths import address, file_of
 
 INDEX = "shards.json"
 
-# The format that `prepare` writes, and those that are read. In format 1 videos have no frame table.
-FORMAT, FORMATS = 2, (1, 2)
+FORMAT = 1
 
 _SPLITS = (None, "train", "val", "test")
 
@@ -54,7 +53,7 @@ class Member(NamedTuple):
     Attributes:
         offset: start of the clip in the tar, in bytes.
         size: bytes of the clip.
-        table: bytes of its frame table; 0 without one.
+        table: bytes of its frame table; 0 for an image.
         sha256: digest of the table if there is one, else of the clip.
         source: fingerprint of the file that the clip was made from.
     """
@@ -130,7 +129,7 @@ def member(path: Path) -> Member:
 
 
 def read_member(path: Path, place: Member) -> bytes:
-    """Return the bytes of a clip without a table, after checking their digest and their name in the tar.
+    """Return the bytes of an image, after checking their digest and their name in the tar.
 
     Raises:
         MediaError: the shard cannot be read, ends early, or its data differs from the index: other bytes, or a link
@@ -204,7 +203,7 @@ def check_header(path: Path, header: bytes, name: str, size: int) -> None:
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
-    """Return (path, label, split, group, extra) of every clip in the source's order, and notes for the user.
+    """Return (path, label, split, group, extra, name) of every clip in the source's order, and notes for the user.
 
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.
@@ -212,9 +211,8 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     root = Path(source)
     index = _json(root / INDEX)
     own = index.get("texthead")
-    if not isinstance(own, dict) or own.get("format") not in FORMATS:
-        known = " or ".join(map(str, FORMATS))
-        raise DataError(f"{root / INDEX}: not an index of shards of format {known}; make them with `texthead prepare`")
+    if not isinstance(own, dict) or own.get("format") != FORMAT:
+        raise DataError(f"{root / INDEX}: not an index of shards of format {FORMAT}; make them with `texthead prepare`")
     try:
         tars = [root / _must_match(r"[\w-]+\.tar", shard["url"]) for shard in index["shardlist"]]
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]
@@ -230,12 +228,12 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
 
 
 def _rows(tar: Path) -> list[tuple]:
-    """Return (order, path, label, split, group, extra) of each clip of a shard."""
+    """Return (order, path, label, split, group, extra, name) of each clip of a shard."""
     rows = []
     for clip in _clips(tar):
         path = tar / f"{clip['key']}{clip['suffix']}"
         extra = tuple((str(name), str(value)) for name, value in clip["extra"])
-        rows.append((clip["order"], path, clip["label"], clip["split"], clip["group"], extra))
+        rows.append((clip["order"], path, clip["label"], clip["split"], clip["group"], extra, clip["name"]))
     return rows
 
 
@@ -259,6 +257,8 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             end = _end(clip, end)
             if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
                 raise ValueError(f"clip {clip['key']} has no order or no label")
+            if not isinstance(clip["name"], str):
+                raise ValueError(f"clip {clip['key']} has name {clip['name']!r}")
             if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
                 raise ValueError(f"clip {clip['key']} has split {clip['split']!r} and group {clip['group']!r}")
             if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
@@ -270,13 +270,14 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
 
 def _end(clip: Mapping[str, Any], before: int) -> int:
     """Return the end of a clip in its shard, after checking that it and its table come after the offset `before`."""
-    key, offset, size, table = clip["key"], clip["offset"], clip["size"], clip.get("table", 0)
+    key, offset, size, table = clip["key"], clip["offset"], clip["size"], clip["table"]
     if not type(offset) is type(size) is type(table) is int:
         raise ValueError(f"clip {key} has offset {offset!r}, size {size!r} and a table of {table!r}")
     if not 0 <= size <= MOST_BYTES_OF_CLIP:
         raise ValueError(f"clip {key} has size {size}, expected 0 to {MOST_BYTES_OF_CLIP}")
-    if not 0 <= table <= (MOST_BYTES_OF_TABLE if clip["suffix"] == ".avi" else 0):
-        raise ValueError(f"clip {key}{clip['suffix']} has a table of {table} bytes, which is too many")
+    least, most = (1, MOST_BYTES_OF_TABLE) if clip["suffix"] == ".avi" else (0, 0)
+    if not least <= table <= most:
+        raise ValueError(f"clip {key}{clip['suffix']} has a table of {table} bytes, expected {least} to {most}")
     free = before + (padded(table) + BLOCK if table else 0) + BLOCK
     if not free <= offset < 2**62:
         raise ValueError(f"clip {key} has offset {offset}, {free} is the first free one")
@@ -302,7 +303,7 @@ def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
         int(clips[0]["key"]) if clips else 0,
         np.array([clip["offset"] for clip in clips], np.int64),
         np.array([clip["size"] for clip in clips], np.int64),
-        np.array([clip.get("table", 0) for clip in clips], np.int32),
+        np.array([clip["table"] for clip in clips], np.int32),
         b"".join(bytes.fromhex(clip["sha256"]) for clip in clips),
         b"".join(bytes.fromhex(clip["print"]) for clip in clips),
     )

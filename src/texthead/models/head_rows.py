@@ -170,6 +170,7 @@ class RowInputs:
         sentences: per label, its own sentence, or several whose rows are averaged, or None for the template.
         features, targets: pretrained features of the training items and their label indices; needed for LDA and for a
             recipe with `center`.
+        items: the names of these items, on which the draw for LDA depends; their numbers if None.
         lda_items: maximum number of items per class for LDA, drawn from the seed.
         lda_shrinkage: as for `lda_weights`.
     """
@@ -182,6 +183,7 @@ class RowInputs:
     sentences: Sequence[str | Sequence[str] | None] | None = None
     features: Float[Tensor, "items dim"] | None = None
     targets: Int[Tensor, " items"] | None = None
+    items: Sequence[str] | None = None
     lda_items: int = 60
     lda_shrinkage: float | Literal["auto"] = "auto"
 
@@ -242,7 +244,8 @@ def _text(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     features, targets = inputs.needed_features("head lda"), inputs.targets
     assert targets is not None
-    picked = splits.at_most([str(label) for label in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
+    labels, names = ([str(each) for each in every] for every in (targets.tolist(), inputs.items or range(len(targets))))
+    picked = splits.at_most(labels, inputs.lda_items, names=names, seed=inputs.recipe.seed)
     return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage)
 
 

@@ -74,7 +74,6 @@ class RunPage:
         scored: evaluation of the run.
         comparisons: pairs of a method and its result, as text.
         correlation: correlations between the rows of the head.
-        rows_are_text: whether the rows are unchanged text embeddings.
         calibration_report: how reliable the probabilities are.
         order: a test of frame order, or the reason why there is none.
         strips: example clips.
@@ -89,7 +88,6 @@ class RunPage:
     scored: Evaluation | None = None
     comparisons: Sequence[tuple[str, str]] = ()
     correlation: Float[np.ndarray, "classes classes"] | None = None
-    rows_are_text: bool = True
     calibration_report: CalibrationReport | None = None
     order: OrderTest | str = ""
     strips: Sequence[Strip] = ()
@@ -118,8 +116,6 @@ class RunPage:
             if correlation is None
             else plot_correlation(correlation, self.names, "Correlation of the head's rows"),
             missing_glyphs=without_glyph(self.names),
-            relation=confusions.relation(*both) if both else None,
-            fewest_classes=confusions.FEWEST_CLASSES,
             pairs=confusions.confused_pairs(*both, self.names) if both else (),
             classes=sorted(self.scored.classes, key=_recall) if self.scored else (),
             recipe=_flat(self.settings),
@@ -170,7 +166,6 @@ def write_report(
         scored=table.rows[-1][1] if table.rows else None,
         comparisons=table.pairs(),
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
-        rows_are_text=head.kind == "text" and head.frozen,
         calibration_report=parts.calibration_report,
         order=parts.order,
         strips=parts.strips,

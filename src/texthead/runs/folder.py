@@ -23,28 +23,10 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 7
+FORMAT = 1
 
 # Subfolder for the encoder of an imported run.
 ENCODER = "encoder"
-
-# Recipe options that older formats lack, with the values that were fixed then.
-_BEFORE_STRIDE: dict[str, object] = {"stride": 0}
-_BEFORE_RAND_AUGMENT: dict[str, object] = {
-    "crop_interpolation": "encoder",
-    "rand_augment": 0,
-    "rand_magnitude": 9,
-    **_BEFORE_STRIDE,
-}
-_BEFORE_TEST_SIZE: dict[str, object] = {"test_size": None, **_BEFORE_RAND_AUGMENT}
-_BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0, **_BEFORE_TEST_SIZE}
-OLDER_FORMATS = {
-    2: {"patch_dropout": 0.0, **_BEFORE_TUNE},
-    3: _BEFORE_TUNE,
-    4: _BEFORE_TEST_SIZE,
-    5: _BEFORE_RAND_AUGMENT,
-    6: _BEFORE_STRIDE,
-}
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
@@ -116,12 +98,15 @@ def saved_split(folder: Path) -> dict[str, Any]:
     A label is None if an edit removed the item's class.
 
     Raises:
-        RunError: the file is missing, or its lists of paths and labels have different lengths.
+        RunError: the file is missing, lacks a list, or its lists of paths and labels have different lengths.
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     for part in ("train", "held_out"):
-        paths, labels = split.get(part, []), split.get(f"{part}_labels", [])
-        if len(paths) != len(labels) and labels:
+        lists = [split.get(key) for key in (part, f"{part}_labels")]
+        if None in lists:
+            raise RunError(f"{folder}/split.json: lacks {part} or {part}_labels: restore it from a copy")
+        paths, labels = lists
+        if len(paths) != len(labels):
             raise RunError(
                 f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
             )
@@ -207,11 +192,8 @@ def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[
 
 
 def was_edited(classes: Mapping[str, Any]) -> bool:
-    """Return whether the classes in `classes.json` were edited after training.
-
-    Earlier versions edited a run in place and recorded a `history`; now an edit writes a new run.
-    """
-    return bool(classes.get("edited") or classes.get("history"))
+    """Return whether the classes in `classes.json` were edited after training."""
+    return bool(classes.get("edited"))
 
 
 def check_not_edited(folder: Path) -> None:
@@ -220,16 +202,4 @@ def check_not_edited(folder: Path) -> None:
         raise RunError(
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "
             "made from, or train into another folder"
-        )
-
-
-def check_edit_is_whole(
-    folder: Path, classes: Mapping[str, Any], split: Mapping[str, Any], rows: Float[Tensor, "classes dim"]
-) -> None:
-    """Raise RunError if an earlier version, which edited classes in place, was interrupted during an edit."""
-    rows_match = classes.get("rows") in (None, rows_digest(rows))
-    if not rows_match or split.get("edits", 0) != len(classes.get("history", ())):
-        raise RunError(
-            f"{folder}: an edit of its classes was interrupted, so classes.json, split.json and model.safetensors "
-            "disagree. Restore all three from one copy, or repeat the edit with the version of texthead that began it"
         )

@@ -133,8 +133,8 @@ def import_published(
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
     # The training items are unknown.
-    lists = ("train", "train_labels", "train_content", "held_out", "held_out_labels", "held_out_content")
-    split = {"source": f"imported from {file['name']}", **{key: [] for key in lists}}
+    lists = [f"{part}{kind}" for part in ("train", "held_out") for kind in ("", "_labels", "_content")]
+    split = {"source": f"imported from {file['name']}", **{key: [] for key in (*lists, "held_out_groups")}}
     with locked(out):
         if is_run(out):
             raise RunError(f"{out}: another process has written a run there; choose another folder")

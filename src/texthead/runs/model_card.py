@@ -100,7 +100,7 @@ def _results(scores: RunScores, task: str, data: str) -> list[Any]:
 
 def _counts(run: "Run") -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    counts = Counter(label for label in saved_split(run.folder).get("train_labels", ()) if label is not None).values()
+    counts = Counter(label for label in saved_split(run.folder)["train_labels"] if label is not None).values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

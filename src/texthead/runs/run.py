@@ -42,8 +42,6 @@ from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
     FORMAT,
-    OLDER_FORMATS,
-    check_edit_is_whole,
     check_not_edited,
     empty_head,
     load_weights,
@@ -333,10 +331,10 @@ def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
     return replace(spec, source=spec.source.replace(HERE, str(folder)))
 
 
-def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> tuple[Recipe, Pixels]:
+def _recipe_and_pixels(about: dict[str, Any], folder: Path) -> tuple[Recipe, Pixels]:
     """Read the hyper-parameters and sizes in `recipe.json`."""
     try:
-        recipe = Recipe.from_json({**OLDER_FORMATS.get(written_as, {}), **about["recipe"]})
+        recipe = Recipe.from_json(about["recipe"])
         pixels = Pixels(**about["pixels"])
         check_clip_size(recipe.frames, pixels.size, pixels.resize)
     except RunError as error:
@@ -417,19 +415,15 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     written_as = about.get("format")
     if written_as is None:
         raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
-    if written_as not in (FORMAT, *OLDER_FORMATS):
-        raise RunError(
-            f"{folder}: format {written_as!r}, this version reads {', '.join(map(str, OLDER_FORMATS))} and {FORMAT}: "
-            "use the version that made it"
-        )
+    if written_as != FORMAT:
+        raise RunError(f"{folder}: format {written_as!r}, this version reads {FORMAT}: use the version that made it")
     try:
         spec = _spec(about["encoder"], folder)
-        recipe, pixels = _recipe_and_pixels(about, written_as, folder)
+        recipe, pixels = _recipe_and_pixels(about, folder)
         model = _model(folder, about, classes, spec, pixels)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have an empty fingerprint.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
-        check_edit_is_whole(folder, classes, split, as_head(model.head).weight)
     except TextheadError:
         raise
     except KeyError as error:

@@ -22,9 +22,7 @@ def held_out_items(run: runs.Run) -> Dataset:
     """
     split = saved_split(run.folder)
     paths = split["held_out"]
-    nothing = [None] * len(paths)
-    labels, groups = split.get("held_out_labels", nothing), split.get("held_out_groups") or nothing
-    every = zip(paths, labels, groups, strict=True)
+    every = zip(paths, split["held_out_labels"], split["held_out_groups"], strict=True)
     items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
     if not items:
         raise DataError(f"{run.folder}: has no held-out items of its classes; give labelled data after the run")

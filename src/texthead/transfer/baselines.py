@@ -142,8 +142,7 @@ def eval_baselines(
     assert run.classes is not None
     split = saved_split(run.folder)
     # A probe needs the labels of the training items.
-    labels = split.get("train_labels", [])
-    pairs = zip(split["train"] if labels else [], labels, strict=True)
+    pairs = zip(split["train"], split["train_labels"], strict=True)
     known = [(Path(path), label) for path, label in pairs if label in run.labels]
     paths = [path for path, _ in known]
     if not paths or not are_few(when, len(paths)):

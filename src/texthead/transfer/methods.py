@@ -1,6 +1,6 @@
 """Classifiers on a frozen encoder, fitted in seconds to features that are computed once."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -171,7 +171,10 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    labels, groups = items.targets.numpy(), items.groups
+    # By name, so that the folds do not depend on the order of the items.
+    names = items.data.names
+    order = np.array(sorted(range(len(names)), key=names.__getitem__))
+    labels, groups = items.targets.numpy()[order], [items.groups[position] for position in order]
     counts = np.bincount(labels)
     if counts.min() < FEWEST:
         return Folds([], True)
@@ -181,11 +184,18 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     group_folds = min(number, len(set(keys)))
     if group_folds >= 2:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
-        whole = [(train.tolist(), test.tolist()) for train, test in grouped if len(test)]
+        whole = [(train, test) for train, test in grouped if len(test)]
         if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
-            return Folds(whole, True)
+            return Folds(_sorted(whole, order), True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
-    return Folds([(train.tolist(), test.tolist()) for train, test in plain], False)
+    return Folds(_sorted(plain, order), False)
+
+
+def _sorted(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]], order: Int[np.ndarray, " items"]
+) -> list[tuple[list[int], list[int]]]:
+    """Return the folds of items that were put into an order, as ascending positions in their own order."""
+    return [(np.sort(order[train]).tolist(), np.sort(order[test]).tolist()) for train, test in pairs]
 
 
 def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:

@@ -94,8 +94,9 @@ def try_tuning(
     trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
         for place, (trained, scored) in enumerate(pairs):
-            part = replace(inputs, features=inputs.features[trained], targets=inputs.targets[trained])
             train_set, tests = items.data.pick(trained), items.pick(scored)
+            features, targets = inputs.features[trained], inputs.targets[trained]
+            part = replace(inputs, features=features, targets=targets, items=train_set.names)
 
             def in_all(done: int, total: int, place: int = place) -> None:
                 progress(place * total + done, len(pairs) * total)
