@@ -9,10 +9,9 @@ from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Literal
+from typing import Any
 
 from texthead.commands.parser import (
-    Option,
     Parser,
     add_command,
     build,
@@ -63,17 +62,7 @@ GROUPS = {
 }
 COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
 
-# Options of `texthead` itself.
-OPTIONS = [
-    Option(name="version", hint=bool, default=False, text="print the version"),
-    Option.of(
-        "print_completion",
-        Literal["bash", "zsh", "fish"],
-        default=None,
-        metavar="SHELL",
-        text="print completion of commands and options",
-    ),
-]
+SHELLS = ("bash", "zsh", "fish")
 
 FIRST_SCREEN = """\
 texthead makes a recogniser for videos and images from class names.
@@ -141,18 +130,24 @@ def full_help() -> str:
             more = wrap(text, 64) or [""]
             lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
     lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
-    lines += [f"  --print-completion SHELL  print completion for {either(OPTIONS[1].choices)}", ""]
+    lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
+
+
+def top_parser() -> Parser:
+    """Return the parser of `texthead` without a command."""
+    parser = Parser(prog="texthead", description="Class names in, recogniser out.")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
+    return parser
 
 
 def completion(shell: str) -> str:
     """Return the script that completes commands and options in a shell."""
     import shtab
 
-    parser = Parser(prog="texthead", description="Class names in, recogniser out.")
-    for each in OPTIONS:
-        each.add_to(parser, None, shtab.FILE)
-    inner = parser.add_subparsers(dest="command", parser_class=Parser)
+    parser = top_parser()
+    inner = parser.add_subparsers(parser_class=Parser)
     for name, command in commands().items():
         with suppress(RunError):  # a broken package
             add_command(inner, name, _loaded(command), shtab.FILE)
@@ -264,7 +259,15 @@ def _call(arguments: list[str], ending: Ending) -> int:
         print(full_help())
         return 0
     if arguments[0].startswith("-"):
-        print(_answer(arguments))
+        options, unknown = top_parser().parse_known_args(arguments)
+        if unknown:
+            raise DataError(f"unrecognized arguments: {' '.join(unknown)} (see texthead --help)")
+        if options.version:
+            from texthead import __version__
+
+            print(f"texthead {__version__}")
+        else:
+            print(completion(options.print_completion), end="")
         return 0
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
@@ -276,26 +279,6 @@ def _call(arguments: list[str], ending: Ending) -> int:
     ending.line = partial(_interrupted, name, values)
     with _group(name, apart=values.get("manifest") is not None):
         return _run(name, command, values)
-
-
-def _answer(arguments: list[str]) -> str:
-    """Return what `texthead --version` or `texthead --print-completion SHELL` prints.
-
-    Raises:
-        DataError: other options, or a shell that has no completion.
-    """
-    option, value, *more = [part for word in arguments for part in word.split("=", 1)] + [""]
-    if arguments == ["--version"]:
-        from texthead import __version__
-
-        return f"texthead {__version__}"
-    if option == "--print-completion" and not more[1:]:
-        try:
-            return completion(OPTIONS[1].read_plain(value))
-        except DataError as error:
-            raise DataError(f"{option} {error} (see texthead --help)") from None
-    near = did_you_mean(option, [each.label for each in OPTIONS])
-    raise DataError(f"unrecognized arguments: {' '.join(arguments)}{near} (see texthead --help)")
 
 
 if __name__ == "__main__":

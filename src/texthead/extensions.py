@@ -1,4 +1,4 @@
-"""What installed packages add to texthead through entry points: encoders, commands and others, each in its own group.
+"""Entry points: encoders, commands and others that installed packages add.
 
     [project.entry-points."texthead.encoders"]
     mine = "my_package.encoder"

@@ -19,22 +19,15 @@ lists the keys of its result, and --config if its attribute CONFIG is true.
 options holds are read by the same function, `Option.read`.
 """
 
+import argparse
 import dataclasses
 import difflib
 import json
 import shutil
 import sys
-from argparse import (
-    SUPPRESS,
-    ArgumentError,
-    ArgumentParser,
-    ArgumentTypeError,
-    BooleanOptionalAction,
-    Namespace,
-    RawTextHelpFormatter,
-)
+from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from textwrap import fill, wrap
 from types import NoneType, UnionType
@@ -44,20 +37,12 @@ from docstring_parser.google import parse
 
 from texthead.errors import DataError, RunError, either, line_of
 
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """What a number must be, in words, and its test."""
-
-    text: str
-    holds: Callable[[Any], bool]
-
-
-NonNegativeInt = Annotated[int, Rule("a whole number, 0 or more", lambda number: number >= 0)]
-PositiveInt = Annotated[int, Rule("a whole number, 1 or more", lambda number: number >= 1)]
-PositiveFloat = Annotated[float, Rule("a number above 0", lambda number: number > 0)]
+# Numbers whose range the parser checks: the rule in words, and its test.
+NonNegativeInt = Annotated[int, "a whole number, 0 or more", lambda number: number >= 0]
+PositiveInt = Annotated[int, "a whole number, 1 or more", lambda number: number >= 1]
+PositiveFloat = Annotated[float, "a number above 0", lambda number: number > 0]
 # More examples would make the report too large to send.
-UpTo12 = Annotated[int, Rule("a whole number from 0 to 12", lambda number: 0 <= number <= 12)]
+UpTo12 = Annotated[int, "a whole number from 0 to 12", lambda number: 0 <= number <= 12]
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
@@ -123,16 +108,16 @@ def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
             read(part) for read, part in zip(reads, typed.strip("[]").split(","), strict=True)
         )
     if get_origin(hint) is Annotated:
-        base, rule = get_args(hint)
-        return rule.text, lambda typed: _checked(_kind(base)[1](typed), rule)
+        base, text, holds = get_args(hint)
+        return text, lambda typed: _checked(base(typed), holds)
     if hint not in _KINDS:
         raise TypeError(f"an option cannot be a {hint}")
     return _KINDS[hint]
 
 
-def _checked(value: Any, rule: Rule) -> Any:
-    if not rule.holds(value):
-        raise ValueError(rule.text)
+def _checked(value: Any, holds: Callable[[Any], bool]) -> Any:
+    if not holds(value):
+        raise ValueError(value)
     return value
 
 
@@ -240,27 +225,22 @@ class Option:
         except ArgumentTypeError as error:
             raise DataError(str(error)) from None
 
-    def add_to(self, target: Any, width: int | None, complete: Any) -> None:
+    def add_to(self, target: Any, complete: Any = None) -> None:
         """Add the option to an argparse parser or group.
 
         Args:
-            width: characters of a line of its help, None for one line.
             complete: shtab's completion of its value, if it takes any text.
         """
         text = self.text + (f" (default: {self.shown_default})" if self.shown_default else "")
-        how: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, width).replace("%", "%%")}
+        how: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
         if self.is_switch:
-            target.add_argument(
-                self.label,
-                dest=self.name,
-                action="store_true" if self.default is False else BooleanOptionalAction,
-                **how,
-            )
+            kind = "store_true" if self.default is False else argparse.BooleanOptionalAction
+            target.add_argument(self.label, dest=self.name, action=kind, **how)
             return
         how |= {"metavar": self.metavar, "type": self.read}
         if self.place:
             action = target.add_argument(self.name, nargs=self.nargs, **how)
-            action.required = False  # It may be in --config: `build` checks this.
+            action.required = False  # It may be in --config: `check_given` looks.
         else:
             kind = "append" if self.repeated else "store"
             action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **how)
@@ -268,9 +248,16 @@ class Option:
             action.complete = complete
 
 
-def _wrapped(text: str, width: int | None) -> str:
-    """Return a text in lines of a width; options such as --freeze-encoder stay whole."""
-    return text if width is None else fill(text, width, break_on_hyphens=False)
+_INDENT = 28  # characters before the help of an option
+
+
+def _width() -> int:
+    return min(100, shutil.get_terminal_size().columns - 2)
+
+
+def _wrapped(text: str, indent: int = 0) -> str:
+    """Return a text in lines that fit the help; options such as --freeze-encoder stay whole."""
+    return fill(text, max(20, _width() - indent), break_on_hyphens=False)
 
 
 # ---- the options of a command
@@ -371,22 +358,17 @@ def usage_of(command: type) -> str:
 
 # ---- parsing
 
-_INDENT = 28  # of the help of options, in characters
 
-
-def _formatter(prog: str) -> RawTextHelpFormatter:
-    return RawTextHelpFormatter(prog, max_help_position=_INDENT, width=_width())
-
-
-class Parser(ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are DataErrors, and that does not accept abbreviated options."""
 
     actions: Sequence[str] = ()
 
     def __init__(self, **how: Any):
-        super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=_formatter, **how)
+        form = partial(argparse.RawTextHelpFormatter, max_help_position=_INDENT, width=_width())
+        super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=form, **how)
 
-    def parse_known_args(self, *args: Any, **how: Any) -> tuple[Namespace, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def parse_known_args(self, *args: Any, **how: Any) -> tuple[argparse.Namespace, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the options and the words that are none.
 
         Raises:
@@ -394,7 +376,7 @@ class Parser(ArgumentParser):
         """
         try:
             return super().parse_known_args(*args, **how)
-        except ArgumentError as error:
+        except argparse.ArgumentError as error:
             if error.argument_name == "ACTION":
                 self.error(f"ACTION must be {either(self.actions)}")
             ours = isinstance(error.__context__, ArgumentTypeError)  # a sentence that lacks its first word
@@ -405,48 +387,35 @@ class Parser(ArgumentParser):
         raise DataError(f"{message} (see {self.prog} --help)")
 
 
-def parser_of(command: type) -> Parser:
-    """Return the argparse parser of a command and its actions; options that are not typed are not in its result."""
-    parser = Parser(**_head(command, _width()))
-    _fill(parser, command, None)
-    return parser
-
-
-def add_command(commands: Any, word: str, command: type, complete: Any = None) -> None:
-    """Add a command or an action to the subparsers of a parser.
+def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any = None) -> Parser:
+    """Return the argparse parser of a command and its actions; options that are not typed are not in its result.
 
     Args:
-        complete: shtab's completion of options that take any text; the help is then not wrapped.
+        make: makes the parser, such as `add_parser` of the subparsers of another one.
+        complete: shtab's completion of options that take any text.
     """
-    about = _wrapped(summary_of(command), None if complete else max(20, _width() - _INDENT))
-    parser = commands.add_parser(word, help=about, **_head(command, None if complete else _width()))
-    _fill(parser, command, complete)
-
-
-def _width() -> int:
-    return min(100, shutil.get_terminal_size().columns - 2)
-
-
-def _head(command: type, width: int | None) -> dict[str, str]:
-    """Return the name, usage and description of a parser."""
-    usage, about = usage_of(command).replace("%", "%%"), _wrapped(description_of(command), width)
-    return {"prog": f"texthead {name_of(command)}", "usage": usage, "description": about}
-
-
-def _fill(parser: Parser, command: type, complete: Any) -> None:
-    """Add the options and actions of a command to its parser."""
-    width = None if complete else max(20, _width() - _INDENT)
+    parser = make(
+        prog=f"texthead {name_of(command)}",
+        usage=usage_of(command).replace("%", "%%"),
+        description=_wrapped(description_of(command)),
+    )
     sections: dict[Any, Any] = {None: parser}
     for each in options_of(command):
         if each.section not in sections:
             title, summary = each.section or ("", "")
-            sections[each.section] = parser.add_argument_group(title, _wrapped(summary, width and _width() - 2))
-        each.add_to(sections[each.section], width, complete)
+            sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2))
+        each.add_to(sections[each.section], complete)
     if actions := actions_of(command):
         parser.actions = [*actions]
         inner = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", parser_class=Parser)
         for word, action in actions.items():
             add_command(inner, word, action, complete)
+    return parser
+
+
+def add_command(commands: Any, word: str, command: type, complete: Any = None) -> None:
+    """Add a command or an action to the subparsers of a parser."""
+    parser_of(command, partial(commands.add_parser, word, help=_wrapped(summary_of(command), _INDENT)), complete)
 
 
 def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
@@ -478,6 +447,9 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
+_ABOUT_CONFIG = ("config", "print_config")
+
+
 def read_config(command: type, path: Path) -> dict[str, Any]:
     """Return the values in a YAML file of options.
 
@@ -497,7 +469,7 @@ def read_config(command: type, path: Path) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode | None):
         start = " ".join(text.split())[:40]
         raise DataError(f"--config {path}: needs lines `option: value`, as --print-config prints them, got {start!r}")
-    known = {each.name: each for each in options_of(command) if each.name not in ("config", "print_config")}
+    known = {each.name: each for each in options_of(command) if each.name not in _ABOUT_CONFIG}
     values: dict[str, Any] = {}
     for key, value in node.value if node else ():
         name = str(key.value).replace("-", "_")
@@ -526,16 +498,14 @@ def config_text(command: type, values: Mapping[str, Any]) -> str:
     """Return the options as a YAML file for --config: given values, and the defaults of the others."""
     import yaml
 
+    whole = {each.name: values.get(each.name, each.default) for each in options_of(command)}
     silent = (SUPPRESS, dataclasses.MISSING)
-    defaults = {each.name: each.default for each in options_of(command) if each.default not in silent}
-    places = {each.name: None for each in options_of(command)}
-    whole = {name: {**defaults, **values}[name] for name in places if name in defaults or name in values}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in whole.items()}
-    return yaml.safe_dump(
-        {name: value for name, value in plain.items() if name not in ("config", "print_config")},
-        sort_keys=False,
-        allow_unicode=True,
-    )
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in whole.items()
+        if name not in _ABOUT_CONFIG and value not in silent
+    }
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 # ---- values -> command
