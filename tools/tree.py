@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "contributing.md"
 # In import order: each may import only those before it.
-TOP = ("errors", "extras", "files", "notebook", "recipes")
+TOP = ("errors", "extensions", "extras", "files", "notebook", "recipes")
 PACKAGES = [
     "parallel",
     "text",

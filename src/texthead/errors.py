@@ -31,6 +31,19 @@ def either(values: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
+def line_of(error: BaseException, most: int = 200, *, kind: bool = False) -> str:
+    """Return the message of an error on one line, or the name of its class if it has none.
+
+    Args:
+        most: characters of the message that are kept.
+        kind: put the class before the message: `KeyError: 'width'`.
+    """
+    name, text = type(error).__name__, " ".join(str(error).split())[:most]
+    if not text:
+        return name
+    return f"{name}: {text}" if kind else text
+
+
 class TextheadError(ValueError):
     """An error that the caller can fix. The command line prints it as one line and exits with 2."""
 

