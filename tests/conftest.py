@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
 
 # Fixture modules, loaded after the import hook above.
-pytest_plugins = ["text_models", "worlds"]
+pytest_plugins = ["installed", "text_models", "worlds"]
 
 
 # The first three measure memory in forks of the test process, so they run before a command makes malloc keep what is freed.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
 from texthead.commands.outputs import check_outputs
@@ -12,7 +12,7 @@ from texthead.commands.parser import argument, option
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.files import replacing
-from texthead.recipes import InitKind, Recipe
+from texthead.recipes import Recipe
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
 
@@ -40,7 +40,7 @@ class HeadCommand:
     JSON: ClassVar = "classes, init, dim, pairs [correlation, classes], plot, rows"
 
     classes: str = argument("CLASSES")
-    init: InitKind = "text"
+    init: Literal["text", "normal", "orthogonal", "lda"] = "text"
     data: str | None = None
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"
@@ -66,15 +66,13 @@ class HeadCommand:
 
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
-        from texthead.models.head_rows import ROW_KINDS, RowInputs, class_correlation
+        from texthead.models.head_rows import RowInputs, class_correlation
 
         classes = prompts.read_classes(self.classes)
         labels = list(classes)
         names = clean_names(labels) if self.naming.clean else labels
-        of_items = [kind for kind, rows in ROW_KINDS.items() if rows.items]
-        if (self.init in of_items) != bool(self.data):
-            kinds = " or ".join(of_items)
-            raise DataError(f"--init {kinds} and --data go together: the rows are made from features of labelled items")
+        if (self.init == "lda") != bool(self.data):
+            raise DataError("--init lda and --data go together: the rows are made from features of labelled items")
         for name, value in asdict(self.labelled).items():
             if not self.data and value is not None:
                 raise DataError(f"--{name.replace('_', '-')} {value!r} has no effect without --data; add --data")
@@ -87,7 +85,7 @@ class HeadCommand:
         encoder = load_encoder(self.encoder)
         recipe = Recipe(name="head", template=template, seed=self.seed)
         features = targets = None
-        if self.init in of_items:
+        if self.init == "lda":
             features, targets = _training_features(self, labels, encoder)
         if self.init == "text":
             say_names(labels, names, None if any(classes.values()) else template)
