@@ -16,8 +16,6 @@ import pytest
 import timm
 import torch
 from jsonargparse import ArgumentParser
-from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from made import write_frames, write_video
@@ -29,6 +27,7 @@ from texthead import cli, recipes
 from texthead.commands import train
 from texthead.commands.console import ProgressBar
 from texthead.data.reading import read_dataset
+from texthead.encoders.load import load_encoder
 from texthead.files import read_json
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores
@@ -135,7 +134,7 @@ def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
 
 @pytest.mark.slow
 def test_train_on_sentences(world, tmp_path, works, refused):
-    """Rows are the means of each class's sentence embeddings, as in `head`; the run keeps the sentences."""
+    """Rows are the means of each class's sentence embeddings; the run keeps the sentences."""
     file, run = tmp_path / "classes.json", tmp_path / "run"
     sentences = ["a picture that is red", "the colour of blood"]
     file.write_text(json.dumps({"red": sentences, "blue": None}))
@@ -143,12 +142,10 @@ def test_train_on_sentences(world, tmp_path, works, refused):
     _, err = works("train", world.images, "--classes", file, "--template", "a {} thing", *world.fast(run))
     prints(err, "blue: 'a blue thing'", "red: 'a picture that is red', 'the")
     assert [entry["prompt"] for entry in read_json(run / "classes.json")["classes"]] == ["a blue thing", sentences]
-    works("head", file, "--template", "a {} thing", "--out", tmp_path / "rows.safetensors")
-    with safe_open(tmp_path / "rows.safetensors", framework="pt") as rows:
-        names = json.loads(rows.metadata()["names"])
-        weight = rows.get_tensor("weight")[[names.index(name) for name in ("blue", "red")]]
-    head = load_run(run).model.head
-    torch.testing.assert_close(head.weight, torch.nn.functional.normalize(weight, dim=-1), atol=1e-6, rtol=0)
+    embeddings = load_encoder("mini").encode_text(["a blue thing", *sentences]).float()
+    rows = torch.nn.functional.normalize(embeddings, dim=-1)
+    expected = torch.nn.functional.normalize(torch.stack([rows[0], rows[1:].mean(0)]), dim=-1)
+    torch.testing.assert_close(load_run(run).model.head.weight, expected, atol=1e-6, rtol=0)
     assert " | ".join(sentences) in (run / "report.html").read_text()
     refused("classes", *resume, "--classes", tmp_path / "others.json")
     file.write_text(json.dumps({"red": "something else", "blue": None}))
@@ -161,9 +158,6 @@ def test_predict_other_classes_of_a_run_and_print_them_as_they_are(world, works)
     assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
     prints(err, "mini", "openclip")
     assert "calibrate" not in err
-    out, _ = works("head", ":smile: tree, [/b] a lake")
-    assert ":smile: tree" in out
-    assert "[/b] a lake" in out
 
 
 def test_predict_without_run_from_names_file(works, tmp_path):
@@ -332,8 +326,6 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
         ((clip, 6), "predict", world.run, clip, "--workers", 0),
     ):
         refused(parts, *command)
-    for option, value in (("frame-template", TEMPLATE), ("root", tmp_path), ("suffix", ".avi")):
-        refused((option, f"'{value}'", "data"), "head", "a, b", f"--{option}", value)
     assert not (tmp_path / "run").exists()
 
 
@@ -381,30 +373,6 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
     prints(works(*evaluate, *world.run_options(), "--classes", "green, red, a lake")[1], "4 items", "2 classes")
     assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
     refused(("classes", "zero-shot"), *evaluate, "--classes", "red, green", "--zero-shot")
-
-
-@pytest.mark.parametrize("init", ["text", "lda"])
-def test_head_of_names_and_of_items(published, works, tmp_path, init):
-    data = ["--labels", published / "labels.csv", "--root", published / "videos", "--workers", 0]
-    more = ["--data", published / "train_video.txt", *data] if init == "lda" else []
-    plot, rows = tmp_path / "map.png", tmp_path / "rows.safetensors"
-    out, _ = works("head", "Blue, Red", "--init", init, "--plot", plot, "--out", rows, *more)
-    prints(out, 2, 1280, init)
-    with Image.open(plot) as image:
-        assert image.format == "PNG"
-    assert load_file(rows)["weight"].shape == (2, 1280)
-
-
-@pytest.mark.slow
-def test_head_mistakes(world, refused, tmp_path):
-    for parts, *arguments in (
-        (("plot", "map.gif"), "a, b", "--plot", tmp_path / "map.gif", "--out", tmp_path / "rows"),
-        (("lda", "data"), "blue, red", "--init", "lda"),
-        (("lda", "data"), "a, b", "--data", world.images),
-        ((1281, 1280), ", ".join(f"thing {i}" for i in range(1281)), "--init", "orthogonal"),
-    ):
-        refused(parts, "head", *arguments)
-    assert list(tmp_path.iterdir()) == []
 
 
 # --- options and recipes --------------------------------------------------------------------------------------------
@@ -474,12 +442,12 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("texthead.commands.head.HeadCommand.__call__", stop)
+    monkeypatch.setattr("texthead.commands.encoders.Encoders.__call__", stop)
     monkeypatch.setattr("texthead.commands.train.Train.__call__", stop)
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     # Before the run folder is created there is nothing to resume.
-    for command in (("head", "a, b"), ("train", "data", "--out", tmp_path / "run")):
+    for command in (("encoders",), ("train", "data", "--out", tmp_path / "run")):
         code, out, err = say(*command)
         assert (code, out, "--resume" in err) == (130, "", False)
         prints(err, "texthead: ")
@@ -514,7 +482,6 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         (("train", "--out"), "train", "data"),
         (("train", "DATA"), "train", "--out", "run"),
         (("predict", "RUN_OR_FILE"), "predict"),
-        (("head", "CLASSES"), "head"),
         (("'trian'", "train?"), "trian", "x"),
         (("rename", "got 'rn'"), "classes", "run", "rn"),
         (("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3),

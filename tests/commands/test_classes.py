@@ -231,10 +231,8 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
     assert len(rows) == 3
     prints(err, "red: 'something red', 'a red wall'; blue: 'a blue wall'")
     assert "zero-shot" in out
-    assert "normal" in wrong("head", path, "--init", "normal")
     for command in (["predict", run, item], ["eval", run, data]):
         assert "template 'a {}'" in wrong(*command, "--classes", own, "--template", "a {}", *quick)
-    assert "template 'a {}'" in wrong("head", own, "--template", "a {}")
 
 
 # --- user errors -----------------------------------------------------------------------------------------------------

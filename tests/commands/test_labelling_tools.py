@@ -1,12 +1,14 @@
-"""`--export` of label and predict: Label Studio tasks and FiftyOne datasets, which are read back."""
+"""`--export` of label and predict: Label Studio tasks, which are read back."""
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from labelling_tools import run_with
 from made import joined_colours, write_image, write_video
 from messages import prints
 from texthead.data.reading import read_dataset
@@ -62,36 +64,24 @@ def test_a_round_of_labelling_in_label_studio(folder: Path, works, tmp_path: Pat
     assert {task["data"]["image"] for task in later[2:]} == {task["data"]["image"] for task in tasks}
 
 
-def test_labels_and_guesses_for_fiftyone(folder: Path, works, refused, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_exported_to(folder: Path, refused, tmp_path: Path) -> None:
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     labels = tmp_path / "labels.csv"
-    labels.write_text("path,label\nmy files/0.png,red\nmy files/1.png,green\n")
-    out = tmp_path / "fifty"
-    _, err = works("label", folder, *options, "--out", labels, "--next", 2, "--export", f"fiftyone:{out}")
-    prints(err, "4 files, 2 with a guess", "FiftyOneDataset")
-    read = read_dataset(out)
-    assert [(item.path, item.label) for item in read.items] == [(folder / "0.png", "red"), (folder / "1.png", "green")]
-    samples = json.loads((out / "samples.json").read_text())["samples"]
-    assert [set(sample) & {"ground_truth", "prediction"} for sample in samples] == [{"prediction"}] * 2 + [
-        {"ground_truth"}
-    ] * 2
-    refused("exists", "label", folder, *options, "--export", f"fiftyone:{out}")
     refused("--next", "label", folder, *options, "--out", labels, "--export", "label-studio:tasks.json")
     refused("'coco:x'", "label", folder, *options, "--export", "coco:x")
     refused("tasks.csv", "label", folder, *options, "--export", "label-studio:tasks.csv")
 
 
-@pytest.mark.parametrize("place", ["label-studio:tasks.json", "fiftyone:fifty"])
-def test_a_labelled_manifest_comes_back(folder: Path, works, tmp_path: Path, place: str) -> None:
-    tool, _, name = place.partition(":")
+def test_a_labelled_manifest_comes_back(folder: Path, works, tmp_path: Path) -> None:
     manifest = tmp_path / "items.csv"
     rows = [
         f"my files/{i}.png,{COLOURS[i % 3]},{'test' if i > 5 else 'train'},scene {i // 2},{i} fps" for i in range(9)
     ]
     manifest.write_text("\n".join(["path,label,split,group,speed", *rows]) + "\n")
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
-    works("label", manifest, *options, "--out", manifest, "--next", 4, "--export", f"{tool}:{tmp_path / name}")
-    assert read_dataset(tmp_path / name).items == read_dataset(manifest).items
+    tasks = tmp_path / "tasks.json"
+    works("label", manifest, *options, "--out", manifest, "--next", 4, "--export", f"label-studio:{tasks}")
+    assert read_dataset(tasks).items == read_dataset(manifest).items
 
 
 @pytest.mark.slow
@@ -121,7 +111,7 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
         "--out",
         tmp_path / "x",
         "--export",
-        "fiftyone:x",
+        "label-studio:x.json",
     )
     video = write_video(tmp_path / "b.mp4", "red", 6)
     both = ("predict", world.run, files[0], video, "--workers", 0, "--export", f"label-studio:{tasks}")
@@ -129,8 +119,7 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["label-studio:{}.json", "fiftyone:{}"])
-def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
+def test_a_round_of_labelling_parts(works, tmp_path: Path) -> None:
     """Parts from a manifest, whose times come back unchanged, and windows of a long video."""
     folder = tmp_path / "scenes"
     joined_colours(folder / "a.mp4", ["red", "blue", "green"], seconds=3)
@@ -138,7 +127,7 @@ def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
     (folder / "parts.csv").write_text("\n".join(["path,start,end,colour", *rows]) + "\n")
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0, "--cut-above", 4)
     for data, count in ((folder / "parts.csv", 3), (folder, 3)):
-        first, second = (tool.format(tmp_path / f"{name}-{data.stem}") for name in ("first", "second"))
+        first, second = (f"label-studio:{tmp_path / name}-{data.stem}.json" for name in ("first", "second"))
         _, err = works("label", data, *options, "--next", 2, "--export", first)
         prints(err, "2 files and parts of files, 2 with a guess", volatile=[first, second])
         labelled = answered_by_guess(Path(first.partition(":")[2]))
@@ -152,20 +141,37 @@ def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
 
 def answered_by_guess(written: Path) -> Path:
     """Turn every guess of an export into a label and return its JSON file."""
-    if written.suffix:
-        tasks = json.loads(written.read_text())
-        for task in tasks:
-            task["annotations"] = [{"result": each["result"]} for each in task.pop("predictions")]
-        written.write_text(json.dumps(tasks))
-        return written
-    path = written / "samples.json"
-    value = json.loads(path.read_text())
-    for sample in value["samples"]:
-        sample["ground_truth"] = without_confidence(sample.pop("prediction"))
-    path.write_text(json.dumps(value))
-    return path
+    tasks = json.loads(written.read_text())
+    for task in tasks:
+        task["annotations"] = [{"result": each["result"]} for each in task.pop("predictions")]
+    written.write_text(json.dumps(tasks))
+    return written
 
 
-def without_confidence(label: dict[str, Any]) -> dict[str, Any]:
-    found = [{name: each[name] for name in each if name != "confidence"} for each in label["detections"]]
-    return {**label, "detections": found}
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "labelling-tools.md"
+
+
+@pytest.mark.slow
+def test_the_page_s_program_for_fiftyone(works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FiftyOne shows the labels and predictions of CSV files; labels corrected there are read back."""
+    section = PAGE.read_text(encoding="utf-8").partition("## FiftyOne\n")[2]
+    show, back = re.findall(r"^```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    correct = """
+for sample in dataset:
+    if sample.ground_truth:
+        sample.ground_truth.label = f"{sample.prediction.label} {sample.prediction.confidence > 0}"
+        sample.save()
+"""
+    show = show.replace("fo.launch_app(dataset)\n", correct)
+    monkeypatch.chdir(tmp_path)
+    for colour in COLOURS:
+        write_image(tmp_path / "clips" / f"{colour}.png", colour)
+    Path("labels.csv").write_text("path,label\nclips/red.png,a mistake\nclips/blue.png,blue\n")
+    out, _ = works("predict", "clips", "--classes", "red,green,blue", "--top", 2, "--workers", 0, "--csv")
+    Path("predictions.csv").write_text(out)
+    environment = {"FIFTYONE_DO_NOT_TRACK": "1", "HOME": str(tmp_path)}
+    assert run_with("fiftyone", f'{show}{back}print("{{}}")', **environment) == {}
+    guesses = {row["path"]: row["name"] for row in csv.DictReader(out.splitlines()) if row["rank"] == "1"}
+    assert {item.path: item.label for item in read_dataset("corrected.csv").items} == {
+        tmp_path / name: f"{guesses[name]} True" for name in ("clips/red.png", "clips/blue.png")
+    }

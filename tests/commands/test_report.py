@@ -109,19 +109,6 @@ def test_a_report_elsewhere_of_other_data_and_of_a_run_without_curves_or_items(t
 
 
 @pytest.mark.slow
-def test_what_training_cost_on_classes_that_it_did_not_see(run, images, works, refused, tmp_path):
-    for i, colour in enumerate(COLOURS):
-        write_image(tmp_path / "others" / f"thing {i}" / "0.png", colour, 30 + i)
-    out, page = tmp_path / "page.html", ("--out", tmp_path / "page.html", "--saliency", 0)
-    works("report", run, "--unseen", tmp_path / "others", *page, *QUICK)
-    rows = page_of(out)[1].rows
-    mixes = [row for row in rows if row[0] in ("0", "0.25", "0.5", "0.75", "1") and len(row) == 3]
-    assert len(mixes) == 5
-    assert len({tuple(row[1:]) for row in mixes}) == 1, "the encoder of this run is frozen"
-    refused(LABELS[0], "report", run, "--unseen", images[0], *page, *QUICK)
-
-
-@pytest.mark.slow
 def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
     works("classes", run, "rename", "green", "grass", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "blue", "--out", tmp_path / "cut")

@@ -22,7 +22,6 @@ COMMANDS = {
     "calibrate": ["calibrate", "COPY", "IMAGES"],
     "classes list": ["classes", "RUN", "list"],
     "classes remove": ["classes", "RUN", "remove", "red", "--out", "NEW"],
-    "head": ["head", "a, b, c"],
     "encoders": ["encoders", "ViT-B-16"],
     "encoders one": ["encoders", "openclip:ViT-B-16"],
     "doctor": ["doctor", "IMAGES", "--quick"],

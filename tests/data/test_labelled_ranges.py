@@ -1,4 +1,4 @@
-"""Labelled ranges of Label Studio and FiftyOne are read as parts of videos, and parts are written as ranges."""
+"""Labelled ranges of Label Studio are read as parts of videos, and parts are written as ranges."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from messages import prints, refuses
 from texthead.data.dataset import Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError
-from texthead.exporting.labelling_tools import write_samples, write_tasks
+from texthead.exporting.labelling_tools import write_tasks
 from texthead.media.open import open_media
 from texthead.media.reader import Part
 
@@ -40,14 +40,11 @@ def files(tmp_path: Path) -> Path:
 Export = Callable[[list[Item], dict[Path, tuple[str, float]]], Path]
 
 
-@pytest.fixture(params=["label-studio", "fiftyone"])
-def export(request: pytest.FixtureRequest, tmp_path: Path) -> Export:
+@pytest.fixture
+def export(tmp_path: Path) -> Export:
     def write(items: list[Item], guesses: dict[Path, tuple[str, float]]) -> Path:
-        if request.param == "label-studio":
-            write_tasks(tmp_path / "tasks.json", items, guesses, ["kite"], root=tmp_path, model="mini")
-            return tmp_path / "tasks.json"
-        write_samples(tmp_path / "samples", items, guesses, ["kite"])
-        return tmp_path / "samples" / "samples.json"
+        write_tasks(tmp_path / "tasks.json", items, guesses, ["kite"], root=tmp_path, model="mini")
+        return tmp_path / "tasks.json"
 
     return write
 
@@ -93,7 +90,7 @@ def test_a_file_in_two_splits_is_written_twice(files: Path, export: Export) -> N
     items = [Item(files / "a.mp4#t=,1", "kite", "train"), Item(files / "a.mp4#t=1", "bird", "test")]
     written = export(items, {})
     assert read_dataset(written).items == tuple(items)
-    assert sum(written.read_text().count(key) for key in ('"data":', '"filepath":')) == 2
+    assert written.read_text().count('"data":') == 2
 
 
 def test_a_part_without_a_frame_is_not_written(files: Path, export: Export) -> None:
@@ -114,10 +111,6 @@ def test_guesses_are_ranges_too(files: Path, tmp_path: Path) -> None:
         {"ranges": [{"start": 11, "end": 40}], "timelinelabels": ["bird"]},
     ]
     assert prediction["score"] == 0.312346
-    write_samples(tmp_path / "out", items, guesses, ["kite"])
-    (sample,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
-    assert sample["ground_truth"]["detections"] == [{"_cls": "TemporalDetection", "label": "kite", "support": [1, 10]}]
-    assert [each["confidence"] for each in sample["prediction"]["detections"]] == [0.9, 0.312346]
 
 
 # ---- Label Studio
@@ -265,87 +258,3 @@ def test_label_studio_accepts_and_converts_ranges(files: Path, tmp_path: Path) -
             (i.path, i.label, i.split, i.group) for i in items
         ]
         assert read.notes == ()
-
-
-# ---- FiftyOne
-
-
-def test_ranges_of_fiftyone(files: Path, tmp_path: Path) -> None:
-    """One detection, several, detections in a field with another name, and a labels.json."""
-
-    def found(label: str, first: int, last: int, **more: Any) -> dict[str, Any]:
-        return {"_cls": "TemporalDetection", "label": label, "support": [first, last], **more}
-
-    guess = {"_cls": "TemporalDetections", "detections": [found("bird", 1, 3, confidence=0.5)]}
-    several = {"_cls": "TemporalDetections", "detections": [found("kite", 1, 10), found("bird", 11, 40)]}
-    samples = [
-        {"filepath": "a.mp4", "tags": ["train"], "events": several, "guess": guess},
-        {"filepath": "odd.mp4", "tags": ["test"], "events": found("kite", 3, 3)},
-        {"filepath": "b c#1.mp4", "tags": ["test"], "events": {**several, "detections": []}},
-    ]
-    path = files / "samples.json"
-    path.write_text(json.dumps({"samples": samples}))
-    assert read_parts(path) == {"a.mp4#t=,1": "kite", "a.mp4#t=1": "bird", "odd.mp4#t=0.4,1.5": "kite"}
-    prints("\n".join(read_dataset(path).notes), "1 of 3")
-    labels = {"a": [{"label": 1, "support": [1, 10]}, {"label": 0, "support": [1, 10]}]}
-    numbered = files / "labels.json"
-    numbered.write_text(json.dumps({"classes": ["bird", "kite"], "labels": labels}))
-    with refuses(DataError, "frames 1 to 10", "kite, bird"):
-        read_dataset(numbered, root=files)
-    labels["a"].pop()
-    numbered.write_text(json.dumps({"classes": ["bird", "kite"], "labels": labels}))
-    dataset = read_dataset(numbered, root=files)
-    assert [(item.path.name, item.label) for item in dataset.items] == [("a.mp4#t=,1", "kite")]
-    labels["a"][0]["support"] = [1]
-    numbered.write_text(json.dumps({"classes": ["bird", "kite"], "labels": labels}))
-    with refuses(DataError, "support", "[1]"):
-        read_dataset(numbered, root=files)
-
-
-IMPORT = """
-import json, sys
-import fiftyone.utils.data as foud
-importer = foud.LegacyFiftyOneDatasetImporter(sys.argv[1])
-importer.setup()
-found = []
-for sample in importer:
-    label = lambda name: [[l.label, l.support, l.confidence] for l in sample[name].detections] if sample.has_field(name) else None
-    sample["ground_truth"].validate()
-    found.append([sample.filepath, sample.tags, label("ground_truth"), label("prediction"), sample["parts"]])
-print(json.dumps(found))
-"""
-
-
-def test_fiftyone_reads_ranges(files: Path, tmp_path: Path) -> None:
-    items = read_dataset(files / "list.csv").items
-    write_samples(tmp_path / "out", items, {items[3].path: ("kite", 0.51234567)}, ["kite"])
-    found = run_with("fiftyone", IMPORT, tmp_path / "out", FIFTYONE_DO_NOT_TRACK="1", HOME=str(tmp_path))
-    times = ["#t=,1.234", "#t=1.3,2.5", "#t=2"]
-    labels = [["kite", [1, 13], None], ["bird", [14, 25], None], ["kite", [21, 40], None]]
-    assert found == [
-        [str(files / "a.mp4"), ["train"], labels, None, times],
-        [str(files / "odd.mp4"), ["test"], [["bird", [3, 3], None]], [["kite", [3, 3], 0.512346]], ["#t=0.4,1.5"]],
-        [str(files / "b c#1.mp4"), ["val"], [["kite", [1, 4], None]], None, [""]],
-    ]
-
-
-EXPORT = """
-import sys
-import fiftyone as fo
-import fiftyone.utils.data as foud
-out, video = sys.argv[1:]
-events = fo.TemporalDetections(detections=[
-    fo.TemporalDetection(label="kite", support=[1, 10]), fo.TemporalDetection(label="bird", support=[11, 40])])
-sample = fo.Sample(filepath=video, tags=["train"], events=events)
-with foud.LegacyFiftyOneDatasetExporter(export_dir=f"{out}/whole", export_media=True) as exporter:
-    exporter.export_sample(sample)
-with foud.FiftyOneTemporalDetectionDatasetExporter(export_dir=f"{out}/labels", export_media=True) as exporter:
-    exporter.export_sample(sample.filepath, events, None)
-print("{}")
-"""
-
-
-def test_ranges_that_fiftyone_exports_are_read(files: Path, tmp_path: Path) -> None:
-    run_with("fiftyone", EXPORT, tmp_path, files / "a.mp4", FIFTYONE_DO_NOT_TRACK="1", HOME=str(tmp_path))
-    for name in ("whole", "labels"):
-        assert read_parts(tmp_path / name) == {"a.mp4#t=,1": "kite", "a.mp4#t=1": "bird"}

@@ -37,7 +37,6 @@ FILES = {
     "import": "import {file} --classes a,b --out {out}",
     "openclip": "predict {data} --classes a,b --encoder openclip:ViT-B-32/{file} --workers 0",
     "timm": "train {data} --head linear --encoder timm:test_vit/{file} --out {out}",
-    "head": "head a,b --encoder openclip:ViT-B-32/{file}",
     "compare": "compare {data} --encoder timm:test_vit/{file}",
 }
 

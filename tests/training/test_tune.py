@@ -19,7 +19,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
-from texthead.runs.mixture import MixScore, forgetting, mixed
+from texthead.runs.mixture import mixed
 from texthead.runs.run import load_run
 from texthead.training.execution import Callbacks
 from texthead.training.train import train
@@ -141,18 +141,3 @@ def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) 
         mixed(run, 1.5)
     with refuses(RunError, run.folder, "mix"):
         mixed(replace(run, spec=replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")), 0.5)
-
-
-@pytest.mark.slow
-def test_seen_and_unseen_classes_are_scored_at_every_mix(clip: str, data: Dataset, tmp_path: Path) -> None:
-    model, before = model_of(clip), model_of(clip)
-    train(model, data, None, ONE, out=tmp_path)
-    run = load_run(tmp_path)
-    others = {"blue": "sea", "red": "fire"}
-    unseen = replace(data, items=tuple(replace(item, label=others[item.label]) for item in data.items))
-    head = run.with_classes(["fire", "sea"]).model.head
-    expected = [
-        MixScore(mix, *(evaluate(m, d, run.protocol).top1 for m, d in ((each, data), (each.with_head(head), unseen))))
-        for mix, each in ((0.0, before), (1.0, model))
-    ]
-    assert forgetting(run, data, unseen, mixes=(0.0, 1.0)) == expected

@@ -20,7 +20,6 @@ calibrate   texthead calibrate
 predict     texthead predict
 timeline    texthead timeline
 classes     texthead classes
-head        texthead head
 import_run  texthead import
 export      texthead export
 encoders    texthead encoders

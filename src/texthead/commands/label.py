@@ -37,7 +37,7 @@ class Label:
             in seconds, and group for files that belong together
         classes: classes to start with: 'a, b' or names.txt; the page can add more
         out: CSV file (path,label) to write labels to; labels already in it are used. With --next, labels can also be
-            read from a .json of Label Studio or FiftyOne
+            read from a .json of Label Studio
         next: number of files to list instead of opening the page
         cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)

@@ -75,30 +75,20 @@ class ToolOptions:
 
     Args:
         export: also write the files and guesses for a labelling tool: label-studio:TASKS.json (with TASKS.xml, its
-            labelling configuration), or fiftyone:FOLDER
+            labelling configuration)
     """
 
     export: str | None = option(None, "TOOL:PATH")
 
-    def place(self) -> tuple[str, Path]:
-        """Return the tool and the path.
-
-        Raises:
-            DataError: another tool, a path of another form, or a folder that is there.
-        """
-        tool, _, path = (self.export or "").partition(":")
-        if tool not in ("label-studio", "fiftyone") or not path:
-            raise DataError(f"--export must be label-studio:TASKS.json or fiftyone:FOLDER, got {self.export!r}")
-        if tool == "label-studio" and Path(path).suffix.lower() != ".json":
-            raise DataError(f"--export {self.export}: Label Studio imports .json files; name it .json")
-        if tool == "fiftyone" and Path(path).exists():
-            raise DataError(f"{path}: already exists; choose another folder, or remove it")
-        return tool, Path(path)
-
     def check(self) -> None:
         """Raise DataError for a tool or path that cannot be exported to."""
-        if self.export is not None:
-            self.place()
+        if self.export is None:
+            return
+        tool, _, path = self.export.partition(":")
+        if tool != "label-studio" or not path:
+            raise DataError(f"--export must be label-studio:TASKS.json, got {self.export!r}")
+        if Path(path).suffix.lower() != ".json":
+            raise DataError(f"--export {self.export}: Label Studio imports .json files; name it .json")
 
     def write(
         self,
@@ -117,19 +107,14 @@ class ToolOptions:
         """
         from texthead.commands.console import notes
         from texthead.data.label_studio import document_root
-        from texthead.exporting.labelling_tools import write_samples, write_tasks
+        from texthead.exporting.labelling_tools import write_tasks
         from texthead.media.paths import is_part
 
         if self.export is None:
             return
-        tool, path = self.place()
+        path = Path(self.export.partition(":")[2])
         parts = " and parts of files" if any(is_part(item.path) for item in items) else ""
         count = f"{len(items)} files{parts}, {sum(item.path in guesses for item in items)} with a guess"
-        if tool == "fiftyone":
-            write_samples(path, items, guesses, classes)
-            read = f'fiftyone.Dataset.from_dir("{path}", fiftyone.types.FiftyOneDataset)'
-            notes().print(f"{path}: {count}; {read}", markup=False)
-            return
         root = document_root(data, (item.path for item in items))
         config = write_tasks(path, items, guesses, classes, root=root, model=model)
         served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"

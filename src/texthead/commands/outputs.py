@@ -83,8 +83,8 @@ def check_folder(flag: str, path: Path) -> None:
 
 
 def _paths(value: str | None) -> list[Path]:
-    """Return the files named by an option's value; the folder of a labelling tool is none."""
-    if value is None or value.startswith("fiftyone:"):
+    """Return the files named by an option's value."""
+    if value is None:
         return []
     path = Path(value.removeprefix(_TOOL))
     return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]

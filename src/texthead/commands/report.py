@@ -41,8 +41,6 @@ class ReportCommand:
             prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
         split: split of DATA to score (default: test, else val, else the items that the run held out)
         unknown: items that belong to no class of a calibrated run, to measure how many get a class
-        unseen: labelled items of other classes; the report plots top-1 on them against top-1 on the run's classes, for
-            mixtures of the pretrained and the fine-tuned encoder
         out: HTML file to write (default: RUN/report.html)
         mistakes: number of the most confident wrong predictions to show, 0-12
         hits: number of the most confident correct predictions to show, 0-12
@@ -57,7 +55,6 @@ class ReportCommand:
     labelled: DataOptions = DataOptions()
     split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")
-    unseen: str | None = option(None, "DATA3")
     out: str | None = option(None, "FILE")
     mistakes: UpTo12 = option(4, "N")
     hits: UpTo12 = option(2, "N")
@@ -89,7 +86,6 @@ class ReportCommand:
         from texthead.runs import run as runs
         from texthead.runs.hub import check_own
         from texthead.runs.metrics import read_records
-        from texthead.runs.mixture import forgetting
         from texthead.runs.scored_items import choose_scored, held_out_items, unknown_items
         from texthead.transfer.baselines import eval_baselines
 
@@ -103,7 +99,6 @@ class ReportCommand:
         say_notes(dataset.notes)
         check_unknown_is_used(run, self.unknown)
         others = None if self.unknown is None else unknown_items(run, self.labelled.read(self.unknown))
-        new = None if self.unseen is None else unknown_items(run, self.labelled.read(self.unseen))
         chosen, split_name = choose_scored(run, dataset, self.split)
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
@@ -120,8 +115,6 @@ class ReportCommand:
         table.lines += lines
         show_table(table)
         order = _order(run, chosen, protocol, reading)
-        doing("mixing the pretrained and the fine-tuned encoder")
-        mixes = [] if new is None else forgetting(run, chosen, new, reading=reading)
         with bar("draw examples", "clips") as progress:
             examples = strips(
                 result,
@@ -135,7 +128,7 @@ class ReportCommand:
                 progress=progress,
             )
         doing("writing the report")
-        page_parts = PageParts(strips=examples, order=order, calibration_report=calibration_report, mixes=mixes)
+        page_parts = PageParts(strips=examples, order=order, calibration_report=calibration_report)
         write_report(out, run.folder, run.model, records, table, page_parts)
         results().print(f"report: {out}")
         show_json({"report": out, "run": self.run, **scores_json(table)})

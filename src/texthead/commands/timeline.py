@@ -49,7 +49,7 @@ class TimelineCommand:
         min_length: shortest event, in seconds; shorter gaps within an event are bridged first
         srt: also write the events as subtitles
         manifest: also write the events as labelled parts of the video, a CSV file that train, eval and doctor read
-        overlay: also write the video with names and probabilities drawn in, with its first audio track
+        overlay: also write the video with names and probabilities drawn in; it has no audio
     """
 
     JSON: ClassVar = (
@@ -383,6 +383,6 @@ def _write_files(
     if missing:
         say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
     with open_timed(path, command.encoding.most_megapixels) as video, bar("overlay", "frames") as progress:
-        warning = write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
+        write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {command.overlay}{other}{f'; {warning}' if warning else ''}")
+    say.print(f"overlay: {command.overlay}{other}")

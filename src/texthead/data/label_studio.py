@@ -106,7 +106,7 @@ class Range(NamedTuple):
     in_frames: bool
 
 
-def range_of(where: str, start: object, end: object, *, in_frames: bool) -> Range:
+def _range_of(where: str, start: object, end: object, *, in_frames: bool) -> Range:
     """Return the range from `start` to `end`.
 
     Raises:
@@ -200,7 +200,7 @@ class _Task:
         name = self._only(label)
         in_frames = "ranges" in content
         label_ranges = [
-            range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges
+            _range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges
         ]
         return [_Vote(name, control, truth, range_) for range_ in label_ranges]
 
@@ -335,7 +335,7 @@ class Frames:
         return part_path(self.file, Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end))
 
 
-def labelled_parts(
+def _labelled_parts(
     where: str, file: Path, labels: Mapping[Range | None, str], known: object
 ) -> Iterator[tuple[Path, str]]:
     """Yield (path, label) for each labelled range of a file, or for the whole file.
@@ -434,8 +434,8 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_nam
         raise DataError(f"{task.where}: group must be text or a number, got {group!r:.80}; correct it")
     group = str(group or "")
     file = _file(task.where, task.data[sources[0]], root)
-    for path, label in labelled_parts(task.where, file, labels, known):
-        yield checked_row(task.where, path, label, group, split=split, extra=extra, names=split_names)
+    for path, label in _labelled_parts(task.where, file, labels, known):
+        yield _checked_row(task.where, path, label, group, split=split, extra=extra, names=split_names)
 
 
 def _file(where: str, address: str, root: Path) -> Path:
@@ -454,7 +454,7 @@ def _file(where: str, address: str, root: Path) -> Path:
     return root / path
 
 
-def checked_row(
+def _checked_row(
     where: str,
     path: Path,
     label: str,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from texthead.data.dataset import Dataset, Item
-from texthead.data.fiftyone import is_fiftyone, json_of, read_fiftyone
 from texthead.data.hub import read_hub
 from texthead.data.label_studio import are_tasks, read_tasks
 from texthead.data.published_lists import read_list
@@ -50,7 +49,7 @@ def read_dataset(
     - A manifest (CSV or TSV), or a folder that holds one.
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
-    - A `.json` exported by Label Studio or FiftyOne, or a folder exported by FiftyOne.
+    - A `.json` exported by Label Studio.
     - A folder of prepared shards, or its address, such as `http://host/shards`. The clips come in the order of the
       original data, so that seeded draws are the same.
 
@@ -82,7 +81,7 @@ def read_dataset(
                 f"{option} ({flag}) {str(value)!r} is for lists (.txt), but {source} is not a list; leave it out"
             )
     if is_json:
-        dataset = _read_json(path, _json_value(path), None if root is None else Path(root))
+        dataset = _read_json(path, None if root is None else Path(root))
     elif str(source).startswith(HUB_PREFIX):
         dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES))
     else:
@@ -97,24 +96,17 @@ def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) 
     return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)))
 
 
-def _json_value(path: Path) -> object:
+def _read_json(path: Path, root: Path | None) -> Dataset:
+    """Read an export of Label Studio."""
     try:
-        return read_value(path, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
+        value = read_value(path, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
-
-
-def _read_json(path: Path, value: object, root: Path | None) -> Dataset:
-    """Read the export of a labelling tool, recognised by its content."""
     if root is not None and not root.is_dir():
         raise DataError(f"{root}: no such folder; root must be the folder that the paths in {path} are relative to")
-    if not are_tasks(value) and not is_fiftyone(value):
-        raise DataError(
-            f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN), or a samples.json or "
-            "labels.json of FiftyOne"
-        )
-    read = read_tasks if are_tasks(value) else read_fiftyone
-    rows, notes = read(path, value, root=root, split_names=_SPLIT_NAMES)
+    if not are_tasks(value):
+        raise DataError(f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN)")
+    rows, notes = read_tasks(path, value, root=root, split_names=_SPLIT_NAMES)
     if not rows:
         raise DataError(f"{path}: none of its files has a label; label some, and export again")
     return _from_rows(path, rows, notes)
@@ -138,9 +130,6 @@ def _read_path(path: Path) -> Dataset:
     if manifests:
         dataset = _read_manifest(manifests[0])
         return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
-    exported = json_of(path)
-    if exported is not None and is_fiftyone(value := _json_value(exported)):
-        return _read_json(exported, value, None)
     return _read_folders(path)
 
 

@@ -21,5 +21,5 @@ def no_source(path: Path) -> DataError:
     """Return the error for a path that is not a data source."""
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
-    kinds = "class folders, a CSV with path,label, a .txt list, a .json of Label Studio or FiftyOne"
+    kinds = "class folders, a CSV with path,label, a .txt list, a .json of Label Studio"
     return DataError(f"{path}: no such file or folder; give {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")

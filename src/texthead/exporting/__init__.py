@@ -7,5 +7,5 @@ int8        quantise the weights to 8 bits
 card        the model card's sections about the export
 exported    predict with an exported folder, without torch
 standalone  the folder's predict.py, which needs only numpy, av and onnxruntime
-labelling_tools  labels and guesses for Label Studio and FiftyOne
+labelling_tools  labels and guesses for Label Studio
 """

@@ -42,7 +42,6 @@ class Media(ABC):
         num_frames: number of frames that a player shows.
         times: presentation time of each frame in seconds from the first; empty for images.
         duration_seconds: end of the last frame; 0 for images.
-        begin_seconds: time of the first frame on the file's own clock.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
         listed_frames: number of frames that the header claims; 0 if it does not say.
     """
@@ -53,7 +52,6 @@ class Media(ABC):
     num_frames: int
     times: Sequence[float] = ()
     duration_seconds: float = 0.0
-    begin_seconds: float = 0.0
     has_times: bool = True
     listed_frames: int = 0
 
@@ -230,7 +228,6 @@ class Part(Media):
         self.times = [whole.times[index] - self.start_seconds for index in frames]
         ends = whole.times[frames.stop] if frames.stop < whole.num_frames else whole.duration_seconds
         self.duration_seconds = ends - self.start_seconds
-        self.begin_seconds = whole.begin_seconds + self.start_seconds
         self.has_times = whole.has_times
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:

@@ -87,7 +87,6 @@ class Video(Media):
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
             self.times = seconds_from(ticks[0], ticks, self._stream)
-            (self.begin_seconds,) = seconds_from(0, ticks[:1], self._stream)
             self.num_frames = len(ticks)
             self.listed_frames = self._stream.frames
             self.duration_seconds = self.times[-1] + self._last_frame_seconds()

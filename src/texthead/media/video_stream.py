@@ -19,7 +19,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -111,7 +110,7 @@ def _bytes_a_pixel(context: VideoCodecContext) -> float:
     return frames * (bits or _BITS_A_PIXEL) / 8 + 6
 
 
-def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
+def stored_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """Yield the stream's packets in stored order, except empty ones (frames dropped in recording, end of stream)."""
     with decoder_faults(path):
         yield from (packet for packet in container.demux(stream) if packet.size)

@@ -7,5 +7,4 @@ bulk_on_ray  the same parts on a Ray cluster
 timeline     class probabilities over time, from a sliding window
 events       events from probabilities over time
 overlay      write a video with its events drawn on it
-soundtrack   copy the audio of a video, for the overlay
 """

@@ -1,6 +1,5 @@
-"""Write a video with its events: current names with bars at the top, a timeline at the bottom, and the audio."""
+"""Write a video with its events: current names with bars at the top, a timeline at the bottom."""
 
-import heapq
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ from texthead.files import replacing
 from texthead.media.reader import Media
 from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event
-from texthead.prediction.soundtrack import Sound
 from texthead.report.figures import COLOURS, font_file
 
 # Ticks per second, as in MPEG; a multiple of the usual frame rates.
@@ -80,28 +78,16 @@ def write_overlay(
     curve: Curve,
     *,
     progress: Progress | None = None,
-) -> str | None:
-    """Write every frame at its original time with the current events, and the first audio stream.
-
-    Returns a note on missing audio, or None.
+) -> None:
+    """Write every frame at its original time with the current events; no audio.
 
     Raises:
         MediaError: a frame cannot be read.
         RunError: the file cannot be written; an existing file is kept.
     """
-    with (
-        replacing(out) as temporary,
-        av.open(str(temporary), "w", format="mp4") as container,
-        Sound(video, container) as sound,
-    ):
-        pictures = _encoded_frames(container, video, events, names, curve, progress)
-        # In order of time, so that players find audio and video next to each other.
-        for packet in heapq.merge(pictures, sound.packets(), key=lambda packet: (packet.dts or 0) * packet.time_base):
-            if packet.stream.type == "audio":
-                sound.write(packet)
-            else:
-                container.mux(packet)
-        return sound.note()
+    with replacing(out) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        for packet in _encoded_frames(container, video, events, names, curve, progress):
+            container.mux(packet)
 
 
 def _encoded_frames(

@@ -266,24 +266,6 @@ def plot_bins(bins: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
 # ---------------------------------------------------------------- methods
 
 
-def plot_mixes(scores: Sequence[tuple[float, float, float]]) -> "matplotlib.figure.Figure":
-    """Draw top-1 of seen and unseen classes over the share of the fine-tuned encoder.
-
-    Each row is (share 0-1, seen top-1, unseen top-1), top-1 in percent.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots()
-    mixes, *tops = zip(*scores, strict=True)
-    for name, top, colour, style in zip(("seen classes", "unseen classes"), tops, COLOURS, LINE_STYLES, strict=False):
-        axes.plot(mixes, top, style, marker="o", color=colour, label=name)
-    axes.set_xlabel("share of the fine-tuned encoder (mix)", fontsize=9)
-    axes.set_ylabel("top-1 (%)", fontsize=9)
-    axes.legend(fontsize=9)
-    return figure
-
-
 def plot_bars(
     rows: Sequence[tuple[str, float, float | None]],
     *,

@@ -18,11 +18,10 @@ from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlation
-from texthead.report.figures import plot_curves, plot_mixes, without_glyph
+from texthead.report.figures import plot_curves, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import CalibrationReport
 from texthead.report.strips import plot_saliency, plot_strip
-from texthead.runs.mixture import MixScore
 from texthead.transfer.baselines import Comparison
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ class RunPage:
         rows_are_text: whether the rows are unchanged text embeddings.
         calibration_report: how reliable the probabilities are.
         order: a test of frame order, or the reason why there is none.
-        mixes: scores for mixes of the fine-tuned and the pretrained encoder.
         strips: example clips.
         settings: encoder, head and recipe of the run.
         edited: the run whose classes were edited, and the edits.
@@ -94,7 +92,6 @@ class RunPage:
     rows_are_text: bool = True
     calibration_report: CalibrationReport | None = None
     order: OrderTest | str = ""
-    mixes: Sequence[MixScore] = ()
     strips: Sequence[Strip] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     edited: str = ""
@@ -116,7 +113,6 @@ class RunPage:
             validations=validations,
             speed=float(np.median(speeds)) if speeds else None,
             curves=plot_curves(self.records) if steps or validations else None,
-            mixing=plot_mixes(self.mixes) if self.mixes else None,
             confusion=None if counts is None else plot_confusion(counts, self.names, title="Confusion"),
             similarity=None
             if correlation is None
@@ -158,7 +154,6 @@ class PageParts:
     strips: Sequence[Strip] = ()
     order: OrderTest | str = ""
     calibration_report: CalibrationReport | None = None
-    mixes: Sequence[MixScore] = ()
 
 
 def write_report(
@@ -178,7 +173,6 @@ def write_report(
         rows_are_text=head.kind == "text" and head.frozen,
         calibration_report=parts.calibration_report,
         order=parts.order,
-        mixes=parts.mixes,
         strips=parts.strips,
         settings=_settings(about),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
