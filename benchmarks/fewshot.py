@@ -25,12 +25,11 @@ from texthead.features.views import Pretrained
 from texthead.models.build import make_head, pixels_for
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
-from texthead.recipes import HeadKind
 from texthead.training.fit_recipe import suit
 from texthead.transfer.closed_form import logistic_probe
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
-TUNED: tuple[tuple[str, HeadKind, float], ...] = (
+TUNED: tuple[tuple[str, str, float], ...] = (
     ("vision-only, head at the encoder's rate", "linear", 1.0),
     ("vision-only, head at 30x", "linear", 30.0),
     ("text", "text", 1.0),

@@ -32,8 +32,9 @@ from texthead.features import frames
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import readable_items
-from texthead.models.build import as_head, make_head, make_temporal_for, needs_features, pixels_for
+from texthead.models.build import make_head, make_temporal_for, needs_features, pixels_for
 from texthead.models.head_rows import RowInputs, class_correlation
+from texthead.models.head_table import as_head
 from texthead.text.prompts import fill_templates
 from texthead.training.fit_recipe import with_margin
 

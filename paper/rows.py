@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, NamedTuple
 
-from texthead.recipes import HeadKind
-
 
 @dataclass(frozen=True)
 class Row:
@@ -50,7 +48,7 @@ class Row:
     changes: Mapping[str, object] = field(default_factory=dict)
     steps: int | None = None
     full_length: bool = False
-    head: HeadKind = "text"
+    head: str = "text"
     train_head: bool = False
     head_rate: float | None = None
     lda_items: int = 60

@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
 
 # Fixture modules, loaded after the import hook above.
-pytest_plugins = ["text_models", "worlds", "tools.nightly"]
+pytest_plugins = ["installed", "text_models", "worlds", "tools.nightly"]
 
 
 # The first three measure memory in forks of the test process, so they run before a command makes malloc keep what is freed.

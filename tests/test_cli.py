@@ -475,7 +475,7 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         ("epohcs", *train, "--config", config),
         ("'path,label a.mp4,red", *train, "--config", listed),
         ("epochs", *train, "--epochs", "null"),
-        (("--head", "cosine", "got txt"), *train, "--head", "txt"),
+        (("head must be", "cosine", "'txt'"), *train, "--head", "txt"),
         (("--flip", "got some"), *train, "--flip", "some"),
         (("--workers", 0, "got -1"), *train, "--workers", -1),
         (("--next", "got ten"), "label", "data", "--next", "ten"),

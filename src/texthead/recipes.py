@@ -5,18 +5,26 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError, either
+from texthead.extensions import find, find_one
 
-# Initial weights of a head: the keys of `models.head_rows.ROW_KINDS`, which imports torch.
-InitKind = Literal["text", "normal", "orthogonal", "lda"]
-
-# Also heads that are always trained, or that are more than weight rows.
-HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
+# The heads that training can start with: rows, or subclasses of `models.heads.Head`. The entry points of installed
+# packages in this group add more.
+HEAD_GROUP = "texthead.heads"
+HEADS = {
+    "text": "texthead.models.head_rows:text",
+    "lda": "texthead.models.head_rows:lda",
+    "normal": "texthead.models.head_rows:normal",
+    "orthogonal": "texthead.models.head_rows:orthogonal",
+    "cosine": "texthead.models.head_rows:cosine",
+    "prompt": "texthead.models.prompt_head:PromptHead",
+    "linear": "texthead.models.heads:LinearHead",
+}
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
 EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
 
 # Heads for an encoder without a text tower.
-WITHOUT_TEXT = ", ".join(kind for kind in get_args(HeadKind) if kind not in ("text", "prompt"))
+WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind not in ("text", "prompt"))
 
 # Frames of a clip, and its side in pixels. Larger values are mistakes, or meant to exhaust memory.
 MOST_FRAMES = 1024
@@ -26,6 +34,13 @@ MOST_SIDE = 4096
 MOST_RATE = 1e30  # Learning rate; AdamW's floats overflow above.
 
 MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
+
+
+def check_head(name: str) -> None:
+    """Raise RunError unless texthead or an installed package has a head of this name; nothing is imported."""
+    if find_one(HEAD_GROUP, name, HEADS) is None:
+        known = [head for head, extension in find(HEAD_GROUP, HEADS).items() if head in HEADS or not extension.ours]
+        raise RunError(f"head must be {either(known)}, or a head of a package that you install, got {name!r}")
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:

@@ -1,40 +1,29 @@
 """Installed packages add prefixes to `load_encoder` through entry points; the package here is two files in a folder."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 import texthead as th
+from installed import Install, example
 from made import SPEC, frames, write_video
 from messages import refuses
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import BUILT_IN, known_encoders, load_encoder, spec_of
 from texthead.errors import EncoderError
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-encoder.md"
-
-# The page's example: features are the mean colours of a grid of cells.
-MODULE = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
-
-Install = Callable[..., None]
+# Features are the mean colours of a grid of cells.
+MODULE = example("encoder")
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Return a function that installs a package: a module `NAME_encoders` and the metadata pip would write."""
-    monkeypatch.syspath_prepend(tmp_path)
+def install(install: Install) -> Install:
+    """Return a function that installs a package with an encoder."""
 
-    def write(name: str, prefix: str, code: str = MODULE, value: str | None = None) -> None:
-        module = f"{name}_encoders"
-        (tmp_path / f"{module}.py").write_text(code)
-        about = tmp_path / f"{name}-1.0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(f"[texthead.encoders]\n{prefix} = {value or module}\n")
-        monkeypatch.delitem(sys.modules, module, raising=False)
+    def write(package: str, prefix: str, code: str = MODULE, value: str | None = None) -> Path:
+        return install(package, "texthead.encoders", f"{prefix} = {value or package}", code)
 
     return write
 
@@ -65,9 +54,9 @@ def test_packages_are_listed_and_their_modules_are_imported_when_named(install: 
     assert dict(known_encoders())["grid:..."] == "package grids"
     with refuses(EncoderError, "'nobody:x'", "grid:..."):
         load_encoder("nobody:x")
-    assert "grids_encoders" not in sys.modules
+    assert "grids" not in sys.modules
     spec_of("grid:1")
-    assert "grids_encoders" in sys.modules
+    assert "grids" in sys.modules
 
 
 @pytest.mark.parametrize("prefix", BUILT_IN)
@@ -76,7 +65,7 @@ def test_a_built_in_prefix_stays_ours(install: Install, prefix: str):
     assert (f"{prefix}:...", "package grids") not in known_encoders()
     with pytest.raises(EncoderError):
         load_encoder(f"{prefix}:2")
-    assert "grids_encoders" not in sys.modules
+    assert "grids" not in sys.modules
     assert spec_of("mini").dim == 1280
 
 
@@ -86,7 +75,7 @@ def test_a_built_in_prefix_stays_ours(install: Install, prefix: str):
         ("import no_such_module", None, ["ModuleNotFoundError", "no_such_module"]),
         ("raise RuntimeError('two\\nlines')", None, ["two lines"]),
         ("", "no_module_of_this_name", ["no_module_of_this_name"]),
-        (MODULE, "grids_encoders:missing", ["missing"]),
+        (MODULE, "grids:missing", ["missing"]),
         ("def load(rest): ...", None, ["spec"]),
         ("spec = load = 3", None, ["load or spec"]),
     ],

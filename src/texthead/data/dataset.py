@@ -4,7 +4,7 @@ A dataset holds paths and labels; frames, size and sampling come from the recipe
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,6 +16,16 @@ from texthead.media.paths import file_of
 from texthead.notebook import html_table
 
 Split = Literal["train", "val", "test"]
+
+# The split that a name in data stands for.
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validation": "val",
+    "valid": "val",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,11 @@ class Dataset:
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def of_rows(cls, source: str | Path, rows: Iterable[tuple], notes: Iterable[str] = ()) -> "Dataset":
+        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra."""
+        return cls(tuple(Item(*row) for row in rows), str(source), tuple(notes))
 
     def __len__(self) -> int:
         return len(self.items)

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from texthead.data.dataset import SPLIT_NAMES
 from texthead.data.sources import HUB_PREFIX
 from texthead.errors import DataError
 from texthead.extras import install_command, needs
@@ -14,16 +15,13 @@ from texthead.media.open import is_media, suffix_of
 _BATCH = 256
 
 
-def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple], list[str]]:
+def read_hub(source: str) -> tuple[list[tuple], list[str]]:
     """Read `datasets:FOLDER` or `datasets:ID`; return the arguments of an `Item` per row, and notes for the user.
 
     An item's name is the number of its row in its split.
 
     Images and videos stored inside the dataset are written to the cache once, so that each item is a file. Code inside
-    a dataset is never run.
-
-    Args:
-        split_names: maps the known split names to ours. A dataset with only "train" has no splits.
+    a dataset is never run. A dataset with only "train" has no splits.
 
     Raises:
         DataError: the library is missing or too old, the source cannot be loaded, or it does not have exactly one
@@ -32,13 +30,13 @@ def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple
     library = _library()
     loaded = _load(library, source)
     parts: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-    if not any(name.lower() in split_names for name in parts):
+    if not any(name.lower() in SPLIT_NAMES for name in parts):
         raise DataError(f"{source}: unknown splits {', '.join(parts)}; call them train, validation, test")
     notes: list[str] = []
     read: dict[str, tuple[list[Path], list[str]]] = {}
     for name, rows in parts.items():
         where = source if len(parts) == 1 else f"{source} ({name})"
-        if name.lower() not in split_names:
+        if name.lower() not in SPLIT_NAMES:
             notes.append(f"{where}: not one of train, validation, test; its {len(rows)} rows are not used")
             continue
         visual, label, column_notes = _columns(library, rows.features, where)
@@ -52,7 +50,7 @@ def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple
         read[name] = _files(rows, visual, where), labels
     only_train = [name.lower() for name in read] == ["train"]
     return [
-        (path, label, None if only_train else split_names[name.lower()], None, (), f"{name}/{row}")
+        (path, label, None if only_train else SPLIT_NAMES[name.lower()], None, (), f"{name}/{row}")
         for name, (paths, labels) in read.items()
         for row, (path, label) in enumerate(zip(paths, labels, strict=True))
     ], notes

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from texthead.data.dataset import SPLIT_NAMES, Dataset
 from texthead.errors import DataError, listed
+from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
 from texthead.media.open import check_part, is_media, open_media
 from texthead.media.paths import Span, file_of, part_path, read_span
 from texthead.media.reader import frames_within
@@ -35,7 +37,7 @@ _BOOKKEEPING = {"id", "annotator", "annotation_id", "created_at", "updated_at", 
 _USUAL_CONTROLS = (CONTROL, "choice")
 
 
-def are_tasks(value: object) -> bool:
+def _are_tasks(value: object) -> bool:
     """Return whether the content of a JSON file is a Label Studio export: tasks, or records of JSON-MIN."""
     first = value[0] if isinstance(value, list) and value else value
     if not isinstance(first, dict):
@@ -43,19 +45,41 @@ def are_tasks(value: object) -> bool:
     return isinstance(first.get("data"), dict) or "annotation_id" in first
 
 
-def read_tasks(
-    source: Path, value: Any, *, root: Path | None, split_names: Mapping[str, str]
-) -> tuple[list[Row], list[str]]:
+def accepts(source: str) -> bool:
+    """Return whether the source is a `.json` file."""
+    return source.lower().endswith(".json") and Path(source).is_file()
+
+
+def read(source: str, root: Path | None = None) -> Dataset:
+    """Return the labelled files and parts of files of an export.
+
+    Args:
+        root: the folder that Label Studio serves local files from; the file's own if None.
+
+    Raises:
+        DataError: the file is no export, no file has a label, or a task breaks a rule.
+    """
+    path = Path(source)
+    try:
+        value = read_value(path, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
+    if root is not None and not root.is_dir():
+        raise DataError(f"{root}: no such folder; root must be the folder that the paths in {path} are relative to")
+    if not _are_tasks(value):
+        raise DataError(f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN)")
+    rows, notes = _read_tasks(path, value, root)
+    if not rows:
+        raise DataError(f"{path}: none of its files has a label; label some, and export again")
+    return Dataset.of_rows(path, rows, notes)
+
+
+def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row], list[str]]:
     """Return the labelled files and parts of files of an export, and notes for the user.
 
     Cancelled annotations are ignored. If the annotations of a task disagree, those marked as ground truth are used. The
     fields `split` and `group` of a task's data are its split and group. Ranges in frames are converted to times with
     the frame times of the file.
-
-    Args:
-        value: the content of the JSON file.
-        root: the folder that Label Studio serves local files from; the file's own if None.
-        split_names: maps the known split names to ours.
 
     Raises:
         DataError: a task has several labels for a file or range, labels for both file and ranges, a remote address, no
@@ -76,7 +100,7 @@ def read_tasks(
         labels, by_truth = _agreed(task, votes)
         decided_by_truth += by_truth
         assumed_rates += RATE not in task.data and any(range_ and range_.in_frames for range_ in labels)
-        rows += _rows(task, labels, root, split_names)
+        rows += _rows(task, labels, root)
     _check_controls(str(source), controls)
     notes = []
     if unlabelled:
@@ -238,7 +262,7 @@ def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
     """Yield the tasks; records of JSON-MIN with the same id form one task."""
     flat: dict[str, _Task] = {}
     for number, task in enumerate(tasks, 1):
-        if not isinstance(task, dict) or not are_tasks(task):
+        if not isinstance(task, dict) or not _are_tasks(task):
             raise DataError(f"{source}: entry {number} is not a task with data; export the project as JSON or JSON-MIN")
         name = task.get("id")
         where = f"{source}: task {number if name is None else f'{number} (id {name})'}"
@@ -415,7 +439,7 @@ def _path_of(address: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
 
 
-def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_names: Mapping[str, str]) -> Iterator[Row]:
+def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[Row]:
     sources = [name for name, content in task.data.items() if _is_source(content)]
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
@@ -435,7 +459,7 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_nam
     group = str(group or "")
     file = _file(task.where, task.data[sources[0]], root)
     for path, label in _labelled_parts(task.where, file, labels, known):
-        yield _checked_row(task.where, path, label, group, split=split, extra=extra, names=split_names)
+        yield _checked_row(task.where, path, label, group, split=split, extra=extra)
 
 
 def _file(where: str, address: str, root: Path) -> Path:
@@ -462,7 +486,6 @@ def _checked_row(
     *,
     split: object,
     extra: tuple[tuple[str, str], ...],
-    names: Mapping[str, str],
 ) -> Row:
     """Return a row for `Item`, with label and split checked.
 
@@ -478,9 +501,9 @@ def _checked_row(
         raise DataError(f"{where}: {label!r} or another field is not valid Unicode; correct it") from None
     if not split:
         return path, label, None, group or None, extra
-    if str(split).strip().lower() not in names:
+    if str(split).strip().lower() not in SPLIT_NAMES:
         raise DataError(f"{where}: split must be train, val or test, got {split!r}")
-    return path, label, names[str(split).strip().lower()], group or None, extra
+    return path, label, SPLIT_NAMES[str(split).strip().lower()], group or None, extra
 
 
 def document_root(data: Path, files: Iterable[Path]) -> Path:

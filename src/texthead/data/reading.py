@@ -3,31 +3,24 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
+from typing import NamedTuple
 
-from texthead.data.dataset import Dataset, Item
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
-from texthead.data.label_studio import are_tasks, read_tasks
 from texthead.data.published_lists import read_list
-from texthead.data.sources import HUB_PREFIX, no_source
-from texthead.errors import DataError, MediaError
-from texthead.files import MOST_BYTES_OF_LISTS, check_lines, lines, read_value, without_twins
+from texthead.data.sources import GROUP, HUB_PREFIX, NEEDS, SOURCES, unknown_source
+from texthead.errors import DataError, MediaError, RunError
+from texthead.extensions import Extension, find
+from texthead.files import check_lines, lines
 from texthead.media.find import media_below
 from texthead.media.open import as_clip, check_part, is_media
 from texthead.media.paths import file_of, is_part, part_path, read_span, relative_below, span_of
 from texthead.media.shard import has_shards, read_rows
-from texthead.text.label_files import read_labels
-
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "validation": "val",
-    "valid": "val",
-    "test": "test",
-}
+from texthead.text.label_files import LabelFile, read_labels
 
 # The known columns of a manifest; others become an item's `extra`.
 _COLUMNS = ("path", "label", "split", "group", "start", "end")
@@ -43,7 +36,7 @@ def read_dataset(
     frame_template: str | None = None,
     suffix: str | None = None,
 ) -> Dataset:
-    """Read a dataset from any kind of source.
+    """Read a dataset from any kind of source that `sources.py` lists, or that an installed package reads.
 
     - A folder of class folders; folders named train, val, test above the class folders are splits.
     - A manifest (CSV or TSV), or a folder that holds one.
@@ -65,73 +58,95 @@ def read_dataset(
             option does not apply to the source.
     """
     named = read_labels(Path(labels)) if labels is not None else None
-    path = Path(source)
-    if path.suffix.lower() == ".txt" and not path.is_dir():
-        if not path.is_file():
-            raise no_source(path)
-        if named is None:
-            raise DataError(f"{path}: labels in a list are numbers; give labels, a CSV with id,name in the same order")
-        folder = None if root is None else Path(root)
-        rows, notes = read_list(path, named, root=folder, frame_template=frame_template, suffix=suffix)
-        return _from_rows(path, rows, notes, folder or path.parent)
-    is_json = path.suffix.lower() == ".json" and path.is_file()
-    for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
-        if value is not None and not (is_json and option == "root"):
+    folder = None if root is None else Path(root)
+    options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix}
+    options = {name: value for name, value in options.items() if value is not None}
+    entry, read = _reader_of(str(source))
+    used = options.keys() & signature(read).parameters.keys()
+    for option, value in options.items():
+        if option not in (*used, "labels"):
             flag = f"--{option.replace('_', '-')}"
             raise DataError(
                 f"{option} ({flag}) {str(value)!r} is for lists (.txt), but {source} is not a list; leave it out"
             )
-    if is_json:
-        dataset = _read_json(path, None if root is None else Path(root))
-    elif str(source).startswith(HUB_PREFIX):
-        dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES), Path())
-    else:
-        dataset = _read_path(path)
-    if named is None:
+    dataset = entry.call(read, str(source), **{name: options[name] for name in used})
+    if not isinstance(dataset, Dataset):
+        raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
+    path = Path(source)
+    dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
+    if named is None or "labels" in used:
         return dataset
     names = {label: named.name_of(label) for label in dataset.classes}
     return replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
 
 
-def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str], root: Path) -> Dataset:
-    return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)), root)
+def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
+    """Return the first entry of the table that accepts the source, and its `read`."""
+    problem = None
+    # Our applications come last, since Label Studio's accepts every `.json`.
+    for entry in sorted(find(GROUP, SOURCES).values(), key=lambda entry: entry.ours and entry.name not in SOURCES):
+        try:
+            module = entry.load(NEEDS)
+            if entry.call(module.accepts, source):
+                return entry, module.read
+        except RunError as error:  # A broken package matters only if nothing else accepts the source.
+            problem = problem or error
+    raise problem or unknown_source(Path(source))
 
 
-def _read_json(path: Path, root: Path | None) -> Dataset:
-    """Read an export of Label Studio."""
-    try:
-        value = read_value(path, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
-    if root is not None and not root.is_dir():
-        raise DataError(f"{root}: no such folder; root must be the folder that the paths in {path} are relative to")
-    if not are_tasks(value):
-        raise DataError(f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN)")
-    rows, notes = read_tasks(path, value, root=root, split_names=_SPLIT_NAMES)
-    if not rows:
-        raise DataError(f"{path}: none of its files has a label; label some, and export again")
-    return _from_rows(path, rows, notes, path.parent if root is None else root)
+class _Source(NamedTuple):
+    """A source of our own; that of a package is a module with these functions."""
+
+    accepts: Callable[[str], bool]
+    read: Callable[..., Dataset]
 
 
-def _read_path(path: Path) -> Dataset:
-    if has_shards(path):
-        return _from_rows(path, *read_rows(path), path)
-    if path.is_file():
-        return _read_manifest(path)
+def _is_list(source: str) -> bool:
+    return source.lower().endswith(".txt") and not Path(source).is_dir()
+
+
+def _read_list(
+    source: str,
+    labels: LabelFile | None = None,
+    root: Path | None = None,
+    frame_template: str | None = None,
+    suffix: str | None = None,
+) -> Dataset:
+    path = Path(source)
+    if not path.is_file():
+        raise unknown_source(path)
+    if labels is None:
+        raise DataError(f"{path}: labels in a list are numbers; give labels, a CSV with id,name in the same order")
+    rows, notes = read_list(path, labels, root=root, frame_template=frame_template, suffix=suffix)
+    return Dataset.of_rows(path, rows, notes)
+
+
+def _read_hub(source: str) -> Dataset:
+    return Dataset.of_rows(source, *read_hub(source))
+
+
+def _read_shards(source: str) -> Dataset:
+    return Dataset.of_rows(source, *read_rows(Path(source)))
+
+
+def _is_table(source: str) -> bool:
+    return Path(source).suffix.lower() in _MANIFEST_SUFFIXES and Path(source).is_file()
+
+
+def _read_folder(source: str) -> Dataset:
+    path = Path(source)
     if (path / "recipe.json").is_file():
         raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
-    if not path.is_dir():
-        raise no_source(path)
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
     manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
-    if manifests:
-        dataset = _read_manifest(manifests[0])
-        return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
-    return _read_folders(path)
+    if not manifests:
+        return _read_class_folders(path)
+    dataset = _read_manifest(str(manifests[0]))
+    return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
 
 
 def _is_manifest(path: Path) -> bool:
@@ -142,7 +157,8 @@ def _is_manifest(path: Path) -> bool:
     return {"path", "label"} <= {name.strip().strip('"') for name in header}
 
 
-def _read_manifest(path: Path) -> Dataset:
+def _read_manifest(source: str) -> Dataset:
+    path = Path(source)
     try:
         check_lines(path)
     except OSError as error:
@@ -151,7 +167,7 @@ def _read_manifest(path: Path) -> Dataset:
             "by row"
         ) from None
     items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
-    return _checked(Dataset(items, str(path)), path.parent)
+    return Dataset(items, str(path))
 
 
 def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -254,21 +270,21 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
     """Return the item of a row; paths are relative to the manifest's folder."""
     split = (row.get("split") or "").strip().lower()
-    if split and split not in _SPLIT_NAMES:
+    if split and split not in SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
     return Item(
         path=row_path(row, manifest, line),
         label=row["label"].strip(),
-        split=_SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
+        split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
         extra=tuple((k, v) for k, v in row.items() if k not in _COLUMNS),
     )
 
 
-def _read_folders(root: Path) -> Dataset:
+def _read_class_folders(root: Path) -> Dataset:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    are_splits = bool(folders) and all(p.name.lower() in _SPLIT_NAMES for p in folders)
-    roots = [(p, _SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
+    are_splits = bool(folders) and all(p.name.lower() in SPLIT_NAMES for p in folders)
+    roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
     items: list[Item] = []
     notes: list[str] = []
     listed: set[Path] = set()
@@ -306,7 +322,7 @@ def _read_folders(root: Path) -> Dataset:
             f"{root}: {len(stray)} media files are not directly in a class folder and are ignored (the first: "
             f"{stray[0]})"
         )
-    return _checked(Dataset(tuple(items), str(root), tuple(notes)), root)
+    return Dataset(tuple(items), str(root), tuple(notes))
 
 
 def _checked(dataset: Dataset, root: Path) -> Dataset:
@@ -339,3 +355,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 def _name(path: Path, root: Path) -> str:
     """Return a path relative to `root`, so that data keeps its names when it is moved; absolute if not below it."""
     return os.path.normpath(path.relative_to(root) if path.is_relative_to(root) else relative_below(path, root))
+
+
+# Named in `sources.SOURCES`.
+lists = _Source(_is_list, _read_list)
+hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
+shards = _Source(lambda source: has_shards(Path(source)), _read_shards)
+manifests = _Source(_is_table, _read_manifest)
+folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

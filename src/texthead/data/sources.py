@@ -1,25 +1,34 @@
-"""Check that a data source exists, without reading it."""
+"""The table of what reads labelled data, and a check that a source exists, without reading it."""
 
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.extensions import find
 from texthead.extras import check_extra
 from texthead.media.paths import surely_missing
 
 HUB_PREFIX = "datasets:"
+
+# What reads labelled data, in the order in which it is asked: modules or objects with `accepts(source)`, which returns
+# whether `read(source)` can return its `Dataset`. If `read` has a parameter `labels`, `root`, `frame_template` or
+# `suffix`, the caller may give the option of this name. Installed packages add theirs as entry points of this group.
+GROUP = "texthead.sources"
+NEEDS = ("accepts", "read")
+SOURCES = {name: f"texthead.data.reading:{name}" for name in ("lists", "hub", "shards", "manifests", "folders")}
 
 
 def check_source(source: str | Path) -> None:
     """Raise DataError if a data source is a path that does not exist, or needs an extra that is not installed."""
     if str(source).startswith(HUB_PREFIX):
         check_extra("datasets", f"{HUB_PREFIX}...", DataError)
-    elif surely_missing(source):
-        raise no_source(Path(source))
+    elif surely_missing(source) and str(source).partition(":")[0] not in find(GROUP):
+        raise unknown_source(Path(source))
 
 
-def no_source(path: Path) -> DataError:
-    """Return the error for a path that is not a data source."""
+def unknown_source(path: Path) -> DataError:
+    """Return the error for a source that nothing reads."""
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
     kinds = "class folders, a CSV with path,label, a .txt list, a .json of Label Studio"
-    return DataError(f"{path}: no such file or folder; give {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")
+    problem = "no such file or folder; give" if surely_missing(path) else "holds labels in no known form; expected"
+    return DataError(f"{path}: {problem} {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")

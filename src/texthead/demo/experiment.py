@@ -25,15 +25,16 @@ from texthead.features.frames import frame_features, readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.media.open import open_media
-from texthead.models.build import as_head, make_head, make_temporal_for, pixels_for
+from texthead.models.build import make_head, make_temporal_for, pixels_for
 from texthead.models.head_rows import RowInputs, class_correlation
+from texthead.models.head_table import as_head
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
 from texthead.prediction.predict import Prediction, predict
-from texthead.recipes import HeadKind, Recipe
+from texthead.recipes import Recipe
 from texthead.report.class_maps import plot_confusion, plot_correlations
 from texthead.report.figures import plot_bars, plot_curves
 from texthead.report.html import Report
@@ -47,7 +48,7 @@ UNSEEN = 12
 
 SEEDS = 3
 
-HEADS: dict[str, HeadKind] = {
+HEADS = {
     "text, frozen": "text",
     "orthogonal, frozen": "orthogonal",
     "vision-only, learned": "linear",
@@ -281,7 +282,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     }
 
 
-def _train_head(bench: Bench, kind: HeadKind, seed: int) -> tuple[Recognizer, list[dict]]:
+def _train_head(bench: Bench, kind: str, seed: int) -> tuple[Recognizer, list[dict]]:
     """Train one head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
     inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])

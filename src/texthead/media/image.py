@@ -16,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from texthead.errors import Fault, MediaError
-from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
+from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import changed_size, check_file, check_held, check_sides
 from texthead.media.reader import Media, Picture
 
@@ -103,21 +103,15 @@ class FrameFolder(Media):
     """
 
     kind = "frame folder"
-    suffixes = Image.suffixes
     one_file = False
 
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
-        if path.name != EVERY and path.suffix.lower() not in self.suffixes:
+        if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
             raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is not an image suffix")
         self._files = frame_files(path)
         self._shape: tuple[int, ...] | None = None
         self.num_frames = len(self._files)
-
-    @classmethod
-    def takes(cls, path: Path) -> bool:
-        """Return whether the name is a template."""
-        return is_template(path)
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame by ascending number.

@@ -1,10 +1,12 @@
 """Open media files. All other packages reach the decoders through this module."""
 
 import os
+from itertools import chain
 from pathlib import Path
 
-from texthead.errors import MediaError
-from texthead.media.frame_folder import EVERY
+from texthead.errors import MediaError, RunError
+from texthead.extensions import Extension, find
+from texthead.media.frame_folder import EVERY, is_template
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import check_file
 from texthead.media.paths import file_of, is_part, span_of
@@ -14,24 +16,49 @@ from texthead.media.stored_clip import StoredClip
 from texthead.media.video import MAX_SECONDS, Video
 from texthead.parallel.loaders import end_after
 
-# The first reader that takes the name opens the file. If none does, the file is opened as a video.
-READERS: tuple[type[Media], ...] = (FrameFolder, Image, Video)
+# Readers by suffix. Installed packages add theirs as entry points of this group, named by the suffix without its dot.
+GROUP = "texthead.readers"
+READERS: dict[str, type[Media]] = {suffix: reader for reader in (Image, Video) for suffix in reader.suffixes}
 
 
 def reader_of(path: str | Path) -> type[Media]:
-    """Return the reader for a path, or for its file if it is a part; decided by the name alone."""
+    """Return the reader for a path, or for its file if it is a part; decided by the name alone.
+
+    A file with an unknown suffix is opened as a video.
+
+    Raises:
+        RunError: the package of the reader is broken.
+    """
     file = file_of(path)
-    return next((reader for reader in READERS if reader.takes(file)), Video)
+    suffix = file.suffix.lower()
+    if is_template(file):
+        return FrameFolder
+    if suffix in READERS or suffix not in (packages := _of_packages()):
+        return READERS.get(suffix, Video)
+    return _reader(packages[suffix])
+
+
+def _of_packages() -> dict[str, Extension]:
+    """Return the readers of installed packages, by suffix."""
+    return {f".{name.lower().lstrip('.')}": entry for name, entry in find(GROUP).items()}
+
+
+def _reader(entry: Extension) -> type[Media]:
+    reader = entry.load()
+    if not (isinstance(reader, type) and issubclass(reader, Media)):
+        raise RunError(entry.broken("is no subclass of Media"))
+    return reader
 
 
 def media_suffixes() -> frozenset[str]:
     """Return the suffixes of all media files, with the dot, in lower case."""
-    return frozenset().union(*(reader.suffixes for reader in READERS))
+    return frozenset([*READERS, *_of_packages()])
 
 
 def is_media(path: str | Path) -> bool:
     """Return whether a path, or template, has the suffix of a media file; the file itself is not read."""
-    return file_of(path).suffix.lower() in media_suffixes()
+    suffix = file_of(path).suffix.lower()
+    return suffix in READERS or suffix in _of_packages()
 
 
 def kind_of(path: str | Path) -> str:
@@ -54,7 +81,8 @@ def as_clip(path: Path) -> Path:
 
 def suffix_of(content: bytes) -> str | None:
     """Return the suffix that a file with this content should have; None if no reader recognises it."""
-    return next(filter(None, (reader.suffix_of(content) for reader in READERS)), None)
+    readers = chain((Image, Video), map(_reader, _of_packages().values()))
+    return next(filter(None, (reader.suffix_of(content) for reader in readers)), None)
 
 
 def check_part(path: Path) -> None:

@@ -33,12 +33,11 @@ Take = Callable[[], Picture]
 class Media(ABC):
     """The frames of one file, by number; a context manager.
 
-    A reader is a subclass with `num_frames` and `pictures`, and a line in `open.READERS`. It may override the defaults
-    of the rest with better or faster ones.
+    A reader is a subclass with `num_frames` and `pictures`. It may override the defaults of the rest with better or
+    faster ones. The table of readers (`open.py`) gives it the suffixes of its files.
 
     Attributes:
         kind: name of one item: "video", "image" (one frame), ...
-        suffixes: file name suffixes that the reader opens, with the dot, in lower case.
         one_file: whether the path must be a non-empty file; False for a reader of folders, say.
         num_frames: number of frames that a player shows.
         times: presentation time of each frame in seconds from the first; empty for images.
@@ -48,7 +47,6 @@ class Media(ABC):
     """
 
     kind: ClassVar[str] = "video"
-    suffixes: ClassVar[frozenset[str]] = frozenset()
     one_file: ClassVar[bool] = True
 
     num_frames: int
@@ -63,11 +61,6 @@ class Media(ABC):
         Raises: MediaError for a file that cannot be read.
         """
         self.path = path
-
-    @classmethod
-    def takes(cls, path: Path) -> bool:
-        """Return whether this reader opens files of this name; the file itself is not read."""
-        return path.suffix.lower() in cls.suffixes
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:

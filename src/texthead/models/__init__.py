@@ -3,6 +3,7 @@
 recognizer   encoder, temporal module and head: the model
 heads        FrozenHead, TrainableHead, LinearHead, TemplatesHead
 head_rows    rows of a head: text, random, orthogonal, LDA
+head_table   the heads by name, and those of installed packages
 prompt_head  a head with a learnable template
 spotting_head  a head that weighs frames per class: BIKE's video concept spotting
 temporal     frames -> one feature: mean, transformer, convolutions inside the encoder

@@ -1,7 +1,7 @@
 """Build the parts of a model from a recipe: sizes, head, temporal module."""
 
 import json
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,19 +9,12 @@ from torch import nn
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual, VisualSpec
 from texthead.errors import DataError, RunError
-from texthead.models.head_rows import ROW_KINDS, RowInputs, variant_rows
-from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead
+from texthead.models.head_rows import RowInputs, RowKind, variant_rows
+from texthead.models.head_table import head_kind
+from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.spotting_head import SpottingHead
 from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
-from texthead.recipes import HeadKind, Recipe, check_clip_size
-
-# The heads that a run can hold, by their name in `recipe.json`.
-HEADS: dict[str, type[Head]] = {
-    head.__name__: head
-    for head in (FrozenHead, TrainableHead, TemplatesHead, PromptHead, LinearHead, ProbeHead, SpottingHead)
-}
+from texthead.recipes import Recipe, check_clip_size
 
 
 def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
@@ -49,21 +42,6 @@ def _pixels(recipe: Recipe, spec: VisualSpec, size: int) -> Pixels:
     return pixels
 
 
-def as_head(head: nn.Module) -> Head:
-    """Return the head if it can be restored from a run folder.
-
-    Raises:
-        RunError: the head is of another class.
-    """
-    if not isinstance(head, Head) or HEADS.get(type(head).__name__) is not type(head):
-        raise RunError(
-            f"head must be one of {', '.join(HEADS)} to be saved in a run, got {type(head).__name__}; "
-            "pass your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead, or add your class to "
-            "models.build.HEADS"
-        )
-    return head
-
-
 def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     """Return a head of this kind for the labels, before training.
 
@@ -76,22 +54,18 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         DataError: sentences were given for a head whose rows are not text, or options exclude each other.
         RunError: LDA or a center without features, or an unknown kind.
     """
-    labels, recipe, encoder, sentences = inputs.labels, inputs.recipe, inputs.encoder, any(inputs.sentences or [])
-    if kind != "text" and sentences:
+    recipe, encoder, sentences = inputs.recipe, inputs.encoder, any(inputs.sentences or [])
+    rows, entry = head_kind(kind)
+    if sentences and not takes_sentences(kind):
         raise DataError(f"head {kind} does not use sentences; leave them out, or use the head text")
-    if kind == "prompt" and trainable:
-        raise DataError("head prompt trains its template, so train_head does not apply; leave train_head out")
-    for head in HEADS.values():
-        if kind == head.START:
-            return head.start(inputs)
-    if kind not in ROW_KINDS:
-        raise RunError(f"head must be one of {', '.join(get_args(HeadKind))}, got {kind!r}")
-    rows = ROW_KINDS[kind]
-    options: dict[str, Any] = {"names": labels, "kind": kind, "scale": recipe.scale or encoder.scale}
-    options["center"] = inputs.center
+    if isinstance(rows, type):
+        if trainable:
+            raise DataError(f"head {kind} decides what it trains, so train_head does not apply; leave it out")
+        return entry.call(rows.start, inputs)
+    options: dict[str, Any] = inputs.options | {"kind": kind}
     if rows.of_text:
         options |= {"prompts": inputs.prompts, "text_source": encoder.text_source, "text_map": encoder.text_map}
-    if rows.of_text and keeps_templates_apart(recipe):
+    if kind == "text" and keeps_templates_apart(recipe):
         if sentences or trainable:
             raise DataError(
                 "template_use and template_pooling need one row per template, but sentences are averaged and a "
@@ -100,7 +74,11 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
     make = TrainableHead if trainable or rows.trained else FrozenHead
-    return make(rows.make(inputs), **options)
+    weight = entry.call(rows.make, inputs)
+    shape, expected = tuple(getattr(weight, "shape", ())), (len(inputs.labels), encoder.dim)
+    if shape != expected:
+        raise RunError(entry.broken(f"returned rows of shape {shape} instead of {expected}, classes and dimensions"))
+    return make(torch.as_tensor(weight), **options)
 
 
 def make_recognizer(
@@ -118,7 +96,13 @@ def make_recognizer(
 
 def needs_features(kind: str, recipe: Recipe) -> bool:
     """Return whether making a head of this kind needs features of the training items."""
-    return recipe.center or (kind in ROW_KINDS and ROW_KINDS[kind].items > 0)
+    return recipe.center or head_kind(kind)[0].items > 0
+
+
+def takes_sentences(kind: str) -> bool:
+    """Return whether the rows of a head of this kind are text, so that a class may have its own sentence."""
+    rows, _ = head_kind(kind)
+    return isinstance(rows, RowKind) and rows.of_text
 
 
 def keeps_templates_apart(recipe: Recipe) -> bool:

@@ -1,11 +1,11 @@
 """Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the correlation of rows.
 
-`ROW_KINDS`, at the end, lists all kinds for `train --head` and `head --init`.
+The rows at the end stand in `recipes.HEADS` under the names that `train --head` takes.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -198,6 +198,12 @@ class RowInputs:
         return class_prompts(self.recipe.template, names, self.sentences or [None] * len(names))
 
     @property
+    def options(self) -> dict[str, Any]:
+        """The options of a cosine head for these labels: `names`, `scale` and `center`."""
+        scale = self.recipe.scale or self.encoder.scale
+        return {"names": self.labels, "scale": scale, "center": self.center}
+
+    @property
     def center(self) -> Float[Tensor, " dim"] | None:
         """The mean of the training features if the recipe has `center`, else None."""
         return self.needed_features("center=True").mean(0) if self.recipe.center else None
@@ -214,11 +220,11 @@ class RowInputs:
 
 
 class RowKind(NamedTuple):
-    """A kind of rows.
+    """A kind of rows. A function that needs none of the attributes can stand for it.
 
     Attributes:
         make: returns the rows, of any length.
-        of_text: whether the rows are text embeddings.
+        of_text: whether the rows are text embeddings of `RowInputs.prompts`.
         items: training items needed per class.
         trained: whether the rows are always trained.
     """
@@ -229,11 +235,13 @@ class RowKind(NamedTuple):
     trained: bool = False
 
 
-def _normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+def normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    """Return rows of normal numbers, drawn from the recipe's seed."""
     return random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
 
 
-def _orthogonal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+def orthogonal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    """Return orthogonal rows, drawn from the recipe's seed."""
     return orthogonal_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
 
 
@@ -249,11 +257,6 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage)
 
 
-# In the order used by `compare`.
-ROW_KINDS: dict[str, RowKind] = {
-    "text": RowKind(_text, of_text=True),
-    "lda": RowKind(_lda, items=2),
-    "normal": RowKind(_normal),
-    "orthogonal": RowKind(_orthogonal),
-    "cosine": RowKind(_normal, trained=True),
-}
+text = RowKind(_text, of_text=True)
+lda = RowKind(_lda, items=2)
+cosine = RowKind(normal, trained=True)

@@ -23,17 +23,18 @@ Config = Mapping[str, Any]
 
 
 class Head(nn.Module):
-    """Base class of the heads that a run can hold. A new kind is a subclass and a line in `build.HEADS`.
+    """Base class of the heads that a run can hold: a subclass with a name in the table of heads (`head_table.py`).
 
     Attributes:
-        START: its name in `train --head`, if `start` can make it from names and training items.
+        of_text: whether `start` needs a text encoder.
+        items: training items per class whose features `start` needs.
         frozen: whether the rows stay fixed in training.
         lengths_count: whether the length of a row affects the scores.
         learned_template: whether the head has learned a template for class names.
         weight: one row per class.
         center: subtracted from the features before they are normalised; None subtracts nothing.
         names: the class names, in row order.
-        kind: where the rows came from: one of `recipes.HeadKind`, or your own word. It is saved with a run.
+        kind: where the rows came from: a key of `recipes.HEADS`, or your own word. It is saved with a run.
         prompts: the prompt of each text row, or the prompts whose mean it is.
         text_source, text_map: the text-only encoder that made the rows and its map into the feature space, if any.
 
@@ -41,7 +42,8 @@ class Head(nn.Module):
         DataError: an empty or repeated name.
     """
 
-    START: ClassVar[str | None] = None
+    of_text: ClassVar[bool] = False
+    items: ClassVar[int] = 0
     frozen: ClassVar[bool] = False
     lengths_count: ClassVar[bool] = False
     learned_template: ClassVar[bool] = False
@@ -76,14 +78,17 @@ class Head(nn.Module):
 
     @classmethod
     def start(cls, inputs: RowInputs) -> "Head":
-        """Return the head before training, for a class with `START`."""
-        raise NotImplementedError
+        """Return the head before training.
+
+        Raises:
+            RunError: such a head cannot be made from names and training items.
+        """
+        raise RunError(f"a {cls.__name__} comes with a run or a checkpoint, so training cannot start with it")
 
     def config(self) -> dict[str, object]:
-        """Return the head's entry in `recipe.json`: JSON values."""
+        """Return what `recipe.json` stores about the head, as JSON values, apart from its name in the table."""
         return {
             "kind": self.kind,
-            "type": type(self).__name__,
             "center": self.center is not None,
             "text": self.text_source,
             "text_map": None if self.text_map is None else list(self.text_map.shape),
@@ -167,9 +172,9 @@ class Head(nn.Module):
 
 
 def empty_options(config: Config, dim: int) -> dict[str, Any]:
-    """Return the constructor options of a head with this config, with zero tensors."""
-    return {
-        "kind": config["kind"],
+    """Return the constructor options of a head with this config, with zero tensors; entries of a subclass stay."""
+    options = {key: value for key, value in config.items() if key not in ("type", "text")}
+    return options | {
         "center": torch.zeros(dim) if config["center"] else None,
         "text_source": config["text"],
         "text_map": None if config["text_map"] is None else torch.zeros(config["text_map"]),
@@ -228,7 +233,10 @@ class CosineHead(Head):
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "CosineHead":
-        """Return the head described by `config`, to load weights into."""
+        """Return the head described by `config`, to load weights into.
+
+        A subclass whose own entries in `config` are options of its constructor needs no method of its own.
+        """
         return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
 
     @property
@@ -318,9 +326,8 @@ class TemplatesHead(CosineHead):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "TemplatesHead":
         """Return the head described by `config`, to load weights into."""
-        variants = torch.ones(config["templates"], len(names), dim)
-        options = empty_options(config, dim) | {key: config[key] for key in ("draw", "pooling")}
-        return cls(variants, names=names, prompts=prompts, **options)
+        options = empty_options(config, dim)
+        return cls(torch.ones(options.pop("templates"), len(names), dim), names=names, prompts=prompts, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
         """Return a copy of the rows of each class, one per template."""
@@ -363,7 +370,6 @@ class LinearHead(Head):
     Source: Eq. 1, exactly.
     """
 
-    START = "linear"
     lengths_count = True
 
     def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None):

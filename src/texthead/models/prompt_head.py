@@ -44,7 +44,7 @@ class PromptHead(CosineHead):
         DataError: the placeholder for a vector is not one token of the text encoder.
     """
 
-    START = "prompt"
+    of_text = True
     frozen = True
     learned_template = True
 
@@ -95,12 +95,10 @@ class PromptHead(CosineHead):
         drawn = random_context(text, recipe.context, generator=inputs.generator()) if recipe.context else None
         return cls(
             text,
-            inputs.labels,
             context=template_context(text, first) if drawn is None else drawn,
             after=first.split("{}")[1],
             read=inputs.names,
-            scale=recipe.scale or inputs.encoder.scale,
-            center=inputs.center,
+            **inputs.options,
             text_source=inputs.encoder.text_source,
             text_map=inputs.encoder.text_map,
         )
@@ -113,8 +111,8 @@ class PromptHead(CosineHead):
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "PromptHead":
         """Return the head described by `config`, without its text encoder, to load weights into."""
         options = {key: value for key, value in empty_options(config, dim).items() if key != "kind"}
-        rows, context = torch.ones(len(names), dim), torch.zeros(config["context"])
-        return cls(None, names, context=context, after=config["after"], rows=rows, prompts=prompts, **options)
+        rows, context = torch.ones(len(names), dim), torch.zeros(options.pop("context"))
+        return cls(None, names, context=context, rows=rows, prompts=prompts, **options)
 
     def learned_rows(self) -> Float[Tensor, "classes dim"]:
         """Return the rows of the current vectors, with their gradient.

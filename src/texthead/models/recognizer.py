@@ -21,8 +21,8 @@ class Recognizer(nn.Module):
             (batch, frames, channels, height, width) -> (batch, tokens, dim). `nn.Identity()` if the inputs are cached
             features: the model then trains on those.
         temporal: (batch, frames, dim) -> (batch, dim).
-        head: (batch, dim) -> (batch, classes), with `.names`. Any module works, but run folders hold only the heads of
-            `build.HEADS`; put your own rows into FrozenHead or TrainableHead.
+        head: (batch, dim) -> (batch, classes), with `.names`. Any module works, but run folders hold only heads of
+            texthead or of an installed package; put your own rows into FrozenHead or TrainableHead.
 
     Source: Eq. 3: H(y | softmax(W~ g_V(x))).
     """

@@ -49,7 +49,8 @@ class SpottingHead(CosineHead):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SpottingHead":
         """Return the head described by `config`, to load weights into."""
-        words, options = torch.ones(len(names), config["words"], dim), empty_options(config, dim)
+        options = empty_options(config, dim)
+        words = torch.ones(len(names), options.pop("words"), dim)
         return cls(torch.ones(len(names), dim), words=words, names=names, prompts=prompts, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:

@@ -14,8 +14,8 @@ from texthead.evaluation import confusions
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest
 from texthead.files import read_json
-from texthead.models.build import as_head
 from texthead.models.head_rows import class_correlation
+from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlation
 from texthead.report.figures import plot_curves, without_glyph

@@ -17,7 +17,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
-from texthead.models.build import HEADS, as_head
+from texthead.models.head_table import as_head, head_json, saved_kind
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
@@ -41,7 +41,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
         "encoder": as_visual(model.visual).spec.to_json(),
         "pixels": asdict(pixels),
         "temporal": as_temporal(model.temporal).config(),
-        "head": as_head(model.head).config(),
+        "head": head_json(as_head(model.head)),
     }
 
 
@@ -175,13 +175,12 @@ def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[
         shapes: shapes of the saved tensors, to limit the size of the head.
 
     Raises:
-        ValueError: the head's type is unknown, or it has more numbers than the file.
+        RunError: no installed package has such a head, or the package is broken.
+        ValueError: the head has more numbers than the file.
     """
     names = [entry["label"] for entry in classes["classes"]]
     prompts = [entry["prompt"] for entry in classes["classes"]]
-    kind = HEADS.get(about["type"])
-    if kind is None:
-        raise ValueError(f"a head of type {about['type']!r}; this version reads {', '.join(HEADS)}")
+    kind = saved_kind(about["type"])
     with torch.device("meta"):  # A damaged config can describe any size; the meta device allocates nothing.
         described = kind.from_config(about, names, dim=dim)
     needed = sum(tensor.numel() for tensor in described.state_dict().values())

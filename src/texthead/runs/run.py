@@ -33,7 +33,7 @@ from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
 from texthead.media.paths import Span, resolved, shares_frames, spans_by_file
 from texthead.media.shard import is_member
-from texthead.models.build import as_head
+from texthead.models.head_table import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
@@ -355,7 +355,10 @@ def _model(
         with sized_as(shapes.values(), str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
         visual = build_visual(spec)
-    head = empty_head(about["head"], classes, spec.dim, shapes)
+    try:
+        head = empty_head(about["head"], classes, spec.dim, shapes)
+    except RunError as error:
+        raise RunError(f"{folder / 'recipe.json'}: {error}") from error
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})

@@ -74,12 +74,12 @@ def row_source(head: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """Return the source of a class's row, as text.
 
     Args:
-        head: the head's `config`.
+        head: the head's entry in `recipe.json`.
         entry: the entry of the class in `classes.json`.
     """
     if "row" in entry:
         return entry["row"]
     kind = head["kind"]
-    if head["type"] == "LinearHead" or kind == "cosine":
+    if head["type"] == "linear" or kind == "cosine":
         return "trained"
     return f"{kind}, trained" if head["type"] == "TrainableHead" else kind

@@ -162,16 +162,14 @@ def labelled_classes(
 
 
 def classes_to_train(
-    labels: Sequence[str], source: str, file: str | None, *, head: str, template: object = None, clean: bool = True
+    labels: Sequence[str], source: str, file: str | None, *, template: object = None, clean: bool = True
 ) -> tuple[list[str], list[tuple[str, ...] | None], list[str]]:
     """Return (the class name of each training label, its sentences or None, a note on classes without items).
 
     Raises:
-        DataError: as `labelled_classes`, or there are sentences but the head is not `text`.
+        DataError: as `labelled_classes`.
     """
     classes = labelled_classes(labels, source, file, template=template, clean=clean)
-    if any(classes.sentences) and head != "text":
-        raise DataError(f"head {head} does not use sentences: remove them from {file}")
     indices = [classes.labels.index(label) for label in labels]
     unused = [label for label in classes.labels if label not in labels]
     notes = [f"{file}: skipped classes without training items: {listed(unused)}"] if unused else []

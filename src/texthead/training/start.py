@@ -16,7 +16,8 @@ from texthead.features.reading import Reading, engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
-from texthead.models.build import as_head, drop_patches, pixels_for, training_pixels_for
+from texthead.models.build import drop_patches, pixels_for, training_pixels_for
+from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
 from texthead.parallel.progress import Progress

@@ -25,7 +25,8 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import locked
 from texthead.media.find import find_media
-from texthead.models.build import as_head, pixels_for
+from texthead.models.build import pixels_for
+from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
@@ -152,7 +153,7 @@ def make_ground(
     """
     template = overrides.get("template")
     names, sentences, lines = classes_to_train(
-        train_set.classes, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
+        train_set.classes, train_set.source, setting.classes, template=template, clean=setting.clean
     )
     prompts = class_prompts(template or small().template, names, sentences)
     encoder = load_encoder(setting.source, text=setting.text, prompts=flat(prompts))
