@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from made import tiny_visual, write_image
 from texthead import notebook
 from texthead.data.dataset import Dataset, Item
 from texthead.evaluation.evaluate import WORST, Evaluation, evaluate
+from texthead.features.frozen import FrozenItems
+from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -28,6 +31,7 @@ from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.training.execution import Callbacks
 from texthead.training.train import train
 from texthead.transfer.comparison import MethodScores, compare
+from texthead.transfer.methods import Folds
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -125,14 +129,17 @@ def test_predictions_are_a_list_and_a_table() -> None:
 def test_a_comparison_shows_each_way_of_scoring_that_there_is() -> None:
     right = {HOSTILE: np.array([True, True, False, True])}
     tested = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
-    found = MethodScores(right, tested, [*"abcd"], "test")
+    data = items(*4 * [("a", "train")])
+    found = MethodScores(
+        right, tested, "test", FrozenItems(data, torch.zeros(4, 1), torch.zeros(4).long()), Folds([], True), None
+    )
     assert repr(found) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
     html = escaped(found._repr_html_())
     assert ">cross-validated</th>" in html
     assert ">test</th>" in html
     assert "75.0 (30.1-95.4)" in html
     assert "50.0 (15.0-85.0)" in html
-    html = MethodScores({}, tested, [*"abcd"], "test")._repr_html_()
+    html = replace(found, right={})._repr_html_()
     assert "cross-validated" not in html
 
 
@@ -301,6 +308,6 @@ def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
         predict(model, paths, progress=silent)
         train(model, images, images, RECIPE, out=tmp_path / "second", callbacks=Callbacks(silent))
     with only(shell, "encode training items", "encode held-out items", "compare"):
-        scores = compare(images, cache=tmp_path / "cache")
+        scores = compare(images, reading=Reading(cache=tmp_path / "cache"))
     assert scores.scored_name == "test"
     assert set(scores.right) == set(scores.tested) >= {"text-probe", "probe", "zero-shot"}

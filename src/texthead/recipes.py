@@ -13,6 +13,9 @@ InitKind = Literal["text", "normal", "orthogonal", "lda"]
 HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
+# Methods that fit a head to the features of a frozen encoder, the default first.
+MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
+
 EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
 
 # Heads for an encoder without a text tower.

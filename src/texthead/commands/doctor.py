@@ -82,6 +82,7 @@ class Doctor:
         from texthead.doctor.examine import EncoderSettings, examine
         from texthead.doctor.facts import read_facts
         from texthead.doctor.page import Diagnosis
+        from texthead.features.reading import Reading
         from texthead.media.paths import address
         from texthead.report.html import write_html
 
@@ -107,10 +108,12 @@ class Doctor:
             self.size,
             self.prompts.read_template() or "{}",
             self.encoding.device,
-            self.workers,
-            self.features.folder,
-            self.encoding.engine,
-            self.encoding.most_megapixels,
+            Reading(
+                self.workers,
+                cache=self.features.folder,
+                engine=self.encoding.engine,
+                most_megapixels=self.encoding.most_megapixels,
+            ),
         )
         findings, lines = examine(
             dataset,

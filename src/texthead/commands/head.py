@@ -131,26 +131,17 @@ def _training_features(
     command: HeadCommand, labels: Sequence[str], encoder: "Encoder"
 ) -> "tuple[torch.Tensor, torch.Tensor]":
     """Return (the pretrained features, the label indices) of the training items, or of all if there are no splits."""
-    import torch
-
     from texthead.commands.console import bar, say_skipped
-    from texthead.data import dataset as datasets
     from texthead.data.dataset import splits_of
-    from texthead.data.protocol import Protocol, Views
-    from texthead.features.cache import FeatureCache, encoder_key
-    from texthead.features.views import Pretrained, own_pixels
+    from texthead.features.frozen import FrozenEncoder
 
     assert command.data is not None
     dataset = command.labelled.read_noted(command.data)
     items = dataset.split("train") if splits_of(dataset) else dataset
-    targets = torch.tensor(datasets.label_indices(items, labels))
-    pixels = own_pixels(encoder.visual.spec)
-    protocol = Protocol(1 if items.only_images else 8, pixels, Views(origin="centre"))
-    cache = FeatureCache(encoder_key(encoder.visual, pixels))
-    reading = command.files.reading(cache)
-    features, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
-    say_skipped(errors)
-    return features, targets[positions]
+    protocol = encoder.visual.spec.protocol(frames=1 if items.only_images else 8)
+    encoded = FrozenEncoder(encoder, protocol, command.files.reading(True), bar).items(items, labels)
+    say_skipped(encoded.skipped)
+    return encoded.features, encoded.targets
 
 
 def _save_plot(path: Path, correlation: "torch.Tensor", names: Sequence[str], init: str) -> None:

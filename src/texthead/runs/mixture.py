@@ -75,8 +75,8 @@ def forgetting(
     Raises: as `mixed`, and RunError if the run's text encoder was not saved.
     """
     other = run.with_classes(unseen.classes, names=clean_names(unseen.classes)).model.head
-    # A cache holds features of one encoder, and engine="auto" would benchmark engines for each mix.
-    reading = replace(reading, cache=None, engine="eager" if reading.engine == "auto" else reading.engine)
+    # Features of a mix are not needed again, and engine="auto" would benchmark engines for each mix.
+    reading = replace(reading, cache=False, engine="eager" if reading.engine == "auto" else reading.engine)
     scores = []
     for mix in mixes:
         model = mixed(run, mix).model
