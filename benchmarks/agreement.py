@@ -2,7 +2,8 @@
 
     python -m benchmarks.agreement --data ../shared/data [--sets clothing airborne]
 
-Each set's run is made once, by `compare --choose --engine eager`. A set without training items is classified zero-shot.
+Each set's run is made once, by `train --tune none --engine eager`. A set without training items is
+classified zero-shot.
 A row has the number of printed lines, how many of them differ between the engines, and the largest difference between
 two numbers in the same place; lines whose words differ follow the table.
 """
@@ -76,7 +77,7 @@ def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list
     data = th.read_dataset(set_file)
     head, other = [], []
     if {item.split for item in data.items} >= {"train", "test"}:
-        printed("compare", set_file, "--engine", "eager", "--choose", "--out", run)
+        printed("train", set_file, "--engine", "eager", "--tune", "none", "--out", run)
     else:
         names = folder / "names.txt"
         names.write_text("\n".join(data.classes))

@@ -16,8 +16,7 @@ from torch import Tensor
 import texthead as th
 from benchmarks.rounds import Costs, judged, milliseconds, now, own_peak_mb, parser, ratios, since, table
 from texthead.demo import drawn_videos
-from texthead.features.cache import encoder_key
-from texthead.models.build import make_temporal_for, pixels_for
+from texthead.models.build import make_temporal_for
 from texthead.recipes import Recipe
 
 FRAMES = 32
@@ -37,7 +36,7 @@ class Experiment:
         self.visual, dim = encoder.visual, encoder.dim
         self.weight = th.random_weights(len(data.classes), dim, generator=torch.Generator().manual_seed(0))
         self.names = data.classes
-        self.pixels = pixels_for(recipe, self.visual.spec)
+        self.pixels = self.visual.spec.pixels(recipe)
 
     def model(self) -> th.Recognizer:
         """Return the untrained model, always the same."""
@@ -51,7 +50,7 @@ class Experiment:
         for task in (SCORED, TRAINED):
             # Each task has its own cache, so that both first experiments encode.
             start = now()
-            cache = th.FeatureCache(encoder_key(self.visual, self.pixels), kept / task.replace(" ", "-"))
+            cache = kept / task.replace(" ", "-")
             model = self.model()
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
@@ -59,7 +58,6 @@ class Experiment:
                 scored = th.evaluate(
                     model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.Reading(cache=cache)
                 )
-            cache.close()
             costs.setdefault(f"{task}: {which}", []).append(since(start))
             found[task] = scored.scores
         return found

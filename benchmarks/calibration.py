@@ -22,16 +22,17 @@ import torch
 from torch import Tensor, nn
 
 import texthead as th
-from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
+from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
 from texthead.data import splits
 from texthead.data.dataset import Dataset
 from texthead.demo.drawn_videos import draw_videos
 from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
+from texthead.features.frozen import FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.methods import FrozenItems, Ground
+from texthead.transfer.methods import Task
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9
@@ -82,7 +83,7 @@ def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
     place = torch.full((int(items.targets.max()) + 1,), -1)
     place[torch.tensor(labels)] = torch.arange(len(labels))
     kept = items.pick((place[items.targets] >= 0).nonzero()[:, 0].tolist())
-    return FrozenItems(kept.data, kept.frames, place[kept.targets])
+    return FrozenItems(kept.data, kept.features, place[kept.targets])
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
@@ -137,13 +138,13 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     }
 
 
-def prepared(name: str, data: Path, folder: Path) -> tuple[Ground, FrozenItems, FrozenItems]:
+def prepared(name: str, data: Path, folder: Path) -> tuple[Task, FrozenItems, FrozenItems]:
     """Return (encoder and names, training items, all other items) of a set."""
     dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
-    ground = ground_of(dataset)
-    train = items_of(ground, dataset.split("train"))
+    task = task_of(dataset)
+    train = items_of(task, dataset.split("train"))
     rest = dataset.pick([i for i, item in enumerate(dataset.items) if item.split != "train"])
-    return ground, train, items_of(ground, rest)
+    return task, train, items_of(task, rest)
 
 
 def row(values: list[dict[str, float]], *keys: str) -> str:
@@ -171,14 +172,14 @@ def main() -> None:
     none: dict[str, list[dict[str, float]]] = {}
     for name in options.sets:
         with tempfile.TemporaryDirectory() as folder:
-            ground, train, rest = prepared(name, options.data, Path(folder) / "drawn")
-        rows = text_rows(ground.encoder, ground.names)
+            task, train, rest = prepared(name, options.data, Path(folder) / "drawn")
+        rows = text_rows(task.encoder, task.names)
         for k in (None if k == "all" else int(k) for k in options.k):
             for title, fit in METHODS.items():
                 key = f"{name} | {k or 'all'} | {title}"
                 found = []
                 for seed in range(options.seeds):
-                    head = fit(rows, drawn(train, k, seed), list(ground.names))
+                    head = fit(rows, drawn(train, k, seed), list(task.names))
                     found.append(calibration_figures(head, *halves(rest, seed)))
                 sure[key] = found
                 print(f"| {key} | {row(found, *SURE)} |", flush=True)

@@ -24,10 +24,10 @@ import texthead as th
 from texthead.data import splits
 from texthead.data.dataset import Dataset
 from texthead.evaluation.intervals import lead_interval
-from texthead.transfer import methods
+from texthead.features.frozen import FrozenItems
 from texthead.transfer.closed_form import class_center
-from texthead.transfer.comparison import Setting, encode_frozen, make_ground
-from texthead.transfer.methods import FrozenItems, Ground
+from texthead.transfer.comparison import load_task
+from texthead.transfer.methods import Task, evaluation_of
 
 SETS = {
     "clothing": "image/clothing/images.csv",
@@ -42,14 +42,14 @@ PEER = "scikit-learn"
 Right = Bool[np.ndarray, " tests"]
 
 
-def ground_of(dataset: Dataset) -> Ground:
+def task_of(dataset: Dataset) -> Task:
     """Return what `texthead compare` prepares with its defaults."""
-    return make_ground(dataset, Setting("mini"))[0]
+    return load_task(dataset, "mini")[0]
 
 
-def items_of(ground: Ground, dataset: Dataset) -> FrozenItems:
-    """Return the items with their frames' features."""
-    return encode_frozen(ground, dataset, th.Reading(), "encode")
+def items_of(task: Task, dataset: Dataset) -> FrozenItems:
+    """Return the items with their features."""
+    return task.frozen.items(dataset, task.labels)
 
 
 def peer(items: FrozenItems, tests: FrozenItems) -> Right:
@@ -60,9 +60,9 @@ def peer(items: FrozenItems, tests: FrozenItems) -> Right:
     return fit.predict(q) == tests.targets.numpy()
 
 
-def one_draw(ground: Ground, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
+def one_draw(task: Task, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
     """Return which test items each method classifies correctly."""
-    right = {method.name: methods.evaluation_of(method.fit(items), tests).right for method in methods.methods(ground)}
+    right = {name: evaluation_of(task.fit(name, items), tests).right for name in task.methods}
     return {**right, PEER: peer(items, tests)}
 
 
@@ -97,8 +97,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])
-        ground = ground_of(dataset.split("train"))
-        train, tests = items_of(ground, dataset.split("train")), items_of(ground, dataset.split("test"))
+        task = task_of(dataset.split("train"))
+        train, tests = items_of(task, dataset.split("train")), items_of(task, dataset.split("test"))
         begun = time.process_time()
         for k in options.k:
             if k != "all" and int(k) > int(train.targets.bincount().min()):
@@ -110,7 +110,7 @@ def main() -> None:
                 else train.pick(splits.k_shot(train.data.labels, int(k), names=train.data.names, seed=seed))
                 for seed in draws
             ]
-            found = [one_draw(ground, part, tests) for part in parts]
+            found = [one_draw(task, part, tests) for part in parts]
             top1 = {method: [100 * float(draw[method].mean()) for draw in found] for method in found[0]}
             lead, low, high = gap([draw["text-probe"] for draw in found], [draw[PEER] for draw in found], tests)
             own, half = mean_and_half(top1["text-probe"])

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 import texthead as th
 from benchmarks.calibration import drawn, scored, text_probe, zero_shot
-from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
+from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
 from texthead.evaluation.intervals import standard_error
+from texthead.features.frozen import FrozenItems
 from texthead.models.head_rows import text_rows
-from texthead.transfer.methods import FrozenItems, Ground
+from texthead.transfer.methods import Task
 
 SENTENCES = Path(__file__).parent / "sentences"
 Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]
@@ -34,11 +35,11 @@ TRAINED: dict[str, Fit] = {
 }
 
 
-def rows_of(ground: Ground, name: str) -> dict[str, Tensor]:
+def rows_of(task: Task, name: str) -> dict[str, Tensor]:
     """Return the rows of names, of sentences and of both."""
     given = json.loads((SENTENCES / f"{name}.json").read_text())
-    sentences = [given[label] for label in ground.labels]
-    own, described = text_rows(ground.encoder, ground.names), text_rows(ground.encoder, sentences)
+    sentences = [given[label] for label in task.labels]
+    own, described = text_rows(task.encoder, task.names), text_rows(task.encoder, sentences)
     return {"names": own, "sentences": described, "both": nn.functional.normalize(own + described, dim=-1)}
 
 
@@ -79,11 +80,11 @@ def main() -> None:
     print("| set | K | method | names | sentences | both |\n" + "|---" * 6 + "|")
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])
-        ground = ground_of(dataset)
-        train, tests = (items_of(ground, dataset.split(part)) for part in ("train", "test"))
-        every, labels = rows_of(ground, name), list(ground.names)
+        task = task_of(dataset)
+        train, tests = (items_of(task, dataset.split(part)) for part in ("train", "test"))
+        every, labels = rows_of(task, name), list(task.names)
         heads = {
-            way: th.FrozenHead(rows, names=labels, scale=30.0, center=ground.encoder.center)
+            way: th.FrozenHead(rows, names=labels, scale=30.0, center=task.encoder.center)
             for way, rows in every.items()
         }
         found = {way: [right_answers(head, tests)] for way, head in heads.items()}

@@ -36,8 +36,6 @@ from texthead.doctor import encoder_findings, near_duplicates
 from texthead.doctor import findings as doctor
 from texthead.doctor.facts import Facts, facts_of
 from texthead.encoders.encoder import Encoder
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.views import own_pixels
 from texthead.media.open import is_image
 
 CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
@@ -112,11 +110,10 @@ class Known:
 def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     """Return facts and features of items, all of which must be readable."""
     paths = [item.path for item in items]
-    sizes = own_pixels(encoder.visual.spec)
+    sizes = encoder.visual.spec.pixels()
     protocol = th.Protocol(1 if all(map(is_image, paths)) else FRAMES, sizes)
-    reading = th.Reading(cache=FeatureCache(encoder_key(encoder.visual, sizes), cache))
-    seen = encoder_findings.mean_features(encoder, paths, protocol, reading)
-    return Known(tuple(items), tuple(facts_of(path) for path in paths), np.stack([seen[i] for i in range(len(items))]))
+    seen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=cache)).files(paths).features.numpy()
+    return Known(tuple(items), tuple(facts_of(path) for path in paths), seen)
 
 
 # --- unmodified sets

@@ -19,14 +19,11 @@ import scipy.stats
 import torch
 
 import texthead as th
-from texthead.data import dataset
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.views import Pretrained
-from texthead.models.build import make_head, pixels_for
+from texthead.models.build import make_head
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
 from texthead.training.fit_recipe import suit
-from texthead.transfer.closed_form import logistic_probe
+from texthead.transfer.closed_form import logistic_head
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
 TUNED: tuple[tuple[str, str, float], ...] = (
@@ -42,23 +39,22 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     labels = train_set.classes
     encoder = th.load_encoder("mini")
     recipe, _ = suit(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    cache = FeatureCache(encoder_key(encoder.visual, pixels))
-    protocol = th.Protocol(recipe.frames, pixels, th.Views(origin=recipe.origin))
-    ground = Pretrained(encoder, protocol, th.Reading(cache=cache))
-    found, _, _ = ground.features(train_set, "train")
-    tests, _, _ = ground.features(test, "test")
-    targets, truth = (torch.tensor(dataset.label_indices(part, labels)) for part in (train_set, test))
+    protocol = encoder.visual.spec.protocol(recipe)
+    frozen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True))
+    train, tests = (frozen.items(part, labels) for part in (train_set, test))
+    found, targets = train.features, train.targets
 
     def top1(scores: torch.Tensor) -> float:
-        return 100 * (scores.argmax(1) == truth).float().mean().item()
+        return 100 * (scores.argmax(1) == tests.targets).float().mean().item()
 
     with torch.inference_mode():
         rows = {
-            "zero-shot, uncentred": top1(th.text_head(encoder, labels)(tests)),
-            "zero-shot, centred on the K items": top1(th.text_head(encoder, labels, center=found.mean(0))(tests)),
+            "zero-shot, uncentred": top1(th.text_head(encoder, labels)(tests.features)),
+            "zero-shot, centred on the K items": top1(
+                th.text_head(encoder, labels, center=found.mean(0))(tests.features)
+            ),
         }
-    rows["logistic probe"] = top1(logistic_probe(found, targets, tests, classes=len(labels)))
+    rows["logistic probe"] = top1(logistic_head(found, targets, names=labels)(tests.features))
     for title, kind, factor in TUNED:
         encoder = th.load_encoder("mini")
         own = replace(recipe, lr_new=recipe.lr * factor)

@@ -42,8 +42,6 @@ from benchmarks.rounds import (
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.load import spec_of
 from texthead.encoders.openclip import tower_spec
-from texthead.features.cache import encoder_key
-from texthead.models.build import pixels_for
 from texthead.models.temporal import MeanPool
 from texthead.training.step import set_training
 
@@ -78,13 +76,12 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     start = now()
     data = th.read_dataset(folder)
     recipe = th.recipes.small(size=32, frames=1, temporal="mean", epochs=1, batch=64, freeze_encoder=True, center=False)
-    pixels = pixels_for(recipe, visual.spec)
+    pixels = visual.spec.pixels(recipe)
     model = th.Recognizer(visual, MeanPool(), th.LinearHead(visual.spec.dim, names=data.classes))
     with tempfile.TemporaryDirectory() as name:
-        cache = th.FeatureCache(encoder_key(visual, pixels), Path(name) / "kept")
+        cache = Path(name) / "kept"
         th.train(model, data, None, recipe, out=Path(name) / "run", execution=th.Execution(cache=cache))
         th.evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
-        cache.close()
     return since(start), own_peak_mb()
 
 

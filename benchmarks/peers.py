@@ -31,7 +31,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.features.engine import StoredGraph, quiet, weights_digest
 
 WIDTH, HEIGHT, BATCH = 500, 400, 8
-TEXTHEAD = "texthead.encode_items"
+TEXTHEAD = "texthead.FrozenEncoder"
 
 Way = Callable[[Sequence[Path]], Tensor]
 
@@ -78,11 +78,8 @@ def texthead_way(encoder: Encoder) -> Way:
     )
     reading = th.Reading(batch=BATCH, engine="auto")
 
-    def way(paths: Sequence[Path]) -> Tensor:
-        data = th.Dataset(tuple(th.Item(path, "x") for path in paths), "drawn")
-        return th.encode_items(visual, data, th.Protocol(1, views=th.Views(origin="centre")), reading)
-
-    return way
+    frozen = th.FrozenEncoder(encoder, th.Protocol(1, views=th.Views(origin="centre")), reading)
+    return lambda paths: frozen.files(paths).features
 
 
 def mini_ways(folder: Path) -> dict[str, Way]:

@@ -19,7 +19,6 @@ import torch
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import interleaved, milliseconds, parser, ratios, spread, table, timed
-from texthead.models.build import pixels_for
 from texthead.runs.folder import write_run
 
 LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
@@ -43,7 +42,7 @@ def write_models(folder: Path) -> None:
     split = {"source": "", "train": [], "train_labels": [], "train_content": []}
     split |= {"held_out": [], "held_out_labels": [], "held_out_content": [], "held_out_groups": []}
     model = th.Recognizer(encoder.visual.eval(), th.MeanPool(), head)
-    write_run(folder / "run", model, recipe, pixels_for(recipe, encoder.visual.spec), names, split)
+    write_run(folder / "run", model, recipe, encoder.visual.spec.pixels(recipe), names, split)
     th.export(th.load_run(folder / "run"), folder / "exported")
 
 

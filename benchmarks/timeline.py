@@ -37,7 +37,6 @@ from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
 from texthead.data.dataset import Dataset, Item
 from texthead.demo import drawn_videos
-from texthead.models.build import pixels_for
 from texthead.prediction.events import Event, Hysteresis, Stretch, events_in
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.runs.run import Run
@@ -171,10 +170,8 @@ def trained(data: Dataset, out: Path) -> Run:
     """Train a run of the small recipe on a frozen encoder."""
     encoder = th.load_encoder("mini")
     recipe = th.recipes.small(freeze_encoder=True)
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    center = th.encode_items(encoder.visual, data, th.Protocol(recipe.frames, pixels, th.Views(origin="centre"))).mean(
-        0
-    )
+    protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="centre"))
+    center = th.FrozenEncoder(encoder, protocol).items(data).features.mean(0)
     head = th.text_head(encoder, data.classes, center=center)
     temporal = th.TemporalTransformer(encoder.dim, layers=recipe.layers, width=recipe.width)
     temporal.reset(torch.Generator().manual_seed(0))

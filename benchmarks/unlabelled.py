@@ -24,8 +24,6 @@ from torch import Tensor
 import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
 from texthead.data.dataset import label_indices
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.models.build import pixels_for
 from texthead.models.heads import ProbeHead
 from texthead.text.class_names import clean_names
 from texthead.transfer.transductive import refine, refined_head
@@ -38,10 +36,8 @@ def encoded(source: Path) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
     encoder, data = th.load_encoder("mini"), th.read_dataset(source)
     data = replace(data, items=tuple(item for item in data.items if item.split in ("train", "test")))
     recipe = th.recipes.small(size=224, frames=1 if data.only_images else 8)
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    reading = th.Reading(cache=FeatureCache(encoder_key(encoder.visual, pixels)))
-    protocol = th.Protocol(recipe.frames, pixels, th.Views(origin="centre"))
-    features = th.encode_items(encoder.visual, data, protocol, reading)
+    protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="centre"))
+    features = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True)).items(data).features
     rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
     train = np.array([item.split == "train" for item in data.items])
     return features, np.array(label_indices(data, data.classes)), train, rows

@@ -20,7 +20,6 @@ from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, pa
 from texthead.data import clips as clips_module
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
-from texthead.features.views import own_pixels
 from texthead.media.open import open_media
 from texthead.models.temporal import MeanPool
 
@@ -46,7 +45,7 @@ def counted() -> Iterator[list[Path]]:
 def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = None) -> str:
     """Return the tables, and how often videos were opened."""
     encoder = th.load_encoder("mini")
-    pixels = pixels or own_pixels(encoder.visual.spec)
+    pixels = pixels or encoder.visual.spec.pixels()
     weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
     names = [f"class {i}" for i in range(CLASSES)]
     model = th.Recognizer(encoder.visual, MeanPool(), th.FrozenHead(weight, names=names)).eval()

@@ -29,10 +29,8 @@ from texthead.encoders.encoder import as_visual
 from texthead.encoders.mini import minilm_folder
 from texthead.evaluation.evaluate import Evaluation, mean_average_precision
 from texthead.features import frames
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
-from texthead.features.views import readable_items
-from texthead.models.build import make_head, make_temporal_for, needs_features, pixels_for
+from texthead.models.build import make_head, make_temporal_for, needs_features
 from texthead.models.head_rows import RowInputs, class_correlation
 from texthead.models.head_table import as_head
 from texthead.text.prompts import fill_templates
@@ -84,7 +82,7 @@ class Bench:
     encoder: th.Encoder
     recipe: th.Recipe
     pixels: Pixels
-    cache: FeatureCache
+    cache: Path
     train: Dataset
     val: Dataset
     test: Dataset
@@ -135,7 +133,7 @@ class Bench:
             ),
             Reading(
                 batch=max(1, FRAMES_TOGETHER // (self.recipe.frames * Views.parse(views).count)),
-                cache=self.cache if self.recipe.freeze_encoder else None,
+                cache=self.cache if self.recipe.freeze_encoder else False,
             ),
         )
 
@@ -160,19 +158,16 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
         recipe = replace(recipe, batch=math.ceil(len(train) / 2), epochs=1, warmup=0.1)
     encoder = load(row.encoder, row.text, place, tuple(sorted({*names, *test.classes})), recipe.template)
     recipe = with_margin(recipe, encoder.visual.spec)
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    cache = feature_cache(encoder, pixels, place)
+    pixels = encoder.visual.spec.pixels(recipe)
+    cache = feature_folder(place)
     features, encoded = None, train
     if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
         encoded = train.pick(splits.at_most(train.labels, row.lda_items, names=train.names, seed=seed))
     targets = torch.tensor(label_indices(encoded, names))
     if needs_features(row.head, recipe):
-        features, _, _ = readable_items(
-            encoder.visual.to(device()),
-            encoded,
-            Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
-            Reading(cache=cache),
-        )
+        encoder.visual.to(device())
+        protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
+        features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
     if row.full_length:
         train = train.repeat(max(1, len(data.read(row.data, place).split("train")) // len(train)))
     return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets)
@@ -329,9 +324,9 @@ def load(
     return th.load_encoder(source, text=text, prompts=prompts)
 
 
-def feature_cache(encoder: th.Encoder, pixels: Pixels, place: Place) -> FeatureCache:
-    """Return the cache of the pretrained encoder's frame features."""
-    return FeatureCache(encoder_key(encoder.visual, pixels), place.folder / "features")
+def feature_folder(place: Place) -> Path:
+    """Return the folder of the pretrained encoder's frame features."""
+    return place.folder / "features"
 
 
 def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
@@ -340,11 +335,10 @@ def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
     whole = data.read(row.data, place)
     recipe = recipe_for(row, len(whole), 0)
     encoder = load(row.encoder, None, place, tuple(whole.classes), recipe.template)
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    cache = feature_cache(encoder, pixels, place)
+    pixels = encoder.visual.spec.pixels(recipe)
     paths = [item.path for item in whole.items][part::parts]
     sampling = partial(evenly, most=2 * recipe.frames)
-    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=cache))
+    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=feature_folder(place)))
 
 
 def tiny_folder(name: Any, place: Place) -> Path:

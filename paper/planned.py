@@ -19,7 +19,6 @@ from texthead.data.protocol import Pixels, Views
 from texthead.encoders.encoder import build_visual
 from texthead.encoders.load import spec_of
 from texthead.errors import RunError
-from texthead.models.build import pixels_for
 from texthead.models.cost import Counts, count
 from texthead.models.temporal import make_temporal
 from texthead.training.fit_recipe import with_margin
@@ -89,7 +88,7 @@ def planned(job: Job) -> Planned:
     items = trained_items(row, amount)
     spec = spec_of(row.encoder)
     recipe = with_margin(recipe_for(row, items, job.seed), spec)
-    pixels = pixels_for(recipe, spec)
+    pixels = spec.pixels(recipe)
     kind = "mean" if recipe.frames == 1 else recipe.temporal
     counts = _counts(row.encoder, kind, recipe.frames, pixels.size, amount.classes)
     steps = 0 if row.k == 0 else recipe.epochs * math.ceil(items / recipe.batch)

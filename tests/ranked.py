@@ -21,7 +21,6 @@ from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.models.heads import TrainableHead, text_head
 from texthead.models.recognizer import Recognizer
@@ -208,8 +207,7 @@ def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
 def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batch: int = 1):
     """Evaluate and return (paths, targets, scores, paths of unreadable files)."""
     model = plain_model()
-    kept = FeatureCache(encoder_key(model.visual, PIXELS), cache) if cache else None
-    reading = Reading(batch=batch, cache=kept, skip_unreadable=skip)
+    reading = Reading(batch=batch, cache=cache or False, skip_unreadable=skip)
     found = evaluate(model, data, Protocol(2, PIXELS), reading)
     return found.paths, found.targets, found.scores, [error.path for error in found.skipped]
 

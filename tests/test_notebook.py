@@ -15,6 +15,7 @@ from made import tiny_visual, write_image
 from texthead import notebook
 from texthead.data.dataset import Dataset, Item
 from texthead.evaluation.evaluate import WORST, Evaluation, evaluate
+from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -268,6 +269,6 @@ def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
         predict(model, paths, progress=silent)
         train(model, images, images, RECIPE, out=tmp_path / "second", callbacks=Callbacks(silent))
     with only(shell, "encode training items", "encode held-out items", "compare"):
-        scores = compare(images, cache=tmp_path / "cache")
+        scores = compare(images, reading=Reading(cache=tmp_path / "cache"))
     assert scores.scored_name == "test"
     assert set(scores.right) == set(scores.tested) >= {"text-probe", "probe", "zero-shot"}

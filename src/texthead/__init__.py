@@ -14,7 +14,9 @@ add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
 Matching, matching_loss                  contrastive loss against the texts of the batch, for comparison
-Protocol, Reading, Views, average_views, encode_items, FeatureCache, mean_average_precision
+Protocol, Reading, Views, average_views, mean_average_precision
+FrozenEncoder                            features of files, for heads of your own
+fit_method, compare                      fit heads on a frozen encoder in seconds: save one, or compare all
 order_test                               test whether predictions depend on the order of frames
 
 `__init__.pyi` lists the public names. Each is imported on first use, since most import torch.

@@ -21,9 +21,8 @@ from .evaluation.evaluate import mean_average_precision as mean_average_precisio
 from .evaluation.frame_order import order_test as order_test
 from .evaluation.reliability import expected_calibration_error as expected_calibration_error
 from .exporting.export import export as export
-from .features.cache import FeatureCache as FeatureCache
+from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
-from .features.views import encode_items as encode_items
 from .media.limits import set_max_megapixels as set_max_megapixels
 from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights
@@ -67,6 +66,8 @@ from .training.execution import RunInfo as RunInfo
 from .training.matching import Matching as Matching
 from .training.matching import matching_loss as matching_loss
 from .training.train import train as train
+from .transfer.comparison import compare as compare
+from .transfer.comparison import fit_method as fit_method
 from .transfer.estimator import TextHeadClassifier as TextHeadClassifier
 
 __version__: str

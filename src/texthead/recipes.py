@@ -21,6 +21,9 @@ HEADS = {
 }
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
+# Methods that fit a head to the features of a frozen encoder, the default first.
+MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
+
 EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
 
 # Heads for an encoder without a text tower.

@@ -68,7 +68,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An overconfident run of sea, grass and fire whose rows are the class means of the training items."""
     train = th.read_dataset(data).split("train")
     visual = tiny_visual()
-    features = th.encode_items(visual, train, PROTOCOL)
+    features = th.FrozenEncoder(th.Encoder(visual, None, scale=1.0), PROTOCOL).items(train).features
     center, names = features.mean(0), train.classes
     rows = [F.normalize(features[[label == name for label in train.labels]] - center, dim=-1).mean(0) for name in names]
     head = FrozenHead(torch.stack(rows), names=names, scale=40.0, center=center, kind="text", prompts=names)

@@ -55,7 +55,6 @@ def test_places_that_are_no_file_or_cannot_be_written(world, refused, tmp_path):
     "command",
     [
         ("train", "--tune", "none"),
-        ("compare", "--choose"),
         ("prepare",),
         ("doctor", "--quick"),
     ],

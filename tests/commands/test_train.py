@@ -5,13 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
 import texthead as th
 from made import write_image
+from messages import refuses
+from text_models import bert
 from texthead.data.reading import read_dataset
+from texthead.errors import RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
-from texthead.runs.scores import read_scores
+from texthead.runs.scores import Score, read_scores
 from worlds import images
 
 
@@ -93,3 +99,118 @@ def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, w
     assert (quick.method, own.method) == ("text-probe", "this run (text head)")
     assert own.top1 > quick.top1
     assert th.load_run(run).head.kind == "text"
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five training and four test pictures of each of three colours."""
+    folder = tmp_path_factory.mktemp("coloured")
+    rows = [
+        (write_image(folder / f"{colour}{i}.png", colour, seed=100 * place + i), colour, "train" if i < 5 else "test")
+        for place, colour in enumerate(("red", "green", "blue"))
+        for i in range(9)
+    ]
+    write_csv(folder / "items.csv", ["path", "label", "split"], rows)
+    return folder / "items.csv"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["text-probe", "probe", "zero-shot", "zero-shot-centred"])
+def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, tmp_path: Path) -> None:
+    run, options = tmp_path / "run", ("--size", 32, "--workers", 0, "--cache", tmp_path / "cache")
+    out, _ = works("train", coloured, "--tune", "none", "--method", method, "--out", run, *options)
+    assert f"the run is the {method}: --method {method}" in out
+    loaded = load_run(run)
+    about = json.loads((run / "recipe.json").read_text())
+    assert (about["chosen"], about["recipe"]["size"], about["pixels"]["size"]) == (method, 32, 32)
+    # The scores were computed from features; files give the same ones.
+    scores = read_scores(run)
+    assert scores is not None
+    assert scores.methods[-1].method == f"this run ({method})"
+    assert len(scores.methods) == 4
+    evaluation = th.evaluate(loaded.model, read_dataset(coloured).split("test"), loaded.protocol)
+    own = Score.of(f"this run ({method})", evaluation)
+    assert scores.methods[-1][:-1] == own[:-1]
+    assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    options = ("--tune", "none", "--method", "probe", "--engine", "eager", "--workers", 0, "--cache", cache)
+    works("train", coloured, "--out", tmp_path / "run", *options)
+    fitted = th.fit_method(
+        read_dataset(coloured), "probe", out=tmp_path / "own", baselines="always", reading=th.Reading(cache=cache)
+    )
+    own, run = (load_run(tmp_path / name).head for name in ("own", "run"))
+    assert torch.equal(own.weight, run.weight)
+    assert read_scores(tmp_path / "own") == read_scores(tmp_path / "run")
+    assert (fitted.name, len(fitted.items.data)) == ("probe", 15)
+    with refuses(RunError, "own"):
+        th.fit_method(read_dataset(coloured), "probe", out=tmp_path / "own")
+
+
+@pytest.mark.slow
+def test_a_text_probe_predicts_and_is_edited(
+    coloured: Path, works: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, cache, red = tmp_path / "run", tmp_path / "cache", coloured.parent / "red7.png"
+    works("train", coloured, "--tune", "none", "--out", run, "--workers", 0, "--cache", cache)
+    assert "red" in works("predict", run, red, "--workers", 0)[0]
+    head = load_run(run).head
+    assert head.kind == "text and items"
+    monkeypatch.setenv("COLUMNS", "120")  # Wide enough for the method's name on one line.
+    assert "this run (text-probe)" in works("eval", run, coloured, "--cache", cache, "--workers", 0)[0]
+    works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
+    works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
+    after = load_run(tmp_path / "cut")
+    assert after.labels == ("blue", "crimson")
+    assert torch.equal(after.head.weight, head.weight[[0, 2]])
+    assert torch.equal(after.model.head.bias, load_run(run).model.head.bias[[0, 2]])
+    works("classes", run, "add", "a tie", "--out", tmp_path / "wider")
+    wider = load_run(tmp_path / "wider").head
+    assert torch.equal(wider.weight[:-1], head.weight)
+    assert torch.isclose(wider.weight[-1].norm(), 1.25 * head.weight.norm(dim=1).mean())
+    assert "red" in works("predict", tmp_path / "wider", red, "--workers", 0)[0]
+    refused("linear", "classes", run, "merge", "blue", "red", "--into", "colour", "--out", tmp_path / "none")
+    assert torch.equal(after.with_classes(["a tree", "a house"]).head.center, head.center)
+
+
+@pytest.mark.slow
+def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
+    sentences, run = tmp_path / "classes.json", tmp_path / "run"
+    sentences.write_text(json.dumps({"red": ["a red picture", "something red"], "green": "a lawn", "blue": None}))
+    options = ("--size", 32, "--k", 1, "--workers", 0, "--cache", tmp_path / "cache", "--method", "text-probe")
+    _, err = works("train", coloured, "--classes", sentences, "--out", run, *options)
+    assert "'a red picture', 'something red'" in err
+    # With these sentences no class is recognised better than by chance.
+    assert load_run(run).head.kind == "items"
+    refused("'items'", "classes", run, "add", "a tie", "--out", tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_a_method_with_the_rows_of_a_text_only_encoder(coloured: Path, works: Callable, tmp_path: Path) -> None:
+    text, run = bert(tmp_path / "bert", 16), tmp_path / "run"
+    torch.manual_seed(0)
+    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "a.safetensors")
+    encoder = ("--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}", "--text", text)
+    options = ("--size", 32, "--workers", 0, "--cache", tmp_path / "cache")
+    works("train", coloured, *encoder, "--method", "text-probe", "--out", run, *options)
+    assert load_run(run).head.text_source == text
+    works("predict", run, coloured.parent / "red0.png", "--classes", "a cat, a dog")
+
+
+@pytest.mark.slow
+def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callable, tmp_path: Path) -> None:
+    options = ("--tune", "none", "--held-out", 0, "--workers", 0, "--cache", tmp_path / "cache")
+    out, err = works("train", few, *options, "--out", tmp_path / "run")
+    assert "6 training items of 2 classes, none to score" in err
+    assert len(load_run(tmp_path / "run").trained_on) == 6
+    assert read_scores(tmp_path / "run") is None
+    assert "│" not in out
+
+
+def test_a_method_excludes_fine_tuning(few: Path, refused: Callable, tmp_path: Path) -> None:
+    for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper"), ("--compile",)):
+        refused(("--method probe", option[0]), "train", few, *option, "--method", "probe", "--out", tmp_path / "run")
+    refused(("--method", "best"), "train", few, "--method", "best", "--out", tmp_path / "run")

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks.doctor import known, planted_swaps
-from made import PIXELS, write_broken, write_image, write_video
 from messages import prints
 from texthead import load_encoder, read_dataset
 from texthead.data.dataset import Item
-from texthead.data.protocol import Protocol, Views
 from texthead.doctor import encoder_findings, near_duplicates
 from texthead.encoders.encoder import Encoder
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.reading import Reading
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +35,6 @@ def test_cosines_are_of_what_features_have_beside_the_mean_of_the_classes() -> N
     assert cosines[0] == pytest.approx([1, 0])
     assert cosines[4] == pytest.approx([-1, 0])
     assert cosines[2] == pytest.approx([2 / 5**0.5, 1 / 5**0.5])
-
-
-def test_features_are_kept_by_place_and_unreadable_files_have_none(mini: Encoder, tmp_path: Path) -> None:
-    image, video = write_image(tmp_path / "a.png", "red"), write_video(tmp_path / "c.mp4", "red")
-    counted: list[tuple[int, int]] = []
-    found = encoder_findings.mean_features(
-        mini,
-        [image, write_broken(tmp_path / "b.mp4"), video],
-        Protocol(2, PIXELS, Views(origin="centre")),
-        Reading(cache=FeatureCache(encoder_key(mini.visual, PIXELS), tmp_path / "cache")),
-        lambda *counts: counted.append(counts),
-    )
-    assert {place: feature.shape for place, feature in found.items()} == {0: (mini.dim,), 2: (mini.dim,)}
-    assert counted[-1] == (3, 3)
 
 
 def test_rows_have_nothing_in_common_and_length_1(mini: Encoder) -> None:

@@ -20,9 +20,8 @@ from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
 from texthead.evaluation.saliency import cover
 from texthead.features import frames as kept
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.features.views import encode_items, own_pixels
 from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -99,9 +98,9 @@ def test_pixels_are_normalised_in_the_network(visual: Visual) -> None:
 def test_what_is_kept_is_what_is_computed(
     views: Views, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = own_pixels(visual.spec)
+    pixels = visual.spec.pixels()
     protocol = Protocol(FRAMES, pixels, views)
-    cache = FeatureCache(encoder_key(visual, pixels), tmp_path)
+    cache = tmp_path
     model = recognizer(visual, AttentivePool(32, 16))
     plain, first = evaluate(model, data, protocol), evaluate(model, data, protocol, Reading(cache=cache))
     assert torch.allclose(plain.scores, first.scores, atol=1e-5)
@@ -114,9 +113,9 @@ def test_clips_of_parts_are_kept_too(
 ) -> None:
     path = data.items[5].path  # Ten frames, ten a second.
     items = tuple(Item(Path(f"{path}{times}"), label) for times, label in (("#t=,0.5", "red"), ("#t=0.5", "blue")))
-    pixels, parts = own_pixels(visual.spec), Dataset(items)
+    pixels, parts = visual.spec.pixels(), Dataset(items)
     protocol = Protocol(FRAMES, pixels, Views(origin="centre"))
-    cache = FeatureCache(encoder_key(visual, pixels), tmp_path)
+    cache = tmp_path
     model = recognizer(visual)
     first = evaluate(model, parts, protocol, Reading(cache=cache)).scores
     assert torch.allclose(evaluate(model, parts, protocol).scores, first, atol=1e-5)
@@ -127,8 +126,8 @@ def test_clips_of_parts_are_kept_too(
 
 def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: Visual, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    model, protocol = recognizer(visual), Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre"))
-    cache = FeatureCache(encoder_key(visual, own_pixels(visual.spec)), tmp_path)
+    model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
+    cache = tmp_path
     picture = write_image(tmp_path / "picture.png", "red")
     for reading in (Reading(), Reading(cache=cache)):
         scored = score(model, [picture, tmp_path / "broken.mp4"], protocol, replace(reading, skip_unreadable=True))
@@ -155,7 +154,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     prints("\n".join(notes), "stride 0 -> 2")
     assert suit(small, {"stride": 0}, data, strided)[0].stride == 0
     path, model = data.items[5].path, recognizer(visual)  # Ten frames.
-    pixels = own_pixels(visual.spec)
+    pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
     with open_media(path) as media:
         expected = model(view_crops(media.frames_at(middle), pixels.size, pixels.resize, 1, pixels.interpolation))
@@ -163,7 +162,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
     run_recipe = replace(recipe, freeze_encoder=True, **changes)
     model = recognizer(visual, AttentivePool(32, 16))
-    cache = FeatureCache(encoder_key(visual, own_pixels(visual.spec)), tmp_path / "cache")
+    cache = tmp_path / "cache"
     train(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
@@ -185,12 +184,12 @@ def test_from_training_to_predictions(
     module = modules[temporal](*(() if temporal == "mean" else (32,)), **({} if temporal == "mean" else {"width": 16}))
     visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
     model = recognizer(visual, module)
-    cache = FeatureCache(encoder_key(visual, own_pixels(visual.spec)), tmp_path / "cache") if frozen else None
+    cache = tmp_path / "cache" if frozen else False
     train(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     run = load_run(tmp_path / "run")
     path = data.items[0].path
     (found,) = predict(run, [path])
-    assert found.top == predict(run, [path], Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre")))[0].top
+    assert found.top == predict(run, [path], Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre")))[0].top
     ordered = order_test(run.model, data, run.protocol, Reading(), seeds=(0,))
     assert ordered.top1 == pytest.approx(evaluate(run.model, data, run.protocol).top1)
     covered = cover(run.model, torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8), grid=2)
@@ -207,7 +206,8 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
         for place, item in enumerate(data.items):
             file.write(f"{item.path},{item.label},{'train' if place < 4 else 'test'}\n")
     clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
-    prints(works("compare", clips, *source, "--choose", "--out", run, *options)[0], "probe *")
+    assert "│ probe " in works("compare", clips, *source, *options)[0]
+    works("train", clips, *source, "--tune", "none", "--out", run, *options)
     prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[0], "the run is the", "text")
     path = data.items[0].path
     assert works("predict", run, path)[0] == works("predict", tmp_path / "left", path)[0]
@@ -227,5 +227,6 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
-    protocol = Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre"))
-    assert encode_items(visual, data, protocol).shape == (len(data), 32)
+    items = FrozenEncoder(Encoder(visual, None, scale=1.0)).items(data)
+    assert items.features.shape == (len(data), 32)
+    assert [data.classes[target] for target in items.targets] == data.labels

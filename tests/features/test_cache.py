@@ -65,7 +65,7 @@ EDITS = {
 @pytest.mark.parametrize("kind", EDITS)
 def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path], tmp_path: Path, kind: str) -> None:
     cache, said = FeatureCache(encoder_key(visual, PIXELS), tmp_path), []
-    reading = Reading(cache=cache, say=said.append)
+    reading = Reading(cache=tmp_path, say=said.append)
 
     def features() -> list[torch.Tensor]:
         found = frame_features(visual, videos, everything, PIXELS, reading)

@@ -13,7 +13,6 @@ from texthead.encoders.encoder import LazyVisual, Visual, VisualSpec, build_visu
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import RunError
 from texthead.features import engine as engines
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.engine import Engine, StoredGraph, known_digest, note_digest, weights_digest
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
@@ -190,8 +189,6 @@ def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeyp
         gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
     assert 1e-6 < gap < 1e-2
     prints(lines[0], f"lowest {1 - gap:.4f}")
-    cache = FeatureCache(encoder_key(mini, Pixels(64, 64, "bicubic")), tmp_path)
-    assert cache.of_inexact("bf16").path != cache.path
     monkeypatch.setattr(engines, "LEAST_COSINE", 1.1)
     with pytest.raises(RunError, match="bf16"):
         Engine(mini, "bf16")(frames(64))
@@ -202,10 +199,9 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
 
     path = write_image(tmp_path / "a.png", "red")
     pixels = Pixels(64, 64, "bicubic")
-    cache = FeatureCache(encoder_key(mini, pixels), tmp_path)
 
     def feature(engine):
-        (found,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=cache, engine=engine))
+        (found,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine))
         return found.features
 
     exact = feature("eager")
@@ -218,10 +214,10 @@ def test_cached_features_name_the_engine_that_computed_them(mini, tmp_path):
     from made import write_image
 
     path, pixels = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic")
-    cache, used = FeatureCache(encoder_key(mini, pixels), tmp_path), []
+    used: list[str] = []
 
     def read(engine):
-        frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=cache, engine=engine, used=used.append))
+        frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine, used=used.append))
 
     for engine in ("onnxruntime", "eager", "bf16", "bf16"):
         read(engine)

@@ -52,7 +52,13 @@ def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def read(visual: Visual, paths: list[Path], cache: FeatureCache | None, workers: int = 0) -> list[FrameFeatures]:
-    entries = frame_features(visual, paths, every, PIXELS, Reading(workers=workers, cache=cache, engine="eager"))
+    entries = frame_features(
+        visual,
+        paths,
+        every,
+        PIXELS,
+        Reading(workers=workers, cache=cache.path.parent if cache else False, engine="eager"),
+    )
     assert all(isinstance(entry, FrameFeatures) for entry in entries), entries
     return [entry for entry in entries if isinstance(entry, FrameFeatures)]
 
@@ -107,7 +113,9 @@ def test_a_part_that_cannot_be_read_is_a_value(
     image = write_image(tmp_path / "a.png", "red")
     names = [f"{video}#t=9", f"{tmp_path / 'gone.mp4'}#t=1,2", f"{image}#t=0,1", f"{video}#t=3,2", f"{video}#t=,1"]
     for kept in (cache, None):
-        *errors, part = frame_features(visual, list(map(Path, names)), every, PIXELS, Reading(cache=kept))
+        *errors, part = frame_features(
+            visual, list(map(Path, names)), every, PIXELS, Reading(cache=kept.path.parent if kept else False)
+        )
         assert isinstance(part, FrameFeatures)
         for error, name in zip(errors, names, strict=False):
             assert isinstance(error, MediaError)

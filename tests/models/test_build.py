@@ -25,7 +25,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
 from texthead.encoders.load import spec_of
 from texthead.errors import DataError, RunError
-from texthead.models.build import drop_patches, make_head, make_temporal_for, pixels_for
+from texthead.models.build import drop_patches, make_head, make_temporal_for
 from texthead.models.head_rows import (
     RowInputs,
     RowKind,
@@ -56,18 +56,18 @@ from training_runs import RECIPE, assert_same_weights, copied, draw
 
 def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
     plain = replace(RECIPE, size=None, resize=None)
-    assert pixels_for(plain, replace(SPEC, size=224, crop=0.875)) == Pixels(224, 256, "bilinear")
-    assert pixels_for(replace(plain, size=112), SPEC) == Pixels(112, 128, "bilinear")
-    assert pixels_for(replace(plain, size=112, resize=112), SPEC) == Pixels(112, 112, "bilinear")
+    assert replace(SPEC, size=224, crop=0.875).pixels(plain) == Pixels(224, 256, "bilinear")
+    assert SPEC.pixels(replace(plain, size=112)) == Pixels(112, 128, "bilinear")
+    assert SPEC.pixels(replace(plain, size=112, resize=112)) == Pixels(112, 112, "bilinear")
     fixed = replace(SPEC, size=224, any_size=False, interpolation="bicubic")
-    assert pixels_for(replace(plain, size=224), fixed) == Pixels(224, 256, "bicubic")
+    assert fixed.pixels(replace(plain, size=224)) == Pixels(224, 256, "bicubic")
     with refuses(RunError, "tiny", "size", 224, 112):
-        pixels_for(replace(plain, size=112), fixed)
+        fixed.pixels(replace(plain, size=112))
     # Sizes that loading a run would refuse are refused before training.
     with refuses(RunError, "1,024", "4,096", f"{2**28:,}"):
-        pixels_for(replace(plain, frames=1024, size=4096, resize=4096), SPEC)
+        SPEC.pixels(replace(plain, frames=1024, size=4096, resize=4096))
     with refuses(RunError, "pixels", 4096, 4681):
-        pixels_for(replace(plain, frames=1, size=4096), SPEC)
+        SPEC.pixels(replace(plain, frames=1, size=4096))
 
 
 def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:

@@ -13,7 +13,6 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
-from texthead.models.build import pixels_for
 from texthead.training.fit_recipe import check_overrides_are_used, suit
 
 
@@ -51,11 +50,11 @@ def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
     """As in the published code: 224 of 256 pixels, and 336 of 336."""
     large = Encoder(Visual(mini.visual.net, replace(mini.visual.spec, size=336, any_size=False)), None, scale=1.0)
     changed, (note,) = suit(make, {}, many(100), large)
-    assert (changed.resize, pixels_for(changed, large.visual.spec).size) == (336, 336)
+    assert (changed.resize, large.visual.spec.pixels(changed).size) == (336, 336)
     prints(note, 336, 256)
     assert suit(make, {"resize": 384}, many(100), large)[0].resize == 384
     small = replace(mini.visual.spec, size=224)
-    assert pixels_for(make(), small) == Pixels(224, 256, small.interpolation)
+    assert small.pixels(make()) == Pixels(224, 256, small.interpolation)
 
 
 def test_suit_few_items(mini):

@@ -32,7 +32,6 @@ from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features import frames as features_module
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.models.build import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
@@ -759,7 +758,7 @@ def test_features_for_a_frozen_encoder_are_kept(
     data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, epochs=2, freeze_encoder=True)
-    cache = FeatureCache(encoder_key(make_model().visual, PIXELS), tmp_path / "cache")
+    cache = tmp_path / "cache"
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
     first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
     monkeypatch.setattr(features_module, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
@@ -810,6 +809,6 @@ def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset
 
 def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     model, _ = convolved()
-    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path / "cache")
+    cache = tmp_path / "cache"
     plain = evaluate(model, val, Protocol(2, PIXELS))
     assert torch.equal(evaluate(model, val, Protocol(2, PIXELS), Reading(cache=cache)).scores, plain.scores)

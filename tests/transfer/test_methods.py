@@ -1,4 +1,4 @@
-"""Folds, the lead of a rival, and the choice of a method."""
+"""Folds, the lead of a rival, and the methods of an encoder."""
 
 from pathlib import Path
 
@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from made import tiny_visual
 from messages import refuses
 from texthead.data.dataset import Dataset, Item
+from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
+from texthead.features.frozen import FrozenEncoder, FrozenItems
+from texthead.models.heads import ProbeHead
+from texthead.recipes import Recipe
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.methods import FrozenItems, Method, best_rival, cross_validated, folds, pick_method
+from texthead.transfer.methods import Task, best_rival, cross_validated, folds
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -21,8 +26,8 @@ def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
         Item(Path(f"{i}.mp4"), label, None, group) for i, (label, group) in enumerate(zip(labels, where, strict=True))
     )
     targets = torch.tensor([list(counts).index(label) for label in labels])
-    noise = 0.1 * torch.randn(len(labels), 3, 8, generator=torch.Generator().manual_seed(0))
-    return FrozenItems(Dataset(items), 5 * torch.eye(8)[targets][:, None] + noise, targets)
+    noise = 0.1 * torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
+    return FrozenItems(Dataset(items), 5 * torch.eye(8)[targets] + noise, targets)
 
 
 def test_three_to_five_folds_score_each_item_once_and_keep_every_class_in_training() -> None:
@@ -68,37 +73,36 @@ def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     places, titles = np.arange(40), ("first", "second", "third")
     answers = {name: places < count for name, count in zip(titles, right, strict=False)}
-    every = [Method(name, probe().head) for name in answers]
-    lead = best_rival(every, every[0], answers, places.tolist())
-    assert (lead and lead.rival.name) == rival
+    lead = best_rival(answers, places.tolist())
+    assert (lead and lead.rival) == rival
     if lead:
         assert lead.points == pytest.approx(points)
         assert lead.low < points < lead.high
         # The same lead over fewer scenes is less certain.
-        fewer = best_rival(every, every[0], answers, (places // 10).tolist())
+        fewer = best_rival(answers, (places // 10).tolist())
         assert fewer is not None
         assert fewer.low < lead.low
 
 
-def probe() -> Method:
-    return Method("probe", lambda items: logistic_head(items.features, items.targets, names=["a", "b"]))
+def probe(items: FrozenItems) -> ProbeHead:
+    return logistic_head(items.features, items.targets, names=["a", "b"])
 
 
 def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
     items = few({"a": 6, "b": 6})
     parts, steps = folds(items, seed=0).pairs, []
-    right = cross_validated(probe(), items, parts, lambda: steps.append(1))
+    right = cross_validated(probe, items, parts, lambda: steps.append(1))
     assert right.all()
     assert len(steps) == len(parts)
     # With one label changed, only that item is wrong: the fold that scores an item has not seen its label.
     items.targets[0] = 1
-    changed = cross_validated(probe(), items, parts, lambda: None)
+    changed = cross_validated(probe, items, parts)
     assert changed.tolist() == [False] + [True] * 11
 
 
-def test_a_method_has_one_name_and_the_first_is_the_default() -> None:
-    every = [Method(name, probe().head) for name in ("text-probe", "probe")]
-    assert pick_method(every, None).name == "text-probe"
-    assert pick_method(every, "probe").name == "probe"
-    with refuses(DataError, "method", "'best'"):
-        pick_method(every, "best")
+def test_an_encoder_without_text_has_only_the_probe() -> None:
+    encoder = Encoder(tiny_visual(), None, scale=1.0)
+    task = Task(FrozenEncoder(encoder), ("a", "b"), ("a", "b"), ("a", "b"), Recipe(name="test"))
+    assert task.check_method(None) == task.check_method("probe") == "probe"
+    with refuses(DataError, "zero-shot", "no text encoder"):
+        task.check_method("zero-shot")

@@ -10,14 +10,13 @@ from made import SPEC, tiny_visual, write_image
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.features.views import encode_items
-from texthead.models.build import pixels_for
+from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import RowInputs
+from texthead.models.heads import ProbeHead
 from texthead.recipes import Recipe
 from texthead.training import train as training
 from texthead.transfer import trial as trials
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.methods import FrozenItems, Method
 from texthead.transfer.trial import Trial, try_tuning
 
 
@@ -55,14 +54,16 @@ def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
     )
     data, visual = Dataset(items), tiny_visual()
     recipe = Recipe(name="test", frames=1, size=32, epochs=2, warmup=0.5, batch=4, center=True, temporal="mean")
-    protocol = Protocol(1, pixels_for(recipe, SPEC))
+    protocol = Protocol(1, SPEC.pixels(recipe))
     encoder = Encoder(visual, None, scale=10.0)
     monkeypatch.setattr(type(encoder), "has_text", True)
     monkeypatch.setattr(encoder, "encode_text", rows_of)
-    features = encode_items(visual, data, protocol)
-    targets = torch.tensor([0] * 5 + [1] * 5)
-    inputs = RowInputs(encoder, colours, recipe, features=features, targets=targets)
-    quick = Method("probe", lambda kept: logistic_head(kept.features, (kept.targets - int(wrong)).abs(), names=colours))
+    encoded = FrozenEncoder(encoder, protocol).items(data)
+    inputs = RowInputs(encoder, colours, recipe, features=encoded.features, targets=encoded.targets)
+
+    def quick(items: FrozenItems) -> ProbeHead:
+        return logistic_head(items.features, (items.targets - int(wrong)).abs(), names=colours)
+
     before = {name: tensor.clone() for name, tensor in visual.state_dict().items()}
     trained_on: list[set[Path]] = []
 
@@ -73,7 +74,7 @@ def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
     monkeypatch.setattr(trials, "train", spied)
     monkeypatch.setattr(trials, "ENOUGH", enough)
     monkeypatch.setattr(trials, "lead_interval", lambda *_: (-1.0, 1.0))
-    found = try_tuning(quick, FrozenItems(data, features[:, None], targets), inputs, protocol)
+    found = try_tuning(quick, encoded, inputs, protocol)
     assert found.quick.all() != wrong
     assert len(found.quick) == len(found.tuned) == len(found.groups) == 2 * tried
     assert [len(paths) for paths in trained_on] == [8] * tried

@@ -54,7 +54,7 @@ def test_a_long_video_is_cut_and_a_short_one_and_a_picture_are_not(film: Path, t
     encoder = Encoder(tiny_visual(), None, scale=10.0)
 
     def cut_them(*known: Path, above: float = 10.0) -> list[str]:
-        found = cut_files(files, encoder, Reading(), above=above, known=known, cache=tmp_path / "cache")
+        found = cut_files(files, encoder, Reading(cache=tmp_path / "cache"), above=above, known=known)
         return [item.path.name for item in found.items]
 
     found = cut_them()

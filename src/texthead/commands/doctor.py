@@ -82,6 +82,7 @@ class Doctor:
         from texthead.doctor.examine import EncoderSettings, examine
         from texthead.doctor.facts import read_facts
         from texthead.doctor.page import Diagnosis
+        from texthead.features.reading import Reading
         from texthead.media.paths import address
         from texthead.report.html import write_html
 
@@ -106,9 +107,7 @@ class Doctor:
             self.size,
             self.prompts.read_template() or "{}",
             self.encoding.device,
-            self.workers,
-            self.features.folder,
-            self.encoding.engine,
+            Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine),
         )
         findings, lines = examine(
             dataset,

@@ -114,12 +114,12 @@ class Eval(LabelledRun):
         if not other:
             result, temperature, lines = calibrated(run, protocol, result, chosen)
         parts = Division(chosen, None, chosen, split_name)
-        cache = self.beside.folder
         doing("scoring the baselines")
+        cached = replace(reading, cache=self.beside.folder)
         if other:
-            table = before_training(run, model, parts, labels, self.beside.baselines, cache, reading, bar)
+            table = before_training(run, model, parts, self.beside.baselines, cached, bar)
         else:
-            table = eval_baselines(run, parts, self.beside.baselines, cache, reading, bar)
+            table = eval_baselines(run, parts, self.beside.baselines, cached, bar)
         frames, beside, own = run.recipe.frames, "", ""
         if protocol.views.count > 1:
             beside, own = ", 1 view", f", {self.protocol.views} views, mean of {protocol.pooling}"

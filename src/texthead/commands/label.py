@@ -120,9 +120,9 @@ class Label:
         doing(f"loading the encoder {self.encoder}")
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
-        reading, cache = self.files.reading(), self.features.folder
-        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, cache=cache, bar=bar)
-        pool = encode_files(files, encoder, reading, cache, bar)
+        reading = self.files.reading(self.features.folder)
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, bar=bar)
+        pool = encode_files(files, encoder, reading, bar)
         say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, given, encoder, password)
@@ -182,8 +182,8 @@ class Label:
         given = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
         given |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
         options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
-        start = ["compare", "--choose"] if how == "quick" else ["train"]
-        return [*start, str(self.out), "--out", str(run), *options]
+        quick = ["--tune", "none", "--held-out", "0"] if how == "quick" else []
+        return ["train", str(self.out), *quick, "--out", str(run), *options]
 
 
 def _print_next(suggestions: "Sequence[Suggestion]") -> None:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from texthead.data.dataset import Dataset, Item
-    from texthead.data.protocol import Pixels, Protocol
-    from texthead.encoders.encoder import Visual
-    from texthead.features.cache import FeatureCache
+    from texthead.data.protocol import Protocol
     from texthead.features.reading import Reading
     from texthead.runs.run import Run
 
@@ -260,7 +258,7 @@ class ReadingOptions(EncodingOptions):
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
 
-    def reading(self, cache: "FeatureCache | None" = None) -> "Reading":
+    def reading(self, cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
         from texthead.commands.console import say_notes
         from texthead.features.reading import Reading
@@ -338,15 +336,9 @@ class CacheOptions:
     cache: str | None = option(None, "FOLDER")
 
     @property
-    def folder(self) -> Path | None:
-        """The folder of the feature cache; None keeps features only while this command runs."""
-        return None if self.cache is None else Path(self.cache)
-
-    def features_of(self, visual: "Visual", pixels: "Pixels") -> "FeatureCache":
-        """Return the cache of an encoder's features."""
-        from texthead.features.cache import FeatureCache, encoder_key
-
-        return FeatureCache(encoder_key(visual, pixels), self.folder)
+    def folder(self) -> Path | bool:
+        """The folder of the feature cache, as in `Reading`."""
+        return True if self.cache is None else Path(self.cache)
 
 
 @dataclass(frozen=True)

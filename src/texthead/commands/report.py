@@ -79,7 +79,6 @@ class ReportCommand:
         doing(f"loading {self.run}")
         from texthead.commands.score_table import calibrated, scores_json, show_table
         from texthead.data.division import Division
-        from texthead.encoders.encoder import as_visual
         from texthead.evaluation import evaluate
         from texthead.report.mistakes import strips
         from texthead.report.run_page import PageParts, write_report
@@ -103,13 +102,13 @@ class ReportCommand:
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
         # A cache for the run's own encoder: the test of the frame order and the next report encode nothing again.
-        reading = self.files.reading(self.beside.features_of(as_visual(run.model.visual), run.pixels))
+        reading = self.files.reading(self.beside.folder)
         with bar("score", "files") as progress:
             result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
         calibration_report = _calibration_report(run, result, protocol, others, self)
         doing("scoring the baselines")
         parts = Division(chosen, None, chosen, split_name)
-        table = eval_baselines(run, parts, self.beside.baselines, self.beside.folder, reading, bar)
+        table = eval_baselines(run, parts, self.beside.baselines, reading, bar)
         own, temperature, lines = calibrated(run, protocol, result, chosen)
         table.add(f"this run ({run.head.title}){temperature}", own)
         table.lines += lines

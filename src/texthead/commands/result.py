@@ -15,7 +15,7 @@ from texthead.parallel.distributed import rank
 from texthead.report.mistakes import strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import PageParts, write_report
-from texthead.runs.scores import RunScores, Score, write_scores
+from texthead.runs.scores import write_scores
 from texthead.transfer.baselines import Comparison
 
 FEW_TO_REORDER = 500  # items; each takes about 15 ms on one core
@@ -32,12 +32,7 @@ def score_run(
         table.add(title, evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress))
     show_table(table)
     if rank() == 0:
-        write_scores(out, scores_of(table))
-
-
-def scores_of(table: Comparison) -> RunScores:
-    """Return the scores of a table as saved in the run folder."""
-    return RunScores(table.division.scored_name, tuple(Score.of(*row) for row in table.rows))
+        write_scores(out, table.scores())
 
 
 def write_page(
@@ -64,7 +59,7 @@ def write_page(
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
         order = f"Not tested here; `texthead report {out}` does." if blind is None else blind
-        if blind is None and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
+        if blind is None and reading.cache and len(table.division.scored) <= FEW_TO_REORDER:
             order = order_test(model, table.division.scored, protocol, reading)
     if rank() == 0:
         if table.rows:

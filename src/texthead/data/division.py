@@ -25,13 +25,15 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     """Divide by the data's own splits, or by a drawn one: seeded, stratified, groups whole.
 
     Args:
-        part: fraction to hold out if the data has no splits; None for 0.2.
+        part: fraction to hold out if the data has no splits; None for 0.2, 0 to train on all items.
         k: training items per class; None for all.
 
     Raises:
         DataError: no training item, no item that can be held out, training items of a single class, or a `part` for
             data that has splits.
     """
+    if part == 0 and not splits_of(dataset):
+        return divide_or_train(dataset, seed=seed, k=k)
     earlier_notes = len(dataset.notes)
     if not splits_of(dataset):
         dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)

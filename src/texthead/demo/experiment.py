@@ -11,21 +11,20 @@ import numpy as np
 import torch
 
 from texthead import recipes
-from texthead.data.dataset import Dataset, Item, label_indices
-from texthead.data.protocol import Protocol, Views
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Protocol
 from texthead.data.reading import read_dataset
 from texthead.data.sampling import evenly
 from texthead.demo import drawn_videos
-from texthead.encoders.encoder import Encoder, as_visual
+from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation, evaluate
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import frame_features, readable
+from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.features.views import item_features
 from texthead.media.open import open_media
-from texthead.models.build import make_head, make_temporal_for, pixels_for
+from texthead.models.build import make_head, make_temporal_for
 from texthead.models.head_rows import RowInputs, class_correlation
 from texthead.models.head_table import as_head
 from texthead.models.heads import text_head
@@ -42,7 +41,8 @@ from texthead.report.mistakes import strips
 from texthead.report.strips import plot_strip
 from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.train import train
-from texthead.transfer.closed_form import logistic_probe
+from texthead.transfer.closed_form import logistic_head
+from texthead.transfer.methods import evaluation_of
 
 UNSEEN = 12
 
@@ -59,14 +59,14 @@ HEADS = {
 class Bench:
     """The demo's data and encoder, with methods that train and score a model.
 
-    `center` is the mean feature of the training frames; `cache` holds the features of the encoder that is scored.
+    `center` is the mean feature of the training frames; `cache` is the folder of features, as in `Reading`.
     """
 
     out: Path
     encoder: Encoder
     recipe: Recipe
     protocol: Protocol
-    cache: FeatureCache
+    cache: Path | bool
     workers: int
     train: Dataset
     seen_test: Dataset
@@ -81,14 +81,8 @@ class Bench:
         return self.out / "runs"
 
     def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
-        """Score a model whose encoder is the one of the cache."""
+        """Score a model."""
         return evaluate(model, dataset, self.protocol, Reading(workers=self.workers, cache=self.cache))
-
-    def mean_features(self, model: Recognizer, dataset: Dataset) -> torch.Tensor:
-        """Return one feature per clip, from the cache, as (clips, dim)."""
-        paths = [item.path for item in dataset.items]
-        entries = item_features(model, paths, self.protocol, Reading(cache=self.cache))
-        return torch.stack([entry[0] for entry in entries if not isinstance(entry, MediaError)])
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for `names`, which may be classes without training clips."""
@@ -201,8 +195,7 @@ def run_demo(
     if not quick:
         run = bench.runs / "fine-tuned"
         best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
-        key = encoder_key(as_visual(best.visual), bench.protocol.sizes)
-        bench = replace(bench, cache=FeatureCache(key, bench.runs / "features"))
+        bench = replace(bench, cache=bench.runs / "features")
         rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
         changed = _changed(text, best)
     doing("writing the report")
@@ -242,21 +235,20 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
     encoder.visual.to(pick_device(device))
     text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
     recipe = demo_recipe(seed)
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    cache = FeatureCache(encoder_key(encoder.visual, pixels))
+    protocol = encoder.visual.spec.protocol(recipe)
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     paths = [item.path for item in (*train_set.items, *test.items)]
-    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=cache)
+    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=True)
     with bar("encode frames once", "clips") as progress:
-        entries = frame_features(encoder.visual, paths, choose, pixels, reading, progress)
+        entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, progress)
     readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     return Bench(
         out,
         encoder,
         recipe,
-        Protocol(recipe.frames, pixels, Views.of(recipe)),
-        cache,
+        protocol,
+        True,
         workers,
         train_set,
         test.with_classes(seen),
@@ -272,10 +264,9 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     seen = bench.train.classes
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
-    train_features, test_features = (bench.mean_features(plain, part) for part in (bench.train, bench.seen_test))
-    targets, truth = (torch.tensor(label_indices(part, seen)) for part in (bench.train, bench.seen_test))
-    scores = logistic_probe(train_features, targets, test_features, classes=len(seen))
-    probe = Evaluation(tuple(seen), [item.path for item in bench.seen_test.items], truth, scores).top1
+    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
+    items, tests = (frozen.items(part, seen) for part in (bench.train, bench.seen_test))
+    probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
         "zero-shot-centred": np.array([bench.row(plain)]),
         "probe": np.array([[probe, np.nan, np.nan]]),

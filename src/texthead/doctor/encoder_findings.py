@@ -1,28 +1,20 @@
 """Findings that need an encoder: features of files, near-synonymous class names, swapped names."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
 
 from texthead.data.dataset import Item
-from texthead.data.protocol import Protocol
 from texthead.doctor import findings, swapped_names
 from texthead.doctor.findings import Finding
 from texthead.doctor.swapped_names import Swap
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import imagenet_texts
 from texthead.errors import EncoderError
-from texthead.features.reading import Reading
-from texthead.features.views import item_features
 from texthead.models.head_rows import text_rows
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress
 from texthead.text import prompts
 from texthead.text.class_names import clean_name
 
@@ -35,15 +27,6 @@ _REFERENCE_STEP = 50
 OwnSentences = Mapping[str, tuple[str, ...] | None]
 
 Rows = Float[np.ndarray, "items dim"]
-
-
-def mean_features(
-    encoder: Encoder, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None = None
-) -> dict[int, Float[np.ndarray, " dim"]]:
-    """Return the mean feature of each readable file's frames, by position in `paths`."""
-    model = Recognizer(encoder.visual, MeanPool(), nn.Identity())
-    entries = item_features(model, paths, protocol, reading, progress)
-    return {place: entry[0].numpy() for place, entry in enumerate(entries) if isinstance(entry, Tensor)}
 
 
 def prompts_of(sentences: OwnSentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:

@@ -1,26 +1,22 @@
 """Run all checks of a dataset, with or without an encoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol, Views
 from texthead.doctor import encoder_findings, findings, near_duplicates
 from texthead.doctor.encoder_findings import OwnSentences
 from texthead.doctor.facts import Facts
 from texthead.doctor.findings import Finding, Severity
 from texthead.encoders.load import load_encoder, zero_shot_note
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.features.views import own_frames
-from texthead.models.build import pixels_for
 from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
-from texthead.recipes import EngineName, small
+from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
 _ENCODED_FRAMES = 4
@@ -35,18 +31,14 @@ class EncoderSettings:
         size: side of the crop in pixels; None for the encoder's own.
         template: one or more prompt templates.
         device: auto, cpu, cuda or cuda:N.
-        workers: data-loader workers.
-        cache: folder of the feature cache.
-        engine: runs the encoder; see `Reading`.
+        reading: how files are read; unreadable ones are left out.
     """
 
     encoder: str = "mini"
     size: int | None = None
     template: str | tuple[str, ...] = "{}"
     device: str = "auto"
-    workers: int = 0
-    cache: Path | None = None
-    engine: EngineName = "auto"
+    reading: Reading = Reading(engine="auto", cache=True)
 
 
 def examine(
@@ -89,23 +81,16 @@ def examine(
         encoder = load_encoder(encoder_settings.encoder, keep_text=True)
         encoder.visual.to(pick_device(encoder_settings.device)).eval()
         readable = [place for place, fact in enumerate(facts) if fact.fault is None]
-        pixels = pixels_for(small(size=encoder_settings.size), encoder.visual.spec)
-        clip_frames = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
-        protocol = Protocol(clip_frames, pixels, Views(origin="centre", stride=encoder.visual.spec.stride))
-        feature_cache = FeatureCache(encoder_key(encoder.visual, pixels), encoder_settings.cache)
-        reading = Reading(
-            encoder_settings.workers,
-            cache=feature_cache,
-            engine=encoder_settings.engine,
-        )
-        with bar("encode", "files") as progress:
-            paths = [items[place].path for place in readable]
-            means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)
-        features = {readable[own]: feature for own, feature in means.items()}
+        spec = encoder.visual.spec
+        protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
+        protocol = replace(protocol, pixels=spec.pixels(small(size=encoder_settings.size)))
+        reading = replace(encoder_settings.reading, skip_unreadable=True)
+        encoded = FrozenEncoder(encoder, protocol, reading, bar).files([items[place].path for place in readable])
+        features = {readable[own]: row for own, row in zip(encoded.positions, encoded.features.numpy(), strict=True)}
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
-            encoded = [items[place] for place in features]
-            result += encoder_findings.class_findings(encoder, classes, prompts, encoded, list(features.values()))
+            own_items = [items[place] for place in features]
+            result += encoder_findings.class_findings(encoder, classes, prompts, own_items, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
             notes.append(f"note: {encoder.source} has no text encoder; class names are not checked against the files")

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.downloads import no_downloads
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, RunError
 from texthead.extensions import find
-from texthead.recipes import WITHOUT_TEXT
+from texthead.recipes import WITHOUT_TEXT, Recipe, check_clip_size
 
 # The entry points of encoder modules, and the functions that each needs.
 GROUP = "texthead.encoders"
@@ -67,6 +68,47 @@ class VisualSpec:
     def unit(self) -> Literal["frame", "clip"]:
         """The input of the network: single frames or clips."""
         return "clip" if self.frames > 1 else "frame"
+
+    def pixels(self, recipe: Recipe | None = None) -> Pixels:
+        """Return a recipe's sizes for all clips but training clips, or the encoder's own test sizes.
+
+        Raises:
+            RunError: the encoder does not support the size, or clips would take too much memory.
+        """
+        if recipe is None:
+            return Pixels(self.size, round(self.size / self.crop), self.interpolation, self.squash)
+        return self._pixels(recipe, recipe.test_size or recipe.size or self.size)
+
+    def training_pixels(self, recipe: Recipe) -> Pixels:
+        """Return a recipe's training sizes.
+
+        Raises: as `pixels`.
+        """
+        return self._pixels(recipe, recipe.size or self.size)
+
+    def _pixels(self, recipe: Recipe, size: int) -> Pixels:
+        if size != self.size and not self.any_size:
+            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use size={self.size}")
+        pixels = Pixels(size, recipe.resize or round(size / self.crop), self.interpolation, self.squash)
+        check_clip_size(recipe.frames, pixels.size, pixels.resize)
+        return pixels
+
+    def clip_frames(self, several: int = 8) -> int:
+        """Return the clip length of an encoder of whole clips; `several` for an encoder of single frames."""
+        return self.frames if self.unit == "clip" else several
+
+    def protocol(self, recipe: Recipe | None = None, *, frames: int = 8) -> Protocol:
+        """Return the test settings of a recipe with one view, or the encoder's own.
+
+        Args:
+            frames: frames per clip without a recipe, for an encoder of single frames.
+
+        Raises: as `pixels`.
+        """
+        if recipe is None:
+            views = Views(origin="centre", stride=self.stride)
+            return Protocol(self.clip_frames(frames), self.pixels(), views)
+        return Protocol(recipe.frames, self.pixels(recipe), Views.of(recipe))
 
     def to_json(self) -> dict[str, object]:
         """Return JSON values, which `VisualSpec.from_json` reads back."""

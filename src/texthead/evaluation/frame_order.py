@@ -99,7 +99,7 @@ def order_test(
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
     targets = torch.tensor(label_indices(dataset, labels or model.names))
     if not model.sees_frames_apart:  # The cache holds features of frames in order.
-        reading = replace(reading, cache=None)
+        reading = replace(reading, cache=False)
     entries = item_features(
         _in_orders(model, orders),
         [item.path for item in dataset.items],

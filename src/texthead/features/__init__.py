@@ -4,5 +4,6 @@ cache    features on disk, keyed by content
 engine   ways to run the encoder; choose the fastest on this machine
 frames   files -> features of their frames
 views    files -> features of their views
+frozen   a frozen encoder: labelled items, or files -> mean features
 reading  how files are read: workers, batch, cache, unreadable files
 """

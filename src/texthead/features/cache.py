@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +46,7 @@ class FeatureCache:
         TextheadError: the file cannot be written (full or read-only disk).
     """
 
-    def __init__(self, key: str, folder: Path | None = None):
-        folder = cache_dir() / "features" if folder is None else folder
+    def __init__(self, key: str, folder: Path):
         self.key = key
         self.misfits = 0
         self.path = folder / f"{key}.sqlite"
@@ -218,10 +217,6 @@ class FeatureCache:
             say(f"{self.path}: {self.misfits} rows were damaged or edited (wrong checksum); they are recomputed")
         self.misfits = 0
 
-    def of_inexact(self, engine: str) -> "FeatureCache":
-        """Return a separate cache in the same folder for the features of an inexact engine."""
-        return FeatureCache(f"{self.key}-{engine}", self.path.parent)
-
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -230,6 +225,24 @@ class FeatureCache:
 def _row_checksum(feature: bytes, index: int, start: int) -> int:
     """Return the checksum of a frame's feature; `start` is the checksum of the file's digest."""
     return zlib.crc32(feature, (start + index) & 0xFFFFFFFF)
+
+
+@contextmanager
+def open_cache(
+    visual: Visual, pixels: Pixels, folder: str | Path | bool, engine: EngineName
+) -> Iterator[FeatureCache | None]:
+    """Open the cache of an encoder and preprocessing in a folder; yield None if there is no folder.
+
+    Args:
+        folder: True for the folder `features` in the user's cache folder, False for none.
+        engine: the engine; features of the inexact bf16 have a cache of their own.
+    """
+    if not folder:
+        yield None
+        return
+    key = encoder_key(visual, pixels) + ("-bf16" if engine == "bf16" else "")
+    with closing(FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder))) as cache:
+        yield cache
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

@@ -16,8 +16,8 @@ from torch import Tensor
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
-from texthead.errors import DataError, MediaError, TextheadError
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.errors import DataError, MediaError
+from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
 from texthead.media.open import check_part, is_image, open_media
@@ -118,9 +118,8 @@ def frame_features(
     reading has workers. The reading's `batch` and `skip_unreadable` are not used.
 
     Raises:
-        TextheadError: the cache belongs to another encoder or preprocessing, or its file cannot be used.
+        TextheadError: the cache cannot be used.
     """
-    cache = _cache(visual, pixels, reading)
 
     def look_up(cache: FeatureCache, address: _Address) -> FrameFeatures | None:
         length = len(address.frames)
@@ -132,21 +131,22 @@ def frame_features(
             reading.used(name)
         return FrameFeatures(length, indices, features)
 
-    entries, addresses = _look_up(cache, paths, look_up, reading)
-    missing = [position for position, entry in enumerate(entries) if entry is None]
-    frames = _Frames([paths[i] for i in missing], choose, pixels)
-    loader = data_loader(frames, reading.workers, batch_size=None)
-    # An estimate: lengths are unknown, so count each video as a long one.
-    most = len(set(choose(10_000)))
-    count = sum(1 if is_image(paths[i]) else most for i in missing)
-    engine = Engine(visual, reading.engine, count, reading.say, reading.used)
-    for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
-        entries[position] = entry
-        if cache and isinstance(entry, FrameFeatures):
-            digest, frames, file_length = _with_length(addresses[position], entry.length)
-            cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
-        if progress:
-            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+    with open_cache(visual, pixels, reading.cache, reading.engine) as cache:
+        entries, addresses = _look_up(cache, paths, look_up, reading)
+        missing = [position for position, entry in enumerate(entries) if entry is None]
+        frames = _Frames([paths[i] for i in missing], choose, pixels)
+        loader = data_loader(frames, reading.workers, batch_size=None)
+        # An estimate: lengths are unknown, so count each video as a long one.
+        most = len(set(choose(10_000)))
+        count = sum(1 if is_image(paths[i]) else most for i in missing)
+        engine = Engine(visual, reading.engine, count, reading.say, reading.used)
+        for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
+            entries[position] = entry
+            if cache and isinstance(entry, FrameFeatures):
+                digest, frames, file_length = _with_length(addresses[position], entry.length)
+                cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
+            if progress:
+                progress(len(entries) - sum(entry is None for entry in entries), len(paths))
     return [entry for entry in entries if entry is not None]
 
 
@@ -164,7 +164,6 @@ def features_of_clips(
 
     For encoders that take whole clips; otherwise like `frame_features`.
     """
-    cache = _cache(visual, pixels, reading)
 
     def look_up(cache: FeatureCache, address: _Address) -> ClipFeatures | None:
         length = len(address.frames)
@@ -178,33 +177,34 @@ def features_of_clips(
         reading.used("eager")
         return ClipFeatures(length, clips, torch.stack(cached))
 
-    entries, addresses = _look_up(cache, paths, look_up, reading)
-    missing = [position for position, entry in enumerate(entries) if entry is None]
-    frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
-    was_training, device = visual.training, visual.mean.device
-    visual.eval()
-    for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
-        if not isinstance(entry, MediaError):
-            reading.used("eager")
-            length, indices, pictures = entry
-            position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
-            # One clip at a time, to save memory.
-            features = [
-                clip_features(visual, pictures[None, [position_of[index] for index in clip]].to(device))[0]
-                .float()
-                .cpu()
-                for clip in clips
-            ]
-            entry = ClipFeatures(length, clips, torch.stack(features))
-            if cache:
-                address = _with_length(addresses[position], length)
-                cache.put(address.digest, address.file_length, (), torch.empty(0, visual.spec.dim))
-                for clip, rows in zip(clips, features, strict=True):
-                    cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
-        entries[position] = entry
-        if progress:
-            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
-    visual.train(was_training)
+    with open_cache(visual, pixels, reading.cache, reading.engine) as cache:
+        entries, addresses = _look_up(cache, paths, look_up, reading)
+        missing = [position for position, entry in enumerate(entries) if entry is None]
+        frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
+        was_training, device = visual.training, visual.mean.device
+        visual.eval()
+        for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
+            if not isinstance(entry, MediaError):
+                reading.used("eager")
+                length, indices, pictures = entry
+                position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
+                # One clip at a time, to save memory.
+                features = [
+                    clip_features(visual, pictures[None, [position_of[index] for index in clip]].to(device))[0]
+                    .float()
+                    .cpu()
+                    for clip in clips
+                ]
+                entry = ClipFeatures(length, clips, torch.stack(features))
+                if cache:
+                    address = _with_length(addresses[position], length)
+                    cache.put(address.digest, address.file_length, (), torch.empty(0, visual.spec.dim))
+                    for clip, rows in zip(clips, features, strict=True):
+                        cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
+            entries[position] = entry
+            if progress:
+                progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+        visual.train(was_training)
     return [entry for entry in entries if entry is not None]
 
 
@@ -293,21 +293,6 @@ def _clip_digest(address: _Address, clip: Sequence[int]) -> str:
 
 def _flat(length: int, choose: ChooseClips) -> list[int]:
     return [index for clip in choose(length) for index in clip]
-
-
-def _cache(visual: Visual, pixels: Pixels, reading: Reading) -> FeatureCache | None:
-    """Return the reading's cache, or the separate cache of an inexact engine.
-
-    Raises:
-        TextheadError: the cache belongs to another encoder or preprocessing.
-    """
-    cache = reading.cache
-    if cache and cache.key != encoder_key(visual, pixels):
-        raise TextheadError(
-            f"{cache.path}: holds features of other weights or of another size; make the cache for this encoder with "
-            "FeatureCache(encoder_key(visual, pixels))"
-        )
-    return cache.of_inexact(reading.engine) if cache and reading.engine == "bf16" else cache
 
 
 def frames_together(device: torch.device) -> int:

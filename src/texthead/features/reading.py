@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 from texthead.errors import DataError
-from texthead.features.cache import FeatureCache
 from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
 
@@ -23,7 +23,8 @@ class Reading:
         batch: files per batch when no cache is used. With 1, a file's features depend on no other file. Larger batches
             are faster, but the last bits of features then depend on the batch (not on the number of processes). The
             head scores 256 files at a time, so the last bits of scores depend on the batch in any case.
-        cache: frame features on disk. With one crop and an encoder of single frames, cached frames are not decoded.
+        cache: folder of frame features; True for the folder `features` in the user's cache folder (or $TEXTHEAD_CACHE).
+            With one crop and an encoder of single frames, cached frames are not decoded.
         skip_unreadable: leave out unreadable files instead of raising MediaError.
         engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for onnxruntime on a CPU if
             there are many frames and its features are equal (1 - cosine up to 1e-6), else eager; or the name of an
@@ -36,7 +37,7 @@ class Reading:
 
     workers: int = 0
     batch: int = 1
-    cache: FeatureCache | None = None
+    cache: str | Path | bool = False
     skip_unreadable: bool = False
     engine: EngineName = "eager"
     say: Callable[[str], None] = silent

@@ -2,45 +2,27 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from texthead.data.clips import ViewClips
-from texthead.data.dataset import Dataset
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Encoder, VisualSpec, as_visual
+from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import features_of_clips, frame_features, frames_together, readable
+from texthead.features.frames import features_of_clips, frame_features, frames_together
 from texthead.features.reading import Reading
 from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
-from texthead.parallel.progress import Bar, Progress, no_bar
+from texthead.parallel.progress import Progress
 
 _FILES_OF_PART = 1000
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A pretrained encoder with its test settings; encodes items for centers, LDA rows and probes."""
-
-    encoder: Encoder
-    protocol: Protocol
-    reading: Reading
-    bar: Bar = no_bar
-
-    def features(self, dataset: Dataset, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
-        """Return (one mean feature per readable item, their positions, the errors of the others)."""
-        with self.bar(title, "files") as progress:
-            return readable_items(self.encoder.visual, dataset, self.protocol, self.reading, progress)
 
 
 def item_features(
@@ -59,7 +41,7 @@ def item_features(
         RunError: another process has stopped.
     """
     cacheable = model.sees_frames_apart or model.sees_clips
-    use_cache = protocol.views.crops == 1 and cacheable and reading.cache is not None
+    use_cache = protocol.views.crops == 1 and cacheable and bool(reading.cache)
     # `_view_features` reports prepared clips, which have no windows, as errors.
     use_cache = use_cache and not (protocol.views.of_windows and any(map(is_member, paths)))
     encode = _cached_features if use_cache else _view_features
@@ -96,54 +78,9 @@ def features_in_parts(
         yield item_features(model, part, protocol, reading, count)
 
 
-def readable_items(
-    visual: nn.Module,
-    dataset: Dataset,
-    protocol: Protocol,
-    reading: Reading = Reading(),
-    progress: Progress | None = None,
-) -> tuple[Float[Tensor, "items dim"], list[int], list[MediaError]]:
-    """Return (the mean feature of each readable item, the positions of these items, the errors of the others).
-
-    Raises:
-        MediaError: an item cannot be read, unless the reading skips such items.
-    """
-    model = Recognizer(visual, MeanPool(), nn.Identity())
-    entries = item_features(model, [item.path for item in dataset.items], protocol, reading, progress)
-    positions, errors = readable(entries, skip=reading.skip_unreadable)
-    means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
-    return torch.stack(means) if means else torch.empty(0, as_visual(visual).spec.dim), positions, errors
-
-
-def encode_items(
-    visual: nn.Module,
-    dataset: Dataset,
-    protocol: Protocol = Protocol(views=Views(origin="centre")),
-    reading: Reading = Reading(),
-    progress: Progress | None = None,
-) -> Float[Tensor, "items dim"]:
-    """Return the mean feature of each item over its views, not normalised: input for your own rows and probes.
-
-    Raises:
-        MediaError: an item cannot be read, unless the reading skips such items.
-    """
-    features, _, _ = readable_items(visual, dataset, protocol, reading, progress)
-    return features
-
-
-def own_pixels(spec: VisualSpec) -> Pixels:
-    """Return an encoder's own test sizes."""
-    return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
-
-
-def own_frames(spec: VisualSpec, several: int = 8) -> int:
-    """Return the clip length of an encoder of whole clips; `several` for an encoder of single frames."""
-    return spec.frames if spec.unit == "clip" else several
-
-
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
     """Return the protocol's sizes, or the encoder's own if it has none."""
-    return protocol.pixels or own_pixels(as_visual(model.visual).spec)
+    return protocol.pixels or as_visual(model.visual).spec.pixels()
 
 
 @worker_faults()

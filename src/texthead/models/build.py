@@ -1,4 +1,4 @@
-"""Build the parts of a model from a recipe: sizes, head, temporal module."""
+"""Build the parts of a model from a recipe: head and temporal module."""
 
 import json
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual, VisualSpec
 from texthead.errors import DataError, RunError
 from texthead.models.head_rows import RowInputs, RowKind, variant_rows
@@ -14,32 +13,7 @@ from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
-from texthead.recipes import Recipe, check_clip_size
-
-
-def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
-    """Return a recipe's sizes for an encoder, for all clips but training clips.
-
-    Raises:
-        RunError: the encoder does not support the size, or clips would take too much memory.
-    """
-    return _pixels(recipe, spec, recipe.test_size or recipe.size or spec.size)
-
-
-def training_pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
-    """Return a recipe's training sizes for an encoder.
-
-    Raises: as `pixels_for`.
-    """
-    return _pixels(recipe, spec, recipe.size or spec.size)
-
-
-def _pixels(recipe: Recipe, spec: VisualSpec, size: int) -> Pixels:
-    if size != spec.size and not spec.any_size:
-        raise RunError(f"{spec.source} takes only {spec.size} pixels, got size {size}; use size={spec.size}")
-    pixels = Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
-    check_clip_size(recipe.frames, pixels.size, pixels.resize)
-    return pixels
+from texthead.recipes import Recipe
 
 
 def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:

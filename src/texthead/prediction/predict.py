@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Pooling, Protocol, Views
+from texthead.data.protocol import Pooling, Protocol
 from texthead.encoders.encoder import Encoder, as_visual
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError, MediaError
@@ -17,7 +17,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import features_in_parts, item_features, own_frames, own_pixels
+from texthead.features.views import features_in_parts, item_features
 from texthead.media.find import find_names
 from texthead.media.paths import resolved
 from texthead.models.heads import text_head
@@ -36,9 +36,7 @@ def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tupl
     if isinstance(run, Run):
         model, own = run.model, run.protocol
     else:
-        model = run
-        spec = as_visual(run.visual).spec
-        own = Protocol(own_frames(spec), own_pixels(spec), Views(origin="centre", stride=spec.stride))
+        model, own = run, as_visual(run.visual).spec.protocol()
     if protocol is None:
         return model, own
     return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)

@@ -102,10 +102,9 @@ def saved_split(folder: Path) -> dict[str, Any]:
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     for part in ("train", "held_out"):
-        lists = [split.get(key) for key in (part, f"{part}_labels")]
-        if None in lists:
+        paths, labels = split.get(part), split.get(f"{part}_labels")
+        if paths is None or labels is None:
             raise RunError(f"{folder}/split.json: lacks {part} or {part}_labels: restore it from a copy")
-        paths, labels = lists
         if len(paths) != len(labels):
             raise RunError(
                 f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
-from texthead.features.cache import FeatureCache
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName
@@ -28,7 +28,7 @@ class Execution:
 
     Args:
         workers: data-loader workers; 0 decodes in this process.
-        cache: frame features on disk, used if the recipe freezes the encoder.
+        cache: folder of frame features, as in `Reading`; used if the recipe freezes the encoder.
         shard: how several processes share a model: each holds all of it ("ddp") or a shard of every weight ("fsdp").
         compiled: run the encoder through `torch.compile`, which changes last bits and the random numbers of dropout.
         checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
@@ -40,7 +40,7 @@ class Execution:
     """
 
     workers: int = 0
-    cache: FeatureCache | None = None
+    cache: str | Path | bool = False
     shard: Shard = "ddp"
     compiled: bool = False
     checkpoint_every: int | None = None

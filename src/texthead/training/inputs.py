@@ -3,8 +3,6 @@
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor
-
 from texthead.data.clips import TrainClips, TrainFeatures, check_windows
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
@@ -14,9 +12,8 @@ from texthead.data.transforms import Augmentation
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.frames import features_of_clips, frame_features, readable
+from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
-from texthead.features.views import Pretrained
-from texthead.models.build import training_pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.parallel.progress import Progress
@@ -25,7 +22,7 @@ from texthead.recipes import Recipe
 
 def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
     """Return clips of pixels, decoded and augmented in every epoch."""
-    augmentation = augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
+    augmentation = augmentation_for(recipe, as_visual(model.visual).spec.training_pixels(recipe))
     return TrainClips(
         dataset,
         model.names,
@@ -69,22 +66,21 @@ def feature_clips(
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
 
 
-def readable_parts(ground: Pretrained, parts: Division) -> tuple[Tensor, Division, list[MediaError]]:
-    """Return (pretrained features of the readable training items, the parts without the others, their errors).
+def readable_parts(frozen: FrozenEncoder, parts: Division) -> tuple[FrozenItems, Division]:
+    """Return the readable training items with their pretrained features, and the parts without unreadable items.
 
     Unreadable test items stay in the parts, so that they are reported with the result.
 
     Raises:
-        MediaError: an item cannot be read and `ground.reading` does not skip such items.
+        MediaError: an item cannot be read and `frozen.reading` does not skip such items.
         DataError: a class has no readable training item.
     """
-    features, positions, errors = ground.features(parts.train, "encode training items")
-    train = parts.train.pick(positions) if errors else parts.train
-    check_no_class_lost(parts.train, train)
+    items = frozen.items(parts.train, title="encode training items")
+    check_no_class_lost(parts.train, items.data)
     val = parts.val
-    if ground.reading.skip_unreadable and val is not None:
-        val = val.pick(ground.features(val, "encode held-out items")[1])
-    return features, replace(parts, train=train, val=val if val is not None and len(val) else None), errors
+    if frozen.reading.skip_unreadable and val is not None:
+        val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions)
+    return items, replace(parts, train=items.data, val=val if val is not None and len(val) else None)
 
 
 def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:

@@ -16,7 +16,7 @@ from texthead.features.reading import Reading, engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
-from texthead.models.build import drop_patches, pixels_for, training_pixels_for
+from texthead.models.build import drop_patches
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
@@ -51,7 +51,7 @@ def check_trainable(
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
-    augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
+    augmentation_for(recipe, as_visual(model.visual).spec.training_pixels(recipe))
     _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
@@ -87,7 +87,7 @@ def run_folder(
 
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
-    pixels = pixels_for(recipe, as_visual(model.visual).spec)
+    pixels = as_visual(model.visual).spec.pixels(recipe)
     own = {} if objective is None else {"objective": objective.config()}
     about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **own}))
     classes = classes_json(as_head(model.head), info.names, recipe.template)

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 
 from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
+from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
-from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, same_as_first, sum_numbers, together
 from texthead.parallel.loaders import worker_faults
@@ -88,12 +87,12 @@ def train(
         # --- data: pixels, or features of a frozen encoder
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
-        pixels = pixels_for(recipe, as_visual(model.visual).spec)
+        protocol = as_visual(model.visual).spec.protocol(recipe)
         reading = reading_of(execution, recipe, out)
         if recipe.freeze_encoder:
             # The caller's function counts the clips of training alone.
             with bar_or(callbacks.progress and silent, "encode", "files") as encoded:
-                clips = frozen_clips(model, train_set, recipe, pixels, reading, out, encoded)
+                clips = frozen_clips(model, train_set, recipe, protocol.sizes, reading, out, encoded)
         else:
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
@@ -111,7 +110,6 @@ def train(
 
         # --- resume
         log = MetricsLog(out / "metrics.jsonl", write=first, follow=callbacks.record)
-        protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
         validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, step = (0, 0) if state is None else restore(state, parallel.trained, optimizer, log, out)
         parallel.publish()

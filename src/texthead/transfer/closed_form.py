@@ -193,17 +193,3 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
         solution = minimize(loss, zeros, jac=True, method="L-BFGS-B", options=options).x
     u = solution[: classes * rank].reshape(classes, rank) * step
     return prior + u @ (vectors / np.sqrt(values)).T @ x, solution[classes * rank :] * step_of_bias
-
-
-def logistic_probe(
-    train: Float[Tensor, "items dim"],
-    targets: Int[Tensor, " items"],
-    test: Float[Tensor, "tests dim"],
-    *,
-    classes: int,
-) -> Float[Tensor, "tests classes"]:
-    """Return the test scores of a logistic regression on frozen features, the baseline.
-
-    A class without a training item scores minus infinity.
-    """
-    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test).detach()

@@ -1,79 +1,159 @@
-"""Run the methods of a comparison: encode items once, cross-validate, score held-out items."""
+"""Fit methods to the features of a frozen encoder: compare them, or save one as a run."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from texthead.data.dataset import Dataset, label_indices
-from texthead.data.division import Division, check_no_class_lost, divide_or_train
-from texthead.data.protocol import Protocol, Views
+from texthead.data.dataset import Dataset
+from texthead.data.division import Division, check_no_class_lost, divide, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
-from texthead.errors import DataError, MediaError
+from texthead.errors import MediaError
 from texthead.evaluation.intervals import grouped_interval
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.frames import readable
-from texthead.features.reading import Reading
-from texthead.features.views import item_features
+from texthead.features.frames import check_any
+from texthead.features.frozen import FrozenEncoder, FrozenItems
+from texthead.features.reading import Reading, engines_text
 from texthead.files import locked
 from texthead.media.find import find_media
-from texthead.models.build import pixels_for
-from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
-from texthead.parallel.progress import Bar, bar_or, no_bar
-from texthead.recipes import small
+from texthead.parallel.progress import Bar, bar_or
+from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
-from texthead.runs.scores import RunScores, Score, write_scores
+from texthead.runs.scores import Score, write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
 from texthead.training.fit_recipe import suit
 from texthead.training.start import split_json
-from texthead.transfer import methods
-from texthead.transfer.methods import FrozenItems, Ground, Method
-
-Right = dict[str, np.ndarray]
+from texthead.transfer.baselines import Comparison, When, are_few
+from texthead.transfer.closed_form import TextWorth
+from texthead.transfer.methods import (
+    Folds,
+    Lead,
+    Task,
+    best_rival,
+    check_unlabelled,
+    cross_validated,
+    evaluation_of,
+    folds,
+)
 
 # Default number of frames per video.
 FRAMES = 4
 
-
-class FramesApart(nn.Module):
-    """Concatenate the features of a clip's frames, to be split again later."""
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """(batch, frames, dim) -> (batch, frames * dim)."""
-        return frames.flatten(1)
+_NOTEBOOK_BAR: Bar = partial(bar_or, None)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Options of a comparison that do not depend on the data.
+# --- the task
+
+
+def load_task(
+    train_set: Dataset,
+    source: str,
+    *,
+    text: str | None = None,
+    classes: str | None = None,
+    clean: bool = True,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    device: torch.device | None = None,
+    reading: Reading = Reading(cache=True),
+    bar: Bar = _NOTEBOOK_BAR,
+) -> tuple[Task, list[str]]:
+    """Return (encoder, prompts and recipe that all methods share; a line for each value that the data changed).
 
     Args:
         source: the encoder, as in `load_encoder`.
         text: a text-only encoder in place of the encoder's own text encoder, as in `load_encoder`.
         classes: a file of class names or prompts for the labels, as in `read_classes`.
         clean: whether to clean labels for use as class names, such as removing underscores.
-        cache: folder of the feature cache.
+        overrides: recipe values, as in `make_task`.
         device: device of the encoder; the CPU if None.
     """
+    template = overrides.get("template")
+    names, sentences, lines = classes_to_train(
+        train_set.classes, train_set.source, classes, template=template, clean=clean
+    )
+    prompts = class_prompts(template or small().template, names, sentences)
+    encoder = load_encoder(source, text=text, prompts=flat(prompts))
+    encoder.visual.to(device or torch.device("cpu"))
+    task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, bar)
+    return task, [*lines, *changes]
 
-    source: str
-    text: str | None = None
-    classes: str | None = None
-    clean: bool = True
-    cache: Path | None = None
-    device: torch.device | None = None
+
+def make_task(
+    encoder: Encoder,
+    train_set: Dataset,
+    names: Sequence[str],
+    sentences: Sequence[str | Sequence[str] | None],
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    reading: Reading = Reading(cache=True),
+    bar: Bar = _NOTEBOOK_BAR,
+) -> tuple[Task, list[str]]:
+    """Do the same as `load_task` with a loaded encoder, class names, and prompts that replace the template.
+
+    The recipe is `small` with the overrides, at the encoder's own input size: at 128 pixels videos lose 2 to 7 points,
+    while more frames gain nothing (LOG.md).
+    """
+    # Epochs and flips have no effect on frozen features.
+    fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
+    spec = encoder.visual.spec
+    if spec.unit == "frame" and not train_set.only_images:
+        fixed["frames"] = FRAMES
+    recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
+    frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, bar)
+    prompts = class_prompts(recipe.template, names, sentences)
+    return Task(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
+
+
+class _Encoded(NamedTuple):
+    """Encoded items.
+
+    Attributes:
+        task: with the features of unlabelled files, if these help.
+        tests: the scored items; None without any.
+        skipped: errors of all unreadable files.
+        line: how much the unlabelled files help; empty without any.
+        engine: the engines that computed the features.
+    """
+
+    task: Task
+    items: FrozenItems
+    tests: FrozenItems | None
+    skipped: tuple[MediaError, ...]
+    line: str
+    engine: str
+
+
+def _encode(task: Task, parts: Division, unlabelled: str | None) -> _Encoded:
+    """Encode training and scored items, and the files of a folder.
+
+    Raises:
+        DataError: a class has no readable training item, or no item can be read.
+        MediaError: a file cannot be read, unless the task's reading skips such files.
+    """
+    engines: set[str] = set()
+    frozen = task.frozen.with_reading(used=engines.add)
+    items = frozen.items(parts.train, task.labels, "encode training items")
+    check_no_class_lost(parts.train, items.data)
+    tests = frozen.items(parts.scored, task.labels, "encode held-out items") if parts.scored else None
+    skipped, line = [*items.skipped, *(tests.skipped if tests else ())], ""
+    if unlabelled:
+        paths = find_media([unlabelled])
+        files = frozen.files(paths, "encode unlabelled files")
+        check_any(paths, files.positions, files.skipped)
+        task, line = check_unlabelled(replace(task, unlabelled=files.features), items)
+        skipped += files.skipped
+    return _Encoded(task, items, tests, tuple(skipped), line, engines_text(engines))
+
+
+# --- compare
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,20 +163,34 @@ class MethodScores:
     Attributes:
         right: which training items each method gets right, cross-validated; empty if a class has too few items.
         tested: the score of each method on the held-out items; empty without such items.
-        groups: the group of each training item, for intervals.
         scored_name: the split of the held-out items.
+        items: the training items.
+        folds: the folds of the cross-validation.
+        worth: how well the class names classify the training items; None for an encoder without text.
+        skipped: errors of unreadable files.
+        line: how much unlabelled files help; empty without any.
+        engine: the engines that computed the features.
     """
 
-    right: Right
+    right: dict[str, np.ndarray]
     tested: dict[str, Score]
-    groups: Sequence[Hashable]
-    scored_name: str = "held out"
+    scored_name: str
+    items: FrozenItems
+    folds: Folds
+    worth: TextWorth | None
+    skipped: tuple[MediaError, ...] = ()
+    line: str = ""
+    engine: str = ""
+
+    @property
+    def lead(self) -> Lead | None:
+        """The lead of the best other method over the default one, cross-validated; None if no other is ahead."""
+        return best_rival(self.right, self.items.groups) if self.right else None
 
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
-        folds = {
-            name: (100 * float(own.mean()), *grouped_interval(own, self.groups)) for name, own in self.right.items()
-        }
+        groups = self.items.groups
+        folds = {name: (100 * float(own.mean()), *grouped_interval(own, groups)) for name, own in self.right.items()}
         scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
         return {title: own for title, own in (("cross-validated", folds), (self.scored_name, scores)) if own}
 
@@ -116,191 +210,143 @@ class MethodScores:
 
 
 def compare(
-    dataset: Dataset,
+    data: Dataset | Division,
     encoder: str = "mini",
     *,
+    task: Task | None = None,
     k: int | None = None,
     seed: int = 0,
-    reading: Reading = Reading(),
-    cache: Path | None = None,
+    unlabelled: str | None = None,
+    reading: Reading = Reading(cache=True),
 ) -> MethodScores:
     """Score the methods on a frozen encoder side by side, as `texthead compare` does.
 
+    Items are encoded once for all methods.
+
     Args:
         encoder: as `load_encoder` takes it.
+        task: encoder, classes and recipe, in place of `encoder` and `reading`.
         k: training items drawn for each class; all if None.
-        cache: folder of the feature cache.
+        unlabelled: folder of files like those to predict; they refine the probes if they help.
 
     Raises:
-        DataError, MediaError: as `encode_parts`.
+        DataError: a class has no readable training item, or no item can be read.
+        MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    parts = divide_or_train(dataset, seed=seed, k=k)
-    ground, _ = make_ground(parts.train, Setting(encoder, cache=cache), {"seed": seed})
-    bar = partial(bar_or, None)
-    items, tests = encode_parts(ground, parts, reading, bar)
-    every = methods.methods(ground)
-    scores = judged(every, items, tests, methods.folds(items, seed=seed), bar)
-    return replace(scores, scored_name=parts.scored_name)
-
-
-def make_ground(
-    train_set: Dataset, setting: Setting, overrides: Mapping[str, Any] = MappingProxyType({})
-) -> tuple[Ground, list[str]]:
-    """Return (encoder, prompts and recipe shared by all methods; a line for each value that the data changed).
-
-    The recipe is `small` with the overrides, at the encoder's own input size: at 128 pixels videos lose 2 to 7 points,
-    while more frames gain nothing (LOG.md).
-    """
-    template = overrides.get("template")
-    names, sentences, lines = classes_to_train(
-        train_set.classes, train_set.source, setting.classes, template=template, clean=setting.clean
-    )
-    prompts = class_prompts(template or small().template, names, sentences)
-    encoder = load_encoder(setting.source, text=setting.text, prompts=flat(prompts))
-    encoder.visual.to(setting.device or torch.device("cpu"))
-    ground, changes = ground_of(encoder, train_set, names, sentences, overrides, setting.cache)
-    return ground, [*lines, *changes]
-
-
-def ground_of(
-    encoder: Encoder,
-    train_set: Dataset,
-    names: Sequence[str],
-    sentences: Sequence[str | Sequence[str] | None],
-    overrides: Mapping[str, Any] = MappingProxyType({}),
-    cache: Path | None = None,
-) -> tuple[Ground, list[str]]:
-    """Do the same as `make_ground` with a loaded encoder, class names, and prompts that replace the template."""
-    # Epochs and flips have no effect on frozen features.
-    fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
-    if encoder.visual.spec.unit == "frame" and not train_set.only_images:
-        fixed["frames"] = FRAMES
-    recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
-    encoder.visual.eval()
-    pixels = pixels_for(recipe, encoder.visual.spec)
-    features = FeatureCache(encoder_key(encoder.visual, pixels), cache)
-    prompts = class_prompts(recipe.template, names, sentences)
-    protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
-    return Ground(encoder, tuple(train_set.classes), tuple(names), prompts, recipe, protocol, features), changes
-
-
-def encode_frozen(ground: Ground, dataset: Dataset, reading: Reading, title: str, bar: Bar = no_bar) -> FrozenItems:
-    """Return the readable items with the features of their frames.
-
-    Raises:
-        DataError: no item can be read, or a label is not among those of the training items.
-        MediaError: an item cannot be read and `reading` does not skip such items.
-    """
-    paths = [item.path for item in dataset.items]
-    positions, frames, errors = _encode(ground, paths, dataset.source, reading, title, bar)
-    readable_items = dataset.pick(positions)
-    targets = torch.tensor(label_indices(readable_items, ground.labels))
-    return FrozenItems(readable_items, frames, targets, tuple(errors))
-
-
-def encode_parts(
-    ground: Ground, parts: Division, reading: Reading, bar: Bar = no_bar
-) -> tuple[FrozenItems, FrozenItems | None]:
-    """Return the readable training items, and the scored ones if there are any.
-
-    Raises:
-        DataError: a class has no readable training item.
-        MediaError: as `encode_frozen`.
-    """
-    items = encode_frozen(ground, parts.train, reading, "encode training items", bar)
-    check_no_class_lost(parts.train, items.data)
-    return items, encode_frozen(ground, parts.scored, reading, "encode held-out items", bar) if parts.scored else None
-
-
-def with_unlabelled(
-    ground: Ground, items: FrozenItems, folder: str, reading: Reading, bar: Bar = no_bar
-) -> tuple[Ground, list[MediaError], str]:
-    """Encode the unlabelled files of a folder.
-
-    Returns the ground with their features, if these help to classify the labelled items; the errors of unreadable
-    files; and a line on how much they help.
-
-    Raises:
-        DataError, MediaError: as `encode_frozen`.
-    """
-    paths = find_media([folder])
-    _, frames, errors = _encode(ground, paths, folder, reading, "encode unlabelled files", bar)
-    checked, line = methods.check_unlabelled(replace(ground, unlabelled=frames.mean(1)), items)
-    return checked, errors, line
-
-
-def _encode(
-    ground: Ground, paths: Sequence[Path], source: object, reading: Reading, title: str, bar: Bar
-) -> tuple[list[int], Float[Tensor, "files frames dim"], list[MediaError]]:
-    """Return (positions of the readable files, features of their frames, errors of the others)."""
-    with bar(title, "files") as progress:
-        entries = item_features(
-            Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
-            paths,
-            ground.protocol,
-            replace(reading, cache=ground.cache),
-            progress,
-        )
-    positions, errors = readable(entries, skip=reading.skip_unreadable)
-    if not positions:
-        raise DataError(f"{source}: none of {len(paths)} items can be read: {errors[0]}")
-    rows = torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)])
-    return positions, rows.unflatten(1, (-1, ground.encoder.dim)).clone(), errors
-
-
-def judged(
-    every: Sequence[Method],
-    items: FrozenItems,
-    tests: FrozenItems | None,
-    folds: methods.Folds,
-    bar: Bar = no_bar,
-) -> MethodScores:
-    """Return the scores of each method: cross-validated on the training items, and on the held-out items."""
-    right: Right = {}
+    parts = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
+    task = task or load_task(parts.train, encoder, overrides={"seed": seed}, reading=reading)[0]
+    task, items, tests, skipped, line, engine = _encode(task, parts, unlabelled)
+    own = folds(items, seed=task.recipe.seed)
+    right: dict[str, np.ndarray] = {}
     tested: dict[str, Score] = {}
-    done, total = 0, len(every) * (len(folds.pairs) + (tests is not None))
-    with bar("compare", "fits") as progress:
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            progress(done, total)
-
-        for method in every:
-            if folds.pairs:
-                right[method.name] = methods.cross_validated(method, items, folds.pairs, step)
+    total = len(task.methods) * (len(own.pairs) + (tests is not None))
+    with task.frozen.bar("compare", "fits") as progress:
+        step = _counter(progress, total)
+        for name in task.methods:
+            if own.pairs:
+                right[name] = cross_validated(partial(task.fit, name), items, own.pairs, step)
             if tests is not None:
-                tested[method.name] = Score.of(method.name, methods.evaluation_of(method.fit(items), tests))
+                tested[name] = Score.of(name, evaluation_of(task.fit(name, items), tests))
                 step()
-    return MethodScores(right, tested, items.groups)
+    worth = task.text_worth(items)
+    return MethodScores(right, tested, parts.scored_name or "held out", items, own, worth, skipped, line, engine)
 
 
-def write_method(
-    out: Path,
-    ground: Ground,
-    method: Method,
-    items: FrozenItems,
-    scored: Dataset,
-    scores: RunScores | None,
+def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[], None]:
+    """Return a function that reports one more step of `total`."""
+    steps = iter(range(1, total + 1))
+    return lambda: progress(next(steps), total)
+
+
+# --- save a method as a run
+
+
+@dataclass(frozen=True)
+class FittedMethod:
+    """A method fitted to the training items, and its scores.
+
+    Attributes:
+        table: the scores on the held-out items, the method's own last; empty without such items.
+        worth, skipped, line, engine: as in `MethodScores`.
+    """
+
+    task: Task
+    name: MethodName
+    items: FrozenItems
+    table: Comparison
+    worth: TextWorth | None
+    skipped: tuple[MediaError, ...]
+    line: str
+    engine: str
+
+    def save(self, out: str | Path, why: str = "") -> Recognizer:
+        """Write the method as a run with its scores, and return the model.
+
+        Args:
+            why: the reason for choosing the method, for `recipe.json`.
+        """
+        out, encoder, table = Path(out), self.task.encoder, self.table
+        head = self.task.fit(self.name, self.items)
+        head.text_source, head.text_map = encoder.text_source, encoder.text_map
+        model = Recognizer(encoder.visual, MeanPool(), head)
+        with locked(out):
+            check_out(out, resume=False)  # Another process may have written a run since the first check.
+            if table.rows:
+                table.rows[-1] = f"this run ({self.name})", table.rows[-1][1]
+                write_scores(out, table.scores())
+            split = split_json(self.items.data, table.division.scored)
+            about = {"chosen": self.name, "why": why, "engine": self.engine}
+            pixels = self.task.frozen.protocol.sizes
+            write_run(out, model, self.task.recipe, pixels, self.task.names, split, **about)
+        return model
+
+
+def fit_method(
+    data: Dataset | Division,
+    method: MethodName | None = None,
     *,
-    engine: str,
-    why: str = "",
-) -> Recognizer:
-    """Fit a method to all training items, write it as a run with its scores, if any, and return the model.
+    out: str | Path | None = None,
+    encoder: str = "mini",
+    task: Task | None = None,
+    k: int | None = None,
+    held_out: float | None = None,
+    seed: int = 0,
+    baselines: When = "never",
+    unlabelled: str | None = None,
+    reading: Reading = Reading(cache=True),
+) -> FittedMethod:
+    """Fit a method to the training items on a frozen encoder, as `texthead train --tune none` does.
 
     Args:
-        scored: the held-out items, for `split.json`.
-        engine: the engine that computed the features, for `recipe.json`.
-        why: the reason for choosing the method, for `recipe.json`.
+        method: "text-probe" (the default), "probe" (the default for encoders without text), "zero-shot" or
+            "zero-shot-centred".
+        out: run folder to write; None writes none.
+        encoder: as `load_encoder` takes it.
+        task: encoder, classes and recipe, in place of `encoder` and `reading`.
+        k: training items drawn for each class; all if None.
+        held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
+        seed: random seed.
+        baselines: whether to score the other methods too; "auto": with at most 2,000 training items.
+        unlabelled: folder of files like those to predict; they refine a probe if they help.
+
+    Raises:
+        DataError: the encoder does not allow the method, a class has no readable training item, or no item can be read.
+        MediaError: an item cannot be read, unless `reading` skips such items.
+        RunError: `out` holds a run.
     """
-    head, encoder = as_head(method.head(items)), ground.encoder
-    head.text_source, head.text_map = encoder.text_source, encoder.text_map
-    model = Recognizer(encoder.visual, MeanPool(), head)
-    with locked(out):
-        check_out(out, resume=False)  # Another process may have written a run since the first check.
-        if scores:
-            write_scores(out, scores)
-        split = split_json(items.data, scored)
-        about = {"chosen": method.name, "why": why, "engine": engine}
-        write_run(out, model, ground.recipe, ground.protocol.sizes, ground.names, split, **about)
-    return model
+    if out is not None:
+        check_out(Path(out), resume=False)
+    parts = data if isinstance(data, Division) else divide(data, seed=seed, part=held_out, k=k)
+    task = task or load_task(parts.train, encoder, overrides={"seed": seed}, reading=reading)[0]
+    name = task.check_method(method)
+    task, items, tests, skipped, line, engine = _encode(task, parts, unlabelled)
+    table = Comparison(replace(parts, train=items.data))
+    if tests is not None:
+        if are_few(baselines, len(items.data)):
+            table.add_methods(task, [other for other in task.methods if other != name], items, tests)
+        table.add_methods(task, [name], items, tests)
+    table.add_note(task)
+    fitted = FittedMethod(task, name, items, table, task.text_worth(items), skipped, line, engine)
+    if out is not None:
+        fitted.save(out)
+    return fitted

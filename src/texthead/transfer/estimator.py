@@ -2,34 +2,28 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
-from texthead.data.protocol import Protocol, Views
-from texthead.encoders.encoder import Encoder, VisualSpec
+from texthead.data.protocol import Protocol
+from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
-from texthead.errors import DataError, EncoderError, RunError
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.errors import DataError, RunError
+from texthead.features.cache import encoder_key
 from texthead.features.frames import readable
+from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.features.views import item_features, own_frames
-from texthead.models.build import pixels_for
-from texthead.models.head_rows import text_rows
-from texthead.models.heads import text_head
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.recipes import EngineName, Recipe
+from texthead.models.heads import Head
+from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-
-MethodName = Literal["text-probe", "probe", "zero-shot-centred"]
+from texthead.transfer.methods import fit_head
 
 
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
@@ -39,8 +33,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: as in `texthead compare --method`: "text-probe" combines text rows with the labelled items; "probe" is a
-            logistic regression without text; "zero-shot-centred" is the text rows alone, with only the center fitted.
+        method: as in `texthead train --method`: "text-probe" combines text rows with the labelled items; "probe" is a
+            logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centred" is the text rows
+            and the center of the labelled items.
         encoder: as in `load_encoder`.
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
             uses the cleaned labels.
@@ -75,7 +70,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         workers: int = 0,
         engine: EngineName = "auto",
     ):
-        self.method = method
+        self.method: MethodName = method
         self.encoder = encoder
         self.class_names = class_names
         self.template = template
@@ -141,35 +136,23 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             self._loaded = (self.encoder, loaded)
         return loaded
 
+    def _protocol(self, encoder: Encoder) -> Protocol:
+        spec = encoder.visual.spec
+        frames = self.frames or spec.clip_frames(4)
+        recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="centre", stride=spec.stride)
+        return spec.protocol(recipe)
+
     def _key(self, encoder: Encoder) -> str:
         """Return a digest of the encoder's weights and the sizes."""
-        return encoder_key(encoder.visual, pixels_for(self._recipe(encoder.visual.spec), encoder.visual.spec))
-
-    def _recipe(self, spec: VisualSpec) -> Recipe:
-        return Recipe(
-            name="estimator",
-            frames=self.frames or own_frames(spec, 4),
-            size=self.size,
-            origin="centre",
-            stride=spec.stride,
-        )
+        return encoder_key(encoder.visual, self._protocol(encoder).sizes)
 
     def _features(self, encoder: Encoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
         """Return the mean feature of each file, through the cache."""
-        recipe = self._recipe(encoder.visual.spec)
-        pixels = pixels_for(recipe, encoder.visual.spec)
-        cache = FeatureCache(encoder_key(encoder.visual, pixels), None if self.cache is None else Path(self.cache))
-        try:
-            entries = item_features(
-                Recognizer(encoder.visual, MeanPool(), nn.Identity()),
-                paths,
-                Protocol(recipe.frames, pixels, Views.of(recipe)),
-                Reading(workers=self.workers, cache=cache, engine=self.engine),
-            )
-        finally:
-            cache.close()
-        readable(entries, skip=False, remedy="leave out files that cannot be read")
-        return torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)]).clone()
+        cache = True if self.cache is None else self.cache
+        reading = Reading(self.workers, cache=cache, skip_unreadable=True, engine=self.engine)
+        encoded = FrozenEncoder(encoder, self._protocol(encoder), reading).files(paths)
+        readable(encoded.skipped, skip=False, remedy="leave out files that cannot be read")
+        return encoded.features
 
     def _prompts(self) -> list[str | tuple[str, ...]]:
         """Return the prompts of each class's row."""
@@ -183,16 +166,10 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
 
-    def _head(self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor) -> nn.Module:
+    def _head(self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor) -> Head:
         """Return the fitted head of the method."""
         names = [str(label) for label in self.classes_]
-        if self.prompts_ is None:
-            return logistic_head(features, targets, names=names)
-        if not encoder.has_text:
-            raise EncoderError(f"{self.encoder!r} has no text encoder: use method='probe'")
-        if self.method == "zero-shot-centred":
-            return text_head(encoder, names, prompts=self.prompts_, center=class_center(features, targets))
-        return text_probe_head(text_rows(encoder, self.prompts_), features, targets, names=names)
+        return fit_head(self.method, encoder, names, self.prompts_, features, targets)
 
     @torch.inference_mode()
     def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:

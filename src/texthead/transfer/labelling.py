@@ -11,13 +11,12 @@ from torch import Tensor
 
 from texthead.data.dataset import Dataset, Item
 from texthead.data.label_studio import document_root
-from texthead.data.protocol import Protocol, Views
 from texthead.data.reading import manifest_rows, read_dataset, row_path
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, MediaError
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import check_any
+from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.features.views import Pretrained, own_frames, own_pixels
 from texthead.media.find import find_media
 from texthead.media.paths import file_of, is_part, part_path, resolved, span_of
 from texthead.models.head_rows import text_rows
@@ -140,24 +139,15 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     return labelled
 
 
-def encode_files(
-    files: Dataset, encoder: Encoder, reading: Reading, cache: Path | None = None, bar: Bar = no_bar
-) -> Pool:
+def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = no_bar) -> Pool:
     """Return the readable files with their features.
 
     Raises:
         MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
-    spec = encoder.visual.eval().spec
-    frames = 1 if files.only_images and spec.unit == "frame" else own_frames(spec, FRAMES)
-    protocol = Protocol(frames, own_pixels(spec), Views(origin="centre", stride=spec.stride))
-    features_cache = FeatureCache(encoder_key(encoder.visual, protocol.sizes), cache)
-    try:
-        ground = Pretrained(encoder, protocol, replace(reading, cache=features_cache), bar)
-        features, positions, errors = ground.features(files, "encode files")
-    finally:
-        features_cache.close()
-    if not positions:
-        raise DataError(f"{files.source}: none of {len(files)} files can be read: {errors[0]}")
-    return Pool(files.pick(positions), features.clone(), tuple(errors))
+    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else FRAMES)
+    paths = [item.path for item in files.items]
+    encoded = FrozenEncoder(encoder, protocol, reading, bar).files(paths)
+    check_any(paths, encoded.positions, encoded.skipped)
+    return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped)

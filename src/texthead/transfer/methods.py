@@ -1,26 +1,23 @@
 """Classifiers on a frozen encoder, fitted in seconds to features that are computed once."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, EncoderError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
-from texthead.features.cache import FeatureCache
+from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import text_rows
-from texthead.models.heads import ProbeHead, Prompts, text_head
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.recipes import Recipe
+from texthead.models.heads import Head, ProbeHead, Prompts, text_head
+from texthead.recipes import MethodName, Recipe
 from texthead.transfer.closed_form import TextWorth, class_center, logistic_head, text_probe_head, text_worth
 from texthead.transfer.transductive import refined_head
 
@@ -28,130 +25,99 @@ from texthead.transfer.transductive import refined_head
 FEWEST = 3
 
 
-@dataclass(frozen=True)
-class FrozenItems:
-    """Labelled files with the pretrained features of their frames under the test protocol.
-
-    Args:
-        skipped: errors of unreadable files, which are not among the items.
-    """
-
-    data: Dataset
-    frames: Float[Tensor, "items frames dim"]
-    targets: Int[Tensor, " items"]
-    skipped: tuple[MediaError, ...] = ()
-
-    @property
-    def features(self) -> Float[Tensor, "items dim"]:
-        """The mean feature of each item."""
-        return self.frames.mean(1)
-
-    @property
-    def groups(self) -> list[str]:
-        """The group of each item; a group must stay on one side of a split."""
-        return self.data.groups
-
-    def pick(self, positions: Sequence[int]) -> "FrozenItems":
-        """Return the items at these positions."""
-        return FrozenItems(self.data.pick(positions), self.frames[positions], self.targets[positions])
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Everything that the methods of a comparison share.
-
-    Args:
-        prompts: the prompts of each class.
-        protocol: frames, sizes and views of the items.
-        unlabelled: features of unlabelled files, which refine the fitted heads.
-    """
-
-    encoder: Encoder
-    labels: tuple[str, ...]
-    names: tuple[str, ...]
-    prompts: Prompts
-    recipe: Recipe
-    protocol: Protocol
-    cache: FeatureCache
-    unlabelled: Float[Tensor, "files dim"] | None = None
-
-    def text_worth(self, items: FrozenItems) -> TextWorth | None:
-        """Measure the text rows on the items; None for an encoder without text."""
-        if not self.encoder.has_text:
-            return None
-        return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
-
-
 # What each method uses, for the line under a table.
-USES = {
+USES: dict[MethodName, str] = {
     "text-probe": "class names and labelled items",
     "probe": "labelled items alone",
     "zero-shot": "class names alone",
     "zero-shot-centred": "class names, and features minus the mean of the labelled items",
 }
 
+# Fits a head to items.
+Fit = Callable[[FrozenItems], Head]
 
-@dataclass(frozen=True)
-class Method:
-    """A method that fits a classifier to labelled features.
+
+def fit_head(
+    name: MethodName,
+    encoder: Encoder,
+    names: Sequence[str],
+    prompts: Prompts | None,
+    features: Float[Tensor, "items dim"],
+    targets: Int[Tensor, " items"],
+) -> Head:
+    """Fit the head of a method.
 
     Args:
-        name: the name on the command line, in Python, JSON and tables.
-        head: fits a head to the mean features of items.
-    """
-
-    name: str
-    head: Callable[[FrozenItems], nn.Module]
-
-    def fit(self, items: FrozenItems) -> Recognizer:
-        """Return a fitted model whose clips are frame features."""
-        return Recognizer(nn.Identity(), MeanPool(), self.head(items))
-
-
-def methods(ground: Ground) -> list[Method]:
-    """Return the methods to compare, the default first; an encoder without text has only the probe."""
-
-    def refined(head: ProbeHead, items: FrozenItems) -> ProbeHead:
-        if ground.unlabelled is None:
-            return head
-        return refined_head(head, ground.unlabelled, items.features, items.targets)
-
-    def probe(items: FrozenItems) -> nn.Module:
-        return refined(logistic_head(items.features, items.targets, names=ground.labels), items)
-
-    def text_probe(items: FrozenItems) -> nn.Module:
-        rows = text_rows(ground.encoder, ground.prompts)
-        return refined(text_probe_head(rows, items.features, items.targets, names=ground.labels), items)
-
-    def zero_shot(center: Tensor | None = None) -> nn.Module:
-        return text_head(ground.encoder, ground.names, labels=ground.labels, prompts=ground.prompts, center=center)
-
-    without_text = [Method("probe", probe)]
-    if not ground.encoder.has_text:
-        return without_text
-    return [
-        Method("text-probe", text_probe),
-        *without_text,
-        Method("zero-shot", lambda _: zero_shot()),
-        Method(
-            "zero-shot-centred",
-            lambda items: zero_shot(class_center(items.features, items.targets)),
-        ),
-    ]
-
-
-def pick_method(every: Sequence[Method], name: str | None) -> Method:
-    """Return the method of this name, the default if None.
+        names: the head's class names.
+        prompts: the prompts of each class; not used by "probe".
 
     Raises:
-        DataError: there is no such method.
+        EncoderError: the method needs text, and the encoder has none.
     """
-    if name is None:
-        return every[0]
-    for method in every:
-        if method.name == name:
-            return method
-    raise DataError(f"method {name!r} is not one of {', '.join(method.name for method in every)}")
+    if name == "probe":
+        return logistic_head(features, targets, names=names)
+    if prompts is None or not encoder.has_text:
+        raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
+    if name == "text-probe":
+        return text_probe_head(text_rows(encoder, prompts), features, targets, names=names)
+    center = class_center(features, targets) if name == "zero-shot-centred" else None
+    return text_head(encoder, names, prompts=prompts, center=center)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Classes and a frozen encoder: what all methods share.
+
+    Args:
+        labels: the labels, in the order of a head's rows.
+        names: the class name of each label.
+        prompts: the prompts of each class.
+        recipe: the recipe of a run that a method makes.
+        unlabelled: features of unlabelled files, which refine the fitted probes.
+    """
+
+    frozen: FrozenEncoder
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    prompts: Prompts
+    recipe: Recipe
+    unlabelled: Float[Tensor, "files dim"] | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder."""
+        return self.frozen.encoder
+
+    @property
+    def methods(self) -> tuple[MethodName, ...]:
+        """The methods that the encoder allows, the default first; without text only the probe."""
+        return get_args(MethodName) if self.encoder.has_text else ("probe",)
+
+    def check_method(self, name: MethodName | None) -> MethodName:
+        """Return the method, the default if None.
+
+        Raises:
+            DataError: the method does not exist, or needs a text encoder.
+        """
+        if name is None:
+            return self.methods[0]
+        if name not in self.methods:
+            without = "" if self.encoder.has_text else f"; {self.encoder.source} has no text encoder: add one (text)"
+            raise DataError(f"method must be one of {', '.join(self.methods)}, got {name!r}{without}")
+        return name
+
+    def fit(self, name: MethodName, items: FrozenItems) -> Head:
+        """Fit a method's head to items."""
+        head = fit_head(name, self.encoder, self.labels, self.prompts, items.features, items.targets)
+        if self.unlabelled is None or not isinstance(head, ProbeHead):
+            return head
+        return refined_head(head, self.unlabelled, items.features, items.targets)
+
+    def text_worth(self, items: FrozenItems) -> TextWorth | None:
+        """Measure the text rows on the items; None for an encoder without text."""
+        if not self.encoder.has_text:
+            return None
+        return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
 
 
 # --- cross-validation
@@ -198,66 +164,66 @@ def _sorted(
     return [(np.sort(order[train]).tolist(), np.sort(order[test]).tolist()) for train, test in pairs]
 
 
-def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:
-    """Evaluate the model on frame features; intervals take groups into account."""
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        scores = model.eval()(items.frames.to(device)).cpu()
+@torch.inference_mode()
+def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
+    """Evaluate a head on features; intervals take groups into account."""
+    scores = head.eval()(items.features.to(head.weight.device)).cpu()
     paths = [item.path for item in items.data.items]
-    return Evaluation(model.names, paths, items.targets, scores, list(items.skipped), items.groups)
+    return Evaluation(head.names, paths, items.targets, scores, list(items.skipped), items.groups)
 
 
 def cross_validated(
-    method: Method, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None]
+    fit: Fit, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None] = lambda: None
 ) -> Bool[np.ndarray, " items"]:
-    """Return whether each item is correct when the method is fitted without its fold."""
+    """Return whether each item is correct when the head is fitted without its fold."""
     right = np.zeros(len(items.data), dtype=bool)
     for train_positions, scored in parts:
-        model = method.fit(items.pick(train_positions))
-        right[scored] = evaluation_of(model, items.pick(scored)).right
+        right[scored] = evaluation_of(fit(items.pick(train_positions)), items.pick(scored)).right
         step()
     return right
 
 
-def check_unlabelled(ground: Ground, items: FrozenItems) -> tuple[Ground, str]:
-    """Return (the ground, without its unlabelled files if they do not help; a line on the result).
+def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
+    """Return (the task, without its unlabelled files if they do not help; a line on the result).
 
     They help if the default method gets as many labelled items right with them as without, cross-validated. With too
     few labelled items for folds they are used, since they gain most there.
     """
-    assert ground.unlabelled is not None
-    files = f"{len(ground.unlabelled)} unlabelled files"
-    pairs = folds(items, seed=ground.recipe.seed).pairs
+    assert task.unlabelled is not None
+    files = f"{len(task.unlabelled)} unlabelled files"
+    pairs = folds(items, seed=task.recipe.seed).pairs
     if not pairs:
-        return ground, f"{files} are used; there are too few labelled items to check whether they help"
-    without = replace(ground, unlabelled=None)
-    own, plain = (cross_validated(methods(each)[0], items, pairs, lambda: None).mean() for each in (ground, without))
+        return task, f"{files} are used; there are too few labelled items to check whether they help"
+    without = replace(task, unlabelled=None)
+    own, plain = (cross_validated(partial(each.fit, each.methods[0]), items, pairs).mean() for each in (task, without))
     line = (
         f"with {files} {100 * own:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
         "(cross-validated)"
     )
     if own >= plain:
-        return ground, f"{line}; they are used"
+        return task, f"{line}; they are used"
     return without, f"{line}; they are not used"
 
 
 class Lead(NamedTuple):
-    """The lead of a rival over the chosen method in points, with a 95 % interval that takes groups into account."""
+    """The lead of a rival over the default method in points, with a 95 % interval that takes groups into account."""
 
-    rival: Method
+    rival: str
     points: float
     low: float
     high: float
 
 
-def best_rival(
-    every: Sequence[Method], chosen: Method, right: dict[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]
-) -> Lead | None:
-    """Return the lead of the best rival; None if no rival is ahead."""
-    rivals = [method for method in every if method is not chosen]
-    best = max(rivals, key=lambda method: int(right[method.name].sum()), default=None)
-    if best is None or right[best.name].sum() <= right[chosen.name].sum():
+def best_rival(right: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]) -> Lead | None:
+    """Return the lead of the best rival of the first method; None if no rival is ahead.
+
+    Args:
+        right: the items that each method gets right.
+    """
+    own, *rivals = right
+    best = max(rivals, key=lambda name: int(right[name].sum()), default=own)
+    first, second = right[best], right[own]
+    if first.sum() <= second.sum():
         return None
-    first, second = right[best.name], right[chosen.name]
     low, high = lead_interval(first & ~second, second & ~first, groups)
     return Lead(best, 100 * float(first.mean() - second.mean()), low, high)

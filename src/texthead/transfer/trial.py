@@ -12,6 +12,7 @@ from texthead.data.protocol import Protocol
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
+from texthead.features.frozen import FrozenItems
 from texthead.features.reading import Reading, silent
 from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
@@ -19,7 +20,7 @@ from texthead.models.head_rows import RowInputs
 from texthead.parallel.progress import Bar, no_bar
 from texthead.training.execution import Callbacks, Execution
 from texthead.training.train import train
-from texthead.transfer.methods import FEWEST, FrozenItems, Method, evaluation_of, folds
+from texthead.transfer.methods import FEWEST, Fit, evaluation_of, folds
 
 # Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
@@ -62,7 +63,7 @@ class Trial:
 
 
 def try_tuning(
-    quick: Method,
+    quick: Fit,
     items: FrozenItems,
     inputs: RowInputs,
     protocol: Protocol,
@@ -77,6 +78,7 @@ def try_tuning(
     ahead even with all remaining items right.
 
     Args:
+        quick: fits the text-probe.
         inputs: inputs of the head for all items, in their order; its encoder does not change.
         protocol: the test protocol of the fine-tuned model.
         reading: only its workers are used.
@@ -90,7 +92,7 @@ def try_tuning(
         raise DataError(f"a trial needs at least {FEWEST} items of each class: use the text-probe")
     assert inputs.features is not None
     assert inputs.targets is not None
-    quick_right = [evaluation_of(quick.fit(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
+    quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
     trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
         for place, (trained, scored) in enumerate(pairs):

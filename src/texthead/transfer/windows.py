@@ -15,10 +15,8 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
 from texthead.errors import MediaError
-from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading
-from texthead.features.views import own_pixels
 from texthead.media.open import kind_of, open_media
 from texthead.media.paths import Span, is_part, part_path, resolved, spans_by_file
 from texthead.media.reader import Media
@@ -70,7 +68,6 @@ def cut_files(
     *,
     above: float,
     known: Sequence[Path] = (),
-    cache: Path | None = None,
     bar: Bar = no_bar,
 ) -> Dataset:
     """Return the files with each long video replaced by its windows.
@@ -83,23 +80,18 @@ def cut_files(
             left out.
     """
     labelled = spans_by_file(resolved(path) for path in known)
-    pixels = own_pixels(encoder.visual.eval().spec)
-    features_cache = FeatureCache(encoder_key(encoder.visual, pixels), cache)
     items: list[Item] = []
-    try:
-        with bar("look for long videos", "files") as progress:
-            for done, item in enumerate(files.items, 1):
-                own = labelled.get(resolved(item.path), [])
-                starts: list[float] = []
-                if not is_part(item.path) and kind_of(item.path) == Video.kind and Span() not in own:
-                    starts = _starts(item.path, encoder, replace(reading, cache=features_cache), above)
-                windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
-                free = [window for window in windows if not any(window.overlaps(span) for span in own)]
-                spans = sorted({*free, *own}) if starts or own else [Span()]
-                items += [replace(item, path=part_path(item.path, span)) for span in spans]
-                progress(done, len(files))
-    finally:
-        features_cache.close()
+    with bar("look for long videos", "files") as progress:
+        for done, item in enumerate(files.items, 1):
+            own = labelled.get(resolved(item.path), [])
+            starts: list[float] = []
+            if not is_part(item.path) and kind_of(item.path) == Video.kind and Span() not in own:
+                starts = _starts(item.path, encoder, reading, above)
+            windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
+            free = [window for window in windows if not any(window.overlaps(span) for span in own)]
+            spans = sorted({*free, *own}) if starts or own else [Span()]
+            items += [replace(item, path=part_path(item.path, span)) for span in spans]
+            progress(done, len(files))
     return replace(files, items=tuple(items))
 
 
@@ -115,7 +107,7 @@ def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> lis
     if encoder.visual.spec.unit != "frame":
         return [EVERY * place for place in range(0, len(frames), LONGEST // 2)]
     choose = partial(_fixed_frames, frames=frames)
-    (entry,) = frame_features(encoder.visual, [path], choose, own_pixels(encoder.visual.spec), reading)
+    (entry,) = frame_features(encoder.visual, [path], choose, encoder.visual.spec.pixels(), reading)
     if isinstance(entry, MediaError):
         return []
     place = {index: row for row, index in enumerate(entry.indices)}

@@ -1,0 +1,122 @@
+"""A frozen encoder with its test settings: labelled items, or files, to mean features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from texthead.data.dataset import Dataset, label_indices
+from texthead.data.protocol import Protocol
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError, MediaError
+from texthead.features.frames import readable
+from texthead.features.reading import Reading
+from texthead.features.views import item_features
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Bar, no_bar
+
+
+@dataclass(frozen=True)
+class FrozenFiles:
+    """The features of files.
+
+    Attributes:
+        positions: positions of the readable files.
+        features: the mean feature of each readable file, not normalised.
+        skipped: errors of the other files.
+    """
+
+    positions: list[int]
+    features: Float[Tensor, "files dim"]
+    skipped: tuple[MediaError, ...] = ()
+
+
+@dataclass(frozen=True)
+class FrozenItems:
+    """Labelled files with their features.
+
+    Attributes:
+        data: the readable items.
+        features: the mean feature of each, not normalised.
+        targets: the label index of each.
+        skipped: errors of unreadable files, which are not among the items.
+    """
+
+    data: Dataset
+    features: Float[Tensor, "items dim"]
+    targets: Int[Tensor, " items"]
+    skipped: tuple[MediaError, ...] = ()
+
+    @property
+    def groups(self) -> list[str]:
+        """The group of each item; a group must stay on one side of a split."""
+        return self.data.groups
+
+    def pick(self, positions: Sequence[int]) -> "FrozenItems":
+        """Return the items at these positions."""
+        return FrozenItems(self.data.pick(positions), self.features[positions], self.targets[positions])
+
+
+class FrozenEncoder:
+    """An encoder that is not trained, with its test settings: the input of heads of your own, probes and searches.
+
+    A feature is the mean over an item's views and their frames. With a cache, each file is encoded once.
+
+    Args:
+        encoder: as from `load_encoder`; only its visual part is used.
+        protocol: frames, sizes and views; the encoder's own if None.
+        reading: how files are read.
+        bar: opens a progress bar.
+    """
+
+    def __init__(
+        self, encoder: Encoder, protocol: Protocol | None = None, reading: Reading = Reading(), bar: Bar = no_bar
+    ):
+        self.encoder = encoder
+        self.protocol = encoder.visual.spec.protocol() if protocol is None else protocol
+        self.reading = reading
+        self.bar = bar
+
+    def with_reading(self, **changes: Any) -> "FrozenEncoder":
+        """Return the same encoder with other options of `reading`."""
+        return FrozenEncoder(self.encoder, self.protocol, replace(self.reading, **changes), self.bar)
+
+    def files(self, paths: Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
+        """Return the features of the readable files.
+
+        Args:
+            title: title of the progress bar.
+
+        Raises:
+            MediaError: a file cannot be read, unless `reading` skips such files.
+        """
+        model = Recognizer(self.encoder.visual, MeanPool(), nn.Identity())
+        with self.bar(title, "files") as progress:
+            entries = item_features(model, [*map(Path, paths)], self.protocol, self.reading, progress)
+        positions, errors = readable(entries, skip=self.reading.skip_unreadable)
+        means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
+        features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)
+        return FrozenFiles(positions, features.clone(), tuple(errors))
+
+    def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:
+        """Return the readable items with their features and targets.
+
+        Args:
+            labels: the labels that targets are indices of; the classes of the dataset if None.
+            title: title of the progress bar.
+
+        Raises:
+            MediaError: an item cannot be read, unless `reading` skips such items.
+            DataError: no item can be read, or an item has a label that is not in `labels`.
+        """
+        files = self.files([item.path for item in dataset.items], title)
+        if files.skipped and not files.positions:
+            raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {files.skipped[0]}")
+        data = dataset.pick(files.positions)
+        targets = label_indices(data, dataset.classes if labels is None else labels)
+        return FrozenItems(data, files.features, torch.tensor(targets, dtype=torch.long), files.skipped)
