@@ -14,7 +14,6 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	# pip would compile on one core.
 	-$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib
-	# Apart: it brings ruamel.yaml, and with that jsonargparse offers other options.
 	$(BIN)/pip install --quiet --upgrade --target $(VENV)/check-jsonschema 'check-jsonschema>=0.37'
 	touch $@
 

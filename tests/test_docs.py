@@ -17,7 +17,7 @@ import texthead
 from forked import command_server, torchrun, write_program
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
-from texthead.commands.parser import build, parser_of
+from texthead.commands.parser import build, read_words
 from tools import api, tree
 from tools.commands import page
 
@@ -188,6 +188,5 @@ def test_the_command_of_the_guide_runs(tmp_path, capsys):
     names: dict[str, Any] = {"__name__": __name__}
     exec(block.rpartition("```python\n")[2] or block, names)
     write_image(tmp_path / "red" / "0.png", "red")
-    options = parser_of(names["Count"]).parse_args([str(tmp_path)])
-    build(names["Count"], options.as_dict())()
+    build(names["Count"], read_words(names["Count"], [str(tmp_path)]))()
     assert capsys.readouterr().out == "red: 1\n"

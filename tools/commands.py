@@ -3,13 +3,10 @@
 python -m tools.commands > docs/reference/commands.md
 """
 
-import argparse
 import re
-from collections.abc import Iterator
 
-from jsonargparse import ArgumentParser
-
-from texthead.cli import command_line
+from texthead.cli import COMMANDS, command_of
+from texthead.commands.parser import Option, actions_of, description_of, name_of, options_of, usage_of
 
 _HEAD = """# Commands
 
@@ -26,45 +23,28 @@ Shells complete commands and options after `eval "$(texthead --print-completion 
 """
 
 
-def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
-    """Yield the parser of each command in the order of `--help`, followed by those of its subcommands."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
-                yield inner
-                yield from parsers(inner)
-
-
 def escaped(text: str) -> str:
     """Return the text as a cell of a Markdown table, without tags or links."""
     return re.sub(r"\s+", " ", text).strip().replace("|", r"\|").replace("<", "&lt;").replace("[", r"\[")
 
 
-def typed(action: argparse.Action) -> str:
+def typed(option: Option) -> str:
     """Return an option as one types it, with its choices or the name of its value."""
-    names = "`, `".join(action.option_strings) or str(action.metavar or action.dest)
-    takes_value = action.nargs != 0 and bool(action.option_strings) and not names.startswith("--no-")
-    kinds = getattr(action, "_typehint", None)
-    choices = getattr(kinds, "__args__", ()) if str(kinds).startswith("typing.Literal") else ()
-    values = map(str, choices) if choices else [str(action.metavar or action.dest.rpartition(".")[2].upper())]
-    value = " or ".join(f"`{value}`" for value in values if value.isprintable())
-    return f"`{names}`" + (f" {value}" if value and takes_value and type(action).__name__ != "ActionYesNo" else "")
+    names = "`, `".join(option.labels)
+    values = option.choices or (option.metavar or option.name.upper(),)
+    value = "" if option.place or option.is_switch else " or ".join(f"`{value}`" for value in values)
+    return f"`{names}` {value}".strip()
 
 
-def section(parser: ArgumentParser) -> str:
+def section(command: type) -> str:
     """Return the section of one command."""
-    usage = parser.format_usage().removeprefix("usage: ").strip()
-    description = escaped(parser.description or "")
-    lines = [f"## {parser.prog.replace(' [options]', '')}", "", description, ""]
-    lines += ["```text", re.sub(r"\n\s+", "\n", usage), "```", ""]
+    lines = [f"## texthead {name_of(command)}", "", escaped(description_of(command)), ""]
+    lines += ["```text", re.sub(r"\n\s+", "\n", usage_of(command)), "```", ""]
     rows = []
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction | argparse._HelpAction) or action.help == argparse.SUPPRESS:
-            continue
-        default = action.default
+    for option in options_of(command):
         # The default of `workers` depends on the machine.
-        has_default = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
-        rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if has_default else ''} |")
+        default = "" if option.name == "workers" else option.shown_default
+        rows.append(f"| {typed(option)} | {escaped(option.text)} | {f'`{default}`' if default else ''} |")
     if rows:
         lines += ["| option | meaning | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
@@ -72,7 +52,9 @@ def section(parser: ArgumentParser) -> str:
 
 def page() -> str:
     """Return the page."""
-    return _HEAD + "\n" + "\n".join(map(section, parsers(command_line())))
+    commands = [command_of(name) for name in COMMANDS]
+    each = [part for command in commands for part in (command, *actions_of(command).values())]
+    return _HEAD + "\n" + "\n".join(map(section, each))
 
 
 if __name__ == "__main__":

@@ -3,18 +3,29 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import is_dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from texthead.commands.parser import Parser, add_command, build, print_error, summary_of, take_screen_options
+from texthead.commands.parser import (
+    Parser,
+    add_command,
+    build,
+    check_given,
+    config_text,
+    did_you_mean,
+    print_error,
+    read_words,
+    summary_of,
+    values_of,
+)
 from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
-from texthead.errors import RunError, TextheadError, either, printable
+from texthead.errors import DataError, RunError, TextheadError, either, printable
+from texthead.extensions import Extension, find
 from texthead.extras import extra_of, missing
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
@@ -76,34 +87,70 @@ texthead --help lists all 16 commands, texthead COMMAND --help their options.
 """
 
 
+def commands() -> dict[str, Extension]:
+    """Return the commands by their names: ours in the order of the help, then those of installed packages."""
+    return find("texthead.commands", COMMANDS)
+
+
 def command_of(name: str) -> type:
-    """Return the dataclass of a command."""
-    module, _, own = COMMANDS[name].partition(":")
-    return getattr(import_module(module), own)
+    """Return the dataclass of a command.
+
+    Raises:
+        DataError: there is no such command.
+        RunError: a package brings it and is broken.
+    """
+    known = commands()
+    if name not in known:
+        near = did_you_mean(name, [*known])
+        raise DataError(f"there is no command {name!r}{near} (see texthead --help)")
+    return _loaded(known[name])
+
+
+def _loaded(extension: Extension) -> type:
+    """Return the dataclass of an entry; raise RunError if it cannot be imported or is none."""
+    command = extension.load()
+    if not is_dataclass(command) or not isinstance(command, type):
+        raise RunError(extension.broken("is no dataclass"))
+    return command
 
 
 def full_help() -> str:
     """Return what `texthead --help` prints: every command by its group, without making their parsers."""
     lines = ["usage: texthead COMMAND [options]", "", "Class names in, recogniser out."]
-    for title, group in GROUPS.items():
+    known = commands()
+    strangers = [name for name, command in known.items() if not command.ours]
+    for title, group in {**GROUPS, **({"from packages": strangers} if strangers else {})}.items():
         lines += ["", f"{title}:"]
         for name in group:
-            more = wrap(summary_of(command_of(name)), 64)
+            try:
+                text = summary_of(_loaded(known[name]))
+            except RunError as error:
+                text = str(error)
+            more = wrap(text, 64) or [""]
             lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
     lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
     lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
 
 
-def command_line(only: str | None = None) -> ArgumentParser:
-    """Return the parser of `texthead` and its commands, or of one of them, which is faster."""
+def top_parser() -> Parser:
+    """Return the parser of `texthead` without a command."""
     parser = Parser(prog="texthead", description="Class names in, recogniser out.")
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
-    commands = parser.add_subcommands(required=False, dest="command")
-    for name in [only] if only in COMMANDS else COMMANDS:
-        add_command(commands, command_of(name))
     return parser
+
+
+def completion(shell: str) -> str:
+    """Return the script that completes commands and options in a shell."""
+    import shtab
+
+    parser = top_parser()
+    inner = parser.add_subparsers(parser_class=Parser)
+    for name, command in commands().items():
+        with suppress(RunError):  # a broken package
+            add_command(inner, name, _loaded(command), shtab.FILE)
+    return shtab.complete(parser, shell)
 
 
 # Commands that several processes can share.
@@ -136,33 +183,25 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
     return launched()
 
 
-def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> int:
+def _run(name: str, command: type, values: dict[str, Any]) -> int:
     """Build a command from its options and call it; return its exit code."""
     from texthead.commands.console import screen
 
     keep_freed_memory()
-    with screen(**take_screen_options(options)):
-        if command == "train":
-            from texthead.commands.train import from_options
-
-            # Recipe options have no defaults: pass only those that were typed or configured.
-            typed = parser.parse_args(arguments, defaults=False)["train"]
-            take_screen_options(typed)
-            built = from_options(options.as_dict(), typed.as_dict())
-        else:
-            built = build(command_of(command), options.as_dict())
+    with screen(quiet=values.pop("quiet", False), json=values.pop("json", False)):
+        built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        if command in _DECODING and options.workers and getattr(built, "decodes_many", True):
+        if name in _DECODING and values_of(built)["workers"] and getattr(built, "decodes_many", True):
             begin_server()  # It imports libraries in parallel with this process.
         return built() or 0
 
 
-def _interrupted(command: str | None = None, chosen: Namespace | None = None) -> str:
+def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:
     """Return the message of an interrupted command; it says how to resume a training that has begun."""
-    begun = command == "train" and chosen is not None and (Path(chosen.out) / "recipe.json").is_file()
-    remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` continues" if chosen and begun else ""
-    return printable(f"texthead: interrupted{remedy}")
+    begun = name == "train" and values is not None and (Path(values["out"]) / "recipe.json").is_file()
+    data = f"`texthead train {values['data']} --out {values['out']} --resume`" if values and begun else ""
+    return printable(f"texthead: interrupted{f'; {data} continues' if data else ''}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -215,23 +254,27 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if arguments in (["-h"], ["--help"]):
         print(full_help())
         return 0
-    if arguments == ["--version"]:
-        from texthead import __version__
+    if arguments[0].startswith("-"):
+        options, unknown = top_parser().parse_known_args(arguments)
+        if unknown:
+            raise DataError(f"unrecognized arguments: {' '.join(unknown)} (see texthead --help)")
+        if options.version:
+            from texthead import __version__
 
-        print(f"texthead {__version__}")
+            print(f"texthead {__version__}")
+        else:
+            print(completion(options.print_completion), end="")
         return 0
-    parser = command_line(arguments[0])
-    options = parser.parse_args(arguments)
-    if options.print_completion:
-        from texthead.commands.completion import script
-
-        print(script(command_line(), options.print_completion), end="")
-    elif options.command:
-        chosen = options[options.command]
-        ending.line = partial(_interrupted, options.command, chosen)
-        with _group(options.command, apart=chosen.get("manifest") is not None):
-            return _run(parser, options.command, chosen, arguments)
-    return 0
+    name, words = arguments[0], arguments[1:]
+    command = command_of(name)
+    values = read_words(command, words)
+    if values.pop("print_config", False):
+        print(config_text(command, values), end="")
+        return 0
+    check_given(command, values)
+    ending.line = partial(_interrupted, name, values)
+    with _group(name, apart=values.get("manifest") is not None):
+        return _run(name, command, values)
 
 
 if __name__ == "__main__":

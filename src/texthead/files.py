@@ -26,14 +26,6 @@ MOST_BYTES_OF_LISTS = 256 * 2**20
 
 MOST_IN_LINE = 2**20
 
-# Room for every option in several lines, and for comments.
-MOST_BYTES_OF_OPTIONS = 2**16
-
-_MOST_DEPTH = 20
-
-# Octal, hexadecimal and binary numbers, base 60 (1:30), and digits in groups (1_000).
-_ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|0[box][0-9a-fA-F_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9]+_[0-9_.]*)")
-
 # The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
 
@@ -294,48 +286,6 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{key!r:.80} occurs twice in an object")
         unique[key] = value
     return unique
-
-
-def check_options(path: Path) -> None:
-    """Check that a YAML file of options can be parsed in little memory: a few aliases can expand to any size.
-
-    Raises:
-        OSError: as `read_text`.
-        ValueError: it is not UTF-8, has an alias (`*name`) or an ambiguous value, or is nested too deeply.
-    """
-    import yaml
-
-    depth, text = 0, read_text(path, most=MOST_BYTES_OF_OPTIONS)
-    try:
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"refers to a value by *{event.anchor}; write the value itself instead")
-            if depth > _MOST_DEPTH:
-                raise ValueError(f"values are nested more than {_MOST_DEPTH} deep")
-    except yaml.YAMLError:
-        return  # The parser of the options reports it.
-    _check_values(text)
-
-
-def _check_values(text: str) -> None:
-    """Raise ValueError if an option occurs twice or YAML 1.1 and 1.2 read a number differently."""
-    import yaml
-
-    try:
-        nodes = [yaml.compose(text, yaml.SafeLoader)]
-    except yaml.YAMLError:
-        return  # Reported as above.
-    for node in nodes:
-        if isinstance(node, yaml.MappingNode):
-            names = [str(key.value).replace("-", "_") for key, _ in node.value]
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise ValueError(f"{twice[0]} occurs {names.count(twice[0])} times; set it once")
-            nodes += [value for _, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            nodes += node.value
-        elif isinstance(node, yaml.ScalarNode) and node.style is None and _ODD_NUMBER.fullmatch(node.value):
-            raise ValueError(f"{node.value} is not a decimal number; write one, or quote it as a string")
 
 
 def lines(file: TextIO) -> Iterator[str]:

@@ -58,7 +58,7 @@ def test_a_missing_gpu_is_one_line(monkeypatch, capsys):
 @pytest.mark.slow
 def test_nothing_but_torch_and_its_like_is_needed():
     """Without the modules missing on a bare GPU machine, everything but texthead's own loop is measured."""
-    missing = ("texthead", "jaxtyping", "av", "jsonargparse", "rich", "transformers", "sklearn")
+    missing = ("texthead", "jaxtyping", "av", "rich", "transformers", "sklearn")
     code = f"import sys; sys.argv = ['gpu', '--smoke']; sys.modules |= dict.fromkeys({missing})"
     out = python("-c", f"{code}; from benchmarks import gpu; sys.exit(gpu.main())")
     assert out.count("\n| tiny |") == 2

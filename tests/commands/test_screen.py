@@ -11,7 +11,7 @@ import pytest
 from texthead import cli
 from texthead.commands.classes import RemoveClasses, ShowClasses
 from texthead.commands.console import screen, show_json
-from texthead.commands.parser import parser_of
+from texthead.commands.parser import options_of
 
 COMMANDS = {
     "predict": ["predict", "RUN", "IMAGE"],
@@ -71,9 +71,9 @@ def test_every_command_is_quiet_and_those_with_a_result_print_json() -> None:
     for name in cli.COMMANDS:
         kind = cli.command_of(name)
         for each in getattr(kind, "ACTIONS", (kind,)):
-            options = parser_of(each)._option_string_actions
-            assert "--quiet" in options
-            assert ("--json" in options) == (name not in {"ui", "demo"})
+            options = {option.name for option in options_of(each)}
+            assert "quiet" in options
+            assert ("json" in options) == (name not in {"ui", "demo"})
 
 
 def test_numbers_are_unrounded_and_finite(capsys: pytest.CaptureFixture[str]) -> None:

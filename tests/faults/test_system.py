@@ -104,7 +104,7 @@ from texthead.__main__ import main
 class Interrupt:
     @staticmethod
     def find_spec(name, *_):
-        if name == "jsonargparse":
+        if name == "docstring_parser":
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt)

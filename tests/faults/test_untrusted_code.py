@@ -117,7 +117,5 @@ YAML = [
 def test_options_in_yaml(place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
     config = tmp_path / "options.yaml"
     config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
-    tag, column = payload.split()[0].removeprefix("!!"), f"column {len(key) + 3}"
-    words = ("train", place / "data", "--out", tmp_path / "run", "--config", config)
-    assert tag in wrong(*words, volatile=[tag, column])
+    assert key in wrong("train", place / "data", "--out", tmp_path / "run", "--config", config)
     assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]

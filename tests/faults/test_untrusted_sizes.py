@@ -7,13 +7,11 @@ import json
 import re
 import struct
 import threading
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,9 +23,8 @@ import torch
 from safetensors.torch import load_file
 
 from made import encode, pictures, taken, write_image, write_small_run, write_video, write_with_sound
-from messages import RECORDER, prints, settled
+from messages import RECORDER, settled
 from text_models import bert
-from texthead import cli
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
@@ -404,37 +401,3 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     fails_cheaply(lambda: read_dataset(text, labels=labels), "a.txt")
     fails_cheaply(lambda: list(_files_of(manifest)()), "a.csv")
     fails_cheaply(lambda: list(_files_of(text)()), "a.txt")
-
-
-BOMB = "template: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join(10 * [f'*{before}'])}]\n" for before, name in pairwise("abcdefghij")
-)
-OPTIONS = {
-    "a reference to references": (BOMB, "*a"),
-    "a reference to itself": ("template: &a [*a]\n", "*a"),
-    "a deep nest": (f"template: {'[' * 30_000}{']' * 30_000}\n", "20 deep"),
-    "a deep nest of maps": ("".join(f"{level * ' '}a:\n" for level in range(300)), "20 deep"),
-    "a long text": (f"template: {'x' * 10**8}\n", "65,536 bytes"),
-    "a million options": ("".join(f"k{number}: 1\n" for number in range(10**6)), "65,536 bytes"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OPTIONS)
-def test_options_in_yaml(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
-    content, value = OPTIONS[name]
-    path = tmp_path / "options.yaml"
-    path.write_text(content)
-
-    def train() -> None:
-        with pytest.raises(SystemExit, match="2"):
-            cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--config", str(path)])
-
-    began = time.monotonic()
-    message, grown = taken(train)
-    assert message == "no error"
-    assert grown < MOST
-    assert time.monotonic() - began < 10
-    err = capfd.readouterr().err
-    assert len(err.splitlines()) == 1
-    prints(err, "texthead: --config", path, value)

@@ -2,7 +2,6 @@
 
 options     options of several commands
 parser      parse a command line; errors on one line
-completion  completion of commands and options in a shell
 outputs     checks of output paths before a command runs
 console     print results, notes, JSON and the next command
 status_line progress on a terminal

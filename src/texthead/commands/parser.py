@@ -12,50 +12,37 @@
         files: ReadingOptions = ReadingOptions()
 
 Fields that are dataclasses are groups of options that commands share; their flags stay flat (`--workers`). Commands
-import torch inside their functions, so that help is fast. Every command has --quiet, and --json if its attribute JSON
-lists the keys of its result.
+import torch inside their functions, so that help is fast. Every command has --quiet, --json if its attribute JSON
+lists the keys of its result, and --config if its attribute CONFIG is true.
+
+`options_of` describes the options of a command; argparse only splits the words. What is typed and what a file of
+options holds are read by the same function, `Option.read`.
 """
 
+import argparse
 import dataclasses
 import difflib
-import re
+import json
 import shutil
 import sys
-import typing
-from argparse import SUPPRESS, Action, ArgumentError, _SubParsersAction
-from collections.abc import Callable, Mapping
+from argparse import SUPPRESS, ArgumentTypeError
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from textwrap import fill, wrap
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser.google import parse
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from texthead.errors import DataError, either
-from texthead.files import check_options
+from texthead.errors import DataError, RunError, either, line_of
 
-# Numbers whose range the parser checks.
-if typing.TYPE_CHECKING:
-    NonNegativeInt = PositiveInt = UpTo12 = int
-    PositiveFloat = float
-else:
-    from jsonargparse.typing import NonNegativeInt as NonNegativeInt
-    from jsonargparse.typing import PositiveFloat as PositiveFloat
-    from jsonargparse.typing import PositiveInt as PositiveInt
-    from jsonargparse.typing import restricted_number_type
-
-    # More examples would make the report too large to send.
-    UpTo12 = restricted_number_type("UpTo12", int, [(">=", 0), ("<=", 12)])
-
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text (in quotes)",
-    "tuple": "two numbers, such as [0.35, 1.0]",
-    "NonNegativeInt": "a whole number, 0 or more",
-    "PositiveFloat": "a number above 0",
-    "PositiveInt": "a whole number, 1 or more",
-}
+# Numbers whose range the parser checks: the rule in words, and its test.
+NonNegativeInt = Annotated[int, "a whole number, 0 or more", lambda number: number >= 0]
+PositiveInt = Annotated[int, "a whole number, 1 or more", lambda number: number >= 1]
+PositiveFloat = Annotated[float, "a number above 0", lambda number: number > 0]
+# More examples would make the report too large to send.
+UpTo12 = Annotated[int, "a whole number from 0 to 12", lambda number: 0 <= number <= 12]
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
@@ -95,15 +82,241 @@ def extra(default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default_factory=default, metadata={"extra": True})
 
 
-def add_command(commands: Any, command: type) -> None:
-    """Add a command and its actions to the subcommands of a parser."""
-    parser = parser_of(command)
-    commands.add_subcommand(_word(command), parser, help=summary_of(command))
-    if actions := getattr(command, "ACTIONS", ()):
-        # jsonargparse wants outer commands added before inner ones.
-        inner = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
-        for action in actions:
-            add_command(inner, action)
+# ---- one option
+
+
+_KINDS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    bool: ("true or false", {"true": True, "false": False}.__getitem__),
+    float: ("a number", float),
+    int: ("a whole number", int),
+    str: ("text", str),
+}
+
+
+def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
+    """Return what values of a type must be, in words, and the function that reads one.
+
+    Raises:
+        TypeError: an option cannot have such a type.
+    """
+    if get_origin(hint) is Literal:
+        return either(get_args(hint)), {value: value for value in get_args(hint)}.__getitem__
+    if get_origin(hint) is tuple:
+        reads = [_kind(each)[1] for each in get_args(hint)]
+        text = f"{len(reads)} numbers, such as [0.35, 1.0]"
+        return text, lambda typed: tuple(
+            read(part) for read, part in zip(reads, typed.strip("[]").split(","), strict=True)
+        )
+    if get_origin(hint) is Annotated:
+        base, text, holds = get_args(hint)
+        return text, lambda typed: _checked(base(typed), holds)
+    if hint not in _KINDS:
+        raise TypeError(f"an option cannot be a {hint}")
+    return _KINDS[hint]
+
+
+def _checked(value: Any, holds: Callable[[Any], bool]) -> Any:
+    if not holds(value):
+        raise ValueError(value)
+    return value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option or an argument of a command.
+
+    Attributes:
+        name: key of its value; the flag has dashes instead of underscores.
+        text: its help.
+        hint: type of a value, without None.
+        optional: whether the value may be None: `null`.
+        default: MISSING if the option is required, SUPPRESS if it is not and has no default of its own.
+        metavar: name of the value in the help, or of the argument.
+        place: whether it is a positional argument.
+        nargs: "?", "*" or "+" of an argument.
+        repeated: whether it may be given several times.
+        section: title and summary of its section in the help.
+    """
+
+    name: str
+    text: str
+    hint: Any = str
+    optional: bool = False
+    default: Any = dataclasses.MISSING
+    metavar: str | None = None
+    place: bool = False
+    nargs: str | None = None
+    repeated: bool = False
+    section: tuple[str, str] | None = None
+
+    @classmethod
+    def of(cls, name: str, hint: Any, **more: Any) -> "Option":
+        """Return the option of a field from its type: `int | None` may be None, `list[str]` has several values."""
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        first = next(kind for kind in kinds if kind is not NoneType)
+        one = get_args(first)[0] if get_origin(first) is list else first
+        _kind(one)
+        return cls(name=name.removesuffix("_"), hint=one, optional=NoneType in kinds, **more)
+
+    @property
+    def label(self) -> str:
+        """The option as typed, or the name of the argument."""
+        return str(self.metavar) if self.place else f"--{self.name.replace('_', '-')}"
+
+    @property
+    def labels(self) -> list[str]:
+        """The label, and that of the opposite of a switch that may be on by default."""
+        return [self.label, f"--no-{self.label[2:]}"] if self.is_switch and self.default is not False else [self.label]
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the option takes no value."""
+        return self.hint is bool and not self.place
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of an option that takes one of a few."""
+        return get_args(self.hint) if get_origin(self.hint) is Literal else ()
+
+    @property
+    def many(self) -> bool:
+        """Whether the value is a list."""
+        return self.repeated or self.nargs in ("*", "+")
+
+    @property
+    def shown_default(self) -> str:
+        """The default as text; empty if it says nothing."""
+        silent = (None, False, (), SUPPRESS, dataclasses.MISSING)
+        return "" if any(self.default is each for each in silent) else str(self.default)
+
+    def read(self, text: str) -> Any:
+        """Return the value that a text stands for.
+
+        Raises:
+            ArgumentTypeError: it has another type. The message lacks the option, which argparse puts before it.
+        """
+        if text is SUPPRESS:  # Python 3.11 reads the default of an argument that is left out.
+            return text
+        if self.hint is str and not text:
+            raise ArgumentTypeError("is empty: give it a value, or leave it out")
+        if text == "null" and self.optional and self.hint is not str:
+            return None
+        rule, convert = _kind(self.hint)
+        try:
+            return convert(text)
+        except (KeyError, ValueError):
+            raise ArgumentTypeError(f"must be {rule}, got {text or 'nothing'}") from None
+
+    def read_plain(self, value: Any) -> Any:
+        """Return the value that a plain value of a file stands for: a text, a number, null or a list of them.
+
+        Raises:
+            DataError: it has another type. The message lacks the option.
+        """
+        if value is None and self.optional:
+            return None
+        text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
+        try:
+            if self.many and isinstance(value, list):
+                return [self.read(each) for each in value]
+            if self.hint is str and text is not value:
+                raise ArgumentTypeError(f"must be text, got {text}")
+            return self.read(text)
+        except ArgumentTypeError as error:
+            raise DataError(str(error)) from None
+
+    def add_to(self, target: Any, complete: Any = None) -> None:
+        """Add the option to an argparse parser or group.
+
+        Args:
+            complete: shtab's completion of its value, if it takes any text.
+        """
+        text = self.text + (f" (default: {self.shown_default})" if self.shown_default else "")
+        how: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
+        if self.is_switch:
+            kind = "store_true" if self.default is False else argparse.BooleanOptionalAction
+            target.add_argument(self.label, dest=self.name, action=kind, **how)
+            return
+        how |= {"metavar": self.metavar, "type": self.read}
+        if self.place:
+            action = target.add_argument(self.name, nargs=self.nargs, **how)
+            action.required = False  # It may be in --config: `check_given` looks.
+        else:
+            kind = "append" if self.repeated else "store"
+            action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **how)
+        if complete is not None and not self.choices:
+            action.complete = complete
+
+
+_INDENT = 28  # characters before the help of an option
+
+
+def _width() -> int:
+    return min(100, shutil.get_terminal_size().columns - 2)
+
+
+def _wrapped(text: str, indent: int = 0) -> str:
+    """Return a text in lines that fit the help; options such as --freeze-encoder stay whole."""
+    return fill(text, max(20, _width() - indent), break_on_hyphens=False)
+
+
+# ---- the options of a command
+
+
+@cache
+def options_of(command: type) -> list[Option]:
+    """Return the options of a command in the order of its help.
+
+    A command can add to those of its fields by a class method `more_options`.
+    """
+    options = [*_fields_of(command, None)]
+    if not hasattr(command, "ACTIONS"):  # Actions have their own.
+        text = "print no progress and no notes, only results and errors"
+        options.append(Option(name="quiet", hint=bool, default=False, text=text))
+        if hasattr(command, "JSON"):
+            text = f"print the result as one JSON document: {command.JSON}"
+            options.append(Option(name="json", hint=bool, default=False, text=text))
+    if getattr(command, "CONFIG", False):
+        text = "YAML file with any of these options"
+        options.append(Option(name="config", default=None, metavar="FILE", text=text))
+        text = "print the options as a YAML file for --config, and exit"
+        options.append(Option(name="print_config", hint=bool, default=False, text=text))
+    return [*options, *(command.more_options() if hasattr(command, "more_options") else ())]
+
+
+def _fields_of(holder: type, section: tuple[str, str] | None) -> Iterator[Option]:
+    """Yield the options of a command or of a group.
+
+    Raises:
+        RunError: a field has a type that an option cannot have.
+    """
+    hints, groups, texts = get_type_hints(holder, include_extras=True), groups_of(holder), texts_of(holder)
+    for field in dataclasses.fields(holder):
+        if field.name in groups:
+            group = groups[field.name]
+            title, summary = getattr(group, "TITLE", None), (group.__doc__ or "").partition("\n")[0]
+            yield from _fields_of(group, (title, summary) if title else section)
+        elif not field.metadata.get("extra"):
+            factory = field.default_factory
+            default = field.default if factory is dataclasses.MISSING else factory()
+            more = {key: value for key, value in field.metadata.items() if key != "read"}
+            text = texts.get(field.name, "")
+            try:
+                yield Option.of(field.name, hints[field.name], default=default, text=text, section=section, **more)
+            except TypeError as error:
+                raise RunError(f"{holder.__module__}.{holder.__name__}.{field.name}: {error}") from None
+
+
+def groups_of(command: type) -> dict[str, type]:
+    """Return the fields of a command that are groups of options."""
+    hints = get_type_hints(command)
+    return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
+
+
+def texts_of(holder: type) -> dict[str, str]:
+    """Return the documentation of each field of a dataclass, including those of its base classes."""
+    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
+    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
 
 
 def summary_of(command: type) -> str:
@@ -112,74 +325,190 @@ def summary_of(command: type) -> str:
     return summary[:1].lower() + summary[1:]
 
 
-def _name(command: type) -> str:
+def description_of(command: type) -> str:
+    """Return the docs of a command without its options."""
+    about = parse(command.__doc__ or "")
+    return " ".join(" ".join(filter(None, (about.short_description, about.long_description))).split())
+
+
+def name_of(command: type) -> str:
     """Return the name of a command, as `train` or `classes RUN add`: NAME, else the class name without "Command"."""
     return getattr(command, "NAME", command.__name__.removesuffix("Command").lower())
 
 
-def _word(command: type) -> str:
-    """Return the last word of the name of a command or an action."""
-    return _name(command).rpartition(" ")[2]
+def actions_of(command: type) -> dict[str, type]:
+    """Return the actions of a command by the words that choose them."""
+    return {name_of(action).rpartition(" ")[2]: action for action in getattr(command, "ACTIONS", ())}
 
 
-def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
-    """Return the parser of a command; a mistake ends the program, or is an `argparse.ArgumentError`."""
-    about = parse(command.__doc__ or "")
-    parser = Parser(
-        prog=f"texthead {_name(command)}",
-        description=" ".join(filter(None, (about.short_description, about.long_description))),
-        exit_on_error=exit_on_error,
-    )
-    _add_options(parser, command, parser)
-    _add_screen_options(parser, command)
-    if hasattr(command, "extend"):
-        command.extend(parser)
-    for action in parser._actions:
-        if "--print-config" in action.option_strings:
-            action.help = "print the options as a YAML file for --config, and exit"
-    parser.usage = getattr(command, "USAGE", None) or _usage(parser, command)
-    return parser
-
-
-def _add_screen_options(parser: ArgumentParser, command: type) -> None:
-    """Add --quiet, and --json to a command whose JSON names the keys of its result; actions have their own."""
-    if hasattr(command, "ACTIONS"):
-        return
-    parser.add_argument("--quiet", action="store_true", help="print no progress and no notes, only results and errors")
-    if hasattr(command, "JSON"):
-        text = f"print the result as one JSON document: {command.JSON}"
-        parser.add_argument("--json", action="store_true", help=text)
-
-
-def take_screen_options(options: Namespace) -> dict[str, bool]:
-    """Remove --quiet and --json from the options of a command, or of its action, and return both."""
-    while options.get("action"):
-        options = options[options.action]
-    return {name: bool(options.pop(name, False)) for name in ("quiet", "json")}
-
-
-def _usage(parser: ArgumentParser, command: type) -> str:
+def usage_of(command: type) -> str:
     """Return the arguments and required options of a command in one line."""
-    words, places = [f"texthead {_name(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
-    for action in parser._actions:
-        if not action.option_strings:
-            words.append(places.get(str(action.nargs), "{}").format(action.metavar))
-        elif action.required:
-            words.append(f"{action.option_strings[-1]} {action.metavar}")
-    others = any(action.option_strings and not action.required for action in parser._actions if action.dest != "help")
+    if hasattr(command, "USAGE"):
+        return command.USAGE
+    words, places = [f"texthead {name_of(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
+    options = options_of(command)
+    for each in options:
+        if each.place:
+            words.append(places.get(str(each.nargs), "{}").format(each.metavar))
+        elif each.default is dataclasses.MISSING:
+            words.append(f"{each.label} {each.metavar}")
+    others = any(not each.place and each.default is not dataclasses.MISSING for each in options)
     return " ".join([*words, *["[options]"] * others])
 
 
-def groups_of(command: type) -> dict[str, type]:
-    """Return the fields of a command that are groups of options."""
-    hints = typing.get_type_hints(command)
-    return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
+# ---- parsing
 
 
-def texts_of(holder: type) -> dict[str, str]:
-    """Return the documentation of each field of a dataclass, including those of its base classes."""
-    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
-    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are DataErrors, and that does not accept abbreviated options."""
+
+    actions: Sequence[str] = ()
+
+    def __init__(self, **how: Any):
+        form = partial(argparse.RawTextHelpFormatter, max_help_position=_INDENT, width=_width())
+        super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=form, **how)
+
+    def parse_known_args(self, *args: Any, **how: Any) -> tuple[argparse.Namespace, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the options and the words that are none.
+
+        Raises:
+            DataError: an option without its value, or a value of another type.
+        """
+        try:
+            return super().parse_known_args(*args, **how)
+        except argparse.ArgumentError as error:
+            if error.argument_name == "ACTION":
+                self.error(f"ACTION must be {either(self.actions)}")
+            ours = isinstance(error.__context__, ArgumentTypeError)  # a sentence that lacks its first word
+            self.error(f"{error.argument_name}{'' if ours else ':'} {error.message}")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as DataError."""
+        raise DataError(f"{message} (see {self.prog} --help)")
+
+
+def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any = None) -> Parser:
+    """Return the argparse parser of a command and its actions; options that are not typed are not in its result.
+
+    Args:
+        make: makes the parser, such as `add_parser` of the subparsers of another one.
+        complete: shtab's completion of options that take any text.
+    """
+    parser = make(
+        prog=f"texthead {name_of(command)}",
+        usage=usage_of(command).replace("%", "%%"),
+        description=_wrapped(description_of(command)),
+    )
+    sections: dict[Any, Any] = {None: parser}
+    for each in options_of(command):
+        if each.section not in sections:
+            title, summary = each.section or ("", "")
+            sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2))
+        each.add_to(sections[each.section], complete)
+    if actions := actions_of(command):
+        parser.actions = [*actions]
+        inner = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", parser_class=Parser)
+        for word, action in actions.items():
+            add_command(inner, word, action, complete)
+    return parser
+
+
+def add_command(commands: Any, word: str, command: type, complete: Any = None) -> None:
+    """Add a command or an action to the subparsers of a parser."""
+    parser_of(command, partial(commands.add_parser, word, help=_wrapped(summary_of(command), _INDENT)), complete)
+
+
+def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the options that are typed after a command, and of those in its --config.
+
+    Raises:
+        DataError: unknown options, or values of another type.
+    """
+    parsed, unknown = parser_of(command).parse_known_args(words)
+    values = vars(parsed)
+    if unknown:
+        command = actions_of(command).get(values.get("action", ""), command)
+        options = options_of(command)
+        line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
+        if unknown[0].startswith("-"):
+            flags = [label for each in options if not each.place for label in each.labels]
+            line += did_you_mean(unknown[0].partition("=")[0], flags)
+        elif any(each.place and each.many for each in options):
+            line += ": put all files together before the options"
+        raise DataError(f"{line} (see texthead {name_of(command)} --help)")
+    if "config" in values:
+        values = read_config(command, Path(values.pop("config"))) | values
+    return values
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return the end of a message on an unknown word: the known one that is most like it, if any is."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+_ABOUT_CONFIG = ("config", "print_config")
+
+
+def read_config(command: type, path: Path) -> dict[str, Any]:
+    """Return the values in a YAML file of options.
+
+    Scalars are read as they would be typed, so that YAML's own rules for numbers do not apply: 010 is ten.
+
+    Raises:
+        DataError: it cannot be read, or has unknown options, an option twice, or values of another type.
+    """
+    import yaml
+
+    from texthead.files import read_text
+
+    try:
+        node = yaml.compose(text := read_text(path), yaml.BaseLoader)
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"--config {path}: {line_of(error)}") from None
+    if not isinstance(node, yaml.MappingNode | None):
+        start = " ".join(text.split())[:40]
+        raise DataError(f"--config {path}: needs lines `option: value`, as --print-config prints them, got {start!r}")
+    known = {each.name: each for each in options_of(command) if each.name not in _ABOUT_CONFIG}
+    values: dict[str, Any] = {}
+    for key, value in node.value if node else ():
+        name = str(key.value).replace("-", "_")
+        if name not in known:
+            near = did_you_mean(name, [*known])
+            raise DataError(f"--config {path}: {name_of(command)} has no option {name!r:.40}{near}")
+        if name in values:
+            raise DataError(f"--config {path}: {name} occurs twice; set it once")
+        try:
+            values[name] = known[name].read_plain(_plain(value))
+        except DataError as error:
+            raise DataError(f"--config {path}: {name} {error}") from None
+    return values
+
+
+def _plain(node: Any) -> Any:
+    """Return a YAML value: a text, None, or a list of texts; raise DataError for others."""
+    if isinstance(node.value, str):
+        return None if node.style is None and node.value in ("", "~", "null") else node.value
+    if not all(isinstance(getattr(each, "value", None), str) for each in node.value):
+        raise DataError("must be one value or a list of values")
+    return [each.value for each in node.value]
+
+
+def config_text(command: type, values: Mapping[str, Any]) -> str:
+    """Return the options as a YAML file for --config: given values, and the defaults of the others."""
+    import yaml
+
+    whole = {each.name: values.get(each.name, each.default) for each in options_of(command)}
+    silent = (SUPPRESS, dataclasses.MISSING)
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in whole.items()
+        if name not in _ABOUT_CONFIG and value not in silent
+    }
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+# ---- values -> command
 
 
 def values_of(command: Any) -> dict[str, Any]:
@@ -190,193 +519,48 @@ def values_of(command: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             values |= values_of(value)
         elif not field.metadata.get("extra"):
-            values[_key(field)] = value
+            values[field.name.removesuffix("_")] = value
     return values
 
 
+def check_given(command: type, values: Mapping[str, Any]) -> None:
+    """Raise DataError if a required option, or the action, is not given."""
+    name, actions = name_of(command), actions_of(command)
+    for each in options_of(command):
+        if each.default is dataclasses.MISSING and each.name not in values:
+            raise DataError(f"{name} needs {each.label} (see texthead {name} --help)")
+    if actions and not values.get("action"):
+        about = usage_of(command).removeprefix("texthead ").removesuffix(" [options]")
+        raise DataError(f"{about} needs {either([*actions])} (see texthead {name} --help)")
+    if actions:
+        check_given(actions[values["action"]], values)
+
+
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
-    """Return the command with its options and groups; `more` holds fields that are no options."""
-    for action in getattr(command, "ACTIONS", ()):
-        if _word(action) == values["action"]:
-            more["action"] = build(action, values[_word(action)])
-    groups = groups_of(command)
-    parts, hints = {name: build(group, values) for name, group in groups.items()}, typing.get_type_hints(command)
-    own = {
-        field.name: _read(field, hints[field.name], values[_key(field)])
-        for field in dataclasses.fields(command)
-        if field.name not in (*groups, *more)
-    }
-    return command(**own, **parts, **more)
+    """Return the command with its options and groups; options without a value have their defaults.
 
-
-def _read(field: dataclasses.Field, hint: Any, value: Any) -> Any:
-    """Return the value of a field from the parsed value.
-
-    Raises:
-        DataError: an empty text, or null in --config for an option that needs a value.
+    Args:
+        more: fields that are no options.
     """
-    if value == "" or (isinstance(value, list) and "" in value):
-        raise DataError(f"{_typed(field)} is empty: give it a value, or leave it out")
-    if value is None:
-        check_not_null(_typed(field), hint)
-    read = field.metadata.get("read")
-    if read is None or value is None:
-        return value
-    return [read(each) for each in value] if isinstance(value, list | tuple) else read(value)
-
-
-def _typed(field: dataclasses.Field) -> str:
-    """Return the name of a field in messages."""
-    return field.metadata["metavar"] if field.metadata.get("place") else f"--{_key(field).replace('_', '-')}"
-
-
-def check_not_null(name: str, hint: Any) -> None:
-    """Raise DataError for an option that is null in --config, unless its type allows None."""
-    if type(None) not in typing.get_args(hint):
-        raise DataError(f"{name} is null in --config: give it a value, or leave it out")
-
-
-def _key(field: dataclasses.Field) -> str:
-    """Return the name of a field on the command line, such as `from` for `from_`."""
-    return field.name.removesuffix("_")
-
-
-def _add_options(parser: ArgumentParser, holder: type, target: Any) -> None:
-    """Add the options of a command, or of a group, to a parser or to a titled section of its help."""
-    hints, groups = typing.get_type_hints(holder, include_extras=True), groups_of(holder)
-    texts = texts_of(holder)
-    for field in dataclasses.fields(holder):
-        if field.name in groups:
-            group = groups[field.name]
-            title = getattr(group, "TITLE", None)
-            summary = (group.__doc__ or "").partition("\n")[0]
-            _add_options(parser, group, parser.add_argument_group(title, summary) if title else target)
-        elif not field.metadata.get("extra"):
-            _add_option(target, field, hints[field.name], texts[field.name])
-
-
-def _add_option(target: Any, field: dataclasses.Field, hint: Any, text: str) -> None:
-    """Add one field to a parser; an option without a type takes any text."""
-    how: dict[str, Any] = {"help": text}
-    if field.metadata.get("metavar"):
-        how["metavar"] = field.metadata["metavar"]
-    if field.metadata.get("place"):
-        if field.metadata["nargs"]:
-            how["nargs"] = field.metadata["nargs"]
-        target.add_argument(field.name, **how)
-        return
-    factory = field.default_factory
-    default = field.default if factory is dataclasses.MISSING else factory()
-    flag = f"--{_key(field).replace('_', '-')}"
-    if field.metadata.get("repeated"):
-        target.add_argument(flag, action="append", default=default, **how)
-    elif default is dataclasses.MISSING:
-        target.add_argument(flag, required=True, **how)
-    elif hint is bool:
-        target.add_argument(flag, action="store_true", default=default, **how)
-    else:
-        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-        kind = kinds[0] if type(None) in typing.get_args(hint) else hint
-        target.add_argument(flag, default=default, **how, **({} if kind is str else {"type": kind}))
-
-
-def _plain(message: str) -> str:
-    """Return the parser's message on one line, with options as they are typed."""
-    text = " ".join(message.split())
-    if text.startswith('expected "classes.action" to be one of'):
-        return "classes RUN needs list, add, rename, remove or merge (see texthead classes --help)"
-    if text.startswith("Unexpected config: "):
-        # The parser quotes the whole file.
-        content = text.removeprefix("Unexpected config: ")
-        return f"--config needs lines `option: value`, as --print-config prints them, got {content[:40]!r}"
-    choice = re.fullmatch(r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", text)
-    if choice:
-        name, value, known = choice[1], choice[2], choice[3].replace("'", "").split(", ")
-        near = difflib.get_close_matches(value.strip("'"), known, 1)
-        if name == "command":
-            return f"there is no command {value}{f': did you mean {near[0]}?' if near else ''}"
-        return f"{name} must be {either(known)}, got {value}"
-    option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
-    if option:
-        return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
-    wrong = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*)', text)
-    if not wrong:
-        return text
-    option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
-    kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    quoted = r"[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?"
-    value = re.search(rf"(?:{quoted}):(?: '?|$)([^\s']*)", problem)
-    if not kind or not value:
-        return f"{option}: {problem}"
-    rule = either(kind[1].replace("'", "").split(", ")) if kind[1] else _KINDS[kind[2] or kind[3] or kind[4]]
-    return f"{option} must be {rule}, got {value[1] or 'nothing'}"
+    if actions := actions_of(command):
+        more["action"] = build(actions[values["action"]], values)
+    groups = groups_of(command)
+    parts = {name: build(group, values) for name, group in groups.items()}
+    own = {}
+    for field in dataclasses.fields(command):
+        name = field.name.removesuffix("_")
+        if name in values and field.name not in (*groups, *more):
+            read, value = field.metadata.get("read"), values[name]
+            if read and value is not None:
+                value = [read(each) for each in value] if isinstance(value, list) else read(value)
+            own[field.name] = value
+    return command(**own, **parts, **more)
 
 
 def print_error(line: str) -> None:
     """Print an error as one line; on a terminal, lines end between words."""
     text = f"texthead: {line}"
     if sys.stderr.isatty():
-        text = fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+        lines = wrap(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+        text = "\n".join(lines)
     print(text, file=sys.stderr)
-
-
-class _Help(DefaultHelpFormatter):
-    """Help without types, and with defaults only if they say something."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=28, width=min(100, shutil.get_terminal_size().columns - 2))
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        return wrap(text, width, break_on_hyphens=False)  # Options such as --freeze-encoder stay whole.
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
-
-    def _get_help_string(self, action: Action) -> str:
-        known = action.default in (None, SUPPRESS) or action.default is False
-        return f"{action.help or ''}{'' if known else f' (default: {action.default})'}"
-
-
-class Parser(ArgumentParser):
-    """A parser whose errors are one line, and that does not accept abbreviated options."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", _Help)
-        kwargs.setdefault("print_config", "--print-%s")
-        super().__init__(*args, **kwargs)
-
-    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the options in a file; check the file first, so that its reader cannot run out of memory."""
-        try:
-            check_options(Path(path))
-        except (OSError, ValueError) as error:
-            self.error(f"--config {path}: {error}")
-        return super().parse_path(path, *args, **kwargs)
-
-    def _needs(self, word: str, *words: str) -> str:
-        """Return the message for a missing argument, from the names of the commands and of the argument."""
-        if words:
-            commands = next(action for action in self._actions if isinstance(action, _SubParsersAction))
-            return commands.choices[word]._needs(*words)
-        action = next(action for action in self._actions if action.dest == word)
-        typed = action.option_strings[-1] if action.option_strings else action.metavar
-        command = self.prog.replace(" [options]", "").removeprefix("texthead ")
-        return f"{command} needs {typed} (see texthead {command} --help)"
-
-    def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Print the message and exit with 2, or raise it if the parser was made so."""
-        required = re.fullmatch(r"the following arguments are required: ([\w.]+)", message)
-        line = self._needs(*required[1].split(".")) if required else _plain(message)
-        if not self.exit_on_error:
-            raise ArgumentError(None, line) from ex
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)
-        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
-        line += f": did you mean {near[0]}?" if near else ""
-        several = any(action.nargs in ("*", "+") and not action.option_strings for action in self._actions)
-        if re.match(r"unrecognized arguments: [^-]", line) and several:
-            line += ": put all files together before the options"
-        if "--help)" not in line:
-            line += f" (see {self.prog.replace(' [options]', '')} --help)"
-        print_error(line)
-        sys.exit(2)

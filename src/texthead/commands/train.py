@@ -1,25 +1,22 @@
 """`texthead train`: split the data, adapt the recipe to it, train, and score the run beside the baselines."""
 
-from argparse import SUPPRESS, ArgumentError
+from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_origin, get_type_hints
 
-from jsonargparse import ActionYesNo, ArgumentParser
-
 from texthead.commands.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
 from texthead.commands.outputs import check_folder
 from texthead.commands.parser import (
+    Option,
     PositiveInt,
     argument,
     build,
-    check_not_null,
     extra,
-    groups_of,
     option,
-    parser_of,
+    options_of,
     texts_of,
     values_of,
 )
@@ -74,6 +71,7 @@ class Train:
         recipe: recipe that gives the value of every option below that is not given
     """
 
+    CONFIG: ClassVar = True
     JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
 
     data: str = argument("DATA")
@@ -101,26 +99,29 @@ class Train:
     overrides: Mapping[str, Any] = extra(dict)
 
     @classmethod
-    def extend(cls, parser: ArgumentParser) -> None:
-        """Add the recipe's values, which have no defaults of their own, and --config."""
-        parser.add_argument("--config", action="config", help="YAML file with any of these options")
-        group = parser.add_argument_group(
-            "recipe", "options that are not given come from the recipe; small: 8 is the value in the recipe small"
-        )
-        texts = texts_of(Recipe)
-        for field in fields(Recipe):
-            if field.name == "name":
-                continue
-            flag, value = f"--{field.name.replace('_', '-')}", getattr(small(), field.name)
-            ending = "if not given, a trial decides" if field.name == "tune" else f"small: {_format_value(value)}"
+    def more_options(cls) -> list[Option]:
+        """Return the recipe's values as options, which have no defaults of their own."""
+        summary = "options that are not given come from the recipe; small: 8 is the value in the recipe small"
+        texts, hints, values, options = texts_of(Recipe), get_type_hints(Recipe), small(), []
+        for field in fields(Recipe)[1:]:  # without the name
+            value = _format_value(getattr(values, field.name))
+            ending = "if not given, a trial decides" if field.name == "tune" else f"small: {value}"
             text = f"{texts[field.name].rstrip('.').partition(';')[0]}; {ending}"
-            if field.type is bool:
-                yes_no = ActionYesNo(no_prefix="no-")
-                group.add_argument(flag, action=yes_no, default=SUPPRESS, help=text)
-            else:
-                kind: Any = str if field.name == "template" else field.type
-                metavar = "LOW,HIGH" if get_origin(kind) is tuple else None
-                group.add_argument(flag, type=kind, metavar=metavar, default=SUPPRESS, help=text)
+            metavar = "LOW,HIGH" if get_origin(hints[field.name]) is tuple else None
+            more = {"text": text, "metavar": metavar, "section": ("recipe", summary)}
+            options.append(Option.of(field.name, hints[field.name], default=SUPPRESS, **more))
+        return options
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "Train":
+        """Return the command; with --resume, options that are not in `values` are read from the run folder."""
+        values = dict(values)
+        if "template" in values:
+            values["template"] = prompts.read_template(values["template"])
+        if values.get("resume"):
+            values |= _resumed(Path(values["out"]), values)
+        overrides = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
+        return build(cls, values, overrides=overrides)
 
     @property
     def run_options(self) -> dict[str, Any]:
@@ -383,47 +384,30 @@ class _Start(NamedTuple):
 MAY_CHANGE = ("baselines", "skip_unreadable", "checkpoint_every")
 
 
-def from_options(options: Mapping[str, Any], explicit: Mapping[str, Any]) -> Train:
-    """Return the command; with --resume, options that are not in `explicit` are read from the run folder."""
-    values = dict(options)
-    if isinstance(values.get("template"), str):
-        values["template"] = prompts.read_template(values["template"])
-    if values["resume"]:
-        values |= _resumed(Path(values["out"]), {key: values[key] for key in explicit})
-    recipe = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
-    hints = get_type_hints(Recipe)
-    for key in [key for key, value in recipe.items() if value is None]:
-        check_not_null(f"--{key.replace('_', '-')}", hints[key])
-    overrides = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.items()}
-    return build(Train, values, overrides=overrides)
-
-
-def _resumed(out: Path, explicit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that the run was started with, after comparing the explicit ones with them.
+def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the run was started with, after comparing the given ones with them.
 
     Raises:
         RunError: no run to resume, options in the run folder that no run starts with, or a given option that differs.
     """
     from texthead.runs.run import saved_options
 
-    saved = saved_options(out, explicit, may_change=MAY_CHANGE)
-    wrong = f"{out / 'recipe.json'}: invalid option"
-    known = {*Train(data="", out="").run_options, *(field.name for field in fields(Recipe) if field.name != "name")}
-    for key in set(saved) - known:
-        raise RunError(f"{wrong} {key!r}; restore the file from a copy")
-    # The parser accepts any value for an option without a type.
-    hints = {key: hint for kind in (Train, *groups_of(Train).values()) for key, hint in get_type_hints(kind).items()}
+    known = {*Train(data="", out="").run_options, *(field.name for field in fields(Recipe)[1:])}
+    options = {each.name: each for each in options_of(Train) if each.name in known}
+    saved = saved_options(out, given, may_change=MAY_CHANGE)
+    values: dict[str, Any] = {}
     for key, value in saved.items():
-        if hints.get(key) in (bool, str, str | None) and not isinstance(value, hints[key]):
-            raise RunError(f"{wrong} {key!r} {value!r}; restore the file from a copy")
-    values, templates = dict(saved), saved.get("template")
-    if isinstance(templates, list | tuple) and all(isinstance(each, str) for each in templates):
-        del values["template"]  # Templates read from a file, whose name the parser expects.
-    try:
-        parser_of(Train, exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
-    except (ArgumentError, KeyError) as error:
-        raise RunError(f"{wrong}s ({error}); restore the file from a copy") from None
-    return saved
+        file = out / "recipe.json"
+        if key not in options:
+            raise RunError(f"{file}: invalid option {key!r}; restore the file from a copy")
+        if key == "template" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+            values[key] = tuple(value)  # The templates of a file.
+            continue
+        try:
+            values[key] = options[key].read_plain(value)
+        except DataError as error:
+            raise RunError(f"{file}: {key} {error}; restore the file from a copy") from None
+    return values
 
 
 def _format_value(value: object) -> str:

@@ -1,0 +1,82 @@
+"""Commands of installed packages: listed, run, and when broken an error of one line."""
+
+from pathlib import Path
+
+import pytest
+
+from installed import Install
+from texthead import cli
+
+CODE = '''
+from dataclasses import dataclass
+
+from texthead.commands.options import ReadingOptions
+from texthead.commands.parser import PositiveInt, argument, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shout:
+    """Print words in capitals.
+
+    Args:
+        words: words to print
+        times: number of lines
+    """
+
+    words: list[str] = argument("WORD", nargs="+")
+    times: PositiveInt = option(1, "N")
+    files: ReadingOptions = ReadingOptions()
+
+    def __call__(self) -> None:
+        for _ in range(self.times):
+            print(" ".join(self.words).upper())
+'''
+
+
+@pytest.fixture
+def install(install: Install) -> Install:
+    """Return a function that installs a package with a command."""
+
+    def write(package: str = "loud", command: str = "shout", code: str = CODE, value: str = "loud:Shout") -> Path:
+        return install(package, "texthead.commands", f"{command} = {value}", code)
+
+    return write
+
+
+def test_a_command_of_a_package_is_listed_completed_and_run(install: Install, works, wrong) -> None:
+    install()
+    assert "from packages:\n  shout      print words in capitals\n" in works("--help")[0]
+    assert "--times" in works("--print-completion", "fish")[0]
+    assert works("shout", "a", "kite", "--times", "2") == ("A KITE\nA KITE\n", "")
+    assert "--times must be a whole number, 1 or more, got 0" in wrong("shout", "a", "--times", "0")
+    assert "shout?" in wrong("shuot")
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "problem"),
+    [
+        ("import no_such_module", "loud:Shout", "no_such_module"),
+        (CODE, "loud:Whisper", "Whisper"),
+        (CODE, "loud", "no dataclass"),
+        (CODE.replace("PositiveInt = option", "set = option"), "loud:Shout", "times"),
+    ],
+)
+def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wrong, code, value, problem) -> None:
+    install(code=code, value=value)
+    line = wrong("shout", "a")
+    assert problem in line
+    assert "loud" in line
+    assert "train" in works("--help")[0]
+    assert "train" in works("--print-completion", "bash")[0]
+
+
+def test_a_package_cannot_replace_a_command(install: Install, works) -> None:
+    install(command="encoders")
+    assert "from packages" not in works("--help")[0]
+    assert cli.command_of("encoders").__module__ == "texthead.commands.encoders"
+
+
+def test_two_packages_with_one_command(install: Install, wrong) -> None:
+    install()
+    install(package="louder")
+    assert "loud and louder" in wrong("shout", "a")
