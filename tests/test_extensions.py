@@ -1,11 +1,10 @@
-"""Commands of installed packages: listed, run, and when broken an error of one line; a package is two files here."""
+"""Commands of installed packages: listed, run, and when broken an error of one line."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from installed import Install
 from texthead import cli
 
 CODE = '''
@@ -33,21 +32,13 @@ class Shout:
             print(" ".join(self.words).upper())
 '''
 
-Install = Callable[..., None]
-
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+def install(install: Install) -> Install:
     """Return a function that installs a package with a command."""
-    monkeypatch.syspath_prepend(tmp_path)
 
-    def write(package: str = "loud", command: str = "shout", code: str = CODE, value: str = "loud:Shout") -> None:
-        (tmp_path / f"{package}.py").write_text(code)
-        about = tmp_path / f"{package}-1.0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(f"[texthead.commands]\n{command} = {value}\n")
-        monkeypatch.delitem(sys.modules, package, raising=False)
+    def write(package: str = "loud", command: str = "shout", code: str = CODE, value: str = "loud:Shout") -> Path:
+        return install(package, "texthead.commands", f"{command} = {value}", code)
 
     return write
 

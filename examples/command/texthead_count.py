@@ -1,0 +1,25 @@
+"""A command for texthead: `texthead count DATA`."""
+
+from dataclasses import dataclass
+
+from texthead.commands.options import DataOptions
+from texthead.commands.parser import argument
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Count the items of each class.
+
+    Args:
+        data: class folders, a CSV or a list
+    """
+
+    data: str = argument("DATA")
+    labelled: DataOptions = DataOptions()
+
+    def __call__(self) -> None:
+        from texthead.commands.console import results
+
+        dataset = self.labelled.read_noted(self.data)
+        for label in dataset.classes:
+            results().print(f"{label}: {dataset.labels.count(label)}")

@@ -1,0 +1,113 @@
+"""The packages in examples/ install into a texthead that knows nothing of them, and each is used as its page says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from installed import EXAMPLES, example
+from made import pictures, write_image
+
+FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+DOCS = Path(__file__).parents[1] / "docs"
+MOST_LINES = 60
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_example_is_short_and_a_page_shows_all_of_it(folder: str) -> None:
+    code, project = example(folder), (EXAMPLES / folder / "pyproject.toml").read_text(encoding="utf-8")
+    assert len(code.splitlines()) <= MOST_LINES
+    pages = [
+        (DOCS / name).read_text(encoding="utf-8") for name in ("explanation/contributing.md", "how-to/own-encoder.md")
+    ]
+    assert any(f"```python\n{code}```" in page for page in pages)
+    entry = project[project.index("[project.entry-points") :]
+    assert f"```text\n{entry}```" in pages[0]
+    assert f"`{folder}`" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def test_there_is_an_example_for_each_group() -> None:
+    projects = [tomllib.loads((EXAMPLES / folder / "pyproject.toml").read_text()) for folder in FOLDERS]
+    groups = {group for project in projects for group in project["project"]["entry-points"]}
+    page = (DOCS / "explanation" / "contributing.md").read_text(encoding="utf-8")
+    assert groups == set(re.findall(r"`(texthead\.\w+s)` \|", page))
+
+
+Use = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def use(tmp_path_factory: pytest.TempPathFactory) -> Use:
+    """Return a function that runs `texthead` where all examples are installed."""
+    packages, sources = tmp_path_factory.mktemp("packages"), [str(EXAMPLES / folder) for folder in FOLDERS]
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(packages))
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, *sources], check=True)
+    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    settings["PYTHONPATH"] = f"{packages}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+
+    def texthead(*words: object) -> str:
+        command = [sys.executable, "-m", "texthead", *map(str, words)]
+        done = subprocess.run(command, env=settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return texthead
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of photos, and the same labels as JSON lines."""
+    folder, lines = tmp_path_factory.mktemp("data") / "photos", []
+    for label, colour in (("a kite", "red"), ("a bird", "green")):
+        for seed in range(4):
+            path = write_image(folder / label / f"{seed}.png", colour, seed=seed)
+            lines.append(json.dumps({"file": f"photos/{label}/{path.name}", "label": label}))
+    (folder.parent / "photos.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+QUICK = ("--epochs", 1, "--warmup", 0, "--frames", 1, "--size", 32, "--test-size", 32, "--batch", 4, "--workers", 0)
+
+
+@pytest.mark.slow
+def test_rows_of_a_head_and_an_encoder_of_packages(use: Use, photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    use("train", photos, "--encoder", "grid:2", "--head", "signs", "--out", run, *QUICK, "--baselines", "never")
+    about = json.loads((run / "recipe.json").read_text())
+    assert (about["head"]["kind"], about["encoder"]["source"]) == ("signs", "grid:2")
+    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
+
+
+@pytest.mark.slow
+def test_a_head_of_a_package_is_trained_and_used_by_all_commands(use: Use, photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    use("train", photos, "--head", "biased", "--out", run, *QUICK, "--baselines", "never")
+    assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
+    assert "top-1" in use("eval", run, photos, "--workers", 0)
+    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
+    use("report", run, "--workers", 0)
+    use("export", run, "--out", tmp_path / "exported")
+
+
+@pytest.mark.slow
+def test_a_command_and_a_source_of_a_package_count_the_items(use: Use, photos: Path) -> None:
+    assert "count" in use("--help")
+    assert use("count", photos) == use("count", photos.with_suffix(".jsonl")) == "a bird: 4\na kite: 4\n"
+
+
+@pytest.mark.slow
+def test_files_of_a_packages_type_are_trained_on_by_workers(use: Use, tmp_path: Path) -> None:
+    for label, colour in (("a kite", "red"), ("a bird", "green")):
+        (tmp_path / "clips" / label).mkdir(parents=True)
+        for seed in range(3):
+            np.save(tmp_path / "clips" / label / f"{seed}.npy", np.stack(pictures(colour, 6, seed)))
+    run, clip = tmp_path / "run", tmp_path / "clips" / "a kite" / "0.npy"
+    use("train", tmp_path / "clips", "--tune", "all", "--out", run, *QUICK, "--workers", 2, "--baselines", "never")
+    assert str(clip) in use("predict", run, clip, "--json")
