@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.encoders.downloads import no_downloads
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, line_of
 from texthead.extensions import find
 from texthead.recipes import WITHOUT_TEXT
 
@@ -91,8 +91,7 @@ class VisualSpec:
                     raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
             return spec
         except (KeyError, TypeError) as error:
-            detail = " ".join(str(error).split())[:300]
-            raise EncoderError(f"visual encoder description is not valid in this version ({detail})") from None
+            raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
 
 
 class Visual(nn.Module):
