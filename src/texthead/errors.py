@@ -31,7 +31,7 @@ def either(values: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
-def line_of(error: BaseException, most: int = 200, *, kind: bool = False) -> str:
+def line_of(error: BaseException, most: int = 300, *, kind: bool = False) -> str:
     """Return the message of an error on one line, or the name of its class if it has none.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from texthead.errors import RunError, TextheadError
+from texthead.errors import RunError, TextheadError, line_of
 
 # The modules that each extra of pyproject.toml adds. `extra_of` gives the first one that has a module.
 MODULES = {
@@ -69,5 +69,6 @@ def needs(extra: str, what: str, error: type[TextheadError] = RunError) -> Itera
     except ModuleNotFoundError as problem:
         raise error(missing(what, (problem.name or "a package").partition(".")[0], extra)) from None
     except ImportError as problem:
-        line = " ".join(str(problem).split())[:200]
-        raise error(f"{what} needs a package that cannot be imported ({line}): {install_command(extra)}") from None
+        raise error(
+            f"{what} needs a package that cannot be imported ({line_of(problem)}): {install_command(extra)}"
+        ) from None

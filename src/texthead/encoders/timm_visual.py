@@ -8,7 +8,7 @@ import torch
 from texthead.encoders.downloads import check_url
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec
 from texthead.encoders.weights import fill, read_tensors
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, line_of
 
 # Prefixes of the classifier in timm's checkpoints, which is dropped.
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
@@ -31,7 +31,7 @@ def load(rest: str) -> Encoder:
         raise
     except Exception as error:  # The hub client may raise anything.
         raise EncoderError(
-            f"{source!r}: weights cannot be downloaded ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
+            f"{source!r}: weights cannot be downloaded ({line_of(error, kind=True)}); "
             "go online once, or use a file: timm:NAME/FILE"
         ) from None
     if weights:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from texthead.encoders.weights import check_folder, read_tensors, sized_as
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, line_of
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
@@ -146,9 +146,8 @@ def faults(source: str) -> Iterator[None]:
     except EncoderError:
         raise
     except Exception as error:  # They may raise anything.
-        detail = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"{source}: cannot be loaded ({type(error).__name__}: {detail}); use a folder in transformers' format, or "
+            f"{source}: cannot be loaded ({line_of(error, kind=True)}); use a folder in transformers' format, or "
             "a name on the hub needs a connection once"
         ) from None
 

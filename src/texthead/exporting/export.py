@@ -21,7 +21,7 @@ from torch.export import Dim
 from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import as_visual
-from texthead.errors import RunError
+from texthead.errors import RunError, line_of
 from texthead.evaluation.calibration import Calibration
 from texthead.exporting import standalone
 from texthead.exporting.card import parity_section, use_section
@@ -167,8 +167,9 @@ def traced(scorer: Scorer) -> torch.export.ExportedProgram:
         with torch.no_grad(), quiet():
             return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
     except Exception as error:  # torch.export raises many types.
-        message = " ".join(str(error).split())[:200]
-        raise RunError(f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({message})") from error
+        raise RunError(
+            f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({line_of(error)})"
+        ) from error
 
 
 def _most_frames(scorer: Scorer) -> int | None:

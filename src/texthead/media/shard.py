@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import fsspec
 import numpy as np
 
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, line_of
 from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media.frame_folder import is_template
@@ -159,7 +159,7 @@ def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     except (MediaError, DataError):
         raise
     except Exception as error:  # fsspec's file systems raise the errors of their libraries.
-        raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
+        raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
 
 
 def _parts(tar: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -218,7 +218,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]
         lost = int(own["unreadable"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{root / INDEX}: invalid ({_one_line(error)}); prepare the shards again") from None
+        raise DataError(f"{root / INDEX}: invalid ({line_of(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for part in pool.map(_rows, tars) for row in part]
     rows.sort(key=lambda row: row[0])
@@ -264,7 +264,7 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
                 raise ValueError(f"clip {clip['key']} has extra {clip['extra']!r}")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: invalid ({_one_line(error)}); prepare the shard again") from None
+        raise DataError(f"{path}: invalid ({line_of(error)}); prepare the shard again") from None
     return clips
 
 
@@ -320,7 +320,7 @@ def _json(path: Path) -> dict[str, Any]:
     except DataError:
         raise
     except Exception as error:
-        problem = f"cannot be read ({_one_line(error)}); check the path, or prepare the shards again"
+        problem = f"cannot be read ({line_of(error)}); check the path, or prepare the shards again"
         raise DataError(f"{path}: {problem}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}; prepare the shards again")
@@ -361,7 +361,3 @@ def _fetched(remote: str, offset: int, size: int) -> bytes:
         while len(received) <= size and (part := file.read(size + 1 - len(received))):
             received += part
     return bytes(received)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

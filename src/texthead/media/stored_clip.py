@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from texthead.errors import MediaError
+from texthead.errors import MediaError, line_of
 from texthead.media.jpeg import decode_jpeg, jpeg_size
 from texthead.media.limits import check_frames, check_held, check_size
 from texthead.media.paths import address
@@ -97,7 +97,7 @@ class StoredClip(Media):
             raise self._damaged(index, error) from None
 
     def _damaged(self, index: int, error: Exception) -> MediaError:
-        problem = f"frame {index} does not decode ({' '.join(str(error).split())}); prepare the shard again"
+        problem = f"frame {index} does not decode ({line_of(error)}); prepare the shard again"
         return MediaError(self.path, problem, "damaged")
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:

@@ -26,7 +26,7 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, LazyVisual, VisualSpec, as_visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, EncoderError, RunError, TextheadError, listed
+from texthead.errors import DataError, EncoderError, RunError, TextheadError, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -306,7 +306,7 @@ def _saved_calibration(folder: Path) -> Calibration | None:
     try:
         return Calibration.from_json(read_json(path, most=MOST_BYTES_OF_LISTS))
     except ValueError as error:
-        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
+        reason = line_of(error).removeprefix(f"{path}: ")
         raise RunError(f"{path}: {reason}; remove it and run `texthead calibrate` again") from None
 
 
@@ -432,9 +432,8 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     except KeyError as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
     except Exception as error:  # On damaged values, timm, open_clip and torch raise errors of nearly any type.
-        reason = " ".join(str(error).split())[:200]
         raise RunError(
-            f"{folder}: recipe.json, classes.json or split.json is damaged ({reason}); restore them from a copy"
+            f"{folder}: recipe.json, classes.json or split.json is damaged ({line_of(error)}); restore them from a copy"
         ) from None
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from texthead.errors import RunError
+from texthead.errors import RunError, line_of
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, sync_folder, write_json
 from texthead.parallel.distributed import rank, ranks, same_as_first, together
 from texthead.runs.folder import check_not_edited
@@ -192,8 +192,7 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(failure, KeyboardInterrupt):
             raise failure from None
-        reason = " ".join(str(failure).split())[:300]
-        raise RunError(f"{folder}: cannot be written ({reason}); the previous checkpoint is kept") from None
+        raise RunError(f"{folder}: cannot be written ({line_of(failure)}); the previous checkpoint is kept") from None
 
 
 def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
