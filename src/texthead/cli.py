@@ -39,6 +39,7 @@ GROUPS = {
     },
     "use": {
         "predict": "texthead.commands.predict:Predict",
+        "bulk": "texthead.commands.bulk:Bulk",
         "timeline": "texthead.commands.timeline:TimelineCommand",
         "ui": "texthead.commands.ui:Ui",
         "export": "texthead.commands.export:Export",
@@ -73,7 +74,7 @@ No labels yet? Class names are enough:
 
   texthead predict new.jpg --classes 'a dress, a hat, shoes'
 
-texthead --help lists all 17 commands, texthead COMMAND --help their options.
+texthead --help lists all 18 commands, texthead COMMAND --help their options.
 """
 
 
@@ -111,7 +112,7 @@ def command_line(only: str | None = None) -> ArgumentParser:
 _SHARED = ("train", "eval")
 
 # Commands that decode files in worker processes.
-_DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "label", "demo")
+_DECODING = ("train", "eval", "calibrate", "report", "predict", "bulk", "compare", "label", "demo")
 
 
 def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
@@ -230,7 +231,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
     elif options.command:
         chosen = options[options.command]
         ending.line = partial(_interrupted, options.command, chosen)
-        with _group(options.command, apart=chosen.get("manifest") is not None):
+        with _group(options.command, apart=getattr(command_of(options.command), "APART", False)):
             return _run(parser, options.command, chosen, arguments)
     return 0
 

@@ -107,12 +107,12 @@ def test_compare(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> 
 
 def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    works("predict", run, "--manifest", scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
+    works("bulk", run, scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
     rows = [(path, name) for path, _, name, *_ in table(out)]
     assert rows == [(str(item.path), item.label) for item in read_dataset(scenes).items]
     listed = tmp_path / "list.txt"
     listed.write_text(f"{scenes.parent / '0.mkv#t=1,2'}\n{scenes.parent / '1.mkv#t=1,2'}\n")
-    works("predict", run, "--manifest", listed, "--out", tmp_path / "two", "--top", 1, "--workers", 0)
+    works("bulk", run, listed, "--out", tmp_path / "two", "--top", 1, "--workers", 0)
     assert [name for _, _, name, *_ in table(tmp_path / "two")] == ["red", "blue"]
 
 
