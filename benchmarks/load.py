@@ -5,7 +5,7 @@
     python -m benchmarks.load label --writers 3 --kills 10
 
 page     clients of one `texthead ui` each send their own files; its model process is killed every minute.
-predict  processes of one `texthead predict --manifest`; one is killed and replaced, again and again.
+predict  processes of one `texthead bulk`; one is killed and replaced, again and again.
 label    pages of `texthead label` that write into one CSV, each with a client; one is killed and restarted.
 
 Models and files are made here. The last line is JSON; exit code 1 if something was lost, wrong or duplicated.
@@ -223,7 +223,7 @@ def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     run, paths = small_run(folder / "run"), pictures(folder / "files", options.files)
     (folder / "files.txt").write_text("".join(f"{path}\n" for path in paths))
     out, part = folder / "out", max(1, min(500, options.files // 50))
-    words = ("predict", run, "--manifest", folder / "files.txt", "--out", out, "--workers", 0, "--engine", "eager")
+    words = ("bulk", run, folder / "files.txt", "--out", out, "--workers", 0, "--engine", "eager")
 
     def begin(rank: int) -> subprocess.Popen[str]:
         place = ("--part", part, "--top", 1, "--rank", rank, "--ranks", options.processes)

@@ -126,9 +126,6 @@ def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
     (tmp_path / "empty").mkdir()
     refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
     refused(("sets", "unlabelled"), "predict", world.run, item, "--unlabelled", others, "--sets")
-    refused(
-        "--unlabelled", "predict", world.run, "--manifest", world.manifest, "--out", tmp_path, "--unlabelled", others
-    )
 
 
 @pytest.mark.slow
@@ -182,10 +179,9 @@ def test_one_name_alone_is_noted(world, works):
 def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
     clips, item = tmp_path / f"clips.{end}", world.images / "red" / "0.png"
     clips.write_text(f"path\n{item}\n" if end == "TSV" else f"{item}\n")
-    remedy = f"--manifest {clips} --out"
-    refused((clips, remedy), "predict", world.run, item, clips, "--workers", 0)
-    refused(remedy, "predict", clips, "--classes", "a bird, a cat")
-    works("predict", world.run, *remedy.split(), tmp_path / "named", "--workers", 0)
+    refused((clips, "texthead bulk"), "predict", world.run, item, clips, "--workers", 0)
+    refused("texthead bulk", "predict", clips, "--classes", "a bird, a cat")
+    works("bulk", world.run, clips, "--out", tmp_path / "named", "--workers", 0)
     refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
 
 
@@ -624,19 +620,18 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["calibrate", "classes", "eval", "export", "predict", "predict --manifest", "report", "timeline", "ui"]
+    "command", ["bulk", "calibrate", "classes", "eval", "export", "predict", "report", "timeline", "ui"]
 )
 def test_a_run_that_is_not_there(world, refused, tmp_path, command):
     gone, data = tmp_path / "gone", world.images
     more = {
+        "bulk": [data, "--out", tmp_path / "out", "--classes", "a, b"],
         "classes": ["list"],
         "export": ["--out", tmp_path / "out"],
-        "predict --manifest": [data, "--out", tmp_path / "out", "--classes", "a, b"],
         "report": [],
         "ui": [],
     }.get(command, [data])
-    name, *option = command.split()
-    assert "recipe.json" not in refused((gone, "does not exist"), name, gone, *option, *more)
+    assert "recipe.json" not in refused((gone, "does not exist"), command, gone, *more)
 
 
 def test_encoders_are_listed_by_name(works, refused):

@@ -52,7 +52,7 @@ def without(extra: str, *arguments: object) -> str:
         ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),
         ("datasets", ["doctor", "datasets:nowhere"]),
         ("datasets", ["train", "datasets:nowhere", "--out", "OUT"]),
-        ("ray", ["predict", "RUN", "--manifest", "MANIFEST", "--out", "OUT", "--ray", "2"]),
+        ("ray", ["bulk", "RUN", "MANIFEST", "--out", "OUT", "--ray", "2"]),
         ("onnx", ["export", "RUN", "--out", "OUT"]),
         ("tensorboard", ["train", "IMAGES", "--out", "OUT", "--tensorboard"]),
         ("lora", ["train", "IMAGES", "--out", "OUT", "--tune", "lora"]),

@@ -48,6 +48,7 @@ from .prediction.bulk import predict_parts as predict_parts
 from .prediction.bulk_on_ray import predict_on_ray as predict_on_ray
 from .prediction.events import Hysteresis as Hysteresis
 from .prediction.predict import predict as predict
+from .prediction.run_evaluation import evaluate_run as evaluate_run
 from .prediction.timeline import Sliding as Sliding
 from .prediction.timeline import Timeline as Timeline
 from .prediction.timeline import find_events as find_events

@@ -51,6 +51,7 @@ GROUPS = {
     },
     "use": {
         "predict": "texthead.commands.predict:Predict",
+        "bulk": "texthead.commands.bulk:Bulk",
         "timeline": "texthead.commands.timeline:TimelineCommand",
         "ui": "texthead.commands.ui:Ui",
         "export": "texthead.commands.export:Export",
@@ -84,7 +85,7 @@ No labels yet? Class names are enough:
 
   texthead predict new.jpg --classes 'a dress, a hat, shoes'
 
-texthead --help lists all 16 commands, texthead COMMAND --help their options.
+texthead --help lists all 17 commands, texthead COMMAND --help their options.
 """
 
 
@@ -158,7 +159,7 @@ def completion(shell: str) -> str:
 _SHARED = ("train", "eval")
 
 # Commands that decode files in worker processes.
-_DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "label", "demo")
+_DECODING = ("train", "eval", "calibrate", "report", "predict", "bulk", "compare", "label", "demo")
 
 
 def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
@@ -277,7 +278,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     check_given(command, values)
     ending.line = partial(_interrupted, name, values)
-    with _group(name, apart=values.get("manifest") is not None):
+    with _group(name, apart=getattr(command, "APART", False)):
         return _run(name, command, values)
 
 

@@ -294,7 +294,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     few = data.parent / "few.csv"
     few.write_text("\n".join([first, *lines[::5]]) + "\n")
     parts, sure = tmp_path / "parts", tmp_path / "sure"
-    many = ("predict", run, "--manifest", few, "--part", 10, "--workers", 0, "--out")
+    many = ("bulk", run, few, "--part", 10, "--workers", 0, "--out")
     works(*many, parts)
     request = json.loads((parts / "predict.json").read_text())
     # A folder started before calibrations existed can be continued.

@@ -102,17 +102,6 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     assert [task["data"]["image"] for task in json.loads(tasks.read_text())] == [
         f"/data/local-files/?d=images/{path.parent.name}/0.png" for path in files
     ]
-    refused(
-        "--export",
-        "predict",
-        world.run,
-        "--manifest",
-        world.manifest,
-        "--out",
-        tmp_path / "x",
-        "--export",
-        "label-studio:x.json",
-    )
     video = write_video(tmp_path / "b.mp4", "red", 6)
     both = ("predict", world.run, files[0], video, "--workers", 0, "--export", f"label-studio:{tasks}")
     refused(("0.png", "b.mp4"), *both)

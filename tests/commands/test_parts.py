@@ -1,4 +1,4 @@
-"""Parts of videos on the command line: train, eval, compare, predict, doctor, prepare, label, timeline and exports."""
+"""Parts of videos on the command line: train, eval, compare, predict, doctor, prepare, label and timeline."""
 
 import csv
 import json
@@ -9,10 +9,9 @@ import pytest
 
 import texthead as th
 from made import joined_colours, pictures, write_colour_run, write_timed
-from messages import prints, refuses
+from messages import prints
 from run_folders import table
 from texthead.data.reading import read_dataset
-from texthead.exporting.standalone import Predictor, Refused
 from texthead.files import write_csv
 from texthead.media.open import open_media
 from texthead.media.paths import file_of
@@ -107,12 +106,12 @@ def test_compare(scenes: Path, works: Callable, cache: Path) -> None:
 
 def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    works("predict", run, "--manifest", scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
+    works("bulk", run, scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
     rows = [(path, name) for path, _, name, *_ in table(out)]
     assert rows == [(str(item.path), item.label) for item in read_dataset(scenes).items]
     listed = tmp_path / "list.txt"
     listed.write_text(f"{scenes.parent / '0.mkv#t=1,2'}\n{scenes.parent / '1.mkv#t=1,2'}\n")
-    works("predict", run, "--manifest", listed, "--out", tmp_path / "two", "--top", 1, "--workers", 0)
+    works("bulk", run, listed, "--out", tmp_path / "two", "--top", 1, "--workers", 0)
     assert [name for _, _, name, *_ in table(tmp_path / "two")] == ["red", "blue"]
 
 
@@ -190,12 +189,3 @@ def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refuse
         assert overlay.duration_seconds == pytest.approx(5, abs=0.11)
     refused(("--manifest", ".csv"), "timeline", run, video, "--manifest", tmp_path / "events.json")
     refused(("--manifest", "file"), "timeline", run, "-", "--manifest", manifest)
-
-
-@pytest.mark.slow
-def test_exports_read_whole_files(run: Path, scenes: Path, works: Callable, tmp_path: Path) -> None:
-    out = tmp_path / "exported"
-    works("export", run, "--out", out)
-    predictor = Predictor(out)
-    with refuses(Refused, "part of a video"):
-        predictor.predict(scenes.parent / "0.mkv#t=1,2", 1)

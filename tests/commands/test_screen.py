@@ -15,7 +15,7 @@ from texthead.commands.parser import options_of
 
 COMMANDS = {
     "predict": ["predict", "RUN", "IMAGE"],
-    "predict many": ["predict", "RUN", "--manifest", "IMAGES", "--out", "NEW"],
+    "bulk": ["bulk", "RUN", "IMAGES", "--out", "NEW"],
     "timeline": ["timeline", "RUN", "VIDEO"],
     "eval": ["eval", "RUN", "IMAGES", "--per-class"],
     "report": ["report", "COPY", "--saliency", "0"],

@@ -219,7 +219,7 @@ def test_other_classes(world, say, tmp_path):
     _, out, _ = say("predict", world.run, path, "--classes", "a kite, a bird", "--json")
     predictor = standalone.Predictor(tmp_path / "out")
     check_pairs(json.loads(out)[0]["top"], predictor.predict(path, 5)["top"])
-    with refuses(standalone.Refused, "folder"):
+    with refuses(standalone.Refused, "directory"):
         predictor.predict(path.parent, 5)
 
 
@@ -244,11 +244,11 @@ def test_a_name_in_the_card_reads_as_it_is(name):
 
 
 def test_predict_py_names_as_texthead_predict_does(world, say, exported):
-    """predict.py runs in a process that cannot import texthead, torch, pillow or transformers."""
+    """predict.py runs in a process that cannot import texthead, torch or transformers."""
     files = [*sorted(world.images.rglob("*.png"))[:4], *sorted(world.videos.rglob("*.mp4"))[:4]]
     _, out, _ = say("predict", exported / "run", *files, "--json", "--workers", 0)
     assert "README.md" in {path.name for path in (exported / "out").iterdir()}
-    blocked = "import sys\nfor name in ('torch', 'texthead', 'PIL', 'transformers'): sys.modules[name] = None\n"
+    blocked = "import sys\nfor name in ('torch', 'texthead', 'transformers'): sys.modules[name] = None\n"
     program = str(exported / "out" / "predict.py")
     start = f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({program!r}, run_name='__main__')"
     command = [sys.executable, "-c", blocked + start, "predict.py", *map(str, files), "--json"]

@@ -1,10 +1,6 @@
 """Exported folders that are damaged: predict.py refuses them in one line."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from made import tiny_visual, write_image
-from messages import prints, refuses
+from messages import prints
 from texthead.data.protocol import Pixels, Protocol
 from texthead.exporting import standalone
 from texthead.exporting.export import preprocessing
@@ -77,70 +73,55 @@ def change(file: Path, *keys: str | int, value: object) -> None:
     file.write_text(json.dumps(values))
 
 
+def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str]) -> str:
+    """Run predict.py on the folder; check that it prints one line on the folder and nothing else, and return it."""
+    assert standalone.main([str(image), "--model", str(folder)]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    prints(line, folder, "export it again")
+    return line
+
+
 def test_a_sound_folder_predicts(folder, image):
     found = standalone.Predictor(folder).predict(image, 2)
     assert [pair["name"] for pair in found["top"]] == ["hat", "shoes"]
 
 
-SETTINGS = {
-    ("format",): [99, True, None],
-    ("model",): ["../model.onnx", ["model.onnx"], None],
-    ("frames",): [0, -1, 2.5, True, "1", float("nan")],
-    ("views",): ["1x1", None, ...],
-    ("views", "clips"): [0, "1"],
-    ("views", "crops"): [2, True, [1]],
-    ("views", "origin"): ["x", 1],
-    ("views", "along"): ["height"],
-    ("views", "stride"): [-3, 1.5, ...],
-    ("resize",): [0, [1, 2], float("nan"), "256"],
-    ("squash",): ["no", 0],
-    ("interpolation",): ["lanczos", None],
-    ("antialias",): ["no", None, ...],
-    ("input", "most_frames"): ["x", -1],
-    ("in_the_model",): [None],
-    ("in_the_model", "size"): ["x", 0],
-}
-PROBABILITY = {"threshold": [2, "a", float("nan"), {"probability": 2}, {"probability": None}, {}, [], ...]}
-THRESHOLDS = {
-    "temperature": [0, -1, float("nan"), float("inf"), "x", None, True, 1e-300, ...],
-    "coverage": [1, {"quantile": float("nan")}, {"quantile": -1}],
-    **PROBABILITY,
-}
-CASES = [
-    *(("preprocessing", keys, value) for keys, values in SETTINGS.items() for value in values),
-    *(("thresholds", (key,), value) for key, values in THRESHOLDS.items() for value in values),
-    *(("classes", ("classes",), value) for value in ([], {"a": 1}, None, ["a", "b", "c"], ...)),
-    *(("classes", ("classes", 1, "label"), value) for value in ("dress", 5, None, "", " ", "a\nb", "\ud800", ["hat"])),
+DAMAGES = [
+    *(("preprocessing", ("format",), value) for value in (2, None, ...)),
+    *(("preprocessing", ("frames",), value) for value in (0, "1", ...)),
+    *(("preprocessing", ("views",), value) for value in (None, ...)),
+    *(("preprocessing", ("resize",), value) for value in (float("nan"), "256", ...)),
+    ("preprocessing", ("model",), "model2.onnx"),
+    ("classes", ("classes",), {"a": 1}),
+    ("classes", ("classes", 1, "label"), ...),
+    *(("thresholds", ("temperature",), value) for value in (0, float("nan"), "x", ...)),
+    *(("thresholds", ("threshold",), value) for value in ({"probability": "x"}, {})),
 ]
 
 
-@pytest.mark.parametrize(("name", "keys", "value"), CASES)
-def test_a_value_that_breaks_its_rule(folder, name, keys, value):
+@pytest.mark.parametrize(("name", "keys", "value"), DAMAGES)
+def test_damaged_settings(folder, image, capfd, name, keys, value):
     change(folder / f"{name}.json", *keys, value=value)
-    with refuses(standalone.Unusable, f"{name}.json", "export it again"):
-        standalone.Predictor(folder)
+    fails(folder, image, capfd)
 
 
-def test_predict_py_prints_a_broken_rule_as_one_line(folder, image):
-    change(folder / "preprocessing.json", "format", value=2)
-    command = [sys.executable, standalone.__file__, image, "--model", folder]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    prints(line, "preprocessing.json", "format", "got 2")
+@pytest.mark.parametrize("name", ["preprocessing.json", "classes.json", "thresholds.json", "model.onnx"])
+@pytest.mark.parametrize("content", [None, b"", b"no file of an export"])
+def test_a_damaged_file(folder, image, capfd, name, content):
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    fails(folder, image, capfd)
 
 
 @pytest.mark.parametrize("places", [slice(2), slice(1, None)], ids=["first", "last"])
-@pytest.mark.parametrize("declared", [3, None])
-def test_another_number_of_classes_than_scores(folder, image, places, declared):
-    """Refused at load if the model declares its number of scores, else at the first answer."""
-    write_constant(folder, np.array([[1, 3, 2]], np.float32), shape=(None, declared))
+def test_another_number_of_classes_than_scores(folder, image, capfd, places):
     values = json.loads((folder / "classes.json").read_text())
     change(folder / "classes.json", "classes", value=values["classes"][places])
-    with refuses(standalone.Unusable, "model.onnx", "2 classes"):
-        loaded = standalone.Predictor(folder)
-        assert declared is None
-        loaded.predict(image, 1)
+    assert "2 classes" in fails(folder, image, capfd)
 
 
 ANSWERS = {
@@ -149,41 +130,17 @@ ANSWERS = {
     "all -inf": np.full((1, 3), -np.inf, np.float32),
     "seven items": np.ones((7, 3), np.float32),
     "one axis": np.ones(3, np.float32),
-    "whole numbers": np.ones((1, 3), np.int64),
     "texts": np.array([["a", "b", "c"]], object),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_model_that_gives_no_scores(folder, image, capfd, name):
-    """The error names the model, not the picture, and onnxruntime prints nothing."""
-    kind = {"whole numbers": TensorProto.INT64, "texts": TensorProto.STRING}.get(name, TensorProto.FLOAT)
+    kind = TensorProto.STRING if name == "texts" else TensorProto.FLOAT
     write_constant(folder, ANSWERS[name], kind=kind, shape=(None, None))
-    with refuses(standalone.Unusable, f"{folder}/model.onnx"):
-        standalone.Predictor(folder).predict(image, 1)
-    assert capfd.readouterr() == ("", "")
+    fails(folder, image, capfd)
 
 
 def test_minus_infinity_keeps_a_class_from_being_named(folder, image):
     write_constant(folder, np.array([[1, -np.inf, 2]], np.float32))
     assert standalone.Predictor(folder).predict(image, 3)["top"][-1] == {"name": "hat", "probability": 0.0}
-
-
-# ---- the model's file
-
-
-def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def sparse(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(7 * 10**9)
-
-
-@pytest.mark.parametrize("put", [os.mkfifo, device, sparse, os.mkdir, Path.exists], ids=lambda put: put.__name__)
-def test_a_model_that_is_no_plain_file(folder, put: Callable[[Path], object]):
-    (folder / "model.onnx").unlink()
-    put(folder / "model.onnx")
-    with refuses(standalone.Unusable, "model.onnx"):
-        standalone.Predictor(folder)

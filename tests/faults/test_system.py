@@ -136,7 +136,7 @@ def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
             "eval run closed/x.csv",
         ):
             refused(texthead(folder, words, by=by), "closed", "ermission denied")
-        done = texthead(folder, "predict run --manifest list.txt --out parts --skip-unreadable --workers 0", by=by)
+        done = texthead(folder, "bulk run list.txt --out parts --skip-unreadable --workers 0", by=by)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
     finally:
@@ -148,6 +148,6 @@ def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp
     with pytest.raises(MediaError, match="too long"):
         check_file(tmp_path / f"{'0' * 300}.jpg")
     (folder / "long.txt").write_text(f"in/0.png\n{'0' * 300}.jpg\n")
-    done = texthead(folder, "predict run --manifest long.txt --out long --skip-unreadable --workers 0")
+    done = texthead(folder, "bulk run long.txt --out long --skip-unreadable --workers 0")
     assert done.returncode == 0, done.stderr
     refused(texthead(folder, "predict run", f"{'0' * 300}.jpg"), "too long")

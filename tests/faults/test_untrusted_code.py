@@ -78,7 +78,7 @@ def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: P
 
 RUNS = {
     "predict": "predict {run} {data} --workers 0",
-    "predict parts": "predict {run} --manifest {data} --out {out}",
+    "bulk": "bulk {run} {data} --out {out}",
     "eval": "eval {run} {data} --split train --workers 0",
     "classes": "classes {run} rename red rot --out {out}",
     "report": "report {run} {data} --workers 0",

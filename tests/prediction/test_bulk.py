@@ -201,8 +201,8 @@ def test_what_is_finished_stays_and_the_rest_is_made(run: Run, manifest: Path, t
 
 
 def command(run: Path, manifest: Path, out: Path, *more: str) -> list[str]:
-    options = ["--manifest", str(manifest), "--out", str(out), "--workers", "0", "--engine", "eager", *more]
-    return [sys.executable, "-m", "texthead", "predict", str(run), *options]
+    options = ["--out", str(out), "--workers", "0", "--engine", "eager", *more]
+    return [sys.executable, "-m", "texthead", "bulk", str(run), str(manifest), *options]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -364,21 +364,18 @@ def test_options_that_do_not_go_together(
     run: Run, manifest: Path, tmp_path: Path, wrong: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    item, folder, many, out = manifest.parent / "red" / "00.mp4", run.folder, ["--manifest", manifest], ["--out", "x"]
+    folder, out = run.folder, ["--out", "x"]
     for arguments, option in [
-        ([folder, item, *out], "--out"),
-        ([folder, item, "--rank", 0], "--rank"),
-        ([folder, item, "--scores"], "--scores"),
-        ([folder, *many], "--out"),
-        ([folder, *many, *out, "--rank", 0], "--ranks"),
-        ([folder, *many, *out, "--rank", 2, "--ranks", 2], "rank"),
-        ([folder, *many, *out, "--rank", 0, "--ranks", 2, "--ray", 1], "--ray"),
-        ([folder, *many, *out, "--csv"], "--csv"),
-        ([folder, *many, *out, "--frame-template", "{:d}.png"], "--frame-template"),
-        ([folder, item, *many, *out], "00.mp4"),
-        ([*many, *out], "--classes"),
+        ([folder, manifest], "--out"),
+        ([folder, *out], "after it"),
+        ([folder, manifest, *out, "--rank", 0], "--ranks"),
+        ([folder, manifest, *out, "--rank", 2, "--ranks", 2], "rank"),
+        ([folder, manifest, *out, "--rank", 0, "--ranks", 2, "--ray", 1], "--ray"),
+        ([folder, manifest, manifest, *out], "2"),
+        ([folder, "gone.csv", *out], "gone.csv"),
+        ([manifest, *out], "--classes"),
     ]:
-        assert option in wrong("predict", *arguments), arguments
+        assert option in wrong("bulk", *arguments), arguments
     assert not any(tmp_path.iterdir())
 
 
@@ -386,7 +383,7 @@ def test_zero_shot_in_parts(folder: Path, tmp_path: Path, say: Callable[..., tup
     (tmp_path / "a.txt").write_text(f"{folder}/red/still.png\n{folder}/blue/02.mp4\n{tmp_path}/gone.mp4\n")
     options = ["--classes", "a red square, a blue square", "--workers", 0, "--skip-unreadable"]
     out = tmp_path / "out"
-    code, text, err = say("predict", "--manifest", tmp_path / "a.txt", "--out", out, *options)
+    code, text, err = say("bulk", tmp_path / "a.txt", "--out", out, *options)
     assert code == 0
     prints(text, out, "1 of 1", "3 files", "1 of them")
     assert "part 0 of 1: 3 files, 1 of them" in err

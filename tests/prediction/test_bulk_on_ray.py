@@ -113,7 +113,7 @@ def test_unreadable_files_on_a_cluster(run: Run, tmp_path: Path) -> None:
 def test_the_command_on_a_cluster(
     run: Run, manifest: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]
 ) -> None:
-    command = ["predict", run.folder, "--manifest", manifest, "--part", 4, "--workers", 0]
+    command = ["bulk", run.folder, manifest, "--part", 4, "--workers", 0]
     predict_parts(open_parts(run, manifest, tmp_path / "alone", options=PartOptions(4)))
     code, out, _ = say(*command, "--out", tmp_path / "ours", "--ray", 1)
     assert code == 0

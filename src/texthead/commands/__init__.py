@@ -17,6 +17,7 @@ eval        texthead eval
 report      texthead report
 calibrate   texthead calibrate
 predict     texthead predict
+bulk        texthead bulk
 timeline    texthead timeline
 classes     texthead classes
 import_run  texthead import

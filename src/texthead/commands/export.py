@@ -22,7 +22,7 @@ class Export:
     """Write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub.
 
     The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
-    numpy, av and onnxruntime, and a model card. To use a run from the Hub: texthead predict hub:ORG/NAME FILE.
+    numpy, pillow, av and onnxruntime, and a model card. To use a run from the Hub: texthead predict hub:ORG/NAME FILE.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]

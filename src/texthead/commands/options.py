@@ -200,16 +200,6 @@ class ProtocolOptions:
         pixels = own.sizes.with_resize(self.resize)
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 
-    def changes(self, own: "Protocol") -> list[tuple[str, object]]:
-        """Return (name, value) of origin, stride, crops and short side that differ from the run's."""
-        ways = (
-            ("origin", self.origin, own.views.origin),
-            ("stride", self.stride, own.views.stride),
-            ("crops along", self.crops_along, own.views.along),
-            ("short side", self.resize, own.sizes.resize),
-        )
-        return [(name, value) for name, value, before in ways if value not in (None, before)]
-
 
 @dataclass(frozen=True)
 class DecodingOptions:

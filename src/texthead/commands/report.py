@@ -77,9 +77,10 @@ class ReportCommand:
         from texthead.commands.console import bar, doing, next_command, notes, results, say_notes, show_json
 
         doing(f"loading {self.run}")
-        from texthead.commands.score_table import calibrated, scores_json, show_table
+        from texthead.commands.score_table import scores_json, show_table
         from texthead.data.division import Division
         from texthead.evaluation import evaluate
+        from texthead.prediction.run_evaluation import calibrated
         from texthead.report.mistakes import strips
         from texthead.report.run_page import PageParts, write_report
         from texthead.runs import run as runs
@@ -109,7 +110,8 @@ class ReportCommand:
         doing("scoring the baselines")
         parts = Division(chosen, None, chosen, split_name)
         table = eval_baselines(run, parts, self.beside.baselines, reading, bar)
-        own, temperature, lines = calibrated(run, protocol, result, chosen)
+        own, temperature, lines, limits = calibrated(run, protocol, result, chosen)
+        say_notes(limits)
         table.add(f"this run ({run.head.title}){temperature}", own)
         table.lines += lines
         show_table(table)

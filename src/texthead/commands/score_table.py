@@ -1,25 +1,21 @@
-"""Scores of a run, scaled by its calibration, and the table of them beside the baselines."""
+"""The table of the scores of a run and the baselines."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 from torch import Tensor
 
-from texthead.commands.console import bar, cell, results, say_notes, say_skipped
+from texthead.commands.console import bar, cell, results, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
-from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.confusions import Rate, wrong_pairs
 from texthead.evaluation.evaluate import Evaluation, score
-from texthead.evaluation.intervals import lead_interval, rate_text
+from texthead.evaluation.intervals import lead_interval
 from texthead.features.reading import Reading
-from texthead.media.fingerprints import fingerprint
-from texthead.prediction.predict import calibration_for
-from texthead.runs.run import CALIBRATION, Run
+from texthead.runs.run import Run
 from texthead.runs.scores import Score
 from texthead.transfer.baselines import Comparison
 from texthead.transfer.methods import USES
@@ -102,45 +98,6 @@ def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:
         return lead
     low, high = lead_interval(ahead.right & ~own.right, own.right & ~ahead.right, own.groups or range(own.count))
     return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
-
-
-def calibrated(
-    run: Run, protocol: Protocol, result: Evaluation, chosen: "Dataset"
-) -> tuple[Evaluation, str, list[str]]:
-    """Return (the result at the run's temperature, a suffix for its title, lines on threshold and sets)."""
-    calibration, why = calibration_for(run, protocol)
-    if calibration is None:
-        return result, "", []
-    if why:
-        say_notes([f"{run.folder / CALIBRATION}: {why}"])
-    after = replace(result, scores=calibration.apply(result.scores))
-    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, chosen)
-
-
-def _promises(calibration: Calibration, result: Evaluation, chosen: Dataset) -> list[str]:
-    """Return lines on what threshold and sets do to these items, and on items used for the calibration."""
-    lines: list[str] = []
-    seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
-    if seen:
-        lines.append(
-            f"the calibration was fitted to {seen} of these {len(chosen)} items, so ECE, threshold and sets look too "
-            "good here; report them on other items"
-        )
-    if calibration.threshold:
-        away = ~calibration.is_known(result.scores)
-        right = int((away & (result.scores.argmax(1) == result.targets)).sum())
-        lines.append(
-            f"none of these: the threshold rejects {rate_text(away, result.groups)} of the items (best probability not "
-            f"above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
-        )
-    if calibration.coverage:
-        sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
-        lines.append(
-            f"prediction sets: {rate_text(held, result.groups)} hold the label "
-            f"({100 * calibration.coverage.level:g} % promised), "
-            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
-        )
-    return lines
 
 
 def show_classes(result: Evaluation, most: int = 10) -> None:

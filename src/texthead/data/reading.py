@@ -163,8 +163,7 @@ def _read_manifest(source: str) -> Dataset:
         check_lines(path)
     except OSError as error:
         raise DataError(
-            f"{path}: {error}; split it up, or predict its files with `texthead predict --manifest`, which reads row "
-            "by row"
+            f"{path}: {error}; split it up, or predict its files with `texthead bulk`, which reads row by row"
         ) from None
     items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
     return Dataset(items, str(path))

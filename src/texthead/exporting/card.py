@@ -15,7 +15,7 @@ def use_section(file: str, protocol: Protocol) -> str:
     torch = file.endswith(".pt2")
     section = f"""## Use
 
-    pip install numpy {"torch" if torch else "onnxruntime"} av      # for JPEG also pillow
+    pip install numpy pillow av {"torch" if torch else "onnxruntime"}
     python predict.py clip.mp4 photo.png
 
 The input of `{file}` is `clips`: scaled uint8 RGB with axes batch, clips, frames, height, width, channels; batch size

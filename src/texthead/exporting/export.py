@@ -4,7 +4,7 @@ model.onnx or model.pt2    uint8 clips -> one score per class: crops, normalisat
 preprocessing.json         frames, views, sizes, normalisation
 classes.json               labels, names and exact prompts
 thresholds.json            temperature, rejection threshold and prediction sets
-predict.py                 predicts files with numpy, av and onnxruntime (or torch)
+predict.py                 predicts files with numpy, pillow, av and onnxruntime (or torch)
 README.md                  model card
 """
 

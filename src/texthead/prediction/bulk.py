@@ -268,6 +268,22 @@ def predict_parts(
     return parts.state()
 
 
+def own_share(rank: int | None, ranks: int | None) -> tuple[int, int]:
+    """Return (the number of this process, the number of processes): as given, else torchrun's, else (0, 1).
+
+    Under torchrun, also selects the GPU of this process.
+
+    Raises:
+        DataError: unless 0 <= rank < ranks.
+    """
+    if rank is not None and ranks is not None:
+        check_rank(rank, ranks)
+        return rank, ranks
+    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def check_rank(rank: int, ranks: int) -> None:
     """Raise DataError unless 0 <= rank < ranks."""
     if ranks < 1:

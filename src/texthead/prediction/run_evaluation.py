@@ -1,0 +1,195 @@
+"""Score a run on labelled items, with its own classes or others, beside baselines."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from texthead.data.dataset import Dataset, Split
+from texthead.data.division import Division
+from texthead.data.protocol import Protocol
+from texthead.encoders.load import zero_shot_note
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.evaluate import Evaluation, evaluate
+from texthead.evaluation.intervals import rate_text
+from texthead.features.reading import Reading, engines_text
+from texthead.files import write_csv
+from texthead.media.fingerprints import fingerprint
+from texthead.parallel.progress import Bar, no_bar
+from texthead.prediction.predict import calibration_for
+from texthead.runs.mixture import mixed
+from texthead.runs.run import CALIBRATION, Run
+from texthead.runs.scored_items import choose_scored, held_out_items
+from texthead.text.prompts import class_prompts, labelled_classes, read_template
+from texthead.transfer.baselines import Comparison, When, before_training, eval_baselines
+
+
+class EvaluationPlan(NamedTuple):
+    """What is scored.
+
+    Attributes:
+        run: the run.
+        items: the items to score.
+        split: name of the items.
+        trained_on: number of items that the run was trained on.
+        other: the run with a new text head; None to score its own head.
+        names, prompts: class names and prompts of the new head.
+    """
+
+    run: Run
+    items: Dataset
+    split: str
+    trained_on: int
+    other: Run | None = None
+    names: Sequence[str] = ()
+    prompts: Sequence[str | tuple[str, ...]] = ()
+
+
+class RunEvaluation(NamedTuple):
+    """Scores of a run beside baselines.
+
+    Attributes:
+        result: the evaluation of the run.
+        table: the scores of all methods, the run's last.
+        engine: names of the engines that encoded the items.
+        notes: why only the temperature of the calibration is valid.
+    """
+
+    result: Evaluation
+    table: Comparison
+    engine: str
+    notes: list[str]
+
+
+def evaluate_run(
+    run: Run,
+    dataset: Dataset | None = None,
+    protocol: Protocol | None = None,
+    reading: Reading = Reading(),
+    *,
+    split: Split | None = None,
+    classes: str | None = None,
+    zero_shot: bool = False,
+    template: str | None = None,
+    clean: bool = True,
+    mix: float = 1.0,
+    baselines: When = "auto",
+    cache: str | Path | bool = False,
+    bar: Bar = no_bar,
+    begin: Callable[[EvaluationPlan], object] | None = None,
+) -> RunEvaluation:
+    """Score a run on labelled items that it was not trained on, at its temperature and beside baselines.
+
+    Args:
+        dataset: labelled items; None for those that the run held out.
+        protocol: frames, views and sizes; None for the run's own.
+        split: split of the data to score; None for test, else val, else the items that the run held out, else all.
+        classes: class names of a new text head: names with commas, or a file.
+        zero_shot: make a new text head with the labels of the data as its classes.
+        template: prompt of the new head, or a file of prompts; None for the run's.
+        clean: write labels as words.
+        mix: share of the run's encoder weights; the rest comes from the pretrained encoder.
+        baselines: when to score zero-shot and a probe (with a new head: zero-shot) too.
+        cache: folder for the features of the baselines, as in `Reading`.
+        bar: opens a progress bar.
+        begin: called with what is scored, before that takes time.
+
+    Raises:
+        DataError: no such split, the run was trained on items of another split than train, or a label has no class.
+        MediaError: an item cannot be read and `reading` does not skip such items.
+        RunError: `mix` is out of range.
+    """
+    run, protocol = run if mix == 1 else mixed(run, mix), protocol or run.protocol
+    items, name = choose_scored(run, held_out_items(run) if dataset is None else dataset, split)
+    # `choose_scored` refuses training items in any other split.
+    trained_on = sum(run.was_trained_on(item.path) for item in items.items) if split == "train" else 0
+    plan = EvaluationPlan(run, items, name, trained_on)
+    if classes is not None or zero_shot:
+        made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
+        own = None if template is None else read_template(template)
+        other = run.with_classes(made.labels, names=made.names, template=own, prompts=made.sentences)
+        other.model.to(next(run.model.parameters()).device)
+        prompts = class_prompts(own or run.recipe.template, made.names, made.sentences)
+        plan = plan._replace(other=other, names=made.names, prompts=prompts)
+    if begin:
+        begin(plan)
+    engines, model = set[str](), (plan.other or run).model
+    with bar("score", "files") as progress:
+        result = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
+    cached = replace(reading, cache=cache)
+    engine, parts = engines_text(engines), Division(items, None, items, name)
+    if plan.other is None:
+        result, temperature, lines, notes = calibrated(run, protocol, result, items)
+        table = eval_baselines(run, parts, baselines, cached, bar)
+        title = f"this run ({run.head.title})"
+    else:
+        temperature, lines, notes = "", [], []
+        table = before_training(run, model, parts, baselines, cached, bar)
+        title = "this run, new text head"
+        lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
+    frames, beside, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
+    if protocol.frames != frames:
+        beside, views = f", {frames} frames", f", {protocol.frames} frames{views}"
+    if protocol.views.count > 1:
+        beside, views = f", 1 view{beside}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
+    table.rows = [(f"{method}{beside}", score) for method, score in table.rows]
+    table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
+    table.lines += lines
+    return RunEvaluation(result, table, engine, notes)
+
+
+def _changes(protocol: Protocol, before: Protocol) -> str:
+    """Return origin, stride, crops and short side that differ from the run's, to append to the title of a result."""
+    pairs = (
+        ("origin", protocol.views.origin, before.views.origin),
+        ("stride", protocol.views.stride, before.views.stride),
+        ("crops along", protocol.views.along, before.views.along),
+        ("short side", protocol.sizes.resize, before.sizes.resize),
+    )
+    return "".join(f", {name} {value}" for name, value, old in pairs if value != old)
+
+
+def write_items(path: Path, result: Evaluation) -> None:
+    """Write one CSV line per item: path, label, the best class, its probability."""
+    best = result.scores.softmax(-1).max(-1)
+    items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    rows = ((path, result.names[target], result.names[place], f"{value:.4f}") for path, target, place, value in items)
+    write_csv(path, ("path", "label", "predicted", "probability"), rows)
+
+
+def calibrated(
+    run: Run, protocol: Protocol, result: Evaluation, items: Dataset
+) -> tuple[Evaluation, str, list[str], list[str]]:
+    """Return (the result at the run's temperature, a suffix for its title, lines on threshold and sets, notes)."""
+    calibration, why = calibration_for(run, protocol)
+    if calibration is None:
+        return result, "", [], []
+    after = replace(result, scores=calibration.apply(result.scores))
+    notes = [f"{run.folder / CALIBRATION}: {why}"] if why else []
+    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, items), notes
+
+
+def _promises(calibration: Calibration, result: Evaluation, items: Dataset) -> list[str]:
+    """Return lines on what threshold and sets do to these items, and on items used for the calibration."""
+    lines: list[str] = []
+    seen = sum(fingerprint(item.path) in calibration.content for item in items.items)
+    if seen:
+        lines.append(
+            f"the calibration was fitted to {seen} of these {len(items)} items, so ECE, threshold and sets look too "
+            "good here; report them on other items"
+        )
+    if calibration.threshold:
+        away = ~calibration.is_known(result.scores)
+        right = int((away & (result.scores.argmax(1) == result.targets)).sum())
+        lines.append(
+            f"none of these: the threshold rejects {rate_text(away, result.groups)} of the items (best probability not "
+            f"above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
+        )
+    if calibration.coverage:
+        sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
+        lines.append(
+            f"prediction sets: {rate_text(held, result.groups)} hold the label "
+            f"({100 * calibration.coverage.level:g} % promised), "
+            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
+        )
+    return lines

@@ -1,0 +1,41 @@
+"""`evaluate_run` does in one call what `texthead eval` prints."""
+
+import json
+
+import pytest
+
+import texthead as th
+from texthead.features.reading import Reading
+from texthead.prediction.run_evaluation import EvaluationPlan
+
+READING = Reading(engine="auto")
+
+
+def test_the_held_out_items(world, works):
+    run = th.load_run(world.run)
+    plans: list[EvaluationPlan] = []
+    scores = th.evaluate_run(run, reading=READING, begin=plans.append)
+    printed = json.loads(works("eval", world.run, *world.run_options(), "--json")[0])
+    assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
+    assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
+    assert (scores.engine, scores.notes) == (printed["engine"], [])
+    (plan,) = plans
+    assert (plan.split, len(plan.items), plan.trained_on, plan.other) == ("held-out", scores.result.count, 0, None)
+
+
+@pytest.mark.parametrize("classes", [None, "blue, red, green"])
+def test_other_classes(world, works, classes):
+    run, data = th.load_run(world.run), th.read_dataset(world.manifest)
+    plans: list[EvaluationPlan] = []
+    how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing", "split": "test"}
+    scores = th.evaluate_run(run, data, None, READING, begin=plans.append, baselines="never", **how)
+    names = ["--classes", classes] if classes else ["--zero-shot"]
+    options = [*names, "--template", "a {} thing", "--split", "test", "--baselines", "never", *world.run_options()]
+    out, err = works("eval", world.run, world.manifest, *options)
+    ((method, result),) = scores.table.rows
+    assert method == "this run, new text head"
+    assert f"{result.top1:.1f}" in next(line for line in out.splitlines() if method in line)
+    (plan,) = plans
+    assert list(plan.prompts) == [f"a {name} thing" for name in plan.names]
+    assert len(plan.names) == len(result.names) == (3 if classes else 2)
+    assert "'a blue thing'" in err
