@@ -148,23 +148,17 @@ def answer_of(address: str, path: Path) -> Any:
     Raises:
         OSError, ValueError: there is no answer.
     """
-    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + path.name.encode() + b'"\r\n\r\n'
-    (there,) = post(f"{address}upload", form + path.read_bytes() + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
-    session = f"{random.getrandbits(64):x}"
-    file = {"path": there, "meta": {"_type": "gradio.FileData"}}
-    question = {"data": [file, "", ["when"]], "fn_index": 0, "session_hash": session}
+    there = post(f"{address}/upload?name={path.name}", path.read_bytes(), "application/octet-stream")
+    question = {"file": there["file"], "names": "", "parts": ["when"]}
+    request = urllib.request.Request(f"{address}/ask", json.dumps(question).encode())
     try:
-        post(f"{address}queue/join", json.dumps(question).encode())
+        with urllib.request.urlopen(request, timeout=SECONDS) as stream:
+            steps = [json.loads(line) for line in stream]
     except urllib.error.HTTPError as error:
-        return error.read().decode()
-    with urllib.request.urlopen(f"{address}queue/data?session_hash={session}", timeout=SECONDS) as stream:
-        messages = [json.loads(line[5:]) for line in stream if line.startswith(b"data:")]
-    (output,) = (message["output"] for message in messages if message["msg"] == "process_completed")
-    if "error" in output:
-        return output["error"] or "no reason"
-    error, *_, downloads = output["data"]
-    if isinstance(error, str) and error:  # An unchanged component is not text.
-        return re.sub(r"<[^>]+>", "", error).strip()
+        return json.load(error)["error"]
+    if "error" in steps[-1]:
+        return steps[-1]["error"]
+    *_, downloads = (step["downloads"] for step in steps if "downloads" in step)
     return json.loads(base64.b64decode(re.findall(r"application/json;charset=utf-8;base64,([^\"]+)", downloads)[0]))
 
 
@@ -189,7 +183,7 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 return
             place = (turn * options.clients + number) % len(paths)
             try:
-                answer = answer_of(f"{address}/gradio_api/", paths[place])
+                answer = answer_of(address, paths[place])
                 outcome = (
                     "refused" if isinstance(answer, str) else "right" if answer["top"] == wanted[place] else "wrong"
                 )

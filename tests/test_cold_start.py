@@ -19,7 +19,7 @@ from texthead.runs.run import keep_graph, load_run
 
 # Heavy modules besides torch, numpy and av.
 NETWORKS = {"timm", "torchvision", "transformers", "open_clip", "torch._dynamo", "onnx", "onnxscript"}
-OTHERS = {"sklearn", "scipy", "matplotlib", "gradio", "pandas", "huggingface_hub"}
+OTHERS = {"sklearn", "scipy", "matplotlib", "starlette", "uvicorn", "pandas", "huggingface_hub"}
 WORKERS = {"multiprocessing.forkserver"}
 HEAVY = NETWORKS | OTHERS | WORKERS | {"torch", "numpy", "av", "onnxruntime", "PIL", "fsspec"}
 

@@ -121,7 +121,7 @@ def test_the_lowest_versions_are_those_of_all_extras() -> None:
     assert {line.partition("==")[0] for line in lines} >= {
         "numpy",
         "matplotlib",
-        "gradio",
+        "uvicorn",
         "peft",
         "ruff",
         "mkdocs-material",

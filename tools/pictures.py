@@ -132,9 +132,8 @@ def page(work: Path, run_folder: Path, file: Path) -> None:
             driver = chromium(work / f"profile-{name}", width, dark=dark)
             driver.get(served.address)
             until(driver, lambda driver=driver: _visible(driver, "#ask"))
-            driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(file.absolute()))
-            until(driver, lambda driver=driver: _visible(driver, "#file a[href*='file=']"))
-            driver.find_element(By.CSS_SELECTOR, "#ask").click()
+            driver.find_element(By.ID, "file").send_keys(str(file.absolute()))
+            driver.find_element(By.ID, "ask").click()
             until(driver, lambda driver=driver: driver.find_elements(By.XPATH, "//h2[.='Where']"))  # It comes last.
             photograph(driver, ASSETS / f"{name}.webp")
             driver.quit()

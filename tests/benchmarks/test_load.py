@@ -15,7 +15,7 @@ from benchmarks import load
 pytestmark = pytest.mark.slow
 
 MB = 2**20
-JOIN, UPLOAD = "/gradio_api/queue/join", "/gradio_api/upload"
+ASK, UPLOAD = "/ask", "/upload"
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,11 @@ def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFi
 
 def hostile() -> Iterator[bytes]:
     """Yield requests that the server must refuse."""
-    posts = (JOIN, UPLOAD, "/gradio_api/cancel", "/gradio_api/reset", "/", "/config", "/gradio_api/call/ask")
-    question = {"data": [None, "", []], "fn_index": 0, "session_hash": "s"}
-    bodies = [b"", b"{", b"\xff", b"[" * 100_000, json.dumps(question | {"fn_index": 1}).encode()]
-    bodies += [json.dumps(question | {"session_hash": "\ud800" * 1000, "data": [None] * 1000}).encode()]
+    question = {"file": None, "names": "", "parts": []}
+    bodies = [b"", b"{", b"\xff", b"[" * 100_000, json.dumps(question | {"file": "/etc/passwd"}).encode()]
+    bodies += [json.dumps(question | {"names": "\ud800" * 1000, "parts": [None] * 1000}).encode()]
     kind = b"Content-Type: application/json\r\n"
-    for path in posts:
+    for path in (ASK, UPLOAD, "/", "/page.js", "/upload/x"):
         for body in bodies:
             yield b"POST %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n%s" % (
                 *(path.encode(), kind, len(body), body),
@@ -49,12 +48,11 @@ def hostile() -> Iterator[bytes]:
         yield b"POST %s HTTP/1.1\r\nHost: localhost\r\n%sTransfer-Encoding: chunked\r\n\r\n" % (path.encode(), kind)
         large = b"POST %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: 1000000000\r\n\r\n" % (path.encode(), kind)
         yield large + b"a" * (64 * MB)
-    for path in (b"/assets/" + b"a" * 5000, b"/assets/..%2f..%2fetc/passwd", b"/gradio_api/file=/etc/passwd"):
+    for path in (b"/upload/" + b"a" * 5000, b"/upload/..%2f..%2fetc/passwd", b"/page.js/../../../etc/passwd"):
         yield b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
     for host in (b"127.0.0.1:1@evil.com", b"[::1].evil.com", b"localhost.", b"[", b"localhost\r\nHost: localhost"):
         yield b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host
-    yield b"GET /gradio_api/queue/data?session_hash=nobody HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    yield b"GET /config HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % b"".join(b"X-%d: a\r\n" % i for i in range(20_000))
+    yield b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % b"".join(b"X-%d: a\r\n" % i for i in range(20_000))
     yield b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     yield b"\x16\x03\x01\x02\x00" * 50
 
@@ -77,11 +75,11 @@ def test_hostile_requests_leave_the_page_and_its_terminal_as_they_were(tmp_path:
     server, address = load.start_page(log, "ui", run)
     with load.ended([server]):
         port = urlsplit(address).port or 0
-        assert status(port, b"GET /config HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
+        assert status(port, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         before, lines = load.megabytes(server.pid), log.read_text()
         for request in hostile():
             found = status(port, request)
             assert found is None or 400 <= found < 500, (request[:200], found)
-        assert status(port, b"GET /config HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
+        assert status(port, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         assert load.megabytes(server.pid) - before < 100
         assert log.read_text() == lines

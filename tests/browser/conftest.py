@@ -18,7 +18,7 @@ def serving(folder: Path, *arguments: object) -> Iterator[Served]:
     """Serve a page with `texthead ui`, with its own folder for temporary files."""
     with serving_command(folder, "ui", *arguments) as served:
         yield served
-    assert not [*folder.glob("texthead-ui-*")], "the folder of uploads is left"
+    assert not [*folder.glob("texthead-tmp-*")], "the folder of uploads is left"
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from made import noise, put_stored, sound, stored, write_image, write_small_run, write_video
@@ -27,18 +27,20 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
 from texthead.encoders.weights import read_checkpoint, read_tensors
-from texthead.errors import TextheadError
+from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.exporting.export import export
 from texthead.exporting.exported import Exported
 from texthead.files import read_json
 from texthead.media.open import open_media
+from texthead.parallel.worker_pool import StatefulWorker
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run, save_calibration
 from texthead.text import prompts
 from texthead.text.class_names import clean_names, read_names
 from texthead.text.label_files import read_labels
-from texthead.web.queue_requests import QueueRequests
+from texthead.web.answers import About, Limits
+from texthead.web.app import Rules, ui_app
 
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
 SECONDS = 60.0
@@ -164,19 +166,22 @@ def exports_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object
         yield folder / "out" / name, lambda path: Exported(path.parent).predict([picture], top=1)
 
 
-def queue_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    """Yield a request that a browser sends to the page."""
-    client = TestClient(QueueRequests(PlainTextResponse("yes"), "/", lambda: ()))
+def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    """Yield a question that a browser sends to the page; its model has no answer."""
+    worker: Any = object.__new__(StatefulWorker)
+    worker.run = lambda *_: DataError("no answer")
+    (folder / "uploads").mkdir()
+    app = ui_app(worker, About("", ()), folder / "uploads", Rules(), Limits(), "127.0.0.1")
+    client = TestClient(app, base_url="http://127.0.0.1")
+    file = client.post("/upload?name=a.png", content=b"a").json()["file"]
 
     def post(path: Path) -> None:
-        answer = client.post(f"/queue/{path.stem}", content=path.read_bytes())
+        answer = client.post("/ask", content=path.read_bytes())
         if answer.status_code != 200:
-            raise TextheadError(f"{answer.status_code // 100} {answer.text}")
+            raise TextheadError(f"{answer.status_code // 100} {answer.json()['error']}")
 
-    file = {"path": "a.png", "meta": {"_type": "gradio.FileData"}}
-    question = {"data": [file, "a, b", ["when"]], "fn_index": 0, "session_hash": "x1", "trigger_id": 3}
-    (folder / "join.json").write_text(json.dumps(question))
-    yield folder / "join.json", post
+    (folder / "question.json").write_text(json.dumps({"file": file, "names": "a, b", "parts": ["when"]}))
+    yield folder / "question.json", post
 
 
 CORPORA = {
@@ -185,10 +190,10 @@ CORPORA = {
     "shards": shards_corpus,
     "runs": runs_corpus,
     "exports": exports_corpus,
-    "queue": queue_corpus,
+    "questions": question_corpus,
 }
 # Multiples of EXECUTIONS: media matter most, and building networks is slow.
-SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15, "exports": 0.3, "queue": 1}
+SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15, "exports": 0.3, "questions": 1}
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).with_name("found").iterdir()), ids=lambda path: path.name)

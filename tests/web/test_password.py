@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from messages import refuses
 from texthead.errors import DataError
 from texthead.web.password import COOKIE, SIGN_IN, TRIES, TRIES_OF_ALL, Password, new_password, read_password
-from texthead.web.server import guarded
+from texthead.web.server import STYLE, page_app
 
 WORD = "correct horse, bättery"
 
@@ -35,7 +35,7 @@ def clock() -> Clock:
 @pytest.fixture
 def client(clock: Clock) -> Iterator[TestClient]:
     app = Starlette(routes=[Route(path, lambda _: PlainTextResponse("inside")) for path in ("/", "/api/state")])
-    with TestClient(Password(app, WORD, clock), follow_redirects=False) as client:
+    with TestClient(Password(app, WORD, now=clock), follow_redirects=False) as client:
         yield client
 
 
@@ -73,7 +73,7 @@ def test_after_ten_wrong_ones_the_right_one_waits_too(client: TestClient, clock:
 
 
 def test_many_addresses_share_a_limit(clock: Clock) -> None:
-    door = Password(Starlette(), WORD, clock)
+    door = Password(Starlette(), WORD, now=clock)
     for place in range(TRIES_OF_ALL):
         assert sign_in(TestClient(door, client=(f"10.0.0.{place}", 1)), "wrong") == 401
     assert sign_in(TestClient(door, client=("10.0.1.1", 1)), WORD) == 429
@@ -90,15 +90,18 @@ def test_what_is_no_form_is_a_wrong_password(client: TestClient, body: bytes) ->
     assert client.post(SIGN_IN, files={"password": b"x"}).status_code == 401
 
 
-def test_the_guard_stands_before_it() -> None:
-    app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("inside"))])
-    client = TestClient(guarded(app, "0.0.0.0", lambda path: path == "/", WORD), follow_redirects=False)
+def test_the_guard_comes_before_the_password() -> None:
+    routes = [Route("/", lambda _: PlainTextResponse("inside"))]
+    client = TestClient(page_app(routes, "0.0.0.0", WORD), follow_redirects=False)
     assert sign_in(client, WORD, origin="http://evil.example") == 403
-    assert client.get("/elsewhere").status_code == 404
+    assert client.get("/elsewhere").status_code == 401
+    # The form has a style.
+    assert STYLE in client.get("/").text
+    assert client.get(STYLE).headers["content-type"].startswith("text/css")
     assert sign_in(client, WORD) == 303
     assert client.get("/").text == "inside"
     # Without a password there is no sign-in.
-    alone = TestClient(guarded(app, "127.0.0.1", lambda path: path == "/"), base_url="http://127.0.0.1")
+    alone = TestClient(page_app(routes, "127.0.0.1"), base_url="http://127.0.0.1")
     assert alone.get("/").text == "inside"
     assert alone.post(SIGN_IN, content=b"").status_code == 404
 

@@ -1,53 +1,32 @@
 """Connections of clients that never send a whole request, or leave before it ends."""
 
-import logging
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from served_pages import Served, connect, serving
 from texthead.web import server
-from texthead.web.server import PatientProtocol, guarded, listening_socket
+from texthead.web.server import page_app
 
 HEAD = b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n"
 
 
 @pytest.fixture
-def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
-    logging.getLogger("uvicorn.error").addHandler(handler)
-    yield lines
-    logging.getLogger("uvicorn.error").removeHandler(handler)
-
-
-@pytest.fixture
-def port(log: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port of a page that takes JSON and checks its connections twice a second."""
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A page that takes JSON and checks its connections twice a second."""
     monkeypatch.setattr(server, "LOOK", 0.5)
 
     async def act(request: Request) -> JSONResponse:
         return JSONResponse(await request.json())
 
-    app = guarded(Starlette(routes=[Route("/api", act, methods=["POST"])]), "localhost", lambda path: path == "/api")
-    with listening_socket("127.0.0.1", 0) as listening:
-        page = uvicorn.Server(uvicorn.Config(app, http=PatientProtocol, log_level="error"))
-        thread = threading.Thread(target=page.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not page.started:
-            time.sleep(0.01)
-        yield listening.getsockname()[1]
-        page.should_exit = True
-        thread.join()
+    with serving(page_app([Route("/api", act, methods=["POST"])], "localhost")) as page:
+        yield page
 
 
 def ends(connection: socket.socket) -> bool:
@@ -63,16 +42,16 @@ def ends(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX: ", HEAD, HEAD + b"[1,"])
-def test_half_a_request_is_not_waited_for(port: int, log: list[str], sent: bytes) -> None:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
+def test_half_a_request_is_not_waited_for(served: Served, sent: bytes) -> None:
+    with closing(connect(served, timeout=10)) as connection:
         connection.sendall(sent)
         assert ends(connection)
-    assert log == []
+    assert served.log == []
 
 
 @pytest.mark.slow
-def test_a_body_that_trickles_is_not_waited_for(port: int) -> None:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
+def test_a_body_that_trickles_is_not_waited_for(served: Served) -> None:
+    with closing(connect(served, timeout=10)) as connection:
         connection.sendall(HEAD)
         with pytest.raises(OSError):  # noqa: PT011
             for _ in range(200):
@@ -81,8 +60,8 @@ def test_a_body_that_trickles_is_not_waited_for(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_body_that_comes_steadily_is(port: int) -> None:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
+def test_a_body_that_comes_steadily_is(served: Served) -> None:
+    with closing(connect(served, timeout=10)) as connection:
         connection.sendall(HEAD)
         for _ in range(24):
             connection.sendall(b" " * 20_000)
@@ -91,9 +70,9 @@ def test_a_body_that_comes_steadily_is(port: int) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_no_line(port: int, log: list[str]) -> None:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
+def test_a_client_that_leaves_in_the_middle_leaves_no_line(served: Served) -> None:
+    with closing(connect(served, timeout=10)) as connection:
         connection.sendall(HEAD + b"[1,")
         connection.shutdown(socket.SHUT_WR)
         assert ends(connection)
-    assert log == []
+    assert served.log == []

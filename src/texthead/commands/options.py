@@ -306,7 +306,7 @@ class ServerOptions:
     password_file: str | None = option(None, "FILE")
 
     def check_installed(self, command: str) -> None:
-        """Raise RunError if gradio, which serves the page, is not installed."""
+        """Raise RunError if a package that serves the page is not installed."""
         check_extra("ui", f"texthead {command}")
 
     def password(self) -> str | None:

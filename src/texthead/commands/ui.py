@@ -14,6 +14,7 @@ from texthead.commands.options import (
 )
 from texthead.commands.parser import PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
+from texthead.files import scratch_folder
 
 if TYPE_CHECKING:
     from texthead.web.answers import ModelSource
@@ -69,8 +70,8 @@ class Ui:
         doing("starting the page")
         from texthead.parallel.worker_pool import StatefulWorker
         from texthead.web.answers import Answerer, Limits
-        from texthead.web.server import application, listening_socket, serve, uploads_folder
-        from texthead.web.session import Rules
+        from texthead.web.app import Rules, load_model, ui_app
+        from texthead.web.server import listening_socket, serve
 
         source = _source(self)
         limits = Limits(
@@ -79,12 +80,12 @@ class Ui:
         self.encoding.pick_device()
         with (
             listening_socket(self.server.host, self.server.port) as listening,
-            uploads_folder() as folder,
+            scratch_folder() as folder,
             StatefulWorker(partial(Answerer, source, limits)) as worker,
         ):
             self.server.say_password(password)
-            rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
-            app = application(worker, rules, limits, self.server.host, password)
+            rules = Rules(self.limits.most_mb, self.limits.limit, self.limits.waiting)
+            app = ui_app(worker, load_model(worker), folder, rules, limits, self.server.host, password)
             with suppress(KeyboardInterrupt):
                 serve(listening, app, self.server.host, self.server.show_address)
 

@@ -134,15 +134,15 @@ class Answerer:
 
     def __call__(self, question: Question | None) -> Answer:
         """Return the answer; for None, describe the loaded model."""
-        if question is None:
-            return self.about()
         try:
+            if question is None:
+                return self.about()
             seconds, frames = video_length(question.path, self._limits)
             if question.part == "names":
                 return self.top_classes(question, seconds, frames)
             return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
         except MediaError as error:
-            return DataError(f"{question.path.name}: {error.problem}")
+            return DataError(f"{error.path.name}: {error.problem}")
         except TextheadError as error:
             return error
 

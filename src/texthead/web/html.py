@@ -5,7 +5,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,23 +29,22 @@ def _render(name: str, **values: object) -> str:
     return environment("texthead.web").get_template(f"{name}.html").render(values)
 
 
-def heading_html(about: About) -> str:
-    """Return the heading with the loaded model."""
-    return _render("heading", about=about)
+def page_html(about: About, megabytes: int, seconds: float, suffixes: Sequence[str], most_text: int) -> str:
+    """Return the page without an answer.
+
+    Args:
+        megabytes: size of the largest file.
+        seconds: length of the longest video.
+        suffixes: suffixes of the files that can be read.
+        most_text: length of the class names, in characters.
+    """
+    values = {"about": about, "megabytes": megabytes, "seconds": seconds, "most_text": most_text}
+    return _render("page", accept=",".join(["image/*", "video/*", *suffixes]), **values)
 
 
-def error_html(line: str) -> str:
-    """Return an error as one line."""
-    return _render("error", line=" ".join(line.split()))
-
-
-def waiting_html(part: str) -> str:
-    """Return the placeholder of a part that is still being computed."""
-    return _render("waiting", part=part)
-
-
-def top_classes_html(answer: TopClasses, path: Path) -> str:
-    """Return the file, in a player or as an image, and its top classes as bars."""
+def top_classes_html(answer: TopClasses) -> str:
+    """Return the top classes of a file as bars."""
+    path = answer.prediction.path
     return _render("top_classes", answer=answer, path=path, is_image=is_image(path), none_of_these=NONE)
 
 

@@ -7,24 +7,23 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from texthead.errors import DataError, TextheadError
+from texthead.errors import DataError
 from texthead.media.open import is_image
 from texthead.media.paths import file_of, is_part, span_of
-from texthead.web.label_media import TYPES, preview
+from texthead.web.label_media import preview
 from texthead.web.label_session import FileToLabel, LabelSession
 from texthead.web.label_training import Training
-from texthead.web.server import guarded
+from texthead.web.server import MEDIA_TYPES, file_route, json_body, media_response, page_app
 
 _HERE = Path(__file__).parent / "label"
 
-_PAGE = {"/": "text/html", "/label.js": "text/javascript", "/label.css": "text/css"}
+_PAGE = {"/": "label.html", "/label.js": "label.js", "/label.css": "label.css"}
 
 _LONGEST_WHO = 40
 
@@ -34,13 +33,8 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
     cached_preview = lru_cache(maxsize=64)(partial(preview, most_megapixels=session.pool.most_megapixels))
     actions = _Actions(session, training)
 
-    def page(request: Request) -> Response:
-        name = "label.html" if request.url.path == "/" else request.url.path[1:]
-        return FileResponse(_HERE / name, media_type=_PAGE[request.url.path])
-
     def media(request: Request) -> Response:
-        path = file_of(actions.path(request.path_params["position"]))
-        return FileResponse(path, media_type=TYPES.get(path.suffix.lower(), "application/octet-stream"))
+        return media_response(file_of(actions.path(request.path_params["position"])))
 
     def small(request: Request) -> Response:
         kind, data = cached_preview(actions.path(request.path_params["position"]))
@@ -50,36 +44,17 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
         return JSONResponse(actions.state(request.query_params))
 
     async def act(request: Request) -> Response:
-        body = await _json(request)
+        body = await json_body(request)
         return JSONResponse(await run_in_threadpool(actions.act, request.path_params["action"], body))
 
     routes = [
-        *(Route(path, page) for path in _PAGE),
+        *(file_route(address, _HERE / name) for address, name in _PAGE.items()),
         Route("/media/{position:int}", media),
         Route("/preview/{position:int}", small),
         Route("/api/state", state),
         Route("/api/{action}", act, methods=["POST"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={TextheadError: _error_response})
-    return guarded(app, host, _is_open, password)
-
-
-def _is_open(path: str) -> bool:
-    return path in _PAGE or path.startswith(("/media/", "/preview/", "/api/"))
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise DataError("the page sent no JSON object; reload it")
-    return body
-
-
-async def _error_response(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
+    return page_app(routes, host, password)
 
 
 class _Actions:
@@ -169,7 +144,7 @@ def _text(body: dict[str, Any], name: str) -> str:
 def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
     if file is None:
         return None
-    plays = file_of(file.path).suffix.lower() in TYPES and file.kind in ("image", "video")
+    plays = file_of(file.path).suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
     span = span_of(file.path)
     return {
         "position": file.position,

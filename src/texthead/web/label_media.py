@@ -10,21 +10,6 @@ from texthead.data.sampling import evenly
 from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import is_image, open_media
 
-# Media types that browsers show. If a file has a codec that they lack, the page requests a preview.
-TYPES = {
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mov": "video/mp4",
-    ".webm": "video/webm",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".avif": "image/avif",
-}
-
 # Frames of a video preview, its longer side in pixels, and that of an image preview.
 _PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
 

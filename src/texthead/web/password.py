@@ -4,7 +4,7 @@ import hmac
 import secrets
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -61,11 +61,19 @@ class Password:
     The cookie is a random token known only to this process; scripts cannot read it, and other sites cannot use it.
 
     Args:
+        public: addresses that need no password, such as the style of the form.
         now: returns the time in seconds, for the limit on wrong passwords.
     """
 
-    def __init__(self, app: ASGIApp, password: str, now: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        app: ASGIApp,
+        password: str,
+        public: Collection[str] = (),
+        now: Callable[[], float] = time.monotonic,
+    ):
         self._app = app
+        self._public = public
         self._password = password.encode()
         self._now = now
         self._known: dict[str, None] = {}
@@ -79,7 +87,7 @@ class Password:
         request = Request(scope, receive)
         if scope["path"] == SIGN_IN and request.method == "POST":
             response = await self._sign_in(request)
-        elif request.cookies.get(COOKIE) in self._known:
+        elif request.cookies.get(COOKIE) in self._known or scope["path"] in self._public:
             await self._app(scope, receive, send)
             return
         elif scope["path"] == "/":

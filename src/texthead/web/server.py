@@ -1,33 +1,46 @@
-"""Start, serve and stop the web pages."""
+"""What web pages share: their application with its guard, and a server that starts and stops it."""
 
 import asyncio
 import logging
-import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from texthead.errors import RunError, TextheadError
-from texthead.files import scratch_folder
-from texthead.parallel.worker_pool import StatefulWorker
-from texthead.web.answers import About, Limits
-from texthead.web.session import Rules
-
-if TYPE_CHECKING:
-    from texthead.web.guard import Uploads
+from texthead.errors import DataError, RunError, TextheadError
+from texthead.web.guard import Guard
+from texthead.web.password import Password
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
-# Capacity of the uploads folder, in uploads of the maximum size.
-UPLOADS_KEPT = 10
+STYLE = "/base.css"
 
-LOAD_SECONDS = 600.0
+# Files of pages.
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+# Files of users that browsers show.
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/mp4",
+    ".webm": "video/webm",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".avif": "image/avif",
+}
 
 # Seconds between checks of a connection, and the fewest body bytes that must arrive in that time.
 LOOK, FEWEST_BYTES = 30.0, 32 * 1024
@@ -80,62 +93,51 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listening
 
 
-@contextmanager
-def uploads_folder() -> Iterator[Path]:
-    """Create a temporary folder for uploads; remove it on exit."""
-    with scratch_folder() as folder:
-        os.environ["GRADIO_TEMP_DIR"] = str(folder)
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        # Otherwise Gradio summarises the last 10,000 questions after each, for a page that is not served.
-        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
-        yield folder
-
-
-def application(
-    worker: StatefulWorker, rules: Rules, limits: Limits, host: str, password: str | None = None
+def page_app(
+    routes: Sequence[Route], host: str, password: str | None = None, most_bytes: Mapping[str, int] | None = None
 ) -> ASGIApp:
-    """Load the model; return its page with guard and, if given, password.
-
-    Raises:
-        TextheadError: the model cannot be loaded.
-    """
-    from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
-    from texthead.web.guard import Uploads
-
-    worker.begin()
-    about = worker.run(None, LOAD_SECONDS)
-    if isinstance(about, TextheadError):
-        raise about
-    if not isinstance(about, About):
-        raise RunError(f"the model was not loaded: {about.reason}")
-    page = asgi_app(build_page(worker, about, rules, limits), rules)
-    largest = rules.megabytes * 2**20
-    uploads = Uploads(UPLOAD, rules.uploads, UPLOADS_KEPT * largest, largest)
-    return guarded(page, host, is_open, password, uploads)
-
-
-def guarded(
-    page: ASGIApp,
-    host: str,
-    is_open: Callable[[str], bool],
-    password: str | None = None,
-    uploads: "Uploads | None" = None,
-) -> ASGIApp:
-    """Return a page with the guard and, if given, a password.
+    """Return a page with the shared style, the guard and, if given, a password.
 
     Args:
         host: address that is served; a local page accepts only local host names.
-        is_open: whether an address belongs to the page.
         password: required from each browser; None for no password.
-        uploads: None if the page takes no files.
+        most_bytes: limits of the body, by address, where it is not 1 MiB.
     """
-    from texthead.web.guard import Guard
-    from texthead.web.password import SIGN_IN, Password
+    style = file_route(STYLE, Path(__file__).with_name("base.css"))
+    page = Starlette(routes=[style, *routes], exception_handlers={TextheadError: _error_response})
+    page.router.redirect_slashes = False
+    app = page if password is None else Password(page, password, [STYLE])
+    return Guard(app, LOCAL if host in LOCAL else None, most_bytes or {})
 
-    hosts = LOCAL if host in LOCAL else None
-    if password is None:
-        return Guard(page, hosts, is_open, uploads)
-    return Guard(Password(page, password), hosts, lambda path: path == SIGN_IN or is_open(path), uploads)
+
+def file_route(address: str, path: Path) -> Route:
+    """Return the route of a file of the page. Without this header, browsers would keep it after an update."""
+    headers = {"cache-control": "no-cache"}
+    return Route(address, lambda _: FileResponse(path, media_type=_TYPES[path.suffix], headers=headers))
+
+
+def media_response(path: Path) -> Response:
+    """Return a response with a file of a user; browsers show it only if it is a video or an image."""
+    return FileResponse(path, media_type=MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"))
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request.
+
+    Raises:
+        DataError: the body is something else.
+    """
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise DataError("the page sent no JSON object; reload it")
+    return body
+
+
+async def _error_response(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:

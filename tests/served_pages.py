@@ -1,0 +1,82 @@
+"""Serve a web application in a thread, and send it raw requests."""
+
+import http.client
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import NamedTuple
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from texthead.web.server import PatientProtocol, listening_socket
+
+
+class Served(NamedTuple):
+    """A served page: its port, and what the server logged."""
+
+    port: int
+    log: list[str]
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[Served]:
+    """Serve a page until the end of the block."""
+    log: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: log.append(logging.Formatter().format(record))
+    with listening_socket("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, http=PatientProtocol, log_level="error"))
+        logging.getLogger("uvicorn.error").addHandler(handler)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        until(lambda: server.started)
+        try:
+            yield Served(listening.getsockname()[1], log)
+        finally:
+            server.should_exit = True
+            thread.join()
+            logging.getLogger("uvicorn.error").removeHandler(handler)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait up to ten seconds for the condition."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Answer(NamedTuple):
+    """The response to a request: its status, headers and text."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+
+def connect(served: Served, timeout: float = 30) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), timeout=timeout)
+
+
+def head(served: Served, line: str, *headers: str) -> bytes:
+    """Return the request line and headers."""
+    host = [] if any(header.lower().startswith("host:") for header in headers) else [f"Host: 127.0.0.1:{served.port}"]
+    return "".join(f"{part}\r\n" for part in (f"{line} HTTP/1.1", *host, *headers, "")).encode()
+
+
+def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
+    """Send a request unchanged, adding a Host header if it has none, and return the response."""
+    with closing(connect(served)) as connection:
+        connection.sendall(head(served, line, *headers) + body)
+        with closing(http.client.HTTPResponse(connection)) as response:
+            response.begin()
+            return Answer(response.status, response.headers, response.read().decode())
+
+
+def post(served: Served, path: str, body: bytes) -> Answer:
+    """Send a body with its length."""
+    return ask(served, f"POST {path}", f"Content-Length: {len(body)}", body=body)
