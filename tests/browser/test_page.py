@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
@@ -68,7 +69,9 @@ def until(driver: WebDriver, selector: str, seconds: float = 120) -> Any:
     def seen(_: WebDriver) -> Any:
         return next((found for found in driver.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()), None)
 
-    return WebDriverWait(driver, seconds, poll_frequency=0.1).until(seen)
+    # The page may replace an element between the two calls above.
+    replaced = [StaleElementReferenceException]
+    return WebDriverWait(driver, seconds, poll_frequency=0.1, ignored_exceptions=replaced).until(seen)
 
 
 def drop(driver: WebDriver, file: Path) -> None:

@@ -198,7 +198,8 @@ def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     function = make()
     pipe.send(None)
-    with suppress(EOFError):
+    # Raised once the parent process is gone.
+    with suppress(EOFError, OSError):
         while True:
             task = pipe.recv()
             try:

@@ -130,17 +130,18 @@ const ask = async () => {
     for await (const step of lines(response)) {
       if (asked.signal.aborted) break;
       if (step.error) throw new Error(step.error);
-      if (!fresh && step.named) {
+      if (step.named) {
         fresh = true;
         clear();
         $("answer").classList.add("fresh");
-        $("named").scrollIntoView({ block: "nearest", behavior: "smooth" });
       }
       show(step);
+      // On a phone, the answer is below the form.
+      if (step.named) $("named").scrollIntoView({ block: "nearest" });
     }
   } catch (error) {
-    if (!fresh) clear();
     if (!asked.signal.aborted) {
+      if (!fresh) clear();
       showError(error instanceof TypeError ? "The server does not answer. Is texthead ui still running?" : error.message);
     }
   } finally {
@@ -159,7 +160,7 @@ async function* lines(response) {
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
     const complete = (rest + value).split("\n");
     rest = complete.pop();
-    yield* complete.map(JSON.parse);
+    yield* complete.map((line) => JSON.parse(line));
   }
 }
 
