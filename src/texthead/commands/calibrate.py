@@ -28,8 +28,8 @@ class Calibrate(LabelledRun):
     """
 
     JSON: ClassVar = (
-        "run, calibration, format, classes, items, source, temperature, threshold, coverage, look, measured [before, "
-        "after, named, turned_away, held, labels]"
+        "run, calibration, format, classes, items, source, temperature, threshold, coverage, protocol, measured "
+        "[before, after, unknown_accepted, known_rejected, covered, mean_set_size]"
     )
 
     split: SplitName | None = None

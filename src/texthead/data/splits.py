@@ -154,7 +154,7 @@ def hold_out(
 
 
 def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[list[str], list[str]]:
-    """Divide the class names at random into (seen, unseen), both in their original order.
+    """Divide the class names at random into (seen, unseen), both in their original order, which the draw ignores.
 
     Source: Tables 9 and 11 (K300 and K100, IN600 and IN400).
 
@@ -163,11 +163,9 @@ def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[lis
     """
     if not 1 <= unseen < len(names):
         raise DataError(f"unseen must be 1 to {len(names) - 1}, of {len(names)} classes, got {unseen}")
-    picked = set(_random_order(names, seed)[:unseen])
-    return (
-        [name for i, name in enumerate(names) if i not in picked],
-        [name for i, name in enumerate(names) if i in picked],
-    )
+    ordered, ranks = sorted(names), np.random.default_rng(seed).permutation(len(names))[:unseen]
+    picked = {ordered[rank] for rank in ranks}
+    return [name for name in names if name not in picked], [name for name in names if name in picked]
 
 
 def half_classes(classes: int, seed: int) -> list[int]:
