@@ -261,8 +261,8 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     if arguments[0].startswith("-"):
         options, unknown = top_parser().parse_known_args(arguments)
-        if unknown:
-            raise DataError(f"unrecognized arguments: {' '.join(unknown)} (see texthead --help)")
+        if unknown or not (options.version or options.print_completion):
+            raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
         if options.version:
             from texthead import __version__
 
