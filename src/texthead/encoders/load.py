@@ -29,7 +29,7 @@ from texthead.encoders.encoder import GROUP, NEEDS, Encoder, VisualSpec
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.pairing import pair
 from texthead.errors import EncoderError, TextheadError, line_of
-from texthead.extensions import Extension, find
+from texthead.extensions import Extension, find, find_one
 
 
 @runtime_checkable
@@ -121,7 +121,7 @@ def spec_of(source: str) -> VisualSpec:
 def names_encoder(word: str) -> bool:
     """Return whether a word has the form of an encoder source: a known prefix and a rest."""
     prefix, _, rest = word.partition(":")
-    return bool(rest and prefix in find(GROUP, BUILT_IN)) or word in mini.FORMS
+    return bool(rest and find_one(GROUP, prefix, BUILT_IN)) or word in mini.FORMS
 
 
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
@@ -163,7 +163,7 @@ def forms() -> str:
 def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
     """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
-    extension = find(GROUP, BUILT_IN).get(prefix)
+    extension = find_one(GROUP, prefix, BUILT_IN)
     module = extension.load(NEEDS, EncoderError) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         raise EncoderError(f"unknown encoder {source!r}: use {forms()}")
@@ -210,7 +210,7 @@ def _place(source: str) -> str:
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
-    extension = find(GROUP, BUILT_IN).get("hf" if prefix == "text" else prefix)
+    extension = find_one(GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
     own = getattr(extension.load(), "place", None) if extension and extension.ours else None
     place = own(rest) if own else f"package {prefix}"
     return place.replace("hub: ", f"{constants.ENDPOINT}/", 1)
