@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import texthead as th
 from benchmarks.rounds import table
-from texthead import cli
-from texthead.prediction.events import Hysteresis, event_json
-from texthead.prediction.timeline import Sliding, find_events
+from texthead.apps.timeline.events import Hysteresis, event_json
+from texthead.apps.timeline.timeline import Sliding, find_events
+from texthead.cli import main as cli
 from texthead.recipes import EngineName
 
 ENGINES: tuple[EngineName, ...] = ("eager", "onnxruntime")

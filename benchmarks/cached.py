@@ -15,7 +15,7 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.rounds import Costs, judged, milliseconds, now, own_peak_mb, parser, ratios, since, table
-from texthead.demo import drawn_videos
+from texthead.apps.demo import drawn_videos
 from texthead.models.build import make_temporal_for
 from texthead.recipes import Recipe
 

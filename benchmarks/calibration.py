@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 import texthead as th
 from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
+from texthead.apps.demo.drawn_videos import draw_videos
 from texthead.data import splits
 from texthead.data.dataset import Dataset
-from texthead.demo.drawn_videos import draw_videos
 from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences

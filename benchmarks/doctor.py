@@ -29,12 +29,12 @@ from PIL.ImageOps import mirror
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import in_new_process, now, own_peak_mb, since, table
-from texthead import cli
+from texthead.apps.demo.drawn_videos import draw_videos
+from texthead.apps.doctor import encoder_findings, near_duplicates
+from texthead.apps.doctor import findings as doctor
+from texthead.apps.doctor.facts import Facts, facts_of
+from texthead.cli import main as cli
 from texthead.data.dataset import Item
-from texthead.demo.drawn_videos import draw_videos
-from texthead.doctor import encoder_findings, near_duplicates
-from texthead.doctor import findings as doctor
-from texthead.doctor.facts import Facts, facts_of
 from texthead.encoders.encoder import Encoder
 from texthead.media.open import is_image
 

@@ -22,14 +22,14 @@ import torch
 
 import texthead as th
 from benchmarks.__main__ import machine
-from texthead import cli
+from texthead.apps.export import standalone
+from texthead.apps.export.export import MODELS, To, preprocessing
+from texthead.apps.export.parity import noise_clips
+from texthead.apps.export.scorer import Scorer
+from texthead.cli import main as cli
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.evaluation.intervals import wilson_interval
-from texthead.exporting import standalone
-from texthead.exporting.export import MODELS, To, preprocessing
-from texthead.exporting.parity import noise_clips
-from texthead.exporting.scorer import Scorer
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import protocol_of

@@ -25,7 +25,7 @@ from benchmarks.__main__ import machine
 from benchmarks.export import clips_of, folder_of, scored, scorer_of, softmax
 from paper.shapes import draw_shape_pictures, seen_pairs
 from paper.tinyclip import kept
-from texthead import cli
+from texthead.cli import main as cli
 from texthead.evaluation.intervals import paired_interval
 from texthead.prediction.predict import protocol_of
 

@@ -27,13 +27,13 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
+from texthead.apps.label.labelling import Pool, encode_files
+from texthead.apps.label.learning_curve import learning_curve
+from texthead.apps.label.selection import Coverage, guesses, margin_uncertainty, next_to_label
+from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item, label_indices
 from texthead.features.reading import Reading
 from texthead.text.class_names import clean_names
-from texthead.transfer.labelling import Pool, encode_files
-from texthead.transfer.learning_curve import learning_curve
-from texthead.transfer.selection import Coverage, guesses, margin_uncertainty, next_to_label
-from texthead.web.label_session import LabelSession
 
 STEP, RANDOM = 5, "random"
 

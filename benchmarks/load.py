@@ -38,8 +38,8 @@ import PIL.Image
 import torch
 
 import texthead as th
+from texthead.apps.demo import drawn_videos
 from texthead.data.protocol import Pixels
-from texthead.demo import drawn_videos
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.models.temporal import MeanPool
 from texthead.parallel.signals import ended_by_signals

@@ -35,10 +35,10 @@ from PIL import Image, ImageOps
 import texthead as th
 from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
+from texthead.apps.demo import drawn_videos
+from texthead.apps.timeline.events import Event, Hysteresis, Stretch, events_in
+from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.data.dataset import Dataset, Item
-from texthead.demo import drawn_videos
-from texthead.prediction.events import Event, Hysteresis, Stretch, events_in
-from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.runs.run import Run
 
 CLIPS, OVERLAP = 8, 0.5

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 import texthead as th
-from texthead.demo import drawn_videos
+from texthead.apps.demo import drawn_videos
 from texthead.media.open import open_media
 
 WIDTH, HEIGHT, FPS = 340, 256, 30

@@ -14,7 +14,7 @@ from paper.results import FOLDER, Store
 from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.worlds import Scale
-from texthead.commands.console import reader_gone
+from texthead.cli.console import reader_gone
 from texthead.errors import RunError, TextheadError
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # smoke runs only test the code

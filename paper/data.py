@@ -19,10 +19,10 @@ from PIL import Image
 
 from paper import shapes, tinyclip
 from paper.worlds import Scale
+from texthead.apps.demo import drawn_videos
 from texthead.data.dataset import Dataset
 from texthead.data.division import with_validation
 from texthead.data.reading import read_dataset
-from texthead.demo import drawn_videos
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
 from texthead.media.fingerprints import fingerprints

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from texthead.demo.drawn_videos import (
+from texthead.apps.demo.drawn_videos import (
     LARGE,
     MOTIONS,
     RENDER,

@@ -37,7 +37,7 @@ from paper.shapes import (
     seen_pairs,
     unseen_pairs,
 )
-from texthead.demo.drawn_videos import MOTIONS
+from texthead.apps.demo.drawn_videos import MOTIONS
 from texthead.encoders.encoder import Visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.openclip import openai_tokenizer, openclip_tensors, save_openclip, tower_spec

@@ -29,16 +29,16 @@ pytest_plugins = ["installed", "text_models", "worlds", "tools.nightly"]
 FIRST = (
     "tests/faults/test_memory_of_decoding.py",
     "tests/faults/test_untrusted_sizes.py",
-    "tests/doctor/test_near_duplicates.py",
+    "tests/apps/doctor/test_near_duplicates.py",
     "tests/test_docs.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/paper/test_smoke.py",
     "tests/parallel/test_distributed.py",
     "tests/commands/test_train.py",
-    "tests/commands/test_demo.py",
+    "tests/apps/demo/test_demo.py",
     "tests/test_release.py",
     "tests/faults/test_killed.py",
-    "tests/exporting/test_export.py",
+    "tests/apps/export/test_export.py",
     "tests/test_notebooks.py",
     "tests/encoders/test_openclip.py",
     "tests/test_large.py",
@@ -69,7 +69,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     """Return a function that runs a command and returns (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        from texthead import cli  # Import only after the hook above.
+        from texthead.cli import main as cli  # Import only after the hook above.
 
         capsys.readouterr()
         try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import uvicorn
 from starlette.types import ASGIApp
 
-from texthead.web.server import PatientProtocol, listening_socket
+from texthead.apps.serving.server import PatientProtocol, listening_socket
 
 
 class Served(NamedTuple):

@@ -17,7 +17,7 @@ import texthead
 from forked import command_server, torchrun, write_program
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
-from texthead.commands.parser import build, read_words
+from texthead.cli.parser import build, read_words
 from tools import api, tree
 from tools.commands import page
 

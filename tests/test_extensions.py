@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from installed import Install
-from texthead import cli
+from texthead.cli import main as cli
 
 CODE = '''
 from dataclasses import dataclass
 
-from texthead.commands.options import ReadingOptions
-from texthead.commands.parser import PositiveInt, argument, option
+from texthead.cli.options import ReadingOptions
+from texthead.cli.parser import PositiveInt, argument, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names - of_the_checkout() == {"PKG-INFO"}
-    assert {"LICENSE", "README.md", "pyproject.toml", "src/texthead/cli.py", "constraints/core.txt"} <= names
+    assert {"LICENSE", "README.md", "pyproject.toml", "src/texthead/cli/main.py", "constraints/core.txt"} <= names
 
 
 def version_of(folder: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from made import write_image, write_video
-from texthead import cli
+from texthead.cli import main as cli
 
 
 def video(path: Path, colour: str, seed: int = 0, frames: int = 6) -> Path:

@@ -5,8 +5,8 @@ python -m tools.commands > docs/reference/commands.md
 
 import re
 
-from texthead.cli import COMMANDS, command_of
-from texthead.commands.parser import Option, actions_of, description_of, name_of, options_of, usage_of
+from texthead.cli.main import COMMANDS, command_of
+from texthead.cli.parser import Option, actions_of, description_of, name_of, options_of, usage_of
 
 _HEAD = """# Commands
 

@@ -6,8 +6,8 @@ Options that are added or removed belong in CHANGELOG.md.
 from dataclasses import MISSING
 from pathlib import Path
 
-from texthead import cli
-from texthead.commands.parser import Option, actions_of, options_of
+from texthead.cli import main as cli
+from texthead.cli.parser import Option, actions_of, options_of
 
 PAGE = Path(__file__).parents[1] / "tests" / "golden" / "flags.txt"
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from texthead.commands.options import DataOptions
-from texthead.commands.parser import argument
+from texthead.cli.options import DataOptions
+from texthead.cli.parser import argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Count:
     labelled: DataOptions = DataOptions()
 
     def __call__(self) -> None:
-        from texthead.commands.console import results
+        from texthead.cli.console import results
 
         dataset = self.labelled.read_noted(self.data)
         for label in dataset.classes:

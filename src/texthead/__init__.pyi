@@ -1,6 +1,20 @@
 """The public names, and where each lives."""
 
 from . import recipes as recipes
+from .apps.bulk.bulk import PartOptions as PartOptions
+from .apps.bulk.bulk import open_parts as open_parts
+from .apps.bulk.bulk import predict_parts as predict_parts
+from .apps.bulk.bulk_on_ray import predict_on_ray as predict_on_ray
+from .apps.classes.class_edits import add_classes as add_classes
+from .apps.classes.class_edits import merge_classes as merge_classes
+from .apps.classes.class_edits import remove_classes as remove_classes
+from .apps.classes.class_edits import rename_class as rename_class
+from .apps.classes.class_edits import save_classes as save_classes
+from .apps.export.export import export as export
+from .apps.timeline.events import Hysteresis as Hysteresis
+from .apps.timeline.timeline import Sliding as Sliding
+from .apps.timeline.timeline import Timeline as Timeline
+from .apps.timeline.timeline import find_events as find_events
 from .data.dataset import Dataset as Dataset
 from .data.dataset import Item as Item
 from .data.prepare import ShardOptions as ShardOptions
@@ -20,7 +34,6 @@ from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.evaluate import mean_average_precision as mean_average_precision
 from .evaluation.frame_order import order_test as order_test
 from .evaluation.reliability import expected_calibration_error as expected_calibration_error
-from .exporting.export import export as export
 from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
 from .media.limits import set_max_megapixels as set_max_megapixels
@@ -42,22 +55,9 @@ from .models.temporal import MeanPool as MeanPool
 from .models.temporal import TemporalConv as TemporalConv
 from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
-from .prediction.bulk import PartOptions as PartOptions
-from .prediction.bulk import open_parts as open_parts
-from .prediction.bulk import predict_parts as predict_parts
-from .prediction.bulk_on_ray import predict_on_ray as predict_on_ray
-from .prediction.events import Hysteresis as Hysteresis
 from .prediction.predict import predict as predict
 from .prediction.run_evaluation import evaluate_run as evaluate_run
-from .prediction.timeline import Sliding as Sliding
-from .prediction.timeline import Timeline as Timeline
-from .prediction.timeline import find_events as find_events
 from .recipes import Recipe as Recipe
-from .runs.class_edits import add_classes as add_classes
-from .runs.class_edits import merge_classes as merge_classes
-from .runs.class_edits import remove_classes as remove_classes
-from .runs.class_edits import rename_class as rename_class
-from .runs.class_edits import save_classes as save_classes
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
 from .runs.upload import push_to_hub as push_to_hub

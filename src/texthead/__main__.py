@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """Run the command line and return its exit code; an interrupt while it is imported is one line too."""
     try:
-        from texthead import cli
+        from texthead.cli import main as cli
     except KeyboardInterrupt:
         print("texthead: interrupted", file=sys.stderr)
         return 130

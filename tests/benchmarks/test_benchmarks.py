@@ -33,8 +33,8 @@ from benchmarks import (
 from benchmarks.rounds import Cost
 from made import write_image
 from messages import refuses
+from texthead.apps.doctor.findings import Finding
 from texthead.data.protocol import Pixels
-from texthead.doctor.findings import Finding
 from texthead.evaluation.intervals import paired_interval
 
 

@@ -8,9 +8,9 @@ import pytest
 from benchmarks import timeline
 from benchmarks.timeline import Clip, Join
 from made import write_video
+from texthead.apps.timeline.events import Event, Stretch
+from texthead.apps.timeline.timeline import open_timed
 from texthead.data.dataset import Dataset, Item
-from texthead.prediction.events import Event, Stretch
-from texthead.prediction.timeline import open_timed
 
 
 def event(name: str, start: float, end: float) -> Event:

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from texthead.demo import drawn_videos
+from texthead.apps.demo import drawn_videos
 from tools.browser import Served, chromium, serving_command
 
 

@@ -13,7 +13,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from browser.conftest import serving
 from browser.test_page import ask, drop, opened, until
 from made import write_image, write_small_run
-from texthead import cli
+from texthead.cli import main as cli
 from tools.browser import serving_command
 
 pytestmark = pytest.mark.browser

@@ -19,7 +19,8 @@ import texthead as th
 from made import PIXELS, tiny_visual
 from messages import prints, refuses
 from pages import Page
-from texthead import cli
+from texthead.apps.classes.class_edits import remove_classes, rename_class
+from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError, RunError
 from texthead.evaluation import calibration
@@ -30,7 +31,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import calibration_for
 from texthead.recipes import Recipe
-from texthead.runs.class_edits import remove_classes, rename_class
 from texthead.runs.folder import write_run
 from texthead.runs.run import load_run
 

@@ -11,7 +11,7 @@ import torch
 
 from made import PIXELS, SPEC, items, noise, tiny_visual, write_image
 from messages import prints, refuses
-from texthead.commands.score_table import show_classes
+from texthead.cli.score_table import show_classes
 from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError

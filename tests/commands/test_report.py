@@ -20,7 +20,7 @@ from made import (
 )
 from messages import prints
 from pages import Page, assert_self_contained
-from texthead import cli
+from texthead.cli import main as cli
 from texthead.models.heads import FrozenHead
 from training_runs import make_model
 

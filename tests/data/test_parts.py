@@ -6,6 +6,7 @@ import pytest
 
 from made import joined_colours, write_frames, write_image
 from messages import refuses
+from texthead.apps.label.labelling import items_so_far, read_files
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.division import with_validation
@@ -15,7 +16,6 @@ from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
 from texthead.media.open import open_media
-from texthead.transfer.labelling import items_so_far, read_files
 
 
 @pytest.fixture

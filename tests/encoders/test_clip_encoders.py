@@ -10,6 +10,7 @@ from transformers import VideoMAEConfig, VideoMAEModel
 
 from made import noise, write_image, write_video
 from messages import prints, refuses
+from texthead.apps.timeline.timeline import Sliding, find_events
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
@@ -27,7 +28,6 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
 from texthead.prediction.predict import predict, protocol_of
-from texthead.prediction.timeline import Sliding, find_events
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution

@@ -21,12 +21,12 @@ import pytest
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
+from texthead.apps.bulk.bulk import open_parts, predict_parts
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
 from texthead.media import video as videos
 from texthead.media.open import check, open_media
-from texthead.prediction.bulk import open_parts, predict_parts
 from texthead.runs.run import Run, load_run
 
 SECONDS = 20.0

@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
 from made import noise, put_stored, sound, stored, write_image, write_small_run, write_video
+from texthead.apps.page.answers import About, Limits
+from texthead.apps.page.app import Rules, ui_app
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
@@ -37,8 +39,6 @@ from texthead.runs.run import load_run, save_calibration
 from texthead.text import prompts
 from texthead.text.class_names import clean_names, read_names
 from texthead.text.label_files import read_labels
-from texthead.web.answers import About, Limits
-from texthead.web.app import Rules, ui_app
 
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
 SECONDS = 60.0

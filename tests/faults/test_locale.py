@@ -12,7 +12,7 @@ import pytest
 
 from forked import command_server
 from made import with_bridge, write_image
-from texthead import cli
+from texthead.cli import main as cli
 from texthead.files import read_json
 
 LABELS = ("кот", "狗", "🦆")
@@ -79,7 +79,7 @@ def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
     assert [row["label"] for row in found["classes"]] == sorted(LABELS)
 
 
-@pytest.mark.nightly("src/texthead/commands/console.py", "src/texthead/commands/system.py")
+@pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")
 @pytest.mark.parametrize("locale", ASCII)
 def test_commands_run_again_where_file_names_are_ascii(data: Path, locale: str) -> None:
     settings = environment(locale, data)
@@ -92,7 +92,7 @@ def test_commands_run_again_where_file_names_are_ascii(data: Path, locale: str) 
     assert len(refused.stderr.splitlines()) == 1
 
 
-@pytest.mark.nightly("src/texthead/commands/console.py", "src/texthead/commands/system.py")
+@pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")
 @pytest.mark.parametrize("locale", sorted(LOCALES.keys() - set(ASCII)))
 def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str) -> None:
     with command_server(environment(locale, data)) as python:

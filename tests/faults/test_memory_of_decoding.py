@@ -15,17 +15,17 @@ import pytest
 import torch
 
 from made import taken
+from texthead.apps.doctor.facts import facts_of
+from texthead.apps.label.media import preview
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, encoded
 from texthead.data.protocol import Pixels, Views
 from texthead.data.transforms import Augmentation
-from texthead.doctor.facts import facts_of
 from texthead.errors import MediaError
 from texthead.media.image import Image
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, set_max_megapixels
 from texthead.media.open import open_media
-from texthead.web.label_media import preview
 
 # The pictures, plus loaded code and the crop.
 MOST = MAX_MEGAPIXELS * BYTES_A_MEGAPIXEL + 100 * 2**20

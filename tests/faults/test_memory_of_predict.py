@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from made import COLOURS, write_small_run, write_video
-from texthead.prediction.bulk import Part, PartOptions, open_parts, predict_parts
+from texthead.apps.bulk.bulk import Part, PartOptions, open_parts, predict_parts
 from texthead.runs.run import load_run
 
 CLIPS, PART = 3000, 50

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from made import write_image
-from texthead.exporting import standalone
+from texthead.apps.export import standalone
 
 
 def run_at_home(home: Path, *command: object) -> None:

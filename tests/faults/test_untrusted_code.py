@@ -18,7 +18,7 @@ KINDS = sorted(traps(Path()))
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures of two classes, an encoder's weights and a run trained on them."""
-    from texthead.cli import main
+    from texthead.cli.main import main
 
     root = tmp_path_factory.mktemp("untrusted")
     for colour in list(COLOURS)[:2]:

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from made import encode, pictures, taken, write_image, write_small_run, write_video, write_with_sound
 from text_models import bert
+from texthead.apps.bulk.bulk import _files_of
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
@@ -35,7 +36,6 @@ from texthead.files import read_json
 from texthead.media import shard, video
 from texthead.media.open import check, open_media
 from texthead.media.video_stream import open_stream
-from texthead.prediction.bulk import _files_of
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run
 from texthead.text import prompts

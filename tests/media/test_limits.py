@@ -6,10 +6,10 @@ import PIL.Image
 import pytest
 
 from messages import refuses
+from texthead.apps.doctor.facts import read_facts
 from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Pixels, Views
-from texthead.doctor.facts import read_facts
 from texthead.errors import DataError, MediaError
 from texthead.media.limits import max_megapixels, set_max_megapixels
 from texthead.parallel.loaders import data_loader

@@ -13,14 +13,14 @@ import texthead as th
 from installed import Install, example
 from made import PIXELS, pictures, tiny_visual, write_video
 from messages import refuses
-from texthead.doctor.facts import facts_of
+from texthead.apps.doctor.facts import facts_of
+from texthead.apps.timeline.timeline import open_timed
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.frames import frame_features
 from texthead.media import open as opening
 from texthead.media.find import find_media
 from texthead.media.reader import Picture
 from texthead.media.video import Video
-from texthead.prediction.timeline import open_timed
 
 RATE = 4
 ENTRY = "npy = arrays:Arrays"

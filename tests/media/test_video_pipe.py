@@ -16,11 +16,11 @@ from av.video.frame import VideoFrame
 
 from made import pictures, sound, write_timed
 from messages import refuses
+from texthead.apps.timeline.timeline import TimedVideo, open_timed
 from texthead.errors import MediaError
 from texthead.media import video_pipe
 from texthead.media.video import Video
 from texthead.media.video_pipe import WAITING, LiveStream, PipedVideo
-from texthead.prediction.timeline import TimedVideo, open_timed
 
 UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
 

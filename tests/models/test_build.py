@@ -20,6 +20,8 @@ from installed import Install, example
 from made import SPEC, noise, tiny_visual
 from messages import refuses
 from run_folders import put
+from texthead.apps.checkpoints.spotting_head import SpottingHead
+from texthead.apps.classes.class_edits import remove_classes
 from texthead.data import splits
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
@@ -45,10 +47,8 @@ from texthead.models.heads import (
 )
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.spotting_head import SpottingHead
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.recipes import HEADS, WITHOUT_TEXT, Recipe
-from texthead.runs.class_edits import remove_classes
 from texthead.runs.run import load_run
 from texthead.training.step import encoder_blocks
 from training_runs import RECIPE, assert_same_weights, copied, draw

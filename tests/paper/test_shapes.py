@@ -12,7 +12,7 @@ import pytest
 from messages import refuses
 from paper import shapes
 from paper.shapes import Pair
-from texthead.demo.drawn_videos import MOTIONS, Placement
+from texthead.apps.demo.drawn_videos import MOTIONS, Placement
 from texthead.errors import DataError
 
 SMALL: dict[str, Any] = {"pairs": 2, "train": 2, "test": 1, "frames": 3, "size": 48}

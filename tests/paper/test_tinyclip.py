@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from messages import refuses
 from paper import tinyclip
 from paper.shapes import FORMS, OPPOSITES, all_pairs, draw_shape_pictures, unseen_pairs
-from texthead.demo.drawn_videos import MOTIONS
+from texthead.apps.demo.drawn_videos import MOTIONS
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import LabelledRun, SplitName
-from texthead.commands.parser import option
+from texthead.cli.options import LabelledRun, SplitName
+from texthead.cli.parser import option
 from texthead.errors import listed
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class Calibrate(LabelledRun):
     coverage: float = option(0.9, "RATE")
 
     def __call__(self) -> None:
-        from texthead.commands.console import doing, next_command, notes, results, say_notes, show_json
+        from texthead.cli.console import doing, next_command, notes, results, say_notes, show_json
 
         doing("loading torch")
         import torch
 
-        from texthead.commands.score_table import scores_of
+        from texthead.cli.score_table import scores_of
         from texthead.data import dataset as datasets
         from texthead.data.dataset import splits_of
         from texthead.evaluation import calibration

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import (
-    CacheOptions,
-    DataOptions,
-    ReadingOptions,
-    TemplateOptions,
-)
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, TemplateOptions
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
 
@@ -67,7 +62,7 @@ class Compare:
         check_source(self.data)
 
     def __call__(self) -> None:
-        from texthead.commands.console import (
+        from texthead.cli.console import (
             bar,
             doing,
             next_command,
@@ -136,7 +131,7 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
 
     If the data has a test split, the validation split is ignored, with a note.
     """
-    from texthead.commands.console import notes, say_notes
+    from texthead.cli.console import notes, say_notes
     from texthead.data.dataset import splits_of
     from texthead.data.division import divide_or_train
 
@@ -154,8 +149,8 @@ def _show(title: str, scores: "MethodScores") -> None:
     """Print the table."""
     from rich.table import Table
 
-    from texthead.commands.console import results
-    from texthead.commands.score_table import legend
+    from texthead.cli.console import results
+    from texthead.cli.score_table import legend
 
     columns = scores.columns()
     if not columns:
@@ -173,7 +168,7 @@ def _show(title: str, scores: "MethodScores") -> None:
 
 def _say_lead(default: str, scores: "MethodScores") -> None:
     """Print which method is ahead of the default in cross-validation, and by how much."""
-    from texthead.commands.console import results
+    from texthead.cli.console import results
     from texthead.transfer import methods
 
     if not scores.right:

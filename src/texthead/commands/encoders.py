@@ -3,7 +3,7 @@
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Encoders:
     device: str = "auto"
 
     def __call__(self) -> None:
-        from texthead.commands.console import doing
+        from texthead.cli.console import doing
 
         doing("reading the list of encoders")
         from texthead.encoders.load import names_encoder
@@ -91,7 +91,7 @@ class Encoders:
         _show(encoders)
 
     def _count(self, source: str) -> None:
-        from texthead.commands.console import doing, next_command, results, show_json
+        from texthead.cli.console import doing, next_command, results, show_json
 
         doing("loading torch")
         import torch
@@ -133,7 +133,7 @@ def _show(encoders: "list[EncoderFigures]") -> None:
     from rich import box
     from rich.table import Table
 
-    from texthead.commands.console import next_command, notes, prints_json, results, show_json, write
+    from texthead.cli.console import next_command, notes, prints_json, results, show_json, write
     from texthead.encoders.figures import SOURCES
     from texthead.encoders.load import forms
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import BaselineOptions, LabelledRun, SplitName, TemplateOptions
-from texthead.commands.outputs import check_outputs
-from texthead.commands.parser import option
+from texthead.cli.options import BaselineOptions, LabelledRun, SplitName, TemplateOptions
+from texthead.cli.outputs import check_outputs
+from texthead.cli.parser import option
 from texthead.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,19 +46,10 @@ class Eval(LabelledRun):
         check_outputs(self, out=".csv")
 
     def __call__(self) -> None:
-        from texthead.commands.console import (
-            bar,
-            doing,
-            next_command,
-            notes,
-            prints_json,
-            results,
-            say_notes,
-            show_json,
-        )
+        from texthead.cli.console import bar, doing, next_command, notes, prints_json, results, say_notes, show_json
 
         doing("loading torch")
-        from texthead.commands.score_table import scores_json, show_classes, show_table
+        from texthead.cli.score_table import scores_json, show_classes, show_table
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items
 
@@ -96,7 +87,7 @@ class Eval(LabelledRun):
 
 def _say_plan(plan: "EvaluationPlan") -> None:
     """Print what is scored."""
-    from texthead.commands.console import notes, say_names, say_notes, say_other_classes, say_prompts
+    from texthead.cli.console import notes, say_names, say_notes, say_other_classes, say_prompts
 
     count, classes, labels = len(plan.items), len(plan.items.classes), (plan.other or plan.run).labels
     if plan.trained_on:

@@ -9,10 +9,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from texthead.commands.model import ModelOptions
-from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
-from texthead.commands.outputs import check_outputs
-from texthead.commands.parser import argument, option
+from texthead.cli.model import ModelOptions
+from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
+from texthead.cli.outputs import check_outputs
+from texthead.cli.parser import argument, option
 from texthead.errors import DataError
 from texthead.media.paths import address, check_not_missing
 from texthead.runs.saved import is_run
@@ -71,8 +71,8 @@ class Predict:
         return self.unlabelled is not None or _are_many(self.inputs)
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, doing, say_notes
-        from texthead.commands.model import noted_calibration
+        from texthead.cli.console import bar, doing, say_notes
+        from texthead.cli.model import noted_calibration
 
         doing("loading torch")
         from texthead.prediction.predict import predictions, protocol_of, zero_shot_line
@@ -109,7 +109,7 @@ class Predict:
 
 def _suggest(command: Predict, run: str | None) -> None:
     """Suggest to try the run in the browser, or to label the files that were predicted zero-shot."""
-    from texthead.commands.console import next_command
+    from texthead.cli.console import next_command
 
     if run is not None:
         next_command("texthead", "ui", run)
@@ -193,7 +193,7 @@ def _print_predictions(
 
     They are held in a file, not in memory. With --export, also write them for the labelling tool.
     """
-    from texthead.commands.console import prints_json, results, write
+    from texthead.cli.console import prints_json, results, write
 
     best: dict[Path, tuple[str, float] | None] = {}
     if command.tool.export is not None:
@@ -236,7 +236,7 @@ def _write_predictions(
     predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibration | None", command: Predict
 ) -> None:
     """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
-    from texthead.commands.console import prints_json
+    from texthead.cli.console import prints_json
     from texthead.prediction.formats import write_as_csv, write_as_json
 
     if prints_json():

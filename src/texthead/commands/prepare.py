@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from texthead.commands.options import DataOptions, DecodingOptions, default_workers
-from texthead.commands.outputs import check_folder
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.cli.options import DataOptions, DecodingOptions, default_workers
+from texthead.cli.outputs import check_folder
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
 from texthead.media.paths import address
@@ -51,7 +51,7 @@ class Prepare:
             check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, doing, next_command, problems, results, show_json
+        from texthead.cli.console import bar, doing, next_command, problems, results, show_json
 
         doing(f"reading {self.data}")
         from texthead.data import prepare as shards

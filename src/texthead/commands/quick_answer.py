@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from texthead.commands.console import doing, results, say_skipped
-from texthead.commands.result import write_page
-from texthead.commands.score_table import show_table
+from texthead.cli.console import doing, results, say_skipped
+from texthead.cli.result import write_page
+from texthead.cli.score_table import show_table
 from texthead.transfer import methods
 from texthead.transfer.comparison import FittedMethod
 

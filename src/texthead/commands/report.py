@@ -4,16 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import (
-    BaselineOptions,
-    DataOptions,
-    DownloadOptions,
-    ReadingOptions,
-    SplitName,
-    local_run,
-)
-from texthead.commands.outputs import check_file, check_outputs
-from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
+from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, ReadingOptions, SplitName, local_run
+from texthead.cli.outputs import check_file, check_outputs
+from texthead.cli.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs.saved import check_run
@@ -74,10 +67,10 @@ class ReportCommand:
             check_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, doing, next_command, notes, results, say_notes, show_json
+        from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, show_json
 
         doing(f"loading {self.run}")
-        from texthead.commands.score_table import scores_json, show_table
+        from texthead.cli.score_table import scores_json, show_table
         from texthead.data.division import Division
         from texthead.evaluation import evaluate
         from texthead.prediction.run_evaluation import calibrated
@@ -158,7 +151,7 @@ def _calibration_report(
     command: ReportCommand,
 ) -> "CalibrationReport":
     """Return the reliability of the probabilities, and of the threshold on unknown items if there are any."""
-    from texthead.commands.score_table import scores_of
+    from texthead.cli.score_table import scores_of
     from texthead.media.fingerprints import fingerprints
     from texthead.prediction.predict import calibration_for
     from texthead.report.probabilities import calibration_report
@@ -184,7 +177,7 @@ def _calibration_report(
 
 def _order(run: "runs.Run", chosen: "Dataset", protocol: "Protocol", reading: "Reading") -> "OrderTest | str":
     """Return the test of the frame order, or why there is none ("" for images)."""
-    from texthead.commands.console import bar
+    from texthead.cli.console import bar
     from texthead.evaluation.frame_order import blind_to_order, order_test
 
     blind = blind_to_order(run.model, protocol.frames)

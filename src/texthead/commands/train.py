@@ -8,19 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_origin, get_type_hints
 
-from texthead.commands.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
-from texthead.commands.outputs import check_folder
-from texthead.commands.parser import (
-    Option,
-    PositiveInt,
-    argument,
-    build,
-    extra,
-    option,
-    options_of,
-    texts_of,
-    values_of,
-)
+from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
+from texthead.cli.outputs import check_folder
+from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra
@@ -171,7 +161,7 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.commands.console import doing, say_names, say_notes, say_prompts
+        from texthead.cli.console import doing, say_names, say_notes, say_prompts
 
         doing("loading torch")
         from texthead.data.division import divide
@@ -233,7 +223,7 @@ class Train:
 
     def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
         """Fit a method on the frozen encoder, and fine-tune if that names more training items correctly in a trial."""
-        from texthead.commands.console import bar, doing, notes, results, say_notes
+        from texthead.cli.console import bar, doing, notes, results, say_notes
         from texthead.commands.quick_answer import show_fitted, why_not_fine_tuned, write_fitted
         from texthead.transfer.comparison import fit_method, make_task
         from texthead.transfer.trial import try_tuning
@@ -278,7 +268,7 @@ class Train:
         """
         import torch
 
-        from texthead.commands.console import bar, doing, say_skipped
+        from texthead.cli.console import bar, doing, say_skipped
         from texthead.data.dataset import label_indices
         from texthead.features.frozen import FrozenEncoder
         from texthead.models.build import needs_features
@@ -312,8 +302,8 @@ class Train:
         self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"
     ) -> None:
         """Train the run, score it and write its report."""
-        from texthead.commands.console import bar, doing, flush_notes, say_prompts
-        from texthead.commands.result import score_run, write_page
+        from texthead.cli.console import bar, doing, flush_notes, say_prompts
+        from texthead.cli.result import score_run, write_page
         from texthead.models.build import make_recognizer
         from texthead.models.head_table import as_head
         from texthead.parallel.distributed import rank
@@ -366,7 +356,7 @@ class Train:
 
     def _announce(self, dataset: "Dataset", parts: "Division", seed: int, lines: Sequence[str]) -> None:
         """Print how many items are for training and for scoring, and the notes on the data."""
-        from texthead.commands.console import notes, say_notes
+        from texthead.cli.console import notes, say_notes
         from texthead.data.dataset import splits_of
         from texthead.data.division import HELD_OUT
 

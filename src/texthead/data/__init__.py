@@ -5,7 +5,6 @@ sources          check that a data source exists, without reading it
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> labelled files
-label_studio     Label Studio tasks -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items, unseen classes
 division         divide a dataset into training, validation and scored items
 sampling         frame indices and crop positions

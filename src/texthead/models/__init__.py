@@ -5,7 +5,6 @@ heads        FrozenHead, TrainableHead, LinearHead, TemplatesHead
 head_rows    rows of a head: text, random, orthogonal, LDA
 head_table   the heads by name, and those of installed packages
 prompt_head  a head with a learnable template
-spotting_head  a head that weighs frames per class: BIKE's video concept spotting
 temporal     frames -> one feature: mean, transformer, convolutions inside the encoder
 build        build the parts of a model from a recipe
 cost         parameters and multiply-adds, exact and by the paper's convention

@@ -1,15 +1,10 @@
 """Classifiers from few labels on a frozen encoder.
 
-closed_form  linear heads without a training loop: a logistic probe, and text rows with labelled items
-methods      the methods on a frozen encoder, and their cross-validation
-baselines    score zero-shot and a probe as baselines of a run
-estimator    TextHeadClassifier: a scikit-learn estimator on files
-comparison   compare the methods, or save one as a run
-trial        test on training items whether fine-tuning beats the text-probe
-transductive refine the scores of a batch with its unlabelled files
-selection    choose the files to label next
-labelling    unlabelled files, their features, and the labels so far
-windows      cut long videos into windows to label
-label_file   labels in a CSV that several people edit at once
-learning_curve  estimate accuracy and the gain of more labels
+closed_form   linear heads without a training loop: a logistic probe, and text rows with labelled items
+methods       the methods on a frozen encoder, and their cross-validation
+baselines     score zero-shot and a probe as baselines of a run
+estimator     TextHeadClassifier: a scikit-learn estimator on files
+comparison    compare the methods, or save one as a run
+trial         test on training items whether fine-tuning beats the text-probe
+transductive  refine the scores of a batch with its unlabelled files
 """

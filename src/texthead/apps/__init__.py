@@ -1,0 +1,14 @@
+"""Applications, each with its command, on the public names of the core.
+
+bulk          predictions of millions of files by many processes
+checkpoints   runs from published checkpoints of Text4Vis, BIKE and others
+classes       add, rename, remove and merge the classes of a run
+demo          the demo: drawn videos, and heads compared on them
+doctor        check a data set before training
+export        a run as a folder that predicts without texthead
+label         label files in the browser, the most useful ones first
+label_studio  labelled data from Label Studio, and files for it
+page          the page that names what is in a dropped file
+serving       what pages share: the server, its guard and its password
+timeline      events over time in videos and streams
+"""

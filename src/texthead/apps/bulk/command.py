@@ -1,0 +1,150 @@
+"""`texthead bulk`: predict the classes of millions of files, in parts that any number of processes share."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.cli.model import ModelOptions
+from texthead.cli.options import ProtocolOptions, ReadingOptions, local_run
+from texthead.cli.outputs import check_folder
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.errors import DataError
+from texthead.extras import check_extra
+from texthead.media.paths import check_not_missing
+from texthead.runs.saved import check_run_exists
+
+if TYPE_CHECKING:
+    from texthead.apps.bulk.bulk import Part, Parts, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bulk:
+    """Predict the classes of millions of files, with any number of processes.
+
+    After an interruption, the same command continues the work. Classes and encoder are as in texthead predict.
+
+    Args:
+        inputs: a run folder or hub:ORG/NAME (or --classes instead), then the files to predict: CSV or TSV with a column
+            path (and start and end of parts, in seconds), .txt with one path per line, a folder, or shards that
+            texthead prepare wrote
+        out: folder to write the predictions to, as CSV files of --part files each
+        top: number of classes per file
+        sets: also write each file's prediction set, which contains the correct class at the rate given to texthead
+            calibrate --coverage
+        scores: also write the scores of all classes
+        part: number of files per CSV file written
+        batch: number of files encoded at once; more is faster and may change the last digits
+        rank: number of this process, from 0 (default: torchrun's RANK, else 0)
+        ranks: number of processes that share the files (default: torchrun's WORLD_SIZE, else 1)
+        ray: number of encoding processes on a Ray cluster, which then divides the files (in place of --rank and
+            --ranks)
+    """
+
+    JSON: ClassVar = "out, finished, parts, files, unreadable"
+
+    USAGE: ClassVar = "texthead bulk [RUN] FILES --out FOLDER [--classes NAMES] [options]"
+
+    # Processes that torchrun starts share no work but the files.
+    APART: ClassVar = True
+
+    inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=local_run)
+    out: str = option(metavar="FOLDER")
+    model: ModelOptions = ModelOptions()
+    top: PositiveInt = 5
+    sets: bool = False
+    scores: bool = False
+    part: PositiveInt = 1000
+    batch: PositiveInt = 1
+    rank: NonNegativeInt | None = None
+    ranks: PositiveInt | None = None
+    ray: PositiveInt | None = option(None, "ACTORS")
+    protocol: ProtocolOptions = ProtocolOptions()
+    files: ReadingOptions = ReadingOptions()
+
+    def check(self) -> None:
+        """Raise DataError or RunError if a path does not exist or options exclude each other."""
+        self._run_and_source()
+        if (self.rank is None) != (self.ranks is None):
+            raise DataError("give both --rank (number of this process, from 0) and --ranks (number of processes)")
+        if self.ray is not None:
+            check_extra("ray", "--ray")
+        check_folder(f"--out {self.out}", Path(self.out))
+
+    def _run_and_source(self) -> tuple[str | None, str]:
+        """Return (the run or None, the source of the files)."""
+        run, sources = self.model.split(self.inputs, "the files")
+        if not sources:
+            raise DataError(f"{run} is a run: name the list, folder or shards of files after it")
+        if len(sources) > 1:
+            check_run_exists(sources[0])
+            raise DataError(
+                f"bulk takes one list, folder or shards, got {len(sources)}; {sources[0]} is not a run (no recipe.json "
+                "in it)"
+            )
+        check_not_missing(sources[0])
+        return run, sources[0]
+
+    def __call__(self) -> None:
+        from texthead.cli.console import doing, next_command, notes, results, say_notes, show_json
+        from texthead.cli.model import noted_calibration
+
+        doing("loading torch")
+        from texthead.apps.bulk.bulk import PartOptions, open_parts, own_share
+        from texthead.prediction.predict import protocol_of, zero_shot_line
+
+        rank, ranks = own_share(self.rank, self.ranks)
+        if self.ray is not None and ranks > 1:
+            raise DataError(
+                f"--ray distributes the parts itself, but this is process {rank} of {ranks}; start one process"
+            )
+        run, source = self._run_and_source()
+        model = self.model.load(run, self.files.pick_device())
+        options = PartOptions(part=self.part, top=self.top, scores=self.scores, batch=self.batch, sets=self.sets)
+        parts = open_parts(model, source, self.out, self.protocol.on(protocol_of(model)[1]), options)
+        noted_calibration(model, parts.protocol)
+        who = f"process {rank} of {ranks}" if self.ray is None else f"Ray, {self.ray} encoding"
+        notes().print(f"{who}; {parts.request['files']} files in {parts.count} parts")
+        state = self._predict(parts, rank, ranks)
+        doing("counting the finished parts")
+        finished = f"{state.finished} of {state.parts} parts are finished"
+        results().print(f"{self.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
+        show_json({"out": self.out, **state._asdict()})
+        note = zero_shot_line(model, self.model.classes)
+        if note:
+            say_notes([note])
+        if run is not None:
+            next_command("texthead", "ui", run)
+
+    def _predict(self, parts: "Parts", rank: int, ranks: int) -> "State":
+        """Write the parts of this process, with a line each."""
+        from texthead.apps.bulk.bulk import predict_parts
+        from texthead.apps.bulk.bulk_on_ray import predict_on_ray
+        from texthead.cli.console import notes
+
+        began, files = time.perf_counter(), 0
+
+        def done(part: "Part") -> None:
+            nonlocal files
+            files += part.files
+            speed = f"{files / (time.perf_counter() - began):.1f} files/s so far"
+            lost = _lost(part.unreadable)
+            notes().print(f"part {part.number} of {parts.count}: {part.files} files{lost}; {speed}")
+
+        skip = self.files.skip_unreadable
+        if self.ray is not None:
+            gpus = 0 if self.files.device == "cpu" else None
+            return predict_on_ray(parts, actors=self.ray, gpus=gpus, skip_unreadable=skip, done=done)
+        return predict_parts(
+            parts,
+            rank=rank,
+            ranks=ranks,
+            skip_unreadable=skip,
+            workers=self.files.workers,
+            engine=self.files.engine,
+            done=done,
+        )
+
+
+def _lost(unreadable: int) -> str:
+    return f", {unreadable} of them could not be read" if unreadable else ""

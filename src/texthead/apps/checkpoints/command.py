@@ -1,0 +1,122 @@
+"""`texthead import`: write a published checkpoint as a run that evaluates and predicts as published."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from texthead.cli.outputs import check_folder
+from texthead.cli.parser import PositiveInt, argument, option
+from texthead.errors import DataError
+from texthead.text import prompts
+from texthead.text.class_names import clean_names, read_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
+
+    By default the run predicts in the way in which the published results were measured, which depends on the kind of
+    file.
+
+    Args:
+        file: a published .pt or .pth file; code in it does not run
+        classes: class names in the order used in training: CSV with id,name, names.txt or 'a, b'
+        out: run folder to make
+        kind: project that published the file, if texthead cannot tell from its keys
+        temporal: temporal module, for a Text4Vis file that has no weights for one
+        encoder: encoder that the file was fine-tuned from (default: OpenAI's); the text encoder comes from there if the
+            file has none
+        frames: number of frames per clip (default: from the file name, such as 8 from f8)
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
+        template: prompt with one {} for the class name, or a .txt file with one prompt per line
+        template_pooling: what is averaged over templates
+        pooling: what is averaged over the views (default: as published)
+        origin: position of a frame within its segment of the video (default: as published)
+        crops_along: side along which three crops are placed (default: as published)
+        resize: short side before cropping, in pixels (default: as published)
+        pixels: mean and standard deviation that normalise the pixels (default: as published)
+        interpolation: interpolation when resizing before the crop (default: as published)
+        test_scale: scale of the cosine similarities: a number above 0, or learned
+    """
+
+    JSON: ClassVar = (
+        "run, kind, notes, classes, scale, learned_scale, resize, origin, pooling, crops_along, pixels, interpolation"
+    )
+
+    file: str = argument("FILE")
+    classes: str = option(metavar="NAMES")
+    out: str = option(metavar="RUN")
+    kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = None
+    temporal: Literal["mean", "token-shift"] | None = None
+    encoder: str | None = option(None, "SOURCE")
+    frames: PositiveInt | None = None
+    names: Literal["clean", "verbatim"] = "verbatim"
+    template: str | None = None
+    template_pooling: Literal["features", "probabilities"] | None = None
+    pooling: Literal["features", "logits", "probabilities"] | None = None
+    origin: Literal["first", "centre", "middle", "dense"] | None = None
+    crops_along: Literal["width", "long-side"] | None = None
+    resize: PositiveInt | None = None
+    pixels: Literal["clip", "imagenet"] | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    test_scale: str | None = option(None, "NUMBER")
+
+    def check(self) -> None:
+        """Raise DataError if the run folder cannot be written."""
+        check_folder(f"--out {self.out}", Path(self.out))
+
+    def __call__(self) -> None:
+        from texthead.cli.console import (
+            doing,
+            next_command,
+            notes,
+            results,
+            say_names,
+            say_notes,
+            say_prompts,
+            show_json,
+        )
+
+        doing("loading torch")
+        from texthead.apps.checkpoints.imported import ImportOptions, import_published
+
+        labels = read_names(self.classes)
+        names = clean_names(labels) if self.names == "clean" else labels
+        own = ("template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
+        convention: dict[str, Any] = {key: getattr(self, key) for key in own if getattr(self, key) is not None}
+        if self.template is not None:
+            convention["template"] = prompts.read_template(self.template)
+        if self.test_scale is not None:
+            convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
+        options = ImportOptions(self.kind, self.encoder, self.frames, self.resize, convention, self.temporal)
+        doing(f"importing {self.file}")
+        made = import_published(Path(self.file), Path(self.out), labels, names, options)
+        notes().print(made.title)
+        say_notes(made.notes)
+        say_names(labels, names, None)
+        say_prompts(labels, made.prompts)
+        learned = "learned" if made.convention.test_scale is None else "fixed"
+        notes().print(
+            f"as published: {made.recipe.origin} frame of a segment, {made.convention.pooling} averaged over views, "
+            f"three crops along the {made.convention.crops_along.replace('-', ' ')}, pixels of "
+            f"{made.convention.pixels} ({made.convention.interpolation}, short side {made.resize}), logit scale "
+            f"{made.scale:.4g} ({learned})"
+        )
+        results().print(f"run: {self.out}")
+        document = {"run": self.out, "kind": made.title, "notes": made.notes, "classes": labels}
+        document |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
+        document |= {"origin": made.recipe.origin}
+        same = ("pooling", "crops_along", "pixels", "interpolation")
+        show_json(document | {name: getattr(made.convention, name) for name in same})
+        next_command("texthead", "predict", self.out, "clip.mp4")
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise DataError(f"--test-scale must be learned or a number above 0, got {text!r}")
+    return value

@@ -1,0 +1,286 @@
+"""`texthead classes`: list the classes of a run, or write a run with classes added, renamed, removed or merged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.cli.options import DownloadOptions, TemplateOptions, local_run
+from texthead.cli.outputs import check_folder
+from texthead.cli.parser import argument, extra, option
+from texthead.errors import DataError, RunError
+from texthead.runs.saved import check_run, saved_classes
+from texthead.text import prompts
+from texthead.text.class_names import check_names, clean_names
+
+if TYPE_CHECKING:
+    from texthead.runs.run import Run
+
+
+EDITED_JSON = "run, edit, classes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedOptions:
+    """Folder of the edited run.
+
+    Args:
+        out: run folder to make; RUN stays as it is
+    """
+
+    out: str = option(metavar="FOLDER")
+
+    def new_folder(self) -> Path:
+        """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
+        if Path(self.out).exists():
+            raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
+        check_folder(f"--out {self.out}", Path(self.out))
+        return Path(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions(TemplateOptions):
+    """Text for the row of a class.
+
+    Args:
+        sentence: sentence that the text encoder reads instead of the name, for one class; repeat the option to average
+            several
+        template: prompt with one {} for the name, or a .txt file with one prompt per line (default: the run's own)
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
+    """
+
+    sentence: list[str] | None = option(None, "TEXT", repeated=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowClasses:
+    """List the classes of a run: labels, class names, prompts and rows."""
+
+    NAME: ClassVar = "classes RUN list"
+    JSON: ClassVar = "classes [label, name, prompt, row], edited"
+
+    def show(self, run: Path) -> None:
+        """Print the classes."""
+        from rich.table import Table
+
+        from texthead.cli.console import cell, next_command, results, show_json
+
+        rows, edited = saved_classes(run)
+        table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
+        for place, row in enumerate(rows, 1):
+            prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
+            table.add_row(str(place), cell(row["label"]), cell(row["name"]), prompt, row["row"])
+        results().print(table)
+        if edited:
+            results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
+        show_json({"classes": rows, "edited": edited})
+        next_command("texthead", "predict", run, "clip.mp4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddClasses:
+    """Add classes, with rows made from text, after the others.
+
+    Args:
+        classes: class names, each an argument of its own
+        from_: file to read the class names from: names.txt, one per line, or classes.json, which maps each name to a
+            sentence, a list of sentences (averaged) or null
+    """
+
+    NAME: ClassVar = "classes RUN add"
+    JSON: ClassVar = EDITED_JSON
+
+    classes: list[str] = argument("NAME", nargs="*")
+    from_: str | None = option(None, "FILE")
+    row: RowOptions = RowOptions()
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run with the classes added."""
+        from texthead.apps.classes.class_edits import add_classes
+        from texthead.cli.console import say_names
+
+        sentences = self._sentences()
+        labels = list(sentences)
+        names = self.row.names_for(labels)
+        added = add_classes(
+            run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
+        )
+        if self.row.clean:
+            clean_names(added.labels)  # Raises an error if a new name reads like an old one.
+        say_names(labels, names, None)
+        _say_rows(added, labels)
+        return added
+
+    def _sentences(self) -> dict[str, tuple[str, ...] | None]:
+        """Return the classes to add, each with its sentences or None."""
+        if bool(self.classes) == (self.from_ is not None):
+            raise DataError("give either the classes to add or a file of them (--from FILE)")
+        if self.from_ is not None:
+            if self.row.sentence:
+                raise DataError("--sentence describes one NAME; with --from, put sentences into the .json")
+            if not Path(self.from_).is_file():
+                raise DataError(f"--from {self.from_}: no such file; give a names.txt, a CSV with id,name or a .json")
+            sentences = prompts.read_classes(self.from_)
+        else:
+            check_names(self.classes)
+            for name in self.classes:
+                if "," in name:
+                    raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
+            sentences = dict.fromkeys(self.classes)
+        if self.row.sentence:
+            if len(sentences) > 1:
+                raise DataError(f"--sentence describes one NAME, got {len(sentences)}; add each separately")
+            sentences = {self.classes[0]: tuple(self.row.sentence)}
+        prompts.check_template_fills(self.row.template, sentences)
+        return sentences
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenameClass:
+    """Rename a class. Its row stays, unless --encode or --sentence is given.
+
+    Args:
+        old: a class of the run
+        new: its new name
+        encode: make a new row from NEW
+    """
+
+    NAME: ClassVar = "classes RUN rename"
+    JSON: ClassVar = EDITED_JSON
+
+    old: str = argument("OLD")
+    new: str = argument("NEW")
+    encode: bool = False
+    row: RowOptions = RowOptions()
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run with the class renamed."""
+        from texthead.apps.classes.class_edits import rename_class
+        from texthead.cli.console import say_names
+
+        anew = self.encode or bool(self.row.sentence)
+        self.row.check_used(anew, "--encode")
+        (name,) = self.row.names_for([self.new])
+        if not anew:
+            return rename_class(run, self.old, self.new, name=name)
+        sentences = tuple(self.row.sentence) if self.row.sentence else None
+        prompts.check_template_fills(self.row.template, {self.new: sentences})
+        template = self.row.read_template()
+        renamed = rename_class(run, self.old, self.new, name=name, encode=True, template=template, prompt=sentences)
+        say_names([self.new], [name], None)
+        _say_rows(renamed, [self.new])
+        return renamed
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveClasses:
+    """Remove classes; at least one must remain.
+
+    Args:
+        classes: classes of the run
+    """
+
+    NAME: ClassVar = "classes RUN remove"
+    JSON: ClassVar = EDITED_JSON
+
+    classes: list[str] = argument("NAME", nargs="+")
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run without the classes."""
+        from texthead.apps.classes.class_edits import remove_classes
+
+        return remove_classes(run, self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeClasses:
+    """Merge several classes into one, whose row is the mean of theirs.
+
+    Args:
+        classes: classes of the run, at least two
+        into: name of the merged class: one of them, or a new one
+    """
+
+    NAME: ClassVar = "classes RUN merge"
+    JSON: ClassVar = EDITED_JSON
+
+    classes: list[str] = argument("NAME", nargs="+")
+    into: str = option(metavar="NAME")
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run with the classes merged."""
+        from texthead.apps.classes.class_edits import merge_classes
+
+        return merge_classes(run, self.classes, self.into)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """Show or edit the classes of a run.
+
+    An edit writes a new run and leaves RUN and all other classes as they are.
+
+    Args:
+        run: a run folder, or hub:ORG/NAME[@REVISION]
+    """
+
+    USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
+    ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
+
+    run: str = argument("RUN", read=local_run)
+    downloads: DownloadOptions = DownloadOptions()
+    action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
+
+    def __call__(self) -> None:
+        if isinstance(self.action, ShowClasses):
+            self.action.show(Path(self.run))
+            return
+        check_run(self.run)
+
+        from texthead.cli.console import doing, next_command, results, say_notes, show_json
+
+        doing(f"loading {self.run}")
+        from texthead.apps.classes.class_edits import save_classes
+        from texthead.runs.folder import rows_digest
+        from texthead.runs.run import CALIBRATION, load_run
+
+        out = self.action.edited.new_folder()
+        run = self.action.edit(load_run(self.run, allow_download=self.downloads.allow_download))
+        save_classes(run, out)
+        rows = rows_digest(run.head.weight)
+        if run.calibration is not None and run.calibration.classes != rows:
+            say_notes(
+                [
+                    f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
+                    "and sets do not; calibrate again"
+                ]
+            )
+        (edit,), count = run.edits, len(run.labels)
+        results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
+        results().print(f"run: {out}")
+        show_json({"run": out, "edit": edit.text, "classes": run.labels})
+        next_command("texthead", "predict", out, "clip.mp4")
+
+
+def _say_rows(run: "Run", labels: Sequence[str]) -> None:
+    """Print the prompts of new rows, and notes on these rows."""
+    from texthead.cli.console import say_notes, say_prompts, say_residual
+
+    assert run.classes is not None
+    by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
+    by_class = [by_label[label] for label in labels]
+    say_prompts(labels, by_class)
+    say_residual(run, by_class)
+    if run.head.takes_text and not run.head.is_text:
+        say_notes(
+            [
+                "the new row is made from text alone, while the others were fitted to items; check the run with "
+                "`texthead eval` on files of all classes"
+            ]
+        )
+    elif not run.head.frozen:
+        say_notes(["the new row comes from text alone; the other rows were trained"])

@@ -1,0 +1,377 @@
+"""The demo's experiment: compare heads on a frozen encoder, fine-tune the encoder, and write a report."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from texthead import recipes
+from texthead.apps.demo import drawn_videos
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Protocol
+from texthead.data.reading import read_dataset
+from texthead.data.sampling import evenly
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.errors import MediaError
+from texthead.evaluation.evaluate import Evaluation, evaluate
+from texthead.features.frames import frame_features, readable
+from texthead.features.frozen import FrozenEncoder
+from texthead.features.reading import Reading
+from texthead.media.open import open_media
+from texthead.models.build import make_head, make_temporal_for
+from texthead.models.head_rows import RowInputs, class_correlation
+from texthead.models.head_table import as_head
+from texthead.models.heads import text_head
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.device import pick_device
+from texthead.parallel.progress import Bar, no_bar
+from texthead.prediction.predict import Prediction, predict
+from texthead.recipes import Recipe
+from texthead.report.class_maps import plot_confusion, plot_correlations
+from texthead.report.figures import plot_bars, plot_curves
+from texthead.report.html import Report
+from texthead.report.mistakes import strips
+from texthead.report.strips import plot_strip
+from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.train import train
+from texthead.transfer.closed_form import logistic_head
+from texthead.transfer.methods import evaluation_of
+
+UNSEEN = 12
+
+SEEDS = 3
+
+HEADS = {
+    "text, frozen": "text",
+    "orthogonal, frozen": "orthogonal",
+    "vision-only, learned": "linear",
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The demo's data and encoder, with methods that train and score a model.
+
+    `center` is the mean feature of the training frames; `cache` is the folder of features, as in `Reading`.
+    """
+
+    out: Path
+    encoder: Encoder
+    recipe: Recipe
+    protocol: Protocol
+    cache: Path | bool
+    workers: int
+    train: Dataset
+    seen_test: Dataset
+    unseen_test: Dataset
+    classes: list[str]
+    center: torch.Tensor
+    bar: Bar
+
+    @property
+    def runs(self) -> Path:
+        """Return the folder of the runs."""
+        return self.out / "runs"
+
+    def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
+        """Score a model."""
+        return evaluate(model, dataset, self.protocol, Reading(workers=self.workers, cache=self.cache))
+
+    def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
+        """Return the model with text rows for `names`, which may be classes without training clips."""
+        own = as_head(model.head).center
+        center = self.center if own is None else own
+        return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
+
+    def row(self, model: Recognizer) -> tuple[float, float, float]:
+        """Return top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all classes."""
+        return (
+            self.evaluate(model, self.seen_test).top1,
+            self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test).top1,
+            self.evaluate(self.with_text(model, self.classes), self.unseen_test).top1,
+        )
+
+    def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
+        """Train a model and return its metrics."""
+        info = RunInfo(held_out=self.seen_test)
+        with self.bar(title, "clips") as progress:
+            callbacks = Callbacks(progress)
+            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, callbacks=callbacks)
+
+
+class Changed(NamedTuple):
+    """How many parameters fine-tuning changed: of the encoder, out of `parameters`, and of the head."""
+
+    encoder: int
+    parameters: int
+    head: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The demo's results.
+
+    Attributes:
+        columns: headings of the table.
+        rows: top-1 in percent of each method, (seeds, columns - 1); NaN where a method has no score.
+        changed: None where nothing was fine-tuned.
+        note: why zero-shot may be poor with this encoder; None if there is no reason.
+        run: the folder of the run that made `prediction`.
+        item: a test clip of an unseen class.
+        prediction: the top three classes for `item`, among all classes.
+    """
+
+    columns: list[str]
+    rows: dict[str, np.ndarray]
+    changed: Changed | None
+    note: str | None
+    run: Path
+    item: Item
+    prediction: Prediction
+
+
+def demo_recipe(seed: int) -> Recipe:
+    """Return a recipe of about 250 steps of 32 clips on frame features of the frozen encoder.
+
+    Command: texthead demo
+    Expected: see the table it prints; LOG.md keeps a dated one with its machine.
+    """
+    return recipes.small(
+        size=128,
+        epochs=28,
+        batch=32,
+        warmup=3.0,
+        precision="bf16",
+        scale=30.0,
+        clip_norm=0.0,
+        freeze_encoder=True,
+        seed=seed,
+    )
+
+
+def run_demo(
+    out: Path,
+    *,
+    seed: int,
+    workers: int,
+    device: str,
+    quick: bool = False,
+    bar: Bar = no_bar,
+    say: Callable[[str], object] = str,
+    doing: Callable[[str], object] = str,
+) -> Outcome:
+    """Draw videos, train and score each method, and write the runs and `report.html`.
+
+    Args:
+        quick: train each head with one seed instead of three, and leave the encoder frozen.
+        say: called with a line about each step that is done.
+        doing: called with the step that begins.
+    """
+    bench = _prepare(out, seed, workers, device, bar)
+    say(
+        f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
+        f"{len(bench.unseen_test.classes)} unseen; "
+        f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
+    )
+    doing("scoring zero-shot and the probe")
+    rows = _simple_rows(bench)
+    doing("scoring the heads")
+    models, records = {}, {}
+    seeds = 1 if quick else SEEDS
+    for title, kind in HEADS.items():
+        trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
+        rows[title] = np.array([bench.row(model) for model, _ in trained])
+        models[title], records[title] = trained[0]
+        say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
+    text = best = models["text, frozen"]
+    run, changed = bench.runs / f"text-{seed}", None
+    if not quick:
+        run = bench.runs / "fine-tuned"
+        best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
+        bench = replace(bench, cache=bench.runs / "features")
+        rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
+        changed = _changed(text, best)
+    doing("writing the report")
+    item = bench.unseen_test.items[0]
+    outcome = Outcome(
+        _columns(bench),
+        rows,
+        changed,
+        note=zero_shot_note(bench.encoder.source, bench.classes),
+        run=run,
+        item=item,
+        prediction=predict(bench.with_text(best, bench.classes), [item.path], bench.protocol, top=3)[0],
+    )
+    _report(bench, outcome, records, best, models["vision-only, learned"])
+    return outcome
+
+
+def _changed(before: Recognizer, after: Recognizer) -> Changed:
+    """Count the parameters that differ between two models of the same shape."""
+    weights = dict(before.visual.named_parameters())
+    tuned = dict(after.visual.named_parameters())
+    return Changed(
+        encoder=sum(int((value != weights[name]).sum()) for name, value in tuned.items()),
+        parameters=sum(value.numel() for value in tuned.values()),
+        head=int((after.head.weight != before.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    )
+
+
+def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench:
+    """Draw the videos, load the encoder, and encode the clips."""
+    with bar("draw videos", "clips") as progress:
+        data = read_dataset(drawn_videos.draw_videos(out, seed=seed, progress=progress))
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    unseen = drawn_videos.unseen_combinations(UNSEEN, seed=seed)
+    seen = [name for name in data.classes if name not in unseen]
+    encoder = load_encoder("mini")
+    encoder.visual.to(pick_device(device))
+    text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
+    recipe = demo_recipe(seed)
+    protocol = encoder.visual.spec.protocol(recipe)
+    train_set, test = data.split("train").with_classes(seen), data.split("test")
+    paths = [item.path for item in (*train_set.items, *test.items)]
+    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=True)
+    with bar("encode frames once", "clips") as progress:
+        entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, progress)
+    readable(entries, skip=False)
+    frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
+    return Bench(
+        out,
+        encoder,
+        recipe,
+        protocol,
+        True,
+        workers,
+        train_set,
+        test.with_classes(seen),
+        test.with_classes(sorted(unseen)),
+        data.classes,
+        torch.stack(frames).mean(0),
+        bar,
+    )
+
+
+def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
+    """Score zero-shot and a logistic probe on frozen features; the probe cannot score unseen classes."""
+    seen = bench.train.classes
+    head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
+    plain = Recognizer(bench.encoder.visual, MeanPool(), head)
+    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
+    items, tests = (frozen.items(part, seen) for part in (bench.train, bench.seen_test))
+    probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
+    return {
+        "zero-shot-centred": np.array([bench.row(plain)]),
+        "probe": np.array([[probe, np.nan, np.nan]]),
+    }
+
+
+def _train_head(bench: Bench, kind: str, seed: int) -> tuple[Recognizer, list[dict]]:
+    """Train one head and a temporal transformer on the frozen encoder's features."""
+    recipe = replace(bench.recipe, seed=seed)
+    inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
+    head = make_head(kind, inputs)
+    model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
+    model.to(next(bench.encoder.visual.parameters()).device)
+    out = bench.runs / f"{kind}-{seed}"
+    return model, bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
+
+
+def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> tuple[Recognizer, list[dict]]:
+    """Fine-tune a copy of the model, its encoder included, for one epoch.
+
+    Source: Eq. 3.
+    """
+    model = start.frozen_copy().requires_grad_(True)
+    recipe = replace(
+        bench.recipe,
+        freeze_encoder=False,
+        epochs=1,
+        batch=16,
+        warmup=0.2,
+        lr=1e-4,
+        lr_new=1e-4,
+        clip_norm=1.0,
+        flip=0.0,
+        area=(0.8, 1.0),
+    )
+    return model, bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
+
+
+def spread_caption(outcome: Outcome) -> str:
+    """Return the caption of the table: its unit, and what ± means where there are several seeds."""
+    seeds = max(map(len, outcome.rows.values()))
+    return f"Top-1 in percent; ± is the standard deviation over {seeds} seeds." if seeds > 1 else "Top-1 in percent."
+
+
+def mean_text(values: np.ndarray) -> list[str]:
+    """Return the mean over seeds of each column, with the standard deviation if there are several; "-" for NaN."""
+    means = [f"{mean:.1f}" for mean in values.mean(0)]
+    if len(values) > 1:
+        means = [f"{mean} ±{spread:.1f}" for mean, spread in zip(means, values.std(0, ddof=1), strict=True)]
+    return ["-" if text == "nan" else text for text in means]
+
+
+def _columns(bench: Bench) -> list[str]:
+    parts = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
+    ways = [(part, len(names)) for part, names in parts.items()] + [("unseen", len(bench.classes))]
+    return ["method", *(f"{part}, {ways}-way (chance {100 / ways:.1f})" for part, ways in ways)]
+
+
+def _report(
+    bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
+) -> None:
+    """Write `report.html`: the pages show the model `best`."""
+    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos")
+    report.text(
+        f"{len(bench.classes)} classes, each an object in a motion. "
+        f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
+        "All heads were trained on the same features for as many steps, with the same temporal module."
+    )
+    report.section("Results")
+    cells = [[title, *mean_text(values)] for title, values in outcome.rows.items()]
+    report.table(outcome.columns, cells, caption=spread_caption(outcome))  # pyright: ignore[reportArgumentType]
+    bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
+    chance = 100 / len(bench.train.classes)
+    report.figure(plot_bars(bars, chance=chance, title="seen classes"), "Top-1 on the test clips of seen classes.")
+    if outcome.note:
+        report.text(outcome.note)
+    report.section("Training")
+    report.figure(
+        plot_curves(records, keys=["loss"]),
+        "Training loss. Do not compare the linear head with the others: its logits have another scale.",
+    )
+    report.section("Classes")
+    scored = bench.evaluate(best, bench.seen_test)
+    encoder = "frozen" if outcome.changed is None else "fine-tuned"
+    report.figure(plot_confusion(scored.confusion(), scored.names), f"Seen classes, encoder {encoder}: rows are true.")
+    text = text_head(bench.encoder, bench.classes)
+    for title, head, names, caption in (
+        ("text rows", text, bench.classes, "text rows (Fig. 1, left): classes share an object or a motion."),
+        ("learned rows", learned.head, bench.train.classes, "rows of the learned head (Fig. 1, right)."),
+    ):
+        rows = {title: class_correlation(head.weight.detach().cpu()).numpy()}  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
+    report.section("Predictions")
+    item = outcome.item
+    with open_media(item.path) as media:
+        frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
+    name = f"{item.path.parent.name}/{item.path.name}"
+    report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
+    unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
+    for strip in strips(unseen, bench.protocol):
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        report.figure(figure, f"A class without training clips: {strip.truth}.")
+    report.section("How to use it")
+    new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'
+    report.code(f"texthead predict {outcome.run} {item.path}\n{new_names}")
+    report.section("Credit")
+    report.text(drawn_videos.CREDIT)
+    report.write(bench.out / "report.html")

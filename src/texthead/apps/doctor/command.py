@@ -1,0 +1,211 @@
+"""`texthead doctor`: find what is wrong with a dataset, as text, JSON or HTML, and write a list of the sound items."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.cli.options import CacheOptions, DataOptions, EncodingOptions, TemplateOptions, default_workers
+from texthead.cli.outputs import check_folder, check_outputs
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
+from texthead.errors import DataError
+from texthead.files import unused, write_csv, write_json
+from texthead.text import prompts
+
+if TYPE_CHECKING:
+    from texthead.apps.doctor.overview import Overview
+    from texthead.apps.doctor.page import Diagnosis
+    from texthead.data.dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
+
+    The exit code is 1 for a serious fault: a file that cannot be read to its end; one file under two labels; the same
+    or nearly the same file, or parts of one group, in two splits; a file in a folder named after another class; a class
+    without a training item or with fewer than K; a label that is not in --classes; a class name that is a code, too
+    long, or the same as another; two classes whose names look swapped. Otherwise it is 0.
+
+    Args:
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+        classes: class names to check instead of the labels: 'a, b', names.txt or classes.json
+        k: number of training items that each class must have
+        quick: check files, splits and class names only, without an encoder
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        frames: number of frames per clip
+        size: side of the square crop, in pixels (default: the encoder's own)
+        limit: time limit per file, in seconds
+        out: folder to write doctor.json and doctor.html to
+        fix: new CSV file that lists the items without unreadable files, copies and leaks; no data file is changed
+        workers: number of processes that decode files
+    """
+
+    JSON: ClassVar = (
+        "source, items, classes, notes, overview, serious, findings [severity, fault, about, detail, paths], "
+        "left_out [path, why]"
+    )
+
+    data: str = argument("DATA")
+    labelled: DataOptions = DataOptions()
+    classes: str | None = option(None, "NAMES")
+    prompts: TemplateOptions = TemplateOptions()
+    k: PositiveInt | None = None
+    quick: bool = False
+    encoder: str = "mini"
+    frames: PositiveInt = 8
+    size: PositiveInt | None = None
+    limit: PositiveInt = option(120, "SECONDS")
+    out: str | None = option(None, "FOLDER")
+    fix: str | None = option(None, "NEW.csv")
+    features: CacheOptions = CacheOptions()
+    workers: NonNegativeInt = option(default_workers)
+    encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
+        check_source(self.data)
+        if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
+            raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
+        check_outputs(self, fix=".csv")
+        if self.out is not None:
+            check_folder(f"--out {self.out}", Path(self.out))
+
+    def __call__(self) -> int:
+        """Return the exit code."""
+        from texthead.cli.console import bar, doing, next_command, notes, show_json
+
+        doing(f"reading {self.data}")
+        from texthead.apps.doctor import findings as doctor
+        from texthead.apps.doctor import overview
+        from texthead.apps.doctor.examine import EncoderSettings, examine
+        from texthead.apps.doctor.facts import read_facts
+        from texthead.apps.doctor.page import Diagnosis
+        from texthead.features.reading import Reading
+        from texthead.media.paths import address
+        from texthead.report.html import write_html
+
+        fix, out = (None if path is None else Path(path) for path in (self.fix, self.out))
+        if fix and address(self.data):
+            raise DataError(
+                f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
+            )
+        dataset = self.labelled.read_noted(self.data)
+        classes = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
+        pictured = overview.candidates(dataset.labels) if out else ()
+        facts = read_facts(
+            dataset,
+            workers=self.workers,
+            seconds=float(self.limit),
+            pictured=pictured,
+            bar=bar,
+        )
+        doing("comparing files, splits and names")
+        encoder_settings = EncoderSettings(
+            self.encoder,
+            self.size,
+            self.prompts.read_template() or "{}",
+            self.encoding.device,
+            Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine),
+        )
+        findings, lines = examine(
+            dataset,
+            facts,
+            classes,
+            k=self.k,
+            frames=self.frames,
+            clean=self.prompts.clean,
+            encoder_settings=None if self.quick else encoder_settings,
+            bar=bar,
+        )
+        for line in lines:
+            notes().print(line)
+        how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
+        doing("writing the report")
+        counts, excluded = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
+        diagnosis = Diagnosis(dataset, facts, counts, findings, excluded, how)
+        if out:
+            write_json(out / "doctor.json", diagnosis.to_json())
+            write_html(out / "doctor.html", diagnosis.html())
+        _print_overview(counts)
+        _print(diagnosis)
+        if out:
+            notes().print(f"report: {out / 'doctor.html'}")
+        show_json(diagnosis.to_json())
+        if fix:
+            _write_list(fix, dataset, excluded)
+        serious = any(finding.severity == "serious" for finding in findings)
+        if fix or not serious:
+            next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
+        else:
+            next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
+        return 1 if serious else 0
+
+
+# Largest number of classes in the table, letters of a class name, and its letters on a line in a narrow table.
+_CLASSES, _LETTERS, _WORD = 20, 40, 12
+
+# Largest number of findings per fault in the table.
+_SHOWN = 3
+
+
+def _print_overview(counts: "Overview") -> None:
+    """Print a line of totals and a table of the classes."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from texthead.apps.doctor import overview
+    from texthead.cli.console import results
+    from texthead.report.figures import short
+
+    content = overview.table(counts, _CLASSES)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for header, side, *column in zip(content.headers, content.sides, *content.rows, strict=True):
+        # Between words a line may end, inside a number it must not.
+        longest = max(len(word) for cell in (header, *column) for word in cell.split())
+        least = min(longest, _WORD) if header == "class" else longest
+        table.add_column(header, justify=side, overflow="fold", min_width=least)
+    for place, row in enumerate(content.rows):
+        cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
+        cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
+        table.add_row(*cells.values(), end_section=place == 0 and len(content.rows) > 1)
+    results().print(f"{content.headline}\n")
+    results().print(table)
+    notes = [line for line in (content.legend, content.unreadable) if line]
+    results().print("\n".join(["", *notes, ""] if notes else [""]))
+
+
+def _print(diagnosis: "Diagnosis") -> None:
+    """Print a table with a few findings of each fault."""
+    from rich.table import Table
+
+    from texthead.cli.console import results
+
+    if not diagnosis.findings:
+        results().print(f"{diagnosis.headline()}: no faults")
+        return
+    table = Table(title=diagnosis.headline(), title_justify="left", show_lines=True)
+    table.add_column("fault", overflow="fold")
+    table.add_column("found", justify="right")
+    table.add_column("such as", overflow="fold", ratio=1)
+    for (severity, fault), group in diagnosis.groups().items():
+        lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:_SHOWN]]
+        if len(group) > _SHOWN:
+            lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
+        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
+    results().print(table)
+
+
+def _write_list(path: Path, dataset: "Dataset", excluded: dict[int, str]) -> None:
+    """Write the sound items as a manifest, and print a line for each item left out."""
+    from texthead.apps.doctor import findings as doctor
+    from texthead.cli.console import notes
+
+    columns, rows = doctor.cleaned_rows(dataset.items, excluded, path.parent)
+    if not rows:
+        raise DataError(f"--fix {path}: no item would be left; nothing is written")
+    write_csv(path, columns, rows)
+    for position, why in excluded.items():
+        notes().print(f"left out: {dataset.items[position].path}: {why}")
+    notes().print(f"{path}: {len(rows)} of {len(dataset)} items; {len(excluded)} left out")

@@ -1,0 +1,441 @@
+"""Findings about a dataset, from the facts of its files and its class names. Reads no files."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+from scipy.cluster.hierarchy import DisjointSet
+
+from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
+from texthead.apps.doctor.swapped_names import Swap
+from texthead.data.dataset import Item
+from texthead.errors import Fault
+from texthead.media.open import is_image
+from texthead.media.paths import file_of, is_part, relative_below, resolved, span_cells, span_of
+from texthead.text import class_names
+from texthead.text.class_names import clean_name, mirrored_names
+
+Severity = Literal["serious", "warning", "note"]
+
+UNREADABLE = frozenset((*get_args(Fault), STOPPED))
+
+# Thresholds for brightness, contrast and motion, in grey levels from 0 to 255.
+_BLACK = 32.0
+
+_PLAIN = 0.5
+
+_STILL = 0.1
+
+# Share of uneven gaps between frames.
+_UNEVEN_SHARE = 0.01
+
+# Shortest side in pixels, and largest aspect ratio.
+_TINY, _LONG = 32, 4.0
+
+# Largest ratio of class sizes.
+_IMBALANCE = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem.
+
+    Attributes:
+        fault: kind of problem.
+        about: path or class name.
+        detail: the value and what to do.
+        items: positions of the items concerned.
+    """
+
+    severity: Severity
+    fault: str
+    about: str
+    detail: str
+    items: tuple[int, ...] = ()
+
+
+# ---- single files
+
+
+def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
+    """Find problems of single files.
+
+    Args:
+        frames: frames per clip; shorter videos repeat frames.
+    """
+    found = []
+    for position, fact in enumerate(facts):
+        path, items = str(fact.path), (position,)
+        if fact.fault:
+            found.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
+            continue
+        for severity, fault, detail in _oddities(fact, frames):
+            found.append(Finding(severity, fault, path, detail, items))
+    return found
+
+
+def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
+    """Yield (severity, fault, detail) for a readable file."""
+    if fact.listed and fact.listed != fact.frames:
+        detail = f"its header says {counted(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
+        yield "note", "wrong frame count in header", detail
+    if not is_image(fact.path) and fact.frames < frames:
+        detail = (
+            f"{counted(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
+        )
+        yield "warning", "too few frames", detail
+    if fact.turned:
+        yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead rotates it, other tools may not"
+    if fact.uneven > _UNEVEN_SHARE:
+        problem = f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
+        yield (
+            "note",
+            "variable frame rate",
+            f"{problem}; re-encode it at a constant rate if speed distinguishes classes",
+        )
+    yield from _odd_sides(fact)
+    if fact.appearance is not None:
+        yield from _odd_appearance(fact, fact.appearance)
+
+
+def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
+    size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
+    if short < _TINY:
+        yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
+    elif long > _LONG * short:
+        yield "warning", "odd size", f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
+    elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
+        yield "note", "odd size", f"{size}: a side is odd, which many video encoders reject; texthead reads it"
+
+
+def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Severity, str, str]]:
+    remedy = "check it, and leave it out if it shows nothing"
+    if appearance.brightest < _BLACK:
+        yield "warning", "near black", f"hardly any pixel is brighter than {appearance.brightest:.0f} of 255; {remedy}"
+    elif appearance.contrast < _PLAIN:
+        yield "warning", "one colour", f"grey levels differ by {appearance.contrast:.1f} of 255; {remedy}"
+    if fact.frames > 1 and appearance.motion < _STILL:
+        problem = f"frames differ by at most {appearance.motion:.2f} of 255 grey levels"
+        yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
+
+
+def counted(count: int, word: str) -> str:
+    """Return the number with its noun: `1 frame`, `1,200 frames`."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+# ---- pairs and groups of files
+
+
+def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+    """Find files with the same bytes: in one class, under two labels, or in two splits."""
+    by_digest: dict[str, list[int]] = {}
+    for position, fact in enumerate(facts):
+        if fact.digest:
+            by_digest.setdefault(fact.digest, []).append(position)
+    groups = [tuple(group) for group in by_digest.values() if len(group) > 1]
+    return [_copy_finding(items, group) for group in groups]
+
+
+def _copy_finding(items: Sequence[Item], group: Sequence[int]) -> Finding:
+    about, others, labels, splits = _describe(items, group)
+    if len(labels) > 1:
+        detail = f"labelled {' and '.join(labels)}; same bytes as {others}; keep one label"
+        return Finding("serious", "one file, two labels", about, detail, tuple(group))
+    if len(splits) > 1:
+        detail = f"in {' and '.join(splits)}; same bytes as {others}; keep it in one split"
+        return Finding("serious", "leak", about, detail, tuple(group))
+    return Finding("warning", "exact duplicate", about, f"same bytes as {others}; keep one", tuple(group))
+
+
+def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
+    """Return (first path of a group, other paths as text, labels, splits)."""
+    first, *others = (str(items[position].path) for position in group)
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    labels = sorted({items[position].label for position in group})
+    return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
+
+
+def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
+    """Find groups of files with different bytes that look alike; across splits they are leaks.
+
+    Parts of one file in one split naturally look alike and are ignored.
+
+    Args:
+        pairs: similarity of two files, in words; of files with the same bytes, only the first is in a pair.
+    """
+    near = {
+        pair: how
+        for pair, how in pairs.items()
+        if facts[pair[0]].digest != facts[pair[1]].digest and not _are_neighbours(items, *pair)
+    }
+    alike = {facts[position].digest: position for pair in near for position in pair}
+    same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
+    words = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
+    found = []
+    for group in _connected([*near, *same]):
+        about, others, labels, splits = _describe(items, group)
+        # The first file may have no pair of its own, if it is an exact copy.
+        how = next(words[position] for position in group if position in words)
+        labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
+        where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
+        remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
+        severity, fault = _near_fault(len(labels), len(splits))
+        detail = f"looks like {others}{where} ({how}{labelled}); {remedy}"
+        found.append(Finding(severity, fault, about, detail, tuple(group)))
+    return found
+
+
+def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
+    """Return whether two items are parts of one file in one split."""
+    a, b = items[first], items[second]
+    return a.split == b.split and (is_part(a.path) or is_part(b.path)) and file_of(a.path) == file_of(b.path)
+
+
+def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
+    if splits > 1:
+        return "serious", "near leak"
+    # Only a warning: classes filmed in the same place also look alike to an encoder.
+    return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
+
+
+def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return the connected groups of positions, each sorted."""
+    pairs = list(pairs)
+    groups = DisjointSet({position for pair in pairs for position in pair})
+    for first, second in pairs:
+        groups.merge(first, second)
+    return sorted(sorted(group) for group in groups.subsets())
+
+
+def overlaps(items: Sequence[Item]) -> list[Finding]:
+    """Find files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
+    if not any(is_part(item.path) for item in items):
+        return []
+    by_file: dict[Path, list[int]] = {}
+    for position in range(len(items)):
+        by_file.setdefault(file_of(resolved(items[position].path)), []).append(position)
+    found = []
+    for positions in by_file.values():
+        pairs = _overlapping(items, positions)
+        leaks = [(a, b) for a, b in pairs if items[a].split != items[b].split]
+        labelled = [(a, b) for a, b in pairs if items[a].label != items[b].label]
+        about = str(file_of(items[positions[0]].path))
+        if leaks:
+            a, b = leaks[0]
+            detail = (
+                f"{span_of(items[a].path)} is in {items[a].split}, {span_of(items[b].path)} in {items[b].split}"
+                f"{_such(leaks)}: they share frames; change their times"
+            )
+            found.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
+        if labelled:
+            a, b = labelled[0]
+            detail = (
+                f"{span_of(items[a].path)} is labelled {items[a].label}, {span_of(items[b].path)} {items[b].label}"
+                f"{_such(labelled)}; change their times, unless both really happen at once"
+            )
+            found.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
+    return found
+
+
+def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Return pairs of positions whose times overlap, the earlier part first."""
+    pairs: list[tuple[int, int]] = []
+    on: list[int] = []
+    spans = {position: span_of(items[position].path) for position in positions}
+    for position in sorted(positions, key=lambda position: spans[position]):
+        on = [other for other in on if spans[other].end > spans[position].start]
+        pairs += [(other, position) for other in on]
+        on.append(position)
+    return pairs
+
+
+def _such(pairs: Sequence[tuple[int, int]]) -> str:
+    return f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
+
+
+def _members(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(sorted({position for pair in pairs for position in pair}))
+
+
+def group_leaks(items: Sequence[Item]) -> list[Finding]:
+    """Find groups in more than one split; the parts of a file form a group if the data names none."""
+    splits: dict[tuple[bool, str], set[str]] = {}
+    for item in items:
+        if item.split and (item.group or is_part(item.path)):
+            splits.setdefault((item.group is not None, item.together), set()).add(item.split)
+    found = []
+    for (named, group), group_splits in splits.items():
+        where = " and ".join(sorted(group_splits))
+        if len(group_splits) > 1 and named:
+            found.append(
+                Finding("serious", "group in two splits", group, f"has items in {where}; put all in one split")
+            )
+        elif len(group_splits) > 1:
+            detail = f"has parts in {where}, which may look alike; put all in one split"
+            found.append(Finding("warning", "parts in two splits", group, detail))
+    return found
+
+
+# ---- classes
+
+
+def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
+    """Find classes with no or too few training items. Items without a split count as training items."""
+    train = Counter(item.label for item in items if item.split in (None, "train"))
+    found = []
+    for label in sorted({item.label for item in items}):
+        count = train[label]
+        if not count:
+            found.append(
+                Finding(
+                    "serious", "no training item", label, "all its items are held out; move some to the training split"
+                )
+            )
+        elif k is not None and count < k:
+            detail = f"{counted(count, 'training item')}, K is {k}; add some, or use a smaller K"
+            found.append(Finding("serious", "too few items", label, detail))
+        elif count == 1:
+            found.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
+        elif max(train.values()) > _IMBALANCE * count:
+            largest = train.most_common(1)[0]
+            detail = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
+            found.append(Finding("warning", "imbalance", label, detail))
+    return found
+
+
+def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
+    """Find problems of class names.
+
+    Args:
+        clean: whether labels like `push_up` are split into words before encoding.
+    """
+    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use names=clean")
+    found = []
+    for label in labels:
+        words = class_names.run_together(label)
+        if class_names.is_code(label):
+            found.append(Finding("serious", "code instead of a name", label, "set labels to a CSV of id,name"))
+        elif words is not None:
+            found.append(Finding(severity, "words run together", label, detail.format(words)))
+        if class_names.is_foreign(label):
+            found.append(
+                Finding(
+                    "warning", "non-Latin letters", label, "most text encoders know only Latin letters; translate it"
+                )
+            )
+    for group in class_names.same_names(labels):
+        found.append(
+            Finding("serious", "same name twice", group[0], f"reads the same as {', '.join(group[1:])}; merge them")
+        )
+    for label in mirrored_names(labels):
+        found.append(
+            Finding("note", "left or right", label, "a flipped picture would make it wrong, so train turns flips off")
+        )
+    return found
+
+
+def folder_findings(items: Sequence[Item]) -> list[Finding]:
+    """Find items whose folder has the name of another class."""
+    names = {clean_name(item.label).casefold() for item in items}
+    found = []
+    for position, item in enumerate(items):
+        folder = clean_name(item.path.parent.name).casefold()
+        if folder in names and folder != clean_name(item.label).casefold():
+            detail = f"is labelled {item.label} but is in folder {item.path.parent.name}; check which is right"
+            found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
+    return found
+
+
+def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
+    """Find labels of the data that are not among the class names."""
+    return [
+        Finding("serious", "unknown label", label, "is not among the classes; add it there or leave out its items")
+        for label in sorted(set(labels) - set(names))
+    ]
+
+
+def synonym_findings(
+    labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
+) -> list[Finding]:
+    """Find pairs of classes with similar text rows, the most similar first."""
+    pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
+    return [
+        Finding(
+            "warning",
+            "near-synonyms",
+            labels[j],
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
+            "describe both in sentences (classes, a .json file), or merge them if they mean the same",
+        )
+        for cosine, i, j in sorted(pairs, reverse=True)
+    ]
+
+
+def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
+    """Return a finding for each swap."""
+    return [
+        Finding(
+            "serious",
+            "names look swapped",
+            labels[swap.first],
+            f"with {labels[swap.second]}: items of both classes fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels",
+        )
+        for swap in swaps
+    ]
+
+
+# ---- cleaned lists
+
+
+def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, str]:
+    """Return the items to leave out of a cleaned list, by position, with the reason.
+
+    Left out are unreadable files; all copies of a file under two labels; all but one of other copies; and files that
+    look like one in another split. The copy to keep is a test item if there is one, because results are compared on
+    the test split.
+    """
+    reasons: dict[int, str] = {}
+    for finding in findings:
+        if finding.fault in UNREADABLE:
+            reasons[finding.items[0]] = _reason(finding)
+    order = ("test", "val", "train", None)
+    for finding in findings:
+        if finding.fault == "one file, two labels":
+            reasons |= dict.fromkeys(finding.items, _reason(finding))
+        elif finding.fault in ("leak", "near leak", "exact duplicate", "parts overlap, two splits"):
+            kept = [position for position in finding.items if position not in reasons]
+            kept.sort(key=lambda position: order.index(items[position].split))
+            copied = finding.fault in ("leak", "exact duplicate")
+            for position in kept[1:]:
+                if copied or items[position].split != items[kept[0]].split:
+                    reasons[position] = f"{finding.fault}: {items[kept[0]].path} is kept"
+    return dict(sorted(reasons.items()))
+
+
+def _reason(finding: Finding) -> str:
+    return f"{finding.fault}: {finding.detail}"
+
+
+def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
+    """Return (columns, rows) of a manifest without some items; paths inside the folder `beside` are relative to it.
+
+    If any item is a part of a video, there are columns `start` and `end`, in seconds.
+    """
+    excluded = set(without)
+    kept = [item for position, item in enumerate(items) if position not in excluded]
+    extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
+    optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
+    times = ["start", "end"] if any(is_part(item.path) for item in kept) else []
+    rows = []
+    for item in kept:
+        own = dict(item.extra)
+        tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
+        span = span_cells(item.path) if times else ()
+        rows.append([relative_below(file_of(item.path), beside), *span, item.label, *tail])
+    return ["path", *times, "label", *optional, *extra], rows

@@ -1,0 +1,279 @@
+"""Statistics of a dataset and its classes, and example files, from the facts of its files. Reads no files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Literal, NamedTuple
+
+from texthead.apps.doctor.facts import Facts
+from texthead.data.dataset import Item
+from texthead.data.sampling import evenly
+from texthead.media.open import kind_of
+
+_SPLITS = ("train", "val", "test", "none")
+
+# Example pictures per class and in all, and candidates per picture, because some files cannot be read.
+_PER_CLASS, _IN_ALL, _CANDIDATES = 4, 200, 2
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and range of some numbers.
+
+    Attributes:
+        median: the lower of the two middle numbers, so that it occurs in the data.
+    """
+
+    median: int | float
+    least: int | float
+    most: int | float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics of a class.
+
+    Attributes:
+        splits: number of items in "train", "val", "test" and "none", without zeros.
+        kinds: number of items of each kind ("video", "image", ...).
+        unreadable: number of items that cannot be read whole; the following attributes exclude them.
+        frames: per item; `all_frames` is the sum.
+        seconds: per video; `all_seconds` is the sum.
+        size: most frequent width and height of the upright picture, in pixels.
+        sizes: number of different sizes.
+    """
+
+    name: str
+    items: int
+    splits: dict[str, int]
+    kinds: dict[str, int]
+    unreadable: int
+    frames: Spread | None
+    all_frames: int
+    seconds: Spread | None
+    all_seconds: float
+    size: tuple[int, int] | None
+    sizes: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Statistics of the whole dataset and of each class, largest first."""
+
+    whole: Summary
+    classes: tuple[Summary, ...]
+
+
+def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
+    """Summarise items from the facts of their files."""
+    places = _by_class([item.label for item in items])
+    classes = [_summary(name, [items[i] for i in own], [facts[i] for i in own]) for name, own in places.items()]
+    return Overview(_summary("all", items, facts), tuple(classes))
+
+
+def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
+    """Return the positions of each class's items, sorted by size, then name."""
+    places: dict[str, list[int]] = {}
+    for position, label in enumerate(labels):
+        places.setdefault(label, []).append(position)
+    return dict(sorted(places.items(), key=lambda entry: (-len(entry[1]), entry[0])))
+
+
+def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summary:
+    whole = [fact for fact in facts if fact.fault is None]
+    seconds = [fact.seconds for fact in whole if fact.seconds > 0]
+    splits = Counter(item.split or "none" for item in items)
+    sizes = Counter((fact.width, fact.height) for fact in whole)
+    return Summary(
+        name=name,
+        items=len(items),
+        splits={split: splits[split] for split in _SPLITS if splits[split]},
+        kinds=dict(Counter(kind_of(item.path) for item in items).most_common()),
+        unreadable=len(facts) - len(whole),
+        frames=_spread([fact.frames for fact in whole]),
+        all_frames=sum(fact.frames for fact in whole),
+        seconds=_spread(seconds),
+        all_seconds=sum(seconds, 0.0),
+        size=sizes.most_common(1)[0][0] if sizes else None,
+        sizes=len(sizes),
+    )
+
+
+def _spread(numbers: Sequence[int] | Sequence[float]) -> Spread | None:
+    return Spread(median_low(numbers), min(numbers), max(numbers)) if numbers else None
+
+
+# ---- text
+
+
+class Table(NamedTuple):
+    """The overview as text for the terminal and the page.
+
+    Attributes:
+        headline: one line, as in `160 videos of 4 classes: 12,000 frames, 6.7 min, all 240x240`.
+        rows: one for the whole dataset, then one per class, largest first. If there are too many classes, only the
+            largest and smallest are listed, with a row between them that counts the others.
+        sides: alignment of each column.
+        legend: explains the columns; may be "".
+        unreadable: number of unreadable items, in words; "" if none.
+    """
+
+    headline: str
+    headers: list[str]
+    rows: list[list[str]]
+    sides: list[Literal["left", "right"]]
+    legend: str
+    unreadable: str
+
+
+def table(overview: Overview, most: int) -> Table:
+    """Return an overview as text, with rows for at most `most` classes.
+
+    Columns appear only if informative: splits if the data has any, kinds and sizes if there are several, frames if an
+    item has more than one, seconds if there are videos.
+    """
+    whole, classes = overview.whole, overview.classes
+    everything = _cells(whole, whole)
+    headers, rows = list(everything), [list(_cells(summary, whole).values()) for summary in classes]
+    if len(classes) > most:
+        ends = most // 2
+        middle = classes[ends : len(classes) - ends]
+        middle_row = f"({len(middle):,} more, {_range(middle[-1].items, middle[0].items)} items each)"
+        rows[ends : len(classes) - ends] = [[middle_row, *[""] * (len(headers) - 1)]]
+    spreads = ", ".join(header for header in headers if header in ("frames", "seconds"))
+    legend = [f"{spreads}: median (min-max)"] if spreads else []
+    legend += ["size: the most frequent (1 of N different sizes)"] if "size" in headers else []
+    unreadable = (
+        f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole; only the item count includes them"
+    )
+    return Table(
+        _headline(whole, len(classes)),
+        headers,
+        [list(everything.values()), *rows] if len(classes) > 1 else rows,
+        ["left" if header in ("class", "kinds", "size") else "right" for header in headers],
+        "; ".join(legend),
+        unreadable if whole.unreadable else "",
+    )
+
+
+def _headline(whole: Summary, classes: int) -> str:
+    """Return the numbers of items and classes, and the total length."""
+    items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
+    more = []
+    if whole.frames and whole.frames.most > 1:
+        more.append(f"{whole.all_frames:,} frame{'s' * (whole.all_frames != 1)}")
+    if whole.seconds:
+        more.append(f"{duration(whole.all_seconds)}{' of video' * (len(whole.kinds) > 1)}")
+    if whole.sizes == 1:
+        more.append(f"all {size_text(whole)}")
+    return f"{items}: {', '.join(more)}" if more else items
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,}-{most:,}"
+
+
+def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
+    """Return one row by column; `whole` decides which columns there are."""
+    cells = {"class": summary.name}
+    if set(whole.splits) != {"none"}:
+        cells |= {split: f"{summary.splits.get(split, 0):,}" for split in whole.splits}
+    else:
+        cells["items"] = f"{summary.items:,}"
+    if len(whole.kinds) > 1:
+        cells["kinds"] = kinds_text(summary.kinds)
+    if whole.frames and whole.frames.most > 1:
+        cells["frames"] = spread_text(summary.frames)
+    if whole.seconds:
+        cells["seconds"] = spread_text(summary.seconds)
+    if whole.sizes > 1:
+        cells["size"] = size_text(summary)
+    return cells
+
+
+def kinds_text(kinds: dict[str, int]) -> str:
+    """Return the counts as in `12 videos, 1 image`."""
+    return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
+
+
+def duration(seconds: float) -> str:
+    """Return a duration: `45 s` below two minutes, `6.7 min` below two hours, else `31 h`."""
+    if seconds < 120:
+        return f"{number(seconds)} s"
+    return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
+
+
+def number(value: float) -> str:
+    """Return a number with few digits: 0.04, 0.4, 31.0, 1,204."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 0.1 else 2}f}"
+
+
+def spread_text(spread: Spread | None) -> str:
+    """Return `75 (60-90)` or `2.5 (0.4-12.0)`; one number if all are equal as printed, a dash for None."""
+    if spread is None:
+        return "-"
+    three = (spread.median, spread.least, spread.most)
+    middle, *ends = [f"{value:,}" if isinstance(value, int) else number(value) for value in three]
+    return middle if ends == [middle, middle] else f"{middle} ({'-'.join(ends)})"
+
+
+def size_text(summary: Summary) -> str:
+    """Return `640x480 (1 of 4)` if there are three other sizes; a dash if none is known."""
+    if summary.size is None:
+        return "-"
+    width, height = summary.size
+    return f"{width}x{height}" + (f" (1 of {summary.sizes:,})" if summary.sizes > 1 else "")
+
+
+# ---- example files
+
+
+def candidates(labels: Sequence[str]) -> set[int]:
+    """Return the positions of possible examples, evenly spaced within their class; deterministic.
+
+    At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
+    more than 200 some classes have none. Twice as many are candidates, because some may be unreadable.
+    """
+    places = _by_class(labels)
+    each = _CANDIDATES * _share(len(places))
+    return {places[name][i] for name in _with_pictures(list(places)) for i in evenly(len(places[name]), each)}
+
+
+def example_positions(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
+    """Return the positions of the examples by class, largest class first. Only items with a thumbnail are used."""
+    places = _by_class(labels)
+    examples: dict[str, list[int]] = {}
+    for name in _with_pictures(list(places)):
+        readable = [position for position in places[name] if facts[position].thumbnail]
+        if readable:
+            examples[name] = [readable[i] for i in evenly(len(readable), _share(len(places)))]
+    return examples
+
+
+def _share(classes: int) -> int:
+    """Return the number of pictures per class."""
+    return max(1, min(_PER_CLASS, _IN_ALL // max(classes, 1)))
+
+
+def _with_pictures(names: Sequence[str]) -> list[str]:
+    """Return the classes that get pictures: all, or 200 evenly spaced from the largest to the smallest."""
+    return [names[i] for i in evenly(len(names), _IN_ALL)]
+
+
+def examples_text(overview: Overview, pictured: int) -> str:
+    """Describe which items are shown; `pictured` is the number of classes with a picture.
+
+    Example: `Up to 3 items per class, evenly spaced in the class's list; videos by a middle frame.`
+    """
+    classes = len(overview.classes)
+    each = _share(classes)
+    text = f"Up to {each} items per class" if each > 1 else "One item per class"
+    text += f" (at most {_IN_ALL} in all)" if each < _PER_CLASS else ""
+    text += ", evenly spaced in the class's list" if each > 1 else ""
+    text += "; videos by a middle frame" if set(overview.whole.kinds) != {"image"} else ""
+    none = classes - pictured
+    if none:
+        text += f"; {none:,} of {classes:,} classes {'has' if none == 1 else 'have'} none"
+        text += "" if classes > _IN_ALL else ", because none of the files tried is readable"
+    return f"{text}."

@@ -1,0 +1,113 @@
+"""The findings and the overview of a dataset as JSON and as an HTML page."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import get_args
+
+from texthead.apps.doctor import overview
+from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.findings import Finding, Severity, counted
+from texthead.apps.doctor.overview import Overview
+from texthead.data.dataset import Dataset
+from texthead.report.html import render
+
+# Rows of a table on the page, so that browsers can cope.
+_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The content and the problems of a dataset.
+
+    Attributes:
+        facts: of each item's file.
+        findings: worst first.
+        left_out: the reason why a cleaned list omits an item, by position.
+        how: a sentence naming the encoder.
+    """
+
+    dataset: Dataset
+    facts: Sequence[Facts]
+    overview: Overview
+    findings: Sequence[Finding]
+    left_out: dict[int, str]
+    how: str
+
+    def headline(self) -> str:
+        """Return one line with the numbers of items, classes, and findings of each severity."""
+        items, classes = counted(len(self.dataset), "item"), len(self.dataset.classes)
+        serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
+        findings = f"{serious:,} serious, {counted(warnings, 'warning')}, {counted(notes, 'note')}"
+        return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
+
+    def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
+        """Group the findings by severity and fault."""
+        groups: dict[tuple[Severity, str], list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault((finding.severity, finding.fault), []).append(finding)
+        return groups
+
+    def shorter(self, text: str) -> str:
+        """Return the text with paths relative to the data's folder."""
+        return re.sub(rf"(?<!\S){re.escape(str(self._folder))}/", "", text)
+
+    @property
+    def _folder(self) -> Path:
+        source = Path(self.dataset.source)
+        return source if source.is_dir() else source.parent
+
+    def to_json(self) -> dict[str, object]:
+        """Return the content of `doctor.json`."""
+        paths = [str(item.path) for item in self.dataset.items]
+        return {
+            "source": self.dataset.source,
+            "items": len(paths),
+            "classes": self.dataset.classes,
+            "notes": list(self.dataset.notes),
+            "overview": asdict(self.overview),
+            "serious": sum(finding.severity == "serious" for finding in self.findings),
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "fault": finding.fault,
+                    "about": finding.about,
+                    "detail": finding.detail,
+                    "paths": [paths[place] for place in finding.items],
+                }
+                for finding in self.findings
+            ],
+            "left_out": [{"path": paths[place], "why": reason} for place, reason in self.left_out.items()],
+        }
+
+    def html(self) -> str:
+        """Render the page."""
+        groups = self.groups()
+        examples = overview.example_positions(self.dataset.labels, self.facts)
+        left_out = [(str(self.dataset.items[place].path), reason) for place, reason in self.left_out.items()]
+        return render(
+            "doctor.html",
+            title=f"Doctor: {Path(self.dataset.source).name}",
+            subtitle=self.headline(),
+            how=self.how,
+            folder=self._folder.absolute(),
+            notes=self.dataset.notes,
+            overview=overview.table(self.overview, _ROWS),
+            pictured=overview.examples_text(self.overview, len(examples)),
+            pictures=[
+                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in places])
+                for name, places in examples.items()
+            ],
+            counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
+            findings=[
+                (severity, fault, *self._first_rows([(finding.about, finding.detail) for finding in group]))
+                for (severity, fault), group in groups.items()
+            ],
+            left_out=self._first_rows(left_out) if left_out else (),
+        )
+
+    def _first_rows(self, rows: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], int]:
+        """Return (at most 1,000 rows, the number of rows omitted)."""
+        some = [(self.shorter(about), self.shorter(detail)) for about, detail in rows[:_ROWS]]
+        return some, len(rows) - len(some)

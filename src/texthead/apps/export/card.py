@@ -1,0 +1,54 @@
+"""The model card's sections about an exported folder: how to use it, and how it differs from the run."""
+
+from texthead.apps.export.parity import Parity
+from texthead.data.protocol import Protocol
+from texthead.runs.model_card import rate
+
+
+def use_section(file: str, protocol: Protocol) -> str:
+    """Return the section on using `predict.py` and the model file.
+
+    Args:
+        file: name of the model file.
+        protocol: frames, views and sizes of the model.
+    """
+    torch = file.endswith(".pt2")
+    section = f"""## Use
+
+    pip install numpy pillow av {"torch" if torch else "onnxruntime"}
+    python predict.py clip.mp4 photo.png
+
+The input of `{file}` is `clips`: scaled uint8 RGB with axes batch, clips, frames, height, width, channels; batch size
+and number of frames are free. The model crops and normalises, and averages the {protocol.pooling} of {protocol.views}
+views (clips x crops). Its output is `scores`: batch x classes in the order of `classes.json`; softmax(scores /
+temperature) are the probabilities. `preprocessing.json` says how to turn a file into clips; `thresholds.json` has the
+temperature and, for a calibrated run, the threshold for "none of these" and the quantile of prediction sets."""
+    if torch:
+        section += "\n\nLoading a .pt2 file can run code that is in it; load this one only if you trust its author."
+    return section
+
+
+def parity_section(parity: Parity, int8: str | None) -> str:
+    """Return the section on how the exported model differs from the run.
+
+    Args:
+        parity: the differences.
+        int8: method of quantisation, or None.
+    """
+    files = f" and {parity.files} held-out files" if parity.files else ""
+    parts = [
+        f"Compared at export with the run in texthead, on clips of {', '.join(map(str, parity.frames))} frames{files}:",
+        f"scores differ by at most {parity.scores:.1e}, probabilities by {parity.probabilities:.1e}.",
+    ]
+    if int8:
+        parts.append(f"The weights have 8 bits ({int8} quantisation).")
+    if not parity.files:
+        return "\n".join([*parts, "No held-out file of the run was available."])
+    pixels = "exactly the same pixels" if parity.same_pixels else "different pixels for some files"
+    return "\n".join(
+        [
+            *parts,
+            f"Both predict the same class for {parity.agree} of them. Accuracy: {rate(parity.right, parity.files)};",
+            f"of the run itself: {rate(parity.right_before, parity.files)}. `predict.py` gave the model {pixels}.",
+        ]
+    )

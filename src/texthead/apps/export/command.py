@@ -1,0 +1,128 @@
+"""`texthead export`: write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.cli.options import DownloadOptions, ProtocolOptions, TemplateOptions, local_run
+from texthead.cli.outputs import check_folder
+from texthead.cli.parser import argument, option, values_of
+from texthead.errors import DataError
+from texthead.extras import check_extra
+from texthead.runs.saved import check_run
+
+if TYPE_CHECKING:
+    from texthead.apps.export.parity import Parity
+
+_HUB = "hub:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub.
+
+    The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
+    numpy, pillow, av and onnxruntime, and a model card. To use a run from the Hub: texthead predict hub:ORG/NAME FILE.
+
+    Args:
+        run: a run folder, or hub:ORG/NAME[@REVISION]
+        out: folder to make
+        to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
+        private: make the repository on the Hub private
+        int8: store weights in 8 bits; the model card gives the drop in accuracy on held-out files
+        classes: class names to use instead of the run's: 'a kite, a bird', names.txt or classes.json
+    """
+
+    JSON: ClassVar = (
+        "out, format, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub "
+        "run, url"
+    )
+
+    run: str = argument("RUN", read=local_run)
+    downloads: DownloadOptions = DownloadOptions()
+    out: str | None = option(None, "FOLDER")
+    to: str = option("onnx", "TARGET")
+    private: bool = False
+    int8: bool = False
+    classes: str | None = option(None, "NAMES")
+    prompts: TemplateOptions = TemplateOptions()
+    protocol: ProtocolOptions = ProtocolOptions()
+
+    def check(self) -> None:
+        """Raise RunError if RUN is no run, DataError if options exclude each other."""
+        check_run(self.run)
+        if self.to.startswith(_HUB):
+            plain = values_of(Export(run=self.run, to=self.to, private=self.private, downloads=self.downloads))
+            for name, value in values_of(self).items():
+                if value != plain[name]:
+                    raise DataError(f"--{name.replace('_', '-')}: {self.to} takes the run as it is; leave it out")
+        elif self.out is None:
+            raise DataError("export needs --out FOLDER, the folder to make")
+        elif self.private:
+            raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
+        else:
+            check_folder(f"--out {self.out}", Path(self.out))
+        if self.to == "onnx":
+            check_extra("onnx", "--to onnx")
+
+    def __call__(self) -> None:
+        if self.to.startswith(_HUB):
+            self._upload()
+        else:
+            self._write()
+
+    def _upload(self) -> None:
+        """Upload the run and print its address."""
+        from texthead.cli.console import doing, next_command, results, show_json
+
+        doing(f"loading {self.run}")
+        from texthead.runs.run import load_run
+        from texthead.runs.upload import push_to_hub
+
+        run = load_run(self.run)
+        doing(f"uploading the run to {self.to}")
+        url = push_to_hub(run, self.to.removeprefix(_HUB), private=self.private or None)
+        results().print(url)
+        show_json({"run": self.to, "url": url})
+        next_command("texthead", "predict", self.to, "clip.mp4")
+
+    def _write(self) -> None:
+        """Write the folder and print how far its scores are from the run's."""
+        from texthead.cli.console import bar, doing, next_command, results, show_json
+
+        doing(f"loading {self.run}")
+        from texthead.apps.export.export import check_export
+        from texthead.apps.export.export import export as export_run
+        from texthead.cli.model import with_classes
+        from texthead.runs.run import load_run
+
+        assert self.out is not None
+        out = Path(self.out)
+        self.prompts.check_used(self.classes is not None, "--classes")
+        to = check_export(out, self.to, int8=self.int8)
+        run = load_run(self.run, allow_download=self.downloads.allow_download)
+        run = with_classes(run, self.classes, self.prompts)
+        protocol = self.protocol.on(run.protocol)
+        doing("writing the model (about a minute)")
+        with bar("write and compare", "files") as progress:
+            parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, progress=progress)
+        for line in parity_lines(parity, int8=self.int8):
+            results().print(line)
+        size = sum(file.stat().st_size for file in out.iterdir())
+        results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
+        show_json({"out": out, "format": to, "bytes": size, **vars(parity)})
+        next_command("python", out / "predict.py", "clip.mp4")
+
+
+def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:
+    """Return lines on how far the written model is from the run."""
+    frames = ", ".join(map(str, parity.frames))
+    lines = [
+        f"clips of {frames} frames: scores differ from the run's by at most {parity.scores:.1e}, probabilities by "
+        f"{parity.probabilities:.1e}"
+    ]
+    if not parity.files:
+        return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
+    what = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
+    cost = f"; {parity.right} right, {parity.right_before} before" if int8 or parity.agree < parity.files else ""
+    return [*lines, what + cost]

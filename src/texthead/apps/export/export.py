@@ -1,0 +1,233 @@
+"""Export a run as a folder that predicts without texthead.
+
+model.onnx or model.pt2    uint8 clips -> one score per class: crops, normalisation, encoder, temporal module and head
+preprocessing.json         frames, views, sizes, normalisation
+classes.json               labels, names and exact prompts
+thresholds.json            temperature, rejection threshold and prediction sets
+predict.py                 predicts files with numpy, pillow, av and onnxruntime (or torch)
+README.md                  model card
+"""
+
+import shutil
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.export import Dim
+
+from texthead.apps.export import standalone
+from texthead.apps.export.card import parity_section, use_section
+from texthead.apps.export.int8 import FRAMES, quantise, way_for
+from texthead.apps.export.parity import Parity, check_parity, parity
+from texthead.apps.export.scorer import Scorer
+from texthead.data.protocol import Protocol
+from texthead.data.sampling import evenly
+from texthead.encoders.encoder import as_visual
+from texthead.errors import RunError, line_of
+from texthead.evaluation.calibration import Calibration
+from texthead.extras import needs
+from texthead.features.engine import quiet
+from texthead.files import new_folder, scratch_folder, write_json
+from texthead.media.paths import file_of
+from texthead.media.shard import is_member
+from texthead.models.temporal import AttentivePool, TemporalTransformer
+from texthead.parallel.progress import Progress
+from texthead.prediction.predict import calibration_for, protocol_of
+from texthead.runs.folder import classes_json
+from texthead.runs.model_card import model_card
+from texthead.runs.run import Run
+
+To = Literal["onnx", "torch"]
+
+MODELS: dict[To, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+
+
+def export(
+    run: Run,
+    out: str | Path,
+    *,
+    to: To = "onnx",
+    int8: bool = False,
+    protocol: Protocol | None = None,
+    progress: Progress | None = None,
+) -> Parity:
+    """Write the folder of an exported run atomically, and return how its model differs from the run.
+
+    The model takes any batch size and number of frames; views and sizes are fixed.
+
+    Args:
+        to: an ONNX model for onnxruntime, or a torch.export program.
+        int8: quantise the weights to 8 bits; the model card states the effect. Rejection threshold and prediction sets
+            are then omitted, because they are valid only for the run's own scores.
+        protocol: frames, views and sizes; None for the run's own.
+
+    Raises:
+        RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
+    """
+    out = Path(out)
+    check_export(out, to, int8=int8)
+    model, protocol = protocol_of(run, protocol)
+    scorer = Scorer(model.cpu(), protocol).eval()
+    with new_folder(out) as folder:
+        settings = preprocessing(scorer, to)
+        quantisation = _write_model(folder, scorer, run, settings, to, int8)
+        write_json(folder / "preprocessing.json", settings)
+        write_json(folder / "classes.json", _classes(run))
+        calibration, reason = exportable_calibration(run, protocol, promises=not int8)
+        write_json(folder / "thresholds.json", thresholds(calibration, reason))
+        shutil.copyfile(standalone.__file__, folder / "predict.py")
+        measured = parity(folder, scorer, run, progress)
+        if not int8:
+            check_parity(measured)
+        card = model_card(
+            run,
+            protocol,
+            out.name,
+            made=calibration,
+            library="pytorch" if to == "torch" else "onnx",
+            use=use_section(MODELS[to], protocol),
+            measured=parity_section(measured, quantisation),
+            maker="texthead export",
+        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return measured
+
+
+def check_export(out: Path, to: str, *, int8: bool) -> To:
+    """Return `to`; raise RunError if the export cannot be written to `out`."""
+    if to not in MODELS:
+        raise RunError(f"to must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
+    if out.exists():
+        raise RunError(f"{out}: already exists; choose another folder, or remove it")
+    if int8 and to == "torch":
+        raise RunError("int8 needs onnxruntime; use to=onnx, or leave out int8")
+    if to == "onnx":
+        with needs("onnx", "export to ONNX"):
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+    return to
+
+
+# ---- content of the folder
+
+
+def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To, int8: bool) -> str | None:
+    """Write the model; return the method of quantisation, or None."""
+    program = traced(scorer)
+    file = folder / MODELS[to]
+    if to == "torch":
+        torch.export.save(program, file)
+        return None
+    with quiet():
+        written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
+    assert written is not None
+    if not int8:
+        written.save(file)
+        return None
+    with scratch_folder(folder) as scratch, quiet():
+        full = scratch / "full.onnx"
+        written.save(full)
+        method = way_for(full)
+        quantise(full, file, method, _training_clips(run, settings) if method == "static" else [])
+    return method
+
+
+def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
+    """Read clips of some training files that still exist, evenly spaced."""
+    files = sorted({str(file_of(path)) for path in run.trained_on})
+    existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
+    most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
+    clips = []
+    for place in evenly(len(existing), most):
+        with suppress(standalone.Refused, OSError):
+            clips.append(standalone.read_clips(existing[place], settings)[None])
+    return clips
+
+
+def traced(scorer: Scorer) -> torch.export.ExportedProgram:
+    """Trace the model for any batch size, number of frames and frame size.
+
+    If the encoder sees several frames at once, the number of frames is that of the protocol.
+
+    Raises:
+        RunError: the model has control flow that depends on values of its input.
+    """
+    size, most = scorer.protocol.sizes.size, _most_frames(scorer)
+    frames = scorer.protocol.frames if scorer.model.sees_clips else min(3, most or 3)
+    # No size is a multiple of another, so that torch.export does not treat them as equal.
+    shape = (2, scorer.protocol.views.clips, frames, size + 9, size + 27, 3)
+    free: dict[int, Any] = {0: Dim("batch"), 3: Dim("height", min=size), 4: Dim("width", min=size)}
+    if not scorer.model.sees_clips:
+        free[2] = Dim("frames", max=most)
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
+    except Exception as error:  # torch.export raises many types.
+        raise RunError(
+            f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({line_of(error)})"
+        ) from error
+
+
+def _most_frames(scorer: Scorer) -> int | None:
+    """Return the maximum number of frames in a clip, or None."""
+    temporal = scorer.model.temporal
+    return temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer | AttentivePool) else None
+
+
+def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
+    """Return the content of `preprocessing.json`: the steps of `predict.py` and those inside the model."""
+    spec, protocol = as_visual(scorer.model.visual).spec, scorer.protocol
+    pixels, views = protocol.sizes, protocol.views
+    frames = protocol.frames if scorer.model.sees_clips else "any"
+    return {
+        "format": 1,
+        "model": MODELS[to],
+        "input": {
+            "name": "clips",
+            "type": "uint8, RGB, 0-255",
+            "axes": ["batch", "clips", "frames", "height", "width", "channels"],
+            "shape": ["any", views.clips, frames, f"{pixels.size} or more", f"{pixels.size} or more", 3],
+            "most_frames": _most_frames(scorer),
+        },
+        "output": {"name": "scores", "axes": ["batch", "classes"]},
+        "frames": protocol.frames,
+        "views": asdict(views),
+        "resize": pixels.size if views.crops == 3 and views.along == "long-side" else pixels.resize,
+        "squash": pixels.squash,
+        "interpolation": pixels.interpolation,
+        "antialias": pixels.antialias,
+        "in_the_model": {
+            "size": pixels.size,
+            "mean": spec.mean,
+            "std": spec.std,
+            "views_averaged": protocol.pooling,
+        },
+    }
+
+
+def _classes(run: Run) -> dict[str, object]:
+    """Return the content of `classes.json`."""
+    if run.classes is not None:
+        return {key: run.classes[key] for key in ("template", "classes")}
+    return classes_json(run.head, None, run.recipe.template)
+
+
+def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
+    """Return (calibration to export, reason why only its temperature); without `promises`, only the temperature."""
+    calibration, reason = calibration_for(run, protocol)
+    if calibration is not None and reason is None and not promises:
+        return calibration.without_promises(), "threshold and sets are valid only for scores without int8"
+    return calibration, reason
+
+
+def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str, object]:
+    """Return the content of `thresholds.json`: temperature, and threshold and prediction sets if they are valid."""
+    if calibration is None:
+        return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
+    values = calibration.to_json()
+    kept: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
+    return kept if reason is None else {**kept, "why": reason}

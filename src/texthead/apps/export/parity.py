@@ -1,0 +1,144 @@
+"""Compare an exported model with its run."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from texthead.apps.export import standalone
+from texthead.apps.export.scorer import Scorer
+from texthead.data.clips import ViewClips
+from texthead.data.sampling import evenly
+from texthead.errors import MediaError, RunError
+from texthead.files import MOST_BYTES_OF_LISTS, read_json
+from texthead.media.image import Image
+from texthead.media.open import reader_of
+from texthead.media.shard import is_member
+from texthead.media.video import Video
+from texthead.parallel.progress import Progress
+from texthead.runs.run import Run
+
+# Largest allowed difference in probability.
+TOLERANCE = 1e-4
+
+# Maximum number of held-out files that both models score.
+CHECKED = 32
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences between the exported model and the run.
+
+    Attributes:
+        frames: frame counts of the noise clips that were compared.
+        scores, probabilities: largest differences, over these clips and the held-out files.
+        files: number of held-out files that were compared.
+        same_pixels: whether predict.py made the same input from every file.
+        agree: number of files with the same predicted class.
+        right, right_before: number of files that the exported model and the run predict correctly.
+    """
+
+    frames: tuple[int, ...]
+    scores: float
+    probabilities: float
+    files: int
+    same_pixels: bool
+    agree: int
+    right: int
+    right_before: int
+
+
+def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = None) -> Parity:
+    """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
+    predictor, protocol = standalone.Predictor(folder), scorer.protocol
+    limit = predictor.settings["input"]["most_frames"]
+    tried = (protocol.frames,) if scorer.model.sees_clips else (1, 2, protocol.frames, 2 * protocol.frames)
+    counts = sorted({min(count, limit or count) for count in tried})
+    pairs = []
+    for count in counts:
+        clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
+        pairs.append((_scores(scorer, clips), predictor.model(clips)))
+    files, labels = _held_out(run)
+    views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
+    same, best = True, []
+    for i, label in enumerate(labels):
+        own = views[i][0]
+        if not isinstance(own, MediaError):
+            clips = standalone.read_clips(files[i], predictor.settings)[None]
+            same = same and torch.equal(own[None], scorer.crops(torch.from_numpy(clips)))
+            pairs.append((_scores(scorer.of_views, own[None].numpy()), predictor.model(clips)))
+            best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
+        if progress:
+            progress(i + 1, len(files))
+    return Parity(
+        tuple(counts),
+        _largest_difference(pairs),
+        _largest_difference([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
+        len(best),
+        same,
+        agree=sum(own == exported for own, exported, _ in best),
+        right=sum(exported == label for _, exported, label in best),
+        right_before=sum(own == label for own, _, label in best),
+    )
+
+
+def _held_out(run: Run) -> tuple[list[Path], list[str]]:
+    """Return some held-out files of the run that still exist, evenly spaced, and their labels."""
+    split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
+    # `predict.py` reads only images and videos.
+    readable = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
+    existing = [(path, label) for path, label in readable if path.is_file() and not is_member(path)]
+    chosen = [existing[place] for place in evenly(len(existing), CHECKED)]
+    return [path for path, _ in chosen], [label for _, label in chosen]
+
+
+def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "items clips frames height width 3"]:
+    """Return coarse noise, which excites an encoder more than fine noise; deterministic per shape."""
+    rng, height = np.random.default_rng([items, frames]), settings["resize"]
+    coarse = rng.integers(0, 256, (items, settings["views"]["clips"], frames, 8, 8, 3), dtype=np.uint8)
+    down, across = (np.arange(side) * 8 // side for side in (height, height if settings["squash"] else 4 * height // 3))
+    return np.ascontiguousarray(coarse[..., down, :, :][..., across, :])
+
+
+@torch.inference_mode()
+def _scores(score: Callable[[Tensor], Tensor], clips: np.ndarray) -> np.ndarray:
+    return score(torch.from_numpy(clips)).float().numpy()
+
+
+def _largest_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the largest absolute difference within a pair; NaN if there is a NaN, 0 for equal infinities."""
+    with np.errstate(invalid="ignore"):
+        return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in pairs]))
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    odds = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def check_parity(parity: Parity) -> None:
+    """Raise RunError unless the exported model matches the run.
+
+    Raises:
+        RunError: probabilities differ by more than `TOLERANCE` or are NaN, or predict.py gets other pixels from files.
+    """
+    if math.isnan(parity.probabilities):
+        raise RunError(
+            "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`; "
+            "if its output is fine, try to=torch"
+        )
+    if not parity.same_pixels:
+        raise RunError(
+            "predict.py decodes held-out files to other pixels than texthead; please report your torch version and CPU"
+        )
+    if parity.probabilities > TOLERANCE:
+        raise RunError(
+            f"the exported model's probabilities differ from the run's by {parity.probabilities:.1e}, more than "
+            f"{TOLERANCE:.0e}; nothing was written. Try to=torch"
+        )

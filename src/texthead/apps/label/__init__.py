@@ -1,0 +1,13 @@
+"""Label files in the browser, the most useful ones first.
+
+command         texthead label
+session         the next file for each person, the model, its accuracy
+app             the page of `texthead label`; its markup and script are in label/
+training        training started from the page
+media           previews of files that the browser cannot show
+label_file      labels in a CSV that several people edit at once
+labelling       unlabelled files, their features, and the labels so far
+selection       choose the files to label next
+windows         cut long videos into windows to label
+learning_curve  estimate accuracy and the gain of more labels
+"""

@@ -1,0 +1,159 @@
+"""The page of `texthead label` as a web application: static files and a JSON API."""
+
+import math
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from texthead.apps.label.media import preview
+from texthead.apps.label.session import FileToLabel, LabelSession
+from texthead.apps.label.training import Training
+from texthead.apps.serving.server import MEDIA_TYPES, file_route, json_body, media_response, page_app
+from texthead.errors import DataError
+from texthead.media.open import is_image
+from texthead.media.paths import file_of, is_part, span_of
+
+_HERE = Path(__file__).parent / "label"
+
+_PAGE = {"/": "label.html", "/label.js": "label.js", "/label.css": "label.css"}
+
+_LONGEST_WHO = 40
+
+
+def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
+    """Return the page with its guard and, if given, a password."""
+    cached_preview = lru_cache(maxsize=64)(preview)
+    actions = _Actions(session, training)
+
+    def media(request: Request) -> Response:
+        return media_response(file_of(actions.path(request.path_params["position"])))
+
+    def small(request: Request) -> Response:
+        kind, data = cached_preview(actions.path(request.path_params["position"]))
+        return Response(data, media_type=kind, headers={"cache-control": "max-age=3600"})
+
+    def state(request: Request) -> Response:
+        return JSONResponse(actions.state(request.query_params))
+
+    async def act(request: Request) -> Response:
+        body = await json_body(request)
+        return JSONResponse(await run_in_threadpool(actions.act, request.path_params["action"], body))
+
+    routes = [
+        *(file_route(address, _HERE / name) for address, name in _PAGE.items()),
+        Route("/media/{position:int}", media),
+        Route("/preview/{position:int}", small),
+        Route("/api/state", state),
+        Route("/api/{action}", act, methods=["POST"]),
+    ]
+    return page_app(routes, host, password)
+
+
+class _Actions:
+    """The actions of the page; each returns the next file to show."""
+
+    def __init__(self, session: LabelSession, training: Training):
+        self._session = session
+        self._training = training
+        self._examining = threading.Lock()
+
+    def path(self, position: int) -> Path:
+        """Return the path of the file at a position.
+
+        Raises:
+            DataError: there is none.
+        """
+        items = self._session.pool.files.items
+        if not 0 <= position < len(items):
+            raise DataError(f"no file {position}; the data has {len(items)}")
+        return items[position].path
+
+    def state(self, query: Any) -> dict[str, Any]:
+        """Return the current state, and renew the claim on the file that the page shows."""
+        who = _who(query.get("who"))
+        if str(query.get("position", "")).isdecimal():
+            self._session.renew(who, int(query["position"]))
+        return {**self._session.state(who), "training": self._training.state(), "fitted": self._session.is_fitted}
+
+    def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Run an action of the page; return the next file to show.
+
+        Raises:
+            DataError: the action is unknown, or not possible.
+        """
+        session, who = self._session, _who(body.get("who"))
+        if action == "train":
+            how = body.get("how")
+            if how not in ("quick", "fine-tune"):
+                raise DataError(f"training must be quick or fine-tune, got {how!r}")
+            self._training.begin(how)
+            return {"training": self._training.state()}
+        review = bool(body.get("review"))
+        actions: dict[str, Callable[[], object]] = {
+            "next": lambda: None,
+            "label": lambda: session.label(who, _position(body), _text(body, "label"), checked=review),
+            "skip": lambda: session.skip(who, _position(body)),
+            "bad": lambda: session.bad(who, _position(body)),
+            "keep": lambda: session.keep(who, _position(body)),
+            "rename": lambda: session.rename(_text(body, "old"), _text(body, "new")),
+        }
+        if action == "undo":
+            return {"item": _json_of(session.undo(who)), "state": self.state(body)}
+        if action not in actions:
+            raise DataError(f"no action {action[:20]!r}; reload the page")
+        actions[action]()
+        if review and self._examining.acquire(blocking=False):
+            threading.Thread(target=self._examine, daemon=True).start()
+        return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(body)}
+
+    def _examine(self) -> None:
+        try:
+            self._session.examine()
+        finally:
+            self._examining.release()
+
+
+def _who(value: object) -> str:
+    if not (isinstance(value, str) and value.isalnum() and len(value) <= _LONGEST_WHO):
+        raise DataError("the request does not say who sends it; reload the page")
+    return value
+
+
+def _position(body: dict[str, Any]) -> int:
+    value = body.get("position")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"no file {value!r}; reload the page")
+    return value
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise DataError(f"{name} must be text, got {type(value).__name__}")
+    return value
+
+
+def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    plays = file_of(file.path).suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
+    span = span_of(file.path)
+    return {
+        "position": file.position,
+        "name": file.path.name,
+        "part": [span.start, None if math.isinf(span.end) else span.end] if is_part(file.path) else None,
+        "path": str(file.path),
+        "kind": file.kind if plays else "preview",
+        "image": is_image(file.path),
+        "guesses": [{"name": guess.name, "probability": guess.probability} for guess in file.guesses],
+        "label": file.label,
+        "why": file.why,
+    }

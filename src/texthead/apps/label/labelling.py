@@ -1,0 +1,153 @@
+"""Unlabelled files with their features, the labels so far, and the files to label next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.apps.label.selection import guesses, next_to_label
+from texthead.apps.label_studio.tasks import document_root
+from texthead.data.dataset import Dataset, Item
+from texthead.data.reading import manifest_rows, read_dataset, row_path
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError, MediaError
+from texthead.features.frames import check_any
+from texthead.features.frozen import FrozenEncoder
+from texthead.features.reading import Reading
+from texthead.media.find import find_media
+from texthead.media.paths import file_of, is_part, part_path, resolved, span_of
+from texthead.models.head_rows import text_rows
+from texthead.parallel.progress import Bar, no_bar
+from texthead.transfer.comparison import FRAMES
+
+
+class Suggestion(NamedTuple):
+    """A file to label, its predicted class so far, and the probability (0-1) of that."""
+
+    path: Path
+    guess: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Files with their features.
+
+    Attributes:
+        files: the readable files.
+        features: the mean feature of each.
+        skipped: errors of the others.
+    """
+
+    files: Dataset
+    features: Float[Tensor, "files dim"]
+    skipped: tuple[MediaError, ...] = ()
+
+    @property
+    def groups(self) -> list[str] | None:
+        """The group of each file (for a part of a video, the video if no group is given); None if all are separate."""
+        grouped = any(item.group or is_part(item.path) for item in self.files.items)
+        return self.files.groups if grouped else None
+
+    def next(
+        self,
+        encoder: Encoder,
+        prompts: Mapping[str, str | Sequence[str]],
+        labels: Mapping[Path, str],
+        count: int,
+        *,
+        seed: int = 0,
+    ) -> list[Suggestion]:
+        """Return the files to label next, most informative first.
+
+        Args:
+            prompts: the prompts of each class.
+            labels: the labels so far.
+            count, seed: as in `next_to_label`.
+        """
+        classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
+        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
+        rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
+        probabilities = guesses(rows, self.features, known, targets, classes=len(classes))
+        places = next_to_label(self.features, probabilities, known, count, groups=self.groups, seed=seed)
+        best = probabilities.max(-1)
+        return [
+            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
+        ]
+
+
+def read_files(source: str | Path) -> Dataset:
+    """Return files without labels: those in a folder and its subfolders, or in a manifest's column `path`.
+
+    A manifest's columns `start` and `end` select parts of videos, `group` groups related files. Other columns are
+    ignored.
+
+    Raises:
+        DataError: there is no such path, or no file in it.
+    """
+    place = Path(source)
+    if place.suffix.lower() not in (".csv", ".tsv"):
+        return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
+    rows = [*manifest_rows(place, ("path",))]
+    if not rows:
+        raise DataError(f"{source}: lists no file; give one path per line")
+    items = (
+        Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
+        for line, row in rows
+    )
+    return Dataset(tuple(items), str(source))
+
+
+def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
+    """Return the files, and those of the paths that are parts of them."""
+    own = {resolved(item.path): item for item in files.items}
+    parts = [(own.get(file_of(resolved(path))), span_of(path)) for path in paths if is_part(path)]
+    items = [replace(item, path=part_path(item.path, span)) for item, span in parts if item is not None]
+    return replace(files, items=(*files.items, *items))
+
+
+def root_of(place: Path, files: Dataset) -> Path | None:
+    """Return the base folder of the paths in a labelling tool's `.json`; None for other files."""
+    if place.suffix.lower() != ".json":
+        return None
+    return document_root(Path(files.source), (item.path for item in files.items))
+
+
+def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
+    """Return the labelled item of each file in a manifest or a tool's `.json`; empty if that does not exist.
+
+    Paths of Label Studio are relative to the `document_root` of the files.
+
+    Raises:
+        DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
+    """
+    if not place.exists():
+        return {}
+    own = {resolved(item.path): item.path for item in files.items}
+    labelled: dict[Path, Item] = {}
+    for item in read_dataset(place, root=root_of(place, files)).items:
+        path = own.get(resolved(item.path))
+        if path is None:
+            raise DataError(
+                f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
+            )
+        labelled[path] = replace(item, path=path)
+    return labelled
+
+
+def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = no_bar) -> Pool:
+    """Return the readable files with their features.
+
+    Raises:
+        MediaError: a file cannot be read and `reading` does not skip such files.
+        DataError: no file can be read.
+    """
+    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else FRAMES)
+    paths = [item.path for item in files.items]
+    encoded = FrozenEncoder(encoder, protocol, reading, bar).files(paths)
+    check_any(paths, encoded.positions, encoded.skipped)
+    return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped)

@@ -1,0 +1,420 @@
+"""Labelling without a page: the next file for each person, its guesses, and the accuracy of the model."""
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.apps.doctor import findings as doctor
+from texthead.apps.doctor import near_duplicates
+from texthead.apps.doctor.facts import read_facts
+from texthead.apps.label.label_file import LabelFile, Labels, Mark
+from texthead.apps.label.labelling import Pool
+from texthead.apps.label.learning_curve import LearningCurve, learning_curve
+from texthead.apps.label.selection import Coverage, guesses
+from texthead.data.dataset import Dataset
+from texthead.errors import DataError, TextheadError
+from texthead.media.open import kind_of
+from texthead.text.class_names import check_names
+
+# Maximum length of a typed class name, in characters.
+LONGEST_NAME = 200
+
+# Time limit for reading a file, in seconds.
+READ_SECONDS = 60.0
+
+
+class Guess(NamedTuple):
+    """A class and its probability, 0-1."""
+
+    name: str
+    probability: float
+
+
+Guesses = tuple[Guess, ...]
+
+
+class FileToLabel(NamedTuple):
+    """A file to label.
+
+    Args:
+        position: its index in the data.
+        guesses: all classes, most probable first.
+        label: its current label.
+        why: the reason for a review.
+    """
+
+    position: int
+    path: Path
+    kind: str
+    guesses: Guesses
+    label: str | None = None
+    why: str = ""
+
+
+class Fit(NamedTuple):
+    """A model fitted to some labels: its classes, and their probabilities for every file."""
+
+    labels: Labels
+    classes: tuple[str, ...]
+    probabilities: Float[Tensor, "files classes"]
+
+
+class _Person:
+    """A person's actions, for undo, and the files they skipped."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[int, Mark]] = []
+        self.skipped: list[int] = []
+
+
+class LabelSession:
+    """Files with features, their labels on disk, and a model that is refitted after every label.
+
+    Safe for several people at once. The model is fitted in a background thread, so nobody waits for it: the next file
+    is chosen with the latest finished fit.
+
+    Args:
+        names: the initial classes.
+        encode: returns the text rows of classes; None if the encoder has no text encoder.
+        place: the CSV of labels.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        names: Sequence[str],
+        encode: Callable[[list[str]], Float[Tensor, "classes dim"]] | None,
+        place: Path,
+        *,
+        seed: int = 0,
+    ):
+        self.pool = pool
+        self.place = place
+        self._file = LabelFile(place, pool.files)
+        self._names = list(names)
+        self._encode, self._rows = encode, dict[str, Tensor]()
+        self._seed = seed
+        self._groups = pool.groups
+        labels = self._file.read()
+        self._coverage = Coverage(pool.features, list(labels.of), groups=self._groups, seed=seed)
+        self._people = defaultdict[str, _Person](_Person)
+        self._turn = threading.RLock()
+        self._wake, self._closed = threading.Event(), False
+        self.curves: list[LearningCurve] = []
+        self._findings, self._doubtful = dict[int, str](), dict[int, Guesses]()
+        self._checked: set[int] = set()
+        self._fit = self._fitted(labels)
+        self._measured: tuple[int, ...] = ()
+        self._thread = threading.Thread(target=self._fit_in_background, daemon=True)
+        self._thread.start()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    # ---- the model
+
+    def classes(self, labels: Labels) -> tuple[str, ...]:
+        """Return the initial classes, then further classes of labels."""
+        return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
+
+    def _fitted(self, labels: Labels) -> Fit:
+        classes = self.classes(labels)
+        known = list(labels.of)
+        targets = torch.tensor([classes.index(labels.of[position]) for position in known], dtype=torch.long)
+        rows = self._rows_of(classes)
+        return Fit(labels, classes, guesses(rows, self.pool.features, known, targets, classes=len(classes)))
+
+    def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
+        if self._encode is None or not classes:
+            return None
+        new = [name for name in classes if name not in self._rows]
+        if new:
+            self._rows |= dict(zip(new, self._encode(new), strict=True))
+        return torch.stack([self._rows[name] for name in classes])
+
+    def _fit_in_background(self) -> None:
+        """Fit after each label; measure accuracy when no new label has arrived meanwhile."""
+        while self._wake.wait() and not self._closed:
+            self._wake.clear()
+            # A CSV broken by hand is reported by the next request; fitting resumes once it is fixed.
+            with suppress(TextheadError):
+                labels = self._file.read()
+                if labels != self._fit.labels or self.classes(labels) != self._fit.classes:
+                    self._fit = self._fitted(labels)
+                if not self._wake.is_set():
+                    self._measure(self._fit)
+
+    def _measure(self, fit: Fit) -> None:
+        known = list(fit.labels.of)
+        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in known], dtype=torch.long)
+        groups = [self._groups[position] for position in known] if self._groups else None
+        curve = learning_curve(
+            self._rows_of(fit.classes),
+            self.pool.features[known],
+            targets,
+            classes=len(fit.classes),
+            groups=groups,
+            seed=self._seed,
+        )
+        with self._turn:
+            # Drop measurements with labels that have since been undone.
+            before = [old for old in self.curves if old.items < len(known)]
+            self.curves = [] if curve is None else [*before, curve]
+            self._doubtful = {} if curve is None else self._doubts(fit, curve, known)
+            self._measured = tuple(known)
+
+    def _doubts(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, Guesses]:
+        """Return the files for which a fit without them predicts another class, with its guesses, most confident first.
+
+        The only label of a class is never doubtful, because a fit without it doesn't know the class.
+        """
+        counts = Counter(fit.labels.of.values())
+        probabilities = curve.calibrated(curve.probabilities)
+        confidences = probabilities.amax(-1)
+        doubtful: dict[int, Guesses] = {}
+        for row in confidences.argsort(descending=True).tolist():
+            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[known[row]]
+            if guesses[0].name != label and counts[label] > 1:
+                doubtful[known[row]] = guesses
+        return doubtful
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the model is fitted and measured on all current labels."""
+        labels = self._file.read()
+        return self._fit.labels == labels and set(self._measured) == set(labels.of)
+
+    # ---- labelling
+
+    def next(self, who: str) -> FileToLabel | None:
+        """Return the file this person has open, or else the most informative file that nobody else has open.
+
+        Skipped files come last. Returns None if no file is left.
+        """
+        with self._turn:
+            person, labels = self._people[who], self._file.read()
+            taken = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
+            own = self._file.claimed_by(who)
+            if own is not None and own not in {*taken, *person.skipped}:
+                return self._file_to_label(own, labels)
+            while True:
+                candidates = (
+                    self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*taken, *person.skipped])
+                    or [position for position in person.skipped if position not in taken][:1]
+                )
+                if not candidates:
+                    self._file.claim(who, None)
+                    return None
+                if self._file.claim(who, candidates[0]):
+                    return self._file_to_label(candidates[0], labels)
+                taken.add(candidates[0])
+
+    def _file_to_label(self, position: int, labels: Labels) -> FileToLabel:
+        """Return a file with its guesses, from a fit without it if its label is doubtful."""
+        fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
+        reasons: list[str] = []
+        if position in self._doubtful and label is not None:
+            guesses = self._doubtful[position]
+            reasons.append(f"a fit without this file predicts {guesses[0].name}, {100 * guesses[0].probability:.0f} %")
+        else:
+            probabilities = fit.probabilities[position : position + 1]
+            if self.curves:
+                probabilities = self.curves[-1].calibrated(probabilities)
+            guesses = _sorted_guesses(fit.classes, probabilities[0])
+        if position in self._findings and label is not None:
+            reasons.append(self._findings[position])
+        classes = self.classes(labels)
+        unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
+        known = [guess for guess in guesses if guess.name in classes]
+        return FileToLabel(position, path, kind_of(path), (*known, *unfitted), label, "; ".join(reasons))
+
+    def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
+        """Label a file and write the label to disk; a new name creates a class.
+
+        Args:
+            checked: whether the label was reviewed.
+
+        Raises:
+            DataError: the file does not exist, or the name is not a valid class.
+            RunError: the label cannot be written.
+        """
+        with self._turn:
+            self._put(who, position, Mark(self._class_name(name), checked=checked))
+
+    def _class_name(self, name: str) -> str:
+        """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
+        name = " ".join(name.split())
+        if len(name) > LONGEST_NAME:
+            raise DataError(
+                f"class name {name[:50]!r}... has {len(name)} characters, the limit is {LONGEST_NAME}; shorten it"
+            )
+        if not name.isprintable():
+            raise DataError(f"class name {name!r} has a character that cannot be printed; remove it")
+        classes = self.classes(self._file.read())
+        if name not in classes:
+            check_names([*classes, name])
+            self._rows_of([name])  # Raises if the text encoder cannot encode the name.
+        return name
+
+    def bad(self, who: str, position: int) -> None:
+        """Mark a file as bad, so that it is not shown again."""
+        with self._turn:
+            self._put(who, position, Mark(bad=True))
+
+    def keep(self, who: str, position: int) -> None:
+        """Confirm the label of a reviewed file; it is not reviewed again."""
+        with self._turn:
+            before = self._mark_of(position)
+            if before.label is not None:
+                self._put(who, position, before._replace(checked=True))
+
+    def skip(self, who: str, position: int) -> None:
+        """Skip a file until no other is left for this person."""
+        with self._turn:
+            person = self._people[who]
+            person.done.append((position, self._mark_of(position)))
+            person.skipped = [place for place in person.skipped if place != position] + [position]
+
+    def _mark_of(self, position: int) -> Mark:
+        if not 0 <= position < len(self.pool.files):
+            raise DataError(f"no file {position}; the data has {len(self.pool.files)}. Reload the page")
+        return self._file.read().mark(position)
+
+    def _put(self, who: str, position: int, mark: Mark) -> None:
+        before = self._mark_of(position)
+        self._file.put(position, mark)
+        self._people[who].done.append((position, before))
+        self._wake.set()
+
+    def undo(self, who: str) -> FileToLabel | None:
+        """Undo this person's last action and return its file; None if there is nothing to undo.
+
+        Raises:
+            RunError: the labels cannot be written.
+        """
+        with self._turn:
+            person = self._people[who]
+            if not person.done:
+                return None
+            position, before = person.done.pop()
+            person.skipped = [place for place in person.skipped if place != position]
+            labels = self._file.put(position, before)
+            self._file.claim(who, position)
+            # Refit now, so that the guesses for this file don't come from its own label.
+            self._fit = self._fitted(labels)
+            self._wake.set()
+            return self._file_to_label(position, labels)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a class, or merge it into another class; cannot be undone.
+
+        Raises:
+            DataError: the class does not exist, or the name is not a valid class.
+            RunError: the labels cannot be written.
+        """
+        with self._turn:
+            if old not in self.classes(self._file.read()):
+                raise DataError(f"no class {old!r}; reload the page")
+            self._file.rename(old, self._class_name(new))
+            self._names = [name for name in self._names if name != old]
+            for person in self._people.values():
+                person.done = [(place, mark) for place, mark in person.done if mark.label != old]
+            self._fit = self._fitted(self._file.read())
+        self._wake.set()
+
+    # ---- review
+
+    def review(self, who: str) -> FileToLabel | None:
+        """Return the labelled file with the most doubtful label, or else one with a finding of doctor.
+
+        Each file is reviewed once, by one person. Returns None if none is left.
+        """
+        with self._turn:
+            labels = self._file.read()
+            others = self._file.claimed_by_others(who)
+            for position in self._to_review(labels):
+                if position not in others:
+                    self._file.claim(who, position)
+                    return self._file_to_label(position, labels)
+            return None
+
+    def _to_review(self, labels: Labels) -> list[int]:
+        candidates = dict.fromkeys([*self._doubtful, *self._findings])
+        return [position for position in candidates if position in labels.of and position not in labels.checked]
+
+    def examine(self) -> None:
+        """Check the labelled files like `doctor`: unreadable, one colour, copies with two labels."""
+        labels = self._file.read()
+        known = sorted(labels.of)
+        if set(known) == self._checked:
+            return
+        items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
+        facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
+        features = dict(enumerate(self.pool.features[known].numpy()))
+        alike = near_duplicates.alike(facts, features)
+        of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
+        of_copies = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
+        findings = [*of_files, *(finding for finding in of_copies if finding.severity == "serious")]
+        with self._turn:
+            self._checked = set(known)
+            self._findings = {
+                known[place]: f"{finding.fault}: {finding.detail}" for finding in findings for place in finding.items
+            }
+
+    # ---- state
+
+    def state(self, who: str) -> dict[str, Any]:
+        """Return counts, accuracy and remaining work as JSON values."""
+        with self._turn:
+            labels = self._file.read()
+            if labels != self._fit.labels:
+                self._wake.set()
+            counts = Counter(labels.of.values())
+            return {
+                "files": len(self.pool.files),
+                "labelled": len(labels.of),
+                "bad": len(labels.bad),
+                "classes": [{"name": name, "count": counts[name]} for name in self.classes(labels)],
+                "curve": [
+                    {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high}
+                    for curve in self.curves
+                ],
+                "gain": _gain(self.curves[-1]) if self.curves and self.curves[-1].items == len(labels.of) else None,
+                "others": self._others(labels),
+                "review": len(self._to_review(labels)),
+                "undo": who in self._people and bool(self._people[who].done),
+            }
+
+    def _others(self, labels: Labels) -> float | None:
+        """Return the estimated accuracy on unlabelled files in percent: the mean calibrated confidence."""
+        done = {*labels.of, *labels.bad}
+        unlabelled = [position for position in range(len(self.pool.files)) if position not in done]
+        if not (self.curves and unlabelled):
+            return None
+        return 100 * float(self.curves[-1].calibrated(self._fit.probabilities[unlabelled]).amax(-1).mean())
+
+    def renew(self, who: str, position: int) -> None:
+        """Renew this person's claim on the file they have open."""
+        if 0 <= position < len(self.pool.files):
+            self._file.renew(who, position)
+
+
+def _gain(curve: LearningCurve) -> dict[str, Any]:
+    return {"more": curve.more, "points": curve.gain, "low": curve.least_gain, "high": curve.most_gain}
+
+
+def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
+    order = probabilities.argsort(descending=True, stable=True)
+    return tuple(Guess(classes[int(place)], float(probabilities[place])) for place in order)

@@ -1,0 +1,141 @@
+"""Write labels and guesses as Label Studio tasks."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+from texthead.apps.label_studio.tasks import CONTROL, LOCAL, PARTS, RATE, Frames
+from texthead.data.dataset import Item
+from texthead.errors import DataError
+from texthead.files import replacing, write_json
+from texthead.media.open import is_image
+from texthead.media.paths import file_of, is_part
+
+
+def write_tasks(
+    path: Path,
+    items: Sequence[Item],
+    guesses: Mapping[Path, tuple[str, float]],
+    classes: Sequence[str],
+    *,
+    root: Path,
+    model: str,
+) -> Path:
+    """Write tasks and, beside them, the labelling configuration; return the configuration's path.
+
+    Labels become annotations, guesses (name, probability) become predictions. If any item is a part of a video, tasks
+    are files with frame ranges, and a whole file is the range of all its frames.
+
+    Args:
+        items: an empty label means unlabelled.
+        root: Label Studio's document root.
+        model: model name for the predictions.
+
+    Raises:
+        DataError: there are images and videos, or files outside the root.
+        MediaError: a video with parts cannot be read.
+        RunError: the files cannot be written.
+    """
+    kind = _media_kind(item.path for item in items)
+    timed = any(is_part(item.path) for item in items)
+    tasks: list[dict[str, Any]] = []
+    for rows in _files_with_parts(items) if timed else [[item] for item in items]:
+        first, file = rows[0], file_of(rows[0].path)
+        others = {name: value for name, value in _shared_extra(rows) if name not in ("image", "video")}
+        data: dict[str, Any] = {**others, kind: _address(file, root)}
+        data |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
+        frames = Frames(file) if timed else None
+        if frames is not None:
+            data |= {RATE: round(frames.rate, 3), PARTS: _part_names(rows)}
+        task: dict[str, Any] = {"data": data}
+        labels = [_result(kind, item.path, item.label, frames) for item in rows if item.label]
+        if labels:
+            # By default, Label Studio treats imported annotations as ground truth, which overrides later ones.
+            task["annotations"] = [{"result": labels, "ground_truth": False}]
+        named = {item.path: guesses[item.path] for item in rows if item.path in guesses}
+        if named:
+            score = round(min(probability for _, probability in named.values()), 6)
+            results = [_result(kind, path, name, frames) for path, (name, _) in named.items()]
+            task["predictions"] = [{"model_version": model, "score": score, "result": results}]
+        tasks.append(task)
+    names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
+    write_json(path, tasks)
+    config = path.with_suffix(".xml")
+    with replacing(config) as temporary:
+        temporary.write_text(labelling_config(kind, names, timed=timed), encoding="utf-8")
+    return config
+
+
+def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False) -> str:
+    """Return the labelling configuration of a project: one class per image or video.
+
+    Args:
+        timed: one class per frame range instead.
+    """
+    outer, inner = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
+    names = "\n".join(f"    <{inner} value={quoteattr(name)}/>" for name in classes)
+    player = f' frameRate="${RATE}" timelineHeight="120"' if timed else ""
+    media = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
+    rule = "" if timed else ' choice="single" required="true"'
+    return f'<View>\n  {media}\n  <{outer} name="{CONTROL}" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'
+
+
+def _result(kind: str, path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
+    """Return the label of a file, or of the frame range of a part."""
+    control = {"from_name": CONTROL, "to_name": kind}
+    if frames is None:
+        return {**control, "type": "choices", "value": {"choices": [name]}}
+    first, last = frames.numbers(path)
+    value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [name]}
+    return {**control, "id": f"{first}-{last}", "type": "timelinelabels", "value": value}
+
+
+def _address(path: Path, root: Path) -> str:
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100
+    if not absolute.is_relative_to(root):
+        raise DataError(f"{path}: not inside {root}, the folder that Label Studio serves; move the files there")
+    # File names may not be valid UTF-8, so their bytes are quoted.
+    return f"{LOCAL}/?d={quote(os.fsencode(absolute.relative_to(root)))}"
+
+
+def _media_kind(files: Iterable[Path]) -> str:
+    """Return "image" or "video", the common kind of all files.
+
+    Raises:
+        DataError: there are both kinds, or a frame folder or shard clip, which Label Studio cannot show.
+    """
+    first: dict[str, Path] = {}
+    for path in files:
+        kind = "image" if is_image(path) else "video"
+        if not file_of(path).is_file():
+            raise DataError(
+                f"{path}: Label Studio shows only files, not frame folders or clips in shards; leave it out"
+            )
+        first.setdefault(kind, path)
+    if len(first) > 1:
+        examples = " and ".join(map(str, first.values()))
+        raise DataError(
+            f"a project of Label Studio can have images or videos, not both ({examples}); export them separately"
+        )
+    return next(iter(first), "video")
+
+
+def _files_with_parts(items: Iterable[Item]) -> list[list[Item]]:
+    """Group the items by file; a file in several splits or groups appears once for each."""
+    by_file: dict[tuple[Path, str | None, str | None], list[Item]] = {}
+    for item in items:
+        by_file.setdefault((file_of(item.path), item.split, item.group), []).append(item)
+    return [*by_file.values()]
+
+
+def _shared_extra(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """Return the extra columns that have the same value in all items."""
+    return [pair for pair in items[0].extra if all(pair in item.extra for item in items)]
+
+
+def _part_names(items: Iterable[Item]) -> list[str]:
+    """Return the items' times in the form in which they are read back."""
+    return [item.path.name.removeprefix(file_of(item.path).name) for item in items]

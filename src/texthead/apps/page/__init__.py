@@ -1,0 +1,7 @@
+"""The page that names what is in a dropped file.
+
+command  texthead ui
+app      the page of `texthead ui`, with page.css, page.js and templates/
+answers  predictions, timeline and saliency from a model
+html     answers as HTML, from templates/
+"""

@@ -1,0 +1,270 @@
+"""Answers to the page's questions about a file: top classes, their times, and saliency. No HTML here."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch, in_order
+from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
+from texthead.encoders.encoder import Encoder, as_visual
+from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.errors import DataError, MediaError, TextheadError
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.saliency import cover
+from texthead.features.reading import Reading
+from texthead.media.open import open_media
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.device import pick_device
+from texthead.prediction.predict import Prediction, calibration_for, predict, protocol_of, zero_shot
+from texthead.recipes import EngineName
+from texthead.report.mistakes import FAINT, clip_of
+from texthead.runs.hub import display_name
+from texthead.runs.run import Run, load_run
+from texthead.text.class_names import clean_names
+from texthead.text.prompts import class_prompts, flat
+
+TOP = 5
+
+LANES = 6
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a question: seconds and frames of a video, number of class names."""
+
+    seconds: float = 300.0
+    frames: int = 20_000
+    names: int = 500
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The model to load: a run, or an encoder for zero-shot names; and how new names become prompts.
+
+    `allow_download` permits downloading the run's encoder.
+    """
+
+    run: str | None = None
+    allow_download: bool = False
+    encoder: str = "mini"
+    template: str | tuple[str, ...] | None = None
+    clean: bool = True
+    device: str = "auto"
+    engine: EngineName = "auto"
+
+
+class About(NamedTuple):
+    """The loaded model: its title and its own classes (none without a run)."""
+
+    title: str
+    names: tuple[str, ...]
+
+
+class Question(NamedTuple):
+    """A file, the class names (empty: the run's own), and the part of the answer that is wanted."""
+
+    path: Path
+    names: tuple[str, ...] = ()
+    part: Literal["names", "when", "where"] = "names"
+
+
+class TopClasses(NamedTuple):
+    """The top classes of a file, its seconds and frames (0 and 1 for an image), and the prompts of all classes.
+
+    `notes` are caveats; `calibration` has the valid parts of the run's calibration.
+    """
+
+    prediction: Prediction
+    seconds: float
+    frames: int
+    prompts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+
+class Timeline(NamedTuple):
+    """The events of a video sorted by start, and the probabilities (0-1) over time of the most relevant classes.
+
+    Events include times of none of the classes. Row i of `scores` lasts from `ends[i - 1]` to `ends[i]` seconds.
+    """
+
+    events: tuple[Event, ...]
+    names: tuple[str, ...]
+    ends: Float[np.ndarray, " stretches"]
+    scores: Float[np.ndarray, "stretches names"]
+    sliding: Sliding
+    rule: Hysteresis
+
+
+class Saliency(NamedTuple):
+    """Saliency of the predicted class: heat 0-1, and its probability `before` and `after` covering the hottest region.
+
+    `faint`: covering any region has too little effect for the heat to mean anything.
+    """
+
+    name: str
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    heat: Float[np.ndarray, "frames rows columns"]
+    before: float
+    after: float
+    faint: bool
+
+
+Answer = About | TopClasses | Timeline | Saliency | TextheadError
+
+
+class Answerer:
+    """A model that answers questions. Errors are returned, not raised, because another process asks."""
+
+    def __init__(self, source: ModelSource, limits: Limits):
+        device = pick_device(source.device)
+        self._source, self._limits = source, limits
+        self._run = None if source.run is None else load_run(source.run, allow_download=source.allow_download)
+        if self._run is not None:
+            self._run.model.to(device)
+        self._device = device
+        self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
+
+    def __call__(self, question: Question | None) -> Answer:
+        """Return the answer; for None, describe the loaded model."""
+        try:
+            if question is None:
+                return self.about()
+            seconds, frames = video_length(question.path, self._limits)
+            if question.part == "names":
+                return self.top_classes(question, seconds, frames)
+            return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
+        except MediaError as error:
+            return DataError(f"{error.path.name}: {error.problem}")
+        except TextheadError as error:
+            return error
+
+    def about(self) -> About:
+        """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
+        if self._run is None:
+            return About(f"Encoder {self._encoder.source}, without training", ())
+        return About(f"Run {display_name(self._run.folder).rpartition('/')[2]}", self._run.labels)
+
+    def top_classes(self, question: Question, seconds: float, frames: int) -> TopClasses:
+        """Return the top classes of the file; `seconds` and `frames` are passed through.
+
+        Raises:
+            MediaError: the file cannot be read.
+            TextheadError: the names are not valid classes.
+        """
+        model = self.model(question.names)
+        reading = Reading(engine=self._source.engine)
+        (prediction,) = predict(model, [question.path], reading=reading, top=TOP)
+        recognizer = model.model if isinstance(model, Run) else model
+        prompts = getattr(recognizer.head, "prompts", None) or ()
+        calibration, _ = calibration_for(model, protocol_of(model)[1])
+        notes = self._notes(recognizer) if question.names else ()
+        return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
+
+    def _notes(self, model: Recognizer) -> tuple[str, ...]:
+        """Return caveats for answers with typed names."""
+        lost = [] if self._run is None else self._run.lost_by_other_classes()
+        note = zero_shot_note(as_visual(model.visual).spec.source, model.names)
+        return (*lost, *([note] if note else []))
+
+    def timeline(self, question: Question) -> Timeline:
+        """Return the events of the classes, with the defaults of `timeline`.
+
+        Raises:
+            MediaError: the file is not a video, or cannot be read to its end.
+        """
+        model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
+        names = protocol_of(model)[0].names
+        finder, events, stretches = EventFinder(names, rule), [], []
+        with open_timed(question.path) as video:
+            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
+                events += finder.add(stretch)
+                stretches.append(stretch)
+        return _timeline(in_order(events + finder.finish()), stretches, names, sliding, rule)
+
+    def saliency(self, question: Question, length: int) -> Saliency:
+        """Return the saliency of the predicted class of a file with `length` frames.
+
+        Raises:
+            MediaError: the file cannot be read.
+        """
+        source = self.model(question.names)
+        model, protocol = protocol_of(source)
+        calibration, _ = calibration_for(source, protocol)
+        clip = clip_of(question.path, protocol)
+        if length == 1 and isinstance(model.temporal, MeanPool):
+            clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
+        saliency = cover(model, clip, engine=self._source.engine)
+        if calibration is not None:
+            saliency = saliency.at_temperature(calibration.temperature)
+        place = int(saliency.plain.argmax())
+        heat = saliency.heat(place)
+        kept = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[kept].permute(0, 2, 3, 1).contiguous().numpy()
+        faint = saliency.strength(place) < FAINT
+        return Saliency(model.names[place], frames, heat[kept].numpy(), *saliency.probabilities(place), faint)
+
+    def model(self, names: tuple[str, ...]) -> Run | Recognizer:
+        """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.
+
+        Raises:
+            TextheadError: the names are missing, too many, or not valid classes.
+        """
+        if not names and self._run is not None:
+            return self._run
+        if not names:
+            raise DataError("no class names; type some, because this page has no run with classes of its own")
+        if len(names) > self._limits.names:
+            raise DataError(f"{len(names)} class names; this page allows at most {self._limits.names}")
+        if self._last is None or self._last[0] != names:
+            self._last = names, self._with_names(names)
+        return self._last[1]
+
+    def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
+        names = clean_names(labels) if self._source.clean else list(labels)
+        encoder, template = self._encoder, self._source.template
+        if self._run is not None:
+            return self._run.with_classes(labels, names=names, template=template, encoder=encoder)
+        prompts = class_prompts(template or "{}", names, [None] * len(names))
+        return zero_shot(encoder, names, labels=labels, prompts=prompts).to(self._device)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        """The encoder with its text encoder, kept in memory."""
+        if self._run is None:
+            return load_encoder(self._source.encoder, keep_text=True)
+        return self._run.encoder(keep_text=True)
+
+
+def video_length(path: Path, limits: Limits) -> tuple[float, int]:
+    """Return (seconds, frames) of a video, or (0, 1) for an image.
+
+    Raises:
+        MediaError: the file cannot be read, or exceeds the limits.
+    """
+    with open_media(path) as media:
+        seconds = media.duration_seconds
+        if seconds > limits.seconds:
+            problem = f"{seconds:.0f} s long; this page allows {limits.seconds:g} s. Cut out a part"
+            raise MediaError(path, problem)
+        if media.num_frames > limits.frames:
+            problem = f"{media.num_frames} frames; this page allows {limits.frames}. Cut out a part"
+            raise MediaError(path, problem)
+        return seconds, media.num_frames
+
+
+def _timeline(
+    events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
+) -> Timeline:
+    """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
+    scores = np.array([stretch.scores for stretch in stretches], np.float32)
+    known = [event for event in events if event.known]
+    seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]
+    order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
+    ends = np.array([stretch.end for stretch in stretches], np.float32)
+    return Timeline(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)

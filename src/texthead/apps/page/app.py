@@ -1,0 +1,157 @@
+"""The page of `texthead ui` as a web application: a question about a file, answered part by part."""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from texthead.apps.page.answers import About, Answer, Limits, Question, Saliency, Timeline, TopClasses
+from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
+from texthead.apps.serving.request_queue import RequestQueue
+from texthead.apps.serving.server import file_route, json_body, page_app
+from texthead.apps.serving.uploads import Uploads
+from texthead.errors import DataError, RunError, TextheadError
+from texthead.media.open import media_suffixes
+from texthead.parallel.worker_pool import FailedTask, StatefulWorker
+from texthead.text.class_names import typed_names
+
+_HERE = Path(__file__).parent
+
+_LOAD_SECONDS = 600.0
+
+# Maximum length of the class names, in characters.
+MOST_TEXT = 20_000
+
+# Parts of an answer that the page can ask for, and what the page shows meanwhile.
+PARTS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Limits of the page: megabytes per file, seconds per answer, waiting requests."""
+
+    megabytes: int = 200
+    limit: float = 300.0
+    waiting: int = 4
+
+
+def load_model(worker: StatefulWorker) -> About:
+    """Load the model in its process; return its title and classes.
+
+    Raises:
+        TextheadError: the model cannot be loaded.
+    """
+    worker.begin()
+    about = worker.run(None, _LOAD_SECONDS)
+    if isinstance(about, TextheadError):
+        raise about
+    if not isinstance(about, About):
+        raise RunError(f"the model was not loaded: {about.reason}")
+    return about
+
+
+def ui_app(
+    worker: StatefulWorker,
+    about: About,
+    folder: Path,
+    rules: Rules,
+    limits: Limits,
+    host: str,
+    password: str | None = None,
+) -> ASGIApp:
+    """Return the page for a model in another process, with its guard and, if given, a password.
+
+    Args:
+        folder: an empty folder for uploads.
+    """
+    uploads = Uploads(folder, rules.megabytes * 2**20)
+    queue = RequestQueue(rules.waiting)
+    suffixes = sorted(media_suffixes())
+    markup = page_html(about, rules.megabytes, limits.seconds, suffixes, MOST_TEXT)
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(markup, headers={"cache-control": "no-cache"})
+
+    async def ask(request: Request) -> Response:
+        question, parts = _question(await json_body(request), uploads)
+        return queue.response(answer_in_steps(worker, question, parts, rules.limit))
+
+    files = [file_route(f"/{name}", _HERE / name) for name in ("page.js", "page.css")]
+    routes = [Route("/", page), *files, *uploads.routes, Route("/ask", ask, methods=["POST"])]
+    return page_app(routes, host, password, uploads.limits)
+
+
+def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequence[str]]:
+    """Return the question in a request and the parts of the answer that it asks for besides the top classes.
+
+    Raises:
+        DataError: the request has no file, is not from the page, or the names are not valid classes.
+    """
+    names, parts = body.get("names"), body.get("parts")
+    # The second text has no lone surrogates, which cannot be encoded.
+    if not isinstance(names, str) or len(names) > MOST_TEXT or names != names.encode(errors="replace").decode():
+        raise DataError(f"the class names must be text of at most {MOST_TEXT} characters; shorten them")
+    if not (isinstance(parts, list) and all(isinstance(part, str) and part in PARTS for part in parts)):
+        raise DataError(f"the parts of an answer are {' and '.join(PARTS)}; reload the page")
+    if body.get("file") is None:
+        raise DataError("choose a video or an image first")
+    path = uploads.path(body["file"])
+    return Question(path, tuple(typed_names(names)) if names.strip() else ()), parts
+
+
+def answer_in_steps(
+    worker: StatefulWorker, question: Question, parts: Collection[str], limit: float
+) -> Iterator[dict[str, str]]:
+    """Yield what changes on the page: its parts as HTML, and as text its status or an error.
+
+    Args:
+        parts: the keys of `PARTS` that are wanted besides the top classes.
+        limit: seconds for the whole answer.
+    """
+    try:
+        yield from _steps(worker, question, parts, time.monotonic() + limit, limit)
+    except TextheadError as error:
+        yield {"error": " ".join(str(error).split())}
+
+
+def _steps(
+    worker: StatefulWorker, question: Question, parts: Collection[str], until: float, limit: float
+) -> Iterator[dict[str, str]]:
+    yield {"status": "Computing the classes …"}
+    classes = _ask_model(worker, question, until, limit)
+    assert isinstance(classes, TopClasses)
+    timeline = None
+    named = {"named": top_classes_html(classes), "downloads": downloads_html(classes, None)}
+    if "when" in parts and classes.seconds:
+        yield {**named, "status": PARTS["when"]}
+        timeline = _ask_model(worker, question._replace(part="when"), until, limit)
+        assert isinstance(timeline, Timeline)
+        named = {"when": timeline_html(timeline), "downloads": downloads_html(classes, timeline)}
+    if "where" in parts:
+        yield {**named, "status": PARTS["where"]}
+        saliency = _ask_model(worker, question._replace(part="where"), until, limit)
+        assert isinstance(saliency, Saliency)
+        named = {"where": saliency_html(saliency)}
+    yield {**named, "status": ""}
+
+
+def _ask_model(worker: StatefulWorker, question: Question, until: float, limit: float) -> Answer:
+    """Return the answer to a question.
+
+    Raises:
+        TextheadError: the question is invalid, takes too long, or kills the process.
+    """
+    answer = worker.run(question, until - time.monotonic())
+    if isinstance(answer, FailedTask):
+        late = time.monotonic() >= until
+        reason = f"took longer than {limit:g} s, the limit of this page" if late else answer.reason
+        raise RunError(f"{question.path.name}: {reason}; try a shorter or smaller file")
+    if isinstance(answer, TextheadError):
+        raise answer
+    return answer

@@ -1,0 +1,111 @@
+"""`texthead ui`: serve a page on this machine that predicts the classes of files."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.cli.options import DownloadOptions, EncodingOptions, ServerOptions, TemplateOptions, local_run
+from texthead.cli.parser import PositiveFloat, PositiveInt, argument, option
+from texthead.errors import DataError, RunError
+from texthead.files import scratch_folder
+
+if TYPE_CHECKING:
+    from texthead.apps.page.answers import ModelSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageLimits:
+    """The page refuses requests beyond these limits.
+
+    Args:
+        max_mb: size of the largest file, in MB
+        max_seconds: length of the longest video, in seconds
+        max_frames: largest number of frames in a video
+        limit: time limit per answer, in seconds
+        waiting: largest number of requests that wait for an answer
+    """
+
+    TITLE: ClassVar = "limits"
+
+    max_mb: PositiveInt = option(200, "MB")
+    max_seconds: PositiveFloat = option(300.0, "SECONDS")
+    max_frames: PositiveInt = option(20_000, "FRAMES")
+    limit: PositiveFloat = option(300.0, "SECONDS")
+    waiting: PositiveInt = option(4, "N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ui:
+    """Serve a page for the browser: drop a file, type class names, see which fit.
+
+    The page takes videos and images and works offline. It reads only files that are dropped on it, and only this
+    machine can reach it unless --host is given.
+
+    Args:
+        run: a run folder, or hub:ORG/NAME[@REVISION]; without one, type class names
+        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+    """
+
+    run: str | None = argument("RUN", nargs="?", read=local_run)
+    downloads: DownloadOptions = DownloadOptions()
+    encoder: str | None = None
+    prompts: TemplateOptions = TemplateOptions()
+    server: ServerOptions = ServerOptions()
+    limits: PageLimits = PageLimits()
+    encoding: EncodingOptions = EncodingOptions()
+
+    def __call__(self) -> None:
+        self.server.check_installed("ui")
+        password = self.server.password()
+
+        from texthead.cli.console import doing
+
+        doing("starting the page")
+        from texthead.apps.page.answers import Answerer, Limits
+        from texthead.apps.page.app import Rules, load_model, ui_app
+        from texthead.apps.serving.server import listening_socket, serve
+        from texthead.parallel.worker_pool import StatefulWorker
+
+        source = _source(self)
+        limits = Limits(self.limits.max_seconds, self.limits.max_frames)
+        self.encoding.pick_device()
+        with (
+            listening_socket(self.server.host, self.server.port) as listening,
+            scratch_folder() as folder,
+            StatefulWorker(partial(Answerer, source, limits)) as worker,
+        ):
+            self.server.say_password(password)
+            rules = Rules(self.limits.max_mb, self.limits.limit, self.limits.waiting)
+            app = ui_app(worker, load_model(worker), folder, rules, limits, self.server.host, password)
+            with suppress(KeyboardInterrupt):
+                serve(listening, app, self.server.host, self.server.show_address)
+
+
+def _source(command: Ui) -> "ModelSource":
+    """Return the source of the model.
+
+    Raises:
+        RunError: RUN is no run.
+        DataError: an encoder is given with a run.
+    """
+    from texthead.apps.page.answers import ModelSource
+    from texthead.runs import saved
+
+    if command.run is not None:
+        saved.check_run_exists(command.run)
+        if not saved.is_run(command.run):
+            raise RunError(
+                f"{command.run} is not a run (no recipe.json in it): name a run folder, or leave RUN out to type names"
+            )
+        if command.encoder is not None:
+            raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")
+    return ModelSource(
+        run=command.run,
+        allow_download=command.downloads.allow_download,
+        encoder=command.encoder or "mini",
+        template=command.prompts.read_template(),
+        clean=command.prompts.clean,
+        device=command.encoding.device,
+        engine=command.encoding.engine,
+    )

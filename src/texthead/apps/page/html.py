@@ -1,0 +1,148 @@
+"""Answers as HTML, from templates/. All text is escaped; pictures and downloads are embedded."""
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
+from texthead.apps.timeline import events
+from texthead.apps.timeline.timeline import timeline_json
+from texthead.evaluation.calibration import NONE
+from texthead.media.open import is_image
+from texthead.prediction.formats import csv_columns, csv_rows, json_entry
+from texthead.report.figures import COLOURS
+from texthead.report.html import environment
+from texthead.report.strips import overlay_heat
+
+# Maximum number of steps in a curve; each is the maximum of its interval.
+STEPS = 600
+
+
+def _render(name: str, **values: object) -> str:
+    return environment("texthead.web").get_template(f"{name}.html").render(values)
+
+
+def page_html(about: About, megabytes: int, seconds: float, suffixes: Sequence[str], most_text: int) -> str:
+    """Return the page without an answer.
+
+    Args:
+        megabytes: size of the largest file.
+        seconds: length of the longest video.
+        suffixes: suffixes of the files that can be read.
+        most_text: length of the class names, in characters.
+    """
+    values = {"about": about, "megabytes": megabytes, "seconds": seconds, "most_text": most_text}
+    return _render("page", accept=",".join(["image/*", "video/*", *suffixes]), **values)
+
+
+def top_classes_html(answer: TopClasses) -> str:
+    """Return the top classes of a file as bars."""
+    path = answer.prediction.path
+    return _render("top_classes", answer=answer, path=path, is_image=is_image(path), none_of_these=NONE)
+
+
+def timeline_html(timeline: Timeline) -> str:
+    """Return a lane per class with its probability and events over time, and a table of the events."""
+    whole = float(timeline.ends[-1])
+    lanes = []
+    for place, name in enumerate(timeline.names):
+        own = [event for event in timeline.events if event.known and event.name == name]
+        lane = {
+            "name": name,
+            "colour": COLOURS[place % len(COLOURS)],
+            "events": own,
+            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in own) or "no event",
+            "curve": _curve(timeline.ends, timeline.scores[:, place]),
+        }
+        lanes.append(lane)
+    no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
+    return _render("timeline", whole=whole, lanes=lanes, ticks=_ticks(whole), events=timeline.events, no_event=no_event)
+
+
+def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
+    """Return the area under the scores as an SVG path in a box of 1000 by 100.
+
+    Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
+    """
+    parts = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
+    steps = (f"V{100 - 100 * scores[part].max():.1f} H{1000 * ends[part[-1]] / ends[-1]:.1f}" for part in parts)
+    return f"M0,100 {' '.join(steps)} V100 Z"
+
+
+def _ticks(whole: float) -> list[float]:
+    """Return up to ten round times from 0 to `whole` seconds.
+
+    Worked example: 12 s gives 0 2 4 6 8 10 12.
+    """
+    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, whole)
+    return [tick for tick in ticks if 0 <= tick <= whole]
+
+
+def _no_event(timeline: Timeline) -> str:
+    row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
+    start = timeline.ends[row - 1] if row else 0.0
+    top, rule = float(timeline.scores[row, column]), timeline.rule
+    best = f"Highest probability: {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+    if timeline.events:
+        return f"No event. {best}"
+    reason = (
+        f"none lasts at least {rule.min_length:g} s"
+        if top >= rule.enter
+        else f"no class reaches {100 * rule.enter:g} %"
+    )
+    return f"No event: {reason}. {best}"
+
+
+def saliency_html(answer: Saliency) -> str:
+    """Return the original frames and the frames with saliency."""
+    pairs = (
+        (_jpeg(frame), _jpeg(overlay_heat(frame, heat))) for frame, heat in zip(answer.frames, answer.heat, strict=True)
+    )
+    return _render("saliency", answer=answer, pairs=pairs)
+
+
+def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "JPEG", quality=85)
+    return _data_url("image/jpeg", data.getvalue())
+
+
+def downloads_html(answer: TopClasses, timeline: Timeline | None) -> str:
+    """Return download links with the output of `predict` and `timeline`; the files are embedded."""
+    path = answer.prediction.path
+    entry = json_entry(answer.prediction, answer.calibration)
+    columns = csv_columns(answer.calibration, sets=False)
+    files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([answer.prediction], columns)]))]
+    if timeline is not None:
+        all_events = list(timeline.events)
+        entry["timeline"] = timeline_json(
+            path, answer.seconds, timeline.sliding, timeline.rule, all_events, answer.calibration
+        )
+        rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, all_events)])
+        files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
+        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))
+    whole = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
+    files.insert(0, ("JSON", f"{path.stem}.json", "application/json", whole))
+    links = [
+        (title, name, _data_url(f"{kind};charset=utf-8", text.encode("utf-8", "replace")))
+        for title, name, kind, text in files
+    ]
+    return _render("downloads", files=links)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return the rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

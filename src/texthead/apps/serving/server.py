@@ -1,0 +1,164 @@
+"""What web pages share: their application with its guard, and a server that starts and stops it."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from texthead.apps.serving.guard import Guard
+from texthead.apps.serving.password import Password
+from texthead.errors import DataError, RunError, TextheadError
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+STYLE = "/base.css"
+
+# Files of pages.
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+# Files of users that browsers show.
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/mp4",
+    ".webm": "video/webm",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".avif": "image/avif",
+}
+
+# Seconds between checks of a connection, and the fewest body bytes that must arrive in that time.
+LOOK, FEWEST_BYTES = 30.0, 32 * 1024
+
+
+class PatientProtocol(H11Protocol):
+    """Closes connections that send no request within `LOOK` seconds, or whose body arrives too slowly."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self._bytes = 0
+        self._look = self.loop.call_later(LOOK, self._check, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().data_received(data)
+
+    def _check(self, before: Any) -> None:
+        """Close a connection that is too slow; `before` is the request at the previous check."""
+        request, received, self._bytes = self.cycle, self._bytes, 0
+        waits_for_head = request is None or request.response_complete
+        waits_for_body = not waits_for_head and request.more_body and not self.flow.read_paused
+        if request is before and (waits_for_head or (waits_for_body and received < FEWEST_BYTES)):
+            self.transport.abort()
+        else:
+            self._look = self.loop.call_later(LOOK, self._check, request)
+
+
+@contextmanager
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """Open a socket bound to the host and port; port 0 is any free one.
+
+    Raises:
+        RunError: the port is taken, or the host is not one of this machine.
+    """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(
+                f"host {host}, port {port}: cannot listen ({reason}); choose another port, or 0 for a free one"
+            ) from None
+        yield listening
+
+
+def page_app(
+    routes: Sequence[Route], host: str, password: str | None = None, most_bytes: Mapping[str, int] | None = None
+) -> ASGIApp:
+    """Return a page with the shared style, the guard and, if given, a password.
+
+    Args:
+        host: address that is served; a local page accepts only local host names.
+        password: required from each browser; None for no password.
+        most_bytes: limits of the body, by address, where it is not 1 MiB.
+    """
+    style = file_route(STYLE, Path(__file__).with_name("base.css"))
+    page = Starlette(routes=[style, *routes], exception_handlers={TextheadError: _error_response})
+    page.router.redirect_slashes = False
+    app = page if password is None else Password(page, password, [STYLE])
+    return Guard(app, LOCAL if host in LOCAL else None, most_bytes or {})
+
+
+def file_route(address: str, path: Path) -> Route:
+    """Return the route of a file of the page. Without this header, browsers would keep it after an update."""
+    headers = {"cache-control": "no-cache"}
+    return Route(address, lambda _: FileResponse(path, media_type=_TYPES[path.suffix], headers=headers))
+
+
+def media_response(path: Path) -> Response:
+    """Return a response with a file of a user; browsers show it only if it is a video or an image."""
+    return FileResponse(path, media_type=MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"))
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """Return the JSON object in a request.
+
+    Raises:
+        DataError: the body is something else.
+    """
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise DataError("the page sent no JSON object; reload it")
+    return body
+
+
+async def _error_response(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
+
+
+def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
+    """Serve until interrupted; call `ready` with the page's address at the start."""
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listening.getsockname()[1]}"
+
+    class Quiet(uvicorn.Server):
+        """A server that calls `ready` once signals can stop it, and doesn't log connections cut at shutdown."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if not self.should_exit:
+                ready(address)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+
+    # Connections are now queued until the server has started.
+    listening.listen()
+    # A short timeout, because open pages keep idle connections.
+    config = uvicorn.Config(app, http=PatientProtocol, log_level="error", timeout_graceful_shutdown=1)
+    Quiet(config).run(sockets=[listening])

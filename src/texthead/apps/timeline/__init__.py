@@ -1,0 +1,7 @@
+"""Events over time in videos and streams.
+
+command   texthead timeline
+timeline  class probabilities over time, from a sliding window
+events    events from probabilities over time
+overlay   write a video with its events drawn on it
+"""

@@ -1,0 +1,388 @@
+"""`texthead timeline`: find events in a video or a stream, with a run or zero-shot."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.cli.model import ModelOptions
+from texthead.cli.options import EncodingOptions, PrintOptions, local_run
+from texthead.cli.outputs import check_outputs
+from texthead.cli.parser import PositiveInt, argument, option
+from texthead.errors import DataError, MediaError
+from texthead.extras import check_extra
+from texthead.files import replacing, write_csv
+from texthead.media.paths import check_not_missing, file_of, is_live, relative_below
+
+if TYPE_CHECKING:
+    from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
+    from texthead.apps.timeline.overlay import Curve
+    from texthead.apps.timeline.timeline import Sliding, TimedVideo
+    from texthead.data.protocol import Protocol
+    from texthead.evaluation.calibration import Calibration
+    from texthead.media.video_pipe import LiveStream
+    from texthead.models.recognizer import Recognizer
+    from texthead.runs import run
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineCommand:
+    """Find the events in a video: their class, start and end, in seconds.
+
+    A window slides over the video, or over a part of it (match.mp4#t=3,7.5, in seconds). With - the video comes from a
+    pipe, and events are printed as they end. With a camera or stream (/dev/video0, rtsp://...) events are JSON lines,
+    printed as they begin and end; frames that this machine is too slow for are dropped and counted.
+
+    Args:
+        inputs: a run folder or hub:ORG/NAME (optional), then a video, camera or address; - reads from a pipe
+        window: length of the window that is scored, in seconds
+        rate: number of frames encoded per second of video
+        batch: number of frames encoded at once; more is faster on a GPU and may change the last digits
+        enter: probability at which an event begins, 0-1
+        leave: probability below which an event ends, 0-1
+        min_length: shortest event, in seconds; shorter gaps within an event are bridged first
+        srt: also write the events as subtitles
+        manifest: also write the events as labelled parts of the video, a CSV file that train, eval and doctor read
+        overlay: also write the video with names and probabilities drawn in; it has no audio
+    """
+
+    JSON: ClassVar = (
+        "video, seconds, window, rate, enter, leave, min_length, temperature, threshold, events [name, start, end, "
+        "mean, peak], none_of_these"
+    )
+
+    USAGE: ClassVar = (
+        "texthead timeline [RUN] VIDEO [--classes NAMES] [options]\n"
+        "       texthead timeline [RUN] rtsp://HOST/PATH [--classes NAMES] [options]\n"
+        "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
+    )
+
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=local_run)
+    model: ModelOptions = ModelOptions()
+    window: float = option(1.0, "SECONDS")
+    rate: float = option(8.0, "FRAMES")
+    batch: PositiveInt = 1
+    enter: float = option(0.7, "PROBABILITY")
+    leave: float = option(0.4, "PROBABILITY")
+    min_length: float = option(1.0, "SECONDS")
+    printed: PrintOptions = PrintOptions()
+    srt: str | None = option(None, "FILE")
+    manifest: str | None = option(None, "FILE.csv")
+    overlay: str | None = option(None, "FILE.mp4")
+    encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError or RunError if a path does not exist or options exclude each other."""
+        path = _run_and_video(self)[1]
+        if path != PIPE and not is_live(path):
+            check_not_missing(path)
+        _check_outputs(self, path)
+
+    def __call__(self) -> None:
+        from texthead.cli.console import doing, next_command, notes, prints_json, say_notes, show_json
+
+        doing("loading torch")
+        from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
+        from texthead.apps.timeline.overlay import Curve
+        from texthead.apps.timeline.timeline import Sliding, scores_over_time, timeline_json
+        from texthead.media.reader import Part
+        from texthead.media.video_pipe import LiveStream
+        from texthead.prediction.predict import protocol_of, zero_shot_line
+
+        run_folder, path = _run_and_video(self)
+        sliding = Sliding(self.window, self.rate, self.batch)
+        rule = Hysteresis(self.enter, self.leave, self.min_length)
+        with _opened(path) as video:
+            model = self.model.load(run_folder, self.encoding.pick_device())
+            (recognizer, protocol) = protocol_of(model)
+            names = recognizer.names
+            _say_how(recognizer, protocol, sliding, video)
+            calibration = _noted_calibration(model, protocol)
+            printer = _Printer(self, video)
+            curve = Curve() if self.overlay else None
+            doing("looking for events")
+            stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
+            best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
+            seconds = video.duration_seconds
+            begin = video.start_seconds if isinstance(video, Part) else 0.0
+        events = in_order(printer.events)
+        if isinstance(video, LiveStream):
+            _say_stream(video)
+        if printer.lines or not prints_json():
+            printer.rest(events)
+        else:
+            show_json(timeline_json(path, seconds, sliding, rule, events, calibration))
+        events = [event for event in events if event.known]
+        if not events and not prints_json():
+            notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+        if self.manifest:
+            _write_manifest(Path(self.manifest), file_of(path), events, begin)
+        _write_files(self, path, events, names, curve)
+        note = zero_shot_line(model, self.model.classes)
+        if note:
+            say_notes([note])
+        if not self.overlay and path != PIPE and not is_live(path):
+            classes = () if self.model.classes is None else ("--classes", self.model.classes)
+            next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
+
+
+PIPE = "-"
+
+
+def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
+    """Return (the run or None, the video).
+
+    Raises:
+        DataError: no video, more than one, or as `ModelOptions.split`.
+    """
+    if not command.inputs:
+        raise DataError("timeline needs VIDEO, or - for a pipe (see texthead timeline --help)")
+    first, rest = command.model.split(command.inputs, "the video")
+    if not rest:
+        raise DataError(f"{first} is a run: name a video after it, or - for a pipe (see texthead timeline --help)")
+    if len(rest) > 1:
+        raise DataError(f"timeline takes one video, got {len(rest)}: run it once for each")
+    return first, rest[0]
+
+
+def _check_outputs(command: TimelineCommand, path: str) -> None:
+    """Raise DataError if outputs exclude each other or cannot be written."""
+    command.printed.check()
+    if command.overlay and (path == PIPE or is_live(path)):
+        raise DataError(
+            "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
+        )
+    if command.manifest and (path == PIPE or is_live(path)):
+        raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
+    check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
+    if command.overlay:
+        check_extra("plots", "--overlay")
+
+
+def _opened(path: str) -> "TimedVideo":
+    from texthead.apps.timeline.timeline import open_timed
+    from texthead.media.video_pipe import LiveStream, PipedVideo
+
+    if is_live(path):
+        return LiveStream(path)
+    if path != PIPE:
+        return open_timed(path)
+    if sys.stdin.isatty():
+        raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
+
+
+def _say_stream(video: "LiveStream") -> None:
+    """Note how many frames were dropped, and the fault that ended the stream."""
+    from texthead.cli.console import say_notes
+
+    if video.dropped:
+        say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
+    if video.fault:
+        say_notes([f"{video.path} ended with a fault ({video.fault})"])
+
+
+def _noted_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
+    """Return the part of the run's calibration that holds here, with notes on it."""
+    from texthead.cli.console import say_notes
+    from texthead.cli.model import noted_calibration
+    from texthead.evaluation.calibration import NONE
+
+    calibration = noted_calibration(model, protocol)
+    if calibration is not None and calibration.threshold is not None:
+        say_notes(
+            [
+                f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
+                "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
+            ]
+        )
+    return calibration
+
+
+def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
+    """Print how the video is scored, and note what makes that slow or inexact."""
+    from texthead.cli.console import notes, say_notes
+
+    say = notes()
+    views = sliding.views(protocol.frames)
+    clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
+    clips = f"{clips} of {protocol.frames} frames"
+    once = ", encoded once" if recognizer.sees_frames_apart else ""
+    say.print(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {clips}")
+    if not recognizer.sees_frames_apart:
+        inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
+        say_notes(
+            [
+                f"{inside} sees several frames at once, so each window is encoded whole: "
+                f"{views.clips * protocol.frames} times the work"
+            ]
+        )
+    if not video.has_times:
+        say_notes([f"{video.path} has no time stamps: times are counted from its frame rate"])
+
+
+class _Printer:
+    """Prints events, those of a pipe as soon as they are settled, and holds all of them.
+
+    For a live stream it prints JSON `lines`, one as an event begins and one as it ends, unless --csv is given.
+    """
+
+    def __init__(self, command: TimelineCommand, video: "TimedVideo"):
+        from texthead.cli.console import prints_json
+        from texthead.media.reader import Media
+        from texthead.media.video_pipe import LiveStream
+
+        self.events: list[Event] = []
+        self._csv = command.printed.csv
+        self._video = video
+        self.lines = isinstance(video, LiveStream) and not self._csv
+        self._live = not isinstance(video, Media) and not prints_json()
+        self._begun = False
+
+    def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
+        """Add settled events, and the name and start of those that have begun."""
+        from texthead.apps.timeline.events import event_json
+        from texthead.cli.console import write
+
+        self.events += events
+        if self.lines:
+            lines = [{"event": "end", **event_json(event)} for event in events if event.known]
+            lines += [{"event": "begin", "name": name, "start": at} for name, at in open_events]
+            for line in lines:
+                line["dropped"] = getattr(self._video, "dropped", 0)
+                write(json.dumps(line, ensure_ascii=False))
+            sys.stdout.flush()
+            self._begun |= bool(lines)
+        elif self._live and events:
+            self._print(events)
+
+    def rest(self, events: "Sequence[Event]") -> None:
+        """Print all events in order, unless they were printed as they came."""
+        if not self.lines and (not self._live or not self._begun):
+            self._print(events)
+
+    @property
+    def has_printed(self) -> bool:
+        """Whether anything was printed."""
+        return self._begun
+
+    def _print(self, events: "Sequence[Event]") -> None:
+        from texthead.apps.timeline.events import CSV_COLUMNS, csv_row
+        from texthead.cli.console import results, write
+
+        if self._csv:
+            text = StringIO()
+            csv.writer(text).writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+            write(text.getvalue(), end="")
+        elif events:
+            show = results()
+            if not self._begun:
+                show.print("   start      end   mean   peak  name")
+            for each in events:
+                show.print(
+                    f"{each.start:8.2f} {each.end:8.2f}  {_percent(each.mean)}  {_percent(each.peak)}  {each.name}"
+                )
+        self._begun = True
+        sys.stdout.flush()
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:3.0f} %"
+
+
+def _watch(
+    stretches: "Callable[..., Iterator[Stretch]]",
+    video: "TimedVideo",
+    finder: "EventFinder",
+    printer: _Printer,
+    curve: "Curve | None",
+) -> "Stretch":
+    """Pass all stretches to the finder, the printer and the curve; return the one with the highest score.
+
+    A stretch that is known comes before one that is not.
+
+    Raises:
+        MediaError: the video cannot be read to its end.
+    """
+    from texthead.apps.timeline.events import Stretch
+    from texthead.cli.console import bar
+    from texthead.media.reader import Media
+
+    best: Stretch | None = None
+    try:
+        # The end of a pipe or a stream is unknown, so there is no bar.
+        with bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
+            for stretch in stretches(progress=progress):
+                printer.add(finder.add(stretch), finder.open_events())
+                best = stretch if best is None or _height(stretch) > _height(best) else best
+                if curve is not None:
+                    curve.add(stretch.end, stretch.scores)
+    except MediaError as error:
+        if not printer.has_printed:
+            raise
+        raise MediaError(
+            error.path, f"{error.problem}; the events above are from the part before that", error.fault
+        ) from error
+    printer.add(finder.finish())
+    assert best is not None, "every video has one stretch at least"
+    return best
+
+
+def _height(stretch: "Stretch") -> tuple[bool, float]:
+    return stretch.known, max(stretch.scores)
+
+
+def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
+    """Return why there is no event."""
+    top = max(best.scores)
+    if not best.known and calibration is not None and calibration.threshold is not None:
+        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
+    elif top >= rule.enter:
+        why = f"none lasted --min-length {rule.min_length:g} s"
+    else:
+        why = f"none reached --enter {rule.enter:g}"
+        if calibration is not None and calibration.temperature > 1:
+            why += f" after temperature {calibration.temperature:.3g}, which lowers all probabilities; lower --enter"
+    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
+
+
+def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float) -> None:
+    """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
+    from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
+    from texthead.cli.console import notes
+
+    name = relative_below(video, out.parent)
+    write_csv(out, MANIFEST_COLUMNS, [manifest_row(event, name, begin=begin) for event in events])
+    notes().print(f"manifest: {out}")
+
+
+def _write_files(
+    command: TimelineCommand, path: str, events: "Sequence[Event]", names: Sequence[str], curve: "Curve | None"
+) -> None:
+    """Write the subtitles and the video with the events drawn in, if asked for."""
+    from texthead.apps.timeline.events import srt
+    from texthead.apps.timeline.overlay import codec, write_overlay
+    from texthead.apps.timeline.timeline import open_timed
+    from texthead.cli.console import bar, notes, say_notes
+    from texthead.report.figures import without_glyph
+
+    say = notes()
+    if command.srt:
+        with replacing(Path(command.srt)) as beside:
+            beside.write_text(srt(events), encoding="utf-8")
+        say.print(f"subtitles: {command.srt}")
+    if curve is None or command.overlay is None:
+        return
+    missing = without_glyph(sorted({event.name for event in events}))
+    if missing:
+        say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
+    with open_timed(path) as video, bar("overlay", "frames") as progress:
+        write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
+    other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
+    say.print(f"overlay: {command.overlay}{other}")

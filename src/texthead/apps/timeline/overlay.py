@@ -1,0 +1,210 @@
+"""Write a video with its events: current names with bars at the top, a timeline at the bottom."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from texthead.apps.timeline.events import Event
+from texthead.files import replacing
+from texthead.media.reader import Media
+from texthead.parallel.progress import Progress
+from texthead.report.figures import COLOURS, font_file
+
+# Ticks per second, as in MPEG; a multiple of the usual frame rates.
+TICKS = 90_000
+
+# Smaller videos are enlarged to at least this short side, in pixels, to keep the names readable.
+LEAST_SIDE = 240
+
+# Names shown at once; further current events are only counted.
+MOST_NAMED = 3
+
+DIM, LIGHT = (24, 24, 24), (255, 255, 255)
+
+
+class Curve:
+    """The probability of each class over time, four bytes per number."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+        self._rows: list[array] = []
+
+    def add(self, end: float, scores: Sequence[float]) -> None:
+        """Add the scores for the time up to `end`, in seconds."""
+        self._ends.append(end)
+        self._rows.append(array("f", scores))
+
+    def at(self, seconds: float) -> Sequence[float]:
+        """Return the scores at a time; after the end, the last ones."""
+        return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
+
+
+class Line(NamedTuple):
+    """One line of the label: class name, colour and probability (0-1)."""
+
+    name: str
+    colour: str
+    probability: float
+
+
+def codec() -> str:
+    """Return the video encoder: libx264 if PyAV has it, else MPEG-4 part 2, which most players also support."""
+    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
+
+
+def colours(events: Sequence[Event]) -> dict[str, str]:
+    """Return a colour for each name, in order of the first events; colours repeat from the seventh name on."""
+    names = dict.fromkeys(event.name for event in events)
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
+def write_overlay(
+    out: Path,
+    video: Media,
+    events: Sequence[Event],
+    names: Sequence[str],
+    curve: Curve,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write every frame at its original time with the current events; no audio.
+
+    Raises:
+        MediaError: a frame cannot be read.
+        RunError: the file cannot be written; an existing file is kept.
+    """
+    with replacing(out) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        for packet in _encoded_frames(container, video, events, names, curve, progress):
+            container.mux(packet)
+
+
+def _encoded_frames(
+    container: OutputContainer,
+    video: Media,
+    events: Sequence[Event],
+    names: Sequence[str],
+    curve: Curve,
+    progress: Progress | None,
+) -> Iterator[Packet]:
+    """Yield the encoded frames with their current events."""
+    place = {name: index for index, name in enumerate(names)}
+    colour_of = colours(events)
+    painter: _Painter | None = None
+    stream: VideoStream | None = None
+    for number, (seconds, take) in enumerate(video.in_order(), 1):
+        picture = enlarged(take())
+        if painter is None or stream is None:
+            painter = _Painter(picture.size, events, colour_of, video.duration_seconds)
+            stream = _add_stream(container, picture.size, _rate(video))
+        scores = curve.at(seconds)
+        on = [event.name for event in events if event.start <= seconds < event.end]
+        painter.draw(picture, [Line(name, colour_of[name], scores[place[name]]) for name in on], seconds)
+        yield from stream.encode(_timed(picture, seconds))
+        if progress:
+            progress(number, video.num_frames)
+    assert stream is not None, "a video that opens has a frame, or in_order has raised"
+    yield from stream.encode(None)
+
+
+def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
+    options = {"crf": "20", "preset": "veryfast"} if codec() == "libx264" else {"qscale": "3"}
+    stream = container.add_stream(codec(), rate=rate, options=options)
+    assert isinstance(stream, VideoStream), "both codecs are video codecs"
+    stream.codec_context.time_base = Fraction(1, TICKS)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    return stream
+
+
+def _timed(picture: Image.Image, seconds: float) -> VideoFrame:
+    """Return the picture as a video frame with this presentation time."""
+    frame = VideoFrame.from_image(picture)
+    frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
+    return frame
+
+
+def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
+    """Return the picture with even sides of at least 240 pixels; odd sides repeat their last row or column."""
+    height, width = picture.shape[:2]
+    even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    times = -(-LEAST_SIDE // min(even.shape[:2]))
+    return Image.fromarray(even.repeat(times, 0).repeat(times, 1))
+
+
+class _Painter:
+    """Draws on frames of one size; the timeline is drawn once and reused."""
+
+    def __init__(self, size: tuple[int, int], events: Sequence[Event], colour_of: Mapping[str, str], seconds: float):
+        self.unit = max(12, min(size) // 20)
+        self.height = round(1.6 * self.unit)
+        self.font = ImageFont.truetype(font_file(), self.unit)
+        self.seconds = seconds or 1.0
+        self.strip = Image.new("RGB", (size[0], max(6, self.unit // 2)), DIM)
+        pen = ImageDraw.Draw(self.strip)
+        for event in events:
+            ends = self._x_of(event.start), self._x_of(event.end)
+            pen.rectangle((ends[0], 0, max(ends[0], ends[1] - 1), self.strip.height), fill=colour_of[event.name])
+
+    def _x_of(self, seconds: float) -> int:
+        return round(seconds / self.seconds * self.strip.width)
+
+    def draw(self, picture: Image.Image, lines: Sequence[Line], seconds: float) -> None:
+        """Draw the current names and the position in the timeline."""
+        top = picture.height - self.strip.height
+        picture.paste(self.strip, (0, top))
+        pen = ImageDraw.Draw(picture, "RGBA")
+        x, half = self._x_of(seconds), max(1, self.unit // 8)
+        pen.rectangle((x - half - 1, top - half, x + half + 1, picture.height), fill=DIM)
+        pen.rectangle((x - half, top - half, x + half, picture.height), fill=LIGHT)
+        for row, line in enumerate(lines[:MOST_NAMED]):
+            self._line(pen, picture.width, row, line)
+        if len(lines) > MOST_NAMED:
+            self._box(pen, picture.width, MOST_NAMED)
+            self._text(pen, MOST_NAMED, f"and {len(lines) - MOST_NAMED} more", 0.6 * self.unit)
+
+    def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
+        """Draw a bar with the length of the probability, with name and percentage on it."""
+        self._box(pen, width, row)
+        self._bar(pen, round(width * line.probability), row, (*ImageColor.getrgb(line.colour)[:3], 190))
+        percent = f"{100 * line.probability:.0f} %"
+        edge = width - 0.6 * self.unit - self.font.getlength("100 %")
+        self._text(pen, row, _fitted(line.name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
+        self._text(pen, row, percent, width - 0.6 * self.unit - self.font.getlength(percent))
+
+    def _box(self, pen: ImageDraw.ImageDraw, width: int, row: int) -> None:
+        self._bar(pen, width, row, (*DIM, 170))
+
+    def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
+        """Draw a rectangle from the left edge over one line of the label, leaving a gap of one pixel below."""
+        if length:
+            pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
+
+    def _text(self, pen: ImageDraw.ImageDraw, row: int, text: str, x: float) -> None:
+        place = x, row * self.height + 0.2 * self.unit
+        pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
+
+
+def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Return the name, cut with an ellipsis to fit the width."""
+    text = name
+    while text and font.getlength(text) > width:
+        text = f"{text.rstrip('…')[:-1]}…" if len(text) > 1 else ""
+    return text
+
+
+def _rate(video: Media) -> Fraction:
+    """Return the frame rate for the encoder, which uses it only for the duration of the last frame."""
+    last = video.duration_seconds - video.times[-1]
+    return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

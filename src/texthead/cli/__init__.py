@@ -1,0 +1,13 @@
+"""The command line: what every command uses, and the program itself.
+
+main         find a command by its name and run it
+parser       parse a command line; errors on one line
+options      options of several commands
+console      print results, notes, JSON and the next command
+outputs      checks of output paths before a command runs
+status_line  progress on a terminal
+result       the end of texthead train
+score_table  the table of the scores of a run and the baselines
+system       streams, file names, and errors of the operating system
+model        the model of a command
+"""

@@ -1,0 +1,262 @@
+"""What a command prints: results on standard output; progress, notes and the next command on standard error."""
+
+import json
+import math
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from texthead.cli.status_line import ProgressBar, StatusLine
+from texthead.errors import MediaError, listed, printable
+from texthead.text import prompts
+
+if TYPE_CHECKING:
+    from texthead.runs.run import Run
+
+
+@dataclass
+class _Screen:
+    """How the running command prints.
+
+    Attributes:
+        notes: notes to print after the result; None prints them at once.
+        next: the command to suggest as the last line.
+    """
+
+    quiet: bool = False
+    json: bool = False
+    notes: list[str] | None = None
+    next: str | None = None
+    line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
+
+
+_screens = [_Screen()]  # The last one is that of the running command.
+
+
+@contextmanager
+def screen(*, quiet: bool = False, json: bool = False) -> Iterator[None]:
+    """Apply --quiet and --json to what a command prints; afterwards print its notes and the next command."""
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    own = _Screen(quiet, json, notes=[], line=StatusLine(shown=first and not quiet))
+    _screens.append(own)
+    try:
+        with own.line:
+            yield
+        flush_notes()
+        if own.next:
+            sys.stdout.flush()
+            notes().print(f"next: {own.next}", soft_wrap=True)
+    finally:
+        flush_notes()
+        _screens.pop()
+
+
+def notes() -> Console:
+    """Return the console on standard error for progress and notes; --quiet silences it."""
+    return _console(stderr=True, quiet=_screens[-1].quiet)
+
+
+def problems() -> Console:
+    """Return the console on standard error for what --quiet must not hide."""
+    return _console(stderr=True)
+
+
+def results() -> Console:
+    """Return the console on standard output for results as text; --json silences it."""
+    return _console(stderr=False, quiet=_screens[-1].json)
+
+
+def prints_json() -> bool:
+    """Return whether the command prints JSON instead of text."""
+    return _screens[-1].json
+
+
+def write(text: str, end: str = "\n") -> None:
+    """Write text to standard output as it is, such as JSON, CSV or lines with tabs."""
+    if _is_first_process():
+        with _screens[-1].line.hidden():
+            sys.stdout.write(f"{text}{end}")
+
+
+def show_json(document: Any) -> None:
+    """Print the result of the command as JSON if --json was given: numbers unrounded, null for what is not finite."""
+    if _screens[-1].json:
+        write(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):  # numpy and torch
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def doing(what: str) -> None:
+    """Show what the command is doing, on a terminal, until it does something else."""
+    _screens[-1].line.show(what)
+
+
+def hide_progress() -> None:
+    """Show nothing more of what the command is doing, such as while it serves a page."""
+    _screens[-1].line.end()
+
+
+@contextmanager
+def bar(title: str, unit: str) -> Iterator[ProgressBar]:
+    """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
+    progress = ProgressBar(title, unit, say=lambda line: notes().print(line))
+    with _screens[-1].line.showing(progress):
+        yield progress
+
+
+def next_command(*words: object) -> None:
+    """Suggest the command to type next; its words are quoted for a shell."""
+    _screens[-1].next = " ".join(shlex.quote(str(word)) for word in words)
+
+
+def say_notes(lines: Iterable[str]) -> None:
+    """Print notes, each on a line of its own, after the result of the command."""
+    deferred = _screens[-1].notes
+    if deferred is None:
+        for line in lines:
+            notes().print(f"note: {line}")
+    else:
+        deferred += lines
+
+
+def flush_notes() -> None:
+    """Print the notes so far."""
+    lines = _screens[-1].notes
+    if lines:
+        sys.stdout.flush()
+        for line in dict.fromkeys(lines):
+            notes().print(f"note: {line}")
+        lines.clear()
+
+
+def say_skipped(errors: Iterable[MediaError]) -> None:
+    """Print the files that cannot be read and are left out."""
+    for error in errors:
+        problems().print(f"skipped: {error}")
+
+
+class _Console(Console):
+    """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
+
+    A terminal gets lines that are wrapped between words, everything else whole lines.
+    """
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(printable(text), **how)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        if self.is_terminal and not how.get("soft_wrap"):
+            objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
+        with _screens[-1].line.hidden():
+            super().print(*objects, **how)
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Return the lines of a text wrapped between words; words that are too long, such as paths, stay whole."""
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join(lines)
+
+
+def _console(*, stderr: bool, quiet: bool = False) -> Console:
+    """Return a console without markup or emoji codes, since class names and paths may look like them.
+
+    Only the first process of a group prints.
+    """
+    return _Console(
+        stderr=stderr,
+        quiet=quiet or not _is_first_process(),
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _is_first_process() -> bool:
+    """Return whether this is the first process of its group; there is no group before torch is imported."""
+    distributed = sys.modules.get("texthead.parallel.distributed")
+    return distributed is None or distributed.rank() == 0
+
+
+def reader_gone() -> int:
+    """Return the exit code that a shell gives for a closed pipe, as of `| head`; drop the output that is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as by SIGPIPE
+
+
+def cell(name: str) -> Text:
+    """Return a class name as a cell of a table: on one line, shortened if the table is too wide."""
+    return Text(printable(name), no_wrap=True, overflow="ellipsis")
+
+
+def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
+    """Print the class names that were cleaned, and the prompt of the first class."""
+    say = notes()
+    changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
+    if changed:
+        say.print(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
+    if template is not None:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        one = template if isinstance(template, str) else template[0]
+        each = "" if isinstance(template, str) else f", in {len(template)} templates"
+        say.print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
+
+
+def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) -> None:
+    """Print the prompts of the first classes, and a note on prompts with two articles."""
+    doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
+    if doubled:
+        say_notes([f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names"])
+    if all(isinstance(prompt, str) for prompt in by_class):
+        more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
+        notes().print(f"prompt: {by_class[0]!r}{more}")
+        return
+    few = [
+        f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
+        for label, prompt in list(zip(labels, by_class, strict=True))[:4]
+    ]
+    more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
+    notes().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
+
+
+def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
+    """Print what a run loses when text rows replace its own."""
+    say_notes(run.lost_by_other_classes())
+    say_residual(run, by_class)
+
+
+def say_residual(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
+    """Print how much of new prompts the run's text map loses, if it has one."""
+    from texthead.encoders.pairing import residual
+
+    head = run.head
+    if head.learned_template or head.text_map is None:
+        return
+    lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(by_class))
+    notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")

@@ -1,0 +1,286 @@
+"""The command line: find a command by its name and run it. Commands import torch when they run, not for their help."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import is_dataclass
+from functools import partial
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from texthead.cli.parser import (
+    Parser,
+    add_command,
+    build,
+    check_given,
+    config_text,
+    did_you_mean,
+    print_error,
+    read_words,
+    summary_of,
+    values_of,
+)
+from texthead.cli.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
+from texthead.errors import DataError, RunError, TextheadError, either, printable
+from texthead.extensions import Extension, find
+from texthead.extras import extra_of, missing
+from texthead.media.limits import set_max_megapixels
+from texthead.parallel.signals import Ending, ended_by_signals
+from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
+
+# In the order of `texthead --help`.
+GROUPS = {
+    "start": {"demo": "texthead.apps.demo.command:Demo"},
+    "data": {
+        "doctor": "texthead.apps.doctor.command:Doctor",
+        "label": "texthead.apps.label.command:Label",
+        "prepare": "texthead.commands.prepare:Prepare",
+    },
+    "train": {
+        "train": "texthead.commands.train:Train",
+        "compare": "texthead.commands.compare:Compare",
+        "import": "texthead.apps.checkpoints.command:Import",
+    },
+    "measure": {
+        "eval": "texthead.commands.eval:Eval",
+        "report": "texthead.commands.report:ReportCommand",
+        "calibrate": "texthead.commands.calibrate:Calibrate",
+    },
+    "use": {
+        "predict": "texthead.commands.predict:Predict",
+        "bulk": "texthead.apps.bulk.command:Bulk",
+        "timeline": "texthead.apps.timeline.command:TimelineCommand",
+        "ui": "texthead.apps.page.command:Ui",
+        "export": "texthead.apps.export.command:Export",
+    },
+    "look inside": {
+        "classes": "texthead.apps.classes.command:Classes",
+        "encoders": "texthead.commands.encoders:Encoders",
+    },
+}
+COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
+
+SHELLS = ("bash", "zsh", "fish")
+
+FIRST_SCREEN = """\
+texthead makes a recogniser for videos and images from class names.
+
+  train     train a recogniser on labelled files: folders named after classes
+  predict   name what is in files, with a trained run or class names alone
+  compare   see in seconds which method suits the data
+  label     label files in the browser, the most useful ones first
+  report    write an HTML page: scores, confusions, mistakes
+  ui        open a page: drop a file, type class names, see which fit
+
+From a folder of class folders (photos/dress/*.jpg, photos/hat/*.jpg) to a
+prediction:
+
+  texthead train photos --out run
+  texthead predict run new.jpg
+
+No labels yet? Class names are enough:
+
+  texthead predict new.jpg --classes 'a dress, a hat, shoes'
+
+texthead --help lists all 17 commands, texthead COMMAND --help their options.
+"""
+
+
+def commands() -> dict[str, Extension]:
+    """Return the commands by their names: ours in the order of the help, then those of installed packages."""
+    return find("texthead.commands", COMMANDS)
+
+
+def command_of(name: str) -> type:
+    """Return the dataclass of a command.
+
+    Raises:
+        DataError: there is no such command.
+        RunError: a package brings it and is broken.
+    """
+    known = commands()
+    if name not in known:
+        near = did_you_mean(name, [*known])
+        raise DataError(f"there is no command {name!r}{near} (see texthead --help)")
+    return _loaded(known[name])
+
+
+def _loaded(extension: Extension) -> type:
+    """Return the dataclass of an entry; raise RunError if it cannot be imported or is none."""
+    command = extension.load()
+    if not is_dataclass(command) or not isinstance(command, type):
+        raise RunError(extension.broken("is no dataclass"))
+    return command
+
+
+def full_help() -> str:
+    """Return what `texthead --help` prints: every command by its group, without making their parsers."""
+    lines = ["usage: texthead COMMAND [options]", "", "Class names in, recogniser out."]
+    known = commands()
+    strangers = [name for name, command in known.items() if not command.ours]
+    for title, group in {**GROUPS, **({"from packages": strangers} if strangers else {})}.items():
+        lines += ["", f"{title}:"]
+        for name in group:
+            try:
+                text = summary_of(_loaded(known[name]))
+            except RunError as error:
+                text = str(error)
+            more = wrap(text, 64) or [""]
+            lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
+    lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
+    lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
+    return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
+
+
+def top_parser() -> Parser:
+    """Return the parser of `texthead` without a command."""
+    parser = Parser(prog="texthead", description="Class names in, recogniser out.")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
+    return parser
+
+
+def completion(shell: str) -> str:
+    """Return the script that completes commands and options in a shell."""
+    import shtab
+
+    parser = top_parser()
+    inner = parser.add_subparsers(parser_class=Parser)
+    for name, command in commands().items():
+        with suppress(RunError):  # a broken package
+            add_command(inner, name, _loaded(command), shtab.FILE)
+    return shtab.complete(parser, shell)
+
+
+# Commands that several processes can share.
+_SHARED = ("train", "eval")
+
+# Commands that decode files in worker processes.
+_DECODING = ("train", "eval", "calibrate", "report", "predict", "bulk", "compare", "label", "demo")
+
+
+def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
+    """Join the process group that torchrun started, if it did; with `apart` each process works alone.
+
+    Raises:
+        RunError: the command runs in one process, or something other than torchrun started the processes.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal():
+        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
+    if apart or int(size) < 2:
+        return nullcontext()
+    if "LOCAL_RANK" not in os.environ:
+        raise RunError(
+            f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
+            "with torchrun, or unset WORLD_SIZE"
+        )
+    if command not in _SHARED:
+        raise RunError(f"{command} runs in one process: start it without torchrun")
+    from texthead.parallel.distributed import launched
+
+    return launched()
+
+
+def _run(name: str, command: type, values: dict[str, Any]) -> int:
+    """Build a command from its options and call it; return its exit code."""
+    from texthead.cli.console import screen
+
+    keep_freed_memory()
+    with screen(quiet=values.pop("quiet", False), json=values.pop("json", False)):
+        built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
+        own = values_of(built)
+        if "max_megapixels" in own:
+            set_max_megapixels(own["max_megapixels"])
+        if hasattr(built, "check"):
+            built.check()  # Report mistakes before the slow import of torch.
+        if name in _DECODING and own["workers"] and getattr(built, "decodes_many", True):
+            begin_server()  # It imports libraries in parallel with this process.
+        return built() or 0
+
+
+def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:
+    """Return the message of an interrupted command; it says how to resume a training that has begun."""
+    begun = name == "train" and values is not None and (Path(values["out"]) / "recipe.json").is_file()
+    data = f"`texthead train {values['data']} --out {values['out']} --resume`" if values and begun else ""
+    return printable(f"texthead: interrupted{f'; {data} continues' if data else ''}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    It is 0 for success, 2 for a mistake of the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the
+    reader of the output has gone.
+    """
+    if argv is None:
+        name_files_in_utf8()
+        open_streams()
+        # Child processes would import modules from the current folder first: a `random.py` there would run.
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
+        wait_asleep()
+    print_every_name()
+    with ended_by_signals(_interrupted) as ending:
+        try:
+            check_current_folder()
+            code = _call(list(sys.argv[1:] if argv is None else argv), ending)
+            sys.stdout.flush()
+            return ending.code if ending.number else code
+        except BrokenPipeError:
+            from texthead.cli.console import reader_gone
+
+            return reader_gone()
+        except (Exception, KeyboardInterrupt) as error:
+            # Interrupted code, and processes that end, can raise anything.
+            if isinstance(error, KeyboardInterrupt) or ending.number:
+                if argv is None:
+                    end_processes()
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                with suppress(OSError):  # The terminal may be gone.
+                    print(ending.line(), file=sys.stderr)
+                return ending.code
+            line = of_system(error) if isinstance(error, OSError) else str(error)
+            extra = extra_of(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+            if isinstance(error, ModuleNotFoundError) and extra:
+                line = missing("this command", error.name or "", extra)
+            elif not isinstance(error, TextheadError | OSError):
+                raise
+            print_error(" ".join(line.split()))
+            return 2
+
+
+def _call(arguments: list[str], ending: Ending) -> int:
+    """Call the command of a command line and return its exit code; the ending gets the message for an interrupt."""
+    if not arguments:
+        print(FIRST_SCREEN, end="")
+        return 0
+    if arguments in (["-h"], ["--help"]):
+        print(full_help())
+        return 0
+    if arguments[0].startswith("-"):
+        options, unknown = top_parser().parse_known_args(arguments)
+        if unknown or not (options.version or options.print_completion):
+            raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
+        if options.version:
+            from texthead import __version__
+
+            print(f"texthead {__version__}")
+        else:
+            print(completion(options.print_completion), end="")
+        return 0
+    name, words = arguments[0], arguments[1:]
+    command = command_of(name)
+    values = read_words(command, words)
+    if values.pop("print_config", False):
+        print(config_text(command, values), end="")
+        return 0
+    check_given(command, values)
+    ending.line = partial(_interrupted, name, values)
+    with _group(name, apart=getattr(command, "APART", False)):
+        return _run(name, command, values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

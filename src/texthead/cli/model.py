@@ -1,0 +1,128 @@
+"""The model of a command: a run, a run with other classes, or zero-shot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from texthead.cli.options import DownloadOptions, EncoderOptions, TemplateOptions
+from texthead.cli.parser import option
+from texthead.errors import DataError
+from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
+
+if TYPE_CHECKING:
+    import torch
+
+    from texthead.data.protocol import Protocol
+    from texthead.evaluation.calibration import Calibration
+    from texthead.models.recognizer import Recognizer
+    from texthead.runs.run import Run
+
+ClassSentences = list[tuple[str, ...] | None]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
+
+    Args:
+        classes: class names to choose from: 'a helicopter, a bird', names.txt or classes.json; required without RUN
+    """
+
+    classes: str | None = option(None, "NAMES")
+    source: EncoderOptions = EncoderOptions()
+    downloads: DownloadOptions = DownloadOptions()
+    prompts: TemplateOptions = TemplateOptions()
+
+    def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
+        """Return (the run if the first input is one, the files).
+
+        Args:
+            inputs: arguments in the order they were typed.
+            what: name of the files, for the message.
+
+        Raises:
+            DataError: a run after the files, an encoder with a run, or neither a run nor classes.
+            RunError: no classes, and the first input does not exist.
+        """
+        from texthead.runs.saved import check_run_exists, is_run
+
+        run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
+        for path in rest:
+            if is_run(path):
+                raise DataError(f"{path} is a run: name one run, before {what}")
+        self.prompts.check_used(self.classes is not None, "--classes")
+        if run is not None:
+            self.source.check_no_run(run)
+        elif self.classes is None:
+            if rest and rest[0] != "-":
+                check_run_exists(rest[0])
+            named = f"{rest[0]} is not a run (no recipe.json in it)" if rest else "no run given"
+            raise DataError(f"{named}, so --classes is required; give a run first, or --classes")
+        return run, list(rest)
+
+    def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
+        """Return the run with its own or other classes, or a zero-shot model, on the device."""
+        from texthead.cli.console import doing, say_prompts
+
+        doing(f"loading {run_folder or self.source.encoder or 'mini'}")
+        from texthead.encoders.load import load_encoder
+        from texthead.prediction.predict import zero_shot
+        from texthead.runs.run import load_run
+
+        if run_folder is not None:
+            run = load_run(run_folder, allow_download=self.downloads.allow_download)
+            run = with_classes(run, self.classes, self.prompts)
+            run.model.to(device)
+            return run
+        assert self.classes is not None
+        labels, names, sentences = _read_classes(self.classes, self.prompts)
+        prompts = class_prompts(self.prompts.read_template() or "{}", names, sentences)
+        encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
+        model = zero_shot(encoder, names, labels=labels, prompts=prompts)
+        say_prompts(labels, prompts)
+        return model.to(device)
+
+
+def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
+    """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
+    from texthead.cli.console import say_other_classes, say_prompts
+
+    if classes is None:
+        return run
+    labels, names, sentences = _read_classes(classes, options)
+    template = options.read_template()
+    say_other_classes(run, class_prompts(template or run.recipe.template, names, sentences))
+    run = run.with_classes(labels, names=names, template=template, prompts=sentences)
+    say_prompts(labels, run.head.prompts or ())
+    return run
+
+
+def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], ClassSentences]:
+    """Return (labels, their names for the text encoder, their sentences or None)."""
+    from texthead.cli.console import say_notes
+
+    sentences = read_classes(classes)
+    check_template_fills(options.template, sentences)
+    labels = list(sentences)
+    if len(labels) == 1:
+        say_notes(["a single class always gets 100 %: name others to compare it with"])
+    return labels, options.names_for(labels), list(sentences.values())
+
+
+def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
+    """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
+    from texthead.cli.console import say_notes
+    from texthead.prediction.predict import calibration_for
+    from texthead.runs.hub import display_name
+    from texthead.runs.run import Run
+
+    calibration, why = calibration_for(model, protocol)
+    if calibration is None:
+        if isinstance(model, Run) and model.classes is not None:
+            name = display_name(model.folder)
+            how = f"texthead calibrate {name} does that on held-out items"
+            say_notes([f"probabilities of {name} are not calibrated; {how}"])
+        return None
+    source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
+    say_notes([f"probabilities are calibrated: {source}{f'; {why}' if why else ''}"])
+    return calibration

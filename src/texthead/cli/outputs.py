@@ -1,0 +1,103 @@
+"""Checks of output paths before a command runs: they can be written, and are no inputs."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from texthead.cli.parser import values_of
+from texthead.errors import DataError, either
+from texthead.media.paths import file_of
+
+# A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
+_OWN = {
+    "recipe.json": (".json", ".safetensors"),
+    "preprocessing.json": (".json",),
+    "shards.json": (".json",),
+    "predict.json": (".json", ".safetensors", ".csv"),
+}
+
+# Greatest depth of files in such a folder.
+_DEPTH = 3
+
+_TOOL = "label-studio:"
+
+
+def check_outputs(command: Any, **endings: str) -> None:
+    """Raise DataError if an output file of a command is one of its inputs, or as `check_file`.
+
+    Args:
+        endings: endings of the file of each option, as plot=".png .svg .pdf"; no two options share one, so that no two
+            write the same file.
+    """
+    values, written = values_of(command), {}
+    for name, ends in endings.items():
+        for path in _paths(values.pop(name)):
+            flag, real = f"--{name} {path}", path.resolve()
+            check_file(flag, path, ends)
+            written[real] = flag
+    for source in _inputs(values):
+        for path, flag in written.items():
+            within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
+            if path == source or within:
+                raise DataError(f"{flag}: is an input of this command; name another file")
+
+
+# Endings of outputs that may be replaced inside a folder of inputs.
+_TEXTS = (".csv", ".html", ".htm", ".json", ".srt", ".xml")
+
+
+def check_file(flag: str, path: Path, endings: str) -> None:
+    """Raise DataError unless a path has one of these endings and can be written.
+
+    Files that texthead reads from a folder it made cannot be replaced.
+
+    Args:
+        flag: the option and its value, for the message.
+    """
+    ends = endings.split()
+    if path.suffix.lower() not in ends:
+        raise DataError(f"{flag}: must end in {either(ends)}")
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
+    except OSError as error:
+        raise DataError(f"{flag}: cannot be written ({error.strerror}); choose another name") from None
+    check_folder(flag, path.parent)
+    for folder in path.resolve().parents[:_DEPTH]:
+        for mark, own in _OWN.items():
+            if path.suffix.lower() in own and (folder / mark).is_file():
+                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(own)}; name another folder")
+
+
+def check_folder(flag: str, path: Path) -> None:
+    """Raise DataError if a folder is a file, or cannot be made or written to."""
+    try:
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:
+        raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
+    if not there.is_dir():
+        raise DataError(f"{flag}: {there} is not a folder; name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
+        raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")
+
+
+def _paths(value: str | None) -> list[Path]:
+    """Return the files named by an option's value."""
+    if value is None:
+        return []
+    path = Path(value.removeprefix(_TOOL))
+    return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]
+
+
+def _inputs(values: dict[str, Any]) -> list[Path]:
+    """Return the existing files and folders named by options, as DATA or hf:FOLDER."""
+    texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
+    named = [part for text in texts if isinstance(text, str) for part in (text, text.partition(":")[2]) if part]
+    found = []
+    for path in map(file_of, named):
+        try:
+            found += [path.resolve()] if path.exists() else []
+        except (OSError, ValueError):  # Class names may be longer than file names.
+            continue
+    return found

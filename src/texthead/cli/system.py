@@ -1,0 +1,73 @@
+"""Streams, encodings of file names, the current folder, and errors of the operating system."""
+
+import codecs
+import errno
+import json
+import os
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+
+from texthead.errors import RunError, printable
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Return JSON escapes for characters that an encoding lacks, so that JSON stays valid."""
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def print_every_name() -> None:
+    """Escape characters of class and file names that the output's encoding lacks."""
+    codecs.register_error("texthead.escaped", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="texthead.escaped")
+
+
+def name_files_in_utf8() -> None:
+    """Run this program again in Python's UTF-8 mode if Python decodes file names as ASCII, as in the C locale.
+
+    The encoding of file names cannot be changed later. The output keeps its encoding.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
+        output = os.environ.get("PYTHONIOENCODING", "ascii")
+        environment = {**os.environb, b"PYTHONUTF8": b"1", b"PYTHONIOENCODING": os.fsencode(output)}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def open_streams() -> None:
+    """Replace streams that the shell has closed (`>&-`) by the null device, so that no file gets their numbers."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def check_current_folder() -> None:
+    """Raise RunError if the current folder was removed: libraries would end the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise RunError("the current folder does not exist any more: change to another") from None
+
+
+# Remedies for errors of the operating system.
+_REMEDIES = {
+    errno.EACCES: "get the right to use it, or choose another",
+    errno.EPERM: "get the right to use it, or choose another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOSPC: "make room on the disk",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`), or use fewer workers",
+}
+
+
+def of_system(error: OSError) -> str:
+    """Return the message for an error of the operating system."""
+    if error.filename is None and error.errno == errno.ENOSPC:
+        from texthead.cli.console import reader_gone
+
+        reader_gone()  # Drop output that could not be written.
+    about = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return printable(
+        f"{about}{error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'check the path and the disk')}"
+    )

@@ -1,5 +1,0 @@
-"""The demo: drawn videos, and heads compared on them.
-
-drawn_videos  draw labelled videos of objects in motion
-experiment    train and score each head, fine-tune, report
-"""

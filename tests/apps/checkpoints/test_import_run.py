@@ -1,0 +1,677 @@
+"""Imported checkpoints give a video the probabilities that a plain reimplementation of their programs gives it."""
+
+import functools
+import json
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from made import noise, write_video
+from messages import prints
+from texthead.apps.checkpoints import published
+from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
+from texthead.encoders.openclip import save_openclip
+from texthead.media.open import open_media
+from texthead.runs.run import load_run
+
+Tensors = dict[str, Tensor]
+
+NAMES = ["ApplyEyeMakeup", "playing guitar", "Archery"]
+
+
+# --- files with the keys and shapes of the published ones -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a CLIP model with a ViT."""
+
+    width: int = 64
+    layers: int = 2
+    patch: int = 16
+    image: int = 32
+    dim: int = 64
+    text_width: int = 128
+    text_layers: int = 2
+
+
+TINY = Sizes()
+B32 = Sizes(768, 12, 32, 224, 512, 512, 12)
+
+
+def norm_layer(name: str, width: int, seed: int) -> Tensors:
+    return {f"{name}.weight": 1 + 0.1 * noise(width, seed=seed), f"{name}.bias": 0.1 * noise(width, seed=seed + 1)}
+
+
+def block(prefix: str, width: int, seed: int) -> Tensors:
+    layers = {"attn.in_proj_": (3, 1), "attn.out_proj.": (1, 1), "mlp.c_fc.": (4, 1), "mlp.c_proj.": (1, 4)}
+    tensors = norm_layer(f"{prefix}.ln_1", width, seed) | norm_layer(f"{prefix}.ln_2", width, seed + 2)
+    for i, (name, (rows, columns)) in enumerate(layers.items()):
+        weight = noise(rows * width, columns * width, seed=seed + 4 + i)
+        tensors[f"{prefix}.{name}weight"] = width**-0.5 * weight
+        tensors[f"{prefix}.{name}bias"] = 0.1 * noise(rows * width, seed=seed + 8 + i)
+    return tensors
+
+
+def blocks_of(prefix: str, width: int, layers: int, seed: int) -> Tensors:
+    return {k: v for i in range(layers) for k, v in block(f"{prefix}.{i}", width, seed + 100 * (i + 1)).items()}
+
+
+def image_tower(s: Sizes, seed: int) -> Tensors:
+    tokens = (s.image // s.patch) ** 2 + 1
+    return {
+        "visual.class_embedding": noise(s.width, seed=seed),
+        "visual.positional_embedding": 0.3 * noise(tokens, s.width, seed=seed + 1),
+        "visual.proj": s.width**-0.5 * noise(s.width, s.dim, seed=seed + 2),
+        "visual.conv1.weight": 0.05 * noise(s.width, 3, s.patch, s.patch, seed=seed + 3),
+        **norm_layer("visual.ln_pre", s.width, seed + 4),
+        **norm_layer("visual.ln_post", s.width, seed + 6),
+        **blocks_of("visual.transformer.resblocks", s.width, s.layers, seed),
+    }
+
+
+def text_tower(s: Sizes, seed: int) -> Tensors:
+    return {
+        "positional_embedding": 0.1 * noise(77, s.text_width, seed=seed),
+        "text_projection": s.text_width**-0.5 * noise(s.text_width, s.dim, seed=seed + 1),
+        "token_embedding.weight": noise(49408, s.text_width, seed=seed + 2),
+        **norm_layer("ln_final", s.text_width, seed + 3),
+        **blocks_of("transformer.resblocks", s.text_width, s.text_layers, seed),
+    }
+
+
+def clip(s: Sizes, seed: int) -> Tensors:
+    return {**image_tower(s, seed), **text_tower(s, seed + 5000), "logit_scale": torch.tensor(3.9)}
+
+
+def fusion(s: Sizes, seed: int) -> Tensors:
+    positions = {"frame_position_embeddings.weight": 0.3 * noise(77, s.dim, seed=seed)}
+    return positions | blocks_of("transformer.resblocks", s.dim, 6, seed)
+
+
+def original(s: Sizes, folder: Path) -> tuple[str, Tensors]:
+    """Write the model that a file was fine-tuned from, and return (source, weights)."""
+    weights = clip(s, seed=90_000)
+    save_openclip(folder, model_config(weights, "x"), weights)
+    return f"openclip:local-dir:{folder}", weights
+
+
+OPTIMIZER = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 5e-5}]}
+
+
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {prefix + key: value for key, value in tensors.items()}
+
+
+def save_model(path: Path, model: Tensors, **more: object) -> Tensors:
+    torch.save({"epoch": 29, "model_state_dict": model, **more, "optimizer_state_dict": OPTIMIZER}, path)
+    return model
+
+
+def text4vis(path: Path, s: Sizes, seed: int = 0, **more: Tensor | None) -> Tensors:
+    """Write a file as Text4Vis publishes it; keys of `more` that are None are left out."""
+    model = {**image_tower(s, seed), "logit_scale": torch.tensor(4.2), **prefixed("fusion_model.", fusion(s, seed + 9))}
+    return save_model(path, {key: value for key, value in {**model, **more}.items() if value is not None})
+
+
+def half(tensors: Tensors) -> Tensors:
+    """Store linear and convolution weights in half precision, as ActionCLIP does."""
+    halved = ("attn.", "mlp.", "conv1.weight", "visual.proj", "text_projection")
+    return {k: v.half() if any(part in k for part in halved) else v for k, v in tensors.items()}
+
+
+def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[Tensors, Tensors]:
+    head = prefixed("module.", fusion(s, seed + 9))
+    return save_model(path, half(clip(s, seed)), fusion_model_state_dict=head), head
+
+
+def save_with_settings(path: Path, content: dict) -> None:
+    """Save the content with a CfgNode as yacs pickles it, whether or not yacs is installed."""
+    package, module = types.ModuleType("yacs"), types.ModuleType("yacs.config")
+    node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
+    module.CfgNode = node  # pyright: ignore[reportAttributeAccessIssue]
+    package.config = module  # pyright: ignore[reportAttributeAccessIssue]
+    config = node(MODEL=node(ARCH="ViT-B/32"))
+    config.__dict__["__immutable__"] = True
+    with mock.patch.dict(sys.modules, {"yacs": package, "yacs.config": module}):
+        torch.save({**content, "config": config}, path)
+
+
+def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> Tensors:
+    image, text = image_tower(s, seed), text_tower(s, seed + 5000)
+    del text["token_embedding.weight"]
+    model = prefixed("module.image_encoder.", {k.removeprefix("visual."): v for k, v in image.items()})
+    model |= prefixed("module.text_encoder.", text) | {"module.logit_scale": torch.tensor(3.5)}
+    model |= {"module.prompt_learner.complete_text_embeddings": noise(4, 77, s.text_width), **more}
+    content = {"model": model, "optimizer": OPTIMIZER, "lr_scheduler": {}, "max_accuracy": 71.0, "epoch": 9}
+    save_with_settings(path, content)
+    return model
+
+
+# --- a plain reimplementation ----------------------------------------------------------------------------------------
+
+
+def attention(x: Tensor, w: Tensors, p: str, heads: int, mask: Tensor | None = None) -> Tensor:
+    batch, length, width = x.shape
+    q, k, v = (x @ w[f"{p}.attn.in_proj_weight"].float().T + w[f"{p}.attn.in_proj_bias"].float()).chunk(3, dim=-1)
+    q, k, v = (part.view(batch, length, heads, width // heads).transpose(1, 2) for part in (q, k, v))
+    scores = q @ k.transpose(-1, -2) / (width // heads) ** 0.5
+    y = (scores if mask is None else scores + mask).softmax(-1) @ v
+    y = y.transpose(1, 2).reshape(batch, length, width)
+    return y @ w[f"{p}.attn.out_proj.weight"].float().T + w[f"{p}.attn.out_proj.bias"].float()
+
+
+def norm(x: Tensor, w: Tensors, p: str, eps: float = 1e-5) -> Tensor:
+    x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt()
+    return x * w[f"{p}.weight"].float() + w[f"{p}.bias"].float()
+
+
+def mlp(x: Tensor, w: Tensors, p: str) -> Tensor:
+    y = x @ w[f"{p}.mlp.c_fc.weight"].float().T + w[f"{p}.mlp.c_fc.bias"].float()
+    y = y * torch.sigmoid(1.702 * y)
+    return y @ w[f"{p}.mlp.c_proj.weight"].float().T + w[f"{p}.mlp.c_proj.bias"].float()
+
+
+Hook = Callable[[Tensor, int], Tensor] | None
+
+
+def blocks(
+    x: Tensor, w: Tensors, p: str, heads: int, *, mask: Tensor | None = None, eps: float = 1e-5, on: Hook = None
+) -> Tensor:
+    for i in range(len({key[len(p) :].split(".")[0] for key in w if key.startswith(p)})):
+        x = on(x, i) if on else x
+        x = x + attention(norm(x, w, f"{p}{i}.ln_1", eps), w, f"{p}{i}", heads, mask)
+        x = on(x, i) if on else x
+        x = x + mlp(norm(x, w, f"{p}{i}.ln_2", eps), w, f"{p}{i}")
+    return x
+
+
+def encode_image(w: Tensors, pixels: Tensor, on: Hook = None) -> Tensor:
+    kernel = w["visual.conv1.weight"].float()
+    x = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
+    x = torch.cat([w["visual.class_embedding"].float().expand(len(x), 1, -1), x], 1) + w["visual.positional_embedding"]
+    x = norm(x.float(), w, "visual.ln_pre")
+    x = blocks(x, w, "visual.transformer.resblocks.", x.shape[-1] // 64, on=on)
+    return norm(x[:, 0], w, "visual.ln_post") @ w["visual.proj"].float()
+
+
+@functools.cache
+def tokenizer() -> Callable[[list[str]], Tensor]:
+    return open_clip.get_tokenizer("ViT-B-32")
+
+
+def encode_words(w: Tensors, prompts: list[str]) -> Tensor:
+    """Return a row for each of the 77 token positions of each prompt."""
+    tokens = tokenizer()(prompts)
+    x = w["token_embedding.weight"][tokens] + w["positional_embedding"]
+    mask = torch.full((77, 77), -torch.inf).triu(1)
+    x = norm(blocks(x, w, "transformer.resblocks.", x.shape[-1] // 64, mask=mask), w, "ln_final")
+    return x @ w["text_projection"].float()
+
+
+def encode_text(w: Tensors, prompts: list[str]) -> Tensor:
+    return encode_words(w, prompts)[torch.arange(len(prompts)), tokenizer()(prompts).argmax(-1)]
+
+
+def transf(w: Tensors, frames: Tensor, heads: int) -> Tensor:
+    """Apply the temporal transformer of Text4Vis and ActionCLIP."""
+    return transf_frames(w, frames, heads).mean(1)
+
+
+def transf_frames(w: Tensors, frames: Tensor, heads: int) -> Tensor:
+    x = frames + w["frame_position_embeddings.weight"][: frames.shape[1]].float()
+    return blocks(x, w, "transformer.resblocks.", heads, eps=1e-12) + frames
+
+
+CLIP_PIXELS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_PIXELS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def looked_at(
+    video: Path,
+    indices: list[int],
+    boxes: list[tuple[int, int]],
+    size: int,
+    statistics: tuple,
+    short: int = 48,
+    *,
+    antialias: bool = True,
+) -> Tensor:
+    """Return normalised crops (crops, frames, 3, size, size) of the square video resized to `short` pixels."""
+    with open_media(video) as media:
+        frames = media.frames_at(indices)
+    if short != frames.shape[-1]:
+        resized = F.interpolate(frames.float(), (short, short), mode="bilinear", antialias=antialias)
+        frames = resized.round().clamp(0, 255)
+    frames = frames.float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in statistics)
+    return torch.stack([(frames[:, :, y : y + size, x : x + size] - mean) / std for x, y in boxes])
+
+
+def unit(x: Tensor) -> Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def text_rows(w: Tensors, template: str) -> Tensor:
+    return unit(encode_text(w, [template.format(name) for name in NAMES]))
+
+
+def vifi_towers(saved: Tensors, tokens: Tensor) -> tuple[Tensors, Tensors]:
+    """Return (image tower, text tower) of ViFi-CLIP's file, which has no token embeddings."""
+    image = {"visual." + k.removeprefix("module.image_encoder."): v for k, v in saved.items() if "image_encoder" in k}
+    text = {k.removeprefix("module.text_encoder."): v for k, v in saved.items() if "text_encoder" in k}
+    return image, {**text, "token_embedding.weight": tokens}
+
+
+# --- a run imported from a file --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tensors]:
+    """Return (source, weights) of the model that the tiny files were fine-tuned from."""
+    return original(TINY, tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """19 frames of 48x48."""
+    return write_video(tmp_path / "clip.mp4", "red", frames=19)
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    path = tmp_path / "names.csv"
+    path.write_bytes(b"id,name\r\n" + b"".join(f"{i},{name}\r\n".encode() for i, name in enumerate(NAMES)))
+    return path
+
+
+@pytest.fixture
+def import_file(works, classes: Path, tmp_path: Path) -> Callable[..., str]:
+    """Return a function that imports a file into the folder `run` and returns standard error."""
+    return lambda path, *options: works("import", path, "--classes", classes, "--out", tmp_path / "run", *options)[1]
+
+
+@pytest.fixture
+def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
+    """Return a function that predicts the video with the run and returns the probabilities of NAMES."""
+
+    def run(*options: object, folder: str = "run") -> Tensor:
+        (entry,) = json.loads(works("predict", tmp_path / folder, video, "--json", "--top", 3, *options)[0])
+        probabilities = {each["name"]: each["probability"] for each in entry["top"]}
+        return torch.tensor([probabilities[name] for name in NAMES])
+
+    return run
+
+
+FOUR = ("--frames", 4, "--resize", 48)
+FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
+CENTRE = [2, 7, 11, 16]  # the centres of segments of 4.75 frames
+MIDDLE = [1, 6, 11, 16]  # the middle frame of each segment
+PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
+
+
+@torch.no_grad()
+def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> None:
+    w = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY)
+    err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--resize", 48)
+    for part in ("text4vis", "4 frames", "logit scale 100"):
+        prints(err, part)
+    rows = text_rows(base[1], PERSON)
+    head = {key.removeprefix("fusion_model."): value for key, value in w.items() if key.startswith("fusion_model.")}
+
+    def expected(clips: list[list[int]], boxes: list[tuple[int, int]]) -> Tensor:
+        views = [looked_at(video, indices, boxes, 32, CLIP_PIXELS) for indices in clips]
+        frames = encode_image(w, torch.cat(views).flatten(0, 1)).unflatten(0, (-1, 4))
+        # Unnormalised embeddings of all views are averaged. The file has no text tower, whose width over 64 would give
+        # 2 heads; features of length 64 give one.
+        return (100 * unit(transf(head, frames, 1).mean(0)) @ rows.T).softmax(-1)
+
+    assert torch.allclose(predict(), expected([FIRST], [(8, 8)]), atol=1e-4)
+    four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
+    # The margin is 16 pixels, in quarters of 4.
+    boxes = [(0, 8), (16, 8), (8, 8)]
+    assert torch.allclose(predict("--views", "4x3"), expected(four, boxes), atol=1e-4)
+    run = load_run(tmp_path / "run")
+    assert (run.recipe.template, run.spec.source) == (PERSON, base[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temporal", ["mean", "token-shift"])
+def test_text4vis_without_weights_of_a_temporal_module(
+    tmp_path: Path, video: Path, base, import_file, predict, refused_file, temporal: str
+) -> None:
+    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
+    save_model(tmp_path / "x.pt", model)
+    refused_file(("x.pt", "temporal"), tmp_path / "x.pt", "--encoder", base[0])
+    import_file(tmp_path / "x.pt", "--encoder", base[0], "--temporal", temporal, *FOUR)
+
+    def shifted(x: Tensor, _: int) -> Tensor:
+        """Take a quarter of the class token's numbers from the next frame and a quarter from the previous one."""
+        token = x[:, 0].clone()
+        part = token.shape[1] // 4
+        token[:, :part] = F.pad(x[1:, 0, :part], (0, 0, 0, 1))
+        token[:, part : 2 * part] = F.pad(x[:-1, 0, part : 2 * part], (0, 0, 1, 0))
+        return torch.cat([token[:, None], x[:, 1:]], 1)
+
+    on = [shifted] if temporal == "token-shift" else []
+    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], *on)
+    expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
+    assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, import_file, predict) -> None:
+    kernels = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
+    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
+    model |= {f"visual.transformer.resblocks.{i}.control_point.conv.weight": kernels[i] for i in range(2)}
+    save_model(tmp_path / "x.pt", model)
+    import_file(tmp_path / "x.pt", "--encoder", base[0], *FOUR)
+
+    def on(x: Tensor, i: int) -> Tensor:
+        token = F.conv1d(x[:, 0].T[None], kernels[i], padding=1, groups=64)[0].T
+        return torch.cat([token[:, None], x[:, 1:]], 1)
+
+    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
+    expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
+    assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, predict) -> None:
+    head = fusion(TINY, 9)
+    w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
+    import_file(tmp_path / "x.pt", "--kind", "text4vis-nce", *FOUR)
+    frames = encode_image(w, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
+    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, PERSON).T).softmax(-1)[0]
+    assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path, import_file, predict) -> None:
+    """BIKE's files have the keys of Text4Vis trained by matching."""
+    template, head = "This is a video about {}", fusion(TINY, 9)
+    w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
+    # A small scale keeps all probabilities away from 0.
+    import_file(tmp_path / "x.pt", "--kind", "bike", "--test-scale", 10, *FOUR)
+
+    def expected(clips: list[list[int]]) -> Tensor:
+        seen = torch.cat([looked_at(video, clip, [(8, 8)], 32, CLIP_PIXELS) for clip in clips])
+        frames = unit(transf_frames(head, encode_image(w, seen.flatten(0, 1)).unflatten(0, (-1, 4)), 2))
+        prompts = [template.format(name) for name in NAMES]
+        words, rows = unit(encode_words(w, prompts)), unit(encode_text(w, prompts))
+        similar = torch.einsum("awd,btd->bawt", words, frames)
+        weight = (similar / 0.01).softmax(-1).mean(2)
+        seen_by_class = torch.einsum("bat,btd->bad", weight, frames)
+        return (10 * torch.einsum("bad,ad->ba", seen_by_class, rows)).mean(0).softmax(-1)
+
+    one = expected([FIRST])
+    assert torch.allclose(predict(), one, atol=1e-4)
+    # A single frame or the mean of the frames gives another result.
+    seen = looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0]
+    mean = unit(transf(head, encode_image(w, seen)[None], 2))
+    plain = (10 * mean @ text_rows(w, template).T).softmax(-1)[0]
+    assert not torch.allclose(plain, one, atol=2e-3)
+    assert not torch.allclose(expected([FIRST[:1] * 4]), one, atol=2e-3)
+    four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
+    assert torch.allclose(predict("--views", "4x1"), expected(four), atol=1e-4)
+    # Other names use the file's own text tower, with the same template.
+    assert torch.allclose(predict("--classes", ",".join(NAMES), "--names", "verbatim"), one, atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["temporal", "template"])
+def test_bike_needs_its_transformer_and_one_template(tmp_path: Path, refused_file, broken: str) -> None:
+    save_model(
+        tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict={} if broken == "temporal" else fusion(TINY, 9)
+    )
+    (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
+    own = ("--template", tmp_path / "two.txt") if broken == "template" else ()
+    refused_file(broken, tmp_path / "x.pt", "--kind", "bike", *own)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
+    w, head = actionclip(tmp_path / "vit-32-4f.pt", TINY)
+    import_file(tmp_path / "vit-32-4f.pt", "--resize", 48)
+    head = {key.removeprefix("module."): value for key, value in head.items()}
+    frames = encode_image(w, looked_at(video, MIDDLE, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
+    feature = unit(transf(head, frames, 2))
+    assert len(ACTIONCLIP_TEMPLATES) == 16
+    each = [(100 * feature @ text_rows(w, one).T).softmax(-1)[0] for one in ACTIONCLIP_TEMPLATES]
+    expected = torch.stack(each).mean(0)
+    assert torch.allclose(predict(), expected, atol=1e-4)
+    # Other names use the file's own text tower, with the same templates.
+    again = predict("--classes", ",".join(NAMES), "--names", "verbatim")
+    assert torch.allclose(again, expected, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("template", [PHOTO, "{}"])
+def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, template: str) -> None:
+    saved = vifi(tmp_path / "ckpt_epoch_10.pth", TINY)
+    own = [] if template == PHOTO else ["--template", template]
+    import_file(tmp_path / "ckpt_epoch_10.pth", "--encoder", base[0], *FOUR, *own)
+    image, text = vifi_towers(saved, base[1]["token_embedding.weight"])
+    rows = text_rows(text, template)
+
+    def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
+        seen = looked_at(video, CENTRE, boxes, 32, IMAGENET_PIXELS, short, antialias=False)
+        features = encode_image(image, seen.flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
+        return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
+
+    assert torch.allclose(predict(), expected([(8, 8)], 48), atol=1e-4)
+    # With three crops the picture's short side is the crop size, so each crop of a square video is the whole frame.
+    assert torch.allclose(predict("--views", "1x3"), expected([(0, 0)] * 3, 32), atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool) -> None:
+    """A file of tensors, or a TorchScript archive, whose program is not run."""
+    w, path = clip(TINY, 0), tmp_path / "ViT-B-16.pt"
+    if archive:
+        config = model_config(w, "x")
+        tower = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu=True).eval()
+        tower.load_state_dict(w, strict=False)
+        inputs = (noise(1, 3, 32, 32), torch.ones(1, 77, dtype=torch.long))
+        torch.jit.trace(tower, inputs, check_trace=False).save(str(path))
+    else:
+        w = half(w)
+        torch.save({**w, "input_resolution": torch.tensor(32)}, path)
+    import_file(path, *FOUR)
+    frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
+    expected = (np.exp(3.9) * unit(frames.mean(0)) @ text_rows(w, PHOTO).T).softmax(-1)
+    assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
+    """The architecture is inferred from the shapes alone; the image tower is compared with open_clip's own."""
+    vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
+    torch.manual_seed(0)
+    tower = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).visual.eval()
+    model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
+    save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
+    import_file(tmp_path / "rn-f4.pt", "--encoder", original(Sizes(dim=32), tmp_path / "base")[0])
+    run = load_run(tmp_path / "run")
+    pixels = noise(4, 3, 64, 64)
+    assert torch.allclose(run.model.visual(pixels), tower(pixels), atol=1e-5)
+    assert (run.pixels.size, run.pixels.resize) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"), [("RN50", 8), ("ViT-B-32", 8), ("ViT-B-16", 8), ("ViT-L-14", 12), ("ViT-L-14-336", 12)]
+)
+def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> None:
+    with torch.device("meta"):
+        whole = open_clip.create_model(f"{name}-quickgelu", device="meta")
+    weights = {key: value for key, value in whole.state_dict().items() if key.startswith("visual.")}
+    config = model_config(weights, "x")
+    known = open_clip.get_model_config(f"{name}-quickgelu")
+    assert known is not None
+    assert config["embed_dim"] == known["embed_dim"]
+    assert {key: config["vision_cfg"][key] for key in known["vision_cfg"]} == known["vision_cfg"]
+    assert temporal_heads(config) == heads
+    # The text tower's width over 64, if the file has one.
+    assert temporal_heads(model_config(dict(whole.state_dict()), "x")) == heads
+    assert published.original(config) == f"openclip:{name}-quickgelu/openai"
+
+
+def test_the_short_side_before_a_crop_is_each_kind_s_own() -> None:
+    sides = {kind: [made.resize(size) for size in (224, 336)] for kind, made in published.CONVENTIONS.items()}
+    assert sides["openai"] == [224, 336]
+    assert sides["text4vis"] == sides["text4vis-nce"] == [256, 336]
+    assert sides["actionclip"] == sides["vifi-clip"] == [256, 384]
+
+
+@pytest.mark.slow
+def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, works) -> None:
+    path, moved = tmp_path / "x-4f.pt", tmp_path / "moved"
+    actionclip(path, TINY)
+    import_file(path)
+    before = predict()
+    path.unlink()
+    (tmp_path / "run").rename(moved)
+    assert torch.equal(predict(folder="moved"), before)
+    own_names = predict("--classes", ",".join(NAMES), "--names", "verbatim", folder="moved")
+    assert torch.allclose(own_names, before, atol=1e-5)
+    for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
+        write_video(tmp_path / "data" / name / "a.mp4", colour)
+    assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
+    # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
+    out, _ = works("eval", moved, tmp_path / "data", "--zero-shot", "--workers", 0)
+    assert len([line for line in out.splitlines() if line.startswith("│")]) == 1
+
+
+# --- refused files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused_file(refused: Callable[..., str], tmp_path: Path, classes: Path) -> Callable[..., None]:
+    """Return a function that imports a file and checks that it is refused in a line with the parts."""
+
+    def run(parts: str | tuple[str, ...], path: Path, *options: object, frames: int | None = 4) -> None:
+        clip = () if frames is None else ("--frames", frames)
+        refused(parts, "import", path, "--classes", classes, "--out", tmp_path / "run", *clip, *options)
+        assert not (tmp_path / "run").exists(), "nothing is left behind"
+
+    return run
+
+
+def test_an_unknown_head_is_refused_with_its_keys(tmp_path: Path, base, refused_file) -> None:
+    path = tmp_path / "x.pt"
+    for key, shape in (
+        ("visual.time_embedding", (4, 64)),
+        ("visual.transformer.resblocks.0.net.ln_1.weight", (64,)),
+        ("fusion_model.lstm.weight_ih_l0", (8, 8)),
+    ):
+        text4vis(path, TINY, **{key: noise(*shape)})
+        refused_file(key.removeprefix("fusion_model."), path, "--encoder", base[0])
+    text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
+    refused_file("classifier.weight, temporal_head.lstm.weight", path, "--encoder", base[0])
+    for key, shape in (("shift.weight", (64, 1, 3)), ("transformer.cls_token", (1, 1, 64))):
+        save_model(path, clip(TINY, 0), fusion_model_state_dict={f"module.{key}": noise(*shape)})
+        refused_file(key, path)
+    vifi(path, TINY, **{"module.prompt_learner.ctx": noise(4, 128)})
+    refused_file("prompt_learner.ctx", path, "--encoder", base[0])
+
+
+def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base, refused_file) -> None:
+    path = tmp_path / "x.pt"
+    for prefix, key in (("fusion_model.", "transformer.resblocks.5.ln_2.bias"), ("visual.", "ln_post.weight")):
+        text4vis(path, TINY, **{prefix + key: None})
+        refused_file(key, path, "--encoder", base[0])
+    text4vis(path, TINY, **{"visual.extra": noise(3)})
+    refused_file(("'extra'", "(3,)"), path, "--encoder", base[0])
+    text4vis(path, TINY)
+    refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
+
+
+def test_other_contents_and_options_that_are_missing_or_do_nothing_are_named(tmp_path: Path, refused_file) -> None:
+    path = tmp_path / "x.pt"
+    text4vis(path, TINY)
+    refused_file("encoder", path)
+    refused_file(("text4vis", "openai", "kind"), path, "--kind", "openai")
+    save_model(path, clip(TINY, 0), fusion_model_state_dict={})
+    refused_file(("kind", "actionclip", "text4vis-nce"), path)
+    refused_file("encoder", path, "--kind", "actionclip", "--encoder", "mini")
+    torch.save({"weight": noise(3)}, path)
+    refused_file(("x.pt", "weight"), path)
+    whole = {"model_state_dict": clip(TINY, 0)}
+    for odd in ({1: torch.ones(3)}, *({**whole, "fusion_model_state_dict": head} for head in ([1], torch.ones(3)))):
+        torch.save(odd, path)
+        refused_file("x.pt", path)
+    refused_file("none.pt", tmp_path / "none.pt")
+    refused_file(str(tmp_path), tmp_path)
+    (tmp_path / "text.pt").write_text("nothing")
+    refused_file("text.pt", tmp_path / "text.pt")
+    actionclip(path, TINY)
+    for value in ("x", "inf"):
+        refused_file(("scale", f"'{value}'"), path, "--test-scale", value)
+    refused_file("'no place'", path, "--template", "no place")
+    refused_file(("pooling", "probabilities"), path, "--template", "a {}", "--template-pooling", "probabilities")
+    refused_file(("resize", "31", "32"), path, "--resize", 31)
+    refused_file("frames", path, frames=None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("logit_scale", None, "logit_scale"),
+        ("logit_scale", torch.ones(2), "logit_scale"),
+        ("logit_scale", torch.tensor(float("nan")), "'logit_scale'"),
+        ("visual.class_embedding", torch.full((64,), torch.inf), "'visual.class_embedding'"),
+        ("visual.proj", torch.ones(3), "IndexError"),
+        ("visual.conv1.weight", torch.ones(3), "ValueError"),
+        ("visual.positional_embedding", None, "KeyError"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, base, refused_file, key: str, value, part: str) -> None:
+    text4vis(tmp_path / "x.pt", TINY, **{key: value})
+    refused_file(("x.pt", part), tmp_path / "x.pt", "--encoder", base[0])
+
+
+# --- at the published size -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["text4vis", "actionclip"])
+def test_files_of_the_published_size(tmp_path: Path, import_file, predict, kind: str) -> None:
+    """ViT-B/32: the published file of Text4Vis with its transformer has 226 tensors."""
+    path, weights = tmp_path / "k400-vitb-32-f8.pt", clip(B32, 90_000)
+    first = tmp_path / "ViT-B-32.pt"
+    torch.save(weights, first)
+    if kind == "text4vis":
+        head = w = text4vis(path, B32)
+        assert len(w) == 226
+        text, templates = weights, [PERSON]
+    else:
+        w, head = actionclip(path, B32)
+        text, templates = w, list(ACTIONCLIP_TEMPLATES)
+    import_file(path, *(["--encoder", f"openclip:ViT-B-32-quickgelu/{first}"] if kind == "text4vis" else []))
+    run = load_run(tmp_path / "run")
+    assert (run.pixels.size, run.pixels.resize) == (224, 256)
+    clips = torch.randint(0, 256, (1, 8, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values)[:, None, None] for values in CLIP_PIXELS)
+    frames = encode_image(w, (clips[0].float() / 255 - mean) / std)[None]
+    head = {
+        k.split("fusion_model.")[-1].removeprefix("module."): v for k, v in head.items() if not k.startswith("visual")
+    }
+    feature = transf(head, frames, 8)
+    each = [(100 * unit(feature) @ text_rows(text, one).T).softmax(-1) for one in templates]
+    assert torch.allclose(run.model(clips).softmax(-1), torch.stack(each).mean(0), atol=2e-4)
+    assert predict().sum() == pytest.approx(1, abs=1e-4)

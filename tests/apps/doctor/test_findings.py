@@ -1,0 +1,219 @@
+"""Findings from facts: each fault has a case with it and a similar case without it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from messages import prints
+from texthead.apps.doctor import findings as doctor
+from texthead.apps.doctor.facts import HASH_BITS, STOPPED, Appearance, Facts
+from texthead.apps.doctor.findings import Finding
+from texthead.apps.doctor.swapped_names import Swap
+from texthead.data.dataset import Item
+
+LOOK = Appearance(brightest=200.0, contrast=40.0, motion=5.0, bits=np.zeros(HASH_BITS, bool))
+VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, appearance=LOOK)
+IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearance=replace(LOOK, motion=0.0))
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"),
+    [
+        (VIDEO, {}),
+        (IMAGE, {}),
+        (replace(VIDEO, fault="cut short", problem="x"), {"cut short": "serious"}),
+        (replace(VIDEO, fault="damaged", problem="x", appearance=None, frames=1), {"damaged": "serious"}),
+        (replace(VIDEO, fault=STOPPED, problem="took longer"), {STOPPED: "serious"}),
+        (replace(VIDEO, listed=31), {"wrong frame count in header": "note"}),
+        (replace(VIDEO, listed=0), {}),
+        (replace(VIDEO, frames=7, listed=7), {"too few frames": "warning"}),
+        (replace(VIDEO, frames=8, listed=8), {}),
+        (replace(VIDEO, turned=True), {"rotated": "note"}),
+        (replace(VIDEO, uneven=0.02), {"variable frame rate": "note"}),
+        (replace(VIDEO, uneven=0.01), {}),
+        (replace(VIDEO, width=65), {"odd size": "note"}),
+        (replace(VIDEO, width=30), {"odd size": "warning"}),
+        (replace(IMAGE, width=400, height=90), {"odd size": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, brightest=20.0, contrast=3.0)), {"near black": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, contrast=0.3)), {"one colour": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, motion=0.05)), {"frozen": "warning"}),
+        (replace(VIDEO, appearance=replace(LOOK, motion=0.4)), {}),
+    ],
+)
+def test_a_file_by_itself(facts: Facts, found: dict[str, str]) -> None:
+    assert {finding.fault: finding.severity for finding in doctor.file_findings([facts], frames=8)} == found
+
+
+def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
+    """Return items a, b, c, ... and their facts from rows of `label [split] digest`; the default split is train."""
+    items, facts = [], []
+    for place, row in enumerate(rows):
+        label, *split, digest = row.split()
+        items.append(Item(Path("abcdefghi"[place]), label, *(split or ["train"])))  # pyright: ignore[reportArgumentType]
+        facts.append(replace(VIDEO, path=items[-1].path, digest=digest))
+    return items, facts
+
+
+def test_copies() -> None:
+    items, facts = make_items("cat 1", "cat 1", "cat 2", "dog 2", "cat 3", "cat test 3", "cat 4", "cat 5", "cat 5")
+    # A file without bytes is not a copy of another.
+    facts[7:] = [replace(fact, digest="", fault="empty") for fact in facts[7:]]
+    assert {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)} == {
+        ("exact duplicate", "warning", (0, 1)),
+        ("one file, two labels", "serious", (2, 3)),
+        ("leak", "serious", (4, 5)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "pairs", "fault", "severity", "members", "parts"),
+    [
+        ("cat 1, dog 2", [(0, 1)], "near duplicate, two labels", "warning", (0, 1), ["b", "cat, dog"]),
+        # Exact copies are left to `copies`; copies of a near copy join its group, whether listed before or after it.
+        ("cat 1, cat 1, cat 2, dog test 3", [(2, 3), (0, 1)], "near leak", "serious", (2, 3), ["d", "cat, dog"]),
+        ("cat 1, cat 1, cat 2", [(1, 2)], "near duplicate", "warning", (0, 1, 2), ["b, c"]),
+        ("cat 1, cat 2, cat test 2, cat test 3, cat 3", [(0, 1)], "near leak", "serious", (0, 1, 2), ["b, c"]),
+    ],
+)
+def test_near_copies(rows, pairs, fault, severity, members, parts) -> None:
+    (found,) = doctor.near_copies(*make_items(*rows.split(", ")), dict.fromkeys(pairs, "like two peas"))
+    assert (found.fault, found.severity, found.items) == (fault, severity, members)
+    prints(found.detail, "like two peas", *parts)
+
+
+def test_near_copies_come_in_groups() -> None:
+    items, facts = make_items(*(f"cat {place}" for place in range(8)))
+    pairs = dict.fromkeys([(0, 4), (4, 6), (1, 2)], "alike")
+    first, second = doctor.near_copies(items, facts, pairs)
+    assert (first.fault, first.severity) == ("near duplicate", "warning")
+    assert {first.items, second.items} == {(0, 4, 6), (1, 2)}
+    assert doctor.near_copies(items, facts, {}) == []
+
+
+def parts(*rows: str) -> list[Item]:
+    """Return items from rows of `path label split`."""
+    return [Item(Path(path), label, split) for path, label, split in map(str.split, rows)]  # pyright: ignore
+
+
+def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
+    items = parts("a.mp4#t=0,1 cat train", "a.mp4#t=1,2 cat train", "a.mp4#t=2,3 cat test", "b.mp4 cat train")
+    facts = [replace(VIDEO, path=item.path, digest=str(place)) for place, item in enumerate(items)]
+    assert doctor.near_copies(items, facts, {(0, 1): "alike"}) == []
+    (leak,) = doctor.near_copies(items, facts, {(0, 1): "alike", (1, 2): "alike"})
+    assert (leak.fault, leak.items) == ("near leak", (1, 2))
+    (copy,) = doctor.near_copies(items, facts, {(0, 3): "alike"})
+    assert (copy.fault, copy.items) == ("near duplicate", (0, 3))
+
+
+def test_parts_that_overlap() -> None:
+    rows = ["a.mp4#t=0,2 cat train", "a.mp4#t=2,4 dog train", "b.mp4#t=2,4 dog train", "a.mp4#t=1,3 cat train"]
+    (found,) = doctor.overlaps(parts(*rows))
+    assert (found.fault, found.severity, found.about, found.items) == (
+        "parts overlap, two labels",
+        "warning",
+        "a.mp4",
+        (1, 3),
+    )
+    prints(found.detail, "1 s to 3 s is labelled cat", "2 s to 4 s dog")
+    assert doctor.overlaps(parts(*rows[:3])) == []
+    assert doctor.overlaps(parts("a.mp4 cat train", "b.mp4 dog train")) == []
+    labels, splits = doctor.overlaps(parts("a.mp4 cat train", *rows[:2], "a.mp4#t=3,3.5 cat test"))[::-1]
+    assert (labels.items, splits.items) == ((0, 2, 3), (0, 2, 3))
+    prints(labels.detail, "0 s to the end is labelled cat", "2 such pairs")
+    prints(splits.detail, "2 such pairs")
+    assert [*doctor.left_out(parts(*rows[:2], "a.mp4#t=1,3 cat test"), [replace(splits, items=(0, 1, 2))])] == [0, 1]
+
+
+def test_files_with_parts_in_two_splits() -> None:
+    (found,) = doctor.group_leaks(parts("a.mp4#t=0,2 cat train", "a.mp4#t=2,4 cat val", "b.mp4 cat train"))
+    assert (found.fault, found.severity, found.about) == ("parts in two splits", "warning", "a.mp4")
+    prints(found.detail, "train and val")
+
+
+def test_groups_in_two_splits() -> None:
+    rows = [("train", "g1"), ("test", "g1"), ("train", "g2"), ("train", "g2"), ("test", None), ("train", None)]
+    (found,) = doctor.group_leaks([Item(Path("a"), "cat", split, group) for split, group in rows])  # pyright: ignore
+    assert (found.about, found.severity) == ("g1", "serious")
+    prints(found.detail, "test and train")
+
+
+@pytest.mark.parametrize(
+    ("cats", "dogs", "k", "found"),
+    [
+        (20, 2, None, {}),
+        (21, 2, None, {"dog": "imbalance"}),
+        (20, 2, 3, {"dog": "too few items"}),
+        (3, 1, None, {"dog": "one training item"}),
+        (0, 3, None, {"cat": "no training item"}),
+    ],
+)
+def test_counts(cats: int, dogs: int, k: int | None, found: dict[str, str]) -> None:
+    items = [Item(Path("t"), "cat", "test"), *[Item(Path("c"), "cat", "train")] * cats]
+    items += [Item(Path("d"), "dog", "train")] * dogs
+    assert {finding.about: finding.fault for finding in doctor.count_findings(items, k=k)} == found
+
+
+def test_names() -> None:
+    names = ["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"]
+    assert {(f.about, f.fault, f.severity) for f in doctor.name_findings(names, clean=True)} == {
+        ("ApplyEyeMakeup", "words run together", "note"),
+        ("v_001", "code instead of a name", "serious"),
+        ("push_up", "words run together", "note"),
+        ("push_up", "same name twice", "serious"),
+        ("turn left", "left or right", "note"),
+        ("бег", "non-Latin letters", "warning"),
+    }
+    (verbatim,) = doctor.name_findings(["push_up"], clean=False)
+    assert verbatim.severity == "warning"
+    prints(verbatim.detail, "'push up'", "names=clean")
+    assert [f.about for f in doctor.unknown_labels(["a", "b"], ["b", "c"])] == ["a"]
+
+
+def test_folders() -> None:
+    labels = {"dress": "hat", "hat": "hat", "files": "dress", "Long_Sleeve": "long sleeve"}
+    (found,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", label) for folder, label in labels.items()])
+    assert (found.items, found.severity) == ((0,), "serious")
+    # Two labels that differ only in spelling, one of them in a folder of that name.
+    same = [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
+    assert not doctor.folder_findings(same)
+
+
+def test_synonyms_come_closest_first() -> None:
+    cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
+    found = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
+    assert [finding.about for finding in found] == ["b", "a"]
+    prints(found[0].detail, " c ", 0.95)
+    prints(found[1].detail, " b ", 0.90)
+    (swap,) = doctor.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
+    assert (swap.about, swap.severity) == ("a", "serious")
+    prints(swap.detail, " c", "0.30", 0.05)
+
+
+def test_a_cleaned_list_leaves_out() -> None:
+    items, facts = make_items("cat 1", "cat 1", "cat 2", "dog 2", "cat 3", "cat test 3", "cat val 5")
+    facts[6] = replace(facts[6], fault="damaged", problem="frame 3 is damaged", digest="")
+    findings = doctor.copies(items, facts) + doctor.file_findings(facts, frames=8)
+    findings.append(Finding("serious", "near leak", "g", "", (5, 6)))
+    gone = doctor.left_out(items, findings)
+    assert sorted(gone) == [1, 2, 3, 4, 6]
+    prints(gone[1], "exact duplicate", " a ")
+    prints(gone[4], "leak", " f ")
+    prints(gone[6], "damaged", "frame 3")
+    # One item of a chain of copies is kept.
+    items, _ = make_items("cat 1", "cat 2", "cat test 3")
+    chain = [Finding("serious", "near leak", "", "", (0, 2)), Finding("serious", "near leak", "", "", (1, 2))]
+    assert sorted(doctor.left_out(items, chain)) == [0, 1]
+
+
+def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
+    items = [
+        Item(tmp_path / "in" / "a.mp4", "cat", "train", "g", (("source", "x"),)),
+        Item(tmp_path / "b.mp4", "dog", "test", None, (("source", "y"),)),
+        Item(Path("/elsewhere/c.mp4"), "dog", "test", None, (("other", "z"),)),
+    ]
+    columns, rows = doctor.cleaned_rows(items, [1], tmp_path)
+    assert columns == ["path", "label", "split", "group", "source", "other"]
+    assert rows == [["in/a.mp4", "cat", "train", "g", "x", ""], ["/elsewhere/c.mp4", "dog", "test", "", "", "z"]]
+    assert doctor.cleaned_rows([Item(Path("/x/a"), "cat")], [], tmp_path) == (["path", "label"], [["/x/a", "cat"]])

@@ -1,0 +1,190 @@
+"""The overview of a dataset, from made-up facts: numbers, text, rows and which files are shown."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from messages import prints
+from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.overview import (
+    Overview,
+    Spread,
+    candidates,
+    duration,
+    example_positions,
+    examples_text,
+    overview_of,
+    spread_text,
+    table,
+)
+from texthead.data.dataset import Item
+
+VIDEO = Facts(Path("v.mp4"), frames=30, seconds=1.2, width=64, height=48)
+IMAGE = Facts(Path("i.jpg"), frames=1, width=64, height=48)
+BROKEN = Facts(Path("b.mp4"), fault="cut short", frames=9, seconds=9.0, problem="x")
+
+
+def overview(*rows: tuple[Facts, str, str | None]) -> Overview:
+    """Return the overview of (facts, label, split) rows."""
+    items = [Item(facts.path, label, split) for facts, label, split in rows]  # pyright: ignore[reportArgumentType]
+    return overview_of(items, [facts for facts, _, _ in rows])
+
+
+def of_sizes(counts: Sequence[int]) -> Overview:
+    """Return the overview of images, `counts[0]` of class 000, `counts[1]` of class 001 and so on."""
+    return overview(*((IMAGE, f"{number:03d}", None) for number, count in enumerate(counts) for _ in range(count)))
+
+
+def test_numbers_of_each_class_and_of_all() -> None:
+    found = overview(
+        (replace(VIDEO, frames=10, seconds=0.4), "b", "test"),
+        (replace(VIDEO, frames=20, seconds=0.8), "b", "train"),
+        (replace(VIDEO, frames=50, seconds=2.0, width=32), "b", "train"),
+        (replace(VIDEO, frames=90, seconds=3.6), "b", "train"),
+        (BROKEN, "b", "train"),
+        (IMAGE, "a", "val"),
+    )
+    b, a = found.classes
+    assert (b.name, b.items, b.splits, b.kinds) == ("b", 5, {"train": 4, "test": 1}, {"video": 5})
+    # The unreadable file counts only as an item; the median of four is the lower middle one.
+    assert (b.unreadable, b.frames, b.all_frames) == (1, Spread(20, 10, 90), 170)
+    assert (b.seconds, b.all_seconds) == (Spread(0.8, 0.4, 3.6), pytest.approx(6.8))
+    assert (b.size, b.sizes) == ((64, 48), 2)
+    assert (a.name, a.kinds, a.frames, a.seconds) == ("a", {"image": 1}, Spread(1, 1, 1), None)
+    assert found.whole.splits == {"train": 4, "val": 1, "test": 1}
+    assert (found.whole.items, found.whole.kinds, found.whole.sizes) == (6, {"video": 5, "image": 1}, 2)
+    assert json.loads(json.dumps(asdict(found)))["classes"][0]["size"] == [64, 48]
+
+
+def test_a_class_of_which_nothing_can_be_read() -> None:
+    found = overview((BROKEN, "a", None), (VIDEO, "b", None))
+    a = found.classes[0]
+    assert (a.frames, a.seconds, a.size, a.all_frames) == (None, None, None, 0)
+    in_words = table(found, 20)
+    assert in_words.headers == ["class", "items", "frames", "seconds"]
+    assert in_words.rows[1] == ["a", "1", "-", "-"]
+    prints(in_words.unreadable, "1 of 2")
+    assert table(overview((VIDEO, "b", None)), 20).unreadable == ""
+    prints(table(overview((BROKEN, "a", None)), 20).headline, "1 video", "1 class")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.mp4", "video"), ("a.gif", "video"), ("a.PNG", "image"), ("a/{:03d}.png", "frame folder")],
+)
+def test_kinds_by_name(name: str, kind: str) -> None:
+    assert overview((replace(IMAGE, path=Path(name)), "a", None)).whole.kinds == {kind: 1}
+
+
+@pytest.mark.parametrize(
+    ("spread", "text"),
+    [
+        (None, "-"),
+        (Spread(75, 75, 75), "75"),
+        (Spread(75, 60, 1200), "75 (60-1,200)"),
+        (Spread(2.5, 0.4, 12.0), "2.5 (0.4-12.0)"),
+        (Spread(0.04, 0.04, 1234.5), "0.04 (0.04-1,234)"),
+        (Spread(2.501, 2.5, 2.502), "2.5"),
+    ],
+)
+def test_a_spread_in_words(spread: Spread | None, text: str) -> None:
+    assert spread_text(spread) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.48, "0.5 s"), (119.0, "119 s"), (400.0, "6.7 min"), (7100.0, "118 min"), (7200.0, "2.0 h"), (1e7, "2,778 h")],
+)
+def test_a_duration_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_headline_holds_what_all_have_in_common() -> None:
+    prints(table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48")
+    videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
+    prints(table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
+    prints(
+        table(overview(*videos, (IMAGE, "b", None)), 20).headline,
+        "2 videos, 1 image",
+        "2 classes",
+        "61 frames",
+        "2.4 s",
+    )
+
+
+def test_columns_that_tell_nothing_are_left_out() -> None:
+    images = table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
+    assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
+    assert (images.headers, images.rows[1], images.legend) == (["class", "items"], ["a", "1"], "")
+    assert [row[0] for row in table(overview((VIDEO, "a", None)), 20).rows] == ["a"], "of one class no row of all"
+    wide = replace(VIDEO, path=Path("w.mp4"), width=128)
+    full = table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
+    assert full.headers == ["class", "train", "none", "kinds", "frames", "seconds", "size"]
+    assert full.sides == ["left", "right", "right", "left", "right", "right", "left"]
+    assert full.rows == [
+        ["all", "2", "1", "2 videos, 1 image", "30 (1-30)", "1.2", "64x48 (1 of 2)"],
+        ["a", "2", "0", "2 videos", "30", "1.2", "64x48 (1 of 2)"],
+        ["b", "0", "1", "1 image", "1", "-", "64x48"],
+    ]
+    prints(full.legend, "frames, seconds", "median", "size")
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
+    found = table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
+    *largest, between, fifth, sixth = (name for name, _ in found.rows)
+    assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
+    prints(between, 2, "3-4")
+    prints(table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
+    assert len(table(of_sizes([1] * 20), 20).rows) == 21
+    assert len(table(of_sizes([1] * 21), 20).rows) == 22
+
+
+# ---- which files are shown
+
+
+def with_thumbnails(labels: Sequence[str], unreadable: Sequence[int] = ()) -> list[Facts]:
+    """Return facts as they are read: a candidate has a thumbnail if it is readable."""
+    able = candidates(labels) - set(unreadable)
+    return [replace(VIDEO, thumbnail=b"jpeg" if place in able else b"") for place in range(len(labels))]
+
+
+def test_items_to_show_are_evenly_placed_in_each_class() -> None:
+    labels = ["b", "a"] * 40 + ["c"]
+    found = example_positions(labels, with_thumbnails(labels))
+    assert list(found) == ["a", "b", "c"]
+    assert found["b"] == [14, 34, 54, 74]
+    assert found["a"] == [15, 35, 55, 75]
+    assert found["c"] == [80]
+    assert candidates(labels) == candidates(list(labels))
+
+
+def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
+    labels = ["a"] * 80 + ["b"] * 5
+    before = example_positions(labels, with_thumbnails(labels))["a"]
+    after = example_positions(labels, with_thumbnails(labels, unreadable=[*before, 80]))
+    assert len(after["a"]) == 4
+    assert not set(after["a"]) & set(before)
+    assert after["b"] == [81, 82, 83, 84]
+    assert "b" not in example_positions(labels, with_thumbnails(labels, unreadable=range(80, 85)))
+
+
+@pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
+def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pictured: int) -> None:
+    labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
+    found = example_positions(labels, with_thumbnails(labels))
+    assert Counter(map(len, found.values())) == {each: pictured}
+    assert sum(map(len, found.values())) <= 200
+    # Of a million files at most twice as many are held as are shown.
+    assert len(candidates(labels)) <= 400
+
+
+def test_the_choice_of_pictures_is_described() -> None:
+    few = overview((VIDEO, "a", None), (VIDEO, "b", None))
+    prints(examples_text(few, 2), 4)
+    prints(examples_text(few, 1), "1 of 2")
+    prints(examples_text(of_sizes([1] * 60), 60), 3, 200)
+    prints(examples_text(of_sizes([1] * 250), 200), 200, "50 of 250")

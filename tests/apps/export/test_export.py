@@ -1,0 +1,345 @@
+"""texthead export: for every kind of run, the folder gives the run's scores for any number of clips and frames."""
+
+import csv
+import html
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+
+from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
+from messages import prints, refuses
+from texthead.apps.checkpoints.spotting_head import SpottingHead
+from texthead.apps.export import export as exporting
+from texthead.apps.export import parity, standalone
+from texthead.apps.export.card import parity_section, use_section
+from texthead.apps.export.export import export
+from texthead.apps.export.parity import Parity, noise_clips
+from texthead.apps.export.scorer import Scorer
+from texthead.data.protocol import Protocol, Views
+from texthead.errors import RunError
+from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
+from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import FrameTransformer, MeanPool, TemporalConv, TemporalTransformer, TokenConv
+from texthead.prediction.predict import predict
+from texthead.recipes import Recipe
+from texthead.runs.folder import rows_digest, write_run
+from texthead.runs.model_card import code, model_card
+from texthead.runs.run import load_run, save_calibration
+from texthead.runs.scores import read_scores
+
+NAMES = ["red", "green", "blue"]
+VIT = replace(SPEC, architecture="timm:test_vit", dim=64, size=160, any_size=False)
+
+
+def heads(dim: int) -> dict[str, torch.nn.Module]:
+    """Return one head of every kind that a run can hold."""
+    rows, center = noise(3, dim), 0.1 * noise(dim, seed=1)
+    prompts = [f"a {name} one" for name in NAMES]
+    return {
+        "frozen": FrozenHead(rows, names=NAMES, scale=20.0, center=center, kind="text", prompts=prompts),
+        "trainable": TrainableHead(rows, names=NAMES, scale=20.0),
+        "templates": TemplatesHead(noise(4, 3, dim), names=NAMES, scale=20.0, pooling="probabilities"),
+        "templates' mean": TemplatesHead(noise(4, 3, dim), names=NAMES, scale=20.0, draw=True),
+        "prompt": PromptHead(None, NAMES, context=noise(2, 8), after="", read=NAMES, rows=rows, scale=20.0),
+        "linear": LinearHead(dim, names=NAMES, generator=torch.Generator().manual_seed(0)),
+        "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
+        "spotting": SpottingHead(rows, words=noise(3, 5, dim), names=NAMES, scale=20.0),
+    }
+
+
+def temporal_of(kind: str, visual: torch.nn.Module, dim: int) -> torch.nn.Module:
+    """Return a temporal module with noise added to its weights, since an untrained one may change nothing."""
+    made = {
+        "mean": MeanPool,
+        "transformer": lambda: TemporalTransformer(dim, layers=2, width=64),
+        "full transformer": lambda: TemporalTransformer(dim, layers=1, max_frames=12),
+        "frame transformer": lambda: FrameTransformer(dim, layers=1, width=64, max_frames=12),
+        "conv": lambda: TemporalConv(visual),
+        "token-conv": lambda: TokenConv(visual),
+    }[kind]()
+    for number, parameter in enumerate(made.parameters()):
+        parameter.data += 0.1 * noise(*parameter.shape, seed=number)
+    return made
+
+
+def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3, split=None):
+    """Write a run folder and load it."""
+    visual = tiny_visual(spec=spec)
+    model = Recognizer(visual, temporal_of(temporal, visual, spec.dim), heads(spec.dim)[head])
+    pixels = PIXELS if spec.any_size else replace(PIXELS, size=spec.size, resize=spec.size)
+    recipe = Recipe(name="test", frames=frames, size=pixels.size, resize=pixels.resize, origin="centre")
+    nothing: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    write_run(folder, model, recipe, pixels, NAMES, split or nothing)
+    return load_run(folder)
+
+
+def check_scores(folder: Path, run, protocol: Protocol | None = None) -> None:
+    """Check that the folder's model gives the run's scores for several numbers of clips and frames."""
+    protocol = protocol or run.protocol
+    scorer, predictor = Scorer(run.model, protocol).eval(), standalone.Predictor(folder)
+    for items, frames in ((1, 1), (1, 2), (3, 3), (2, 8), (5, 12)):
+        clips = noise_clips(items, frames, predictor.settings)
+        clips = np.ascontiguousarray(clips.swapaxes(3, 4)) if frames == 2 else clips
+        with torch.inference_mode():
+            ours = scorer(torch.from_numpy(clips)).numpy()
+        theirs = predictor.model(clips)
+        assert theirs.shape == (items, 3)
+        assert np.abs(ours - theirs).max() <= 1e-4, (items, frames)
+        assert ours.std() > 1e-3, "all scores alike: nothing was compared"
+    assert predictor.names == NAMES
+
+
+def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
+    assert [pair["name"] for pair in ours] == [pair["name"] for pair in theirs]
+    expected = [pair["probability"] for pair in theirs]
+    assert [pair["probability"] for pair in ours] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("head", "temporal", "to"),
+    [
+        *((head, "mean", "onnx") for head in ("trainable", "templates' mean", "prompt", "probe")),
+        ("linear", "conv", "onnx"),
+        ("templates", "transformer", "onnx"),
+        ("frozen", "full transformer", "onnx"),
+        ("frozen", "token-conv", "onnx"),
+        ("spotting", "frame transformer", "onnx"),
+        ("probe", "conv", "torch"),
+        ("templates", "transformer", "torch"),
+    ],
+)
+def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
+    run = run_of(tmp_path / "run", head, temporal, spec=VIT if temporal == "token-conv" else SPEC)
+    assert export(run, tmp_path / "out", to=to).probabilities <= 1e-4
+    check_scores(tmp_path / "out", run)
+    assert (".pt2 file" in (tmp_path / "out" / "README.md").read_text()) == (to == "torch")
+    settings = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    assert "transformer" not in temporal or temporal == "transformer" or settings["input"]["most_frames"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pooling", "views"),
+    [("features", Views(2, 3)), ("logits", Views(2, 3, "centre", "long-side")), ("probabilities", Views(1, 10))],
+)
+def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
+    run = run_of(tmp_path / "run", "templates", "mean")
+    protocol = replace(run.protocol, views=views, pooling=pooling)
+    export(run, tmp_path / "out", protocol=protocol)
+    check_scores(tmp_path / "out", run, protocol)
+    path = write_video(tmp_path / "a.mp4", "red", frames=9)
+    (ours,) = predict(run, [path], protocol)
+    pairs = [{"name": name, "probability": probability} for name, probability in ours.top]
+    check_pairs(pairs, standalone.Predictor(tmp_path / "out").predict(path, 5)["top"])
+
+
+def calibrated(run, **changes):
+    """Return the run with a calibration, as `texthead calibrate` writes it."""
+    rows, protocol = rows_digest(run.model.head.weight), run.protocol.to_json()
+    made = Calibration(1.5, 40, Threshold(0.05, 0.6, 40), Coverage(0.9, 1.25), rows, protocol, "held")
+    return save_calibration(run, replace(made, **changes))
+
+
+def thresholds_of(run, *, promises: bool = True) -> dict:
+    return exporting.thresholds(*exporting.exportable_calibration(run, run.protocol, promises=promises))
+
+
+def test_a_calibration_comes_along(tmp_path):
+    """A calibration for other rows, views or weights exports only its temperature."""
+    run = run_of(tmp_path / "run", "frozen", "mean")
+    assert thresholds_of(run)["temperature"] == 1.0
+    held = thresholds_of(calibrated(run))
+    assert (held["temperature"], held["threshold"]["probability"], held["coverage"]["quantile"]) == (1.5, 0.6, 1.25)
+    for changes in ({"classes": "other"}, {"protocol": {"frames": 99}}, {}):
+        held = thresholds_of(calibrated(run, **changes), promises=bool(changes))
+        assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None), changes
+        assert held["why"]
+
+
+def card_of(run, made: Calibration | None = None) -> str:
+    far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
+    sections = {"use": use_section("model.onnx", run.protocol), "measured": parity_section(far, None)}
+    card = model_card(run, run.protocol, "name", made=made, library="onnx", maker="texthead export", **sections)
+    about = ModelCard(card).data
+    task = "image-classification" if run.protocol.frames == 1 else "video-classification"
+    assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])
+    # Put each paragraph on one line.
+    return re.sub(r"(?<!\n)\n(?!\n|- )", " ", card)
+
+
+@pytest.mark.parametrize("promises", [True, False])
+def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
+    run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
+    scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
+    found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
+    run = save_calibration(run, replace(run.calibration, measured=found))
+    made, _ = exporting.exportable_calibration(run, run.protocol, promises=promises)
+    card = card_of(run, made)
+    assert ("0.600" in prints(card, "32x32 pixels")) == promises
+    assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run and its exported folder `out`."""
+    folder = tmp_path_factory.mktemp("export")
+    export(run_of(folder / "run", "frozen", "mean"), folder / "out")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_command(world, say, tmp_path):
+    code, out, _ = say("export", world.run, "--out", tmp_path / "out", "--to", "torch")
+    assert code == 0
+    assert re.findall(r"\d+", prints(out, "held-out").rpartition(" for ")[2]) == ["2", "2"]
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"README.md", "classes.json", "model.pt2", "predict.py", "preprocessing.json", "thresholds.json"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_other_classes(world, say, tmp_path):
+    code, _, err = say("export", world.run, "--out", tmp_path / "out", "--to", "torch", "--classes", "a kite, a bird")
+    assert code == 0, err
+    classes = json.loads((tmp_path / "out" / "classes.json").read_text())["classes"]
+    assert [entry["prompt"] for entry in classes] == ["a kite", "a bird"]
+    path = world.images / "red" / "0.png"
+    _, out, _ = say("predict", world.run, path, "--classes", "a kite, a bird", "--json")
+    predictor = standalone.Predictor(tmp_path / "out")
+    check_pairs(json.loads(out)[0]["top"], predictor.predict(path, 5)["top"])
+    with refuses(standalone.Refused, "directory"):
+        predictor.predict(path.parent, 5)
+
+
+def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
+    card = card_of(load_run(world.run))
+    split = json.loads((world.run / "split.json").read_text())
+    own = read_scores(world.run).methods[-1]
+    assert own.items == len(split["held_out"])
+    (numbers,) = (line for line in card.splitlines() if line.startswith("Trained on"))
+    assert numbers.startswith(f"Trained on {len(split['train'])} items")
+    assert f", {len(split['held_out'])} held out." in numbers
+    assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
+    assert "- `blue`: `blue`" in card
+    assert "probabilities by 2.5e-01" in card
+    assert "Accuracy: 50.0 % of 4 (95 % interval 15.0-85.0); of the run itself: 25.0 % of 4" in card
+
+
+@pytest.mark.parametrize("name", ["`code` | pipe", "a ` b", "``", "<b>a</b>", "a  bird"])
+def test_a_name_in_the_card_reads_as_it_is(name):
+    shown = html.escape(" ".join(name.split()), quote=False)
+    assert MarkdownIt().render(f"- {code(name)}") == f"<ul>\n<li><code>{shown}</code></li>\n</ul>\n"
+
+
+def test_predict_py_names_as_texthead_predict_does(world, say, exported):
+    """predict.py runs in a process that cannot import texthead, torch or transformers."""
+    files = [*sorted(world.images.rglob("*.png"))[:4], *sorted(world.videos.rglob("*.mp4"))[:4]]
+    _, out, _ = say("predict", exported / "run", *files, "--json", "--workers", 0)
+    assert "README.md" in {path.name for path in (exported / "out").iterdir()}
+    blocked = "import sys\nfor name in ('torch', 'texthead', 'transformers'): sys.modules[name] = None\n"
+    program = str(exported / "out" / "predict.py")
+    start = f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({program!r}, run_name='__main__')"
+    command = [sys.executable, "-c", blocked + start, "predict.py", *map(str, files), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    entries, others = json.loads(out), [json.loads(line) for line in done.stdout.splitlines()]
+    assert [entry["path"] for entry in entries] == [other["path"] for other in others]
+    for entry, other in zip(entries, others, strict=True):
+        check_pairs(entry["top"], other["top"])
+
+
+def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
+    paths = [write_broken(tmp_path / "a.mp4"), tmp_path / "none.png", write_image(tmp_path / "b.png", "red")]
+    command = [sys.executable, exported / "out" / "predict.py", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[0:5:2] == list(map(str, paths))
+    prints(lines[3], "No such file or directory")
+    assert [line.count("%") for line in lines] == [0] * 5 + [1] * len(NAMES)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_int8_of_a_convolutional_encoder_is_smaller_and_prints_what_it_costs(world, say, tmp_path):
+    code, out, _ = say("export", world.run, "--out", tmp_path / "int8", "--int8")
+    assert code == 0
+    prints(out, "held-out", "right")
+    whole, small = (world.run / "model.safetensors", tmp_path / "int8" / "model.onnx")
+    assert small.stat().st_size < whole.stat().st_size / 2
+    assert "static" in (tmp_path / "int8" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_int8_of_a_vit_is_dynamic(tmp_path):
+    run = run_of(tmp_path / "run", "frozen", "mean", spec=VIT)
+    calibrated(run)
+    assert 0 < export(run, tmp_path / "out", int8=True).probabilities < 0.2
+    assert "dynamic" in (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "thresholds.json").read_text())["threshold"] is None
+
+
+def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
+    new = tmp_path / "new"
+    assert str(tmp_path) in wrong("export", world.run, "--out", tmp_path)
+    assert str(tmp_path) in wrong("export", tmp_path, "--out", new)
+    assert "int8" in wrong("export", world.run, "--out", new, "--to", "torch", "--int8")
+    assert "template" in wrong("export", world.run, "--out", new, "--template", "a {}.")
+    assert "--out" in wrong("export", world.run)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "texthead[onnx]" in wrong("export", world.run, "--out", new)
+    assert not new.exists()
+
+
+@pytest.mark.slow
+def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tmp_path, monkeypatch):
+    """The tolerance is so small that the last bits exceed it."""
+    run = run_of(tmp_path / "run", "frozen", "mean")
+    with refuses(RunError, "int8"):
+        export(run, tmp_path / "out", int8=True)
+    monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
+    with refuses(RunError, "1e-12"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_number_is_no_parity():
+    plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
+    for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):
+        furthest = parity._largest_difference([*zip(ours, theirs, strict=True)])
+        with refuses(RunError, "NaN"):
+            parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
+    assert parity._largest_difference([(plain, plain)]) == 0
+
+
+def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
+    files = [str(write_image(tmp_path / f"{place:02d}.png", "red")) for place in range(63)]
+    split = {"train": files, "train_content": [""] * 63, "held_out": files, "held_out_content": [""] * 63}
+    run = run_of(tmp_path / "run", "frozen", "mean", split=split)
+    places = [int(path.stem) for path in parity._held_out(run)[0]]
+    assert len(places) == parity.CHECKED
+    assert places[-1] >= 61
+
+
+@pytest.mark.slow
+def test_a_real_run_on_real_clips(shared, tmp_path):
+    """The exported folder reads airborne clips as the library does and gives the same names."""
+    rows = list(csv.DictReader((shared / "video" / "airborne" / "clips.csv").open()))
+    files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
+    split = {"train": [], "train_content": [], "held_out": files, "held_out_content": [""] * len(files)}
+    run = run_of(tmp_path / "run", "frozen", "transformer", frames=8, split=split)
+    found = export(run, tmp_path / "out")
+    assert (found.files, found.agree, found.same_pixels) == (10, 10, True)
+    assert found.scores <= 1e-4

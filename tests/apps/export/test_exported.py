@@ -1,0 +1,146 @@
+"""Exported folders that are damaged: predict.py refuses them in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from made import tiny_visual, write_image
+from messages import prints
+from texthead.apps.export import standalone
+from texthead.apps.export.export import preprocessing
+from texthead.apps.export.scorer import Scorer
+from texthead.data.protocol import Pixels, Protocol
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+
+Shape = tuple[int | None, ...] | None
+
+NAMES = ["dress", "hat", "shoes"]
+INPUT = helper.make_tensor_value_info("clips", TensorProto.UINT8, 6 * [None])
+
+
+def write_model(folder: Path, nodes: list, tensors: dict[str, object], shape: Shape = (None, 3), kind: int = 1) -> None:
+    """Write a model of some nodes and constants that outputs `scores`."""
+    constants = [numpy_helper.from_array(np.array(value), name) for name, value in tensors.items()]
+    outputs = [helper.make_tensor_value_info("scores", kind, shape)]
+    graph = helper.make_graph(nodes, "graph", [INPUT], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def write_constant(folder: Path, scores: object, **options: Any) -> None:
+    """Write a model that gives the same scores for every clip."""
+    write_model(folder, [helper.make_node("Identity", ["held"], ["scores"])], {"held": scores}, **options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as texthead export writes it, with a model whose scores are 1, 3 and 2."""
+    model = Recognizer(tiny_visual(), MeanPool(), torch.nn.Identity())
+    (folder := tmp_path / "out").mkdir()
+    files = {
+        "preprocessing": preprocessing(Scorer(model, Protocol(1, Pixels(32, 36, "bicubic"))), "onnx"),
+        "classes": {"template": "{}", "classes": [{"label": name, "name": name, "prompt": None} for name in NAMES]},
+        "thresholds": {"temperature": 1.0, "threshold": None, "coverage": None},
+    }
+    for name, values in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(values))
+    write_constant(folder, np.array([[1, 3, 2]], np.float32))
+    return folder
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return write_image(tmp_path / "a.png", "red")
+
+
+def change(file: Path, *keys: str | int, value: object) -> None:
+    """Set a value in a JSON file; `...` removes the key."""
+    values = json.loads(file.read_text())
+    *parents, last = keys
+    place = values
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    file.write_text(json.dumps(values))
+
+
+def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str]) -> str:
+    """Run predict.py on the folder; check that it prints one line on the folder and nothing else, and return it."""
+    assert standalone.main([str(image), "--model", str(folder)]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    prints(line, folder, "export it again")
+    return line
+
+
+def test_a_sound_folder_predicts(folder, image):
+    found = standalone.Predictor(folder).predict(image, 2)
+    assert [pair["name"] for pair in found["top"]] == ["hat", "shoes"]
+
+
+DAMAGES = [
+    *(("preprocessing", ("format",), value) for value in (2, None, ...)),
+    *(("preprocessing", ("frames",), value) for value in (0, "1", ...)),
+    *(("preprocessing", ("views",), value) for value in (None, ...)),
+    *(("preprocessing", ("resize",), value) for value in (float("nan"), "256", ...)),
+    ("preprocessing", ("model",), "model2.onnx"),
+    ("classes", ("classes",), {"a": 1}),
+    ("classes", ("classes", 1, "label"), ...),
+    *(("thresholds", ("temperature",), value) for value in (0, float("nan"), "x", ...)),
+    *(("thresholds", ("threshold",), value) for value in ({"probability": "x"}, {})),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "value"), DAMAGES)
+def test_damaged_settings(folder, image, capfd, name, keys, value):
+    change(folder / f"{name}.json", *keys, value=value)
+    fails(folder, image, capfd)
+
+
+@pytest.mark.parametrize("name", ["preprocessing.json", "classes.json", "thresholds.json", "model.onnx"])
+@pytest.mark.parametrize("content", [None, b"", b"no file of an export"])
+def test_a_damaged_file(folder, image, capfd, name, content):
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    fails(folder, image, capfd)
+
+
+@pytest.mark.parametrize("places", [slice(2), slice(1, None)], ids=["first", "last"])
+def test_another_number_of_classes_than_scores(folder, image, capfd, places):
+    values = json.loads((folder / "classes.json").read_text())
+    change(folder / "classes.json", "classes", value=values["classes"][places])
+    assert "2 classes" in fails(folder, image, capfd)
+
+
+ANSWERS = {
+    "NaN": np.full((1, 3), np.nan, np.float32),
+    "inf": np.array([[np.inf, 0, -np.inf]], np.float32),
+    "all -inf": np.full((1, 3), -np.inf, np.float32),
+    "seven items": np.ones((7, 3), np.float32),
+    "one axis": np.ones(3, np.float32),
+    "texts": np.array([["a", "b", "c"]], object),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_model_that_gives_no_scores(folder, image, capfd, name):
+    kind = TensorProto.STRING if name == "texts" else TensorProto.FLOAT
+    write_constant(folder, ANSWERS[name], kind=kind, shape=(None, None))
+    fails(folder, image, capfd)
+
+
+def test_minus_infinity_keeps_a_class_from_being_named(folder, image):
+    write_constant(folder, np.array([[1, -np.inf, 2]], np.float32))
+    assert standalone.Predictor(folder).predict(image, 3)["top"][-1] == {"name": "hat", "probability": 0.0}

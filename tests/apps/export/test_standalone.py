@@ -1,0 +1,250 @@
+"""predict.py of an exported folder: the library's frames, crops and pixels, without the library."""
+
+import ast
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import av
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import pytest
+import torch
+
+from made import tiny_visual, write_image, write_video
+from media_files import with_matrix
+from texthead.apps.export import standalone
+from texthead.apps.export.export import preprocessing
+from texthead.apps.export.scorer import Scorer
+from texthead.data.clips import ViewClips
+from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.sampling import CROP_COUNTS, Along, Origin
+from texthead.data.transforms import view_crops
+from texthead.errors import MediaError
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+
+FILE = Path(standalone.__file__)
+PIXELS = Pixels(32, 36, "bicubic")
+VISUAL = tiny_visual()
+
+
+def scorer_of(frames: int, views: Views, pixels: Pixels) -> Scorer:
+    """Return a scorer that is only used for its crops."""
+    return Scorer(Recognizer(VISUAL, MeanPool(), torch.nn.Identity()), Protocol(frames, pixels, views))
+
+
+def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
+    """Return the settings that preprocessing.json would hold."""
+    return preprocessing(scorer_of(frames, views, pixels), "onnx")
+
+
+def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
+    """Return (the library's views of a file, those cut from predict.py's clips); an error replaces the views."""
+    ours = ViewClips([path], [0], frames=frames, views=views, pixels=pixels)[0][0]
+    try:
+        clips = standalone.read_clips(path, settings_of(frames, views, pixels))
+        alone = scorer_of(frames, views, pixels).crops(torch.from_numpy(clips[None]))[0].numpy()
+    except standalone.Refused as error:
+        alone = error
+    return ours if isinstance(ours, MediaError) else ours.numpy(), alone
+
+
+def check_same(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS) -> None:
+    ours, alone = both(path, frames, views, pixels)
+    assert isinstance(alone, np.ndarray), alone
+    assert np.array_equal(ours, alone)
+
+
+def test_it_imports_only_the_packages_that_its_card_lists():
+    tree = ast.parse(FILE.read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [getattr(node, "module", None) or alias.name for node in nodes for alias in node.names]
+    named = {module.partition(".")[0] for module in modules}
+    at_once = {n.names[0].name for n in tree.body if isinstance(n, ast.Import)}
+    assert named - set(sys.stdlib_module_names) == {"numpy", "av", "onnxruntime", "torch", "PIL"}
+    assert at_once - set(sys.stdlib_module_names) == {"av", "numpy"}
+
+
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0), (0, -1, 1, 0)])
+def test_mirrored_and_turned_videos(tmp_path, matrix):
+    check_same(with_matrix(write_video(tmp_path / "plain.mp4", "red"), tmp_path / "a.mp4", *matrix), 2, Views(1, 1))
+
+
+@pytest.mark.parametrize("origin", get_args(Origin))
+def test_frames_are_those_of_sampling(origin):
+    for frames in (1, 2, 3, 8, 16, 128):
+        for clips in (1, 2, 3, 4, 7):
+            views = Views(clips, 1, origin)
+            for length in (1, 2, 3, 7, 8, 9, 31, 100, 127, 128, 129, 300, 1001):
+                for each in (views, replace(views, stride=3)):
+                    found = standalone.frame_indices(length, settings_of(frames, each, PIXELS))
+                    assert found == each.frame_indices(length, frames), (length, frames, clips)
+
+
+@pytest.mark.parametrize("along", get_args(Along))
+def test_crops_in_the_model_are_those_of_the_library(along):
+    for crops in CROP_COUNTS:
+        short = 32 if crops == 3 and along == "long-side" else 36
+        for width, height in ((short, short), (short + 1, short), (57, short), (short, 57), (short, 254), (999, short)):
+            frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
+            found = scorer_of(2, Views(1, crops, along=along), PIXELS).crops(frames[None, None])[0]
+            assert torch.equal(
+                found, view_crops(frames.permute(0, 3, 1, 2), 32, min(width, height), crops, along=along)
+            )
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_resized_picture_is_torchs_to_the_bit(interpolation):
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        height, width = rng.integers(2, 500, 2)
+        size = tuple(int(side) for side in rng.integers(1, 300, 2))
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        frames = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)
+        theirs = torch.nn.functional.interpolate(frames, size, mode=interpolation, antialias=True)
+        ours = standalone.scaled(picture, *size, interpolation == "bicubic", antialias=True)
+        assert np.array_equal(ours, theirs[0].permute(1, 2, 0).numpy()), (height, width, size)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_picture_resized_without_antialiasing_is_torchs(interpolation):
+    rng, different, pixels = np.random.default_rng(0), 0, 0
+    for _ in range(40):
+        height, width = rng.integers(2, 400, 2)
+        size = tuple(int(side) for side in rng.integers(2, 300, 2))
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        frames = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)
+        theirs = torch.nn.functional.interpolate(frames.float(), size, mode=interpolation).round().clamp(0, 255)
+        ours = standalone.scaled(picture, *size, interpolation == "bicubic", antialias=False)
+        off = np.abs(ours - theirs[0].permute(1, 2, 0).numpy())
+        assert off.max() <= 1, (height, width, size)
+        different, pixels = different + int((off > 0).sum()), pixels + off.size
+    assert different < pixels / 1000  # A few sums in another order round differently.
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_views_of_a_picture_of_extreme_values(tmp_path, squash):
+    """Black next to white, where bicubic interpolation overshoots and must be clipped."""
+    stripes = np.kron(np.random.default_rng(1).integers(0, 2, (23, 31, 3)) * 255, np.ones((3, 4, 1))).astype(np.uint8)
+    PIL.Image.fromarray(stripes).save(tmp_path / "a.png")
+    for crops in CROP_COUNTS:
+        check_same(tmp_path / "a.png", 2, Views(1, crops), Pixels(40, 48, "bicubic", squash))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mov", ".ts"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
+    for frames, views in ((1, Views()), (8, Views(origin="centre")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
+        check_same(path, frames, views)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_short_video_gives_the_same_views(tmp_path, frames):
+    check_same(write_video(tmp_path / "a.mp4", "blue", frames=frames), 8, Views(2, 1))
+
+
+def test_a_variable_frame_rate_gives_the_same_views(tmp_path):
+    plain, out = write_video(tmp_path / "a.mkv", "green", frames=8, codec="mpeg4"), tmp_path / "b.mkv"
+    with av.open(str(plain)) as old, av.open(str(out), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        for packet, time in zip(packets, [0, 1, 5, 6, 20, 21, 22, 40], strict=True):
+            packet.pts = packet.dts = time * packet.duration
+            packet.stream = stream
+            new.mux(packet)
+    check_same(out, 4, Views(origin="centre"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".webp", ".tif"])
+def test_an_image_gives_the_same_views(tmp_path, suffix):
+    check_same(write_image(tmp_path / f"a{suffix}", "red"), 4, Views(1, 3))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "1", "LA", "CMYK", "I;16"])
+def test_an_image_of_any_mode_gives_the_same_views(tmp_path, mode):
+    rng, path = np.random.default_rng(2), tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    if mode == "I;16":
+        PIL.Image.fromarray(rng.integers(0, 2**16, (40, 50), dtype=np.uint16)).save(path)
+    else:
+        picture = PIL.Image.fromarray(rng.integers(0, 256, (40, 50, 4), dtype=np.uint8), "RGBA")
+        (picture.convert("RGB") if mode == "CMYK" else picture).convert(mode).save(path)
+    check_same(path, 1, Views())
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_turned_by_exif_gives_the_same_views(tmp_path, suffix, orientation):
+    picture = PIL.Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 56, 3), dtype=np.uint8))
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = orientation
+    picture.save(tmp_path / f"a{suffix}", exif=exif)
+    check_same(tmp_path / f"a{suffix}", 1, Views(1, 3))
+
+
+def test_a_picture_that_is_damaged_or_too_large_is_refused_by_both(tmp_path):
+    sound = write_image(tmp_path / "a.png", "red").read_bytes()
+    (tmp_path / "chunk.png").write_bytes(sound.replace(b"IDAT", b"\xe1\x06\xa8\xbf"))
+    PIL.Image.new("1", (16_385, 1)).save(tmp_path / "long.png")
+    PIL.Image.new("1", (1, 1001)).save(tmp_path / "thin.png")
+    PIL.Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
+    PIL.Image.new("L", (40, 40)).save(tmp_path / "other.eps")
+    (tmp_path / "other.eps").rename(tmp_path / "eps.png")
+    for name in ("chunk", "long", "thin", "bomb", "eps"):
+        ours, alone = both(tmp_path / f"{name}.png", 1, Views())
+        assert isinstance(ours, MediaError), name
+        assert isinstance(alone, standalone.Refused), name
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 50)
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {write_video(tmp_path / 'b.mp4', 'red')}\n")
+    for path in (tmp_path / "a.mp4", tmp_path / "list.mp4", tmp_path / "none.mp4"):
+        ours, alone = both(path, 4, Views())
+        assert isinstance(ours, MediaError)
+        assert isinstance(alone, standalone.Refused)
+
+
+@pytest.mark.slow
+def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(shared):
+    """Rotation, variable frame rate, 10 bits, odd sizes, damage: predict.py never reads a file differently."""
+    derived, real = (sorted((shared / "decode" / name).iterdir()) for name in ("derived", "real"))
+    files = [path for path in derived if path.is_file() and path.suffix != ".md"]
+    files += [path for path in real if path.name.startswith(("decord", "zamba", "mmaction2_test"))]
+    same = 0
+    for path in files:
+        ours, alone = both(path, 8, Views(origin="centre"))
+        assert isinstance(ours, MediaError) == isinstance(alone, Exception), path.name
+        if isinstance(alone, np.ndarray):
+            assert np.array_equal(ours, alone), path.name
+            same += 1
+    assert same >= 25
+
+
+def test_answers_and_sets_of_a_calibrated_model(tmp_path):
+    """Computed by hand: scores 2 1 0 at temperature 0.5 give 0.867 0.117 0.016."""
+    predictor = standalone.Predictor.__new__(standalone.Predictor)
+    predictor.names = ["a", "b", "c"]
+    predictor.settings = settings_of(1, Views(), Pixels(8, 8, "bicubic"))
+    predictor.model = lambda clips: np.array([[2.0, 1.0, 0.0]])
+    path = write_image(tmp_path / "a.png", "red")
+    for needed, answer in ((0.86, "a"), (0.87, standalone.NONE)):
+        predictor.thresholds = {
+            "temperature": 0.5,
+            "threshold": {"false_accept": 0.05, "probability": needed},
+            "coverage": {"level": 0.9, "quantile": 1.5},
+        }
+        found = predictor.predict(path, 2)
+        assert [pair["name"] for pair in found["top"]] == ["a", "b"]
+        assert [pair["probability"] for pair in found["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
+        assert (found["answer"], found["set"]) == (answer, ["a", "b"])
+        assert (standalone.NONE in standalone.as_text(found)) == (answer != "a")
+
+
+def test_help_needs_no_model():
+    done = subprocess.run([sys.executable, str(FILE), "--help"], capture_output=True, text=True, check=True)
+    assert "FILE" in done.stdout

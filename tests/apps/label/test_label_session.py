@@ -1,0 +1,376 @@
+"""Labelling without a browser: the next file, undo, review, training, and requests that the server refuses."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import uvicorn
+from torch import Tensor
+
+from made import noise, write_image, write_video
+from messages import refuses
+from texthead.apps.label.app import label_app
+from texthead.apps.label.labelling import Pool
+from texthead.apps.label.session import LabelSession
+from texthead.apps.label.training import Training
+from texthead.apps.serving.server import listening_socket
+from texthead.data.dataset import Dataset, Item
+from texthead.data.reading import read_dataset
+from texthead.errors import DataError
+
+COLOURS = ("red", "green", "blue")
+FILES, DIM = 30, 16
+MEANS = 3 * noise(len(COLOURS), DIM, seed=1)
+
+
+def truth(position: int) -> str:
+    return COLOURS[position % 3]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    """Pictures of three colours whose features form clusters; the last file is a video."""
+    paths = [write_image(tmp_path / "files" / f"{i:02d}.png", truth(i), seed=i) for i in range(FILES - 1)]
+    paths.append(write_video(tmp_path / "files" / f"{FILES - 1:02d}.mp4", "red"))
+    features = MEANS[[place % 3 for place in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
+    return Pool(Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files")), features)
+
+
+def rows(names: list[str]) -> Tensor:
+    """Return text rows: the mean features of the three colours, noise for other names."""
+    own = dict(zip(COLOURS, MEANS - MEANS.mean(0), strict=True))
+    return torch.stack([own[name] if name in own else noise(DIM, seed=len(name)) for name in names])
+
+
+Open = Callable[..., LabelSession]
+
+
+@pytest.fixture
+def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
+    """Return a function that opens another session of the same files and labels."""
+    sessions: list[LabelSession] = []
+
+    def one(names: tuple[str, ...] = COLOURS) -> LabelSession:
+        sessions.append(LabelSession(pool, names, rows, tmp_path / "labels.csv"))
+        return sessions[-1]
+
+    yield one
+    for session in sessions:
+        session.close()
+
+
+def fitted(session: LabelSession) -> None:
+    until(lambda: session.is_fitted)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_path: Path) -> None:
+    session, seen = opened(("red", "green")), []
+    while (shown := session.next("ann")) is not None:
+        assert shown.label is None
+        assert {"red", "green"} <= {guess.name for guess in shown.guesses}
+        seen.append(shown.position)
+        session.label("ann", shown.position, truth(shown.position))
+        # The label is on disk before the next file is shown.
+        assert len(read_dataset(tmp_path / "labels.csv")) == len(seen)
+    assert sorted(seen) == list(range(FILES))
+    assert {truth(place) for place in seen[:4]} == set(COLOURS), "one of each first"
+    fitted(session)
+    state = session.state("ann")
+    assert (state["labelled"], state["files"]) == (FILES, FILES)
+    assert state["classes"] == [{"name": name, "count": 10} for name in ("red", "green", "blue")]
+    assert state["curve"][-1]["labels"] == FILES
+    assert state["curve"][-1]["top1"] == 100
+    assert state["others"] is None
+    assert state["gain"]["low"] <= state["gain"]["points"] <= state["gain"]["high"]
+
+
+def test_what_was_learned_is_guessed(opened: Open) -> None:
+    session = opened()
+    for place in range(9):
+        session.label("ann", place, truth(place))
+    fitted(session)
+    assert session.state("ann")["others"] is None, "too few labels to say"
+    session.label("ann", 9, truth(9))
+    fitted(session)
+    assert session.state("ann")["others"] > 60
+    # Nine labels again: nothing is left of the tenth.
+    session.undo("ann")
+    until(lambda: session.state("ann")["curve"] == [])
+    session.label("ann", 9, truth(9))
+    fitted(session)
+    for _ in range(5):
+        shown = session.next("ann")
+        assert shown is not None
+        assert shown.guesses[0].name == truth(shown.position)
+        assert sum(guess.probability for guess in shown.guesses) == pytest.approx(1, abs=1e-4)
+        session.skip("ann", shown.position)
+
+
+def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
+    session = opened()
+    first = session.next("ann")
+    assert first is not None
+    session.label("ann", first.position, "red")
+    session.label("ann", first.position, "purple")
+    assert "purple" in names(session)
+    fitted(session)
+    session.bad("ann", first.position)
+    assert session.state("ann")["bad"] == 1
+    shown = session.next("ann")
+    assert shown is not None
+    assert shown.position != first.position
+    for label in ("purple", "red", None):
+        back = session.undo("ann")
+        assert back is not None
+        assert (back.position, back.label) == (first.position, label)
+    # The undone class is no longer guessed.
+    assert "purple" not in [guess.name for guess in back.guesses]
+    assert session.undo("ann") is None
+    assert not session.state("ann")["undo"]
+    assert "purple" not in names(session)
+    # A skipped file comes back when no other is left.
+    session.skip("ann", first.position)
+    assert session.undo("ann") is not None
+    session.skip("ann", first.position)
+    order = []
+    while (shown := session.next("ann")) is not None:
+        order.append(shown.position)
+        session.label("ann", shown.position, "red")
+    assert order[-1] == first.position
+
+
+def names(session: LabelSession) -> list[str]:
+    return [entry["name"] for entry in session.state("ann")["classes"]]
+
+
+def test_a_page_that_is_loaded_again_shows_the_same_file(opened: Open) -> None:
+    session = opened()
+    shown = session.next("ann")
+    assert session.next("ann") == shown
+    session.state("bob")
+    assert session.next("bob") != shown
+    assert session.next("ann") == shown
+
+
+def test_without_names_the_first_class_is_typed(opened: Open) -> None:
+    session = opened(())
+    shown = session.next("ann")
+    assert shown is not None
+    assert shown.guesses == ()
+    session.label("ann", shown.position, "red")
+    fitted(session)
+    shown = session.next("ann")
+    assert shown is not None
+    assert [guess.name for guess in shown.guesses] == ["red"]
+    session.undo("ann")
+    assert names(session) == []
+
+
+def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path) -> None:
+    session = opened(("red", "Red", "green"))
+    for place, name in enumerate(["red", "Red", "green", "Red"]):
+        session.label("ann", place, name)
+    session.rename("Red", "red")
+    assert names(session) == ["red", "green"]
+    assert read_dataset(tmp_path / "labels.csv").labels == ["red", "red", "green", "red"]
+    session.rename("green", "lime")
+    assert set(names(session)) == {"red", "lime"}
+    # Undo does not bring back an old name.
+    while session.undo("ann") is not None:
+        assert set(names(session)) <= {"red", "lime"}
+    for old, new in (("no such", "x"), ("red", ""), ("red", "a\x00b")):
+        with refuses(DataError, "class"):
+            session.rename(old, new)
+
+
+def test_several_people_have_other_files_and_each_others_labels(opened: Open) -> None:
+    one, other = opened(), opened()
+    shown = [one.next("ann"), one.next("bob"), other.next("cy")]
+    places = [each.position for each in shown if each]
+    assert len(set(places)) == 3
+    other.label("cy", places[2], "violet")
+    assert "violet" in [entry["name"] for entry in one.state("ann")["classes"]]
+    fitted(one)
+    later = one.next("ann")
+    assert later is not None
+    assert later.position not in places[1:]
+    assert "violet" in {guess.name for guess in later.guesses}
+    one.undo("bob")
+    assert other.state("cy")["labelled"] == 1, "what others did is theirs"
+
+
+@pytest.mark.slow
+def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
+    session = opened()
+    for place in range(FILES - 2):
+        session.label("ann", place, truth(place) if place != 4 else "red")
+    fitted(session)
+    assert session.state("bob")["review"] >= 1
+    shown = session.review("bob")
+    assert shown is not None
+    assert (shown.position, shown.label, shown.guesses[0].name) == (4, "red", "green")
+    assert "green" in shown.why
+    # A label that bob keeps is not shown to him again, nor to anyone after a restart; undo brings it back.
+    session.keep("bob", 4)
+    assert session.review("bob") is None
+    back = session.undo("bob")
+    assert back is not None
+    assert (back.position, back.label, back.why) == (4, "red", shown.why)
+    session.keep("bob", 4)
+    other = opened()
+    fitted(other)
+    assert other.review("ann") is None
+    session.label("bob", 4, "green", checked=True)
+    # A copy of a file with another label.
+    copied = pool.files.items[0].path.read_bytes()
+    pool.files.items[7].path.write_bytes(copied)
+    session.examine()
+    found = session.review("bob")
+    assert found is not None
+    assert found.position in (0, 7)
+    assert "two labels" in found.why
+
+
+def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
+    session = opened(("red", "green"))
+    for place in range(20):
+        if truth(place) != "blue" or place == 2:
+            session.label("ann", place, truth(place))
+    fitted(session)
+    assert session.review("ann") is None
+
+
+def test_a_list_that_is_broken_by_hand_is_said_and_mended(opened: Open, tmp_path: Path) -> None:
+    session, place = opened(), tmp_path / "labels.csv"
+    session.label("ann", 0, "red")
+    fitted(session)
+    whole = place.read_text()
+    place.write_text(whole + "files/99.png,red,now\n")
+    with refuses(DataError, "files/99.png", "labels.csv:3"):
+        session.next("ann")
+    with refuses(DataError, "files/99.png"):
+        session.label("ann", 1, "green")
+    place.write_text(whole)
+    session.label("ann", 1, "green")
+    fitted(session)
+    assert session.state("ann")["labelled"] == 2
+
+
+def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
+    session = opened()
+    for name in ("", "  ", "a\x00b", "\u202ecat", "x" * 201):
+        with refuses(DataError, "class"):
+            session.label("ann", 0, name)
+    for position in (-1, FILES):
+        with refuses(DataError, "no file", position):
+            session.label("ann", position, "red")
+    assert session.state("ann")["labelled"] == 0
+    session.label("ann", 0, "  deep \n sky  blue ")
+    assert session.state("ann")["classes"][-1]["name"] == "deep sky blue"
+
+
+# ---- over HTTP
+
+
+@pytest.fixture
+def served(opened: Open, tmp_path: Path) -> Iterator[str]:
+    """The address of a page; its training command does not exist."""
+    training = Training(lambda how, run: ["no-such-command", how, str(run)], tmp_path / "labels.csv")
+    with listening_socket("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(uvicorn.Config(label_app(opened(), training, "127.0.0.1"), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def ask(address: str, action: str, **body: object) -> dict[str, Any]:
+    request = urllib.request.Request(f"{address}/api/{action}", json.dumps({"who": "ann", **body}).encode())
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def refusal(request: urllib.request.Request | str) -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    return caught.value.code, caught.value.read().decode()
+
+
+def test_the_page_and_its_files(served: str, pool: Pool) -> None:
+    for path, kind in (("/", "text/html"), ("/label.js", "text/javascript"), ("/label.css", "text/css")):
+        with urllib.request.urlopen(f"{served}{path}", timeout=30) as answer:
+            assert answer.headers.get_content_type() == kind
+            assert "connect-src 'self'" in answer.headers["content-security-policy"]
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    with urllib.request.urlopen(f"{served}/media/3", timeout=30) as answer:
+        assert answer.read() == pool.files.items[3].path.read_bytes()
+    part = urllib.request.Request(f"{served}/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
+    with urllib.request.urlopen(part, timeout=30) as answer:
+        assert (answer.status, answer.read()) == (206, b"ftyp")
+    for position in (0, FILES - 1):
+        with urllib.request.urlopen(f"{served}/preview/{position}", timeout=30) as answer:
+            assert answer.read()[8:12] == b"WEBP"
+
+
+def test_keys_are_answered_with_the_next_file(served: str) -> None:
+    item = ask(served, "next")["item"]
+    assert item["kind"] in ("image", "video")
+    assert len(item["guesses"]) == 3
+    answer = ask(served, "label", position=item["position"], label="red")
+    assert answer["item"]["position"] != item["position"]
+    assert answer["state"]["labelled"] == 1
+    assert ask(served, "undo")["item"]["position"] == item["position"]
+    assert ask(served, "bad", position=item["position"])["state"]["bad"] == 1
+    assert ask(served, "next", review=True)["item"] is None
+    with urllib.request.urlopen(f"{served}/api/state?who=ann&position=2", timeout=30) as found:
+        assert json.load(found)["training"] is None
+
+
+def test_what_is_no_request_of_the_page_is_refused_in_one_line(served: str) -> None:
+    for path in ("/media/99", "/preview/99", "/api/state", "/api/state?who=a%20b", f"/api/state?who={'a' * 99}"):
+        code, text = refusal(f"{served}{path}")
+        assert code == 400
+        assert "\n" not in json.loads(text)["error"]
+    for path in ("/media/-1", "/media/../label.js", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
+        assert refusal(f"{served}{path}")[0] in (404, 405)
+    bodies = [b"[1]", b"{", b"[" * 100_000, b"\xff", b'{"who": "ann", "position": "1", "label": "x"}']
+    bodies += [b'{"who": "ann", "position": 1, "label": 5}', b'{"who": "ann", "position": 1e999, "label": "x"}']
+    for body in bodies:
+        code, text = refusal(urllib.request.Request(f"{served}/api/label", body))
+        assert code == 400
+        assert "error" in json.loads(text)
+    assert refusal(urllib.request.Request(f"{served}/api/no-such", b'{"who": "ann"}'))[0] == 400
+    elsewhere = {"Origin": "http://evil.example"}
+    body = b'{"who": "ann", "position": 1, "label": "x"}'
+    assert refusal(urllib.request.Request(f"{served}/api/label", body, elsewhere))[0] == 403
+    assert refusal(urllib.request.Request(f"{served}/api/label", body, {"Host": "evil.example"}))[0] == 421
+
+
+def test_training_is_a_command_whose_lines_are_shown(served: str, tmp_path: Path) -> None:
+    assert refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "rm"}'))[0] == 400
+    assert ask(served, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
+    assert "wait" in refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "quick"}'))[1]
+
+    def state() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{served}/api/state?who=ann", timeout=30) as found:
+            return json.load(found)["training"]
+
+    until(lambda: state()["done"])
+    assert state()["failed"]
+    assert any("no-such-command" in line for line in state()["lines"])

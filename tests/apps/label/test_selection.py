@@ -1,0 +1,89 @@
+"""What to label next: one file of each cluster first, no near copies, spread over groups, deterministic."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from made import noise
+from messages import refuses
+from texthead.apps.label import selection
+from texthead.apps.label.selection import guesses, margin_uncertainty, next_to_label
+from texthead.errors import DataError
+
+CLASSES, DIM = 6, 48
+MEANS = 3 * noise(CLASSES, DIM, seed=9)
+
+
+def clouds(each: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return features of files around the class means, and their classes, in random order."""
+    targets = torch.arange(CLASSES).repeat_interleave(each)[
+        torch.from_numpy(np.random.default_rng(3).permutation(CLASSES * each))
+    ]
+    return MEANS[targets] + 0.7 * noise(len(targets), DIM, seed=seed), targets
+
+
+def alike(files: int) -> Tensor:
+    return torch.full((files, CLASSES), 1 / CLASSES)
+
+
+def test_the_first_are_one_of_each_cluster() -> None:
+    features, targets = clouds(20)
+    first = next_to_label(features, alike(len(features)), [], CLASSES)
+    assert sorted(targets[first].tolist()) == list(range(CLASSES))
+    assert next_to_label(features, alike(len(features)), [], CLASSES) == first
+    # Clusters without labels come first.
+    known = np.flatnonzero(targets.numpy() < CLASSES - 1).tolist()
+    assert int(targets[next_to_label(features, alike(len(features)), known[:80], 1)]) == CLASSES - 1
+    with refuses(DataError, "count", 0):
+        next_to_label(features, alike(len(features)), [], 0)
+
+
+def test_of_two_clusters_the_one_in_doubt_comes_first() -> None:
+    features, targets = clouds(20)
+    sure = F.one_hot(targets, CLASSES).float()
+    sure[targets == 2] = 1 / CLASSES
+    assert margin_uncertainty(sure)[targets != 2].max() == 0
+    assert int(targets[next_to_label(features, sure, [], 1)]) == 2
+
+
+def test_copies_and_files_of_a_group_come_last() -> None:
+    features, _ = clouds(5)
+    doubled = torch.cat([features, features + 1e-4])
+    order = next_to_label(doubled, alike(len(doubled)), [], len(doubled))
+    assert sorted(order) == list(range(len(doubled)))
+    assert len({place % len(features) for place in order[: len(features)]}) == len(features)
+    groups = [place % 3 for place in range(len(features))]
+    grouped = next_to_label(features, alike(len(features)), [], 6, groups=groups)
+    assert Counter(groups[place] for place in grouped) == {0: 2, 1: 2, 2: 2}
+
+
+def test_more_files_than_fit_are_stood_for_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "MOST", 60)
+    features, _ = clouds(40)
+    chosen = next_to_label(features, alike(len(features)), list(range(100)), 5, seed=1)
+    assert not set(chosen) & set(range(100))
+    assert chosen == next_to_label(features, alike(len(features)), list(range(100)), 5, seed=1)
+    assert chosen != next_to_label(features, alike(len(features)), list(range(100)), 5, seed=2)
+
+
+def test_guesses_come_from_names_then_from_labels() -> None:
+    features, targets = clouds(20)
+    rows = MEANS - MEANS.mean(0)
+    none = guesses(rows, features, [], targets[:0], classes=CLASSES)
+    assert (none.argmax(1) == targets).float().mean() > 0.9
+    # Labels overrule text that swaps the first two classes.
+    wrong = rows[[1, 0, 2, 3, 4, 5]]
+    known = np.concatenate([np.flatnonzero(targets.numpy() == label)[:4] for label in range(CLASSES - 1)]).tolist()
+    found = guesses(wrong, features, known, targets[known], classes=CLASSES)
+    assert torch.allclose(found.sum(1), torch.ones(len(found)), atol=1e-5)
+    labelled = targets < CLASSES - 1
+    assert (found.argmax(1) == targets)[labelled].float().mean() > 0.9
+    # The last class has no label: text alone finds it.
+    assert (found.argmax(1) == targets)[~labelled].float().mean() > 0.5
+    # Without text and labels, all classes are equally likely.
+    assert torch.allclose(guesses(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
+    assert (guesses(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5

@@ -1,0 +1,142 @@
+"""The answers behind the page: names as in `predict`, events as in `timeline`, limits on what is read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made import calibrate_run, noise, sound, write_broken, write_image, write_small_run, write_untrained, write_video
+from messages import prints, refuses
+from texthead.apps.page.answers import About, Answerer, Limits, ModelSource, Question, video_length
+from texthead.encoders.load import load_encoder
+from texthead.errors import DataError, MediaError, TextheadError
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.prediction.formats import json_entry
+
+NAMES = ("a red thing", "a lake", "a tree")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def of_run(run: Path) -> Answerer:
+    return Answerer(ModelSource(run=str(run), device="cpu"), Limits(seconds=5.0, frames=40, names=3))
+
+
+@pytest.fixture(scope="module")
+def zero_shot() -> Answerer:
+    return Answerer(ModelSource(device="cpu"), Limits())
+
+
+def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
+    assert of_run(None) == About("Run run", ("a", "b"))
+    assert zero_shot(None) == About("Encoder mini, without training", ())
+
+
+def test_names_and_probabilities_are_those_of_predict(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:
+    video = write_video(tmp_path / "clip.mp4", "red", frames=12)
+    named = of_run(Question(video))
+    assert [json_entry(named.prediction)] == json.loads(say("predict", run, video, "--json")[1])
+    assert (named.seconds, named.frames, named.notes) == (pytest.approx(1.2), 12, ())
+
+
+@pytest.mark.slow
+def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_path: Path, say) -> None:
+    image = write_image(tmp_path / "red.png", "red")
+    named = zero_shot(Question(image, NAMES))
+    assert [json_entry(named.prediction)] == json.loads(
+        say("predict", image, "--classes", ",".join(NAMES), "--json")[1]
+    )
+    assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
+    assert named.notes == ()
+
+
+@pytest.mark.slow
+def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
+    visual = load_encoder("mini").visual
+    model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))
+    run = calibrate_run(write_untrained(tmp_path / "run", model), temperature=2.0, threshold=0.5)
+    image = write_image(tmp_path / "red.png", "red")
+    answerer = Answerer(ModelSource(run=str(run), device="cpu"), Limits())
+    own, typed = answerer(Question(image)), answerer(Question(image, ("jumping", "running")))
+    assert (own.notes, typed.calibration) == ((), None)
+    assert own.calibration is not None
+    for note, part in zip(typed.notes, ("normal", "calibration", "mini"), strict=True):
+        prints(note, part)
+
+
+def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:
+    video = write_video(tmp_path / "clip.mp4", "red", frames=30)
+    timed = of_run(Question(video, part="when"))
+    expected = json.loads(say("timeline", run, video, "--json")[1])["events"]
+    found = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
+    assert found == [(event["name"], event["start"], event["end"]) for event in expected] != []
+    assert timed.names[0] == max(timed.events, key=lambda event: event.end - event.start).name
+    assert timed.ends[-1] == pytest.approx(3.0)
+    assert timed.scores.shape == (len(timed.ends), 2)
+    assert np.allclose(timed.scores.sum(-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool) -> None:
+    run, video = write_small_run(tmp_path / "run"), write_video(tmp_path / "clip.mp4", "red", frames=12)
+    if calibrated:
+        calibrate_run(run, temperature=3.0, threshold=0.5)
+    answerer = Answerer(ModelSource(run=str(run), device="cpu"), Limits())
+    lit, named = answerer(Question(video, part="where")), answerer(Question(video))
+    assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
+    assert lit.frames.shape == (2, 32, 32, 3)
+    assert lit.heat.shape == (2, 7, 7)
+    assert 0 <= lit.heat.min() <= lit.heat.max() <= 1
+
+
+def test_an_error_is_the_answer_and_holds_the_bare_name_of_the_file(of_run: Answerer, tmp_path: Path) -> None:
+    for make in (write_broken, sound):
+        file = tmp_path / f"{make.__name__}.mp4"
+        make(file)
+        answer = of_run(Question(file))
+        assert isinstance(answer, DataError)
+        assert str(answer).startswith(f"{file.name}: ")
+        assert str(tmp_path) not in str(answer)
+    with refuses(DataError, "red.png"):
+        raise of_run(Question(write_image(tmp_path / "red.png", "red"), part="when"))
+
+
+def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", "red", frames=30)
+    assert video_length(video, Limits(seconds=3.0, frames=30)) == (3, 30)
+    with refuses(MediaError, video.name, "3 s", "2.9 s"):
+        video_length(video, Limits(seconds=2.9))
+    with refuses(MediaError, video.name, 30, 29):
+        video_length(video, Limits(frames=29))
+
+
+@pytest.mark.parametrize("part", ["names", "when", "where"])
+def test_limits_hold_for_every_part(of_run: Answerer, tmp_path: Path, part) -> None:
+    video = write_video(tmp_path / "clip.mp4", "red", frames=41)
+    with refuses(DataError, 41, 40):
+        raise of_run(Question(video, part=part))
+
+
+def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "red.png", "red")
+    for answerer, names, part in (
+        (zero_shot, (), "names"),
+        (of_run, ("a", "b", "c", "d"), "4"),
+        (zero_shot, ("push_up", "Push up"), "'push up'"),
+        (of_run, ("a", "b"), "'tiny'"),  # the small run's encoder has no text tower
+    ):
+        with refuses(TextheadError, part):
+            raise answerer(Question(image, names))
+
+
+def test_the_last_names_are_kept(zero_shot: Answerer) -> None:
+    first = zero_shot.model(NAMES)
+    assert zero_shot.model(NAMES) is first
+    assert zero_shot.model(NAMES[:2]) is not first

@@ -1,0 +1,154 @@
+"""From a request to the parts of the page: their order, user errors, a process that ends, requests by hand."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from made import write_broken, write_image, write_small_run, write_video
+from messages import prints, refuses
+from pages import Page
+from texthead.apps.page.answers import About, Answerer, Limits, ModelSource, Question
+from texthead.apps.page.app import MOST_TEXT, PARTS, Rules, answer_in_steps, load_model, ui_app
+from texthead.errors import EncoderError
+from texthead.parallel.worker_pool import StatefulWorker
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatefulWorker]:
+    """A small run in a process of its own."""
+    run = write_small_run(tmp_path_factory.mktemp("runs") / "run")
+    with StatefulWorker(partial(Answerer, ModelSource(run=str(run), device="cpu"), Limits(seconds=5.0))) as process:
+        process.begin()
+        yield process
+
+
+def show(held: StatefulWorker, path: Path, parts: Collection[str] = (), limit: float = 300.0) -> list[dict[str, str]]:
+    """Return what changes on the page, step by step, after the first status."""
+    first, *steps = answer_in_steps(held, Question(path), parts, limit)
+    assert [*first] == ["status"]
+    return steps
+
+
+def test_a_video_is_shown_part_by_part(held: StatefulWorker, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", "red", frames=20)
+    first, second, third = show(held, video, ["when", "where"])
+    assert {"clip.mp4", "2.0 s, 20 frames"} <= set(Page(first["named"]).strings)
+    assert [step["status"] for step in (first, second, third)] == [PARTS["when"], PARTS["where"], ""]
+    assert [*first] == ["named", "downloads", "status"]
+    assert [*second] == ["when", "downloads", "status"]
+    assert [*third] == ["where", "status"]
+    assert 'class="lanes"' in second["when"]
+    assert 'class="strip"' in third["where"]
+    assert first["downloads"] != second["downloads"]
+
+
+def test_only_the_chosen_parts_are_computed(held: StatefulWorker, tmp_path: Path) -> None:
+    video, image = write_video(tmp_path / "clip.mp4", "red"), write_image(tmp_path / "red.png", "red")
+    assert [[*step] for step in show(held, video)] == [["named", "downloads", "status"]]
+    assert [[*step] for step in show(held, video, ["where"])] == [["named", "downloads", "status"], ["where", "status"]]
+    # An image has no times.
+    assert [[*step] for step in show(held, image, ["when", "where"])] == [
+        ["named", "downloads", "status"],
+        ["where", "status"],
+    ]
+
+
+def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
+    (step,) = show(held, write_broken(tmp_path / "broken.mp4"), ["when"])
+    assert [*step] == ["error"]
+    assert step["error"].startswith("broken.mp4: ")
+    assert len(step["error"].splitlines()) == 1
+
+
+def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
+    assert load_model(held) == About("Run run", ("a", "b"))
+    with (
+        StatefulWorker(partial(Answerer, ModelSource(encoder="nowhere"), Limits())) as wrong,
+        refuses(EncoderError, "nowhere"),
+    ):
+        load_model(wrong)
+
+
+def test_a_file_is_asked_about_by_its_token(held: StatefulWorker, tmp_path: Path) -> None:
+    image = write_image(tmp_path / "red.png", "red")
+    (tmp_path / "uploads").mkdir()
+    app = ui_app(held, About("a model", ("a", "b")), tmp_path / "uploads", Rules(), Limits(), "127.0.0.1")
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        sent = client.post("/upload?name=red.png", content=image.read_bytes()).json()
+        answer = client.post("/ask", json={"file": sent["file"], "names": "", "parts": []})
+        _, last = map(json.loads, answer.text.splitlines())
+        assert "red.png" in Page(last["named"]).strings
+        assert client.get("/").text.startswith("<!doctype html>")
+        for name in ("page.js", "page.css"):
+            assert client.get(f"/{name}").headers["cache-control"] == "no-cache"
+        # Names cannot be classes: the answer comes without waiting for a turn.
+        twice = client.post("/ask", json={"file": sent["file"], "names": "a cat, a cat", "parts": []})
+        assert twice.status_code == 400
+        prints(twice.json()["error"], "a cat")
+
+
+QUESTION = {"file": "x", "names": "", "parts": []}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({**QUESTION, "file": file} for file in (None, "x", "/etc/passwd", "../red.png", 5, ["x"], {"a": 1}, "\0")),
+        *({**QUESTION, "names": names} for names in (None, 5, ["x"], {"a": 1}, "x" * (MOST_TEXT + 1), "\ud800")),
+        *({**QUESTION, "parts": parts} for parts in (None, "when", ["no"], [[1]], 5, [None], {"when": 1})),
+        {},
+    ],
+)
+def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
+    (tmp_path / "red.png").touch()
+    app = ui_app(object.__new__(StatefulWorker), About("", ()), tmp_path, Rules(), Limits(), "127.0.0.1")
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.post("/ask", content=json.dumps(body))
+    assert answer.status_code == 400
+    assert [*answer.json()] == ["error"]
+
+
+def _slow_where() -> Callable[..., object]:
+    """Return a model of two classes that is slow to answer "where"."""
+    answer = Answerer(ModelSource(run=os.environ["SLOW_RUN"], device="cpu"), Limits())
+
+    def wait(question):
+        if question.part == "where":
+            time.sleep(60)
+        return answer(question)
+
+    return wait
+
+
+def _ends() -> Callable[..., object]:
+    return lambda _: os._exit(9)
+
+
+@pytest.mark.slow
+def test_finished_parts_stay_where_another_takes_too_long(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
+    video = write_video(tmp_path / "clip.mp4", "red", frames=20)
+    with StatefulWorker(_slow_where) as late:
+        late.begin()
+        began = time.monotonic()
+        named, when, last = show(late, video, ["when", "where"], limit=8.0)
+        assert 7 < time.monotonic() - began < 40
+    prints(last["error"], "clip.mp4", "8 s")
+    assert [*last] == ["error"]
+    assert "named" in named
+    assert 'class="lanes"' in when["when"]
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_is_an_error_and_is_replaced(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "red.png", "red")
+    with StatefulWorker(_ends) as dying:
+        for _ in range(2):
+            (step,) = show(dying, image)
+            prints(step["error"], "red.png", "exit code 9")

@@ -1,0 +1,195 @@
+"""Answers as HTML: names are escaped, curves and ticks are in place, files hold what the commands print."""
+
+import base64
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from messages import prints
+from pages import Page
+from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
+from texthead.apps.page.html import (
+    STEPS,
+    _curve,
+    _ticks,
+    downloads_html,
+    page_html,
+    saliency_html,
+    timeline_html,
+    top_classes_html,
+)
+from texthead.apps.timeline.events import Event, Hysteresis
+from texthead.apps.timeline.timeline import Sliding
+from texthead.evaluation.calibration import NONE, Calibration, Threshold
+from texthead.prediction.predict import Prediction
+
+EVIL = """<img src=x onerror="alert(1)"> & 'q'"""
+CALIBRATION = Calibration(1.5, 40, Threshold(0.05, 0.8, 19))
+
+
+def named(name: str = "a cat", path: str = "clip.mp4") -> TopClasses:
+    return TopClasses(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"))
+
+
+def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timeline:
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+    return Timeline(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
+
+
+def test_every_name_is_text() -> None:
+    event = Event(EVIL, 0.0, 1.0, 0.9, 0.9)
+    lit = Saliency(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1, False)
+    for html in (
+        page_html(About(EVIL, (EVIL,)), 1, 1.0, [".mp4"], 10),
+        top_classes_html(named(EVIL, f"{EVIL}.png")),
+        timeline_html(timed(event, names=(EVIL, "b"))),
+        saliency_html(lit),
+        downloads_html(named(EVIL, f"{EVIL}.mp4"), timed(event)),
+    ):
+        page = Page(html)
+        assert page.attributes("onerror") == []
+        assert "x" not in page.attributes("src")
+        # The page's content policy forbids styles and scripts in the markup.
+        assert page.attributes("style") == []
+        assert {script["src"] for script in page.all("script")} <= {"/page.js"}
+
+
+def test_the_page_names_its_model_and_its_limits() -> None:
+    page = Page(page_html(About("Run x", ("a cat", "b")), 7, 90.0, [".mp4", ".npy"], 500))
+    prints(page.text, "Run x", "a cat, b")
+    prints(page.text, "7 MB", "90 s")
+    prints(page.text, "2 classes")
+    assert [file["accept"] for file in page.all("input") if file["type"] == "file"] == ["image/*,video/*,.mp4,.npy"]
+    assert page.attributes("maxlength") == ["500"]
+    alone = Page(page_html(About("Encoder x", ()), 7, 90.0, [], 500))
+    assert "Leave empty" not in alone.text
+
+
+def test_bars_are_as_long_as_their_numbers() -> None:
+    page = Page(top_classes_html(named()))
+    assert page.attributes("width") == ["75.0", "25.0"]
+    prints(page.text, "2.0 s", 20)
+    assert "clip.mp4" in page.strings
+    assert "20 frames" in Page(top_classes_html(named(path="a.dcm")._replace(seconds=0.0))).text
+    assert "image" in Page(top_classes_html(named(path="a.png"))).strings
+
+
+def test_for_none_of_these_no_bar_is_the_answer() -> None:
+    found = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), known=False)
+    unsure = named()._replace(prediction=found, calibration=CALIBRATION)
+    html = top_classes_html(unsure)
+    prints(Page(html).text, NONE)
+    prints(Page(html).text, 1.5)
+    assert 'class="first"' not in html
+    assert 'class="first"' in top_classes_html(named())
+    assert NONE not in top_classes_html(named())
+    saved = read_files(downloads_html(unsure, None))
+    assert json.loads(saved["clip.json"]) == {
+        "path": "clip.mp4",
+        "top": [{"name": "a cat", "probability": 0.75}, {"name": "b", "probability": 0.25}],
+        "temperature": 1.5,
+        "answer": None,
+    }
+    assert saved["clip.csv"].splitlines()[1] == f"clip.mp4,1,a cat,0.750000,,{NONE}"
+
+
+def test_an_event_stands_where_it_happens() -> None:
+    page = Page(timeline_html(timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), Event("b", 1.0, 4.0, 0.8, 0.81))))
+    assert [(box["x"], box["width"]) for box in page.all("rect")] == [("0.0", "250.0"), ("250.0", "750.0")]
+    assert [lane["aria-label"] for lane in page.all("svg") if "aria-label" in lane] == [
+        "a cat: 0.0 to 1.0 s",
+        "b: 1.0 to 4.0 s",
+    ]
+    assert page.attributes("data-seek") == ["0.000", "1.000"]
+    assert "1.00 – 4.00" in page.text
+
+
+def test_without_an_event_the_page_has_the_highest_score_and_the_rule() -> None:
+    prints(Page(timeline_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
+    low = timed()._replace(scores=np.array([[0.3, 0.2], [0.2, 0.4]], np.float32))
+    prints(Page(timeline_html(low)).text, "50 %", "b, 40 % at 1.0 s")
+
+
+def test_times_of_none_are_rows_without_a_box() -> None:
+    none = Event(NONE, 1.0, 4.0, 0.6, 0.62, known=False)
+    with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
+    page = Page(timeline_html(with_event))
+    assert [(box["x"], box["width"]) for box in page.all("rect")] == [("0.0", "250.0")]
+    assert NONE in page.strings
+    alone = Page(timeline_html(timed(none)))
+    prints(alone.text, "a cat, 90 % at 0.0 s")
+    assert NONE in alone.strings
+    saved = read_files(downloads_html(named()._replace(calibration=CALIBRATION), with_event))
+    whole = json.loads(saved["clip.json"])["timeline"]
+    assert [event["name"] for event in whole["events"]] == ["a cat"]
+    assert (whole["temperature"], whole["threshold"]) == (1.5, 0.8)
+    assert [(event["name"], event["start"]) for event in whole["none_of_these"]] == [(None, 1.0)]
+    assert NONE in saved["clip-events.csv"]
+    assert "none" not in saved["clip.srt"]
+
+
+def test_a_curve_is_the_area_below_the_scores() -> None:
+    assert _curve(np.array([1.0, 2.0]), np.array([0.5, 1.0])) == "M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z"
+    # A long curve keeps its peaks.
+    ends, scores = np.arange(1.0, 10_001.0), np.zeros(10_000)
+    scores[7_777] = 1.0
+    path = _curve(ends, scores)
+    assert path.count("V") == STEPS + 1
+    assert path.count("V0.0 ") == 1
+    (place,) = re.findall(r"V0\.0 H([\d.]+)", path)
+    assert float(place) == pytest.approx(777.8, abs=1000 / STEPS)
+
+
+@pytest.mark.parametrize("whole", [0.04, 0.5, 3.0, 12.0, 299.9, 7000.0, 90_000.0])
+def test_ticks_are_few_and_within(whole: float) -> None:
+    ticks = _ticks(whole)
+    assert ticks[0] == 0
+    assert ticks[-1] <= whole + 1e-6
+    assert 1 <= len(ticks) <= 26
+    assert _ticks(12.0) == [0, 2, 4, 6, 8, 10, 12]
+
+
+def test_frames_come_with_what_is_lit_in_them() -> None:
+    frames = np.full((3, 16, 16, 3), 200, np.uint8)
+    heat = np.zeros((3, 7, 7), np.float32)
+    heat[1] = 1.0
+    lit = Saliency("a cat", frames, heat, 0.9, 0.25, False)
+    page = Page(saliency_html(lit))
+    images = [PIL.Image.open(io.BytesIO(decode(image["src"]))) for image in page.all("img")]
+    light = [np.asarray(image).mean() for image in images]
+    assert light == pytest.approx([200, 44, 200, 200, 200, 44], abs=2)
+    prints(page.text, "a cat", "90.0 % to 25.0 %")
+    # Faint heat is left out: it would look like a finding.
+    faint = Page(saliency_html(lit._replace(faint=True)))
+    assert not faint.all("img")
+    prints(faint.text, "a cat", "90.0 %")
+
+
+def decode(address: str | None) -> bytes:
+    """Decode the content of a data: URL."""
+    return base64.b64decode(str(address).partition("base64,")[2])
+
+
+def read_files(html: str) -> dict[str, str]:
+    """Return the content of each download link by its file name."""
+    return {str(link["download"]): decode(link["href"]).decode() for link in Page(html).all("a")}
+
+
+def test_files_hold_what_the_commands_print() -> None:
+    found = read_files(downloads_html(named("Kätzchen, klein"), timed(Event("b", 1.0, 4.0, 0.8, 0.81))))
+    assert sorted(found) == ["clip-events.csv", "clip.csv", "clip.json", "clip.srt"]
+    whole = json.loads(found["clip.json"])
+    assert whole["path"] == "clip.mp4"
+    assert whole["top"] == [{"name": "Kätzchen, klein", "probability": 0.75}, {"name": "b", "probability": 0.25}]
+    assert whole["timeline"]["events"] == [{"name": "b", "start": 1.0, "end": 4.0, "mean": 0.8, "peak": 0.81}]
+    _, *rows = csv.reader(io.StringIO(found["clip.csv"]))
+    assert [row[:3] for row in rows] == [["clip.mp4", "1", "Kätzchen, klein"], ["clip.mp4", "2", "b"]]
+    assert found["clip-events.csv"].splitlines()[1] == "1.000,4.000,b,0.800000,0.810000"
+    assert found["clip.srt"].startswith("1\n00:00:01,000 --> 00:00:04,000\nb\n")
+    assert sorted(read_files(downloads_html(named(), None))) == ["clip.csv", "clip.json"]

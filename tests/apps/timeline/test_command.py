@@ -1,0 +1,312 @@
+"""`texthead timeline` on files and pipes: what is printed and written, and every user error in one line."""
+
+import csv
+import http.server
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from made import calibrate_run, joined_colours, pictures, write_colour_run, write_image, write_timed
+from messages import prints
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
+from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
+from texthead.evaluation.calibration import NONE
+from texthead.media.open import open_media
+from texthead.runs.run import load_run
+
+SHORT = ("--window", 0.5, "--rate", 10)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that classifies colours, a video of three of them, and the first three quarters of its bytes."""
+    root = tmp_path_factory.mktemp("timeline")
+    write_colour_run(root / "run")
+    whole = joined_colours(root / "a.mkv", ["red", "blue", "green"]).read_bytes()
+    (root / "broken.mkv").write_bytes(whole[: len(whole) * 3 // 4])
+    return root
+
+
+@pytest.fixture
+def piped(world: Path, say, monkeypatch) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs the command on a video piped into its standard input."""
+
+    def run(*arguments: object, name: str = "a.mkv") -> tuple[int, str, str]:
+        with subprocess.Popen(["cat", str(world / name)], stdout=subprocess.PIPE) as cat:
+            monkeypatch.setattr("sys.stdin", cat.stdout)
+            return say("timeline", *arguments)
+
+    return run
+
+
+@pytest.fixture
+def timeline(world: Path, works) -> Callable[..., tuple[str, str]]:
+    """Return a function that runs the command on the video and returns (standard output, standard error)."""
+    return lambda run, *options: works("timeline", world / run, world / "a.mkv", *options)
+
+
+def test_events_are_a_table(timeline):
+    out, err = timeline("run", *SHORT)
+    head, *rows = [line.split() for line in out.splitlines()]
+    assert head == ["start", "end", "mean", "peak", "name"]
+    assert [row[-1] for row in rows] == ["red", "blue", "green"]
+    assert [float(row[0]) for row in rows] == pytest.approx([0, 2, 4], abs=0.3)
+    assert [float(row[1]) for row in rows] == pytest.approx([2, 4, 6], abs=0.3)
+    prints(err, 10, "0.5 s", 2)
+
+
+def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
+    srt, overlay = tmp_path / "new" / "a.srt", tmp_path / "b.mp4"
+    out, err = timeline("run", *SHORT, "--json", "--srt", srt, "--overlay", overlay)
+    content = json.loads(out)
+    assert (content["video"], content["seconds"]) == (str(world / "a.mkv"), 6.0)
+    assert (content["window"], content["rate"]) == (0.5, 10.0)
+    assert not {"temperature", "threshold", "none_of_these"} & set(content)
+    prints(err, "note: ", world / "run", "not calibrated")
+    rows = csv.DictReader(io.StringIO(timeline("run", *SHORT, "--csv")[0]))
+    events = [(event["name"], event["start"], event["end"]) for event in content["events"]]
+    assert [(row["name"], float(row["start"]), float(row["end"])) for row in rows] == events
+    cues = [cue.split("\n") for cue in srt.read_text().strip().split("\n\n")]
+    assert [cue[2] for cue in cues] == ["red", "blue", "green"]
+    assert [cue[1].replace(",", ".") for cue in cues] == [f"00:00:{a:06.3f} --> 00:00:{b:06.3f}" for _, a, b in events]
+    assert str(overlay) in err
+    with open_media(overlay) as drawn, open_media(world / "a.mkv") as source:
+        assert drawn.num_frames == source.num_frames == 60
+        assert drawn.frames_at([0]).shape[-2:] == (240, 240)
+
+
+def test_a_pipe_prints_what_a_file_prints(world, timeline, piped):
+    expected, _ = timeline("run", *SHORT)
+    code, out, err = piped(world / "run", "-", *SHORT)
+    assert code == 0, err
+    assert out == expected
+
+
+@pytest.mark.slow
+def test_a_pipe_and_a_file_give_the_same_json(world, timeline, piped):
+    """Equal up to float32 rounding: batches from a pipe differ, so the last digits do too."""
+    expected = json.loads(timeline("run", *SHORT, "--json")[0])
+    code, out, err = piped(world / "run", "-", *SHORT, "--json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert content.pop("video") == "-"
+    assert expected.pop("video") == str(world / "a.mkv")
+    events, expected_events = content.pop("events"), expected.pop("events")
+    assert content == expected
+    for event, other in zip(events, expected_events, strict=True):
+        assert event.pop("name") == other.pop("name")
+        assert event == pytest.approx(other, rel=1e-6)
+
+
+@pytest.fixture
+def served(world: Path) -> Iterator[str]:
+    """The address of the video, served at twice its playback speed."""
+    content = (world / "a.mkv").read_bytes()
+
+    class Sender(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            for start in range(0, len(content), len(content) // 30):
+                with suppress(OSError):
+                    self.wfile.write(content[start : start + len(content) // 30])
+                time.sleep(0.1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sender) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/camera"
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_stream_prints_lines_as_events_begin_and_end(world, works, timeline, served, tmp_path):
+    out, _ = works("timeline", world / "run", served, *SHORT, "--srt", tmp_path / "a.srt")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["event"], line["name"]) for line in lines] == [
+        (what, name) for name in ("red", "blue", "green") for what in ("begin", "end")
+    ]
+    events = json.loads(timeline("run", *SHORT, "--json")[0])["events"]
+    ended = [{key: line[key] for key in events[0]} for line in lines if line["event"] == "end"]
+    for found, expected in zip(ended, events, strict=True):
+        assert found == pytest.approx(expected, abs=0.15)
+    assert [line["start"] for line in lines if line["event"] == "begin"] == [event["start"] for event in ended]
+    assert {line["dropped"] for line in lines} == {0}
+    rows = list(csv.DictReader(io.StringIO(works("timeline", world / "run", served, *SHORT, "--csv")[0])))
+    assert [row["name"] for row in rows] == ["red", "blue", "green"]
+    assert (tmp_path / "a.srt").read_text().count("-->") == 3
+
+
+def test_a_stream_that_is_not_there(world, refused, served):
+    refused("check that it runs", "timeline", world / "run", "rtsp://127.0.0.1:9/none", *SHORT)
+    refused("save the stream", "timeline", world / "run", served, "--overlay", world / "b.mp4")
+
+
+@pytest.mark.slow
+def test_a_pipe_prints_events_while_the_video_still_runs(world):
+    """The writer ends the stream only after the first event has been read."""
+    content = (world / "a.mkv").read_bytes()
+    command = [sys.executable, "-m", "texthead", "timeline", world / "run", "-", *SHORT, "--csv", "--device", "cpu"]
+    with subprocess.Popen([str(x) for x in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # Less than one of the six seconds is held back.
+        process.stdin.write(content[: -len(content) // 12])
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"start,")
+        assert b",red," in process.stdout.readline()
+        process.stdin.write(content[-len(content) // 12 :])
+        process.stdin.close()
+        assert [line.split(b",")[2] for line in process.stdout.read().splitlines()] == [b"blue", b"green"]
+
+
+def test_zero_shot_needs_no_run(world, works):
+    rule = ("--enter", 0, "--leave", 0, "--window", 2, "--rate", 1)
+    out, _ = works("timeline", world / "a.mkv", "--classes", "a bird, a strawberry", *rule, "--csv")
+    assert {row["name"] for row in csv.DictReader(io.StringIO(out))} == {"a bird", "a strawberry"}
+
+
+def no_event(err: str) -> str:
+    """Return the line that explains why there is no event."""
+    (line,) = (line for line in err.splitlines() if line.startswith("no event: "))
+    return line
+
+
+@pytest.mark.slow
+def test_no_event_is_explained(timeline):
+    out, err = timeline("run", *SHORT, "--min-length", 60)
+    assert out == ""
+    prints(err, "min-length", "60 s")
+    out, _ = timeline("run", *SHORT, "--min-length", 60, "--csv")
+    assert out == "start,end,name,mean,peak\r\n"
+    out, _ = timeline("run", *SHORT, "--min-length", 60, "--json")
+    assert json.loads(out)["events"] == []
+
+
+# --- a calibrated run
+
+
+@pytest.fixture(scope="module")
+def unsure(world: Path) -> tuple[Path, list[Event]]:
+    """A run calibrated to reject half of the windows, and the events that it finds in the video."""
+    folder = calibrate_run(write_colour_run(world / "unsure"), temperature=3.0, threshold=0.0)
+    sliding = Sliding(0.5, 10.0)
+    with open_timed(world / "a.mkv") as video:
+        best = sorted(max(stretch.scores) for stretch in scores_over_time(load_run(folder), video, sliding=sliding))
+    run = load_run(calibrate_run(folder, temperature=3.0, threshold=best[len(best) // 2]))
+    finder = EventFinder(run.model.names, Hysteresis(min_length=0.3))
+    with open_timed(world / "a.mkv") as video:
+        stretches = scores_over_time(run, video, sliding=sliding)
+        found = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
+    assert {event.known for event in found} == {True, False}
+    return folder, in_order(found)
+
+
+# The threshold equals the score of one window bit for bit, so the engine is fixed.
+HALF = (*SHORT, "--min-length", 0.3, "--engine", "eager")
+
+
+@pytest.mark.slow
+def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_path):
+    run, expected = unsure
+    out, err = timeline(run, *HALF, "--srt", tmp_path / "a.srt")
+    rows = [(float(row.split()[0]), row.partition(" %  ")[2].partition(" %  ")[2]) for row in out.splitlines()[1:]]
+    assert rows == [(pytest.approx(event.start, abs=0.006), event.name) for event in expected]
+    threshold = load_run(run).calibration.threshold.probability
+    prints(err, "note: ", "temperature 3", 40)
+    prints(err, "note: ", NONE, f"{threshold:.3f}")
+    assert (tmp_path / "a.srt").read_text().count("-->") == sum(event.known for event in expected)
+    assert NONE not in (tmp_path / "a.srt").read_text()
+    content = json.loads(timeline(run, *HALF, "--json")[0])
+    assert (content["temperature"], content["threshold"]) == (3.0, threshold)
+    assert content["events"] == [event_json(event) for event in expected if event.known]
+    assert content["none_of_these"] == [event_json(event) for event in expected if not event.known]
+    rows = list(csv.reader(io.StringIO(timeline(run, *HALF, "--csv")[0])))
+    assert rows[1:] == [list(csv_row(event)) for event in expected]
+    # From a pipe, events are printed as they end.
+    _, out, _ = piped(run, "-", *HALF, "--csv")
+    rows = list(csv.reader(io.StringIO(out)))
+    assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
+
+
+def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, timeline):
+    run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
+    out, err = timeline(run, *SHORT)
+    assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
+    line = no_event(err)
+    prints(line, "1.000", "calibration.json")
+    run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
+    line = no_event(timeline(run, *SHORT)[1])
+    prints(line, "enter", 0.7, "temperature 100")
+
+
+# --- user errors
+
+
+def test_a_broken_file_gives_no_events(world, say, tmp_path):
+    out = tmp_path / "a.srt"
+    code, printed, err = say("timeline", world / "run", world / "broken.mkv", *SHORT, "--csv", "--srt", out)
+    assert (code, printed) == (2, "")
+    assert str(world / "broken.mkv") in err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_a_pipe_that_breaks_names_its_events(world, piped, tmp_path):
+    code, out, err = piped(world / "run", "-", *SHORT, "--srt", tmp_path / "a.srt", name="broken.mkv")
+    assert code == 2
+    assert "red" in out
+    assert "green" not in out
+    prints(err, "texthead: ", "standard input")
+    assert not (tmp_path / "a.srt").exists()
+
+
+def test_a_pipe_that_is_no_video(world, piped):
+    (world / "text").write_text("no video\n" * 999)
+    code, out, err = piped(world / "run", "-", name="text")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    prints(line, "standard input")
+
+
+def test_names_that_do_not_go_together(world, refused):
+    run, video = world / "run", world / "a.mkv"
+    for parts, *arguments in (
+        ("VIDEO",),
+        (run, run),
+        ("classes", video),
+        (2, run, video, video),
+        ((video, "recipe.json"), video, video),
+        (world / "none.mkv", run, world / "none.mkv"),
+        (("leave", 0.7, "enter", 0.6), run, video, "--enter", 0.6, "--leave", 0.7),
+        (("window", 0.0), run, video, "--window", 0),
+        (("rate", "fast"), run, video, "--rate", "fast"),
+        # This run's encoder has no text.
+        ("'tiny'", run, video, "--classes", "a bird, a cat"),
+        (world / "b.png", run, write_image(world / "b.png", "red")),
+    ):
+        refused(parts, "timeline", *arguments)
+
+
+def test_places_that_cannot_be_written(world, refused, tmp_path):
+    run, video, file = world / "run", world / "a.mkv", tmp_path / "file"
+    file.write_text("a file")
+    refused(("overlay", "b.avi", ".mp4"), "timeline", run, video, "--overlay", tmp_path / "b.avi")
+    for place in (tmp_path, video, file / "a.srt"):
+        refused(("srt", place), "timeline", run, video, "--srt", place)
+    refused("overlay", "timeline", run, "-", "--overlay", tmp_path / "b.mp4")
+    assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def test_a_gap_of_hours_is_an_error(world, refused):
+    path = write_timed(world / "gap.mkv", pictures("red", 3, 0), [0, 0.1, 7200.5])
+    refused((path, "0.10 s", "7200.50 s"), "timeline", world / "run", path)

@@ -1,0 +1,163 @@
+"""Hysteresis against a second implementation; events are reported once they are settled; their text formats."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from messages import refuses
+from texthead.apps.timeline.events import (
+    Event,
+    EventFinder,
+    Hysteresis,
+    Stretch,
+    csv_row,
+    event_json,
+    events_in,
+    in_order,
+    srt,
+)
+from texthead.errors import DataError
+
+
+def stretches(*columns: list[float], step: float = 1.0) -> list[Stretch]:
+    return [Stretch(i * step, (i + 1) * step, row) for i, row in enumerate(zip(*columns, strict=True))]
+
+
+def spans(scores: list[float], **rule: float) -> list[tuple[float, float]]:
+    return [(e.start, e.end) for e in events_in(stretches(scores), ["a"], Hysteresis(**rule))]
+
+
+def run_finder(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
+    """Return every event, including those of no class."""
+    finder = EventFinder(names, rule)
+    return in_order([event for row in rows for event in finder.add(row)] + finder.finish())
+
+
+def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:
+    """Return the same from the whole row at once: grow seeds through scores of at least `leave`, then join them."""
+    on = np.zeros(len(scores), bool)
+    for seed in np.nonzero(scores >= rule.enter)[0]:
+        end = seed
+        while end < len(scores) and scores[end] >= rule.leave:
+            on[end] = True
+            end += 1
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], on.astype(int), [0]])))
+    runs = [[int(a), int(b)] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    joined: list[list[int]] = []
+    for run in runs:
+        if joined and (run[0] - joined[-1][1]) * step < rule.min_length:
+            joined[-1][1] = run[1]
+        else:
+            joined.append(run)
+    return [(a * step, b * step) for a, b in joined if (b - a) * step >= rule.min_length]
+
+
+def test_it_begins_at_enter_and_ends_below_leave():
+    assert spans([0.5, 0.7, 0.5, 0.3], enter=0.6, leave=0.4) == [(1.0, 3.0)]
+    assert spans([0.6, 0.4, 0.39], enter=0.6, leave=0.4) == [(0.0, 2.0)]
+    assert spans([0.5, 0.5], enter=0.6, leave=0.4) == []
+    assert spans([0.2, 0.9], enter=0.6, leave=0.4) == [(1.0, 2.0)]
+
+
+def test_short_gaps_are_bridged_before_short_events_are_dropped():
+    short = [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    assert spans(short, min_length=0.0) == [(0.0, 1.0), (2.0, 3.0), (6.0, 7.0)]
+    assert spans(short, min_length=1.0) == [(0.0, 1.0), (2.0, 3.0), (6.0, 7.0)]
+    assert spans(short, min_length=1.5) == [(0.0, 3.0)]
+    assert spans(short, min_length=4.0) == [(0.0, 7.0)]
+
+
+def test_mean_and_peak_are_weighed_by_time_and_leave_out_gaps():
+    rows = [Stretch(0.0, 1.0, (0.6,)), Stretch(1.0, 1.5, (0.1,)), Stretch(1.5, 4.5, (0.9,))]
+    (event,) = events_in(rows, ["a"], Hysteresis(0.5, 0.5, 1.0))
+    assert event == Event("a", 0.0, 4.5, event.mean, 0.9)
+    assert event.mean == pytest.approx((0.6 + 3 * 0.9) / 4)
+
+
+def test_none_of_the_classes_ends_an_event_whatever_the_thresholds():
+    rows = [Stretch(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
+    rule = Hysteresis(0.0, 0.0, 1.5)
+    assert events_in(rows, ["a", "b"], rule) == []
+    found = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
+    assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
+    found = run_finder(rows, ["a", "b"], rule)
+    assert found == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
+    assert event_json(found[0])["name"] is None
+    assert csv_row(found[0])[2] == "none of these"
+    assert srt([*found, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
+
+
+def test_a_short_time_of_none_is_bridged_and_no_time_of_none():
+    rows = [Stretch(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
+    found = run_finder(rows, ["a"], Hysteresis(min_length=1.5))
+    assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 4.0)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_it_equals_hysteresis_in_hindsight(seed: int):
+    rng = np.random.default_rng(seed)
+    step = 0.25
+    # A slow random walk, so that hysteresis meets rises, falls and flicker.
+    walk = np.clip(np.cumsum(rng.normal(0, 0.15, (2, 200)), axis=1) % 1 + rng.normal(0, 0.1, (2, 200)), 0, 1)
+    leave, enter = sorted(rng.uniform(0.2, 0.9, 2).tolist())
+    rule = Hysteresis(enter, leave, float(rng.choice([0, 0.25, 0.5, 1, 2])))
+    found = events_in(stretches(*walk.tolist(), step=step), ["a", "b"], rule)
+    for name, scores in zip("ab", walk, strict=True):
+        assert [(e.start, e.end) for e in found if e.name == name] == in_hindsight(scores, rule, step)
+    assert found == in_order(found)
+
+
+def test_an_event_comes_out_when_no_gap_can_be_bridged_any_more():
+    finder = EventFinder(["a"], Hysteresis(0.5, 0.5, 2.0))
+    counts = [len(finder.add(stretch)) for stretch in stretches([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])]
+    assert counts == [0, 0, 0, 1, 0, 0]
+    assert [(event.start, event.end) for event in finder.finish()] == [(4.0, 6.0)]
+    assert finder.finish() == []
+
+
+def test_classes_may_overlap():
+    found = events_in(stretches([0.6, 0.45, 0.1], [0.1, 0.45, 0.6]), ["a", "b"], Hysteresis(0.4, 0.3, 0.0))
+    assert [(e.name, e.start, e.end) for e in found] == [("a", 0, 2), ("b", 1, 3)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"leave": 0.5, "enter": 0.4}, {"enter": 1.2}, {"leave": -0.1}, {"enter": float("nan")}, {"min_length": -1.0}],
+)
+def test_a_rule_that_makes_no_sense(rule: dict[str, float]):
+    with refuses(DataError, *rule.values(), next(iter(rule)).partition("_")[0]):
+        Hysteresis(**rule)
+
+
+def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
+    """FFmpeg reads exactly one subtitle per event, with its own times, whatever the class names contain."""
+    names = [
+        "00:00:05,000 --> 00:00:09,000",
+        "<b>a</b>",
+        r"{\an8}b",
+        "c\n\n9\n00:00:01,000 --> 00:00:02,000",
+        "\x1b[1m\u202ed",
+    ]
+    path = tmp_path / "a.srt"
+    path.write_text(srt(Event(name, 2.0 * n, 2.0 * n + 1, 0.9, 0.9) for n, name in enumerate(names)), encoding="utf-8")
+    with av.open(str(path)) as read:
+        found = [(packet.pts, packet.duration, bytes(packet).decode()) for packet in read.demux() if packet.size]
+    assert [times for *times, _ in found] == [[2000 * n, 1000] for n in range(len(names))]
+    texts = [text.replace("\u2060", "") for *_, text in found]
+    assert texts[:3] == names[:3]
+    assert texts[3:] == [" ".join(names[3].split()), r"\x1b[1m\u202ed"]
+
+
+def test_subtitles_have_hours_and_a_comma():
+    events = [Event("a cat jumping", 0.0, 1.0625, 0.9, 1.0), Event("b", 3725.4996, 3725.9, 0.9, 1.0)]
+    first = "1\n00:00:00,000 --> 00:00:01,062\na cat jumping\n"
+    assert srt(events) == f"{first}\n2\n01:02:05,500 --> 01:02:05,900\nb\n"
+    assert srt([]) == ""
+
+
+def test_csv_is_rounded_and_json_is_not():
+    event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
+    assert csv_row(event) == ("0.333", "2.000", "a", "0.123457", "1.000000")
+    assert event_json(event) == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}

@@ -1,0 +1,276 @@
+"""Each frame is encoded once, at its time stamp; a pipe gives the same bits as a file; memory does not grow."""
+
+import subprocess
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from made import (
+    PIXELS,
+    SPEC,
+    calibrate_run,
+    colour_model,
+    joined_colours,
+    noise,
+    pictures,
+    taken,
+    tiny_visual,
+    write_colour_run,
+    write_frames,
+    write_image,
+    write_timed,
+)
+from messages import refuses
+from texthead.apps.timeline.events import Hysteresis, Stretch
+from texthead.apps.timeline.timeline import Sliding, TimedVideo, Timeline, find_events, open_timed, scores_over_time
+from texthead.data.protocol import Protocol, Views
+from texthead.data.transforms import view_crops
+from texthead.errors import DataError, MediaError
+from texthead.evaluation.evaluate import average_views
+from texthead.media.open import open_media
+from texthead.media.video_pipe import PipedVideo
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import TemporalConv, TemporalTransformer
+from texthead.runs.run import Run, load_run
+
+PROTOCOL = Protocol(2, PIXELS)
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three colours, two seconds each, ten frames per second; .mkv, which can be read from a pipe."""
+    return joined_colours(tmp_path_factory.mktemp("joined") / "a.mkv", ["red", "blue", "green"])
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Return a function that loads a run that classifies colours, calibrated if there are options."""
+    bare = load_run(folder := write_colour_run(tmp_path_factory.mktemp("run") / "run"))
+    return lambda **options: load_run(calibrate_run(folder, **options)) if options else bare
+
+
+def ordered_model() -> Recognizer:
+    """Return a model that depends on the order of frames."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        temporal = TemporalTransformer(SPEC.dim, layers=1, width=64)
+        torch.nn.init.normal_(temporal.project_out.weight, std=0.3)  # pyright: ignore
+    head = FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"], scale=8.0)
+    return Recognizer(tiny_visual(), temporal, head).eval()
+
+
+def score(model: Recognizer | Run, video: TimedVideo, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
+    options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
+    return list(scores_over_time(model, video, sliding=Sliding(**sliding), **options))
+
+
+def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Stretch]:
+    with open_timed(path) as video:
+        return score(model, video, **options)
+
+
+def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:
+    """Return the scores of these frames, as predict computes them for a video of only those frames."""
+    with open_media(path) as media, torch.inference_mode():
+        crops = [view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in indices]
+        views = Views(clips, origin="centre").frame_indices(len(indices), frames)
+        features = torch.cat([model.visual(crop) for crop in crops])[torch.tensor(views)]
+        logits = average_views(model.temporal(features)[None], model.head)[0]
+    return tuple(logits.softmax(-1).tolist())
+
+
+@pytest.mark.parametrize("make", [colour_model, ordered_model])
+def test_a_window_is_what_predict_makes_of_its_frames(joined: Path, make: Callable[[], Recognizer]):
+    model = make()
+    found = score_file(model, joined, frames=2, window=0.6, rate=10.0)
+    assert len(found) == 60 - 6 + 1
+    for start in (0, 17, 54):
+        assert found[start].scores == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
+
+
+def test_stretches_lie_around_the_middles_of_windows_without_a_gap(joined: Path):
+    found = score_file(colour_model(), joined, window=0.6, rate=10.0)
+    assert (found[0].start, found[-1].end) == (0.0, pytest.approx(6.0))
+    assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
+    # Points 0-5 are centred at 0.3 s; the next window is a tenth of a second later.
+    assert [s.end for s in found[:3]] == pytest.approx([0.35, 0.45, 0.55])
+    assert found[-1].start == pytest.approx(6.0 - 0.35)
+
+
+@pytest.mark.slow
+def test_each_frame_is_encoded_once(joined: Path):
+    """At 20 points per second each frame is used twice but encoded once."""
+    model = colour_model()
+    seen: list[torch.Tensor] = []
+    model.visual.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    for rate, windows, encoded in ((10.0, 60 - 10 + 1, 60), (20.0, 120 - 20 + 1, 60), (5.0, 30 - 5 + 1, 30)):
+        seen.clear()
+        assert len(score_file(model, joined, window=1.0, rate=rate)) == windows
+        assert len(seen) == len({frame.numpy().tobytes() for frame in seen}) == encoded
+
+
+def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
+    """Forty red frames in the first second and four blue ones in the next three."""
+    red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
+    path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
+    rule = Hysteresis(min_length=0.5)
+    found = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
+    assert [event.name for event in found] == ["red", "blue"]
+    assert found[1].start == pytest.approx(1.0, abs=1 / 8)
+    with open_timed(path) as video:
+        assert found[1].end == pytest.approx(video.duration_seconds)
+
+
+def test_a_frame_counts_at_the_points_at_which_it_is_on_the_screen():
+    decoded: list[float] = []
+    picture = np.full((48, 48, 3), 90, np.uint8)
+    line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 4.0))
+    found: list[Stretch] = []
+    # Points are at 0, 0.25, 0.5 ...: no point shows the frame at 0.1 s; those from 0.5 to 1.25 s show the one at 0.3 s.
+    for seconds in (0.0, 0.1, 0.2, 0.3, 1.3, 1.5):
+        found += line.feed(seconds, lambda seconds=seconds: decoded.append(seconds) or picture)
+    found += line.finish(2.0)
+    assert decoded == [0.0, 0.2, 0.3, 1.5]
+    assert len(found) == 8 - 4 + 1
+    assert found[-1].end == 2.0
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_video_shorter_than_a_window_is_one_clip(tmp_path: Path, count: int):
+    path = write_timed(tmp_path / "a.mkv", pictures("green", count, 0), [i / 10 for i in range(count)])
+    model = colour_model()
+    (found,) = score_file(model, path, frames=2, window=2.0, rate=10.0)
+    with open_timed(path) as video:
+        assert (found.start, found.end) == (0.0, video.duration_seconds)
+    assert found.scores == by_hand(model, path, list(range(count)), frames=2, clips=10)
+
+
+def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
+    visual = tiny_visual()
+    with torch.random.fork_rng():
+        temporal = TemporalConv(visual)
+    model = Recognizer(visual, temporal, FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"], scale=8.0)).eval()
+    found = score_file(model, joined, frames=4, window=0.4, rate=10.0)
+    with open_media(joined) as media, torch.inference_mode():
+        crops = torch.cat([view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in range(7, 11)])
+        expected = model(crops[None])[0].softmax(-1)
+    assert found[7].scores == tuple(expected.tolist())
+
+
+def test_a_batch_changes_last_digits_alone(joined: Path):
+    one, eight = (score_file(ordered_model(), joined, window=1.0, rate=10.0, batch=batch) for batch in (1, 8))
+    assert [s[:2] for s in one] == [s[:2] for s in eight]
+    assert np.allclose([s.scores for s in one], [s.scores for s in eight], atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [10.0, 4.0])
+def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
+    """A window within one colour is given that colour, so no boundary is off by more than half a window."""
+    found = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
+    assert [event.name for event in found] == ["red", "blue", "green"]
+    assert [event.start for event in found] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
+    assert [event.end for event in found] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
+    assert all(event.peak > 0.9 for event in found)
+    assert find_events(colour_model(), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
+
+
+@pytest.mark.slow
+def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Callable[..., Run]):
+    """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
+    bare = score_file(load(), joined, window=0.5, rate=10.0)
+    best = sorted(max(np.power(s.scores, 0.25)) / sum(np.power(s.scores, 0.25)) for s in bare)
+    middle = float(best[len(best) // 2])
+    found = score_file(load(temperature=4.0, threshold=middle), joined, window=0.5, rate=10.0)
+    assert [s[:2] for s in found] == [s[:2] for s in bare]
+    for before, after in zip(bare, found, strict=True):
+        cooled = np.power(np.array(before.scores), 1 / 4.0)
+        assert np.allclose(after.scores, cooled / cooled.sum(), atol=1e-4)
+        assert after.known == (max(after.scores) > middle)
+    assert 0 < sum(s.known for s in found) < len(found)
+    assert all(s.known for s in bare)
+    # A threshold for other views is not used, but the temperature is.
+    other = score_file(load(temperature=4.0, threshold=1.0, frames=7), joined, window=0.5, rate=10.0)
+    assert other == [s._replace(known=True) for s in found]
+
+
+def test_none_of_these_makes_no_event(joined: Path, load: Callable[..., Run]):
+    sliding = Sliding(0.5, 10.0)
+    found = find_events(load(temperature=1.0, threshold=0.0), joined, sliding=sliding)
+    assert [event.name for event in found] == ["red", "blue", "green"]
+    strict = load(temperature=1.0, threshold=1.0)
+    assert find_events(strict, joined, sliding=sliding, rule=Hysteresis(0.0, 0.0, 0.0)) == []
+
+
+@pytest.mark.slow
+def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path, load: Callable[..., Run]):
+    for model in (load(temperature=3.0, threshold=0.9), ordered_model()):
+        expected = score_file(model, joined, window=0.7, rate=9.0)
+        with subprocess.Popen(["cat", str(joined)], stdout=subprocess.PIPE) as cat:
+            assert isinstance(cat.stdout, BufferedReader)
+            with PipedVideo(cat.stdout, Path("pipe")) as video:
+                assert score(model, video, window=0.7, rate=9.0) == expected
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_stretches_come_as_soon_as_they_are_known(batch: int):
+    """Results lag a frame by half a window, one point and a batch; one window is held, however long the stream."""
+    line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 10.0, batch))
+    picture = np.full((48, 48, 3), 90, np.uint8)
+    known = 0
+    for i in range(500):
+        stretches = line.feed(i / 25, lambda: picture)
+        known += len(stretches)
+        assert all(i / 25 - stretch.end < 0.5 + (1 + batch) / 10 for stretch in stretches)
+        assert line.held <= 1 + batch + 10
+    assert known > 180
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_stream(tmp_path: Path):
+    """400 pictures of 230 kB are 92 MB; the process grows by a few pictures, and no more for 400 than for 100."""
+    still = [np.kron(np.random.default_rng(i).integers(0, 256, (15, 20, 3)), np.ones((16, 16, 1))) for i in range(3)]
+    grown = {}
+
+    def watch(path: Path) -> None:
+        torch.set_num_threads(1)
+        with path.open("rb") as file, PipedVideo(file, path) as video:
+            assert len(score(colour_model(), video, window=1.0, rate=5.0)) > 10
+
+    for count in (100, 400):
+        frames = [still[i // 20 % 3].astype(np.uint8) for i in range(count)]
+        path = write_timed(tmp_path / f"{count}.mkv", frames, [i / 25 for i in range(count)])
+        error, grown[count] = taken(lambda path=path: watch(path))
+        assert error == "no error"
+    assert grown[400] < grown[100] + 20e6, grown
+
+
+def test_times_must_rise_and_not_by_hours():
+    picture = np.zeros((48, 48, 3), np.uint8)
+    for before, after in ((1.0, 1.0), (1.0, 0.5), (0.0, 3601.0)):
+        line = Timeline(colour_model(), PROTOCOL, Sliding())
+        line.feed(before, lambda: picture)
+        with refuses(DataError, f"{before:.2f} s", f"{after:.2f} s"):
+            line.feed(after, lambda: picture)
+    with refuses(DataError, "frame"):
+        Timeline(colour_model(), PROTOCOL, Sliding()).finish(1.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("window", 0.0), ("rate", -1.0), ("rate", float("inf")), ("batch", 0)])
+def test_windows_that_make_no_sense(name: str, value: Any):
+    with refuses(DataError, name, value):
+        Sliding(**{name: value})
+    with refuses(DataError, "window", 108000, 10000):
+        Sliding(window=3600.0, rate=30.0)
+
+
+def test_pictures_have_no_timeline(tmp_path: Path):
+    write_frames(tmp_path / "v" / "img_{:05d}.jpg", "red")
+    for path in (write_image(tmp_path / "a.png", "red"), tmp_path / "v" / "img_{:05d}.jpg"):
+        with refuses(MediaError, path):
+            open_timed(path)

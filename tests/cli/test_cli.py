@@ -1,0 +1,828 @@
+"""The command line end to end: small real files, real runs, every user error as one line and exit code 2."""
+
+import csv
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from made import write_frames, write_video
+from media_files import truncate
+from messages import prints
+from pages import Page, assert_self_contained
+from text_models import bert
+from texthead import recipes
+from texthead.cli.console import ProgressBar
+from texthead.cli.parser import read_words
+from texthead.commands.train import Train
+from texthead.data.reading import read_dataset
+from texthead.encoders.load import load_encoder
+from texthead.files import read_json
+from texthead.runs.run import load_run
+from texthead.runs.scores import read_scores
+from training_runs import assert_same_weights, on_disk
+from worlds import images, video
+
+NEVER = ("--workers", 0, "--baselines", "never")
+TEMPLATE = "img_{:05d}.png"
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+# --- end to end -----------------------------------------------------------------------------------------------------
+
+
+def test_run_folder_is_whole(world):
+    names = {"recipe.json", "classes.json", "split.json", "metrics.jsonl", "model.safetensors", "report.html"}
+    assert names <= {p.name for p in world.run.iterdir()}
+    recipe = read_json(world.run / "recipe.json")["recipe"]
+    assert (recipe["epochs"], recipe["size"], recipe["frames"], recipe["name"]) == (2, 32, 1, "small")
+    classes = read_json(world.run / "classes.json")["classes"]
+    assert [(c["label"], c["prompt"]) for c in classes] == [("blue", "blue"), ("red", "red")]
+    split = read_json(world.run / "split.json")
+    assert (len(split["train"]), len(split["held_out"])) == (8, 2)
+    assert not set(split["train"]) & set(split["held_out"])
+    assert [r["epoch"] for r in on_disk(world.run) if r["kind"] == "val"] == [0, 1]
+    scores = read_scores(world.run)
+    assert scores is not None
+    assert [score.method.split(",")[0] for score in scores.methods] == [
+        "zero-shot-centred",
+        "probe",
+        "this run (text head)",
+    ]
+    page = (world.run / "report.html").read_text()
+    assert_self_contained(page, Page(page))
+
+
+def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("the text encoder was loaded")
+
+    monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
+    item = world.images / "red" / "0.png"
+    out, err = works("predict", world.run, item, "--workers", 0)
+    assert [prints(err, world.run, "not calibrated", "texthead calibrate"), f"next: texthead ui {world.run}"] == (
+        err.splitlines()
+    )
+    path, first, second = out.splitlines()
+    assert path == str(item)
+    assert re.fullmatch(r" +\d+\.\d %  red", first)
+    assert re.fullmatch(r" +\d+\.\d %  blue", second)
+
+
+def test_predict_json_csv_and_top(world, works):
+    entries = json.loads(works("predict", world.run, world.images, "--json", "--workers", 0)[0])
+    assert [e["path"] for e in entries] == [str(p) for p in sorted(world.images.rglob("*.png"))]
+    assert all(sum(t["probability"] for t in e["top"]) == pytest.approx(1, abs=1e-5) for e in entries)
+    assert all(Path(e["path"]).parent.name == e["top"][0]["name"] for e in entries)
+    out, _ = works("predict", world.run, world.images, "--csv", "--top", 1, "--workers", 0)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
+
+
+def test_many_files_are_printed_on_a_line_each(world, works):
+    files = sorted(world.images.rglob("*.png"))
+    assert len(files) > 5
+    lines = works("predict", world.run, world.images, "--workers", 0)[0].splitlines()
+    assert [line.partition("  ")[0] for line in lines] == list(map(str, files))
+    best, second = re.fullmatch(r".*  (\d+\.\d) % red, (\d+\.\d) % blue", lines[-1]).groups()
+    assert float(best) + float(second) == pytest.approx(100, abs=0.2)
+    assert len(works("predict", world.run, world.images, "--top", 1, "--workers", 0)[0].splitlines()) == 2 * len(files)
+    assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
+
+
+def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
+    item, others = world.images / "red" / "0.png", world.images / "blue"
+    alone, batch = (
+        json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
+        for more in ((), ("--unlabelled", others))
+    )
+    assert [entry["path"] for entry in batch] == [str(item)]
+    assert batch[0]["top"][0]["name"] == "red"
+    assert alone != batch
+    # Files that are both named and given as unlabelled count once.
+    every = [
+        json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
+        for f in world.images.iterdir()
+    ]
+    assert every[0] == every[1]
+    (tmp_path / "empty").mkdir()
+    refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
+    refused(("sets", "unlabelled"), "predict", world.run, item, "--unlabelled", others, "--sets")
+
+
+@pytest.mark.slow
+def test_train_on_sentences(world, tmp_path, works, refused):
+    """Rows are the means of each class's sentence embeddings; the run keeps the sentences."""
+    file, run = tmp_path / "classes.json", tmp_path / "run"
+    sentences = ["a picture that is red", "the colour of blood"]
+    file.write_text(json.dumps({"red": sentences, "blue": None}))
+    resume = ("train", world.images, "--out", run, "--resume")
+    _, err = works("train", world.images, "--classes", file, "--template", "a {} thing", *world.fast(run))
+    prints(err, "blue: 'a blue thing'", "red: 'a picture that is red', 'the")
+    assert [entry["prompt"] for entry in read_json(run / "classes.json")["classes"]] == ["a blue thing", sentences]
+    embeddings = load_encoder("mini").encode_text(["a blue thing", *sentences]).float()
+    rows = torch.nn.functional.normalize(embeddings, dim=-1)
+    expected = torch.nn.functional.normalize(torch.stack([rows[0], rows[1:].mean(0)]), dim=-1)
+    torch.testing.assert_close(load_run(run).model.head.weight, expected, atol=1e-6, rtol=0)
+    assert " | ".join(sentences) in (run / "report.html").read_text()
+    refused("classes", *resume, "--classes", tmp_path / "others.json")
+    file.write_text(json.dumps({"red": "something else", "blue": None}))
+    refused((run, "head"), *resume)
+
+
+def test_predict_other_classes_of_a_run_and_print_them_as_they_are(world, works):
+    names = {"[/b] a lake", ":smile: juggling", "[running]x"}
+    out, err = works("predict", world.run, world.images / "red" / "0.png", "--classes", ", ".join(names))
+    assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
+    prints(err, "mini", "openclip")
+    assert "calibrate" not in err
+
+
+def test_predict_without_run_from_names_file(works, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("a fire engine\n\na lake\n")
+    item = video(tmp_path / "clip.mp4", "red")
+    out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json")
+    assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
+    prompt, suggested = err.splitlines()
+    prints(prompt, "'a photo of a fire engine.'", 1)
+    assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
+
+
+@pytest.mark.slow
+def test_one_name_alone_is_noted(world, works):
+    for run in ([], [world.run]):
+        out, err = works("predict", *run, world.images / "red" / "0.png", "--classes", "a bird")
+        prints(err, "note: ", "100 %")
+        assert "100.0 %  a bird" in out
+
+
+@pytest.mark.parametrize("end", ["TSV", "txt"])
+def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
+    clips, item = tmp_path / f"clips.{end}", world.images / "red" / "0.png"
+    clips.write_text(f"path\n{item}\n" if end == "TSV" else f"{item}\n")
+    refused((clips, "texthead bulk"), "predict", world.run, item, clips, "--workers", 0)
+    refused("texthead bulk", "predict", clips, "--classes", "a bird, a cat")
+    works("bulk", world.run, clips, "--out", tmp_path / "named", "--workers", 0)
+    refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
+
+
+@pytest.mark.slow
+def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
+    run, rows = tmp_path / "run", tmp_path / "rows.csv"
+    frozen = ("--freeze-encoder", "--train-head", "--baselines", "never")
+    out, err = works("train", world.manifest, *world.fast(run), *frozen)
+    line = prints(err, "6 training", "2 test")
+    assert "seed" not in line  # Nothing is sampled at random.
+    assert read_json(run / "recipe.json")["head"]["type"] == "TrainableHead"
+    for text in (out, (run / "report.html").read_text()):
+        assert "this run (text head)" in text
+        assert "probe" not in text
+    split = read_json(run / "split.json")
+    assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
+    assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
+    _, err = works("eval", run, world.manifest, *NEVER, "--out", rows)
+    prints(err, "2 items", "test")
+    assert [r["label"] for r in table(rows)] == ["blue", "red"]
+    prints(works("eval", run, world.manifest, *NEVER, "--split", "val")[1], "2 items", "val")
+
+
+@pytest.mark.slow
+def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    run = tmp_path / "run"
+    out, err = works("train", world.videos, *world.fast(run), "--frames", 2, "--layers", 1)
+    prints(err, "4 training", "2 val")
+    assert "│ probe" in out
+    about = read_json(run / "recipe.json")
+    assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
+    assert len(json.loads(works("predict", run, world.videos, "--workers", 0, "--views", "2x1", "--json")[0])) == 6
+    more = ["--views", "2x3", "--frames", 5, "--workers", 0]
+    out, _ = works("eval", run, world.videos, *more)
+    assert "probe, 1 view, 2 frames" in " ".join(out.split())
+    assert "this run (text head), 2x3 views, mean of features, 5 frames" in out
+    refused((78, 77), "predict", run, world.videos, "--workers", 0, "--frames", 78)
+
+
+# --- lists, label files, frame folders, datasets --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips as frame folders and as videos, with lists and a label file in the format of published benchmarks."""
+    root = tmp_path_factory.mktemp("published")
+    for split, numbers in (("train", range(3)), ("val", range(3, 5))):
+        lines, files = "", ""
+        for label, colour, i in ((label, colour, i) for label, colour in enumerate(("blue", "red")) for i in numbers):
+            name = f"{colour}/--v_{colour.title()}_g{i:02d}_c01"
+            write_frames(root / "frames" / name / TEMPLATE, colour, 6, seed=i)
+            write_video(root / "videos" / f"{name}.avi", colour, 6, seed=i)
+            lines += f"{name} 6 {label}\r\n"
+            files += f"{name}.avi {label}\n"
+        (root / f"{split}_rgb.txt").write_text(lines)
+        (root / f"{split}_video.txt").write_text(files)
+    (root / "labels.csv").write_text("id,name\r\n0,Blue\r\n1,Red\r\n")
+    return root
+
+
+def frame_options(published: Path) -> list[object]:
+    return ["--labels", published / "labels.csv", "--root", published / "frames", "--frame-template", TEMPLATE]
+
+
+@pytest.mark.slow
+def test_a_published_list_of_frames_from_train_to_predict(world, published, works, tmp_path):
+    run, rows, val = tmp_path / "a", tmp_path / "rows.csv", [published / "val_rgb.txt", *frame_options(published)]
+    fast = ["--frames", 3, "--layers", 1]
+    out, err = works("train", published / "train_rgb.txt", "--val", *val, *world.fast(run), *fast)
+    prints(err, "6 training", 2, "4 val")
+    assert "note: " not in err
+    assert "this run (text head)" in out
+    assert "│ probe" in out
+    classes = read_json(run / "classes.json")["classes"]
+    assert [(c["label"], c["name"]) for c in classes] == [("Blue", "Blue"), ("Red", "Red")]
+    split = read_json(run / "split.json")
+    assert (len(split["train"]), len(split["held_out"])) == (6, 4)
+    assert all(split["train_content"])
+    assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
+
+    out, err = works("eval", run, *val, *world.run_options(), "--out", rows)
+    prints(err, "4 items", "held-out", 2)
+    assert "│ probe" in out, "the training items are found again"
+    clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
+    (entry,) = json.loads(works("predict", run, clip, "--json", "--workers", 0)[0])
+    assert entry["path"] == str(clip)
+    scored = {row["path"]: row for row in table(rows)}
+    assert scored[str(clip)]["predicted"] == entry["top"][0]["name"]
+    assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
+
+    # A manifest of copies of the same clips gives the same run and the same scores, bit for bit.
+    copies = Path(shutil.copytree(published / "frames", tmp_path / "copies"))
+    manifest, lines = copies / "items.csv", []
+    for name in ("train", "val"):
+        each = map(str.split, (published / f"{name}_rgb.txt").read_text().splitlines())
+        lines += [f"{path}/{TEMPLATE},{('Blue', 'Red')[int(n)]},{name}" for path, _, n in each]
+    manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
+    works("train", manifest, *world.fast(tmp_path / "b"), *fast, "--baselines", "never")
+    assert_same_weights(*(weights(tmp_path / run) for run in "ab"))
+    before = [row["label"] + row["predicted"] + row["probability"] for row in table(rows)]
+    works("eval", run, manifest, "--out", rows, *NEVER)
+    assert [row["label"] + row["predicted"] + row["probability"] for row in table(rows)] == before
+
+
+@pytest.mark.slow
+def test_a_published_list_of_videos_and_how_a_resumed_run_reads_it(world, published, works, refused, tmp_path):
+    labels, val, run = published / "labels.csv", published / "val_rgb.txt", tmp_path / "run"
+    how = ["--labels", labels, "--root", published / "videos"]
+    fast = ["--frames", 2, "--temporal", "mean", "--baselines", "never"]
+    # With a suffix, the list of frame folders names the same videos.
+    listed = [published / "train_rgb.txt", "--val", val, "--suffix", ".avi"]
+    works("train", *listed, *how, *world.fast(run), *fast)
+    prints(works("eval", run, published / "val_video.txt", *how, *NEVER)[1], "4 items", "held-out")
+    command = read_json(run / "recipe.json")["command"]
+    assert [command[key] for key in ("val", "labels", "frame_template", "suffix")] == [
+        str(val),
+        str(labels),
+        None,
+        ".avi",
+    ]
+    resume = ["train", published / "train_rgb.txt", "--out", run, "--resume"]
+    prints(works(*resume, "--workers", 0)[1], "4 val")
+    refused(("suffix", ".avi", ".mp4"), *resume, "--suffix", ".mp4")
+
+
+def test_mistakes_with_lists(world, published, refused, tmp_path):
+    listed, labels, how = published / "train_rgb.txt", published / "labels.csv", frame_options(published)
+    fast = world.fast(tmp_path / "run")
+    train = ["train", listed, *fast]
+    clip = published / "frames/red/--v_Red_g04_c01" / "{:02d}.png"
+    for parts, *command in (
+        ((listed, "labels"), *train),
+        ((listed, "frame_template", "suffix"), *train, "--labels", labels),
+        (("held-out", 0.5, "val"), *train, *how, "--held-out", 0.5, "--val", published / "val_rgb.txt"),
+        (clip.parent.with_name("gone"), "predict", world.run, clip.parent.with_name("gone") / TEMPLATE),
+        ((clip, 6), "predict", world.run, clip, "--workers", 0),
+    ):
+        refused(parts, *command)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monkeypatch):
+    library = importlib.import_module("datasets")
+    # Not TEXTHEAD_CACHE: the cached features of `mini` would be computed again.
+    monkeypatch.setattr("texthead.data.hub.cache_dir", lambda: tmp_path / "cache")
+    parts = {}
+    for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
+        columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
+        columns["label"] = [place for place in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
+        kinds = {"image": library.Image(), "label": library.ClassLabel(names=["blue", "red"])}
+        parts[split] = library.Dataset.from_dict(columns, features=library.Features(kinds))
+    library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    run, source = tmp_path / "run", f"datasets:{tmp_path / 'saved'}"
+    prints(works("train", source, *world.fast(run), "--baselines", "never")[1], "6 training", 2, "4 val")
+    # The cache can be deleted at any time.
+    shutil.rmtree(tmp_path / "cache")
+    prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
+
+
+def test_eval_scores_the_held_out_items_of_a_drawn_split_and_names_its_options(world, works, tmp_path):
+    rows = tmp_path / "rows.csv"
+    options = ["--origin", "dense", "--views", "1x3", "--crops-along", "long-side", "--resize", "40"]
+    out, err = works("eval", world.run, world.images, *options, *world.run_options(), "--out", rows)
+    prints(err, "2 items", "held-out", "2 classes")
+    held_out = read_json(world.run / "split.json")["held_out"]
+    assert [str(Path(r["path"]).resolve()) for r in table(rows)] == held_out
+    cells = " ".join(out.replace("│", " ").split())
+    assert "zero-shot" in cells
+    assert "probe," in cells
+    assert "origin dense, crops along long-side, short side 40" in cells
+
+
+@pytest.mark.slow
+def test_eval_of_other_labels(world, works, refused, tmp_path):
+    evaluate = ["eval", world.run, images(tmp_path / "other", ["green", "red"], 2, seed=50)]
+    zero_shot = [*evaluate, *world.run_options(), "--zero-shot"]
+    refused(("'green'", "classes", "zero_shot"), *evaluate, *world.run_options())
+    out, _ = works(*zero_shot)
+    assert "this run, new text head" in out
+    assert "zero-shot, before training" in out
+    assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3")[0]
+    prints(works(*evaluate, *world.run_options(), "--classes", "green, red, a lake")[1], "4 items", "2 classes")
+    assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
+    refused(("classes", "zero-shot"), *evaluate, "--classes", "red, green", "--zero-shot")
+
+
+# --- options and recipes --------------------------------------------------------------------------------------------
+
+
+def recipe_of(*arguments: str) -> recipes.Recipe:
+    """Return the recipe that a `train` command line specifies."""
+    command = Train.from_values(read_words(Train, ["DATA", "--out", "run", *arguments]))
+    return recipes.RECIPES[command.recipe](**command.overrides)
+
+
+def test_recipe_precedence(tmp_path):
+    assert recipe_of() == recipes.small()
+    assert recipe_of("--recipe", "paper") == recipes.paper()
+    assert recipe_of("--recipe", "paper", "--epochs", "12") == recipes.paper(epochs=12)
+    assert recipe_of("--recipe", "paper", "--epochs", "12", "--warmup", "1") == recipes.paper(epochs=12, warmup=1.0)
+    small = recipes.small(epochs=2, warmup=0.2, center=False, lr=0.5)
+    assert recipe_of("--epochs", "2", "--no-center", "--lr", "0.5") == small
+    assert recipe_of("--size", "null", "--area", "[0.5, 1.0]") == recipes.small(size=None, area=(0.5, 1.0))
+    config = tmp_path / "paper.yaml"
+    config.write_text("recipe: paper\n")
+    assert recipe_of("--config", str(config)) == recipes.paper()
+    config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
+    assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, batch=8)
+    config.write_text("batch: 010\narea: [0.5, 1.0]\ncenter: false\nsize: null\nlr: 1e-5\n")
+    assert recipe_of("--config", str(config)) == recipes.small(
+        batch=10, area=(0.5, 1.0), center=False, size=None, lr=1e-5
+    )
+
+
+def test_config_round_trip(world, works, tmp_path):
+    typed = ["train", world.images, *world.fast(tmp_path / "run"), "--recipe", "paper", "--size", 64, "--epochs", 7]
+    out, _ = works(*typed, "--print-config")
+    config = tmp_path / "config.yaml"
+    config.write_text(out)
+    assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7, warmup=1.0)
+    assert works("train", "--config", config, "--print-config") == (out, "")
+
+
+@pytest.mark.slow
+def test_names_that_are_no_utf8_go_through_doctor_train_and_prepare(say, works, tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    for label in ("red", "green"):
+        for seed, name in enumerate((odd, "b", "c", "d")):
+            video(tmp_path / "clips" / label / f"{name}.mp4", label, seed)
+    clean = tmp_path / "clips" / "clean.csv"
+    code, _, err = say("doctor", tmp_path / "clips", "--quick", "--fix", clean)
+    assert code in (0, 1), err
+    assert sum(item.path.stem == odd for item in read_dataset(clean).items) == 2
+    works("train", clean, "--out", tmp_path / "run", "--epochs", 1, "--size", 32, "--frames", 2, "--workers", 0)
+    works("prepare", clean, "--out", tmp_path / "shards", "--workers", 0)
+
+
+@pytest.mark.slow
+def test_names_that_no_terminal_can_show(world, tmp_path):
+    name = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    video(name, "red")
+    command = [sys.executable, "-m", "texthead", "predict", str(world.run), str(name)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert done.returncode == 0, done.stderr
+    assert b"caf\\udce9.mp4" in done.stdout
+
+
+def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
+    assert "predict" in say()[1]
+    assert say("--version")[1].startswith("texthead 0.")
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("texthead.commands.encoders.Encoders.__call__", stop)
+    monkeypatch.setattr("texthead.commands.train.Train.__call__", stop)
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    # Before the run folder is created there is nothing to resume.
+    for command in (("encoders",), ("train", "data", "--out", tmp_path / "run")):
+        code, out, err = say(*command)
+        assert (code, out, "--resume" in err) == (130, "", False)
+        prints(err, "texthead: ")
+
+    def stop_when_begun(*_: object) -> None:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "recipe.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("texthead.commands.train.Train.__call__", stop_when_begun)
+    code, out, err = say("train", "data", "--out", tmp_path / "run")
+    assert (code, out) == (130, "")
+    prints(err, f"texthead train data --out {tmp_path / 'run'} --resume")
+
+
+def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, say, tmp_path):
+    config, listed, train = (
+        tmp_path / "config.yaml",
+        tmp_path / "clips.csv",
+        ("train", "data", "--out", tmp_path / "run"),
+    )
+    config.write_text("epohcs: 3\n")
+    listed.write_text("path,label\n" + "a.mp4,red\n" * 500)
+    for parts, *command in (
+        ("epohcs", *train, "--config", config),
+        ("'path,label a.mp4,red", *train, "--config", listed),
+        ("epochs", *train, "--epochs", "null"),
+        (("head must be", "cosine", "'txt'"), *train, "--head", "txt"),
+        (("--flip", "got some"), *train, "--flip", "some"),
+        (("--workers", 0, "got -1"), *train, "--workers", -1),
+        (("--next", "got ten"), "label", "data", "--next", "ten"),
+        (("train", "--out"), "train", "data"),
+        (("train", "DATA"), "train", "--out", "run"),
+        (("predict", "RUN_OR_FILE"), "predict"),
+        (("'trian'", "train?"), "trian", "x"),
+        (("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3),
+        (("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3),
+        ("a.mp4", "predict", "run", "--top", 2, "a.mp4"),
+    ):
+        assert "[options]" not in refused(parts, *command)
+    for part, *command in (("none.yaml", *train, "--config", tmp_path / "none.yaml"), ("trian", "trian")):
+        code, _, err = say(*command)  # The rest of the line comes from a library.
+        assert (code, part in err.splitlines()[-1]) == (2, True)
+
+
+def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path):
+    data, item, run = world.images, world.images / "red" / "0.png", world.run
+    for parts, *command in (
+        (f"eval {run} {data}", "eval", data, run),
+        (run, "predict", item, run, "--classes", "a lake, a tree"),
+        (run, "train", run, "--out", tmp_path / "run"),
+        (run, "eval", run, run),
+        (data, "train", data, "--out", data),
+        (("'a {}'", "classes", "zero-shot"), "eval", run, data, "--template", "a {}"),
+        (("'a {}'", "classes"), "predict", run, item, "--template", "a {}"),
+        (("encoder", "mini", run), "predict", run, item, "--encoder", "mini"),
+        (("json", "csv"), "predict", run, item, "--json", "--csv"),
+        (("pooling", "logits"), "eval", run, data, "--pooling", "logits"),
+        (("crops-along", "long-side"), "eval", run, data, "--crops-along", "long-side"),
+        (("'a lake'", 2), "predict", run, item, "--classes", "a lake, a lake"),
+        ("", "predict", run, item, "--classes", ""),
+        ("", "eval", run, data, "--classes", ""),
+        ("classes", "predict", item),
+        (run, "predict", run),
+        (("top", 0), "predict", run, item, "--top", 0),
+        ("'a photo'", "train", data, "--out", tmp_path / "run", "--template", "a photo"),
+        ("epochs", "train", data, "--out", tmp_path / "run", "--epochs", 0),
+        ("held-out", "train", data, "--out", tmp_path / "run", "--held-out", 2),
+        ("freeze", "train", data, "--out", tmp_path / "run", "--freeze", ""),
+    ):
+        refused(parts, *command)
+    assert not (tmp_path / "run").exists()
+    assert sorted(path.name for path in data.iterdir()) == ["blue", "red"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["ui", "--help"]])
+def test_help_imports_no_torch(arguments):
+    program = (
+        "import sys, runpy\n"
+        f"sys.argv = ['texthead', *{arguments!r}]\n"
+        "try:\n    runpy.run_module('texthead', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "assert 'texthead.cli' in sys.modules\n"
+        "assert not {'torch', 'timm', 'transformers', 'sklearn', 'matplotlib', 'starlette'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "texthead" in done.stdout
+
+
+# --- stop and resume ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+
+    def stopping(shown: ProgressBar, done: int, total: int) -> None:
+        if shown._unit == "clips" and done > total / 2:
+            raise KeyboardInterrupt
+
+    train = ["train", world.images, *world.fast(run)]
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBar, "__call__", stopping)
+        code, _, err = say(*train)
+    assert code == 130
+    assert "--resume" in err.splitlines()[-1]
+    assert not (run / "model.safetensors").exists()
+    refused(run, "predict", run, world.images)
+    refused((run, "lr", 0.0003, 0.5), *train, "--resume", "--lr", 0.5)
+    resume = ["train", world.images, "--out", run, "--resume"]
+    refused((run, "head", "text", "normal"), *resume, "--head", "normal")
+    # The options that the run was started with need not be typed again.
+    _, err = works(*resume, "--workers", 0)
+    prints(err, "resume", "epoch 1 of 2")
+    prints(err, "epoch 2 of 2", "loss")
+    assert_same_weights(weights(run), weights(world.run))
+    ours, theirs = ([r["loss"] for r in on_disk(folder) if "loss" in r] for folder in (run, world.run))
+    assert ours == theirs
+
+
+# --- user errors ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused, tmp_path):
+    root, run = tmp_path / "data", tmp_path / "run"
+    images(root / "train", ["blue", "red"], 3)
+    images(root / "val", ["blue", "red"], 2)
+    held, odd = root / "val" / "red" / "1.png", root / "train" / "red" / "odd.mp4"
+    held.write_bytes(b"")
+    train = ["train", root, *world.fast(run), "--freeze-encoder", "--train-head"]
+    refused((held, "skip_unreadable"), *train)
+    truncate(video(odd, "red", frames=12), 0.5)
+    refused((odd, "skip_unreadable"), *train)
+    assert not run.exists()
+    out, err = works(*train, "--skip-unreadable")
+    assert all(f"skipped: {path}" in err for path in (odd, held))
+    split = read_json(run / "split.json")
+    assert (len(split["train"]), len(split["held_out"])) == (6, 4)
+    assert str(odd.resolve()) not in split["train"]
+    prints(out, "1 unreadable item")
+    refused(held, "eval", run, root, *world.run_options())
+    prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "1 unreadable item")
+
+
+def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):
+    nowhere, single = tmp_path / "nowhere", images(tmp_path / "single", ["blue", "red"], 1)
+    for part, source in ((nowhere, nowhere), ("'blue'", single)):
+        refused(part, "train", source, *world.fast(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_encoders_and_views(world, refused, tmp_path):
+    train = ["train", world.images, *world.fast(tmp_path / "run")]
+    refused("'maxi'", *train, "--encoder", "maxi")
+    refused(("compile", "freeze_encoder"), *train, "--freeze-encoder", "--compile")
+    refused(("compile", "tune=lora"), *train, "--tune", "lora", "--compile")
+    refused(("patch_dropout", "1.0"), *train, "--patch-dropout", "1.0")
+    refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
+    refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_that_do_not_fit(world, refused, tmp_path):
+    before = {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()}
+    train, new = ["train", world.images, *world.fast(world.run)], tmp_path / "new"
+    refused((world.run, "resume"), *train)
+    refused((world.run, "epochs", 2, 3), *train, "--resume", "--epochs", 3)
+    assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
+    refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
+    assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["bulk", "calibrate", "classes", "eval", "export", "predict", "report", "timeline", "ui"]
+)
+def test_a_run_that_is_not_there(world, refused, tmp_path, command):
+    gone, data = tmp_path / "gone", world.images
+    more = {
+        "bulk": [data, "--out", tmp_path / "out", "--classes", "a, b"],
+        "classes": ["list"],
+        "export": ["--out", tmp_path / "out"],
+        "report": [],
+        "ui": [],
+    }.get(command, [data])
+    assert "recipe.json" not in refused((gone, "does not exist"), command, gone, *more)
+
+
+def test_encoders_are_listed_by_name(works, refused):
+    out, err = works("encoders", "vit-b-16/OPENAI")
+    cells = out.rstrip("\n").split("\t")
+    assert cells[0] == "openclip:ViT-B-16/openai"
+    assert cells[2:6] == ["image-text", "149620000", "224", "68.34"]
+    prints(err, "mini:lite2", "openclip:ARCH/TAG")
+    prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
+    refused("'nonsense'", "encoders", "nonsense")
+    (found,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
+    assert (found["kinetics"], found["parameters"], found["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
+
+
+def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypatch):
+    out, _ = works("encoders", "--best-under", "100M")
+    assert out.startswith("openclip:MobileCLIP2-S2/dfndr2b\t")
+    out, _ = works("encoders", "videoprism", "--best-under", "1b", "--by", "kinetics")
+    assert [line.split("\t")[0].rpartition("/")[2] for line in out.splitlines()] == [
+        "videoprism-lvt-large-f8r288",
+        "videoprism-lvt-base-f16r288",
+    ]
+    refused(("best_under", "'many'"), "encoders", "--best-under", "many")
+    refused(("best_under", "1M"), "encoders", "--best-under", "1M")
+    refused(("best_under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
+    refused(("'kinetics'", "--best-under"), "encoders", "--by", "kinetics")
+    refused("frames", "encoders", "--best-under", "100M", "--frames", 8)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    out, _ = works("encoders", "PE-Core-S")
+    cells = (
+        "openclip:PE-Core",
+        "image-text",
+        "87.2 M",
+        "384",
+        "ImageNet 72.7",
+        "Kinetics 55.0",
+        "apache-2.0",
+        "about 349 MB",
+    )
+    assert [cell for cell in cells if cell not in out] == []
+
+
+@pytest.mark.slow
+def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, works, refused, tmp_path):
+    torch.manual_seed(0)
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "a.safetensors")
+    encoder, item = f"timm:resnet10t/{tmp_path / 'a.safetensors'}", world.images / "red" / "0.png"
+    train = ["train", world.images, *world.fast(tmp_path / "run"), "--encoder", encoder]
+    refused((encoder, "text", "linear"), *train)
+    out, _ = works(*train, "--head", "linear")
+    assert "│ probe" in out
+    assert "zero-shot" not in out
+    assert len(works("predict", tmp_path / "run", item, "--csv")[0].splitlines()) == 3
+    refused("text", "predict", tmp_path / "run", item, "--classes", "a, b")
+
+
+@pytest.mark.slow
+def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
+    """The run saves its text map: its own classes need no text encoder, other and added classes do."""
+    text, item, run, new = (
+        bert(tmp_path / "bert", 1284),
+        world.images / "red" / "0.png",
+        tmp_path / "run",
+        tmp_path / "new",
+    )
+    works("train", world.images, *world.fast(run), "--text", text)
+    about = read_json(run / "recipe.json")["head"]
+    assert (about["text"], about["text_map"]) == (text, [1284, 1280])
+    predict, add = ["predict", run, item], ["classes", run, "add", "a cat on a lake", "--out", new]
+    shutil.rmtree(tmp_path / "bert")
+    works(*predict)
+    works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
+    for more in ([*predict, "--classes", "a cat, a tree"], add):
+        refused(text.removeprefix("text:"), *more)
+    bert(tmp_path / "bert", 1284)
+    _, err = works(*predict, "--classes", "a cat, a tree")
+    assert re.search(r" 0\.\d\d ", prints(err, text))
+    works("predict", item, "--text", text, "--classes", "a cat, a tree")
+    refused("--text", *predict, "--text", text)
+    _, err = works(*add, "--sentence", "a cat", "--sentence", "a lake")
+    assert re.search(r" 0\.\d\d ", prints(err, text, "map"))
+    rows = load_run(new).encoder().encode_text(["a cat", "a lake"]).detach()
+    mean = torch.nn.functional.normalize(rows, dim=-1).mean(0)
+    added = load_run(new).model.head.weight[2].detach()
+    assert float(torch.cosine_similarity(added, mean, dim=0)) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_what_an_encoder_costs_by_the_paper_s_numbers(works, refused):
+    for numbers, *arguments in (
+        (("17.56", "86.19", "11.3", "57.3"), "openclip:ViT-B-16"),
+        (("230.7", "166"), "openclip:ViT-L-14/openai", "--frames", 32, "--temporal", "transformer", "--classes", 400),
+        (("clips/s", "GB"), "mini", "--size", 64, "--frames", 2, "--measure", "--device", "cpu"),
+        (("mini:lite1, 1x240x240", "4.14"), "mini:lite1"),
+        (("1x64x64",), "timm:resnet10t", "--size", 64),
+    ):
+        out, _ = works("encoders", *arguments)
+        assert [number for number in numbers if number not in out] == []
+    refused("'ViT-B-17'", "encoders", "openclip:ViT-B-17")
+    refused(("224", "size", "336"), "encoders", "openclip:ViT-B-16", "--size", 336)
+    refused("frames", "encoders", "ViT-B-16", "--frames", 8)
+
+
+# --- templates and convolutions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_several_templates_from_a_file(world, works, refused, tmp_path):
+    file, run = tmp_path / "templates.txt", tmp_path / "run"
+    file.write_text("a {} thing.\nit is {}\n")
+    drawn = ["--template", file, "--template-use", "drawn", "--template-pooling", "probabilities"]
+    _, err = works("train", world.images, *drawn, "--head", "text", *world.fast(run))
+    prints(err, "'a blue thing.'", "2 templates")
+    classes = read_json(run / "classes.json")
+    assert classes["template"] == ["a {} thing.", "it is {}"]
+    assert classes["classes"][0]["prompt"] == ["a blue thing.", "it is blue"]
+    assert "a blue thing. | it is blue" in (run / "report.html").read_text()
+    assert weights(run)["head.variants"].shape[:2] == (2, 2)
+    out, _ = works("predict", run, world.images / "red", "--json")
+    assert sum(each["probability"] for each in json.loads(out)[0]["top"]) == pytest.approx(1, abs=1e-4)
+    # A resumed run uses the templates it was started with.
+    works("train", world.images, "--out", run, "--resume", "--workers", "0")
+    works("predict", world.images / "red", "--classes", "red, blue", "--template", file)
+    refused("template", "train", world.images, "--template-use", "drawn", *world.fast(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_a_learned_template(world, works, refused, tmp_path):
+    run, item = tmp_path / "run", world.images / "red"
+    works("train", world.images, "--head", "prompt", "--context", "3", "--template", "{} thing", *world.fast(run))
+    classes = read_json(run / "classes.json")["classes"]
+    assert classes[1] == {"label": "red", "name": "red", "prompt": "[3 learned vectors] red thing"}
+    own, again = (
+        json.loads(works("predict", run, item, *names, "--json")[0]) for names in ((), ("--classes", "blue, red"))
+    )
+    for first, second in zip(own, again, strict=True):
+        for a, b in zip(first["top"], second["top"], strict=True):
+            assert (a["name"], a["probability"]) == (b["name"], pytest.approx(b["probability"], abs=1e-4))
+    works("eval", run, world.images, "--zero-shot", *world.run_options())
+    refused(("template", "context"), "train", world.images, "--head", "prompt", *world.fast(tmp_path / "x"))
+
+
+def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refused, tmp_path):
+    folder, template = tmp_path / "frames", "img_{:03d}.png"
+    for clip in ("one", "two"):
+        write_frames(folder / clip / template, "red", 4)
+    options = ("--workers", 0, "--json", "--frame-template")
+    for named, clips in ((folder, ("one", "two")), (folder / "one", ("one",))):
+        entries = json.loads(works("predict", world.run, named, *options, template)[0])
+        assert [entry["path"] for entry in entries] == [str(folder / clip / template) for clip in clips]
+    (entry,) = json.loads(works("predict", world.run, folder / "one", *options, "*")[0])
+    assert (entry["path"], entry["top"]) == (str(folder / "one" / "*"), entries[0]["top"])
+    refused((folder, "x_{:d}.png"), "predict", world.run, folder, *options, "x_{:d}.png")
+    refused("'img.png'", "predict", world.run, folder, *options, "img.png")
+
+
+def test_processes_that_were_not_started_by_torchrun_are_an_error(world, refused, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    refused(("WORLD_SIZE", 2, "LOCAL_RANK"), "train", world.images, "--out", world.root / "none")
+    assert not (world.root / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cache", "elsewhere"),
+        ("workers", -5),
+        ("text", 5),
+        ("encoder", [1]),
+        ("epochs", [1]),
+        ("area", "wide"),
+        ("no_such", 1),
+        *(("template", value) for value in (5, [5], {"a": "b"})),
+        *((key, "x") for key in ("held_out", "checkpoint_every", "size", "train_head")),
+    ],
+)
+def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, value):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.json").write_text(json.dumps({"command": {key: value}}))
+    (run / "classes.json").write_text("{}")
+    refused(run / "recipe.json", "train", tmp_path, "--out", run, "--resume")
+
+
+def test_a_run_is_scored_between_the_pretrained_encoder_and_its_own(world, works, refused):
+    name = "this run"
+    tops = {}
+    for mix in ("0", "0.5", "1"):
+        out, _ = works("eval", world.run, world.images, "--mix", mix, "--baselines", "never", *world.run_options())
+        (tops[mix],) = (line for line in out.splitlines() if name in line)
+    assert ["mix" in tops[mix] for mix in tops] == [True, True, False]
+    refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())

@@ -1,0 +1,71 @@
+"""Device names, a progress bar on terminals only, and notes on classes other than a run's own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.table import Table
+
+from made import calibrate_run, write_colour_run
+from messages import prints, refuses
+from texthead.cli.console import bar, results, say_other_classes
+from texthead.cli.parser import print_error
+from texthead.errors import DataError, RunError
+from texthead.parallel.device import pick_device
+from texthead.runs.run import load_run
+
+
+def test_pick_device():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with refuses(RunError, "device", "'abacus'"):
+        pick_device("abacus")
+    with pytest.raises(RunError) as caught:  # Part of the message comes from torch.
+        pick_device("cuda:99")
+    assert "'cuda:99'" in str(caught.value)
+
+
+def test_bar_is_silent_where_nobody_looks(capsys):
+    with bar("train", "clips") as update:
+        update(1, 2)
+        update(2, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_is_one_line_and_broken_between_words_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    error = "no-such-folder/with-a-long-name: no such file or folder; check the path"
+    print_error(error)
+    assert capsys.readouterr().err == f"texthead: {error}\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    print_error(error)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(lines) == f"texthead: {error}"
+    assert lines[1:] == ["no-such-folder/with-a-long-name:", "no such file or folder; check", "the path"]
+
+
+def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture) -> None:
+    """Escape sequences could colour the terminal, rename its window or overwrite its text."""
+    evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202egpj.\u2066"
+    table = Table("name")
+    table.add_row(evil)
+    results().print(evil)
+    results().print(table)
+    print(DataError(evil))
+    out = capsys.readouterr().out
+    assert not set(out) & {"\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066"}
+    assert out.count(r"\x1b[31mred\x1b]0;title\x07\x9b2J") == out.count(r"\u202egpj.\u2066") == 3
+
+
+def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """New classes get text rows among rows trained otherwise, and the calibration does not apply to them."""
+    run = load_run(calibrate_run(write_colour_run(tmp_path / "run"), temperature=2.0, threshold=0.5))
+    assert not run.head.is_text
+    say_other_classes(run, ["a kite"])
+    first, second = capsys.readouterr().err.splitlines()
+    prints(first, "text")
+    prints(second, "calibration")
+    run.model.head.kind = "text"  # pyright: ignore[reportArgumentType]
+    say_other_classes(replace(run, calibration=None), ["a kite"])
+    assert capsys.readouterr().err == ""

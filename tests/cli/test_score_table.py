@@ -1,0 +1,61 @@
+"""The table names the leading method, whichever it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from made import items
+from messages import prints
+from texthead.cli.score_table import show_table
+from texthead.data.division import Division
+from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.intervals import wilson_interval
+from texthead.transfer.baselines import Comparison
+
+PAIR = items(("x", "a", "test"), ("y", "b", "test"))
+A, B = [1.0, 0.0], [0.0, 1.0]
+
+
+def result(scores: list[list[float]], targets: list[int]) -> Evaluation:
+    """Return an evaluation of two classes."""
+    paths = [Path(f"{i}.png") for i in range(len(targets))]
+    return Evaluation(("a", "b"), paths, torch.tensor(targets), torch.tensor(scores))
+
+
+def leads(capsys: pytest.CaptureFixture, *rows: tuple[str, Evaluation]) -> list[str]:
+    """Print a table; return the lines that name both methods."""
+    table = Comparison(Division(PAIR, None, PAIR, "test"))
+    table.rows = list(rows)
+    show_table(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert "test" in lines[0]
+    return [line for line in lines if all(name in line for name, _ in rows)]
+
+
+def test_the_method_that_leads_is_named(capsys):
+    simple, own = ("simple", result([A, B], [0, 1])), ("this run", result([A, A], [0, 1]))
+    (line,) = leads(capsys, simple, own)
+    prints(line, "50.0")
+    assert leads(capsys, own, simple) == []
+    # A lead too small to show in the table is not reported.
+    simple, own = result([A] * 3000, [0] * 3000), result([A] * 3000, [0] * 2999 + [1])
+    assert leads(capsys, ("simple", simple), ("this run", own)) == []
+
+
+def test_intervals_count_scenes(capsys):
+    data = items(*((f"x{i}", "a" if i < 4 else "b", "test") for i in range(8)))
+    scenes = replace(data, items=tuple(replace(item, group=f"scene {i // 2}") for i, item in enumerate(data.items)))
+    evaluation = result([A] * 6 + [B] * 2, [0] * 4 + [1] * 4)
+    table = Comparison(Division(scenes, None, scenes, "test"))
+    table.add("alone", evaluation)
+    table.add("in scenes", replace(evaluation, groups=scenes.groups))
+    show_table(table)
+    out = capsys.readouterr().out
+    prints(out, "intervals", 4)
+    assert table.pairs()[0][1].startswith("75.0 % of 8 (")
+    # Six of eight items are correct. As four scenes, the error is that of only three independent items.
+    for (low, high), (_, text) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):
+        assert f"{low:.1f}-{high:.1f}" in out
+        assert f"{low:.1f}-{high:.1f}" in text

@@ -1,0 +1,122 @@
+"""--quiet and --json of every command: one JSON document with the documented keys, and nothing else."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from texthead.apps.classes.command import RemoveClasses, ShowClasses
+from texthead.cli import main as cli
+from texthead.cli.console import screen, show_json
+from texthead.cli.parser import options_of
+
+COMMANDS = {
+    "predict": ["predict", "RUN", "IMAGE"],
+    "bulk": ["bulk", "RUN", "IMAGES", "--out", "NEW"],
+    "timeline": ["timeline", "RUN", "VIDEO"],
+    "eval": ["eval", "RUN", "IMAGES", "--per-class"],
+    "report": ["report", "COPY", "--saliency", "0"],
+    "calibrate": ["calibrate", "COPY", "IMAGES"],
+    "classes list": ["classes", "RUN", "list"],
+    "classes remove": ["classes", "RUN", "remove", "red", "--out", "NEW"],
+    "encoders": ["encoders", "ViT-B-16"],
+    "encoders one": ["encoders", "openclip:ViT-B-16"],
+    "doctor": ["doctor", "IMAGES", "--quick"],
+    "label": ["label", "IMAGES", "--classes", "red, blue", "--next", "2"],
+    "prepare": ["prepare", "VIDEOS", "--out", "NEW"],
+    "compare": ["compare", "IMAGES"],
+    "train": ["train", "IMAGES", "--out", "NEW", "--tune", "none"],
+    "export": ["export", "RUN", "--out", "NEW", "--to", "torch"],
+}
+SLOW = {"export", "train", "compare", "report"}
+
+
+def documented(command: str) -> set[str]:
+    """Return the JSON keys that a command documents."""
+    kind: Any = cli.command_of(command.split()[0])
+    kind = {"classes list": ShowClasses, "classes remove": RemoveClasses}.get(command, kind)
+    return set(re.findall(r"\w+", kind.JSON))
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in COMMANDS]
+)
+def test_json_is_one_document_with_the_documented_keys(world, say, tmp_path: Path, name: str) -> None:
+    places = {"RUN": world.run, "IMAGE": world.images / "red" / "0.png", "IMAGES": world.images}
+    places |= {"VIDEOS": world.videos, "VIDEO": world.videos / "red" / "0.mp4", "NEW": tmp_path / "new"}
+    words = COMMANDS[name]
+    if "COPY" in words:
+        places["COPY"] = shutil.copytree(world.run, tmp_path / "copy")
+    workers = (
+        ["--workers", "0"] if name in {"predict", "eval", "doctor", "label", "prepare", "compare", "train"} else []
+    )
+    code, out, err = say(*(places.get(word, word) for word in words), *workers, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    document = json.loads(out, parse_constant=refuse)
+    if name == "predict many":
+        assert document == {"out": str(tmp_path / "new"), "finished": 1, "parts": 1, "files": 10, "unreadable": 0}
+        return
+    (entry, *_) = document if isinstance(document, list) else [document]
+    assert set(entry) <= documented(name)
+
+
+def test_every_command_is_quiet_and_those_with_a_result_print_json() -> None:
+    for name in cli.COMMANDS:
+        kind = cli.command_of(name)
+        for each in getattr(kind, "ACTIONS", (kind,)):
+            options = {option.name for option in options_of(each)}
+            assert "quiet" in options
+            assert ("json" in options) == (name not in {"ui", "demo"})
+
+
+def test_numbers_are_unrounded_and_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+    import torch
+
+    with screen(json=True):
+        show_json(
+            {"a": 1 / 3, "b": float("nan"), "c": torch.tensor([0.5, float("inf")]), "d": np.float64(2), 5: Path("x")}
+        )
+    assert json.loads(capsys.readouterr().out) == {"a": 1 / 3, "b": None, "c": [0.5, None], "d": 2.0, "5": "x"}
+
+
+def test_quiet_leaves_the_result_and_the_skipped_files(world, say, tmp_path: Path) -> None:
+    image, broken = world.images / "red" / "0.png", tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    _, whole, notes = say("predict", world.run, image, "--workers", 0)
+    assert say("predict", world.run, image, "--workers", 0, "--quiet") == (0, whole, "")
+    assert [line.partition(":")[0] for line in notes.splitlines()] == ["note", "next"]
+    _, _, err = say("doctor", tmp_path, "--quick", "--quiet", "--workers", 0)
+    assert err.startswith("texthead: ")
+
+
+def test_a_page_has_no_json(world, wrong) -> None:
+    assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json")
+
+
+# --- the first screen -----------------------------------------------------------------------------------------------
+
+
+def test_first_screen_fits_a_terminal(say) -> None:
+    code, out, err = say()
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert re.findall(r"^  (\w+) {2,}\S", out, re.MULTILINE) == ["train", "predict", "compare", "label", "report", "ui"]
+    assert f"all {len(cli.COMMANDS)} commands" in out
+
+
+def test_help_lists_every_command_in_its_group(say) -> None:
+    code, out, err = say("--help")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.findall(r"^  (\w+) {2,}\S", out, re.MULTILINE) == list(cli.COMMANDS)
+    assert [line[:-1] for line in out.splitlines() if re.fullmatch(r"[a-z ]+:", line)] == [*cli.GROUPS, "options"]

@@ -1,0 +1,174 @@
+"""Progress on a terminal: one line that disappears when done; plain lines if the terminal has no control characters."""
+
+import io
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+
+from texthead.cli import status_line
+from texthead.cli.status_line import ProgressBar, StatusLine
+
+CLEAR = "\r\x1b[2K"
+
+
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    stream = Terminal()
+    monkeypatch.setattr(status_line, "_TICK", 0.01)
+    monkeypatch.setattr(status_line, "_SHORT", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return stream
+
+
+def wait_for(stream: Terminal, text: str) -> None:
+    end = time.monotonic() + 10
+    while text not in stream.getvalue():
+        assert time.monotonic() < end, stream.getvalue()
+        time.sleep(0.01)
+
+
+def test_bar_with_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    progress = ProgressBar("encode", "files", print)
+    assert progress.text("#", ".", 79) == ""
+    for done in range(1, 6):
+        now += 2.0
+        progress(done, 1000)
+    assert progress.text("#", ".", 79) == "encode .................... 5/1,000  0.5 files/s  33:10 left"
+    assert progress.text("#", ".", 50) == "encode .......... 5/1,000  0.5 files/s  33:10 left"
+    assert progress.text("#", ".", 35) == "en 5/1,000  0.5 files/s  33:10 left"
+    progress(1000, 1000)
+    assert progress.text("#", ".", 79).startswith(f"encode {'#' * 20} 1,000/1,000")
+    assert status_line._clock(3723) == "1:02:03"
+
+
+def test_line_shows_step_and_bar_and_is_gone_when_done(terminal: Terminal) -> None:
+    with StatusLine(terminal, shown=True) as line:
+        line.show("loading torch")
+        wait_for(terminal, "loading torch ...")
+        with line.showing(progress := ProgressBar("encode", "files", print)):
+            progress(1, 4)
+            wait_for(terminal, "1/4")
+            with line.hidden():
+                assert terminal.getvalue().endswith(CLEAR)
+            wait_for(terminal, f"{CLEAR}encode")
+    assert terminal.getvalue().endswith(CLEAR)
+    shown = re.split(re.escape(CLEAR), terminal.getvalue())
+    assert max(map(len, shown)) < 80
+
+
+def test_long_text_is_cut_to_the_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    with StatusLine(terminal, shown=True) as line:
+        line.show("loading an encoder whose name is much too long for this terminal")
+        wait_for(terminal, "loading an")
+    assert {len(text) for text in terminal.getvalue().split(CLEAR)} == {0, 29}
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_without_control_characters_a_long_wait_is_a_plain_line(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with StatusLine(terminal, shown=True) as line:
+        line.show("loading torch")
+        line._since = line._printed = time.monotonic() - 3
+        wait_for(terminal, "loading torch ... 3 s\n")
+    assert "\x1b" not in terminal.getvalue()
+    assert "\r" not in terminal.getvalue()
+
+
+def test_nothing_is_drawn_elsewhere() -> None:
+    stream = io.StringIO()
+    with StatusLine(stream, shown=True) as line:
+        line.show("loading torch")
+        time.sleep(0.5)
+    assert stream.getvalue() == ""
+
+
+# --- a real terminal ------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import time
+from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, screen
+with screen(quiet=QUIET):
+    doing("loading the encoder")
+    time.sleep(0.7)
+    say_notes(["the second"])
+    with bar("encode", "files") as progress:
+        progress(1, 2)
+        time.sleep(0.7)
+        notes().print("said meanwhile")
+    results().print("the result " + "of words " * 20)
+    next_command("texthead", "predict", "a run", "/a/path/" + "x" * 90)
+"""
+
+
+def on_a_terminal(quiet: bool, **variables: str) -> str:
+    """Return everything that a program writes to a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
+    if "NO_COLOR" not in variables:
+        environment.pop("NO_COLOR", None)
+    command = [sys.executable, "-c", PROGRAM.replace("QUIET", str(quiet))]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    while process.poll() is None or select.select([ours], [], [], 0.1)[0]:
+        if select.select([ours], [], [], 0.1)[0]:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            written += piece
+    assert process.wait() == 0
+    os.close(ours)
+    return written.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.slow
+def test_result_then_notes_then_the_next_command() -> None:
+    written = on_a_terminal(quiet=False)
+    assert f"{CLEAR}loading the encoder ..." in written
+    assert f"{CLEAR}encode ━━━━━━━━━━" in written
+    left = [line.rpartition(CLEAR)[2] for line in written.rstrip("\n").split("\n")]
+    assert left[0] == "said meanwhile"
+    assert left[1].startswith("the result of words")
+    assert left[-2:] == ["note: the second", f"next: texthead predict 'a run' /a/path/{'x' * 90}"]
+    assert max(map(len, left[:-1])) <= 80
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_control_characters_where_they_are_unwanted(variables: dict[str, str]) -> None:
+    written = on_a_terminal(quiet=False, **variables)
+    assert not set(written) & {"\x1b", "\r"}
+    assert written.splitlines()[0] == "said meanwhile"
+
+
+@pytest.mark.slow
+def test_quiet_prints_the_result_alone() -> None:
+    written = on_a_terminal(quiet=True)
+    assert written.startswith("the result")
+    assert not set(written) & {"\x1b", "\r"}
+    assert "note" not in written
+    assert "next" not in written
