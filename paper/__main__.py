@@ -14,7 +14,7 @@ from paper.results import FOLDER, Store
 from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.worlds import Scale
-from texthead.cli.console import reader_gone
+from texthead.cli import console
 from texthead.errors import RunError, TextheadError
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # smoke runs only test the code
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(options.results, options.scale, options.out, options.page, seeds=options.seeds)
         sys.stdout.flush()
     except BrokenPipeError:
-        return reader_gone()
+        return console.reader_gone()
     except TextheadError as error:
         print(f"python -m paper: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from typing import Any
 from paper.data import Place
 from paper.rows import Job, Row
 from texthead.errors import RunError
-from texthead.parallel.testing import processes
+from texthead.parallel import processes
 
 # Seconds per job at mini; there is no limit at full scale.
 TIMEOUT = 600.0

@@ -6,16 +6,14 @@ import torch
 from torch import nn
 
 import texthead as th
-from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import spec_of
-from texthead.models.cost import Counts, count
-from texthead.models.temporal import make_temporal
+from texthead.encoders import build_visual, spec_of
+from texthead.models import cost, make_temporal
 
 
 @cache
 def costs(
     encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, transformer: bool = False
-) -> Counts:
+) -> cost.Counts:
     """Count parameters and the multiply-adds of one clip."""
     spec = spec_of(encoder)
     with torch.device("meta"):
@@ -23,10 +21,10 @@ def costs(
         options = {"kind": "transformer", "dim": spec.dim} if transformer else {"kind": "mean"}
         head = th.LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
         model = th.Recognizer(visual, make_temporal(options, visual), head)
-    return count(model, frames=frames, size=size or spec.size)
+    return cost.count(model, frames=frames, size=size or spec.size)
 
 
-def both(counts: Counts) -> tuple[str, str]:
+def both(counts: cost.Counts) -> tuple[str, str]:
     """Return (full count, count by the paper's convention), each as "multiply-adds in G / parameters in M"."""
     return (
         f"{counts.multiply_adds / 1e9:.2f} / {counts.parameters / 1e6:.2f}",

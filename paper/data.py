@@ -20,12 +20,10 @@ from PIL import Image
 from paper import shapes, tinyclip
 from paper.worlds import Scale
 from texthead.apps.demo import drawn_videos
-from texthead.data.dataset import Dataset
-from texthead.data.division import with_validation
-from texthead.data.reading import read_dataset
+from texthead.data import Dataset, read_dataset, with_validation
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
-from texthead.media.fingerprints import fingerprints
+from texthead.media import fingerprint
 
 GIVEN = {
     "clothing": "image/clothing/images.csv",
@@ -92,7 +90,7 @@ def digest(name: Any, place: Place) -> str:
         # Stems of the resized copies are fingerprints of the original photos; the copies' bytes depend on zlib.
         contents = [item.path.stem for item in dataset.items]
     else:
-        contents = fingerprints([item.path for item in dataset.items])
+        contents = [fingerprint(item.path) for item in dataset.items]
     for item, content in zip(dataset.items, contents, strict=True):
         checksum.update(f"{item.label}\t{item.split}\t{content}\n".encode())
     return checksum.hexdigest()[:16]
@@ -142,7 +140,7 @@ def _source(name: str, folder: Path) -> Path:
 def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
     """Resize the photos to a short side of 128 pixels; decoding the originals takes a third of a row's time."""
     items = []
-    for item, content in zip(dataset.items, fingerprints([item.path for item in dataset.items]), strict=True):
+    for item, content in zip(dataset.items, [fingerprint(item.path) for item in dataset.items], strict=True):
         small = folder / f"{content}.png"
         if not small.is_file():
             with Image.open(item.path) as photo, replacing(small, sync=False) as temporary:

@@ -20,7 +20,7 @@ from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, judged
 from paper.stats import correlation_gap, map_correlation, permutation_test
 from paper.table1 import TEXT, motion_heads
-from texthead.report.class_maps import plot_correlations
+from texthead.report import plot_correlations
 
 TITLE = "Fig. 1: inter-class correlation of text rows and learned rows"
 LEARNED = "learned (vision-only)"

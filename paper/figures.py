@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paper.stats import interval
-from texthead.report.figures import COLOURS, LINE_STYLES, WIDTH
+from texthead.report import COLOURS, LINE_STYLES, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,20 +21,13 @@ from paper.data import Place
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import recipes
-from texthead.data import splits
-from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.sampling import evenly
-from texthead.encoders.encoder import as_visual
-from texthead.encoders.mini import minilm_folder
-from texthead.evaluation.evaluate import Evaluation, mean_average_precision
-from texthead.features import frames
-from texthead.features.reading import Reading
-from texthead.models.build import make_head, make_temporal_for, needs_features
-from texthead.models.head_rows import RowInputs, class_correlation
-from texthead.models.head_table import as_head
-from texthead.text.prompts import fill_templates
-from texthead.training.fit_recipe import with_margin
+from texthead.data import Dataset, Pixels, Protocol, Views, evenly, label_indices, splits
+from texthead.encoders import as_visual, minilm_folder
+from texthead.evaluation import Evaluation, mean_average_precision
+from texthead.features import Reading, frames
+from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
+from texthead.text import fill_templates
+from texthead.training import with_margin
 
 HELD_OUT = 0.2
 HALVES = 10

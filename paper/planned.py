@@ -15,13 +15,11 @@ import torch
 import texthead as th
 from paper.fit import recipe_for
 from paper.rows import Job, Row
-from texthead.data.protocol import Pixels, Views
-from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import spec_of
+from texthead.data import Pixels, Views
+from texthead.encoders import build_visual, spec_of
 from texthead.errors import RunError
-from texthead.models.cost import Counts, count
-from texthead.models.temporal import make_temporal
-from texthead.training.fit_recipe import with_margin
+from texthead.models import cost, make_temporal
+from texthead.training import with_margin
 
 
 class Amount(NamedTuple):
@@ -117,7 +115,7 @@ def planned(job: Job) -> Planned:
 
 
 @cache
-def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> Counts:
+def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> cost.Counts:
     """Count parameters and the multiply-adds of one clip, for an encoder with a temporal module and a head."""
     spec = spec_of(encoder)
     with torch.device("meta"):
@@ -125,7 +123,7 @@ def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> Co
         options = {"dim": spec.dim} if kind == "transformer" else {"start": "shift"} if kind != "mean" else {}
         head = th.LinearHead(spec.dim, names=[str(place) for place in range(classes)])
         model = th.Recognizer(visual, make_temporal({"kind": kind, **options}, visual), head)
-    return count(model, frames=frames, size=size)
+    return cost.count(model, frames=frames, size=size)
 
 
 def trained_items(row: Row, amount: Amount) -> int:

@@ -14,7 +14,7 @@ from paper.section import Section, Table, Verdict
 from paper.worlds import Scale
 from texthead.errors import RunError
 from texthead.files import replacing
-from texthead.report.html import Report
+from texthead.report import Report
 
 STAND_IN_HEADERS = ("in the paper", "here")
 STAND_INS = (

@@ -15,7 +15,7 @@ from paper.rows import Job, Row
 from paper.section import Section
 from paper.worlds import Scale
 from texthead.errors import RunError
-from texthead.parallel.startup import keep_freed_memory
+from texthead.parallel import keep_freed_memory
 
 Plan = Generator[list[Job], Results, Section]
 SEEDS = {"smoke": 1, "mini": 5, "full": 1}

@@ -13,25 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from texthead.apps.demo.drawn_videos import (
-    LARGE,
-    MOTIONS,
-    RENDER,
-    RGB,
-    SMALL,
-    SPLITS,
-    TILT,
-    DrawnSplit,
-    Placement,
-    animate,
-    cut_out,
-    draw_set,
-    draw_still,
-    inside,
-)
+from texthead.apps.demo import drawn_videos
 from texthead.errors import DataError
 
-COLOURS: MappingProxyType[str, RGB] = MappingProxyType(
+COLOURS: MappingProxyType[str, drawn_videos.RGB] = MappingProxyType(
     {
         "red": (215, 30, 35),
         "orange": (255, 135, 0),
@@ -145,7 +130,9 @@ def draw_sprite(pair: Pair, *, pixels: int, rng: np.random.Generator) -> Image.I
     body, line = _masks(pair.shape, pixels)
     shade = np.array(COLOURS[pair.colour]) + rng.integers(-_JITTER, _JITTER + 1, 3)
     rgb = np.clip(shade, 0, 255) * (1 - line) + np.array(_OUTLINE) * line
-    return cut_out(Image.fromarray(np.concatenate([rgb, 255 * body], axis=-1).round().astype(np.uint8), "RGBA"))
+    return drawn_videos.cut_out(
+        Image.fromarray(np.concatenate([rgb, 255 * body], axis=-1).round().astype(np.uint8), "RGBA")
+    )
 
 
 @lru_cache(maxsize=64)
@@ -219,7 +206,7 @@ def _turned(point: tuple[float, float], quarters: int) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- captions
 
 
-def words_of(place: Placement) -> list[str]:
+def words_of(place: drawn_videos.Placement) -> list[str]:
     """Return the words that describe a placement: "small", "on the left", ...; possibly none."""
     conditions = {
         "small": place.radius < 0.24,
@@ -263,11 +250,11 @@ class Picture:
     distinguishing: str
 
 
-def draw_place(rng: np.random.Generator) -> Placement:
+def draw_place(rng: np.random.Generator) -> drawn_videos.Placement:
     """Draw a random placement for a still: any size that occurs in the videos; one in three at any angle."""
-    radius = rng.uniform(SMALL[0], LARGE[1])
-    angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-TILT, TILT)
-    return Placement(inside(radius, rng), inside(radius, rng), radius, angle)
+    radius = rng.uniform(drawn_videos.SMALL[0], drawn_videos.LARGE[1])
+    angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-drawn_videos.TILT, drawn_videos.TILT)
+    return drawn_videos.Placement(drawn_videos.inside(radius, rng), drawn_videos.inside(radius, rng), radius, angle)
 
 
 def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple[Picture, Picture]:
@@ -279,7 +266,7 @@ def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple
     draw, opposites = (_exposed, OPPOSITE_MOTIONS) if rng.uniform() < MOVING else (_still, OPPOSITES)
     words = opposites[rng.integers(len(opposites))]
     if draw is _exposed and rng.uniform() < 0.5:
-        words = rng.choice(MOTIONS, 2, replace=False).tolist()
+        words = rng.choice(drawn_videos.MOTIONS, 2, replace=False).tolist()
     first, second = (draw(pair, word, rng, size) for word in words)
     return first, second
 
@@ -299,17 +286,17 @@ def draw_exposure(
     pair: Pair, motion: str, *, rng: np.random.Generator, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Draw a long exposure of a pair in motion in RGB: the last position is clear, earlier ones leave a trail."""
-    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
-    clip = animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
+    sprite = draw_sprite(pair, pixels=round(drawn_videos.RENDER * size), rng=rng)
+    clip = drawn_videos.animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
     return (END * clip[-1] + (1 - END) * clip[:-1].mean(axis=0)).round().astype(np.uint8)
 
 
 def draw_picture(
-    pair: Pair, *, rng: np.random.Generator, place: Placement | None = None, size: int = 64
+    pair: Pair, *, rng: np.random.Generator, place: drawn_videos.Placement | None = None, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Draw a still of a pair in RGB over a drawn background, at a random place if `place` is None."""
-    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
-    return draw_still(sprite, place or draw_place(rng), size=size, rng=rng)
+    sprite = draw_sprite(pair, pixels=round(drawn_videos.RENDER * size), rng=rng)
+    return drawn_videos.draw_still(sprite, place or draw_place(rng), size=size, rng=rng)
 
 
 def draw_shape_pictures(
@@ -329,7 +316,7 @@ class _Item:
 
     path: str
     label: str
-    split: DrawnSplit
+    split: drawn_videos.DrawnSplit
     colour: str
     shape: str
     motion: str
@@ -350,7 +337,7 @@ def video_pairs(pairs: int = 8) -> list[Pair]:
 
 def video_names(pairs: int = 8) -> list[str]:
     """Return the class names of the videos, such as "a red circle moving left", in the order of their indices."""
-    return [f"{pair.name} {motion}" for pair in video_pairs(pairs) for motion in MOTIONS]
+    return [f"{pair.name} {motion}" for pair in video_pairs(pairs) for motion in drawn_videos.MOTIONS]
 
 
 def draw_shape_videos(
@@ -389,10 +376,10 @@ def draw_shape_videos(
 
     def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
         rng = np.random.default_rng([seed, *item.key])
-        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(RENDER * size), rng=rng)
-        return animate(sprite, item.motion, frames=frames, size=size, rng=rng)
+        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(drawn_videos.RENDER * size), rng=rng)
+        return drawn_videos.animate(sprite, item.motion, frames=frames, size=size, rng=rng)
 
-    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, progress=progress)
+    return drawn_videos.draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, progress=progress)
 
 
 def _items(pairs: int, train: int, test: int) -> list[_Item]:
@@ -406,7 +393,7 @@ def _items(pairs: int, train: int, test: int) -> list[_Item]:
             motion=motion,
             key=(index, half, number),
         )
-        for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), MOTIONS))
-        for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True))
+        for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), drawn_videos.MOTIONS))
+        for half, (split, count) in enumerate(zip(drawn_videos.SPLITS, (train, test), strict=True))
         for number in range(count)
     ]

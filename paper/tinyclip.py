@@ -37,13 +37,11 @@ from paper.shapes import (
     seen_pairs,
     unseen_pairs,
 )
-from texthead.apps.demo.drawn_videos import MOTIONS
-from texthead.encoders.encoder import Visual
-from texthead.encoders.load import load_encoder
-from texthead.encoders.openclip import openai_tokenizer, openclip_tensors, save_openclip, tower_spec
+from texthead.apps.demo import drawn_videos
+from texthead.encoders import Visual, load_encoder, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
-from texthead.training.matching import matching_loss
+from texthead.training import matching_loss
 
 Tower = Literal["vit", "resnet"]
 Progress = Callable[[int, int, float], None]
@@ -240,7 +238,14 @@ class _Vocabulary:
 
     def __init__(self):
         self._tokenize = openai_tokenizer()
-        texts = [*FORMS, *(pair.name for pair in all_pairs()), *itertools.chain(*OPPOSITES), *MOTIONS, "a", "an"]
+        texts = [
+            *FORMS,
+            *(pair.name for pair in all_pairs()),
+            *itertools.chain(*OPPOSITES),
+            *drawn_videos.MOTIONS,
+            "a",
+            "an",
+        ]
         self.tokens: Int[Tensor, " words"] = self._tokenize(texts, context_length=TRAINED_LENGTH).unique()
         # nn.Embedding raises for -1, so an unknown token is an error.
         self._ids = torch.full((TEXT["vocab_size"],), -1)

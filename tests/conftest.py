@@ -9,16 +9,21 @@ from jaxtyping import install_import_hook
 
 from tools.tree import PACKAGES, TOP
 
-# Without commands/: its annotations name types that are only imported when a command runs.
+ROOT = Path(__file__).parents[1]
+
+# Without commands, whose annotations name types that are only imported when a command runs.
+APPS = [path.relative_to(ROOT / "src").with_suffix("") for path in (ROOT / "src" / "texthead" / "apps").glob("*/*.py")]
 install_import_hook(
-    [f"texthead.{name}" for name in ("cli", *TOP, *PACKAGES) if name != "commands"], "beartype.beartype"
+    [
+        *(f"texthead.{name}" for name in (*TOP, *PACKAGES)),
+        *(".".join(path.parts) for path in APPS if path.stem not in ("__init__", "command", "options")),
+    ],
+    "beartype.beartype",
 )
 
 # The processes that results are compared with use one thread too. Set once for the whole run: oneDNN reuses kernels
 # prepared for another number of threads, which changes the last bits.
 torch.set_num_threads(1)
-
-ROOT = Path(__file__).parents[1]
 
 # Fixture modules, loaded after the import hook above.
 pytest_plugins = ["installed", "text_models", "worlds", "tools.nightly"]

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,33 +20,27 @@ FILES = sorted(SOURCE.rglob("*.py"))
 TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(path.read_text()) for path in FILES}
 STUB = ast.parse((SOURCE / "__init__.pyi").read_text())
 
-# A package (or top-level module) imports only those listed before it, whether at module level or inside a function.
-ORDER = [*TOP, *PACKAGES, "cli", "__main__"]
-MOST_MODULES = dict.fromkeys(ORDER, 12) | dict.fromkeys(("media", "data", "encoders"), 15) | {"commands": 30}
-
-
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes except those that only a type checker sees."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from nodes(child)
+# The core, from the ground up: a package (or top-level module) imports only those listed before it, whether at module
+# level, inside a function or for type checkers alone. On it stand the command line, the core's commands, and the
+# applications, which the table of commands alone knows.
+ORDER = [*TOP, *PACKAGES, "cli", "commands", "apps", "__main__"]
+MOST_MODULES = {"media": 16, "data": 16, "encoders": 16}
+MOST_NAMES = {"media": 25}
 
 
 def ours(tree: ast.AST) -> set[str]:
-    """Return the texthead modules that a module imports, by their names below `texthead`."""
+    """Return the texthead modules that a module imports, by their names below `texthead`; a package as `NAME.__init__`."""
     found: set[str] = set()
-    for node in nodes(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
             base = node.module.removeprefix("texthead").removeprefix(".")
             inside = {f"{base}.{alias.name}".removeprefix(".") for alias in node.names}
-            found |= {name if name in TREES else base for name in inside} - {""}
+            found |= {name if name in TREES or f"{name}.__init__" in TREES else base for name in inside} - {""}
         elif isinstance(node, ast.Import):
             found |= {
                 alias.name.removeprefix("texthead.") for alias in node.names if alias.name.startswith("texthead.")
             }
-    return found
+    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in found}
 
 
 IMPORTS = {name: ours(tree) for name, tree in TREES.items()}
@@ -54,36 +49,95 @@ IMPORTS = {name: ours(tree) for name, tree in TREES.items()}
 def test_the_reader_of_imports_reads_all_forms():
     code = (
         "from texthead.models import heads\nfrom texthead import __version__\nimport texthead.data.splits\n"
-        "from texthead.errors import DataError\ndef f():\n    from texthead.cli import main\n"
-        "if TYPE_CHECKING:\n    from texthead.runs.run import Run\nimport torch\n"
+        "from texthead.errors import DataError\ndef f():\n    from texthead.cli.main import main\n"
+        "if TYPE_CHECKING:\n    from texthead.runs import Run\nimport torch\n"
     )
-    assert ours(ast.parse(code)) == {"models.heads", "data.splits", "errors", "cli"}
+    assert ours(ast.parse(code)) == {"models.heads", "data.splits", "errors", "cli.main", "runs.__init__"}
+
+
+def first(name: str) -> str:
+    """Return the top-level package or module of a module."""
+    return name.partition(".")[0]
 
 
 def package(name: str) -> str:
-    return name.partition(".")[0]
+    """Return the package of a module: `media` of `media.open`, `apps.label` of `apps.label.session`."""
+    return ".".join(name.split(".")[:2]) if first(name) == "apps" else first(name)
+
+
+APPS = {package(name) for name in TREES if first(name) == "apps"} - {"apps.__init__"}
 
 
 @pytest.mark.parametrize("name", sorted(set(IMPORTS) - {"__init__"}))
 def test_a_package_imports_only_what_stands_above_it(name):
-    upward = {other for other in IMPORTS[name] if ORDER.index(package(other)) > ORDER.index(package(name))}
-    assert upward == set()
+    assert {other for other in IMPORTS[name] if ORDER.index(first(other)) > ORDER.index(first(name))} == set()
 
 
-def test_packages_are_small_and_two_levels_deep():
-    assert max(name.count(".") for name in TREES) == 1
-    modules = Counter(package(name) for name in TREES if "." in name and not name.endswith(".__init__"))
-    assert {name: count for name, count in modules.items() if count > MOST_MODULES[name]} == {}
-    assert set(ORDER) | {"__init__"} == {package(name) for name in TREES}
+def outside_faces(own: str, imported: set[str]) -> set[str]:
+    """Return the imports of an application (or another user of faces) that are neither faces nor top-level modules."""
+    return {name for name in imported if package(name) != own and not name.endswith("__init__") and name not in TOP}
 
 
-@pytest.mark.parametrize("name", [name for name in ORDER if f"{name}.__init__" in TREES])
-def test_the_face_of_a_package_lists_its_modules(name):
+@pytest.mark.parametrize("name", sorted(name for name in IMPORTS if package(name) in APPS))
+def test_an_application_uses_faces_alone(name):
+    assert outside_faces(package(name), IMPORTS[name]) == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for folder in ("paper", "examples") for path in sorted(SOURCE.parents[1].glob(f"{folder}/**/*.py"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_the_paper_and_the_examples_use_faces_alone(path):
+    assert outside_faces("", ours(ast.parse(path.read_text()))) == set()
+
+
+def names_of(face: Path) -> list[tuple[str, str]]:
+    """Return the (module, name) pairs of a face; the module is empty for a module of the package."""
+    body = ast.parse(face.read_text()).body
+    return [
+        (node.module or "", alias.name) for node in body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+
+
+FACES = {".".join(path.parent.relative_to(SOURCE).parts): names_of(path) for path in sorted(SOURCE.rglob("*.pyi"))}
+
+
+@pytest.mark.parametrize("name", [*PACKAGES, "cli"])
+def test_every_package_has_a_small_face(name):
+    assert 0 < len(FACES[name]) <= MOST_NAMES.get(name, 20)
+
+
+@pytest.mark.parametrize("name", sorted(set(FACES) - {""}))
+def test_a_face_imports_each_name_on_first_use(name):
+    (attached,) = [node for node in TREES[f"{name}.__init__"].body if isinstance(node, ast.Assign)]
+    assert ast.unparse(attached.value) == "lazy_loader.attach_stub(__name__, __file__)"
+    face = import_module(f"texthead.{name}")
+    for module, own in FACES[name]:
+        home = import_module(".".join(filter(None, ["texthead", name, module or own])))
+        assert getattr(face, own) is (getattr(home, own) if module else home)
+
+
+def test_applications_ask_each_other_in_no_circle():
+    asks = {app: set() for app in APPS}
+    for name in IMPORTS:
+        if package(name) in APPS:
+            asks[package(name)] |= {package(other) for other in IMPORTS[name]} & APPS - {package(name)}
+    assert set(TopologicalSorter(asks).static_order()) == APPS
+
+
+def test_packages_are_small():
+    modules = Counter(package(name) for name in TREES if "." in name and not name.endswith("__init__"))
+    assert {name: count for name, count in modules.items() if count > MOST_MODULES.get(name, 12)} == {}
+    assert set(ORDER) | {"__init__"} == set(map(first, TREES))
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".__init__") for name in TREES if name.endswith(".__init__")])
+def test_a_package_lists_its_modules(name):
     about, _, *lines = (ast.get_docstring(TREES[f"{name}.__init__"]) or "").splitlines()
-    modules = {path.stem for path in (SOURCE / name).glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in (SOURCE / name.replace(".", "/")).glob("*.py")} - {"__init__"}
     assert about.endswith(".")
-    assert {line.split()[0] for line in lines} == modules
-    assert not TREES[f"{name}.__init__"].body[1:], "a face imports nothing, so that `import texthead` stays light"
+    assert {line.split()[0] for line in lines} == modules | {app.partition(".")[2] for app in APPS if name == "apps"}
 
 
 def test_no_private_name_crosses_a_module():
@@ -185,7 +239,7 @@ def test_every_public_name_is_the_one_of_its_module(name):
 
 def test_no_public_name_is_that_of_a_package():
     """Importing a package binds its name and would hide a function of that name."""
-    assert {package(name) for name in TREES} & set(texthead.__all__) <= {"recipes"}
+    assert set(map(first, TREES)) & set(texthead.__all__) <= {"recipes"}
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -229,10 +283,15 @@ def texts(tree: ast.AST) -> Iterator[str]:
             yield from texts(node)
 
 
-@pytest.mark.parametrize("name", sorted(name for name in TREES if package(name) not in ("commands", "cli")))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        name for name in TREES if first(name) not in ("commands", "cli") and not name.endswith((".command", ".options"))
+    ),
+)
 def test_the_library_names_parameters_not_options(name):
     """Messages must also make sense in Python; a whole command is allowed in backticks or as the whole text."""
-    if name != "exporting.standalone":  # The standalone predict.py has options of its own.
+    if name != "apps.export.standalone":  # The standalone predict.py has options of its own.
         other = [re.sub(r"`[^`]*`|^texthead .*", "", text) for text in texts(TREES[name])]
         assert [text for text in other if OPTION.search(text)] == []
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "contributing.md"
-# In import order: each may import only those before it.
+# The core, in import order: each may import only those before it.
 TOP = ("errors", "extensions", "extras", "files", "notebook", "recipes")
-PACKAGES = [
+PACKAGES = (
     "parallel",
     "text",
     "media",
@@ -24,18 +24,23 @@ PACKAGES = [
     "training",
     "transfer",
     "report",
-    "doctor",
     "prediction",
-    "exporting",
-    "web",
-    "demo",
-    "commands",
-]
+)
 
 
 def docstring(path: Path) -> str:
     """Return the docstring of a module."""
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def modules_of(folder: Path, name: str) -> list[str]:
+    """Return a package's line and those of its modules."""
+    about, _, *modules = docstring(folder / "__init__.py").splitlines()
+    lines = [f"  {name + '/':<14}{about}"]
+    for line in modules:
+        module, _, text = line.partition(" ")
+        lines.append(f"    {module:<20}{text.strip()}")
+    return lines
 
 
 def tree() -> str:
@@ -44,13 +49,8 @@ def tree() -> str:
     lines = ["src/texthead/"]
     for name in TOP:
         lines.append(f"  {name + '.py':<14}{docstring(source / f'{name}.py').partition('.')[0]}.")
-    for name in PACKAGES:
-        about, _, *modules = docstring(source / name / "__init__.py").splitlines()
-        lines.append(f"  {name + '/':<14}{about}")
-        for line in modules:
-            module, _, text = line.partition(" ")
-            lines.append(f"    {module:<20}{text.strip()}")
-    lines.append(f"  {'cli.py':<14}{docstring(source / 'cli.py').partition('.')[0]}.")
+    for name in (*PACKAGES, "cli", "commands", "apps"):
+        lines += modules_of(source / name, name)
     return "\n".join(lines)
 
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from texthead.cli.options import DataOptions
-from texthead.cli.parser import argument
+from texthead.cli import DataOptions, argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +17,8 @@ class Count:
     labelled: DataOptions = DataOptions()
 
     def __call__(self) -> None:
-        from texthead.cli.console import results
+        from texthead.cli import console
 
         dataset = self.labelled.read_noted(self.data)
         for label in dataset.classes:
-            results().print(f"{label}: {dataset.labels.count(label)}")
+            console.results().print(f"{label}: {dataset.labels.count(label)}")

@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,6 @@ from texthead.recipes import Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
 from texthead.training import optimizer as optimizing
-from texthead.training import train as training
 from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.inputs import augmentation_for
 from texthead.training.optimizer import parameter_groups
@@ -60,6 +60,9 @@ from training_runs import (
     stop_after,
     timeless,
 )
+
+# The package offers the function under this name.
+training = import_module("texthead.training.train")
 
 ONE = replace(RECIPE, epochs=1, warmup=0.5)
 SHORT = replace(RECIPE, epochs=2)

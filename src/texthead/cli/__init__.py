@@ -11,3 +11,7 @@ score_table  the table of the scores of a run and the baselines
 system       streams, file names, and errors of the operating system
 model        the model of a command
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,15 +1,14 @@
 """Options that commands share, as groups that can act on what they hold."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
-from texthead.errors import DataError
-from texthead.extras import check_extra
+from texthead.errors import DataError, either
+from texthead.extensions import find
 from texthead.media.limits import max_megapixels
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
@@ -50,6 +49,10 @@ class DataOptions:
     frame_template: str | None = option(None, "NAME")
     suffix: str | None = None
 
+    def check(self, source: str) -> None:
+        """Raise DataError for a source that does not exist, without reading it."""
+        check_source(source)
+
     def read(self, source: str) -> "Dataset":
         """Return the labelled files of a source."""
         from texthead.data.reading import read_dataset
@@ -80,13 +83,22 @@ class ToolOptions:
 
     def check(self) -> None:
         """Raise DataError for a tool or path that cannot be exported to."""
-        if self.export is None:
-            return
-        tool, _, path = self.export.partition(":")
-        if tool != "label-studio" or not path:
-            raise DataError(f"--export must be label-studio:TASKS.json, got {self.export!r}")
-        if Path(path).suffix.lower() != ".json":
-            raise DataError(f"--export {self.export}: Label Studio imports .json files; name it .json")
+        if self.export is not None:
+            tool, path = self._tool()
+            tool.check(path)
+
+    def _tool(self) -> tuple[Any, Path]:
+        """Return the module that writes the tool's files, and the path.
+
+        Raises:
+            DataError: no such tool, or no path.
+        """
+        name, _, path = (self.export or "").partition(":")
+        tools = find("texthead.tools")
+        if name not in tools or not path:
+            known = either([f"{tool}:PATH" for tool in sorted(tools)])
+            raise DataError(f"--export must be {known}, got {self.export!r}")
+        return tools[name].load(("check", "write")), Path(path)
 
     def write(
         self,
@@ -103,20 +115,12 @@ class ToolOptions:
             data: the folder or manifest of the files.
             model: name of the model that made the guesses.
         """
-        from texthead.apps.label_studio.labelling_tools import write_tasks
-        from texthead.apps.label_studio.tasks import document_root
         from texthead.cli.console import notes
-        from texthead.media.paths import is_part
 
         if self.export is None:
             return
-        path = Path(self.export.partition(":")[2])
-        parts = " and parts of files" if any(is_part(item.path) for item in items) else ""
-        count = f"{len(items)} files{parts}, {sum(item.path in guesses for item in items)} with a guess"
-        root = document_root(data, (item.path for item in items))
-        config = write_tasks(path, items, guesses, classes, root=root, model=model)
-        served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
-        notes().print(f"{path}: {count}; {served}", markup=False)
+        tool, path = self._tool()
+        notes().print(tool.write(path, items, guesses, classes, data=data, model=model), markup=False)
 
 
 @dataclass(frozen=True)
@@ -261,58 +265,6 @@ class ReadingOptions(EncodingOptions):
             self.engine,
             lambda line: say_notes([line]),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerOptions:
-    """Address of the page.
-
-    Args:
-        host: address to serve the page on; if it is not 127.0.0.1, other machines can open the page, with a password
-        port: port to serve the page on; 0 takes any free one
-        password_file: file with the password on its first line (a new one is printed if other machines have access)
-    """
-
-    host: str = "127.0.0.1"
-    port: NonNegativeInt = 7860
-    password_file: str | None = option(None, "FILE")
-
-    def check_installed(self, command: str) -> None:
-        """Raise RunError if a package that serves the page is not installed."""
-        check_extra("ui", f"texthead {command}")
-
-    def password(self) -> str | None:
-        """Return the password of the file, else a new one if other machines can reach the page, else None.
-
-        Raises:
-            DataError: the file cannot be read, or its password is too short.
-        """
-        from texthead.apps.serving.password import new_password, read_password
-        from texthead.apps.serving.server import LOCAL
-
-        if self.password_file is not None:
-            return read_password(Path(self.password_file))
-        return None if self.host in LOCAL else new_password()
-
-    def say_password(self, password: str | None) -> None:
-        """Print the password if other machines can reach the page."""
-        from texthead.apps.serving.server import LOCAL
-        from texthead.cli.console import problems
-
-        if self.host not in LOCAL:
-            source = password if self.password_file is None else "that of --password-file"
-            problems().print(
-                f"note: with --host {self.host} other machines can reach the page, unencrypted; password: {source}"
-            )
-
-    def show_address(self, address: str) -> None:
-        """Print the address of the page."""
-        from texthead.cli.console import flush_notes, hide_progress, results
-
-        hide_progress()
-        flush_notes()
-        results().print(f"page: {address}  (Ctrl-C ends it)")
-        sys.stdout.flush()
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, show_json
 from texthead.cli.score_table import scores_json, show_table
 from texthead.data.protocol import Protocol
-from texthead.evaluation import evaluate
+from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.extras import is_installed, missing
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
-from texthead.report.mistakes import strips
+from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import PageParts, write_report
 from texthead.runs.scores import write_scores
@@ -29,7 +29,7 @@ def score_run(
         say_notes(["there is no held-out item, so the run was not scored"])
         return
     with bar("score", "files") as progress:
-        table.add(title, evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress))
+        table.add(title, evaluate(model, table.division.scored, protocol, reading, progress=progress))
     show_table(table)
     if rank() == 0:
         write_scores(out, table.scores())
@@ -64,7 +64,7 @@ def write_page(
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            examples = strips(own, protocol)
+            examples = mistake_strips(own, protocol)
             reliability = calibration_report(own)
         parts = PageParts(strips=examples, order=order, calibration_report=reliability)
         write_report(out / "report.html", out, model, records, table, parts)

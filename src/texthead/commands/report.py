@@ -14,7 +14,7 @@ from texthead.runs.saved import check_run
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.data.protocol import Protocol
-    from texthead.evaluation import evaluate
+    from texthead.evaluation.evaluate import Evaluation
     from texthead.evaluation.frame_order import OrderTest
     from texthead.features.reading import Reading
     from texthead.report.probabilities import CalibrationReport
@@ -72,9 +72,9 @@ class ReportCommand:
         doing(f"loading {self.run}")
         from texthead.cli.score_table import scores_json, show_table
         from texthead.data.division import Division
-        from texthead.evaluation import evaluate
+        from texthead.evaluation.evaluate import evaluate
         from texthead.prediction.run_evaluation import calibrated
-        from texthead.report.mistakes import strips
+        from texthead.report.mistakes import mistake_strips
         from texthead.report.run_page import PageParts, write_report
         from texthead.runs import run as runs
         from texthead.runs.hub import check_own
@@ -98,7 +98,7 @@ class ReportCommand:
         # A cache for the run's own encoder: the test of the frame order and the next report encode nothing again.
         reading = self.files.reading(self.beside.folder)
         with bar("score", "files") as progress:
-            result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
+            result = evaluate(run.model, chosen, protocol, reading, progress=progress)
         calibration_report = _calibration_report(run, result, protocol, others, self)
         doing("scoring the baselines")
         parts = Division(chosen, None, chosen, split_name)
@@ -110,7 +110,7 @@ class ReportCommand:
         show_table(table)
         order = _order(run, chosen, protocol, reading)
         with bar("draw examples", "clips") as progress:
-            examples = strips(
+            examples = mistake_strips(
                 result,
                 protocol,
                 mistakes=self.mistakes,
@@ -145,7 +145,7 @@ def check_unknown_is_used(run: "runs.Run", unknown: str | None) -> None:
 
 def _calibration_report(
     run: "runs.Run",
-    result: "evaluate.Evaluation",
+    result: "Evaluation",
     protocol: "Protocol",
     unknown: "Dataset | None",
     command: ReportCommand,

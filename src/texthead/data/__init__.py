@@ -14,3 +14,7 @@ clips            datasets for the data loaders
 batches          the batches of an epoch
 prepare          decode videos once, into shards
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

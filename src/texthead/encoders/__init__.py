@@ -14,3 +14,7 @@ pairing             map the embeddings of a text-only encoder into the visual sp
 figures             published accuracy, sizes and licences of encoders
 weights             read tensors from untrusted files without running code in them
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,3 +8,7 @@ calibration  temperature, rejection threshold, prediction sets
 frame_order  accuracy with shuffled and reversed frames
 saliency     occlusion maps: which regions of the frames a prediction depends on
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

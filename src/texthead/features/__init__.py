@@ -7,3 +7,7 @@ views    files -> features of their views
 frozen   a frozen encoder: labelled items, or files -> mean features
 reading  how files are read: workers, batch, cache, unreadable files
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -16,3 +16,7 @@ paths         local paths, remote addresses, and time spans of files
 fingerprints  content digests of files
 limits        limits for every clip: size, memory, frame numbers
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,3 +9,7 @@ temporal     frames -> one feature: mean, transformer, convolutions inside the e
 build        build the parts of a model from a recipe
 cost         parameters and multiply-adds, exact and by the paper's convention
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

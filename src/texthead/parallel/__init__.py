@@ -9,3 +9,7 @@ device       choose and check a device
 testing      run a function in all processes of a test group
 progress     progress callbacks
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

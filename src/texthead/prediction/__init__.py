@@ -4,3 +4,7 @@ predict         predict classes for files
 formats         predictions as JSON and CSV
 run_evaluation  score a run on labelled items, beside baselines
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,3 +8,7 @@ strips         frames, probabilities and heat maps of one clip
 mistakes       the most confident wrong and correct predictions
 probabilities  calibration of the probabilities
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from texthead.errors import TextheadError, listed, printable
 from texthead.files import replacing
@@ -31,16 +31,19 @@ SMALL_SVG = 2**16  # bytes up to which a figure is not drawn as PNG for comparis
 PHOTO_QUALITY = 85  # JPEG quality of figures with photos
 
 
-def render(template: str, **values: object) -> str:
-    """Render a template from `report/templates`."""
-    return environment("texthead.report").get_template(template).render(sections=[], **values)
+def render(template: str, *, package: str = "texthead.report", **values: object) -> str:
+    """Render a template from the folder `templates` of a package."""
+    return environment(package).get_template(template).render(sections=[], **values)
 
 
 @cache
 def environment(package: str) -> Environment:
-    """Return the Jinja environment for a package's templates: values are escaped, undefined names raise."""
+    """Return the Jinja environment for the templates of a package, which can extend those of `report`.
+
+    Values are escaped; undefined names raise.
+    """
     templates = Environment(
-        loader=PackageLoader(package),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("texthead.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,

@@ -51,7 +51,7 @@ def most_confident(result: Evaluation, *, mistakes: int, hits: int) -> list[int]
     return [i for i in order if wrong[i]][:mistakes] + [i for i in order if not wrong[i]][:hits]
 
 
-def strips(
+def mistake_strips(
     result: Evaluation,
     protocol: Protocol,
     *,

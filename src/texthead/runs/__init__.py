@@ -11,3 +11,7 @@ model_card    write the model card of a published or exported run
 hub           load runs from a hub; names of runs on hubs
 upload        upload a run to a hub, with its model card
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

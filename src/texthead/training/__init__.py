@@ -13,3 +13,7 @@ fit_recipe   adapt a recipe to the data and the encoder
 matching     matching loss of Eq. 2: against the texts of a batch, not all classes
 tensorboard  log metrics to TensorBoard
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

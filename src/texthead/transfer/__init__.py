@@ -8,3 +8,7 @@ comparison    compare the methods, or save one as a run
 trial         test on training items whether fine-tuning beats the text-probe
 transductive  refine the scores of a batch with its unlabelled files
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

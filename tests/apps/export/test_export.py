@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from markdown_it import MarkdownIt
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from texthead.apps.checkpoints.spotting_head import SpottingHead
-from texthead.apps.export import export as exporting
 from texthead.apps.export import parity, standalone
 from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.export import export
@@ -37,6 +37,9 @@ from texthead.runs.folder import rows_digest, write_run
 from texthead.runs.model_card import code, model_card
 from texthead.runs.run import load_run, save_calibration
 from texthead.runs.scores import read_scores
+
+# The package offers the function under this name.
+exporting = import_module("texthead.apps.export.export")
 
 NAMES = ["red", "green", "blue"]
 VIT = replace(SPEC, architecture="timm:test_vit", dim=64, size=160, any_size=False)

@@ -4,3 +4,7 @@ command      texthead bulk
 bulk         millions of files, in parts, by any number of processes
 bulk_on_ray  the same parts on a Ray cluster
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

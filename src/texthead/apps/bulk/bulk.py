@@ -25,27 +25,27 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.data.protocol import Pooling, Protocol
-from texthead.data.reading import manifest_rows, row_path
-from texthead.encoders.encoder import as_visual
+from texthead.data import Pooling, Protocol, manifest_rows, row_path
+from texthead.encoders import as_visual
 from texthead.errors import DataError, RunError
-from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import head_scores
-from texthead.features.cache import weights_key
-from texthead.features.frames import readable
-from texthead.features.reading import Reading
-from texthead.features.views import item_features
+from texthead.evaluation import Calibration, head_scores
+from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
-from texthead.media.find import find_names
-from texthead.media.open import as_clip
-from texthead.media.paths import is_part, resolved
-from texthead.media.shard import has_shards
-from texthead.models.recognizer import Recognizer
+from texthead.media import as_clip, find_names, has_shards
+from texthead.media import paths as media_paths
+from texthead.models import Recognizer
 from texthead.parallel import distributed
-from texthead.prediction.formats import csv_columns, csv_rows
-from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, predictions_of, protocol_of
+from texthead.prediction import (
+    calibration_for,
+    check_has_sets,
+    csv_columns,
+    csv_rows,
+    entry_scores,
+    predictions_of,
+    protocol_of,
+)
 from texthead.recipes import EngineName
-from texthead.runs.run import Run
+from texthead.runs import Run
 
 FORMAT = 1
 
@@ -198,7 +198,7 @@ def open_parts(
     calibration, _ = calibration_for(run, protocol)
     if options.sets:
         check_has_sets(calibration)
-    manifest, out = resolved(Path(source)), Path(out)
+    manifest, out = media_paths.resolved(Path(source)), Path(out)
     files = _files_of(manifest)
     count, digest = 0, hashlib.sha256()
     for path in files():
@@ -310,7 +310,7 @@ def _files_of(source: Path) -> Callable[[], Iterator[str]]:
 def _rows(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
     for line, row in manifest_rows(manifest, ("path",)):
-        if row.get("start") or row.get("end") or is_part(row["path"]):
+        if row.get("start") or row.get("end") or media_paths.is_part(row["path"]):
             yield str(row_path({**row, "path": row["path"].strip()}, manifest, line))
         else:
             yield os.path.join(folder, row["path"].strip())  # noqa: PTH118

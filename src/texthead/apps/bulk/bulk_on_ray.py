@@ -14,15 +14,13 @@ import numpy as np
 import torch
 
 from texthead.apps.bulk.bulk import Part, Parts, State
-from texthead.data.clips import ViewClips
-from texthead.data.protocol import Protocol
+from texthead.data import Protocol, ViewClips
 from texthead.errors import MediaError, RunError
 from texthead.extras import needs
-from texthead.features.frames import readable
-from texthead.features.views import encode_views
-from texthead.media.limits import max_megapixels, set_max_megapixels
-from texthead.models.recognizer import Recognizer
-from texthead.prediction.predict import entry_scores
+from texthead.features import encode_views, readable
+from texthead.media import limits
+from texthead.models import Recognizer
+from texthead.prediction import entry_scores
 
 
 def predict_on_ray(
@@ -60,7 +58,7 @@ def predict_on_ray(
         rows = (
             # One block per part, so that few parts are unfinished at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decode, fn_kwargs={"protocol": parts.protocol, "megapixels": max_megapixels()})
+            .map(_decode, fn_kwargs={"protocol": parts.protocol, "megapixels": limits.max_megapixels()})
             .map(
                 _Encoder,
                 fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.protocol, gpus > 0),
@@ -116,7 +114,7 @@ def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
 
 def _decode(row: dict[str, Any], protocol: Protocol, megapixels: int) -> dict[str, Any]:
     """Return the chunk with the views of its readable files as bytes, and each file's problem or ""."""
-    set_max_megapixels(megapixels)
+    limits.set_max_megapixels(megapixels)
     paths = [Path(path) for path in row["paths"]]
     clips = ViewClips(
         paths,

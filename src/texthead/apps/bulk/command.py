@@ -5,14 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.model import ModelOptions
-from texthead.cli.options import ProtocolOptions, ReadingOptions, local_run
-from texthead.cli.outputs import check_folder
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.cli import (
+    ModelOptions,
+    NonNegativeInt,
+    PositiveInt,
+    ProtocolOptions,
+    ReadingOptions,
+    argument,
+    local_run,
+    option,
+    outputs,
+)
 from texthead.errors import DataError
 from texthead.extras import check_extra
-from texthead.media.paths import check_not_missing
-from texthead.runs.saved import check_run_exists
+from texthead.media import paths as media_paths
+from texthead.runs import check_run_exists
 
 if TYPE_CHECKING:
     from texthead.apps.bulk.bulk import Part, Parts, State
@@ -69,7 +76,7 @@ class Bulk:
             raise DataError("give both --rank (number of this process, from 0) and --ranks (number of processes)")
         if self.ray is not None:
             check_extra("ray", "--ray")
-        check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_folder(f"--out {self.out}", Path(self.out))
 
     def _run_and_source(self) -> tuple[str | None, str]:
         """Return (the run or None, the source of the files)."""
@@ -82,16 +89,15 @@ class Bulk:
                 f"bulk takes one list, folder or shards, got {len(sources)}; {sources[0]} is not a run (no recipe.json "
                 "in it)"
             )
-        check_not_missing(sources[0])
+        media_paths.check_not_missing(sources[0])
         return run, sources[0]
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, notes, results, say_notes, show_json
-        from texthead.cli.model import noted_calibration
+        from texthead.cli import console, noted_calibration
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.apps.bulk.bulk import PartOptions, open_parts, own_share
-        from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.prediction import protocol_of, zero_shot_line
 
         rank, ranks = own_share(self.rank, self.ranks)
         if self.ray is not None and ranks > 1:
@@ -104,23 +110,23 @@ class Bulk:
         parts = open_parts(model, source, self.out, self.protocol.on(protocol_of(model)[1]), options)
         noted_calibration(model, parts.protocol)
         who = f"process {rank} of {ranks}" if self.ray is None else f"Ray, {self.ray} encoding"
-        notes().print(f"{who}; {parts.request['files']} files in {parts.count} parts")
+        console.notes().print(f"{who}; {parts.request['files']} files in {parts.count} parts")
         state = self._predict(parts, rank, ranks)
-        doing("counting the finished parts")
+        console.doing("counting the finished parts")
         finished = f"{state.finished} of {state.parts} parts are finished"
-        results().print(f"{self.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
-        show_json({"out": self.out, **state._asdict()})
+        console.results().print(f"{self.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
+        console.show_json({"out": self.out, **state._asdict()})
         note = zero_shot_line(model, self.model.classes)
         if note:
-            say_notes([note])
+            console.say_notes([note])
         if run is not None:
-            next_command("texthead", "ui", run)
+            console.next_command("texthead", "ui", run)
 
     def _predict(self, parts: "Parts", rank: int, ranks: int) -> "State":
         """Write the parts of this process, with a line each."""
         from texthead.apps.bulk.bulk import predict_parts
         from texthead.apps.bulk.bulk_on_ray import predict_on_ray
-        from texthead.cli.console import notes
+        from texthead.cli import console
 
         began, files = time.perf_counter(), 0
 
@@ -129,7 +135,7 @@ class Bulk:
             files += part.files
             speed = f"{files / (time.perf_counter() - began):.1f} files/s so far"
             lost = _lost(part.unreadable)
-            notes().print(f"part {part.number} of {parts.count}: {part.files} files{lost}; {speed}")
+            console.notes().print(f"part {part.number} of {parts.count}: {part.files} files{lost}; {speed}")
 
         skip = self.files.skip_unreadable
         if self.ray is not None:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from texthead.cli.outputs import check_folder
-from texthead.cli.parser import PositiveInt, argument, option
+from texthead.cli import PositiveInt, argument, option, outputs
 from texthead.errors import DataError
-from texthead.text import prompts
-from texthead.text.class_names import clean_names, read_names
+from texthead.text import clean_names, prompts, read_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,21 +62,12 @@ class Import:
 
     def check(self) -> None:
         """Raise DataError if the run folder cannot be written."""
-        check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
-        from texthead.cli.console import (
-            doing,
-            next_command,
-            notes,
-            results,
-            say_names,
-            say_notes,
-            say_prompts,
-            show_json,
-        )
+        from texthead.cli import console
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.apps.checkpoints.imported import ImportOptions, import_published
 
         labels = read_names(self.classes)
@@ -90,26 +79,26 @@ class Import:
         if self.test_scale is not None:
             convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
         options = ImportOptions(self.kind, self.encoder, self.frames, self.resize, convention, self.temporal)
-        doing(f"importing {self.file}")
+        console.doing(f"importing {self.file}")
         made = import_published(Path(self.file), Path(self.out), labels, names, options)
-        notes().print(made.title)
-        say_notes(made.notes)
-        say_names(labels, names, None)
-        say_prompts(labels, made.prompts)
+        console.notes().print(made.title)
+        console.say_notes(made.notes)
+        console.say_names(labels, names, None)
+        console.say_prompts(labels, made.prompts)
         learned = "learned" if made.convention.test_scale is None else "fixed"
-        notes().print(
+        console.notes().print(
             f"as published: {made.recipe.origin} frame of a segment, {made.convention.pooling} averaged over views, "
             f"three crops along the {made.convention.crops_along.replace('-', ' ')}, pixels of "
             f"{made.convention.pixels} ({made.convention.interpolation}, short side {made.resize}), logit scale "
             f"{made.scale:.4g} ({learned})"
         )
-        results().print(f"run: {self.out}")
+        console.results().print(f"run: {self.out}")
         document = {"run": self.out, "kind": made.title, "notes": made.notes, "classes": labels}
         document |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
         document |= {"origin": made.recipe.origin}
         same = ("pooling", "crops_along", "pixels", "interpolation")
-        show_json(document | {name: getattr(made.convention, name) for name in same})
-        next_command("texthead", "predict", self.out, "clip.mp4")
+        console.show_json(document | {name: getattr(made.convention, name) for name in same})
+        console.next_command("texthead", "predict", self.out, "clip.mp4")
 
 
 def _number(text: str) -> float:

@@ -21,29 +21,36 @@ from texthead.apps.checkpoints.published import (
     temporal_heads,
 )
 from texthead.apps.checkpoints.spotting_head import spotting_head
-from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import Encoder, Visual, build_visual
-from texthead.encoders.load import load_encoder
-from texthead.encoders.openclip import (
+from texthead.data import Pixels
+from texthead.encoders import (
+    Encoder,
     Published,
+    Visual,
     assemble,
+    build_visual,
+    fill,
+    load_encoder,
     openai_tokenizer,
     openclip_tensors,
     save_openclip,
     tower_spec,
 )
-from texthead.encoders.weights import fill
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
-from texthead.media.fingerprints import fingerprint
-from texthead.models.heads import Head, text_head
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import FrameTransformer, MeanPool, Temporal, TemporalTransformer, TokenConv
+from texthead.media import fingerprint
+from texthead.models import (
+    FrameTransformer,
+    Head,
+    MeanPool,
+    Recognizer,
+    Temporal,
+    TemporalTransformer,
+    TokenConv,
+    text_head,
+)
 from texthead.recipes import Recipe
-from texthead.runs.folder import ENCODER, write_run
-from texthead.runs.run import HERE
-from texthead.runs.saved import is_run
-from texthead.text.prompts import fill_templates
+from texthead.runs import ENCODER, HERE, is_run, write_run
+from texthead.text import fill_templates
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from texthead.data.sampling import Along, Origin
-from texthead.encoders.weights import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
+from texthead.data import Along, Origin
+from texthead.encoders import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
 from texthead.errors import EncoderError
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]

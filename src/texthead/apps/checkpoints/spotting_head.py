@@ -8,18 +8,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.encoders.encoder import Encoder
+from texthead.encoders import Encoder
 from texthead.errors import DataError
-from texthead.models.head_rows import text_rows
-from texthead.models.heads import Config, CosineHead, Names, Prompts, empty_options
-from texthead.text.class_names import check_names
-from texthead.text.prompts import fill_templates
+from texthead.models import heads, text_rows
+from texthead.text import check_names, fill_templates
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
 
 
-class SpottingHead(CosineHead):
+class SpottingHead(heads.CosineHead):
     """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
 
     The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
@@ -47,9 +45,11 @@ class SpottingHead(CosineHead):
         return {**super().config(), "words": self.words.shape[1]}
 
     @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SpottingHead":
+    def from_config(
+        cls, config: heads.Config, names: heads.Names, *, dim: int, prompts: heads.Prompts | None = None
+    ) -> "SpottingHead":
         """Return the head described by `config`, to load weights into."""
-        options = empty_options(config, dim)
+        options = heads.empty_options(config, dim)
         words = torch.ones(len(names), options.pop("words"), dim)
         return cls(torch.ones(len(names), dim), words=words, names=names, prompts=prompts, **options)
 
@@ -61,14 +61,19 @@ class SpottingHead(CosineHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0], "words": rows[:, 1:]}
 
-    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+    def encode_rows(self, encoder: Encoder, prompts: heads.Prompts) -> Float[Tensor, "classes rows numbers"]:
         """Return text rows for new classes, followed by the words of their prompts."""
         single = _single(prompts)
         words = F.normalize(encoder.text.words(single), dim=-1)
         return torch.cat([text_rows(encoder, single)[:, None], words], dim=1)
 
     def with_names(
-        self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
+        self,
+        encoder: Encoder,
+        names: heads.Names,
+        *,
+        labels: heads.Names | None = None,
+        prompts: heads.Prompts | None = None,
     ) -> "SpottingHead":
         """Return a head for other names, with the same scale."""
         head = spotting_head(encoder, names, labels=labels, scale=self.scale, prompts=prompts or names)
@@ -90,7 +95,7 @@ def spotting_head(
     labels: Sequence[str] | None = None,
     template: str = "{}",
     scale: float | None = None,
-    prompts: Prompts | None = None,
+    prompts: heads.Prompts | None = None,
 ) -> SpottingHead:
     """Return a spotting head for class names; arguments as for `text_head`.
 
@@ -110,7 +115,7 @@ def spotting_head(
     )
 
 
-def _single(prompts: Prompts) -> list[str]:
+def _single(prompts: heads.Prompts) -> list[str]:
     """Return the prompts; raise DataError unless there is one per class."""
     single = [prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in prompts if not _several(prompt)]
     if len(single) < len(prompts):

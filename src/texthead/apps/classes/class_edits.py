@@ -17,12 +17,10 @@ from torch import Tensor
 
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
-from texthead.media.paths import resolved
-from texthead.runs.folder import ENCODER, save_model, saved_split
-from texthead.runs.run import CALIBRATION, Edit, Run, load_run
-from texthead.runs.scores import NAME as SCORES
-from texthead.text.class_names import check_names
-from texthead.text.prompts import class_prompts, flat
+from texthead.media import paths as media_paths
+from texthead.runs import CALIBRATION, ENCODER, Edit, Run, load_run, save_model, saved_split
+from texthead.runs import NAME as SCORES
+from texthead.text import check_names, class_prompts, flat
 
 # Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
@@ -262,7 +260,7 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     labels = [entry["label"] for entry in entries]
     head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
     edits = (*run.edits, edit)
-    record = {"run": str(resolved(run.folder)), "edits": [each.text for each in edits]}
+    record = {"run": str(media_paths.resolved(run.folder)), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
 

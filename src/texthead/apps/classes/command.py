@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import DownloadOptions, TemplateOptions, local_run
-from texthead.cli.outputs import check_folder
-from texthead.cli.parser import argument, extra, option
+from texthead.cli import DownloadOptions, TemplateOptions, argument, extra, local_run, option, outputs
 from texthead.errors import DataError, RunError
-from texthead.runs.saved import check_run, saved_classes
-from texthead.text import prompts
-from texthead.text.class_names import check_names, clean_names
+from texthead.runs import check_run, saved_classes
+from texthead.text import check_names, clean_names, prompts
 
 if TYPE_CHECKING:
-    from texthead.runs.run import Run
+    from texthead.runs import Run
 
 
 EDITED_JSON = "run, edit, classes"
@@ -34,7 +31,7 @@ class EditedOptions:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
-        check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_folder(f"--out {self.out}", Path(self.out))
         return Path(self.out)
 
 
@@ -63,18 +60,18 @@ class ShowClasses:
         """Print the classes."""
         from rich.table import Table
 
-        from texthead.cli.console import cell, next_command, results, show_json
+        from texthead.cli import console
 
         rows, edited = saved_classes(run)
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
         for place, row in enumerate(rows, 1):
             prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
-            table.add_row(str(place), cell(row["label"]), cell(row["name"]), prompt, row["row"])
-        results().print(table)
+            table.add_row(str(place), console.cell(row["label"]), console.cell(row["name"]), prompt, row["row"])
+        console.results().print(table)
         if edited:
-            results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
-        show_json({"classes": rows, "edited": edited})
-        next_command("texthead", "predict", run, "clip.mp4")
+            console.results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
+        console.show_json({"classes": rows, "edited": edited})
+        console.next_command("texthead", "predict", run, "clip.mp4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +95,7 @@ class AddClasses:
     def edit(self, run: "Run") -> "Run":
         """Return the run with the classes added."""
         from texthead.apps.classes.class_edits import add_classes
-        from texthead.cli.console import say_names
+        from texthead.cli import console
 
         sentences = self._sentences()
         labels = list(sentences)
@@ -108,7 +105,7 @@ class AddClasses:
         )
         if self.row.clean:
             clean_names(added.labels)  # Raises an error if a new name reads like an old one.
-        say_names(labels, names, None)
+        console.say_names(labels, names, None)
         _say_rows(added, labels)
         return added
 
@@ -158,7 +155,7 @@ class RenameClass:
     def edit(self, run: "Run") -> "Run":
         """Return the run with the class renamed."""
         from texthead.apps.classes.class_edits import rename_class
-        from texthead.cli.console import say_names
+        from texthead.cli import console
 
         anew = self.encode or bool(self.row.sentence)
         self.row.check_used(anew, "--encode")
@@ -169,7 +166,7 @@ class RenameClass:
         prompts.check_template_fills(self.row.template, {self.new: sentences})
         template = self.row.read_template()
         renamed = rename_class(run, self.old, self.new, name=name, encode=True, template=template, prompt=sentences)
-        say_names([self.new], [name], None)
+        console.say_names([self.new], [name], None)
         _say_rows(renamed, [self.new])
         return renamed
 
@@ -241,46 +238,45 @@ class Classes:
             return
         check_run(self.run)
 
-        from texthead.cli.console import doing, next_command, results, say_notes, show_json
+        from texthead.cli import console
 
-        doing(f"loading {self.run}")
+        console.doing(f"loading {self.run}")
         from texthead.apps.classes.class_edits import save_classes
-        from texthead.runs.folder import rows_digest
-        from texthead.runs.run import CALIBRATION, load_run
+        from texthead.runs import CALIBRATION, load_run, rows_digest
 
         out = self.action.edited.new_folder()
         run = self.action.edit(load_run(self.run, allow_download=self.downloads.allow_download))
         save_classes(run, out)
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:
-            say_notes(
+            console.say_notes(
                 [
                     f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
                     "and sets do not; calibrate again"
                 ]
             )
         (edit,), count = run.edits, len(run.labels)
-        results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
-        results().print(f"run: {out}")
-        show_json({"run": out, "edit": edit.text, "classes": run.labels})
-        next_command("texthead", "predict", out, "clip.mp4")
+        console.results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
+        console.results().print(f"run: {out}")
+        console.show_json({"run": out, "edit": edit.text, "classes": run.labels})
+        console.next_command("texthead", "predict", out, "clip.mp4")
 
 
 def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     """Print the prompts of new rows, and notes on these rows."""
-    from texthead.cli.console import say_notes, say_prompts, say_residual
+    from texthead.cli import console
 
     assert run.classes is not None
     by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
     by_class = [by_label[label] for label in labels]
-    say_prompts(labels, by_class)
-    say_residual(run, by_class)
+    console.say_prompts(labels, by_class)
+    console.say_residual(run, by_class)
     if run.head.takes_text and not run.head.is_text:
-        say_notes(
+        console.say_notes(
             [
                 "the new row is made from text alone, while the others were fitted to items; check the run with "
                 "`texthead eval` on files of all classes"
             ]
         )
     elif not run.head.frozen:
-        say_notes(["the new row comes from text alone; the other rows were trained"])
+        console.say_notes(["the new row comes from text alone; the other rows were trained"])

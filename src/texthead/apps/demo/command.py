@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.cli.options import default_workers
-from texthead.cli.outputs import check_folder
-from texthead.cli.parser import NonNegativeInt, option
+from texthead.cli import NonNegativeInt, default_workers, option, outputs
 from texthead.extras import check_extra
 
 
@@ -30,24 +28,24 @@ class Demo:
     def check(self) -> None:
         """Raise DataError if the folder cannot be written, RunError if a package of the extra is missing."""
         check_extra("demo", "texthead demo")
-        check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         import time
 
         from rich.table import Table
 
-        from texthead.cli.console import bar, doing, notes, results
+        from texthead.cli import console
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.apps.demo.drawn_videos import CREDIT
         from texthead.apps.demo.experiment import mean_text, run_demo, spread_caption
 
-        started, out, say = time.perf_counter(), Path(self.out), results().print
+        started, out, say = time.perf_counter(), Path(self.out), console.results().print
         if (out / "runs").exists():
-            notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
+            console.notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
         how = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
-        outcome = run_demo(out, **how, bar=bar, say=say, doing=doing)
+        outcome = run_demo(out, **how, bar=console.bar, say=say, doing=console.doing)
         table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
         table.columns[0].no_wrap = True
         for title, values in outcome.rows.items():

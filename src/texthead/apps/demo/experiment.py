@@ -12,37 +12,36 @@ import torch
 
 from texthead import recipes
 from texthead.apps.demo import drawn_videos
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol
-from texthead.data.reading import read_dataset
-from texthead.data.sampling import evenly
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.data import Dataset, Item, Protocol, evenly, read_dataset
+from texthead.encoders import Encoder, load_encoder, zero_shot_note
 from texthead.errors import MediaError
-from texthead.evaluation.evaluate import Evaluation, evaluate
-from texthead.features.frames import frame_features, readable
-from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
-from texthead.media.open import open_media
-from texthead.models.build import make_head, make_temporal_for
-from texthead.models.head_rows import RowInputs, class_correlation
-from texthead.models.head_table import as_head
-from texthead.models.heads import text_head
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.device import pick_device
-from texthead.parallel.progress import Bar, no_bar
-from texthead.prediction.predict import Prediction, predict
+from texthead.evaluation import Evaluation, evaluate
+from texthead.features import FrozenEncoder, Reading, frame_features, readable
+from texthead.media import open_media
+from texthead.models import (
+    MeanPool,
+    Recognizer,
+    RowInputs,
+    as_head,
+    class_correlation,
+    make_head,
+    make_temporal_for,
+    text_head,
+)
+from texthead.parallel import Bar, no_bar, pick_device
+from texthead.prediction import Prediction, predict
 from texthead.recipes import Recipe
-from texthead.report.class_maps import plot_confusion, plot_correlations
-from texthead.report.figures import plot_bars, plot_curves
-from texthead.report.html import Report
-from texthead.report.mistakes import strips
-from texthead.report.strips import plot_strip
-from texthead.training.execution import Callbacks, Execution, RunInfo
-from texthead.training.train import train
-from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.methods import evaluation_of
+from texthead.report import (
+    Report,
+    mistake_strips,
+    plot_bars,
+    plot_confusion,
+    plot_correlations,
+    plot_curves,
+    plot_strip,
+)
+from texthead.training import Callbacks, Execution, RunInfo, train
+from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN = 12
 
@@ -366,7 +365,7 @@ def _report(
     name = f"{item.path.parent.name}/{item.path.name}"
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
     unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
-    for strip in strips(unseen, bench.protocol):
+    for strip in mistake_strips(unseen, bench.protocol):
         figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")

@@ -10,3 +10,7 @@ overview          statistics of each class, and example files
 page              the findings as JSON and HTML
 swapped_names     pairs of classes whose names look swapped
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

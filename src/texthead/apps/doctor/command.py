@@ -4,10 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import CacheOptions, DataOptions, EncodingOptions, TemplateOptions, default_workers
-from texthead.cli.outputs import check_folder, check_outputs
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
-from texthead.data.sources import check_source
+from texthead.cli import (
+    CacheOptions,
+    DataOptions,
+    EncodingOptions,
+    NonNegativeInt,
+    PositiveInt,
+    TemplateOptions,
+    argument,
+    default_workers,
+    option,
+    outputs,
+)
 from texthead.errors import DataError
 from texthead.files import unused, write_csv, write_json
 from texthead.text import prompts
@@ -15,7 +23,7 @@ from texthead.text import prompts
 if TYPE_CHECKING:
     from texthead.apps.doctor.overview import Overview
     from texthead.apps.doctor.page import Diagnosis
-    from texthead.data.dataset import Dataset
+    from texthead.data import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,29 +73,29 @@ class Doctor:
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
-        check_source(self.data)
+        self.labelled.check(self.data)
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
-        check_outputs(self, fix=".csv")
+        outputs.check_outputs(self, fix=".csv")
         if self.out is not None:
-            check_folder(f"--out {self.out}", Path(self.out))
+            outputs.check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> int:
         """Return the exit code."""
-        from texthead.cli.console import bar, doing, next_command, notes, show_json
+        from texthead.cli import console
 
-        doing(f"reading {self.data}")
+        console.doing(f"reading {self.data}")
         from texthead.apps.doctor import findings as doctor
         from texthead.apps.doctor import overview
         from texthead.apps.doctor.examine import EncoderSettings, examine
         from texthead.apps.doctor.facts import read_facts
         from texthead.apps.doctor.page import Diagnosis
-        from texthead.features.reading import Reading
-        from texthead.media.paths import address
-        from texthead.report.html import write_html
+        from texthead.features import Reading
+        from texthead.media import paths as media_paths
+        from texthead.report import write_html
 
         fix, out = (None if path is None else Path(path) for path in (self.fix, self.out))
-        if fix and address(self.data):
+        if fix and media_paths.address(self.data):
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
@@ -99,9 +107,9 @@ class Doctor:
             workers=self.workers,
             seconds=float(self.limit),
             pictured=pictured,
-            bar=bar,
+            bar=console.bar,
         )
-        doing("comparing files, splits and names")
+        console.doing("comparing files, splits and names")
         encoder_settings = EncoderSettings(
             self.encoder,
             self.size,
@@ -117,12 +125,12 @@ class Doctor:
             frames=self.frames,
             clean=self.prompts.clean,
             encoder_settings=None if self.quick else encoder_settings,
-            bar=bar,
+            bar=console.bar,
         )
         for line in lines:
-            notes().print(line)
+            console.notes().print(line)
         how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
-        doing("writing the report")
+        console.doing("writing the report")
         counts, excluded = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
         diagnosis = Diagnosis(dataset, facts, counts, findings, excluded, how)
         if out:
@@ -131,15 +139,15 @@ class Doctor:
         _print_overview(counts)
         _print(diagnosis)
         if out:
-            notes().print(f"report: {out / 'doctor.html'}")
-        show_json(diagnosis.to_json())
+            console.notes().print(f"report: {out / 'doctor.html'}")
+        console.show_json(diagnosis.to_json())
         if fix:
             _write_list(fix, dataset, excluded)
         serious = any(finding.severity == "serious" for finding in findings)
         if fix or not serious:
-            next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
+            console.next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
         else:
-            next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
+            console.next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
         return 1 if serious else 0
 
 
@@ -156,8 +164,8 @@ def _print_overview(counts: "Overview") -> None:
     from rich.table import Table
 
     from texthead.apps.doctor import overview
-    from texthead.cli.console import results
-    from texthead.report.figures import short
+    from texthead.cli import console
+    from texthead.report import short
 
     content = overview.table(counts, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -170,20 +178,20 @@ def _print_overview(counts: "Overview") -> None:
         cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
         cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
         table.add_row(*cells.values(), end_section=place == 0 and len(content.rows) > 1)
-    results().print(f"{content.headline}\n")
-    results().print(table)
-    notes = [line for line in (content.legend, content.unreadable) if line]
-    results().print("\n".join(["", *notes, ""] if notes else [""]))
+    console.results().print(f"{content.headline}\n")
+    console.results().print(table)
+    lines = [line for line in (content.legend, content.unreadable) if line]
+    console.results().print("\n".join(["", *lines, ""] if lines else [""]))
 
 
 def _print(diagnosis: "Diagnosis") -> None:
     """Print a table with a few findings of each fault."""
     from rich.table import Table
 
-    from texthead.cli.console import results
+    from texthead.cli import console
 
     if not diagnosis.findings:
-        results().print(f"{diagnosis.headline()}: no faults")
+        console.results().print(f"{diagnosis.headline()}: no faults")
         return
     table = Table(title=diagnosis.headline(), title_justify="left", show_lines=True)
     table.add_column("fault", overflow="fold")
@@ -194,18 +202,18 @@ def _print(diagnosis: "Diagnosis") -> None:
         if len(group) > _SHOWN:
             lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
         table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
-    results().print(table)
+    console.results().print(table)
 
 
 def _write_list(path: Path, dataset: "Dataset", excluded: dict[int, str]) -> None:
     """Write the sound items as a manifest, and print a line for each item left out."""
     from texthead.apps.doctor import findings as doctor
-    from texthead.cli.console import notes
+    from texthead.cli import console
 
     columns, rows = doctor.cleaned_rows(dataset.items, excluded, path.parent)
     if not rows:
         raise DataError(f"--fix {path}: no item would be left; nothing is written")
     write_csv(path, columns, rows)
     for position, why in excluded.items():
-        notes().print(f"left out: {dataset.items[position].path}: {why}")
-    notes().print(f"{path}: {len(rows)} of {len(dataset)} items; {len(excluded)} left out")
+        console.notes().print(f"left out: {dataset.items[position].path}: {why}")
+    console.notes().print(f"{path}: {len(rows)} of {len(dataset)} items; {len(excluded)} left out")

@@ -10,13 +10,11 @@ from jaxtyping import Float
 from texthead.apps.doctor import findings, swapped_names
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.swapped_names import Swap
-from texthead.data.dataset import Item
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.mini import imagenet_texts
+from texthead.data import Item
+from texthead.encoders import Encoder, imagenet_texts
 from texthead.errors import EncoderError
-from texthead.models.head_rows import text_rows
-from texthead.text import prompts
-from texthead.text.class_names import clean_name
+from texthead.models import text_rows
+from texthead.text import clean_name, prompts
 
 # Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
 ROWS_ALIKE = 0.7

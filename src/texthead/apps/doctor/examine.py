@@ -10,12 +10,10 @@ from texthead.apps.doctor import encoder_findings, findings, near_duplicates
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import Finding, Severity
-from texthead.data.dataset import Dataset
-from texthead.encoders.load import load_encoder, zero_shot_note
-from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
-from texthead.parallel.device import pick_device
-from texthead.parallel.progress import Bar, no_bar
+from texthead.data import Dataset
+from texthead.encoders import load_encoder, zero_shot_note
+from texthead.features import FrozenEncoder, Reading
+from texthead.parallel import Bar, no_bar, pick_device
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.

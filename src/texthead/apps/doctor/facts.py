@@ -13,16 +13,11 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, UInt8
 
-from texthead.data.dataset import Dataset
-from texthead.data.sampling import centre_in_segment, evenly
+from texthead.data import Dataset, centre_in_segment, evenly
 from texthead.errors import MediaError
-from texthead.media.fingerprints import content_digest
-from texthead.media.mp4_header import boxes
-from texthead.media.open import open_media
-from texthead.media.paths import file_of
-from texthead.media.reader import Media
-from texthead.parallel.progress import Bar, no_bar
-from texthead.parallel.worker_pool import FailedTask, run_tasks
+from texthead.media import Media, boxes, content_digest, open_media
+from texthead.media import paths as media_paths
+from texthead.parallel import Bar, FailedTask, no_bar, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
 STOPPED = "reader crashed or hung"
@@ -131,7 +126,7 @@ def bytes_missing(path: Path) -> int:
     A truncated file whose index is at the end has lost it, so that no decoder can say what is wrong. `path` may be a
     part of a video.
     """
-    path = file_of(path)
+    path = media_paths.file_of(path)
     if not path.is_file():
         return 0
     size = end = path.stat().st_size

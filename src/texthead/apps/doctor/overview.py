@@ -7,9 +7,8 @@ from statistics import median_low
 from typing import Literal, NamedTuple
 
 from texthead.apps.doctor.facts import Facts
-from texthead.data.dataset import Item
-from texthead.data.sampling import evenly
-from texthead.media.open import kind_of
+from texthead.data import Item, evenly
+from texthead.media import kind_of
 
 _SPLITS = ("train", "val", "test", "none")
 

@@ -10,8 +10,8 @@ from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import Finding, Severity, counted
 from texthead.apps.doctor.overview import Overview
-from texthead.data.dataset import Dataset
-from texthead.report.html import render
+from texthead.data import Dataset
+from texthead.report import render
 
 # Rows of a table on the page, so that browsers can cope.
 _ROWS = 1000
@@ -88,6 +88,7 @@ class Diagnosis:
         left_out = [(str(self.dataset.items[place].path), reason) for place, reason in self.left_out.items()]
         return render(
             "doctor.html",
+            package="texthead.apps.doctor",
             title=f"Doctor: {Path(self.dataset.source).name}",
             subtitle=self.headline(),
             how=self.how,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from texthead.evaluation.intervals import standard_error
+from texthead.evaluation import standard_error
 
 # A swap is reported if its gain in mean cosine exceeds MARGIN and ERRORS standard errors.
 MARGIN = 0.05

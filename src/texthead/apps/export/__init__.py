@@ -8,3 +8,7 @@ card        the model card's sections about the export
 scorer      the exported module: crops, encoder, temporal module, head
 standalone  the folder's predict.py, which needs only numpy, pillow, av and onnxruntime
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,12 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import DownloadOptions, ProtocolOptions, TemplateOptions, local_run
-from texthead.cli.outputs import check_folder
-from texthead.cli.parser import argument, option, values_of
+from texthead.cli import (
+    DownloadOptions,
+    ProtocolOptions,
+    TemplateOptions,
+    argument,
+    local_run,
+    option,
+    outputs,
+    values_of,
+)
 from texthead.errors import DataError
 from texthead.extras import check_extra
-from texthead.runs.saved import check_run
+from texthead.runs import check_run
 
 if TYPE_CHECKING:
     from texthead.apps.export.parity import Parity
@@ -61,7 +68,7 @@ class Export:
         elif self.private:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
         else:
-            check_folder(f"--out {self.out}", Path(self.out))
+            outputs.check_folder(f"--out {self.out}", Path(self.out))
         if self.to == "onnx":
             check_extra("onnx", "--to onnx")
 
@@ -73,28 +80,27 @@ class Export:
 
     def _upload(self) -> None:
         """Upload the run and print its address."""
-        from texthead.cli.console import doing, next_command, results, show_json
+        from texthead.cli import console
 
-        doing(f"loading {self.run}")
-        from texthead.runs.run import load_run
-        from texthead.runs.upload import push_to_hub
+        console.doing(f"loading {self.run}")
+        from texthead.runs import load_run, push_to_hub
 
         run = load_run(self.run)
-        doing(f"uploading the run to {self.to}")
+        console.doing(f"uploading the run to {self.to}")
         url = push_to_hub(run, self.to.removeprefix(_HUB), private=self.private or None)
-        results().print(url)
-        show_json({"run": self.to, "url": url})
-        next_command("texthead", "predict", self.to, "clip.mp4")
+        console.results().print(url)
+        console.show_json({"run": self.to, "url": url})
+        console.next_command("texthead", "predict", self.to, "clip.mp4")
 
     def _write(self) -> None:
         """Write the folder and print how far its scores are from the run's."""
-        from texthead.cli.console import bar, doing, next_command, results, show_json
+        from texthead.cli import console
 
-        doing(f"loading {self.run}")
+        console.doing(f"loading {self.run}")
         from texthead.apps.export.export import check_export
         from texthead.apps.export.export import export as export_run
-        from texthead.cli.model import with_classes
-        from texthead.runs.run import load_run
+        from texthead.cli import with_classes
+        from texthead.runs import load_run
 
         assert self.out is not None
         out = Path(self.out)
@@ -103,15 +109,15 @@ class Export:
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run = with_classes(run, self.classes, self.prompts)
         protocol = self.protocol.on(run.protocol)
-        doing("writing the model (about a minute)")
-        with bar("write and compare", "files") as progress:
+        console.doing("writing the model (about a minute)")
+        with console.bar("write and compare", "files") as progress:
             parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, progress=progress)
         for line in parity_lines(parity, int8=self.int8):
-            results().print(line)
+            console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())
-        results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
-        show_json({"out": out, "format": to, "bytes": size, **vars(parity)})
-        next_command("python", out / "predict.py", "clip.mp4")
+        console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
+        console.show_json({"out": out, "format": to, "bytes": size, **vars(parity)})
+        console.next_command("python", out / "predict.py", "clip.mp4")
 
 
 def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:

@@ -23,22 +23,19 @@ from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.int8 import FRAMES, quantise, way_for
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
-from texthead.data.protocol import Protocol
-from texthead.data.sampling import evenly
-from texthead.encoders.encoder import as_visual
+from texthead.data import Protocol, evenly
+from texthead.encoders import as_visual
 from texthead.errors import RunError, line_of
-from texthead.evaluation.calibration import Calibration
+from texthead.evaluation import Calibration
 from texthead.extras import needs
-from texthead.features.engine import quiet
+from texthead.features import quiet
 from texthead.files import new_folder, scratch_folder, write_json
-from texthead.media.paths import file_of
-from texthead.media.shard import is_member
-from texthead.models.temporal import AttentivePool, TemporalTransformer
-from texthead.parallel.progress import Progress
-from texthead.prediction.predict import calibration_for, protocol_of
-from texthead.runs.folder import classes_json
-from texthead.runs.model_card import model_card
-from texthead.runs.run import Run
+from texthead.media import is_member
+from texthead.media import paths as media_paths
+from texthead.models import AttentivePool, TemporalTransformer
+from texthead.parallel import Progress
+from texthead.prediction import calibration_for, protocol_of
+from texthead.runs import Run, classes_json, model_card
 
 To = Literal["onnx", "torch"]
 
@@ -138,7 +135,7 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
 
 def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     """Read clips of some training files that still exist, evenly spaced."""
-    files = sorted({str(file_of(path)) for path in run.trained_on})
+    files = sorted({str(media_paths.file_of(path)) for path in run.trained_on})
     existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
     most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []

@@ -12,16 +12,12 @@ from torch import Tensor
 
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
-from texthead.data.clips import ViewClips
-from texthead.data.sampling import evenly
+from texthead.data import ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
-from texthead.media.image import Image
-from texthead.media.open import reader_of
-from texthead.media.shard import is_member
-from texthead.media.video import Video
-from texthead.parallel.progress import Progress
-from texthead.runs.run import Run
+from texthead.media import Image, Video, is_member, reader_of
+from texthead.parallel import Progress
+from texthead.runs import Run
 
 # Largest allowed difference in probability.
 TOLERANCE = 1e-4

@@ -4,10 +4,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.data.protocol import Protocol
-from texthead.data.sampling import crop_offsets
-from texthead.evaluation.evaluate import average_views
-from texthead.models.recognizer import Recognizer
+from texthead.data import Protocol, crop_offsets
+from texthead.evaluation import average_views
+from texthead.models import Recognizer
 
 
 class Scorer(nn.Module):

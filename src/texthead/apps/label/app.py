@@ -16,12 +16,12 @@ from starlette.types import ASGIApp
 from texthead.apps.label.media import preview
 from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.label.training import Training
-from texthead.apps.serving.server import MEDIA_TYPES, file_route, json_body, media_response, page_app
+from texthead.apps.serving import MEDIA_TYPES, file_route, json_body, media_response, page_app
 from texthead.errors import DataError
-from texthead.media.open import is_image
-from texthead.media.paths import file_of, is_part, span_of
+from texthead.media import is_image
+from texthead.media import paths as media_paths
 
-_HERE = Path(__file__).parent / "label"
+_HERE = Path(__file__).parent
 
 _PAGE = {"/": "label.html", "/label.js": "label.js", "/label.css": "label.css"}
 
@@ -34,7 +34,7 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
     actions = _Actions(session, training)
 
     def media(request: Request) -> Response:
-        return media_response(file_of(actions.path(request.path_params["position"])))
+        return media_response(media_paths.file_of(actions.path(request.path_params["position"])))
 
     def small(request: Request) -> Response:
         kind, data = cached_preview(actions.path(request.path_params["position"]))
@@ -144,12 +144,12 @@ def _text(body: dict[str, Any], name: str) -> str:
 def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
     if file is None:
         return None
-    plays = file_of(file.path).suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
-    span = span_of(file.path)
+    plays = media_paths.file_of(file.path).suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
+    span = media_paths.span_of(file.path)
     return {
         "position": file.position,
         "name": file.path.name,
-        "part": [span.start, None if math.isinf(span.end) else span.end] if is_part(file.path) else None,
+        "part": [span.start, None if math.isinf(span.end) else span.end] if media_paths.is_part(file.path) else None,
         "path": str(file.path),
         "kind": file.kind if plays else "preview",
         "image": is_image(file.path),

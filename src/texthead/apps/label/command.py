@@ -8,20 +8,30 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from texthead.cli.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
-from texthead.cli.outputs import check_file, check_outputs
-from texthead.cli.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
+from texthead.apps.serving import ServerOptions
+from texthead.cli import (
+    CacheOptions,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ReadingOptions,
+    TemplateOptions,
+    ToolOptions,
+    argument,
+    option,
+    outputs,
+)
 from texthead.errors import DataError, listed
 from texthead.files import unused
-from texthead.media.paths import check_not_missing
-from texthead.text.class_names import read_names
+from texthead.media import paths as media_paths
+from texthead.text import read_names
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from texthead.apps.label.labelling import Pool, Suggestion
-    from texthead.encoders.encoder import Encoder
+    from texthead.encoders import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +73,19 @@ class Label:
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
-        from texthead.cli.console import prints_json
+        from texthead.cli import console
 
-        check_not_missing(Path(self.data))
+        media_paths.check_not_missing(Path(self.data))
         self.tool.check()
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
-        if self.next is None and prints_json():
+        if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
-        check_outputs(self, export=".json .xml")
+        outputs.check_outputs(self, export=".json .xml")
         if self.next is None:
-            check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+            outputs.check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None
@@ -83,14 +93,14 @@ class Label:
             self.server.check_installed("label")
             password = self.server.password()
 
-        from texthead.cli.console import bar, doing, next_command, notes, say_names, say_notes, say_skipped, show_json
+        from texthead.cli import console
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.apps.label.label_file import check_place, paths_in
         from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
         from texthead.apps.label.windows import cut_files
-        from texthead.encoders.load import load_encoder
-        from texthead.text.prompts import flat
+        from texthead.encoders import load_encoder
+        from texthead.text import flat
 
         if self.next is None:
             check_place(Path(self.out or ""))
@@ -102,39 +112,43 @@ class Label:
         given = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))
         if given and more:
-            say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
+            console.say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
         classes = [*given, *more]
         if not classes and (self.next is not None or self.text is not None):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if classes:
-            say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
-        doing(f"loading the encoder {self.encoder}")
+            console.say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
+        console.doing(f"loading the encoder {self.encoder}")
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         reading = self.files.reading(self.features.folder)
-        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, bar=bar)
-        pool = encode_files(files, encoder, reading, bar)
-        say_skipped(pool.skipped)
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, bar=console.bar)
+        pool = encode_files(files, encoder, reading, console.bar)
+        console.say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, given, encoder, password)
-            next_command("texthead", "train", self.out, "--out", unused(Path("run")))
+            console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
-        doing("choosing the next files")
+        console.doing("choosing the next files")
         suggestions = pool.next(
             encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
         )
-        notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
+        console.notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
         _print_next(suggestions)
-        show_json({"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]})
+        console.show_json(
+            {"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]}
+        )
         own = {item.path: item for item in files.items}
         items = [*(own[path] for path, _, _ in suggestions), *labelled.values()]
         guesses = {path: (guess, probability) for path, guess, probability in suggestions}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
-        next_command("texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv")
+        console.next_command(
+            "texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv"
+        )
 
     def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
         """Return what the text encoder reads for each class."""
-        from texthead.text.prompts import class_prompts
+        from texthead.text import class_prompts
 
         template = self.prompts.read_template() or "{}"
         if not classes:
@@ -148,8 +162,8 @@ class Label:
         from texthead.apps.label.app import label_app
         from texthead.apps.label.session import LabelSession
         from texthead.apps.label.training import Training
-        from texthead.apps.serving.server import listening_socket, serve
-        from texthead.models.head_rows import text_rows
+        from texthead.apps.serving import listening_socket, serve
+        from texthead.models import text_rows
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
             return text_rows(encoder, self._prompts(names))
@@ -179,12 +193,12 @@ class Label:
 
 def _print_next(suggestions: "Sequence[Suggestion]") -> None:
     """Print the files to label next as CSV."""
-    from texthead.cli.console import prints_json, write
+    from texthead.cli import console
 
-    if prints_json():
+    if console.prints_json():
         return
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "guess", "probability"))
     writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in suggestions)
-    write(text.getvalue(), end="")
+    console.write(text.getvalue(), end="")

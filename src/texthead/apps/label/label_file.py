@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.dataset import Dataset
-from texthead.data.reading import manifest_rows, read_dataset, row_path
+from texthead.data import Dataset, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
-from texthead.media.paths import relative_below, resolved
+from texthead.media import paths as media_paths
 
 # Seconds until a claim on a file expires.
 CLAIMED = 300.0
@@ -95,7 +94,7 @@ class LabelFile:
         self._lock = place.with_name(f".{place.name}.lock")
         self._labels = _Table(place, ("path", "label"), paths, files.source)
         self._bad = _Table(_bad_list(place), ("path",), paths, files.source)
-        self._names = [relative_below(path, place.parent) for path in paths]
+        self._names = [media_paths.relative_below(path, place.parent) for path in paths]
         self.read()
 
     def read(self) -> Labels:
@@ -220,17 +219,17 @@ class _Table:
 
     def _position(self, row: Row, line: int) -> int | None:
         if self._positions is None:
-            self._positions = {resolved(path): position for position, path in enumerate(self._paths)}
+            self._positions = {media_paths.resolved(path): position for position, path in enumerate(self._paths)}
         name = tuple(row.get(column, "") for column in ("path", "start", "end"))
         if name not in self._known:
             path = row_path({**row, "path": row["path"].strip()}, self._place, line)
-            self._known[name] = self._positions.get(resolved(path))
+            self._known[name] = self._positions.get(media_paths.resolved(path))
         return self._known[name]
 
     def put(self, position: int, values: Mapping[str, str]) -> None:
         """Write the row of a position with the current time; its other columns do not change."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        name = relative_below(self._paths[position], self._place.parent)
+        name = media_paths.relative_below(self._paths[position], self._place.parent)
         row = {"path": name, **self.read().get(position, {}), **values, "time": now}
         self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})

@@ -10,19 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.apps.label.selection import guesses, next_to_label
-from texthead.apps.label_studio.tasks import document_root
-from texthead.data.dataset import Dataset, Item
-from texthead.data.reading import manifest_rows, read_dataset, row_path
-from texthead.encoders.encoder import Encoder
+from texthead.apps.label_studio import document_root
+from texthead.data import Dataset, Item, manifest_rows, read_dataset, row_path
+from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
-from texthead.features.frames import check_any
-from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
-from texthead.media.find import find_media
-from texthead.media.paths import file_of, is_part, part_path, resolved, span_of
-from texthead.models.head_rows import text_rows
-from texthead.parallel.progress import Bar, no_bar
-from texthead.transfer.comparison import FRAMES
+from texthead.features import FrozenEncoder, Reading, check_any
+from texthead.media import find_media
+from texthead.media import paths as media_paths
+from texthead.models import text_rows
+from texthead.parallel import Bar, no_bar
+from texthead.transfer import FRAMES
 
 
 class Suggestion(NamedTuple):
@@ -50,7 +47,7 @@ class Pool:
     @property
     def groups(self) -> list[str] | None:
         """The group of each file (for a part of a video, the video if no group is given); None if all are separate."""
-        grouped = any(item.group or is_part(item.path) for item in self.files.items)
+        grouped = any(item.group or media_paths.is_part(item.path) for item in self.files.items)
         return self.files.groups if grouped else None
 
     def next(
@@ -104,9 +101,13 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    own = {resolved(item.path): item for item in files.items}
-    parts = [(own.get(file_of(resolved(path))), span_of(path)) for path in paths if is_part(path)]
-    items = [replace(item, path=part_path(item.path, span)) for item, span in parts if item is not None]
+    own = {media_paths.resolved(item.path): item for item in files.items}
+    parts = [
+        (own.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
+        for path in paths
+        if media_paths.is_part(path)
+    ]
+    items = [replace(item, path=media_paths.part_path(item.path, span)) for item, span in parts if item is not None]
     return replace(files, items=(*files.items, *items))
 
 
@@ -127,10 +128,10 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     """
     if not place.exists():
         return {}
-    own = {resolved(item.path): item.path for item in files.items}
+    own = {media_paths.resolved(item.path): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
     for item in read_dataset(place, root=root_of(place, files)).items:
-        path = own.get(resolved(item.path))
+        path = own.get(media_paths.resolved(item.path))
         if path is None:
             raise DataError(
                 f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"

@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from texthead.apps.label.selection import guesses
-from texthead.evaluation.calibration import fit_temperature
-from texthead.evaluation.intervals import grouped_interval, lead_interval
+from texthead.evaluation import fit_temperature, grouped_interval, lead_interval
 
 FOLDS = 5
 

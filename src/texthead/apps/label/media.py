@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from texthead.data.sampling import evenly
-from texthead.media.open import is_image, open_media
+from texthead.data import evenly
+from texthead.media import is_image, open_media
 
 # Frames of a video preview, its longer side in pixels, and that of an image preview.
 _PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024

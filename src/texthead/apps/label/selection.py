@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.transfer.closed_form import class_center, text_probe_head, text_worth
+from texthead.transfer import class_center, text_probe_head, text_worth
 
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
 WIDTH = 0.2

@@ -13,16 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor import near_duplicates
-from texthead.apps.doctor.facts import read_facts
+from texthead.apps.doctor import near_duplicates, read_facts
 from texthead.apps.label.label_file import LabelFile, Labels, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import Coverage, guesses
-from texthead.data.dataset import Dataset
+from texthead.data import Dataset
 from texthead.errors import DataError, TextheadError
-from texthead.media.open import kind_of
-from texthead.text.class_names import check_names
+from texthead.media import kind_of
+from texthead.text import check_names
 
 # Maximum length of a typed class name, in characters.
 LONGEST_NAME = 200

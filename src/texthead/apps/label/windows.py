@@ -12,16 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.dataset import Dataset, Item
-from texthead.encoders.encoder import Encoder
+from texthead.data import Dataset, Item
+from texthead.encoders import Encoder
 from texthead.errors import MediaError
-from texthead.features.frames import frame_features
-from texthead.features.reading import Reading
-from texthead.media.open import kind_of, open_media
-from texthead.media.paths import Span, is_part, part_path, resolved, spans_by_file
-from texthead.media.reader import Media
-from texthead.media.video import Video
-from texthead.parallel.progress import Bar, no_bar
+from texthead.features import Reading, frame_features
+from texthead.media import Media, Video, kind_of, open_media
+from texthead.media import paths as media_paths
+from texthead.parallel import Bar, no_bar
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10
@@ -79,18 +76,22 @@ def cut_files(
         known: labelled paths. Labelled files are not cut, labelled parts stay, and windows that overlap with them are
             left out.
     """
-    labelled = spans_by_file(resolved(path) for path in known)
+    labelled = media_paths.spans_by_file(media_paths.resolved(path) for path in known)
     items: list[Item] = []
     with bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
-            own = labelled.get(resolved(item.path), [])
+            own = labelled.get(media_paths.resolved(item.path), [])
             starts: list[float] = []
-            if not is_part(item.path) and kind_of(item.path) == Video.kind and Span() not in own:
+            if (
+                not media_paths.is_part(item.path)
+                and kind_of(item.path) == Video.kind
+                and media_paths.Span() not in own
+            ):
                 starts = _starts(item.path, encoder, reading, above)
-            windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
+            windows = [media_paths.Span(*pair) for pair in pairwise([*starts, math.inf])]
             free = [window for window in windows if not any(window.overlaps(span) for span in own)]
-            spans = sorted({*free, *own}) if starts or own else [Span()]
-            items += [replace(item, path=part_path(item.path, span)) for span in spans]
+            spans = sorted({*free, *own}) if starts or own else [media_paths.Span()]
+            items += [replace(item, path=media_paths.part_path(item.path, span)) for span in spans]
             progress(done, len(files))
     return replace(files, items=tuple(items))
 

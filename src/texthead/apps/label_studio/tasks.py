@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from texthead.data.dataset import SPLIT_NAMES, Dataset
+from texthead.data import SPLIT_NAMES, Dataset
 from texthead.errors import DataError, listed
 from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
-from texthead.media.open import check_part, is_media, open_media
-from texthead.media.paths import Span, file_of, part_path, read_span
-from texthead.media.reader import frames_within
+from texthead.media import check_part, frames_within, is_media, open_media
+from texthead.media import paths as media_paths
 
 # Path, label, split, group and extra fields: the arguments of `Item`.
 Row = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
@@ -114,7 +113,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row],
         notes.append(
             f"{source}: annotations of {decided_by_truth} tasks disagree; those marked as ground truth are used"
         )
-    if rows and not any(_exists(file_of(row[0])) for row in rows):
+    if rows and not any(_exists(media_paths.file_of(row[0])) for row in rows):
         raise DataError(
             f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
@@ -356,7 +355,9 @@ class Frames:
             )
         # Parts have times in milliseconds.
         end = math.inf if last >= count else round(self.times[last], 3)
-        return part_path(self.file, Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end))
+        return media_paths.part_path(
+            self.file, media_paths.Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end)
+        )
 
 
 def _labelled_parts(
@@ -375,7 +376,7 @@ def _labelled_parts(
         yield file, labels[None]
         return
     try:
-        check_part(part_path(file, Span(0.0, 1.0)))
+        check_part(media_paths.part_path(file, media_paths.Span(0.0, 1.0)))
         if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
                 f"{where}: {file} does not exist, but its frame times are needed, since its ranges are in frames; give "
@@ -391,10 +392,13 @@ def _labelled_parts(
 
 def _part_paths(file: Path, label_ranges: Sequence[Range], known: object) -> list[Path]:
     if not any(range_.in_frames for range_ in label_ranges):
-        return [part_path(file, read_span(str(range_.start), str(range_.end))) for range_ in label_ranges]
+        return [
+            media_paths.part_path(file, media_paths.read_span(str(range_.start), str(range_.end)))
+            for range_ in label_ranges
+        ]
     frames = Frames(file)
     names = [name for name in known if isinstance(name, str)] if isinstance(known, list) else []
-    parts = [path for path in (Path(f"{file}{name}") for name in names) if file_of(path) == file]
+    parts = [path for path in (Path(f"{file}{name}") for name in names) if media_paths.file_of(path) == file]
     by_numbers = {frames.numbers(path): path for path in parts}
     paths = [frames.part(range_) for range_ in label_ranges]
     return [by_numbers.get(frames.numbers(path), path) for path in paths]

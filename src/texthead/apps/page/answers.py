@@ -8,25 +8,28 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch, in_order
-from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
-from texthead.encoders.encoder import Encoder, as_visual
-from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.apps.timeline import (
+    Event,
+    EventFinder,
+    Hysteresis,
+    Sliding,
+    Stretch,
+    in_order,
+    open_timed,
+    scores_over_time,
+)
+from texthead.encoders import Encoder, as_visual, load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.saliency import cover
-from texthead.features.reading import Reading
-from texthead.media.open import open_media
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.device import pick_device
-from texthead.prediction.predict import Prediction, calibration_for, predict, protocol_of, zero_shot
+from texthead.evaluation import Calibration, cover
+from texthead.features import Reading
+from texthead.media import open_media
+from texthead.models import MeanPool, Recognizer
+from texthead.parallel import pick_device
+from texthead.prediction import Prediction, calibration_for, predict, protocol_of, zero_shot
 from texthead.recipes import EngineName
-from texthead.report.mistakes import FAINT, clip_of
-from texthead.runs.hub import display_name
-from texthead.runs.run import Run, load_run
-from texthead.text.class_names import clean_names
-from texthead.text.prompts import class_prompts, flat
+from texthead.report import FAINT, clip_of
+from texthead.runs import Run, display_name, load_run
+from texthead.text import class_prompts, clean_names, flat
 
 TOP = 5
 

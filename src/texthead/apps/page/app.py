@@ -13,13 +13,11 @@ from starlette.types import ASGIApp
 
 from texthead.apps.page.answers import About, Answer, Limits, Question, Saliency, Timeline, TopClasses
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
-from texthead.apps.serving.request_queue import RequestQueue
-from texthead.apps.serving.server import file_route, json_body, page_app
-from texthead.apps.serving.uploads import Uploads
+from texthead.apps.serving import RequestQueue, Uploads, file_route, json_body, page_app
 from texthead.errors import DataError, RunError, TextheadError
-from texthead.media.open import media_suffixes
-from texthead.parallel.worker_pool import FailedTask, StatefulWorker
-from texthead.text.class_names import typed_names
+from texthead.media import media_suffixes
+from texthead.parallel import FailedTask, StatefulWorker
+from texthead.text import typed_names
 
 _HERE = Path(__file__).parent
 

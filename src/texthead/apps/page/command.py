@@ -5,8 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import DownloadOptions, EncodingOptions, ServerOptions, TemplateOptions, local_run
-from texthead.cli.parser import PositiveFloat, PositiveInt, argument, option
+from texthead.apps.serving import ServerOptions
+from texthead.cli import (
+    DownloadOptions,
+    EncodingOptions,
+    PositiveFloat,
+    PositiveInt,
+    TemplateOptions,
+    argument,
+    local_run,
+    option,
+)
 from texthead.errors import DataError, RunError
 from texthead.files import scratch_folder
 
@@ -59,13 +68,13 @@ class Ui:
         self.server.check_installed("ui")
         password = self.server.password()
 
-        from texthead.cli.console import doing
+        from texthead.cli import console
 
-        doing("starting the page")
+        console.doing("starting the page")
         from texthead.apps.page.answers import Answerer, Limits
         from texthead.apps.page.app import Rules, load_model, ui_app
-        from texthead.apps.serving.server import listening_socket, serve
-        from texthead.parallel.worker_pool import StatefulWorker
+        from texthead.apps.serving import listening_socket, serve
+        from texthead.parallel import StatefulWorker
 
         source = _source(self)
         limits = Limits(self.limits.max_seconds, self.limits.max_frames)
@@ -90,11 +99,11 @@ def _source(command: Ui) -> "ModelSource":
         DataError: an encoder is given with a run.
     """
     from texthead.apps.page.answers import ModelSource
-    from texthead.runs import saved
+    from texthead.runs import check_run_exists, is_run
 
     if command.run is not None:
-        saved.check_run_exists(command.run)
-        if not saved.is_run(command.run):
+        check_run_exists(command.run)
+        if not is_run(command.run):
             raise RunError(
                 f"{command.run} is not a run (no recipe.json in it): name a run folder, or leave RUN out to type names"
             )

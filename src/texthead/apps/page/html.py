@@ -12,21 +12,18 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
-from texthead.apps.timeline import events
-from texthead.apps.timeline.timeline import timeline_json
-from texthead.evaluation.calibration import NONE
-from texthead.media.open import is_image
-from texthead.prediction.formats import csv_columns, csv_rows, json_entry
-from texthead.report.figures import COLOURS
-from texthead.report.html import environment
-from texthead.report.strips import overlay_heat
+from texthead.apps.timeline import events, timeline_json
+from texthead.evaluation import NONE
+from texthead.media import is_image
+from texthead.prediction import csv_columns, csv_rows, json_entry
+from texthead.report import COLOURS, environment, overlay_heat
 
 # Maximum number of steps in a curve; each is the maximum of its interval.
 STEPS = 600
 
 
 def _render(name: str, **values: object) -> str:
-    return environment("texthead.web").get_template(f"{name}.html").render(values)
+    return environment("texthead.apps.page").get_template(f"{name}.html").render(values)
 
 
 def page_html(about: About, megabytes: int, seconds: float, suffixes: Sequence[str], most_text: int) -> str:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from texthead.errors import DataError
 from texthead.files import read_text
-from texthead.report.html import environment
+from texthead.report import environment
 
 SIGN_IN = "/sign-in"
 
@@ -136,5 +136,5 @@ def _password_in(body: bytes) -> bytes:
 
 
 def _form(problem: str, status: int) -> Response:
-    page = environment("texthead.web").get_template("sign-in.html").render(problem=problem, address=SIGN_IN)
+    page = environment("texthead.apps.serving").get_template("sign-in.html").render(problem=problem, address=SIGN_IN)
     return HTMLResponse(page, status)

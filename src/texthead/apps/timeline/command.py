@@ -11,24 +11,21 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.model import ModelOptions
-from texthead.cli.options import EncodingOptions, PrintOptions, local_run
-from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import PositiveInt, argument, option
+from texthead.cli import EncodingOptions, ModelOptions, PositiveInt, PrintOptions, argument, local_run, option, outputs
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
 from texthead.files import replacing, write_csv
-from texthead.media.paths import check_not_missing, file_of, is_live, relative_below
+from texthead.media import paths as media_paths
 
 if TYPE_CHECKING:
     from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
     from texthead.apps.timeline.overlay import Curve
     from texthead.apps.timeline.timeline import Sliding, TimedVideo
-    from texthead.data.protocol import Protocol
-    from texthead.evaluation.calibration import Calibration
-    from texthead.media.video_pipe import LiveStream
-    from texthead.models.recognizer import Recognizer
-    from texthead.runs import run
+    from texthead.data import Protocol
+    from texthead.evaluation import Calibration
+    from texthead.media import LiveStream
+    from texthead.models import Recognizer
+    from texthead.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +77,19 @@ class TimelineCommand:
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
-        if path != PIPE and not is_live(path):
-            check_not_missing(path)
+        if path != PIPE and not media_paths.is_live(path):
+            media_paths.check_not_missing(path)
         _check_outputs(self, path)
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, notes, prints_json, say_notes, show_json
+        from texthead.cli import console
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.timeline import Sliding, scores_over_time, timeline_json
-        from texthead.media.reader import Part
-        from texthead.media.video_pipe import LiveStream
-        from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.media import LiveStream, Part
+        from texthead.prediction import protocol_of, zero_shot_line
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
@@ -106,7 +102,7 @@ class TimelineCommand:
             calibration = _noted_calibration(model, protocol)
             printer = _Printer(self, video)
             curve = Curve() if self.overlay else None
-            doing("looking for events")
+            console.doing("looking for events")
             stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
@@ -114,22 +110,22 @@ class TimelineCommand:
         events = in_order(printer.events)
         if isinstance(video, LiveStream):
             _say_stream(video)
-        if printer.lines or not prints_json():
+        if printer.lines or not console.prints_json():
             printer.rest(events)
         else:
-            show_json(timeline_json(path, seconds, sliding, rule, events, calibration))
+            console.show_json(timeline_json(path, seconds, sliding, rule, events, calibration))
         events = [event for event in events if event.known]
-        if not events and not prints_json():
-            notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+        if not events and not console.prints_json():
+            console.notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
         if self.manifest:
-            _write_manifest(Path(self.manifest), file_of(path), events, begin)
+            _write_manifest(Path(self.manifest), media_paths.file_of(path), events, begin)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
-            say_notes([note])
-        if not self.overlay and path != PIPE and not is_live(path):
+            console.say_notes([note])
+        if not self.overlay and path != PIPE and not media_paths.is_live(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
-            next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
+            console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
 
 
 PIPE = "-"
@@ -154,22 +150,22 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
 def _check_outputs(command: TimelineCommand, path: str) -> None:
     """Raise DataError if outputs exclude each other or cannot be written."""
     command.printed.check()
-    if command.overlay and (path == PIPE or is_live(path)):
+    if command.overlay and (path == PIPE or media_paths.is_live(path)):
         raise DataError(
             "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
         )
-    if command.manifest and (path == PIPE or is_live(path)):
+    if command.manifest and (path == PIPE or media_paths.is_live(path)):
         raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
-    check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
+    outputs.check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
     if command.overlay:
         check_extra("plots", "--overlay")
 
 
 def _opened(path: str) -> "TimedVideo":
     from texthead.apps.timeline.timeline import open_timed
-    from texthead.media.video_pipe import LiveStream, PipedVideo
+    from texthead.media import LiveStream, PipedVideo
 
-    if is_live(path):
+    if media_paths.is_live(path):
         return LiveStream(path)
     if path != PIPE:
         return open_timed(path)
@@ -180,23 +176,22 @@ def _opened(path: str) -> "TimedVideo":
 
 def _say_stream(video: "LiveStream") -> None:
     """Note how many frames were dropped, and the fault that ended the stream."""
-    from texthead.cli.console import say_notes
+    from texthead.cli import console
 
     if video.dropped:
-        say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
+        console.say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
     if video.fault:
-        say_notes([f"{video.path} ended with a fault ({video.fault})"])
+        console.say_notes([f"{video.path} ended with a fault ({video.fault})"])
 
 
-def _noted_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
+def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return the part of the run's calibration that holds here, with notes on it."""
-    from texthead.cli.console import say_notes
-    from texthead.cli.model import noted_calibration
-    from texthead.evaluation.calibration import NONE
+    from texthead.cli import console, noted_calibration
+    from texthead.evaluation import NONE
 
     calibration = noted_calibration(model, protocol)
     if calibration is not None and calibration.threshold is not None:
-        say_notes(
+        console.say_notes(
             [
                 f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
                 "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
@@ -207,9 +202,9 @@ def _noted_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "
 
 def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
     """Print how the video is scored, and note what makes that slow or inexact."""
-    from texthead.cli.console import notes, say_notes
+    from texthead.cli import console
 
-    say = notes()
+    say = console.notes()
     views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
     clips = f"{clips} of {protocol.frames} frames"
@@ -217,14 +212,14 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
     say.print(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {clips}")
     if not recognizer.sees_frames_apart:
         inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
-        say_notes(
+        console.say_notes(
             [
                 f"{inside} sees several frames at once, so each window is encoded whole: "
                 f"{views.clips * protocol.frames} times the work"
             ]
         )
     if not video.has_times:
-        say_notes([f"{video.path} has no time stamps: times are counted from its frame rate"])
+        console.say_notes([f"{video.path} has no time stamps: times are counted from its frame rate"])
 
 
 class _Printer:
@@ -234,21 +229,20 @@ class _Printer:
     """
 
     def __init__(self, command: TimelineCommand, video: "TimedVideo"):
-        from texthead.cli.console import prints_json
-        from texthead.media.reader import Media
-        from texthead.media.video_pipe import LiveStream
+        from texthead.cli import console
+        from texthead.media import LiveStream, Media
 
         self.events: list[Event] = []
         self._csv = command.printed.csv
         self._video = video
         self.lines = isinstance(video, LiveStream) and not self._csv
-        self._live = not isinstance(video, Media) and not prints_json()
+        self._live = not isinstance(video, Media) and not console.prints_json()
         self._begun = False
 
     def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
         """Add settled events, and the name and start of those that have begun."""
         from texthead.apps.timeline.events import event_json
-        from texthead.cli.console import write
+        from texthead.cli import console
 
         self.events += events
         if self.lines:
@@ -256,7 +250,7 @@ class _Printer:
             lines += [{"event": "begin", "name": name, "start": at} for name, at in open_events]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
-                write(json.dumps(line, ensure_ascii=False))
+                console.write(json.dumps(line, ensure_ascii=False))
             sys.stdout.flush()
             self._begun |= bool(lines)
         elif self._live and events:
@@ -274,14 +268,14 @@ class _Printer:
 
     def _print(self, events: "Sequence[Event]") -> None:
         from texthead.apps.timeline.events import CSV_COLUMNS, csv_row
-        from texthead.cli.console import results, write
+        from texthead.cli import console
 
         if self._csv:
             text = StringIO()
             csv.writer(text).writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
-            write(text.getvalue(), end="")
+            console.write(text.getvalue(), end="")
         elif events:
-            show = results()
+            show = console.results()
             if not self._begun:
                 show.print("   start      end   mean   peak  name")
             for each in events:
@@ -311,13 +305,13 @@ def _watch(
         MediaError: the video cannot be read to its end.
     """
     from texthead.apps.timeline.events import Stretch
-    from texthead.cli.console import bar
-    from texthead.media.reader import Media
+    from texthead.cli import console
+    from texthead.media import Media
 
     best: Stretch | None = None
     try:
         # The end of a pipe or a stream is unknown, so there is no bar.
-        with bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
+        with console.bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
             for stretch in stretches(progress=progress):
                 printer.add(finder.add(stretch), finder.open_events())
                 best = stretch if best is None or _height(stretch) > _height(best) else best
@@ -355,11 +349,11 @@ def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
 def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float) -> None:
     """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
     from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
-    from texthead.cli.console import notes
+    from texthead.cli import console
 
-    name = relative_below(video, out.parent)
+    name = media_paths.relative_below(video, out.parent)
     write_csv(out, MANIFEST_COLUMNS, [manifest_row(event, name, begin=begin) for event in events])
-    notes().print(f"manifest: {out}")
+    console.notes().print(f"manifest: {out}")
 
 
 def _write_files(
@@ -369,10 +363,10 @@ def _write_files(
     from texthead.apps.timeline.events import srt
     from texthead.apps.timeline.overlay import codec, write_overlay
     from texthead.apps.timeline.timeline import open_timed
-    from texthead.cli.console import bar, notes, say_notes
-    from texthead.report.figures import without_glyph
+    from texthead.cli import console
+    from texthead.report import without_glyph
 
-    say = notes()
+    say = console.notes()
     if command.srt:
         with replacing(Path(command.srt)) as beside:
             beside.write_text(srt(events), encoding="utf-8")
@@ -381,8 +375,8 @@ def _write_files(
         return
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
-        say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
-    with open_timed(path) as video, bar("overlay", "frames") as progress:
+        console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
+    with open_timed(path) as video, console.bar("overlay", "frames") as progress:
         write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
     say.print(f"overlay: {command.overlay}{other}")

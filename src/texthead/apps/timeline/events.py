@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from texthead.errors import DataError, printable
-from texthead.evaluation.calibration import NONE
+from texthead.evaluation import NONE
 
 
 class Stretch(NamedTuple):

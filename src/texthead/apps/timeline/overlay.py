@@ -18,9 +18,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from texthead.apps.timeline.events import Event
 from texthead.files import replacing
-from texthead.media.reader import Media
-from texthead.parallel.progress import Progress
-from texthead.report.figures import COLOURS, font_file
+from texthead.media import Media
+from texthead.parallel import Progress
+from texthead.report import COLOURS, font_file
 
 # Ticks per second, as in MPEG; a multiple of the usual frame rates.
 TICKS = 90_000

@@ -19,20 +19,16 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead.apps.timeline.events import Event, Hysteresis, Stretch, event_json, events_in
-from texthead.data.protocol import Pooling, Protocol, Views
-from texthead.data.transforms import view_crops
+from texthead.data import Pooling, Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import average_views, check_scores
-from texthead.features.engine import Engine
-from texthead.media.open import open_media
-from texthead.media.reader import Media, Take
-from texthead.media.video_pipe import LiveStream, PipedVideo
-from texthead.models.recognizer import Recognizer
-from texthead.parallel.progress import Progress
-from texthead.prediction.predict import apply_calibration, calibration_for, protocol_of
+from texthead.evaluation import Calibration, average_views, check_scores
+from texthead.features import Engine
+from texthead.media import LiveStream, Media, PipedVideo, Take, open_media
+from texthead.models import Recognizer
+from texthead.parallel import Progress
+from texthead.prediction import apply_calibration, calibration_for, protocol_of
 from texthead.recipes import EngineName
-from texthead.runs.run import Run
+from texthead.runs import Run
 
 # A longer gap is probably a wrong time stamp, and every grid point in it would be scored.
 MAX_GAP_SECONDS = 3600.0

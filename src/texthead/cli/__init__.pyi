@@ -1,0 +1,25 @@
+"""The public names of the package, imported on first use."""
+
+from . import console as console
+from . import outputs as outputs
+from .model import ModelOptions as ModelOptions
+from .model import noted_calibration as noted_calibration
+from .model import with_classes as with_classes
+from .options import CacheOptions as CacheOptions
+from .options import DataOptions as DataOptions
+from .options import DownloadOptions as DownloadOptions
+from .options import EncodingOptions as EncodingOptions
+from .options import PrintOptions as PrintOptions
+from .options import ProtocolOptions as ProtocolOptions
+from .options import ReadingOptions as ReadingOptions
+from .options import TemplateOptions as TemplateOptions
+from .options import ToolOptions as ToolOptions
+from .options import default_workers as default_workers
+from .options import local_run as local_run
+from .parser import NonNegativeInt as NonNegativeInt
+from .parser import PositiveFloat as PositiveFloat
+from .parser import PositiveInt as PositiveInt
+from .parser import argument as argument
+from .parser import extra as extra
+from .parser import option as option
+from .parser import values_of as values_of

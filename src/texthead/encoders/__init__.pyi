@@ -1,0 +1,22 @@
+"""The public names of the package, imported on first use."""
+
+from .encoder import Encoder as Encoder
+from .encoder import Visual as Visual
+from .encoder import as_visual as as_visual
+from .encoder import build_visual as build_visual
+from .load import load_encoder as load_encoder
+from .load import spec_of as spec_of
+from .load import zero_shot_note as zero_shot_note
+from .mini import imagenet_texts as imagenet_texts
+from .mini import minilm_folder as minilm_folder
+from .openclip import Published as Published
+from .openclip import assemble as assemble
+from .openclip import openai_tokenizer as openai_tokenizer
+from .openclip import openclip_tensors as openclip_tensors
+from .openclip import save_openclip as save_openclip
+from .openclip import tower_spec as tower_spec
+from .weights import NO_WEIGHTS as NO_WEIGHTS
+from .weights import fill as fill
+from .weights import named_tensors as named_tensors
+from .weights import read_checkpoint as read_checkpoint
+from .weights import read_tensors as read_tensors

@@ -1,0 +1,13 @@
+"""The public names of the package, imported on first use."""
+
+from . import frames as frames
+from .cache import weights_key as weights_key
+from .engine import Engine as Engine
+from .engine import quiet as quiet
+from .frames import check_any as check_any
+from .frames import frame_features as frame_features
+from .frames import readable as readable
+from .frozen import FrozenEncoder as FrozenEncoder
+from .reading import Reading as Reading
+from .views import encode_views as encode_views
+from .views import item_features as item_features

@@ -1,0 +1,12 @@
+"""The public names of the package, imported on first use."""
+
+from . import distributed as distributed
+from .device import pick_device as pick_device
+from .progress import Bar as Bar
+from .progress import Progress as Progress
+from .progress import no_bar as no_bar
+from .startup import keep_freed_memory as keep_freed_memory
+from .testing import processes as processes
+from .worker_pool import FailedTask as FailedTask
+from .worker_pool import StatefulWorker as StatefulWorker
+from .worker_pool import run_tasks as run_tasks

@@ -1,0 +1,21 @@
+"""The public names of the package, imported on first use."""
+
+from .class_maps import plot_confusion as plot_confusion
+from .class_maps import plot_correlations as plot_correlations
+from .figures import COLOURS as COLOURS
+from .figures import LINE_STYLES as LINE_STYLES
+from .figures import WIDTH as WIDTH
+from .figures import font_file as font_file
+from .figures import plot_bars as plot_bars
+from .figures import plot_curves as plot_curves
+from .figures import short as short
+from .figures import without_glyph as without_glyph
+from .html import Report as Report
+from .html import environment as environment
+from .html import render as render
+from .html import write_html as write_html
+from .mistakes import FAINT as FAINT
+from .mistakes import clip_of as clip_of
+from .mistakes import mistake_strips as mistake_strips
+from .strips import overlay_heat as overlay_heat
+from .strips import plot_strip as plot_strip

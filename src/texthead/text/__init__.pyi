@@ -1,0 +1,13 @@
+"""The public names of the package, imported on first use."""
+
+from . import class_names as class_names
+from . import prompts as prompts
+from .class_names import check_names as check_names
+from .class_names import clean_name as clean_name
+from .class_names import clean_names as clean_names
+from .class_names import mirrored_names as mirrored_names
+from .class_names import read_names as read_names
+from .class_names import typed_names as typed_names
+from .prompts import class_prompts as class_prompts
+from .prompts import fill_templates as fill_templates
+from .prompts import flat as flat
