@@ -22,7 +22,10 @@ PAGES = {
     "features": "Features",
     "transfer": "Few labels",
     "prediction": "Prediction",
-    "exporting": "Export",
+    "apps.timeline": "Events in videos",
+    "apps.bulk": "Millions of files",
+    "apps.classes": "Classes of a run",
+    "apps.export": "Export",
     "errors": "Errors",
 }
 
@@ -32,13 +35,14 @@ def public_names() -> dict[str, list[tuple[str, str]]]:
     names: dict[str, list[tuple[str, str]]] = {}
     for node in ast.parse(STUB.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module:
-            names.setdefault(node.module.partition(".")[0], []).extend((a.name, node.module) for a in node.names)
+            package = ".".join(node.module.split(".")[:-1]) or node.module
+            names.setdefault(package, []).extend((a.name, node.module) for a in node.names)
     return names
 
 
 def about(package: str) -> str:
     """Return the first sentence of the docstring of a package or module."""
-    path = ROOT / "src" / "texthead" / package
+    path = ROOT / "src" / "texthead" / package.replace(".", "/")
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     return docstring.split("\n\n")[0].replace("\n", " ")
@@ -59,4 +63,4 @@ def page(package: str) -> str:
 
 if __name__ == "__main__":
     for name in PAGES:
-        (FOLDER / f"{name}.md").write_text(page(name), encoding="utf-8")
+        (FOLDER / f"{name.rpartition('.')[2]}.md").write_text(page(name), encoding="utf-8")
