@@ -397,7 +397,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(make, name):
 
 @torch.no_grad()
 def test_the_model_can_be_exported():
-    """Models with a timm encoder or a TokenConv are tested in exporting/test_export.py."""
+    """Models with a timm encoder or a TokenConv are tested in apps/export/test_export.py."""
     visual = tower("resnet")
     model = Recognizer(visual, moved(TemporalConv(visual)), nn.Identity()).eval()
     given = clips("resnet", 2, 4)
