@@ -14,7 +14,7 @@ from made import write_image
 from messages import refuses
 from text_models import bert
 from texthead.data.reading import read_dataset
-from texthead.errors import RunError
+from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
 from texthead.runs.scores import Score, read_scores
@@ -148,6 +148,8 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
     assert (fitted.name, len(fitted.items.data)) == ("probe", 15)
     with refuses(RunError, "own"):
         th.fit_method(read_dataset(coloured), "probe", out=tmp_path / "own")
+    with refuses(DataError, "zero-shot"):
+        th.fit_method(read_dataset(coloured), "zero-shot", unlabelled=str(coloured.parent))
 
 
 @pytest.mark.slow

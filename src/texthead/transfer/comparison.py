@@ -14,7 +14,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
-from texthead.errors import MediaError
+from texthead.errors import DataError, MediaError
 from texthead.evaluation.intervals import grouped_interval
 from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
@@ -330,7 +330,8 @@ def fit_method(
         unlabelled: folder of files like those to predict; they refine a probe if they help.
 
     Raises:
-        DataError: the encoder does not allow the method, a class has no readable training item, or no item can be read.
+        DataError: the encoder or `unlabelled` does not allow the method, a class has no readable training item, or no
+            item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run.
     """
@@ -339,6 +340,8 @@ def fit_method(
     parts = data if isinstance(data, Division) else divide(data, seed=seed, part=held_out, k=k)
     task = task or load_task(parts.train, encoder, overrides={"seed": seed}, reading=reading)[0]
     name = task.check_method(method)
+    if unlabelled and name not in ("text-probe", "probe"):
+        raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
     task, items, tests, skipped, line, engine = _encode(task, parts, unlabelled)
     table = Comparison(replace(parts, train=items.data))
     if tests is not None:
