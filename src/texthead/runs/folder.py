@@ -102,10 +102,10 @@ def saved_split(folder: Path) -> dict[str, Any]:
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     for part in ("train", "held_out"):
-        lists = [split.get(key) for key in (part, f"{part}_labels")]
-        if None in lists:
-            raise RunError(f"{folder}/split.json: lacks {part} or {part}_labels: restore it from a copy")
-        paths, labels = lists
+        try:
+            paths, labels = split[part], split[f"{part}_labels"]
+        except KeyError as error:
+            raise RunError(f"{folder}/split.json: lacks {error}: restore it from a copy") from None
         if len(paths) != len(labels):
             raise RunError(
                 f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
