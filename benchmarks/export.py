@@ -144,9 +144,8 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
     torch.manual_seed(0)
     pixels, names = Pixels(224, 224, "bicubic"), ["a", "b"]
     head = th.FrozenHead(torch.randn(2, spec.dim), names=names)
-    nothing: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
     recipe = th.Recipe(name="random", frames=1, size=224, resize=224)
-    write_run(scratch / "vit", Recognizer(build_visual(spec), MeanPool(), head), recipe, pixels, names, nothing)
+    write_run(scratch / "vit", Recognizer(build_visual(spec), MeanPool(), head), recipe, pixels, names)
     run = th.load_run(scratch / "vit")
     _, protocol = protocol_of(run)
     noise = [noise_clips(1, 1, preprocessing(Scorer(run.model, protocol), "onnx"))] * clips

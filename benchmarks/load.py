@@ -68,9 +68,8 @@ def small_run(out: Path) -> Path:
                 .repeat_interleave(8, -2)
             )
     head = th.FrozenHead(torch.randn(len(CLASSES), spec.dim), names=CLASSES)
-    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
     recipe = Recipe(name="load", frames=2, size=32, resize=36)
-    write_run(out, th.Recognizer(visual.eval(), MeanPool(), head), recipe, Pixels(32, 36, "bilinear"), CLASSES, split)
+    write_run(out, th.Recognizer(visual.eval(), MeanPool(), head), recipe, Pixels(32, 36, "bilinear"), CLASSES)
     return out
 
 

@@ -39,10 +39,8 @@ def write_models(folder: Path) -> None:
     names = ("a dress", "a hat", "shoes")
     head = th.FrozenHead(torch.randn(3, encoder.dim), names=names, kind="own")
     recipe = th.recipes.small(temporal="mean", size=224)
-    split = {"source": "", "train": [], "train_labels": [], "train_content": []}
-    split |= {"held_out": [], "held_out_labels": [], "held_out_content": [], "held_out_groups": []}
     model = th.Recognizer(encoder.visual.eval(), th.MeanPool(), head)
-    write_run(folder / "run", model, recipe, encoder.visual.spec.pixels(recipe), names, split)
+    write_run(folder / "run", model, recipe, encoder.visual.spec.pixels(recipe), names)
     th.export(th.load_run(folder / "run"), folder / "exported")
 
 

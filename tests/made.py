@@ -255,8 +255,7 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
 
 def write_untrained(out: Path, model: Recognizer, frames: int = 2) -> Path:
     """Write a run folder for this model, with an empty split."""
-    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(out, model, Recipe(name="test", frames=frames, size=32, resize=36), PIXELS, list(model.head.names), split)
+    write_run(out, model, Recipe(name="test", frames=frames, size=32, resize=36), PIXELS, list(model.head.names))
     return out
 
 

@@ -76,7 +76,6 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train": [str(item.path.resolve()) for item in train.items],
         "train_labels": train.labels,
         "train_content": [fingerprint(item.path) for item in train.items],
-        **{key: [] for key in ("held_out", "held_out_labels", "held_out_content")},
     }
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(name="test", frames=1, size=32, resize=36)

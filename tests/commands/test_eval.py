@@ -37,6 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         split[part] = [str(path.resolve()) for path, _ in named]
         split[f"{part}_labels"] = [label for _, label in named]
         split[f"{part}_content"] = [fingerprint(path) for path, _ in named]
+        split[f"{part}_groups"] = [None] * len(named)
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["blue", "red"]))
     write_run(root / "run", model, Recipe(name="test", frames=1, size=32, resize=36), PIXELS, ["blue", "red"], split)
     return root / "data", root / "run"

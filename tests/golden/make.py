@@ -65,8 +65,7 @@ def make(out: Path) -> None:
     head = FrozenHead(rows, names=NAMES, scale=8.0, prompts=[f"a photo of {name}." for name in NAMES], kind="text")
     recipe = Recipe(name="golden", frames=4, temporal="transformer", width=32, layers=1, template="a photo of {}.")
     pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
-    split = {f"{part}{kind}": [] for part in ("train", "held_out") for kind in ("", "_labels", "_content")}
-    write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, NAMES, split)
+    write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, NAMES)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +28,11 @@ FORMAT = 1
 
 # Subfolder for the encoder of an imported run.
 ENCODER = "encoder"
+
+_SPLIT_LISTS = (
+    *("train", "train_labels", "train_content"),
+    *("held_out", "held_out_labels", "held_out_content", "held_out_groups"),
+)
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
@@ -71,17 +77,17 @@ def write_run(
     recipe: Recipe,
     pixels: Pixels,
     names: Sequence[str],
-    split: dict[str, object],
+    split: Mapping[str, object] = MappingProxyType({}),
     **about: object,
 ) -> None:
     """Write the folder of a run that needs no training loop; `recipe.json`, which makes it a run, comes last.
 
     Args:
         names: the class names, as the text encoder reads them.
-        split: the content of `split.json`.
+        split: the content of `split.json`; lists that it lacks are empty.
         about: more content of `recipe.json`.
     """
-    write_json(out / "split.json", split)
+    write_json(out / "split.json", {**dict.fromkeys(_SPLIT_LISTS, ()), **split})
     write_json(out / "classes.json", classes_json(as_head(model.head), names, recipe.template))
     save_model(out / "model.safetensors", model)
     write_json(out / "recipe.json", {**describe(model, recipe, pixels), "command": None, **about})
@@ -102,9 +108,10 @@ def saved_split(folder: Path) -> dict[str, Any]:
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     for part in ("train", "held_out"):
-        paths, labels = split.get(part), split.get(f"{part}_labels")
-        if paths is None or labels is None:
-            raise RunError(f"{folder}/split.json: lacks {part} or {part}_labels: restore it from a copy")
+        try:
+            paths, labels = split[part], split[f"{part}_labels"]
+        except KeyError as error:
+            raise RunError(f"{folder}/split.json: lacks {error}: restore it from a copy") from None
         if len(paths) != len(labels):
             raise RunError(
                 f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"

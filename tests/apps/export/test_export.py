@@ -82,8 +82,7 @@ def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3
     model = Recognizer(visual, temporal_of(temporal, visual, spec.dim), heads(spec.dim)[head])
     pixels = PIXELS if spec.any_size else replace(PIXELS, size=spec.size, resize=spec.size)
     recipe = Recipe(name="test", frames=frames, size=pixels.size, resize=pixels.resize, origin="centre")
-    nothing: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(folder, model, recipe, pixels, NAMES, split or nothing)
+    write_run(folder, model, recipe, pixels, NAMES, split or {})
     return load_run(folder)
 
 
@@ -329,7 +328,7 @@ def test_no_number_is_no_parity():
 
 def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
     files = [str(write_image(tmp_path / f"{place:02d}.png", "red")) for place in range(63)]
-    split = {"train": files, "train_content": [""] * 63, "held_out": files, "held_out_content": [""] * 63}
+    split = {"held_out": files, "held_out_labels": ["a hat"] * 63}
     run = run_of(tmp_path / "run", "frozen", "mean", split=split)
     places = [int(path.stem) for path in parity._held_out(run)[0]]
     assert len(places) == parity.CHECKED
@@ -341,7 +340,7 @@ def test_a_real_run_on_real_clips(shared, tmp_path):
     """The exported folder reads airborne clips as the library does and gives the same names."""
     rows = list(csv.DictReader((shared / "video" / "airborne" / "clips.csv").open()))
     files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
-    split = {"train": [], "train_content": [], "held_out": files, "held_out_content": [""] * len(files)}
+    split = {"held_out": files, "held_out_labels": ["a hat"] * len(files)}
     run = run_of(tmp_path / "run", "frozen", "transformer", frames=8, split=split)
     found = export(run, tmp_path / "out")
     assert (found.files, found.agree, found.same_pixels) == (10, 10, True)

@@ -139,9 +139,7 @@ def import_published(
     short = convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
-    # The training items are unknown.
-    lists = [f"{part}{kind}" for part in ("train", "held_out") for kind in ("", "_labels", "_content")]
-    split = {"source": f"imported from {file['name']}", **{key: [] for key in (*lists, "held_out_groups")}}
+    split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):
         if is_run(out):
             raise RunError(f"{out}: another process has written a run there; choose another folder")
