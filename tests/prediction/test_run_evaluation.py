@@ -25,13 +25,13 @@ def test_the_held_out_items(world, works):
 
 @pytest.mark.parametrize("classes", [None, "blue, red, green"])
 def test_other_classes(world, works, classes):
-    run, data = th.load_run(world.run), th.read_dataset(world.manifest)
+    run, data = th.load_run(world.run), th.read_dataset(world.images)
     plans: list[EvaluationPlan] = []
-    how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing", "split": "test"}
+    how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing"}
     scores = th.evaluate_run(run, data, None, READING, begin=plans.append, baselines="never", **how)
     names = ["--classes", classes] if classes else ["--zero-shot"]
-    options = [*names, "--template", "a {} thing", "--split", "test", "--baselines", "never", *world.run_options()]
-    out, err = works("eval", world.run, world.manifest, *options)
+    options = [*names, "--template", "a {} thing", "--baselines", "never", *world.run_options()]
+    out, err = works("eval", world.run, world.images, *options)
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"
     assert f"{result.top1:.1f}" in next(line for line in out.splitlines() if method in line)
