@@ -21,7 +21,7 @@ def imported(arguments: list[object], unwanted: set[str], cache: Path, code: int
     """Run a command in a new process and check that it imports none of the unwanted modules."""
     program = (
         "import sys\n"
-        "from texthead.cli import main\n"
+        "from texthead.cli.main import main\n"
         "try:\n    code = main(sys.argv[1:])\n"
         "except SystemExit as stop:\n    code = stop.code\n"
         f"print(sorted(set({sorted(unwanted)!r}) & set(sys.modules)), file=sys.stderr)\n"

@@ -28,7 +28,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing)
-from texthead.cli import main
+from texthead.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -91,8 +91,8 @@ def test_training_without_plots_leaves_out_the_page_alone(world, tmp_path) -> No
 
 @pytest.mark.slow
 def test_a_module_of_an_extra_that_no_check_foresees_is_one_line(tmp_path) -> None:
-    code = WITHOUT.replace("from texthead.cli import main", "import texthead.commands.encoders as command\n"
-        "def fail(self): import matplotlib\ncommand.Encoders.__call__ = fail\nfrom texthead.cli import main")  # fmt: skip
+    code = WITHOUT.replace("from texthead.cli.main import main", "import texthead.commands.encoders as command\n"
+        "def fail(self): import matplotlib\ncommand.Encoders.__call__ = fail\nfrom texthead.cli.main import main")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, "matplotlib", "encoders"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == (

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from made import tiny_visual, write_image
 from texthead import notebook
 from texthead.data.dataset import Dataset, Item
 from texthead.evaluation.evaluate import WORST, Evaluation, evaluate
+from texthead.features.frozen import FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -29,6 +31,7 @@ from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.training.execution import Callbacks
 from texthead.training.train import train
 from texthead.transfer.comparison import MethodScores, compare
+from texthead.transfer.methods import Folds
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -79,7 +82,10 @@ SPLITS = ((HOSTILE, "train"), (HOSTILE, "train"), ("b", "test"), ("b", None))
 TOP = ((HOSTILE, 0.75), ("b", 0.2), ("c", 0.04), ("d", 0.01))
 UNREADABLE = Prediction(Path("b.png"), error="no image")
 TESTED = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
-SCORES = MethodScores({HOSTILE: np.array([True, True, False, True])}, TESTED, [*"abcd"], "test")
+ITEMS = FrozenItems(
+    Dataset(tuple(Item(Path(f"{name}.png"), "a") for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
+)
+SCORES = MethodScores({HOSTILE: np.array([True, True, False, True])}, TESTED, "test", ITEMS, Folds([], True), None)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_results_without_items_are_tables_too() -> None:
     assert ">items</th>" in Dataset((Item(Path("0.png"), "a", None),))._repr_html_()
     assert "0 files" in Predictions()._repr_html_()
     assert "not readable: no image" in Predictions([UNREADABLE])._repr_html_()
-    assert "cross-validated" not in MethodScores({}, TESTED, [*"abcd"], "test")._repr_html_()
+    assert "cross-validated" not in replace(SCORES, right={})._repr_html_()
 
 
 def test_results_have_a_short_text_too() -> None:

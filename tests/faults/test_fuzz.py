@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +33,7 @@ from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.files import read_json
 from texthead.media.open import open_media
+from texthead.parallel.worker_pool import StatefulWorker
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run, save_calibration
 from texthead.text import prompts
@@ -159,7 +159,8 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
 
 def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     """Yield a question that a browser sends to the page; its model has no answer."""
-    worker: Any = SimpleNamespace(run=lambda *_: DataError("no answer"))
+    worker: Any = object.__new__(StatefulWorker)
+    worker.run = lambda *_: DataError("no answer")
     (folder / "uploads").mkdir()
     app = ui_app(worker, About("", ()), folder / "uploads", Rules(), Limits(), "127.0.0.1")
     client = TestClient(app, base_url="http://127.0.0.1")

@@ -15,7 +15,7 @@ from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.report.mistakes import most_confident, strips
+from texthead.report.mistakes import mistake_strips, most_confident
 
 NAMES = ("a", "b", "c", "d", "e")
 PROTOCOL = Protocol(2, PIXELS, Views(origin="centre"))
@@ -36,7 +36,7 @@ def test_the_surest_mistakes_come_first_then_the_surest_hits():
 def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path):
     paths = [write_image(tmp_path / "x" / f"{i}.png", "red", seed=i) for i in range(3)]
     scores = [[5.0, 4, 3, 2, 1]] * 3
-    last, second, right = strips(result(paths, scores, [4, 1, 0]), Protocol(1, PIXELS))
+    last, second, right = mistake_strips(result(paths, scores, [4, 1, 0]), Protocol(1, PIXELS))
     chances = torch.tensor(scores[0]).softmax(-1).tolist()
     assert last.top == [(name, pytest.approx(chances["abcde".index(name)])) for name in "abce"]
     assert (last.truth, last.place, last.name) == ("e", 5, "x/0.png")
@@ -47,7 +47,7 @@ def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path
 
 def test_frames_are_those_that_the_model_sees(tmp_path):
     path = write_video(tmp_path / "v.mp4", "green")
-    (strip,) = strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)
+    (strip,) = mistake_strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)
     clip = ViewClips([path], [0], frames=2, views=PROTOCOL.views, pixels=PIXELS)[0][0][0]
     assert strip.frames.tolist() == clip.permute(0, 2, 3, 1).tolist()
 
@@ -59,7 +59,7 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     model.head.weight.data.mul_(400)  # pyright: ignore
     found = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
-    first, *others = strips(
+    first, *others = mistake_strips(
         found, PROTOCOL, mistakes=3, hits=3, saliency_maps=1, model=model, progress=lambda *c: calls.append(c)
     )
     assert [strip.note for strip in others] == ["", ""]
@@ -75,7 +75,7 @@ def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
     path = write_image(tmp_path / "x.png", "red")
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
     model.head.weight.data.zero_()  # pyright: ignore
-    (strip,) = strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), saliency_maps=1, model=model)
+    (strip,) = mistake_strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), saliency_maps=1, model=model)
     assert strip.heats == {}
     prints(strip.note, "a (20.0 %)")
 
@@ -83,4 +83,4 @@ def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
 def test_a_file_that_was_broken_since_is_an_error(tmp_path):
     path = write_broken(tmp_path / "x.mp4")
     with pytest.raises(MediaError, match="x.mp4"):
-        strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)
+        mistake_strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)

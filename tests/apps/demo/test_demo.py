@@ -13,7 +13,7 @@ from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 
 
-@pytest.mark.nightly("src/texthead/demo")
+@pytest.mark.nightly("src/texthead/apps/demo")
 def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     outcomes, run_demo = [], experiment.run_demo
     monkeypatch.setattr(

@@ -213,7 +213,7 @@ def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
         assert len({shown[object, picture, motion] for motion in MOTIONS}) == 1
 
 
-@pytest.mark.nightly("src/texthead/demo")
+@pytest.mark.nightly("src/texthead/apps/demo")
 def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
     for number, row in enumerate(rows(drawn)):
         clip = decoded(drawn / row["path"])
@@ -224,7 +224,7 @@ def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
             assert np.abs(clip.astype(int) - expected).mean() < 4
 
 
-@pytest.mark.nightly("src/texthead/demo")
+@pytest.mark.nightly("src/texthead/apps/demo")
 def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path):
     again = draw_small(tmp_path / "again", train=1).parent
     other = draw_small(tmp_path / "other", train=1, seed=1).parent

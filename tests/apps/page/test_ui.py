@@ -42,7 +42,7 @@ def test_a_port_that_is_taken_or_none_is_refused(refused, say, run: Path) -> Non
 @pytest.mark.slow
 def test_without_starlette_the_command_names_the_remedy() -> None:
     """Run in a process that cannot import starlette."""
-    code = "import sys; sys.modules['starlette'] = None; from texthead.cli import main; sys.exit(main(['ui']))"
+    code = "import sys; sys.modules['starlette'] = None; from texthead.cli.main import main; sys.exit(main(['ui']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
