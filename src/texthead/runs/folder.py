@@ -108,10 +108,9 @@ def saved_split(folder: Path) -> dict[str, Any]:
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     for part in ("train", "held_out"):
-        try:
-            paths, labels = split[part], split[f"{part}_labels"]
-        except KeyError as error:
-            raise RunError(f"{folder}/split.json: lacks {error}: restore it from a copy") from None
+        paths, labels = split.get(part), split.get(f"{part}_labels")
+        if not isinstance(paths, list) or not isinstance(labels, list):
+            raise RunError(f"{folder}/split.json: {part} and {part}_labels must be lists: restore it from a copy")
         if len(paths) != len(labels):
             raise RunError(
                 f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
