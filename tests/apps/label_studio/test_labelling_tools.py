@@ -137,7 +137,7 @@ def answered_by_guess(written: Path) -> Path:
     return written
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "labelling-tools.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "labelling-tools.md"
 
 
 @pytest.mark.slow
