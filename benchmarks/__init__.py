@@ -1,4 +1,6 @@
 """The measurements of BENCHMARKS.md: `python -m benchmarks`."""
 
-# Imported before any benchmark imports onnxruntime: texthead turns its telemetry off.
-import texthead  # noqa: F401
+import os
+
+# Before any benchmark imports onnxruntime: its telemetry stays off, as in texthead, which benchmarks/gpu.py does not import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -107,7 +107,8 @@ def row(number: int, offset: int) -> dict:
     place = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000, "table": 2900}
     digests = {"sha256": f"{number:064x}", "print": f"{number:032x}"}
     about = {"label": f"class {number % CLASSES}", "split": "train", "group": None, "extra": []}
-    return {**place, **digests, "order": number, **about, "source": f"/data/kinetics/{name(number)}"}
+    named = {"name": name(number), "source": f"/data/kinetics/{name(number)}"}
+    return {**place, **digests, "order": number, **about, **named}
 
 
 # ---- costs that grow with the items

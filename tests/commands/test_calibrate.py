@@ -444,11 +444,3 @@ def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(c
     assert ["42" in cell for cell in rows[0]] == [False, False, True]
     assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.bins.error:.1f} (")
     assert "texthead calibrate" not in text
-    # A calibration of an earlier version has no measurement.
-    path = calibrated / "calibration.json"
-    content = json.loads(path.read_text())
-    del content["measured"]
-    path.write_text(json.dumps(content))
-    text, rows = reported(works, calibrated, known)
-    assert "texthead calibrate" in text
-    assert len(rows[0]) == len(stated(rows, "at least 90 %")) == 2

@@ -29,7 +29,7 @@ LOCALES = {
 ASCII = ("ascii", "ascii output")
 EXECUTED = """
 import os
-from texthead.commands import system
+from texthead.cli import system
 os.execve = lambda path, words, environment: print(environment[b"PYTHONUTF8"], environment[b"PYTHONIOENCODING"])
 system.name_files_in_utf8()
 """
