@@ -32,7 +32,6 @@ from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.evaluation.intervals import wilson_interval
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.prediction.predict import protocol_of
 from texthead.runs.folder import write_run
 from texthead.runs.run import Run
 
@@ -107,7 +106,7 @@ def row(name: str, way: str, found: np.ndarray, own: np.ndarray, truth: np.ndarr
 
 def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
     """Return the lines of a set."""
-    _, protocol = protocol_of(run)
+    protocol = run.protocol
     test = data.split("test")
     clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])
@@ -147,7 +146,7 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
     recipe = th.Recipe(name="random", frames=1, size=224, resize=224)
     write_run(scratch / "vit", Recognizer(build_visual(spec), MeanPool(), head), recipe, pixels, names)
     run = th.load_run(scratch / "vit")
-    _, protocol = protocol_of(run)
+    protocol = run.protocol
     noise = [noise_clips(1, 1, preprocessing(Scorer(run.model, protocol), "onnx"))] * clips
     _, base = scored(scorer_of(run, protocol), noise)
     whole = (run.folder / "model.safetensors").stat().st_size / 1e6

@@ -27,7 +27,6 @@ from paper.shapes import draw_shape_pictures, seen_pairs
 from paper.tinyclip import kept
 from texthead.cli import main as cli
 from texthead.evaluation.intervals import paired_interval
-from texthead.prediction.predict import protocol_of
 
 REAL: Mapping[str, str] = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 PAIRS, TRAINED, TESTED = 24, 8, 20
@@ -64,7 +63,7 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
         raise SystemExit(2)
     run = th.load_run(out / "run")
     th.export(run, out / "int8", to="onnx", int8=True)
-    _, protocol = protocol_of(run)
+    protocol = run.protocol
     test = th.read_dataset(source).split("test")
     clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])

@@ -72,7 +72,8 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder))
-        keep_graph(load_run(world.run))
+        run = load_run(world.run)
+        keep_graph(run.folder, run.model, run.pixels.size)
     return folder
 
 
@@ -90,7 +91,7 @@ def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):
     os.utime(weights)
     run = load_run(world.run)
     assert not isinstance(run.model.visual, LazyVisual)
-    keep_graph(run)
+    keep_graph(run.folder, run.model, run.pixels.size)
     late = load_run(world.run).model
     assert isinstance(late.visual, LazyVisual)
     ours, theirs = late.state_dict(), run.model.state_dict()

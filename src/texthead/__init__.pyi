@@ -57,6 +57,7 @@ from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
 from .prediction.predict import predict as predict
 from .prediction.run_evaluation import evaluate_run as evaluate_run
+from .prediction.run_report import report_run as report_run
 from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration

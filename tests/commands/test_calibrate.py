@@ -29,7 +29,6 @@ from texthead.media.fingerprints import fingerprint
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.prediction.predict import calibration_for
 from texthead.recipes import Recipe
 from texthead.runs.folder import write_run
 from texthead.runs.run import load_run
@@ -364,15 +363,15 @@ def test_eval_per_class_counts_items_and_names(trained, data, works):
 def test_edited_classes_keep_the_temperature_alone(calibrated):
     run = load_run(calibrated)
     made, protocol = run.calibration, run.protocol
-    assert calibration_for(run, protocol) == (made, None)
-    assert calibration_for(rename_class(run, "sea", "lake"), protocol) == (made, None)  # The rows are unchanged.
-    left, why = calibration_for(remove_classes(run, ["sea"]), protocol)
+    assert run.calibration_for(protocol) == (made, None)
+    assert rename_class(run, "sea", "lake").calibration_for(protocol) == (made, None)  # The rows are unchanged.
+    left, why = remove_classes(run, ["sea"]).calibration_for(protocol)
     assert (left.temperature, left.threshold, left.coverage) == (made.temperature, None, None)
     prints(why, "classes")
-    left, why = calibration_for(run, replace(protocol, frames=2))
+    left, why = run.calibration_for(replace(protocol, frames=2))
     assert left.threshold is None
     prints(why, "frames")
-    assert calibration_for(run.model, protocol) == (None, None)
+    assert run.model.calibration_for(protocol) == (None, None)
 
 
 def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused, tmp_path):

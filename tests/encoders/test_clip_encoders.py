@@ -29,7 +29,7 @@ from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
-from texthead.prediction.predict import predict, protocol_of
+from texthead.prediction.predict import predict
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution
@@ -160,7 +160,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     middle = [1, 3, 5, 7]
     with open_media(path) as media:
         expected = model(view_crops(media.frames_at(middle), pixels.size, pixels.resize, 1, pixels.interpolation))
-    assert torch.allclose(score(model, [path], protocol_of(model, None)[1]).scores, expected, atol=1e-4)
+    assert torch.allclose(score(model, [path], model.protocol).scores, expected, atol=1e-4)
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
     run_recipe = replace(recipe, freeze_encoder=True, **changes)
     model = recognizer(visual, AttentivePool(32, 16))

@@ -112,16 +112,10 @@ def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], li
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
     from texthead.cli.console import say_notes
-    from texthead.prediction.predict import calibration_for
-    from texthead.runs.hub import display_name
-    from texthead.runs.run import Run
 
-    calibration, why = calibration_for(model, protocol)
+    calibration, why = model.calibration_for(protocol)
     if calibration is None:
-        if isinstance(model, Run) and model.classes is not None:
-            name = display_name(model.folder)
-            how = f"texthead calibrate {name} does that on held-out items"
-            say_notes([f"probabilities of {name} are not calibrated; {how}"])
+        say_notes(filter(None, [why]))
         return None
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     say_notes([f"probabilities are calibrated: {source}{f'; {why}' if why else ''}"])

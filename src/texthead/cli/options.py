@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError, either
 from texthead.extensions import find
@@ -349,29 +349,25 @@ class LabelledRun:
     data: str | None = argument("DATA", nargs="?")
     downloads: DownloadOptions = DownloadOptions()
     labelled: DataOptions = DataOptions()
-    protocol: ProtocolOptions = ProtocolOptions()
-    files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
         """Raise DataError or RunError if RUN or DATA does not exist, or DATA comes before RUN."""
         if self.data is not None and is_run(self.data) and not is_run(self.run):
-            command = type(self).__name__.lower()
-            raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
+            raise DataError(f"RUN comes before DATA: texthead {name_of(type(self))} {self.data} {self.run}")
         check_run(self.run)
         if self.data is not None:
             check_source(self.data)
 
-    def load(self) -> "tuple[Run, Protocol]":
-        """Return the run, on its device, and its protocol with the changes that the options ask for."""
+    def load(self, files: EncodingOptions) -> "Run":
+        """Return the run, on the device of `files`."""
         from texthead.cli.console import doing
 
         doing(f"loading {self.run}")
         from texthead.runs.run import load_run
 
         run = load_run(self.run, allow_download=self.downloads.allow_download)
-        protocol = self.protocol.on(run.protocol)
-        run.model.to(self.files.pick_device())
-        return run, protocol
+        run.model.to(files.pick_device())
+        return run
 
     def items(self, run: "Run") -> "Dataset":
         """Return the labelled items, and note what was odd about them."""
@@ -381,6 +377,14 @@ class LabelledRun:
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
         say_notes(dataset.notes)
         return dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRun(LabelledRun):
+    """The options of a command that scores a run on labelled items that are read as the options say."""
+
+    protocol: ProtocolOptions = ProtocolOptions()
+    files: ReadingOptions = ReadingOptions()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import LabelledRun, SplitName
+from texthead.cli.options import ScoredRun, SplitName
 from texthead.cli.parser import option
 from texthead.errors import listed
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(LabelledRun):
+class Calibrate(ScoredRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     Args:
@@ -55,7 +55,8 @@ class Calibrate(LabelledRun):
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
         calibration.check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
-        run, protocol = self.load()
+        run = self.load(self.files)
+        protocol = self.protocol.on(run.protocol)
         check_own(run.folder)
         dataset = self.items(run)
         others = None if self.unknown is None else self.labelled.read(self.unknown)

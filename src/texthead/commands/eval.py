@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import BaselineOptions, LabelledRun, SplitName, TemplateOptions
+from texthead.cli.options import BaselineOptions, ScoredRun, SplitName, TemplateOptions
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
 from texthead.errors import DataError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(LabelledRun):
+class Eval(ScoredRun):
     """Score a run on labelled data.
 
     Args:
@@ -41,7 +41,7 @@ class Eval(LabelledRun):
     out: str | None = option(None, "FILE")
 
     def check(self) -> None:
-        """Raise DataError or RunError as `LabelledRun`, or if --out cannot be written."""
+        """Raise DataError or RunError as `ScoredRun`, or if --out cannot be written."""
         super().check()
         check_outputs(self, out=".csv")
 
@@ -57,11 +57,11 @@ class Eval(LabelledRun):
             raise DataError("--classes and --zero-shot both name the classes: give one")
         self.prompts.check_used(self.classes is not None or self.zero_shot, "--classes or --zero-shot")
         self.prompts.read_template()
-        run, protocol = self.load()
+        run = self.load(self.files)
         scores = evaluate_run(
             run,
             self.items(run),
-            protocol,
+            self.protocol.on(run.protocol),
             self.files.reading(),
             split=self.split,
             classes=self.classes,

@@ -75,12 +75,12 @@ class Predict:
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
-        from texthead.prediction.predict import predictions, protocol_of, zero_shot_line
-        from texthead.runs.run import Run, keep_graph
+        from texthead.prediction.predict import predictions, zero_shot_line
+        from texthead.runs.run import keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
         model = self.model.load(run_folder, self.files.pick_device())
-        protocol = self.protocol.on(protocol_of(model)[1])
+        protocol = self.protocol.on(model.protocol)
         note = zero_shot_line(model, self.model.classes)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
@@ -97,14 +97,14 @@ class Predict:
                 unlabelled=others,
                 progress=progress,
             )
-            _print_predictions(results, calibration, self, model.labels if isinstance(model, Run) else model.names)
+            _print_predictions(results, calibration, self, model.model.names)
         if note:
             say_notes([note])
         _suggest(self, run_folder)
-        if isinstance(model, Run):
+        if run_folder is not None:
             sys.stdout.flush()
             doing("saving the encoder's graph for the next prediction")
-            keep_graph(model)
+            keep_graph(Path(run_folder), model.model, protocol.sizes.size)
 
 
 def _suggest(command: Predict, run: str | None) -> None:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Visual, as_visual, clip_features
 from texthead.errors import RunError
 from texthead.models.temporal import EncoderConv
@@ -32,6 +33,20 @@ class Recognizer(nn.Module):
         self.visual = visual
         self.temporal = temporal
         self.head = head
+
+    @property
+    def model(self) -> "Recognizer":
+        """The model itself, as a run has one."""
+        return self
+
+    @property
+    def protocol(self) -> Protocol:
+        """The encoder's default protocol."""
+        return as_visual(self.visual).spec.protocol()
+
+    def calibration_for(self, _: Protocol) -> tuple[None, None]:
+        """Return that there is no calibration, which only a run can have."""
+        return None, None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 predict         predict classes for files
 formats         predictions as JSON and CSV
 run_evaluation  score a run on labelled items, beside baselines
+run_report      write the report of a run from labelled items
 """
 
 import lazy_loader

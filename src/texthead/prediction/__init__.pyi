@@ -5,7 +5,6 @@ from .formats import csv_rows as csv_rows
 from .formats import json_entry as json_entry
 from .predict import Prediction as Prediction
 from .predict import apply_calibration as apply_calibration
-from .predict import calibration_for as calibration_for
 from .predict import check_has_sets as check_has_sets
 from .predict import entry_scores as entry_scores
 from .predict import predict as predict

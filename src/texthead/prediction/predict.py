@@ -26,41 +26,15 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress, bar_or
 from texthead.prediction.formats import Prediction as Prediction
 from texthead.prediction.formats import Predictions
-from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
 from texthead.transfer.transductive import refine
 
 
-def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:
-    """Return the model and the protocol: the given one, else the run's, else the encoder's default."""
-    if isinstance(run, Run):
-        model, own = run.model, run.protocol
-    else:
-        model, own = run, as_visual(run.visual).spec.protocol()
+def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> Protocol:
+    """Return the protocol: the given one, with the sizes of the run or encoder if it has none; else theirs."""
     if protocol is None:
-        return model, own
-    return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)
-
-
-def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibration | None, str | None]:
-    """Return (the valid parts of the run's calibration, the reason if only the temperature is valid).
-
-    Threshold and prediction sets depend on the head's rows and on the protocol. If the classes were edited or the
-    protocol differs, their guarantees are void, so they are dropped; the temperature is kept as a best guess. Other
-    classes (`Run.with_classes`) have no calibration.
-    """
-    if not isinstance(run, Run) or run.calibration is None:
-        return None, None
-    calibration = run.calibration
-    if calibration.classes != rows_digest(run.head.weight):
-        reason = "the classes have been edited since"
-    elif calibration.protocol != protocol.to_json():
-        reason = "it was made with other frames, views or sizes"
-    else:
-        return calibration, None
-    promises = calibration.threshold is not None or calibration.coverage is not None
-    effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
-    return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
+        return run.protocol
+    return protocol if protocol.pixels else replace(protocol, pixels=run.protocol.pixels)
 
 
 def check_has_sets(calibration: Calibration | None) -> None:
@@ -108,7 +82,7 @@ def predictions(
     unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Iterator[Prediction]:
-    """Yield the `top` classes of each file, in the order of `find_media`, with the calibration of `calibration_for`.
+    """Yield the `top` classes of each file, in the order of `find_media`, with the run's calibration where valid.
 
     Args:
         run: a run from `load_run`, or a bare model.
@@ -125,8 +99,8 @@ def predictions(
         MediaError: files cannot be read; raised after all were tried. If the reading skips unreadable files, their
             predictions have the error instead.
     """
-    model, protocol = protocol_of(run, protocol)
-    calibration, _ = calibration_for(run, protocol)
+    model, protocol = run.model, protocol_of(run, protocol)
+    calibration, _ = run.calibration_for(protocol)
     if sets and unlabelled:
         raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
     if sets:
@@ -219,7 +193,6 @@ def apply_calibration(
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
-def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
-    """Return a note on zero-shot classes if the encoder needs one; None for the run's own classes."""
-    recognizer = protocol_of(model)[0]
-    return None if classes is None else zero_shot_note(as_visual(recognizer.visual).spec.source, recognizer.names)
+def zero_shot_line(run: Run | Recognizer, classes: str | None) -> str | None:
+    """Return a note on zero-shot classes if the encoder needs one; None for a run's own."""
+    return None if classes is None else zero_shot_note(as_visual(run.model.visual).spec.source, run.model.names)

@@ -16,7 +16,6 @@ from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
 from texthead.media.fingerprints import fingerprint
 from texthead.parallel.progress import Bar, no_bar
-from texthead.prediction.predict import calibration_for
 from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scored_items import choose_scored, held_out_items
@@ -49,13 +48,15 @@ class RunEvaluation(NamedTuple):
     """Scores of a run beside baselines.
 
     Attributes:
-        result: the evaluation of the run.
+        result: the evaluation of the run, at its temperature.
+        raw: the same without the temperature.
         table: the scores of all methods, the run's last.
         engine: names of the engines that encoded the items.
         notes: why only the temperature of the calibration is valid.
     """
 
     result: Evaluation
+    raw: Evaluation
     table: Comparison
     engine: str
     notes: list[str]
@@ -115,11 +116,11 @@ def evaluate_run(
         begin(plan)
     engines, model = set[str](), (plan.other or run).model
     with bar("score", "files") as progress:
-        result = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
+        result = raw = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
     cached = replace(reading, cache=cache)
     engine, parts = engines_text(engines), Division(items, None, items, name)
     if plan.other is None:
-        result, temperature, lines, notes = calibrated(run, protocol, result, items)
+        result, temperature, lines, notes = _calibrated(run, protocol, result, items)
         table = eval_baselines(run, parts, baselines, cached, bar)
         title = f"this run ({run.head.title})"
     else:
@@ -135,7 +136,7 @@ def evaluate_run(
     table.rows = [(f"{method}{beside}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
-    return RunEvaluation(result, table, engine, notes)
+    return RunEvaluation(result, raw, table, engine, notes)
 
 
 def _changes(protocol: Protocol, before: Protocol) -> str:
@@ -157,11 +158,11 @@ def write_items(path: Path, result: Evaluation) -> None:
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
-def calibrated(
+def _calibrated(
     run: Run, protocol: Protocol, result: Evaluation, items: Dataset
 ) -> tuple[Evaluation, str, list[str], list[str]]:
     """Return (the result at the run's temperature, a suffix for its title, lines on threshold and sets, notes)."""
-    calibration, why = calibration_for(run, protocol)
+    calibration, why = run.calibration_for(protocol)
     if calibration is None:
         return result, "", [], []
     after = replace(result, scores=calibration.apply(result.scores))

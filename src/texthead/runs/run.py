@@ -45,10 +45,11 @@ from texthead.runs.folder import (
     check_not_edited,
     empty_head,
     load_weights,
+    rows_digest,
     saved_shapes,
     saved_split,
 )
-from texthead.runs.hub import check_own, local_run
+from texthead.runs.hub import check_own, display_name, local_run
 from texthead.runs.saved import check_run, is_run
 from texthead.runs.scores import read_scores
 from texthead.text.prompts import class_prompts
@@ -118,8 +119,7 @@ class Run:
         classes: the content of `classes.json`; None after `with_classes`, when the head is not the folder's.
         text_tuned: whether the rows come from a text encoder that was trained with the run (online matching) and was
             not saved.
-        calibration: the content of `calibration.json`; `prediction.calibration_for` returns the part that is valid
-            for the current rows.
+        calibration: the content of `calibration.json`; `calibration_for` returns the part that is valid.
         edits: class edits since the run was loaded; `class_edits.save_classes` writes them to a new folder.
         allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
     """
@@ -178,6 +178,28 @@ class Run:
         """The protocol of validation in training: one view, with the recipe's frames, origin and pooling."""
         r = self.recipe
         return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
+
+    def calibration_for(self, protocol: Protocol) -> tuple[Calibration | None, str | None]:
+        """Return (the valid parts of the calibration; the reason if there is none, or only the temperature is valid).
+
+        Threshold and prediction sets depend on the head's rows and on the protocol. If the classes were edited or the
+        protocol differs, their guarantees are void, so they are dropped; the temperature is kept as a best guess. Other
+        classes (`with_classes`) have no calibration.
+        """
+        calibration = self.calibration
+        if calibration is None:
+            name = display_name(self.folder)
+            own = f"probabilities of {name} are not calibrated; texthead calibrate {name} does that on held-out items"
+            return None, None if self.classes is None else own
+        if calibration.classes != rows_digest(self.head.weight):
+            reason = "the classes have been edited since"
+        elif calibration.protocol != protocol.to_json():
+            reason = "it was made with other frames, views or sizes"
+        else:
+            return calibration, None
+        promises = calibration.threshold is not None or calibration.coverage is not None
+        effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
+        return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
 
     @property
     def head(self) -> Head:
@@ -380,24 +402,25 @@ def _files(folder: Path) -> list[Path]:
     return [folder / WEIGHTS, folder / "recipe.json"]
 
 
-def keep_graph(run: Run) -> None:
-    """Save a graph of the encoder if it can be exported, so that the run loads without building the network.
+def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
+    """Save a graph of a run's encoder if it can be exported, so that the run loads without building the network.
 
     For large encoders only an existing graph is used, since exporting takes seconds.
+
+    Args:
+        side: of the frames, in pixels.
     """
-    model = run.model
     if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
         return
     visual = as_visual(model.visual)
     digest = weights_digest(visual)
-    saved = StoredGraph.of(digest, run.pixels.size)
+    saved = StoredGraph.of(digest, side)
     record = saved.record()
     if record is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
-        side = run.pixels.size
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         record = saved.make(visual, noise)
     if record is not None and record["exact"]:
-        note_digest(_files(run.folder), digest)
+        note_digest(_files(folder), digest)
 
 
 def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:

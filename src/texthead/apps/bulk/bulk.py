@@ -36,7 +36,6 @@ from texthead.media import paths as media_paths
 from texthead.models import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction import (
-    calibration_for,
     check_has_sets,
     csv_columns,
     csv_rows,
@@ -194,8 +193,8 @@ def open_parts(
             contains anything but parts of the same request.
         RunError: `out` cannot be written.
     """
-    model, protocol = protocol_of(run, protocol)
-    calibration, _ = calibration_for(run, protocol)
+    model, protocol = run.model, protocol_of(run, protocol)
+    calibration, _ = run.calibration_for(protocol)
     if options.sets:
         check_has_sets(calibration)
     manifest, out = media_paths.resolved(Path(source)), Path(out)

@@ -97,7 +97,7 @@ class Bulk:
 
         console.doing("loading torch")
         from texthead.apps.bulk.bulk import PartOptions, open_parts, own_share
-        from texthead.prediction import protocol_of, zero_shot_line
+        from texthead.prediction import zero_shot_line
 
         rank, ranks = own_share(self.rank, self.ranks)
         if self.ray is not None and ranks > 1:
@@ -107,7 +107,7 @@ class Bulk:
         run, source = self._run_and_source()
         model = self.model.load(run, self.files.pick_device())
         options = PartOptions(part=self.part, top=self.top, scores=self.scores, batch=self.batch, sets=self.sets)
-        parts = open_parts(model, source, self.out, self.protocol.on(protocol_of(model)[1]), options)
+        parts = open_parts(model, source, self.out, self.protocol.on(model.protocol), options)
         noted_calibration(model, parts.protocol)
         who = f"process {rank} of {ranks}" if self.ray is None else f"Ray, {self.ray} encoding"
         console.notes().print(f"{who}; {parts.request['files']} files in {parts.count} parts")

@@ -34,7 +34,7 @@ from texthead.media import is_member
 from texthead.media import paths as media_paths
 from texthead.models import AttentivePool, TemporalTransformer
 from texthead.parallel import Progress
-from texthead.prediction import calibration_for, protocol_of
+from texthead.prediction import protocol_of
 from texthead.runs import Run, classes_json, model_card
 
 To = Literal["onnx", "torch"]
@@ -66,7 +66,7 @@ def export(
     """
     out = Path(out)
     check_export(out, to, int8=int8)
-    model, protocol = protocol_of(run, protocol)
+    model, protocol = run.model, protocol_of(run, protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
         settings = preprocessing(scorer, to)
@@ -215,7 +215,7 @@ def _classes(run: Run) -> dict[str, object]:
 
 def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
     """Return (calibration to export, reason why only its temperature); without `promises`, only the temperature."""
-    calibration, reason = calibration_for(run, protocol)
+    calibration, reason = run.calibration_for(protocol)
     if calibration is not None and reason is None and not promises:
         return calibration.without_promises(), "threshold and sets are valid only for scores without int8"
     return calibration, reason

@@ -25,7 +25,7 @@ from texthead.features import Reading
 from texthead.media import open_media
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import pick_device
-from texthead.prediction import Prediction, calibration_for, predict, protocol_of, zero_shot
+from texthead.prediction import Prediction, predict, zero_shot
 from texthead.recipes import EngineName
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, display_name, load_run
@@ -163,10 +163,9 @@ class Answerer:
         model = self.model(question.names)
         reading = Reading(engine=self._source.engine)
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP)
-        recognizer = model.model if isinstance(model, Run) else model
-        prompts = getattr(recognizer.head, "prompts", None) or ()
-        calibration, _ = calibration_for(model, protocol_of(model)[1])
-        notes = self._notes(recognizer) if question.names else ()
+        prompts = getattr(model.model.head, "prompts", None) or ()
+        calibration, _ = model.calibration_for(model.protocol)
+        notes = self._notes(model.model) if question.names else ()
         return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
@@ -182,7 +181,7 @@ class Answerer:
             MediaError: the file is not a video, or cannot be read to its end.
         """
         model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
-        names = protocol_of(model)[0].names
+        names = model.model.names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:
             for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
@@ -197,8 +196,8 @@ class Answerer:
             MediaError: the file cannot be read.
         """
         source = self.model(question.names)
-        model, protocol = protocol_of(source)
-        calibration, _ = calibration_for(source, protocol)
+        model, protocol = source.model, source.protocol
+        calibration, _ = source.calibration_for(protocol)
         clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.

@@ -89,14 +89,14 @@ class TimelineCommand:
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.timeline import Sliding, scores_over_time, timeline_json
         from texthead.media import LiveStream, Part
-        from texthead.prediction import protocol_of, zero_shot_line
+        from texthead.prediction import zero_shot_line
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
         rule = Hysteresis(self.enter, self.leave, self.min_length)
         with _opened(path) as video:
             model = self.model.load(run_folder, self.encoding.pick_device())
-            (recognizer, protocol) = protocol_of(model)
+            recognizer, protocol = model.model, model.protocol
             names = recognizer.names
             _say_how(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)

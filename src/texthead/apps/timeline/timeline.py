@@ -26,7 +26,7 @@ from texthead.features import Engine
 from texthead.media import LiveStream, Media, PipedVideo, Take, open_media
 from texthead.models import Recognizer
 from texthead.parallel import Progress
-from texthead.prediction import apply_calibration, calibration_for, protocol_of
+from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs import Run
 
@@ -226,7 +226,7 @@ def scores_over_time(
 ) -> Iterator[Stretch]:
     """Yield class probabilities over time, from the first frame to the end of the last without gaps.
 
-    Uses a calibrated run's temperature and threshold, see `calibration_for`; the threshold's guarantee is for whole
+    Uses a calibrated run's temperature and threshold, see `Run.calibration_for`; the threshold's guarantee is for whole
     clips, not for windows.
 
     Args:
@@ -239,8 +239,8 @@ def scores_over_time(
     Raises:
         MediaError: a frame cannot be read, or its time is not later than the previous one's.
     """
-    model, protocol = protocol_of(run, protocol)
-    calibration, _ = calibration_for(run, protocol)
+    model, protocol = run.model, protocol_of(run, protocol)
+    calibration, _ = run.calibration_for(protocol)
     sliding = sliding or Sliding()
     whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
     encoder = Engine(model.visual, engine, int(whole * sliding.rate))
@@ -280,7 +280,7 @@ def find_events(
     Raises:
         MediaError: the file is not a video, or cannot be read to its end.
     """
-    names = protocol_of(run)[0].names
+    names = run.model.names
     with open_timed(path) as video:
         stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine)
         return events_in(stretches, names, rule or Hysteresis())

@@ -1,0 +1,132 @@
+"""Write the report of a run from labelled items."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from texthead.data.dataset import Dataset, Split
+from texthead.errors import DataError, MediaError
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.evaluate import score
+from texthead.evaluation.frame_order import blind_to_order, order_test
+from texthead.features.reading import Reading
+from texthead.media.fingerprints import fingerprints
+from texthead.parallel.progress import Bar, no_bar
+from texthead.prediction.run_evaluation import EvaluationPlan, RunEvaluation, evaluate_run
+from texthead.report.mistakes import mistake_strips
+from texthead.report.probabilities import calibration_report
+from texthead.report.run_page import PageParts, write_report
+from texthead.runs.hub import check_own
+from texthead.runs.metrics import read_records
+from texthead.runs.run import CALIBRATION, Run
+from texthead.runs.scored_items import unknown_items
+from texthead.transfer.baselines import When
+
+
+class RunReport(NamedTuple):
+    """The HTML report of a run, and the scores in it."""
+
+    path: Path
+    scores: RunEvaluation
+
+
+class Examples(NamedTuple):
+    """The predictions that a report shows: the most confident wrong and correct ones, some with a saliency map."""
+
+    mistakes: int = 4
+    hits: int = 2
+    saliency: int = 4
+
+
+def report_run(
+    run: Run,
+    dataset: Dataset | None = None,
+    reading: Reading = Reading(cache=True),
+    *,
+    out: str | Path | None = None,
+    split: Split | None = None,
+    unknown: Dataset | None = None,
+    examples: Examples = Examples(),
+    baselines: When = "auto",
+    bar: Bar = no_bar,
+    tell: Callable[[EvaluationPlan | RunEvaluation | MediaError], object] = lambda _: None,
+) -> RunReport:
+    """Write the HTML report of a run and return its path and scores, as `texthead report` does.
+
+    Args:
+        dataset: labelled items; None for those that the run held out.
+        reading: with a cache, the test of the frame order and the next report encode nothing again.
+        out: the HTML file; None for `report.html` in the run folder.
+        split: as in `evaluate_run`.
+        unknown: items of none of the run's classes, to measure how many get a class.
+        examples: the predictions to show.
+        baselines: when to score zero-shot and a probe too.
+        bar: opens a progress bar.
+        tell: called with what is scored, the scores, and each unreadable unknown item, before the next step takes time.
+
+    Raises:
+        DataError: as `evaluate_run`, or unknown items for a run without a threshold.
+        MediaError: an item cannot be read, and `reading` does not skip such items.
+        RunError: the run folder is the cached copy of a run on a hub.
+    """
+    if out is None:
+        check_own(run.folder)
+    path, protocol = Path(out or run.folder / "report.html"), run.protocol
+    records = read_records(run.folder)
+    calibration, why = run.calibration_for(protocol)
+    lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
+    if unknown is not None:
+        unknown, left_out = _unseen(run, calibration, why, unknown)
+        lines += left_out
+    scores = evaluate_run(
+        run, dataset, protocol, reading, split=split, baselines=baselines, cache=reading.cache, bar=bar, begin=tell
+    )
+    tell(scores)
+    unknown_scores = None
+    if unknown is not None:
+        with bar("score unknown items", "files") as progress:
+            scored = score(run.model, [item.path for item in unknown.items], protocol, reading, progress)
+        unknown_scores = scored.scores
+        for error in scored.skipped:
+            tell(error)
+    reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
+    items, order = scores.table.division.scored, blind_to_order(run.model, protocol.frames)
+    if order is None:
+        with bar("test frame order", "files") as progress:
+            order = order_test(run.model, items, protocol, reading, progress=progress)
+    with bar("draw examples", "clips") as progress:
+        strips = mistake_strips(
+            scores.raw,
+            protocol,
+            mistakes=examples.mistakes,
+            hits=examples.hits,
+            saliency_maps=examples.saliency,
+            engine=reading.engine,
+            model=run.model,
+            progress=progress,
+        )
+    parts = PageParts(strips=strips, order=order, calibration_report=reliability)
+    write_report(path, run.folder, run.model, records, scores.table, parts)
+    return RunReport(path, scores)
+
+
+def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown: Dataset) -> tuple[Dataset, list[str]]:
+    """Return (the unknown items that did not set the threshold; a line on the others).
+
+    Raises:
+        DataError: the run has no threshold for its present classes, or an item is not unknown or none is unseen.
+    """
+    if calibration is None or calibration.threshold is None:
+        reason = why.removesuffix("; calibrate again") if calibration and why else "the run has none"
+        raise DataError(
+            f"unknown {unknown.source} measures the threshold of the run, but {reason}; run `texthead calibrate RUN "
+            "DATA --unknown OTHERS`"
+        )
+    unknown = unknown_items(run, unknown)
+    contents = fingerprints([item.path for item in unknown.items])
+    unseen = unknown.pick([place for place, content in enumerate(contents) if content not in calibration.content])
+    seen, count = len(unknown) - len(unseen), len(unknown)
+    if not len(unseen):
+        raise DataError(f"unknown {unknown.source}: the threshold was set on all {count} items: give others")
+    left_out = f"{seen} of the {count} unknown items are left out: the threshold was set on them."
+    return unseen, [left_out] if seen else []
