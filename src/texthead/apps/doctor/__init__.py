@@ -2,7 +2,7 @@
 
 command           texthead doctor
 encoder_findings  findings that need an encoder
-examine           all findings, in one call
+examine           everything, in one call
 facts             properties of one file, without a model
 findings          findings about files, splits and class names; lists without bad items
 near_duplicates   pairs of files that look alike

@@ -17,13 +17,12 @@ from texthead.cli import (
     outputs,
 )
 from texthead.errors import DataError
-from texthead.files import unused, write_csv, write_json
+from texthead.files import unused
 from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.apps.doctor.overview import Overview
     from texthead.apps.doctor.page import Diagnosis
-    from texthead.data import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,70 +84,54 @@ class Doctor:
         from texthead.cli import console
 
         console.doing(f"reading {self.data}")
-        from texthead.apps.doctor import findings as doctor
-        from texthead.apps.doctor import overview
-        from texthead.apps.doctor.examine import EncoderSettings, examine
-        from texthead.apps.doctor.facts import read_facts
-        from texthead.apps.doctor.page import Diagnosis
+        from texthead.apps.doctor.examine import EncoderSettings, diagnose
         from texthead.features import Reading
         from texthead.media import paths as media_paths
-        from texthead.report import write_html
 
-        fix, out = (None if path is None else Path(path) for path in (self.fix, self.out))
+        fix = None if self.fix is None else Path(self.fix)
         if fix and media_paths.address(self.data):
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
         dataset = self.labelled.read_noted(self.data)
-        classes = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
-        pictured = overview.candidates(dataset.labels) if out else ()
-        facts = read_facts(
-            dataset,
-            workers=self.workers,
-            seconds=float(self.limit),
-            pictured=pictured,
-            bar=console.bar,
-        )
+        reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
+        template = self.prompts.read_template() or "{}"
+        settings = EncoderSettings(self.encoder, self.size, template, self.encoding.device, reading)
         console.doing("comparing files, splits and names")
-        encoder_settings = EncoderSettings(
-            self.encoder,
-            self.size,
-            self.prompts.read_template() or "{}",
-            self.encoding.device,
-            Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine),
-        )
-        findings, lines = examine(
+        diagnosis = diagnose(
             dataset,
-            facts,
-            classes,
+            prompts.read_classes(self.classes) if self.classes else None,
             k=self.k,
             frames=self.frames,
             clean=self.prompts.clean,
-            encoder_settings=None if self.quick else encoder_settings,
+            encoder_settings=None if self.quick else settings,
+            limit=float(self.limit),
+            workers=self.workers,
+            pictures=self.out is not None,
             bar=console.bar,
         )
-        for line in lines:
-            console.notes().print(line)
-        how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
-        console.doing("writing the report")
-        counts, excluded = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
-        diagnosis = Diagnosis(dataset, facts, counts, findings, excluded, how)
-        if out:
-            write_json(out / "doctor.json", diagnosis.to_json())
-            write_html(out / "doctor.html", diagnosis.html())
-        _print_overview(counts)
-        _print(diagnosis)
-        if out:
-            console.notes().print(f"report: {out / 'doctor.html'}")
-        console.show_json(diagnosis.to_json())
+        self._show(diagnosis)
         if fix:
-            _write_list(fix, dataset, excluded)
-        serious = any(finding.severity == "serious" for finding in findings)
-        if fix or not serious:
+            _write_list(fix, diagnosis)
+        if fix or not diagnosis.is_serious:
             console.next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
         else:
             console.next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
-        return 1 if serious else 0
+        return int(diagnosis.is_serious)
+
+    def _show(self, diagnosis: "Diagnosis") -> None:
+        """Print the diagnosis, and write it to --out."""
+        from texthead.cli import console
+
+        for line in diagnosis.lines:
+            console.notes().print(line)
+        console.doing("writing the report")
+        page = diagnosis.write(Path(self.out)) if self.out else None
+        _print_overview(diagnosis.overview)
+        _print(diagnosis)
+        if page:
+            console.notes().print(f"report: {page}")
+        console.show_json(diagnosis.to_json())
 
 
 # Largest number of classes in the table, letters of a class name, and its letters on a line in a narrow table.
@@ -205,15 +188,14 @@ def _print(diagnosis: "Diagnosis") -> None:
     console.results().print(table)
 
 
-def _write_list(path: Path, dataset: "Dataset", excluded: dict[int, str]) -> None:
-    """Write the sound items as a manifest, and print a line for each item left out."""
-    from texthead.apps.doctor import findings as doctor
+def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
+    """Write the list of the sound items, and print a line for each item left out."""
     from texthead.cli import console
 
-    columns, rows = doctor.cleaned_rows(dataset.items, excluded, path.parent)
-    if not rows:
+    items, left_out = diagnosis.dataset.items, diagnosis.left_out
+    count = diagnosis.write_sound(path)
+    if not count:
         raise DataError(f"--fix {path}: no item would be left; nothing is written")
-    write_csv(path, columns, rows)
-    for position, why in excluded.items():
-        console.notes().print(f"left out: {dataset.items[position].path}: {why}")
-    console.notes().print(f"{path}: {len(rows)} of {len(dataset)} items; {len(excluded)} left out")
+    for position, why in left_out.items():
+        console.notes().print(f"left out: {items[position].path}: {why}")
+    console.notes().print(f"{path}: {count} of {len(items)} items; {len(left_out)} left out")

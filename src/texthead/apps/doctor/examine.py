@@ -1,15 +1,15 @@
-"""Run all checks of a dataset, with or without an encoder."""
+"""Find what is wrong with a dataset, with or without an encoder."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 
-from texthead.apps.doctor import encoder_findings, findings, near_duplicates
+from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.findings import Finding, Severity
+from texthead.apps.doctor.facts import read_facts
+from texthead.apps.doctor.findings import Severity
+from texthead.apps.doctor.page import Diagnosis
 from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
@@ -39,30 +39,35 @@ class EncoderSettings:
     reading: Reading = Reading(engine="auto", cache=True)
 
 
-def examine(
+def diagnose(
     dataset: Dataset,
-    facts: Sequence[Facts],
-    classes: OwnSentences,
+    classes: OwnSentences | None = None,
     *,
     k: int | None = None,
     frames: int = 8,
     clean: bool = True,
-    encoder_settings: EncoderSettings | None = None,
+    encoder_settings: EncoderSettings | None = EncoderSettings(),
+    limit: float = 120.0,
+    workers: int = 1,
+    pictures: bool = False,
     bar: Bar = no_bar,
-) -> tuple[list[Finding], list[str]]:
-    """Return (findings, serious ones first; notes).
+) -> Diagnosis:
+    """Find what is wrong with a dataset, as `texthead doctor` does.
 
     Args:
-        dataset: the items.
-        facts: of each item's file.
-        classes: class names, each with its sentences or None.
+        classes: class names, each with its sentences or None; the labels if None.
         k: training items that each class must have.
         frames: frames per clip.
         clean: whether to split labels like `push_up` into words.
         encoder_settings: None skips the checks that need an encoder.
+        limit: seconds per file.
+        workers: number of processes that decode files.
+        pictures: whether to keep pictures of a few items for the page.
         bar: progress bar.
     """
-    items, names = dataset.items, list(classes)
+    items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
+    pictured = overview.candidates(dataset.labels) if pictures else ()
+    facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, bar=bar)
     result = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),
@@ -70,8 +75,8 @@ def examine(
         *findings.group_leaks(items),
         *findings.folder_findings(items),
         *findings.count_findings(items, k=k),
-        *findings.name_findings(names, clean=clean),
-        *findings.unknown_labels(dataset.classes, names),
+        *findings.name_findings(list(classes), clean=clean),
+        *findings.unknown_labels(dataset.classes, list(classes)),
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
@@ -93,4 +98,7 @@ def examine(
         else:
             notes.append(f"note: {encoder.source} has no text encoder; class names are not checked against the files")
     result += findings.near_copies(items, facts, near_duplicates.alike(facts, features))
-    return sorted(result, key=lambda each: (get_args(Severity).index(each.severity), each.fault)), notes
+    result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
+    counts, left_out = overview.overview_of(items, facts), findings.left_out(items, result)
+    source = None if encoder_settings is None else encoder_settings.encoder
+    return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))

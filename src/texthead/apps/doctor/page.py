@@ -8,10 +8,11 @@ from typing import get_args
 
 from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.findings import Finding, Severity, counted
+from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, counted
 from texthead.apps.doctor.overview import Overview
 from texthead.data import Dataset
-from texthead.report import render
+from texthead.files import write_csv, write_json
+from texthead.report import render, write_html
 
 # Rows of a table on the page, so that browsers can cope.
 _ROWS = 1000
@@ -25,7 +26,8 @@ class Diagnosis:
         facts: of each item's file.
         findings: worst first.
         left_out: the reason why a cleaned list omits an item, by position.
-        how: a sentence naming the encoder.
+        encoder: the encoder of the findings; None if no finding needed one.
+        lines: notes on the encoder.
     """
 
     dataset: Dataset
@@ -33,7 +35,13 @@ class Diagnosis:
     overview: Overview
     findings: Sequence[Finding]
     left_out: dict[int, str]
-    how: str
+    encoder: str | None = None
+    lines: tuple[str, ...] = ()
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether there is a serious finding."""
+        return any(finding.severity == "serious" for finding in self.findings)
 
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
@@ -81,6 +89,19 @@ class Diagnosis:
             "left_out": [{"path": paths[place], "why": reason} for place, reason in self.left_out.items()],
         }
 
+    def write(self, folder: Path) -> Path:
+        """Write `doctor.json` and `doctor.html` to a folder, and return the path of the page."""
+        write_json(folder / "doctor.json", self.to_json())
+        write_html(folder / "doctor.html", self.html())
+        return folder / "doctor.html"
+
+    def write_sound(self, path: Path) -> int:
+        """Write a list of the items that are not left out, if there are any, and return their number."""
+        columns, rows = cleaned_rows(self.dataset.items, self.left_out, path.parent)
+        if rows:
+            write_csv(path, columns, rows)
+        return len(rows)
+
     def html(self) -> str:
         """Render the page."""
         groups = self.groups()
@@ -91,7 +112,9 @@ class Diagnosis:
             package="texthead.apps.doctor",
             title=f"Doctor: {Path(self.dataset.source).name}",
             subtitle=self.headline(),
-            how=self.how,
+            how=f"With the encoder {self.encoder}."
+            if self.encoder
+            else "Without an encoder (`texthead doctor --quick`).",
             folder=self._folder.absolute(),
             notes=self.dataset.notes,
             overview=overview.table(self.overview, _ROWS),
