@@ -155,15 +155,8 @@ def completion(shell: str) -> str:
     return shtab.complete(parser, shell)
 
 
-# Commands that several processes can share.
-_SHARED = ("train", "eval")
-
-# Commands that decode files in worker processes.
-_DECODING = ("train", "eval", "calibrate", "report", "predict", "bulk", "compare", "label", "demo")
-
-
-def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
-    """Join the process group that torchrun started, if it did; with `apart` each process works alone.
+def _group(name: str, command: type) -> AbstractContextManager[None]:
+    """Join the process group that torchrun started, if it did, unless each process of the command works alone.
 
     Raises:
         RunError: the command runs in one process, or something other than torchrun started the processes.
@@ -171,21 +164,22 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal():
         raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
-    if apart or int(size) < 2:
+    processes = getattr(command, "PROCESSES", "one")
+    if processes == "apart" or int(size) < 2:
         return nullcontext()
     if "LOCAL_RANK" not in os.environ:
         raise RunError(
             f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
             "with torchrun, or unset WORLD_SIZE"
         )
-    if command not in _SHARED:
-        raise RunError(f"{command} runs in one process: start it without torchrun")
+    if processes != "shared":
+        raise RunError(f"{name} runs in one process: start it without torchrun")
     from texthead.parallel.distributed import launched
 
     return launched()
 
 
-def _run(name: str, command: type, values: dict[str, Any]) -> int:
+def _run(command: type, values: dict[str, Any]) -> int:
     """Build a command from its options and call it; return its exit code."""
     from texthead.cli.console import screen
 
@@ -197,7 +191,7 @@ def _run(name: str, command: type, values: dict[str, Any]) -> int:
             set_max_megapixels(own["max_megapixels"])
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        if name in _DECODING and own["workers"] and getattr(built, "decodes_many", True):
+        if getattr(built, "decodes_many", False) and own["workers"]:
             begin_server()  # It imports libraries in parallel with this process.
         return built() or 0
 
@@ -278,8 +272,8 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     check_given(command, values)
     ending.line = partial(_interrupted, name, values)
-    with _group(name, apart=getattr(command, "APART", False)):
-        return _run(name, command, values)
+    with _group(name, command):
+        return _run(command, values)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
 from texthead.data.sources import check_source
@@ -344,6 +344,8 @@ class LabelledRun:
         data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
             prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
     """
+
+    decodes_many: ClassVar = True
 
     run: str = argument("RUN", read=local_run)
     data: str | None = argument("DATA", nargs="?")

@@ -43,6 +43,8 @@ class Compare:
         "low, high, top5, calibration_error]]; rates in percent"
     )
 
+    decodes_many: ClassVar = True
+
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"

@@ -26,6 +26,7 @@ class Eval(ScoredRun):
         out: also write a CSV file with one line per item
     """
 
+    PROCESSES: ClassVar = "shared"
     JSON: ClassVar = (
         "run, engine, data, split, methods [method, items, top1, low, high, top5, calibration_error], classes [name, "
         "items, recall, predicted, precision], skipped, notes; rates in percent"

@@ -61,7 +61,10 @@ class Train:
     """
 
     CONFIG: ClassVar = True
+    PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
+
+    decodes_many: ClassVar = True
 
     data: str = argument("DATA")
     val: str | None = option(None, "DATA2")

@@ -53,7 +53,9 @@ class Bulk:
     USAGE: ClassVar = "texthead bulk [RUN] FILES --out FOLDER [--classes NAMES] [options]"
 
     # Processes that torchrun starts share no work but the files.
-    APART: ClassVar = True
+    PROCESSES: ClassVar = "apart"
+
+    decodes_many: ClassVar = True
 
     inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=local_run)
     out: str = option(metavar="FOLDER")

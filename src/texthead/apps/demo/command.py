@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from texthead.cli import NonNegativeInt, default_workers, option, outputs
 from texthead.extras import check_extra
@@ -18,6 +19,8 @@ class Demo:
         workers: processes that decode videos
         device: auto, cpu, cuda or cuda:N
     """
+
+    decodes_many: ClassVar = True
 
     out: str = option("demo", "FOLDER")
     quick: bool = False

@@ -57,6 +57,8 @@ class Label:
 
     JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
 
+    decodes_many: ClassVar = True
+
     data: str = argument("DATA")
     classes: str | None = option(None, "NAMES")
     out: str | None = option(None, "FILE")
