@@ -195,16 +195,12 @@ class Train:
         from texthead.transfer.run_training import RunOptions
 
         tuning = self.tuning_option
-        if self.unlabelled and tuning:
-            raise DataError(
-                f"--unlabelled {self.unlabelled} refines the text-probe, and {tuning} asks for fine-tuning: give one "
-                "of the two"
-            )
-        if self.method and tuning:
-            raise DataError(
-                f"--method {self.method} trains nothing but a head on the frozen encoder, and {tuning} asks for "
-                "fine-tuning: give one of the two"
-            )
+        for name, value, purpose in (
+            ("--unlabelled", self.unlabelled, "refines the text-probe"),
+            ("--method", self.method, "trains nothing but a head on the frozen encoder"),
+        ):
+            if value and tuning:
+                raise DataError(f"{name} {value} {purpose}, and {tuning} asks for fine-tuning: give one of the two")
         return RunOptions(
             encoder=self.encoder,
             text=self.text,
