@@ -91,7 +91,7 @@ def known() -> list[tuple[str, str]]:
     return [(source, f"hub: {source.removeprefix('hf:')}") for source in table() if source.startswith("hf:")]
 
 
-def place(rest: str) -> str:
+def location(rest: str) -> str:
     """Return where the weights of ORG/NAME[@REVISION] are published."""
     return f"hub: {rest}"
 

@@ -108,6 +108,6 @@ class Sentences(TextOnly):
             parts.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
         if not parts:
             return torch.empty(0, self.width)
-        places = torch.empty(len(tokens), dtype=torch.long)
-        places[torch.tensor(order)] = torch.arange(len(tokens))
-        return torch.cat(parts)[places]
+        positions = torch.empty(len(tokens), dtype=torch.long)
+        positions[torch.tensor(order)] = torch.arange(len(tokens))
+        return torch.cat(parts)[positions]

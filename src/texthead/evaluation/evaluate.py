@@ -134,10 +134,10 @@ class Evaluation:
         """Return the scores and the worst classes, for a notebook."""
         top5 = f", top-5 {self.top5:.1f} %" if len(self.names) > 5 else ""
         caption = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){top5}, {self.count} items"
-        rated = sorted((row.recall[0], place) for place, row in enumerate(self.classes) if row.recall)
+        rated = sorted((row.recall[0], index) for index, row in enumerate(self.classes) if row.recall)
         rows = []
-        for recall, place in rated[:WORST]:
-            row = self.classes[place]
+        for recall, index in rated[:WORST]:
+            row = self.classes[index]
             wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
             rows.append([row.name, row.items, recall, "{1:.1f}-{2:.1f}".format(*row.recall or ()), wrong])
         notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []

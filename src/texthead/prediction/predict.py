@@ -204,8 +204,8 @@ def predictions_of(
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        places = order[i, : max(top, sizes[i] or 0)].tolist()
-        pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
+        indices = order[i, : max(top, sizes[i] or 0)].tolist()
+        pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return result
 

@@ -153,7 +153,7 @@ def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability."""
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((path, result.names[target], result.names[place], f"{value:.4f}") for path, target, place, value in items)
+    rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 

@@ -36,7 +36,7 @@ class Strip(NamedTuple):
         frames: as the model gets them.
         top: the most probable classes, best first; followed by the true class if it ranks lower.
         truth: the true class, if known.
-        place: rank of the true class by probability, from 1.
+        rank: rank of the true class by probability, from 1.
         heats: saliency maps by title.
         note: text below the heat maps.
     """
@@ -45,7 +45,7 @@ class Strip(NamedTuple):
     frames: UInt8[np.ndarray, "frames height width 3"]
     top: Sequence[tuple[str, float]]
     truth: str | None = None
-    place: int | None = None
+    rank: int | None = None
     heats: Mapping[str, Float[np.ndarray, "frames rows columns"]] = MappingProxyType({})
     note: str = ""
 
@@ -56,7 +56,7 @@ class Strip(NamedTuple):
 
     def picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames and the most probable classes."""
-        return plot_strip(self.frames, self.top, truth=self.truth, place=self.place)
+        return plot_strip(self.frames, self.top, truth=self.truth, rank=self.rank)
 
     def heat_picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames with their saliency maps."""

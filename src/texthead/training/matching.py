@@ -161,8 +161,8 @@ class Matching(nn.Module):
         """Return the text row of each label, with each label encoded once."""
         if self.text is None or not len(labels):
             return head.weight[labels]
-        unique, places = labels.unique(return_inverse=True)
-        return prompt_rows(self.text, _prompts(head, unique.tolist()))[places]
+        unique, inverse = labels.unique(return_inverse=True)
+        return prompt_rows(self.text, _prompts(head, unique.tolist()))[inverse]
 
     @torch.no_grad()
     def refresh(self, model: Recognizer) -> None:

@@ -75,10 +75,10 @@ def text_worth(
     from scipy.special import log_softmax
 
     x, w, labels = _units(features - class_center(features, targets)), _units(rows), targets.numpy()
-    scores, places = x @ w.T, np.arange(len(labels))
+    scores, items = x @ w.T, np.arange(len(labels))
 
     def loss(scale: float) -> float:
-        return -float(log_softmax(scale * scores, axis=1)[places, labels].sum())
+        return -float(log_softmax(scale * scores, axis=1)[items, labels].sum())
 
     result: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
     scale = float(result.x)
@@ -103,8 +103,8 @@ def logistic_head(
     center = class_center(features, targets)
     x = _units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
-    present, places = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _logistic(x, places, weight[present], strength)
+    present, numbers = np.unique(targets.numpy(), return_inverse=True)
+    weight[present], bias[present] = _logistic(x, numbers, weight[present], strength)
     return _probe(weight, bias, center, names, "logistic")
 
 
@@ -172,7 +172,7 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
     values, vectors = np.linalg.eigh(x @ x.T)
     nonzero = values > 1e-9 * values[-1]
     values, vectors = values[nonzero], vectors[:, nonzero]
-    classes, rank, places = len(prior), len(values), np.arange(len(x))
+    classes, rank, items = len(prior), len(values), np.arange(len(x))
     curvature = 2 * (classes - 1) / classes**2
     step = 1 / np.sqrt(curvature * values + 1 / strength)
     step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(x))
@@ -183,7 +183,7 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
         u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
         logs = log_softmax(prior_scores + z @ u.T + bias, axis=1)
         error = np.exp(logs) - hot
-        value = (penalty * u * u).sum() / 2 - logs[places, labels].sum()
+        value = (penalty * u * u).sum() / 2 - logs[items, labels].sum()
         return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])
 
     zeros, options = np.zeros(classes * rank + classes), {"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}

@@ -366,7 +366,7 @@ def _report(
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
     unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
     for strip in mistake_strips(unseen, bench.protocol):
-        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, rank=strip.rank)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")
     new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'

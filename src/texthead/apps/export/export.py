@@ -139,9 +139,9 @@ def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
     most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
-    for place in evenly(len(existing), most):
+    for index in evenly(len(existing), most):
         with suppress(standalone.Refused, OSError):
-            clips.append(standalone.read_clips(existing[place], settings)[None])
+            clips.append(standalone.read_clips(existing[index], settings)[None])
     return clips
 
 

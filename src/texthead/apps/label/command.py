@@ -96,14 +96,14 @@ class Label:
         from texthead.cli import console
 
         console.doing("loading torch")
-        from texthead.apps.label.label_file import check_place, paths_in
+        from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
         from texthead.apps.label.windows import cut_files
         from texthead.encoders import load_encoder
         from texthead.text import flat
 
         if self.next is None:
-            check_place(Path(self.out or ""))
+            check_csv(Path(self.out or ""))
         files = read_files(self.data)
         out = None if self.out is None else Path(self.out)
         known = [] if out is None else paths_in(out, root_of(out, files))
@@ -170,11 +170,11 @@ class Label:
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        place, host = Path(self.out or ""), self.server.host
-        training = Training(self._training, place)
+        labels_csv, host = Path(self.out or ""), self.server.host
+        training = Training(self._training, labels_csv)
         with listening_socket(host, self.server.port) as listening:
             self.server.say_password(password)
-            session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
+            session = LabelSession(pool, classes, rows if encoder.has_text else None, labels_csv, seed=self.seed)
             try:
                 with suppress(KeyboardInterrupt):
                     serve(listening, label_app(session, training, host, password), host, self.server.show_address)

@@ -43,7 +43,7 @@ def guesses(
         rows: text rows; None for an encoder without text.
         labelled: positions of the labelled files; `targets` are their classes.
     """
-    present, places = targets.unique(return_inverse=True)
+    present, numbers = targets.unique(return_inverse=True)
     if rows is None:
         rows = torch.zeros(classes, features.shape[1])
     picked = features[list(labelled)]
@@ -55,7 +55,7 @@ def guesses(
     text = (scale * F.normalize(features - center, dim=-1) @ F.normalize(rows, dim=-1).T).softmax(-1)
     if len(present) < 2:
         return text
-    head = text_probe_head(rows[present], picked, places, names=[str(int(place)) for place in present])
+    head = text_probe_head(rows[present], picked, numbers, names=[str(int(index)) for index in present])
     probabilities = text.clone()
     labelled_mass = text[:, present].sum(1, keepdim=True)
     probabilities[:, present] = head(features).detach().softmax(-1) * labelled_mass
@@ -99,7 +99,7 @@ class Coverage:
         self._copies = near > COPY
         self._width = 2 * WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
         self._near = self._nearness(near)
-        self._place = {int(position): index for index, position in enumerate(self.pool)}
+        self._index_of = {int(position): index for index, position in enumerate(self.pool)}
 
     def _nearness(self, cosines: Float[np.ndarray, "some files"]) -> Float[np.ndarray, "some files"]:
         """Return exp(-distance^2 / width); 1 for a file and itself."""
@@ -115,9 +115,10 @@ class Coverage:
     ) -> list[int]:
         """Return the positions of up to `count` files, as `next_to_label` does, except those in `without`."""
         groups = self._groups
-        taken = [self._place[position] for position in labelled if position in self._place]
+        taken = [self._index_of[position] for position in labelled if position in self._index_of]
         others = (
-            self._units[[position for position in labelled if position not in self._place]] @ self._units[self.pool].T
+            self._units[[position for position in labelled if position not in self._index_of]]
+            @ self._units[self.pool].T
         )
         covered = np.zeros(len(self.pool), dtype=self._near.dtype)
         copies = np.zeros(len(self.pool), dtype=bool)
@@ -127,7 +128,7 @@ class Coverage:
         weight = margin_uncertainty(probabilities[self.pool]).clamp(min=0).sqrt().numpy()
         used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
         free = np.ones(len(self.pool), dtype=bool)
-        free[[*taken, *(self._place[position] for position in without if position in self._place)]] = False
+        free[[*taken, *(self._index_of[position] for position in without if position in self._index_of)]] = False
         chosen: list[int] = []
         while free.any() and len(chosen) < count:
             gain = np.maximum(self._near - covered, 0) @ weight

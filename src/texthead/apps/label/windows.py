@@ -49,8 +49,8 @@ def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
         starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
         spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
         costs = best[starts] + spread + worth
-        place = int(costs.argmin())
-        best[end], before[end] = costs[place], starts[place]
+        index = int(costs.argmin())
+        best[end], before[end] = costs[index], starts[index]
     begins, end = [], count
     while end:
         end = int(before[end])
@@ -106,13 +106,13 @@ def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> lis
     except MediaError:
         return []  # The error is reported when the file is encoded.
     if encoder.visual.spec.unit != "frame":
-        return [EVERY * place for place in range(0, len(frames), LONGEST // 2)]
+        return [EVERY * row_of for row_of in range(0, len(frames), LONGEST // 2)]
     choose = partial(_fixed_frames, frames=frames)
     (entry,) = frame_features(encoder.visual, [path], choose, encoder.visual.spec.pixels(), reading)
     if isinstance(entry, MediaError):
         return []
-    place = {index: row for row, index in enumerate(entry.indices)}
-    return [EVERY * start for start in cut(entry.features[[place[index] for index in frames]])]
+    row_of = {index: row for row, index in enumerate(entry.indices)}
+    return [EVERY * start for start in cut(entry.features[[row_of[index] for index in frames]])]
 
 
 def _frames(media: Media) -> list[int]:

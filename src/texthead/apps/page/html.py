@@ -49,14 +49,14 @@ def timeline_html(timeline: Timeline) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
     whole = float(timeline.ends[-1])
     lanes = []
-    for place, name in enumerate(timeline.names):
+    for index, name in enumerate(timeline.names):
         own = [event for event in timeline.events if event.known and event.name == name]
         lane = {
             "name": name,
-            "colour": COLOURS[place % len(COLOURS)],
+            "colour": COLOURS[index % len(COLOURS)],
             "events": own,
             "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in own) or "no event",
-            "curve": _curve(timeline.ends, timeline.scores[:, place]),
+            "curve": _curve(timeline.ends, timeline.scores[:, index]),
         }
         lanes.append(lane)
     no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
