@@ -105,7 +105,7 @@ def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
         reads = [_kind(each)[1] for each in get_args(hint)]
         text = f"{len(reads)} numbers, such as [0.35, 1.0]"
         return text, lambda typed: tuple(
-            read(part) for read, part in zip(reads, typed.strip("[]").split(","), strict=True)
+            read(word) for read, word in zip(reads, typed.strip("[]").split(","), strict=True)
         )
     if get_origin(hint) is Annotated:
         base, text, holds = get_args(hint)

@@ -240,7 +240,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
         return torch.cat(rows)
 
     embeddings = [
-        part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == config.vocab_size
+        each for each in model.modules() if isinstance(each, nn.Embedding) and len(each.weight) == config.vocab_size
     ]
     return Text(model, tokenize, encode, embeddings[0])
 

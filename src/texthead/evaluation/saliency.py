@@ -133,15 +133,15 @@ def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], g
     """Cover the region in all frames of the clip at once."""
     device = model.device
     most = max(1, frames_together(device) // len(clip))
-    parts = torch.cat([clip[None], _covers(clip, grid)]).split(most)
-    scores = torch.cat([model(part.to(device)) for part in parts])
+    chunks = torch.cat([clip[None], _covers(clip, grid)]).split(most)
+    scores = torch.cat([model(chunk.to(device)) for chunk in chunks])
     return scores[0], scores[1:]
 
 
 def _encoded(
     encoder: Engine, frames: UInt8[Tensor, "frames 3 height width"], device: torch.device
 ) -> Float[Tensor, "frames dim"]:
-    return torch.cat([encoder(part.to(device)) for part in frames.split(frames_together(device))])
+    return torch.cat([encoder(chunk.to(device)) for chunk in frames.split(frames_together(device))])
 
 
 def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "covers frames 3 height width"]:

@@ -219,14 +219,14 @@ def _encoded(text: Text, tokens: Any, context: Tensor, start: int) -> Tensor:
         vectors = context.to(embedded).expand(len(embedded), -1, -1)
         return torch.cat([embedded[:, :start], vectors, embedded[:, start + len(context) :]], dim=1)
 
-    def encode(part: Any) -> Tensor:
+    def encode(chunk: Any) -> Tensor:
         handle = text.embedding.register_forward_hook(insert)
         try:
-            return text.encode(part)
+            return text.encode(chunk)
         finally:
             handle.remove()
 
-    parts = [tokens[i : i + _CHUNK] for i in range(0, len(tokens), _CHUNK)]
-    if len(parts) == 1 or not torch.is_grad_enabled():
-        return torch.cat([encode(part) for part in parts])
-    return torch.cat([checkpoint(encode, part, use_reentrant=False) for part in parts])  # pyright: ignore
+    chunks = [tokens[i : i + _CHUNK] for i in range(0, len(tokens), _CHUNK)]
+    if len(chunks) == 1 or not torch.is_grad_enabled():
+        return torch.cat([encode(chunk) for chunk in chunks])
+    return torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks])  # pyright: ignore

@@ -122,9 +122,9 @@ def _error(measured: Reliability) -> str:
 def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     """Return the cells of one column by row name."""
 
-    def rate(name: str, part: int, items: int) -> str:
+    def rate(name: str, count: int, items: int) -> str:
         low, high = intervals.get(name, (None, None))
-        return f"{100 * part / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
+        return f"{100 * count / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
 
     cells = {
         "calibration error before (points)": _error(rates.before),

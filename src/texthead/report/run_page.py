@@ -22,7 +22,7 @@ from texthead.report.figures import plot_curves, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import CalibrationReport
 from texthead.report.strips import plot_saliency, plot_strip
-from texthead.transfer.baselines import Comparison
+from texthead.transfer.baselines import ScoreTable
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -153,7 +153,7 @@ class PageParts:
 
 
 def write_report(
-    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: Comparison, parts: PageParts
+    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: ScoreTable, parts: PageParts
 ) -> None:
     """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")

@@ -79,8 +79,8 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     if run.carries_encoder:
         shutil.copytree(run.folder / ENCODER, folder / ENCODER)
     split = saved_split(run.folder)
-    for part in ("train", "held_out"):
-        split[part] = [f"{part}/{index}" for index in range(len(split[part]))]
+    for key in ("train", "held_out"):
+        split[key] = [f"{key}/{index}" for index in range(len(split[key]))]
     write_json(folder / "split.json", {**split, "source": data_name(split)})
     for name in ("recipe.json", "classes.json", "calibration.json"):
         if (run.folder / name).is_file():

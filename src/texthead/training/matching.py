@@ -169,8 +169,8 @@ class Matching(nn.Module):
         """Copy the current rows of the text encoder to the head; does nothing offline."""
         if self.text is not None:
             head = as_frozen(model.head)
-            parts = torch.arange(len(head.weight)).split(_CHUNK)
-            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, part.tolist())) for part in parts]))
+            chunks = torch.arange(len(head.weight)).split(_CHUNK)
+            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, chunk.tolist())) for chunk in chunks]))
 
 
 def _prompts(head: FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:

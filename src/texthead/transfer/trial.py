@@ -98,12 +98,12 @@ def try_tuning(
         for fold, (trained, scored) in enumerate(pairs):
             train_set, tests = items.data.pick(trained), items.pick(scored)
             features, targets = inputs.features[trained], inputs.targets[trained]
-            part = replace(inputs, features=features, targets=targets, items=train_set.names)
+            fold_inputs = replace(inputs, features=features, targets=targets, items=train_set.names)
 
             def in_all(done: int, total: int, fold: int = fold) -> None:
                 progress(fold * total + done, len(pairs) * total)
 
-            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(in_all))
+            tuned = _tuned_right(fold_inputs, train_set, tests.data, protocol, reading, Callbacks(in_all))
             trial = Trial(
                 np.concatenate([trial.quick, quick_right[fold]]),
                 np.concatenate([trial.tuned, tuned]),

@@ -282,8 +282,8 @@ def save_classes(run: Run, out: str | Path) -> Run:
     if not run.edits:
         raise RunError(f"{run.folder}: no edit to save")
     split = saved_split(run.folder)
-    for part in ("train_labels", "held_out_labels"):
-        split[part] = [_label_after(label, run.edits) for label in split[part]]
+    for key in ("train_labels", "held_out_labels"):
+        split[key] = [_label_after(label, run.edits) for label in split[key]]
     with new_folder(Path(out)) as folder:
         write_json(folder / "split.json", split)
         write_json(folder / "classes.json", run.classes)

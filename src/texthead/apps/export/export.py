@@ -226,5 +226,5 @@ def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str,
     if calibration is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
     values = calibration.to_json()
-    kept: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
-    return kept if reason is None else {**kept, "why": reason}
+    limits: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
+    return limits if reason is None else {**limits, "why": reason}

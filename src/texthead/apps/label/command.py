@@ -109,11 +109,11 @@ class Label:
         known = [] if out is None else paths_in(out, root_of(out, files))
         labelled = {} if out is None else items_so_far(out, with_parts(files, known))
         labels = {path: item.label for path, item in labelled.items()}
-        given = [] if self.classes is None else read_names(self.classes)
-        more = sorted(set(labels.values()) - set(given))
-        if given and more:
+        names = [] if self.classes is None else read_names(self.classes)
+        more = sorted(set(labels.values()) - set(names))
+        if names and more:
             console.say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
-        classes = [*given, *more]
+        classes = [*names, *more]
         if not classes and (self.next is not None or self.text is not None):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if classes:
@@ -126,7 +126,7 @@ class Label:
         pool = encode_files(files, encoder, reading, console.bar)
         console.say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, given, encoder, password)
+            self._serve(pool, names, encoder, password)
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
         console.doing("choosing the next files")
@@ -184,9 +184,9 @@ class Label:
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""
-        given = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
-        given |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
-        options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
+        flags = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
+        flags |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
+        options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
         quick = ["--tune", "none", "--held-out", "0"] if how == "quick" else []
         return ["train", str(self.out), *quick, "--out", str(run), *options]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.transfer import class_center, text_probe_head, text_worth
+from texthead.transfer import class_center, text_evidence, text_probe_head
 
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
 WIDTH = 0.2
@@ -36,8 +36,8 @@ def guesses(
     """Return the probability of each class for each file, from class names and the labels so far.
 
     Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with
-    text weighted by its worth on the labelled files. With fewer than two labelled classes, zero-shot decides alone, and
-    without text the probabilities are uniform.
+    text weighted by `text_evidence`. With fewer than two labelled classes, zero-shot decides alone, and without text
+    the probabilities are uniform.
 
     Args:
         rows: text rows; None for an encoder without text.
@@ -49,8 +49,8 @@ def guesses(
     picked = features[list(labelled)]
     scale = SCALE
     if len(present) > 1:
-        worth = text_worth(rows, picked, targets)
-        scale = worth.weight * worth.scale
+        evidence = text_evidence(rows, picked, targets)
+        scale = evidence.weight * evidence.scale
     center = features.mean(0) if len(present) < 2 else class_center(picked, targets)
     text = (scale * F.normalize(features - center, dim=-1) @ F.normalize(rows, dim=-1).T).softmax(-1)
     if len(present) < 2:

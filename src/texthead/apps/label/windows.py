@@ -25,7 +25,7 @@ EVERY, SHORTEST, LONGEST = 1.0, 2, 10
 
 # How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
 # neighbouring frames; and a lower bound of that, for still videos.
-WORTH, LEAST_WORTH = 3.0, 0.02
+PENALTY, LEAST_PENALTY = 3.0, 0.02
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
@@ -42,13 +42,13 @@ def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
         return [0]
     sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
     neighbours = 1 - (x[1:] * x[:-1]).sum(1)
-    worth = max(WORTH * float(np.median(neighbours)), LEAST_WORTH)
+    penalty = max(PENALTY * float(np.median(neighbours)), LEAST_PENALTY)
     best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
-    best[0] = -worth
+    best[0] = -penalty
     for end in range(SHORTEST, count + 1):
         starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
         spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
-        costs = best[starts] + spread + worth
+        costs = best[starts] + spread + penalty
         index = int(costs.argmin())
         best[end], before[end] = costs[index], starts[index]
     begins, end = [], count

@@ -207,10 +207,10 @@ class Answerer:
             saliency = saliency.at_temperature(calibration.temperature)
         target = int(saliency.plain.argmax())
         heat = saliency.heat(target)
-        kept = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
-        frames = clip[kept].permute(0, 2, 3, 1).contiguous().numpy()
+        indices = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[indices].permute(0, 2, 3, 1).contiguous().numpy()
         faint = saliency.strength(target) < FAINT
-        return Saliency(model.names[target], frames, heat[kept].numpy(), *saliency.probabilities(target), faint)
+        return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.

@@ -68,8 +68,8 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
 
     Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
     """
-    parts = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
-    steps = (f"V{100 - 100 * scores[part].max():.1f} H{1000 * ends[part[-1]] / ends[-1]:.1f}" for part in parts)
+    chunks = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
+    steps = (f"V{100 - 100 * scores[chunk].max():.1f} H{1000 * ends[chunk[-1]] / ends[-1]:.1f}" for chunk in chunks)
     return f"M0,100 {' '.join(steps)} V100 Z"
 
 
