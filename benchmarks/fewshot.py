@@ -22,7 +22,7 @@ import texthead as th
 from texthead.models.build import make_head
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
-from texthead.training.fit_recipe import suit
+from texthead.training.fit_recipe import adapt_recipe
 from texthead.transfer.closed_form import logistic_head
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
@@ -38,7 +38,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
-    recipe, _ = suit(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
+    recipe, _ = adapt_recipe(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
     protocol = encoder.visual.spec.protocol(recipe)
     frozen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True))
     train, tests = (frozen.items(part, labels) for part in (train_set, test))

@@ -247,13 +247,13 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
     """
     with path.open(encoding="utf-8-sig") as file:
         _check_bytes(os.fstat(file.fileno()).st_size, most)
-        parts, count = [], 0
+        chunks, count = [], 0
         # Pipes and devices have no size, so the limit is checked while reading.
-        for part in iter(partial(file.read, 2**20), ""):
-            count += len(part)
+        for chunk in iter(partial(file.read, 2**20), ""):
+            count += len(chunk)
             _check_bytes(count, most)
-            parts.append(part)
-    return "".join(parts)
+            chunks.append(chunk)
+    return "".join(chunks)
 
 
 def read_value(
@@ -309,8 +309,8 @@ def check_lines(path: Path) -> None:
     """
     count = 0
     with path.open("rb") as file:
-        for part in iter(partial(file.read, 2**20), b""):
-            count += part.count(b"\n")
+        for block in iter(partial(file.read, 2**20), b""):
+            count += block.count(b"\n")
             if count > MOST_ITEMS:
                 raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
 

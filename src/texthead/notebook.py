@@ -32,7 +32,7 @@ def html_table(
         rows: one value a column. None is an empty cell; a float has one decimal.
         notes: lines below the table.
     """
-    filled = ([row[place] for row in rows if row[place] is not None] for place in range(len(columns)))
+    filled = ([row[index] for row in rows if row[index] is not None] for index in range(len(columns)))
     right = [bool(cells) and all(isinstance(cell, int | float) for cell in cells) for cells in filled]
     lines = [f'<div><table style="{_TABLE}">']
     if caption:

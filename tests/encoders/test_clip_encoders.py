@@ -33,7 +33,7 @@ from texthead.prediction.predict import predict, protocol_of
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution
-from texthead.training.fit_recipe import suit
+from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.train import train
 
 FRAMES, NAMES = 4, ("red", "blue")
@@ -138,12 +138,12 @@ def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: V
 
 
 def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Dataset) -> None:
-    recipe, notes = suit(small, {}, data, encoder)
+    recipe, notes = adapt_recipe(small, {}, data, encoder)
     assert (recipe.frames, recipe.size) == (FRAMES, 32)
     prints("\n".join(notes), "frames 8 -> 4")
-    assert suit(small, {"frames": 8}, data, encoder)[0].frames == 8
+    assert adapt_recipe(small, {"frames": 8}, data, encoder)[0].frames == 8
     with refuses(RunError, FRAMES, 6):
-        suit(small, {"frames": 6}, data, encoder)
+        adapt_recipe(small, {"frames": 6}, data, encoder)
 
 
 def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
     assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
     strided = Encoder(visual, None, scale=10.0)
-    recipe, notes = suit(small, {}, data, strided)
+    recipe, notes = adapt_recipe(small, {}, data, strided)
     assert recipe.stride == 2
     prints("\n".join(notes), "stride 0 -> 2")
-    assert suit(small, {"stride": 0}, data, strided)[0].stride == 0
+    assert adapt_recipe(small, {"stride": 0}, data, strided)[0].stride == 0
     path, model = data.items[5].path, recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
@@ -169,7 +169,9 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride 3", "freeze_encoder"):
-        suit(small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
+        adapt_recipe(
+            small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0)
+        )
 
 
 @pytest.mark.slow

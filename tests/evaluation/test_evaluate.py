@@ -252,10 +252,10 @@ def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
 def test_items_are_scored_in_parts(monkeypatch):
     """Scoring all items at once would need too much memory with several templates."""
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
-    monkeypatch.setattr(module, "features_in_parts", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
+    monkeypatch.setattr(module, "features_in_chunks", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
     found = []
     for size in (256, 3):
-        monkeypatch.setattr(module, "_PART", size)
+        monkeypatch.setattr(module, "_CHUNK", size)
         found.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
     # On some processors other sizes use other kernels, and the last bits differ.
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)

@@ -39,10 +39,10 @@ def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path
     last, second, right = mistake_strips(result(paths, scores, [4, 1, 0]), Protocol(1, PIXELS))
     chances = torch.tensor(scores[0]).softmax(-1).tolist()
     assert last.top == [(name, pytest.approx(chances["abcde".index(name)])) for name in "abce"]
-    assert (last.truth, last.place, last.name) == ("e", 5, "x/0.png")
+    assert (last.truth, last.rank, last.name) == ("e", 5, "x/0.png")
     assert [name for name, _ in second.top] == ["a", "b", "c"]
-    assert (second.truth, second.place) == ("b", 2)
-    assert (right.truth, right.place, right.heats, right.note) == ("a", 1, {}, "")
+    assert (second.truth, second.rank) == ("b", 2)
+    assert (right.truth, right.rank, right.heats, right.note) == ("a", 1, {}, "")
 
 
 def test_frames_are_those_that_the_model_sees(tmp_path):

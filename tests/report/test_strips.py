@@ -28,7 +28,7 @@ def test_strip_shows_frames_and_probabilities():
 
 
 @pytest.mark.parametrize(
-    ("truth", "place", "title", "labels", "hatched"),
+    ("truth", "rank", "title", "labels", "hatched"),
     [
         ("archery", None, ("✓", "archery"), ["✓ archery", "yoga", "zumba", "surf"], 0),
         ("yoga", None, ("✗", 2, "yoga"), ["✗ archery", "✓ yoga", "zumba", "surf"], 1),
@@ -36,8 +36,8 @@ def test_strip_shows_frames_and_probabilities():
         ("surf", 17, ("✗", 17, "surf"), ["✗ archery", "yoga", "zumba", "✓ surf"], 1),
     ],
 )
-def test_right_and_wrong_differ_without_colour(truth, place, title, labels, hatched):
-    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth, place=place)
+def test_right_and_wrong_differ_without_colour(truth, rank, title, labels, hatched):
+    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth, rank=rank)
     bars = figure.axes[-1]
     prints(figure.get_suptitle(), *title)
     assert read_texts(bars)[::2] == labels

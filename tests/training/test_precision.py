@@ -26,7 +26,7 @@ from texthead.recipes import Recipe, small
 from texthead.training import precision
 from texthead.training.execution import Callbacks, Execution
 from texthead.training.inputs import pixel_clips
-from texthead.training.precision import PrecisionTrial, settled, try_both
+from texthead.training.precision import PrecisionTrial, choose_precision, try_both
 from texthead.training.step import set_training
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, copied, losses, make_model, stop_after
@@ -198,7 +198,7 @@ def _settled_by(
         clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
-        found = settled(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
+        found = choose_precision(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
     return found.precision, lines
 
 

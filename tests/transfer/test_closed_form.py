@@ -11,7 +11,7 @@ from messages import refuses
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 from texthead.transfer import closed_form
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head, text_worth
+from texthead.transfer.closed_form import class_center, logistic_head, text_evidence, text_probe_head
 
 NAMES = ["a", "b", "c"]
 
@@ -35,16 +35,16 @@ def guided(items: int, *, spread: float = 2.0) -> tuple[torch.Tensor, torch.Tens
 
 def test_text_that_knows_the_classes_is_worth_its_scale_and_text_that_does_not_is_worth_nothing() -> None:
     features, targets, rows = guided(20)
-    known = text_worth(rows, features, targets)
+    known = text_evidence(rows, features, targets)
     assert known.right > 50
     assert known.scale > 1
     assert known.weight > 0.95
     assert "weight of the names" in str(known)
     # With rows of other classes, the best scale is zero.
-    wrong = text_worth(rows.roll(1, 0), features, targets)
+    wrong = text_evidence(rows.roll(1, 0), features, targets)
     assert wrong.weight == 0
     assert "are not used" in str(wrong)
-    assert text_worth(7 * rows, features, targets) == pytest.approx(known, rel=1e-5), "the length of rows counts"
+    assert text_evidence(7 * rows, features, targets) == pytest.approx(known, rel=1e-5), "the length of rows counts"
 
 
 def test_text_helps_where_items_are_few_and_does_no_harm_where_it_knows_nothing() -> None:
@@ -68,8 +68,8 @@ def test_text_and_items_are_the_sum_that_the_docstring_says(monkeypatch: pytest.
     features, targets, rows = guided(5)
     x = F.normalize((features - class_center(features, targets)).double(), dim=-1)
     w = F.normalize(rows.double(), dim=-1)
-    worth, hot = text_worth(rows, features, targets), torch.eye(3, dtype=torch.float64)[targets]
-    start = 0.5 * worth.weight * worth.scale * w
+    evidence, hot = text_evidence(rows, features, targets), torch.eye(3, dtype=torch.float64)[targets]
+    start = 0.5 * evidence.weight * evidence.scale * w
 
     weight, bias = start.clone().requires_grad_(), torch.zeros(3, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
@@ -82,16 +82,16 @@ def test_text_and_items_are_the_sum_that_the_docstring_says(monkeypatch: pytest.
         return value
 
     solver.step(step)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(closed_form, "RIDGE_PART", 0.0)
+    monkeypatch.setattr(closed_form, "RIDGE_SHARE", 0.0)
     logistic = text_probe_head(rows, features, targets, names=NAMES)
     torch.testing.assert_close(logistic.weight.detach(), weight.detach().float(), rtol=1e-3, atol=3e-3)
 
     text = w - w.mean(0)
     prior = x @ text.T
-    slope = 0.5 * worth.weight * (hot * prior).sum() / prior.square().sum()
+    slope = 0.5 * evidence.weight * (hot * prior).sum() / prior.square().sum()
     left = hot - hot.mean(0) - slope * prior
     ridge = slope * text + torch.linalg.solve(x.T @ x + 0.4 * torch.eye(16), x.T @ left).T
-    monkeypatch.setattr(closed_form, "RIDGE_PART", 0.5)
+    monkeypatch.setattr(closed_form, "RIDGE_SHARE", 0.5)
     both = text_probe_head(rows, features, targets, names=NAMES)
     added = (both.weight - logistic.weight).detach().double()
     torch.testing.assert_close(added / added.norm(), ridge / ridge.norm(), rtol=1e-4, atol=1e-5)

@@ -61,7 +61,7 @@ GROUPS = {
         "encoders": "texthead.commands.encoders:Encoders",
     },
 }
-COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
+COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
 
 SHELLS = ("bash", "zsh", "fish")
 

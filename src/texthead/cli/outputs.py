@@ -93,11 +93,11 @@ def _paths(value: str | None) -> list[Path]:
 def _inputs(values: dict[str, Any]) -> list[Path]:
     """Return the existing files and folders named by options, as DATA or hf:FOLDER."""
     texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
-    named = [part for text in texts if isinstance(text, str) for part in (text, text.partition(":")[2]) if part]
-    found = []
+    named = [name for text in texts if isinstance(text, str) for name in (text, text.partition(":")[2]) if name]
+    paths = []
     for path in map(file_of, named):
         try:
-            found += [path.resolve()] if path.exists() else []
+            paths += [path.resolve()] if path.exists() else []
         except (OSError, ValueError):  # Class names may be longer than file names.
             continue
-    return found
+    return paths

@@ -56,7 +56,7 @@ def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], An
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
     return dataclasses.field(
-        default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs, "read": read}
+        default=default, metadata={"positional": True, "metavar": metavar, "nargs": nargs, "read": read}
     )
 
 
@@ -105,7 +105,7 @@ def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
         reads = [_kind(each)[1] for each in get_args(hint)]
         text = f"{len(reads)} numbers, such as [0.35, 1.0]"
         return text, lambda typed: tuple(
-            read(part) for read, part in zip(reads, typed.strip("[]").split(","), strict=True)
+            read(word) for read, word in zip(reads, typed.strip("[]").split(","), strict=True)
         )
     if get_origin(hint) is Annotated:
         base, text, holds = get_args(hint)
@@ -132,7 +132,7 @@ class Option:
         optional: whether the value may be None: `null`.
         default: MISSING if the option is required, SUPPRESS if it is not and has no default of its own.
         metavar: name of the value in the help, or of the argument.
-        place: whether it is a positional argument.
+        positional: whether it is a positional argument.
         nargs: "?", "*" or "+" of an argument.
         repeated: whether it may be given several times.
         section: title and summary of its section in the help.
@@ -144,7 +144,7 @@ class Option:
     optional: bool = False
     default: Any = dataclasses.MISSING
     metavar: str | None = None
-    place: bool = False
+    positional: bool = False
     nargs: str | None = None
     repeated: bool = False
     section: tuple[str, str] | None = None
@@ -161,7 +161,7 @@ class Option:
     @property
     def label(self) -> str:
         """The option as typed, or the name of the argument."""
-        return str(self.metavar) if self.place else f"--{self.name.replace('_', '-')}"
+        return str(self.metavar) if self.positional else f"--{self.name.replace('_', '-')}"
 
     @property
     def labels(self) -> list[str]:
@@ -171,7 +171,7 @@ class Option:
     @property
     def is_switch(self) -> bool:
         """Whether the option takes no value."""
-        return self.hint is bool and not self.place
+        return self.hint is bool and not self.positional
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -238,7 +238,7 @@ class Option:
             target.add_argument(self.label, dest=self.name, action=kind, **how)
             return
         how |= {"metavar": self.metavar, "type": self.read}
-        if self.place:
+        if self.positional:
             action = target.add_argument(self.name, nargs=self.nargs, **how)
             action.required = False  # It may be in --config: `check_given` looks.
         else:
@@ -345,14 +345,14 @@ def usage_of(command: type) -> str:
     """Return the arguments and required options of a command in one line."""
     if hasattr(command, "USAGE"):
         return command.USAGE
-    words, places = [f"texthead {name_of(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
+    words, styles = [f"texthead {name_of(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
     options = options_of(command)
     for each in options:
-        if each.place:
-            words.append(places.get(str(each.nargs), "{}").format(each.metavar))
+        if each.positional:
+            words.append(styles.get(str(each.nargs), "{}").format(each.metavar))
         elif each.default is dataclasses.MISSING:
             words.append(f"{each.label} {each.metavar}")
-    others = any(not each.place and each.default is not dataclasses.MISSING for each in options)
+    others = any(not each.positional and each.default is not dataclasses.MISSING for each in options)
     return " ".join([*words, *["[options]"] * others])
 
 
@@ -431,9 +431,9 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         options = options_of(command)
         line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
         if unknown[0].startswith("-"):
-            flags = [label for each in options if not each.place for label in each.labels]
+            flags = [label for each in options if not each.positional for label in each.labels]
             line += did_you_mean(unknown[0].partition("=")[0], flags)
-        elif any(each.place and each.many for each in options):
+        elif any(each.positional and each.many for each in options):
             line += ": put all files together before the options"
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
     if "config" in values:

@@ -16,13 +16,13 @@ from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import PageParts, write_report
 from texthead.runs.scores import write_scores
-from texthead.transfer.baselines import Comparison
+from texthead.transfer.baselines import ScoreTable
 
 FEW_TO_REORDER = 500  # items; each takes about 15 ms on one core
 
 
 def score_run(
-    out: Path, model: Recognizer, table: Comparison, protocol: Protocol, reading: Reading, title: str
+    out: Path, model: Recognizer, table: ScoreTable, protocol: Protocol, reading: Reading, title: str
 ) -> None:
     """Score the run, print its score beside the baselines', and write all scores into the run folder."""
     if not len(table.division.scored):
@@ -39,7 +39,7 @@ def write_page(
     out: Path,
     model: Recognizer,
     records: Sequence[dict],
-    table: Comparison,
+    table: ScoreTable,
     protocol: Protocol,
     reading: Reading,
     *,

@@ -102,8 +102,8 @@ class Compare:
             results().print(scores.line)
         say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
-        if scores.worth:
-            results().print(str(scores.worth))
+        if scores.evidence:
+            results().print(str(scores.evidence))
         _say_lead(task.methods[0], scores)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:

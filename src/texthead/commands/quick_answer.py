@@ -17,12 +17,12 @@ NOTHING_TO_GAIN = 0.98
 
 
 def show_fitted(fitted: FittedMethod) -> None:
-    """Print what a fit found: the worth of the class names, and its score."""
+    """Print what a fit found: how well the class names classify the training items, and its score."""
     if fitted.line:
         results().print(fitted.line)
     say_skipped(fitted.skipped)
-    if fitted.worth:
-        results().print(str(fitted.worth))
+    if fitted.evidence:
+        results().print(str(fitted.evidence))
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
         results().print(

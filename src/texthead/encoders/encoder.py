@@ -242,7 +242,7 @@ def clip_features(
 ) -> Float[Tensor, "batch tokens dim"]:
     """Return the features of clips from a video encoder, in time order.
 
-    Clips longer than the encoder's input are encoded in parts.
+    Clips longer than the encoder's input are encoded in chunks.
 
     Raises:
         EncoderError: the length of the clips is not a multiple of the encoder's `frames`.
@@ -252,8 +252,8 @@ def clip_features(
         raise EncoderError(
             f"{visual.spec.source} takes {frames} frames at once, got clips of {length}: use {frames} or a multiple"
         )
-    parts = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
-    return parts.unflatten(0, (-1, length // frames)).flatten(1, 2)
+    features = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
+    return features.unflatten(0, (-1, length // frames)).flatten(1, 2)
 
 
 class Text(nn.Module):

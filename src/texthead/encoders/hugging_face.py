@@ -93,7 +93,7 @@ def known() -> list[tuple[str, str]]:
     ]
 
 
-def place(rest: str) -> str:
+def location(rest: str) -> str:
     """Return where the weights of ORG/NAME[@REVISION] are published."""
     return f"hub: {rest}"
 
@@ -242,7 +242,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
         return torch.cat(rows)
 
     embeddings = [
-        part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == config.vocab_size
+        each for each in model.modules() if isinstance(each, nn.Embedding) and len(each.weight) == config.vocab_size
     ]
     return Text(model, tokenize, encode, embeddings[0])
 

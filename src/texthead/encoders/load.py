@@ -53,7 +53,7 @@ class EncoderModule(Protocol):
         ...
 
     def known(self) -> list[tuple[str, str]]:
-        """Return (source, place of its weights) of every published encoder."""
+        """Return (source, location of its weights) of every published encoder."""
         ...
 
 
@@ -93,13 +93,13 @@ def load_encoder(
         EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
     extension, module, rest = _resolve(source)
-    block = partial(downloads, source, partial(_place, source), allowed=allow_download)
+    block = partial(downloads, source, partial(_location, source), allowed=allow_download)
     with block():
         encoder = _call(module, "load", source, rest)
     if not extension.ours:
         _check_package(encoder, source, module)
     if text is not None:
-        block = partial(downloads, text, partial(_place, text), allowed=allow_download)
+        block = partial(downloads, text, partial(_location, text), allowed=allow_download)
         with block():
             encoder = pair(encoder, text, text_map=text_map, prompts=prompts)
     if encoder.load_text is not None:
@@ -136,7 +136,7 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
 
 
 def known_encoders() -> list[tuple[str, str]]:
-    """Return (source, place of its weights) of every published encoder."""
+    """Return (source, location of its weights) of every published encoder."""
     return [
         row
         for extension in find(ENCODER_GROUP, BUILT_IN).values()
@@ -205,15 +205,15 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
         )
 
 
-def _place(source: str) -> str:
+def _location(source: str) -> str:
     """Return where the weights of a source are published: a URL, or a package."""
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
     extension = find_one(ENCODER_GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
-    own = getattr(extension.load(), "place", None) if extension and extension.ours else None
-    place = own(rest) if own else f"package {prefix}"
-    return place.replace("hub: ", f"{constants.ENDPOINT}/", 1)
+    own = getattr(extension.load(), "location", None) if extension and extension.ours else None
+    location = own(rest) if own else f"package {prefix}"
+    return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)
 
 
 def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: str) -> Any:

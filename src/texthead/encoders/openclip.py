@@ -62,13 +62,13 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return (source, place of its weights) of every architecture and tag of open_clip."""
+    """Return (source, location of its weights) of every architecture and tag of open_clip."""
     import open_clip
 
-    return [(f"openclip:{name}/{tag}", place(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
+    return [(f"openclip:{name}/{tag}", location(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
 
 
-def place(rest: str) -> str:
+def location(rest: str) -> str:
     """Return where the weights of ARCH/TAG or hf-hub:ORG/NAME are published."""
     import open_clip
 
@@ -103,11 +103,11 @@ def openai_tokenizer() -> Callable:
 
 def _published(rest: str) -> Published:
     source = f"openclip:{rest}"
-    kind, _, place = rest.partition(":")
+    kind, _, name = rest.partition(":")
     if kind == "local-dir":
-        return _from_folder(source, Path(place))
+        return _from_folder(source, Path(name))
     if kind == "hf-hub":
-        return _from_folder(source, _from_hub(source, place))
+        return _from_folder(source, _from_hub(source, name))
     return _by_name(source, rest)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.evaluation.reliability import Reliability, confidences, group_places, reliability
+from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
 CALIBRATION_FORMAT = 1
@@ -325,9 +325,9 @@ def cross_fitted(
     """
     if len(scores) < 2:
         raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
-    places = group_places(groups, len(scores))
-    order = np.random.default_rng(seed).permutation(places.max() + 1)
-    fold = torch.from_numpy(order % 5)[torch.from_numpy(places)]
+    numbers = group_numbers(groups, len(scores))
+    order = np.random.default_rng(seed).permutation(numbers.max() + 1)
+    fold = torch.from_numpy(order % 5)[torch.from_numpy(numbers)]
     fitted = scores.double().clone()
     for number in fold.unique().tolist():
         out = fold == number

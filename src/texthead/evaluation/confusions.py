@@ -48,8 +48,8 @@ def class_rows(
             independent.
     """
     right, rows = truth == predicted, []
-    for place, name in enumerate(names):
-        own, assigned = truth == place, predicted == place
+    for index, name in enumerate(names):
+        own, assigned = truth == index, predicted == index
         others = np.bincount(predicted[own & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
@@ -64,7 +64,7 @@ def _rate(
     """Return the percentage of these items that are right, with its interval; None if there are no items."""
     if not these.any():
         return None
-    own_groups = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
+    own_groups = None if groups is None else [groups[index] for index in np.flatnonzero(these).tolist()]
     return 100 * float(right[these].mean()), *grouped_interval(right[these], own_groups)
 
 

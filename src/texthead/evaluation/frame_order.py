@@ -113,7 +113,7 @@ def order_test(
     right = answers == targets[positions][:, None]
     columns = {"reversed": [1], "shuffled": list(range(2, len(orders)))}
     groups = dataset.pick(positions).groups
-    rows = tuple(_reordered(name, right, answers, places, groups) for name, places in columns.items() if places)
+    rows = tuple(_reordered(name, right, answers, chosen, groups) for name, chosen in columns.items() if chosen)
     return OrderTest(len(right), _percent(right[:, 0]), tuple(seeds), rows)
 
 

@@ -32,35 +32,35 @@ class Covered(NamedTuple):
         """Return the scores divided by a temperature of `calibrate`, so that probabilities agree with `predict`."""
         return Covered(self.plain / temperature, self.covered / temperature)
 
-    def heat(self, place: int) -> Float[Tensor, "frames rows columns"]:
-        """Return how much covering each region lowers the score of class `place`, relative to the largest drop (0-1).
+    def heat(self, target: int) -> Float[Tensor, "frames rows columns"]:
+        """Return how much covering each region lowers the score of class `target`, relative to the largest drop (0-1).
 
         Drops are of the log-odds against all other classes, which do not saturate when the probability is close to 1.
         All are 0 if no cover lowers the score.
         """
-        lost = self._lost(place)
+        lost = self._lost(target)
         return lost / lost.max() if lost.max() > 0 else lost
 
-    def strength(self, place: int) -> float:
-        """Return the largest drop of the log-odds of class `place`: 0.7 halves the odds, below 0.1 is negligible."""
-        return float(self._lost(place).max())
+    def strength(self, target: int) -> float:
+        """Return the largest drop of the log-odds of class `target`: 0.7 halves the odds, below 0.1 is negligible."""
+        return float(self._lost(target).max())
 
-    def probabilities(self, place: int) -> tuple[float, float]:
-        """Return the probability of class `place` without a cover and with its hottest region covered."""
-        lowest = _log_odds(self.covered, place).argmin()
-        covered = self.covered.softmax(-1)[..., place].flatten()[lowest]
-        return float(self.plain.softmax(-1)[place]), float(covered)
+    def probabilities(self, target: int) -> tuple[float, float]:
+        """Return the probability of class `target` without a cover and with its hottest region covered."""
+        lowest = _log_odds(self.covered, target).argmin()
+        covered = self.covered.softmax(-1)[..., target].flatten()[lowest]
+        return float(self.plain.softmax(-1)[target]), float(covered)
 
-    def _lost(self, place: int) -> Float[Tensor, "frames rows columns"]:
-        return (_log_odds(self.plain, place) - _log_odds(self.covered, place)).clamp(min=0)
+    def _lost(self, target: int) -> Float[Tensor, "frames rows columns"]:
+        return (_log_odds(self.plain, target) - _log_odds(self.covered, target)).clamp(min=0)
 
 
-def _log_odds(scores: Float[Tensor, "*places classes"], place: int) -> Float[Tensor, "*places"]:
+def _log_odds(scores: Float[Tensor, "*covers classes"], target: int) -> Float[Tensor, "*covers"]:
     """Return log(p / (1 - p)) of the class; its score if it is the only class."""
     if scores.shape[-1] == 1:
         return scores[..., 0]
-    others = [other for other in range(scores.shape[-1]) if other != place]
-    return scores[..., place] - scores[..., others].logsumexp(-1)
+    others = [other for other in range(scores.shape[-1]) if other != target]
+    return scores[..., target] - scores[..., others].logsumexp(-1)
 
 
 def saliency(
@@ -122,9 +122,9 @@ def _apart(
     """Cover the region in one frame at a time; only that frame is encoded again."""
     plain = _encoded(encoder, clip, model.device)
     scores = []
-    for place, frame in enumerate(clip):
+    for index, frame in enumerate(clip):
         covered = plain.expand(grid * grid, -1, -1).clone()
-        covered[:, place] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
+        covered[:, index] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
         scores.append(model.head(model.temporal(covered)))
     return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
 
@@ -133,33 +133,33 @@ def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], g
     """Cover the region in all frames of the clip at once."""
     device = model.device
     most = max(1, frames_together(device) // len(clip))
-    parts = torch.cat([clip[None], _covers(clip, grid)]).split(most)
-    scores = torch.cat([model(part.to(device)) for part in parts])
+    chunks = torch.cat([clip[None], _covers(clip, grid)]).split(most)
+    scores = torch.cat([model(chunk.to(device)) for chunk in chunks])
     return scores[0], scores[1:]
 
 
 def _encoded(
     encoder: Engine, frames: UInt8[Tensor, "frames 3 height width"], device: torch.device
 ) -> Float[Tensor, "frames dim"]:
-    return torch.cat([encoder(part.to(device)) for part in frames.split(frames_together(device))])
+    return torch.cat([encoder(chunk.to(device)) for chunk in frames.split(frames_together(device))])
 
 
-def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "places frames 3 height width"]:
+def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "covers frames 3 height width"]:
     """Return a copy of the clip for each region, row by row, with that region covered in all frames."""
     height, width = clip.shape[-2:]
     colour = clip.float().mean((-2, -1), keepdim=True).round().to(torch.uint8)
     copies = clip.expand(grid * grid, *clip.shape).clone()
-    for place, copy in enumerate(copies):
-        top, bottom = _box(place // grid, height, grid)
-        left, right = _box(place % grid, width, grid)
+    for index, copy in enumerate(copies):
+        top, bottom = _box(index // grid, height, grid)
+        left, right = _box(index % grid, width, grid)
         copy[..., top:bottom, left:right] = colour
     return copies
 
 
-def _box(place: int, side: int, grid: int) -> tuple[int, int]:
+def _box(index: int, side: int, grid: int) -> tuple[int, int]:
     """Return where a cover begins and ends along a side: half a region beyond its own on either side.
 
     Worked example, side 112, grid 7: regions of 16. The first cover is 0..24, the second 8..40, the last 88..112.
     """
-    begin, end = (place - 0.5) * side / grid, (place + 1.5) * side / grid
+    begin, end = (index - 0.5) * side / grid, (index + 1.5) * side / grid
     return max(0, math.floor(begin)), min(side, math.ceil(end))

@@ -313,9 +313,9 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
 
     def flush() -> Iterator[FrameFeatures | MediaError]:
         frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
-        parts = torch.cat(frames).split(frames_together(device)) if frames else ()
-        encoded = [engine(part.to(device)).float().cpu() for part in parts]
-        rows = iter(torch.cat(encoded).split([len(part) for part in frames]) if frames else ())
+        chunks = torch.cat(frames).split(frames_together(device)) if frames else ()
+        encoded = [engine(chunk.to(device)).float().cpu() for chunk in chunks]
+        rows = iter(torch.cat(encoded).split([len(chunk) for chunk in frames]) if frames else ())
         for entry in waiting:
             yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
         waiting.clear()

@@ -43,27 +43,27 @@ def run_tasks(
         RunError: a worker fails to start.
     """
     waiting = deque(enumerate(tasks))
-    staff = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
+    running = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
     try:
-        while staff:
-            soonest = min(worker.deadline for worker in staff) - time.monotonic()
-            ready = wait([worker.pipe for worker in staff], timeout=max(0.0, soonest))
-            for worker in list(staff):
+        while running:
+            soonest = min(worker.deadline for worker in running) - time.monotonic()
+            ready = wait([worker.pipe for worker in running], timeout=max(0.0, soonest))
+            for worker in list(running):
                 if worker.pipe not in ready and time.monotonic() < worker.deadline:
                     continue
                 position, outcome = worker.position, worker.outcome()
                 if isinstance(outcome, FailedTask) and position is None:
                     raise RunError(f"a worker process did not start ({outcome.reason}); use fewer workers")
                 if worker.stopped:
-                    staff.remove(worker)
+                    running.remove(worker)
                     worker = _Worker(_serve, function) if waiting else None
-                    staff += [worker] if worker else []
+                    running += [worker] if worker else []
                 elif not worker.begin(waiting, seconds):
-                    staff.remove(worker)
+                    running.remove(worker)
                 if position is not None:
                     yield position, outcome  # pyright: ignore[reportReturnType]
     finally:
-        for worker in staff:
+        for worker in running:
             worker.stop()
 
 

@@ -17,7 +17,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import features_in_parts, item_features
+from texthead.features.views import features_in_chunks, item_features
 from texthead.media.find import find_names
 from texthead.media.paths import resolved
 from texthead.models.heads import text_head
@@ -136,12 +136,12 @@ def predictions(
     if unlabelled:
         here = {resolved(Path(name)) for name in names}
         others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in here]
-        parts = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
+        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
     else:
-        parts = features_in_parts(model, names, protocol, reading, progress)
+        chunks = features_in_chunks(model, names, protocol, reading, progress)
     errors: list[MediaError] = []
     start = 0
-    for entries in parts:
+    for entries in chunks:
         errors += [entry for entry in entries if isinstance(entry, MediaError)]
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
@@ -204,8 +204,8 @@ def predictions_of(
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        places = order[i, : max(top, sizes[i] or 0)].tolist()
-        pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
+        indices = order[i, : max(top, sizes[i] or 0)].tolist()
+        pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return result
 

@@ -21,7 +21,7 @@ from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.text.prompts import class_prompts, labelled_classes, read_template
-from texthead.transfer.baselines import Comparison, When, before_training, eval_baselines
+from texthead.transfer.baselines import ScoreTable, When, before_training, eval_baselines
 
 
 class EvaluationPlan(NamedTuple):
@@ -56,7 +56,7 @@ class RunEvaluation(NamedTuple):
     """
 
     result: Evaluation
-    table: Comparison
+    table: ScoreTable
     engine: str
     notes: list[str]
 
@@ -117,14 +117,14 @@ def evaluate_run(
     with bar("score", "files") as progress:
         result = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
     cached = replace(reading, cache=cache)
-    engine, parts = engines_text(engines), Division(items, None, items, name)
+    engine, division = engines_text(engines), Division(items, None, items, name)
     if plan.other is None:
         result, temperature, lines, notes = calibrated(run, protocol, result, items)
-        table = eval_baselines(run, parts, baselines, cached, bar)
+        table = eval_baselines(run, division, baselines, cached, bar)
         title = f"this run ({run.head.title})"
     else:
         temperature, lines, notes = "", [], []
-        table = before_training(run, model, parts, baselines, cached, bar)
+        table = before_training(run, model, division, baselines, cached, bar)
         title = "this run, new text head"
         lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
     frames, beside, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
@@ -153,7 +153,7 @@ def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability."""
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((path, result.names[target], result.names[place], f"{value:.4f}") for path, target, place, value in items)
+    rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 

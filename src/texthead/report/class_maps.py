@@ -113,15 +113,15 @@ def plot_correlations(
     grid = figure.subplots(lines, columns, squeeze=False)
     limit = colour_limit(list(matrices.values()), center=center)
     image = None
-    for place, (name, matrix) in enumerate(matrices.items()):
-        axes = grid.flat[place]
+    for index, (name, matrix) in enumerate(matrices.items()):
+        axes = grid.flat[index]
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=center - limit, vmax=center + limit, interpolation="none")
         if len(matrices) == 1:
             _write_cells(
                 axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix - center) > 0.6 * limit, layout
             )
         _label_classes(axes, names, layout.font)
-        axes.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(matrices))
+        axes.tick_params(labelleft=index % columns == 0, labelbottom=index + columns >= len(matrices))
         _map_title(axes, name)
     for axes in grid.flat[len(matrices) :]:
         axes.set_axis_off()

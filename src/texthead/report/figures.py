@@ -182,8 +182,8 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
 
     samples = [Line2D([], [], linewidth=1.8, **_style(index)) for index in range(len(names))]
     # Names are set afterwards, because matplotlib ignores labels with a leading underscore.
-    places = [str(index) for index in range(len(names))]
-    legend = panel.legend(samples, places, frameon=False, fontsize=9, handlelength=3)
+    numbers = [str(index) for index in range(len(names))]
+    legend = panel.legend(samples, numbers, frameon=False, fontsize=9, handlelength=3)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set(text=short(name, 40), parse_math=False)
 

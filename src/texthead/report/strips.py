@@ -30,13 +30,13 @@ def plot_strip(
     top: Sequence[tuple[str, float]],
     *,
     truth: str | None = None,
-    place: int | None = None,
+    rank: int | None = None,
 ) -> "matplotlib.figure.Figure":
     """Draw the frames of one clip with its most probable classes as bars beside them.
 
     `top` has class names and probabilities 0..1, best first. With `truth`, the title says whether the first is
     correct; the true class is bold and blue with a tick, a wrong first prediction is hatched with a cross. The last
-    entry of `top` may be a true class that ranks lower; `place` is its rank among all classes. Of more than 8 frames,
+    entry of `top` may be a true class that ranks lower; `rank` is its rank among all classes. Of more than 8 frames,
     8 evenly spaced ones are drawn, with a line that says so. Five or more frames take two rows.
 
     Raises: TextheadError without frames or predictions, or if a probability is outside 0..1.
@@ -62,7 +62,7 @@ def plot_strip(
         axes.set_anchor("S" if cell + columns < len(chosen) else "N")  # so that the two rows touch
         axes.set_axis_off()
     _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, FIGURE_WIDTH - left)
-    heading = _verdict(top, truth, place)
+    heading = _verdict(top, truth, rank)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
     if len(chosen) < len(frames):
         figure.supxlabel(f"{len(chosen)} of {len(frames)} frames", x=0.01, ha="left", fontsize=8, color=GREY)
@@ -84,14 +84,14 @@ def percent(probability: float) -> str:
     return ">99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
 
 
-def _verdict(top: Sequence[tuple[str, float]], truth: str | None, place: int | None) -> str:
+def _verdict(top: Sequence[tuple[str, float]], truth: str | None, rank: int | None) -> str:
     names = [name for name, _ in top]
     if truth is None:
         return f"predicted: {short(names[0], 40)}"
     if names[0] == truth:
         return f"✓ correct: {short(truth, 40)}"
-    place = place or (names.index(truth) + 1 if truth in names else None)
-    where = f"ranked {place}" if place else f"not in the top {len(names)}"
+    rank = rank or (names.index(truth) + 1 if truth in names else None)
+    where = f"ranked {rank}" if rank else f"not in the top {len(names)}"
     return f"✗ wrong, true class {where}: {short(truth)}"
 
 
@@ -103,19 +103,19 @@ def _draw_probabilities(
     from matplotlib.textpath import TextPath
 
     room = 72 * wide - 50  # points for a name, beside its number
-    for place, (name, probability) in enumerate(top):
+    for index, (name, probability) in enumerate(top):
         right = name == truth
-        wrong = truth is not None and place == 0 and not right
+        wrong = truth is not None and index == 0 and not right
         colour = COLOURS[0] if right else COLOURS[1] if wrong else GREY
-        axes.barh(place, 1.0, height=0.3, color=PALE)
+        axes.barh(index, 1.0, height=0.3, color=PALE)
         hatch = "////" if wrong else ""
-        axes.barh(place, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")
+        axes.barh(index, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")
         mark = "✓ " if right else "✗ " if wrong else ""
         font: dict[str, Any] = {"fontweight": "bold" if right else "normal", "va": "bottom"}
         label = mark + short(name)
         long = TextPath((0, 0), label, size=9, prop=FontProperties(weight=font["fontweight"])).get_extents().width
-        axes.text(0, place - 0.22, label, fontsize=9 * min(1, room / long), parse_math=False, **font)
-        axes.text(1, place - 0.22, percent(probability), ha="right", fontsize=9, **font)
+        axes.text(0, index - 0.22, label, fontsize=9 * min(1, room / long), parse_math=False, **font)
+        axes.text(1, index - 0.22, percent(probability), ha="right", fontsize=9, **font)
     axes.set_xlim(0, 1)
     axes.set_ylim(inches / BAR_PITCH - 0.75, -0.75)
     axes.set_axis_off()

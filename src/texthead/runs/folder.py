@@ -107,13 +107,13 @@ def saved_split(folder: Path) -> dict[str, Any]:
         RunError: the file is missing, lacks a list, or its lists of paths and labels have different lengths.
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
-    for part in ("train", "held_out"):
-        paths, labels = split.get(part), split.get(f"{part}_labels")
+    for name in ("train", "held_out"):
+        paths, labels = split.get(name), split.get(f"{name}_labels")
         if not isinstance(paths, list) or not isinstance(labels, list):
-            raise RunError(f"{folder}/split.json: {part} and {part}_labels must be lists: restore it from a copy")
+            raise RunError(f"{folder}/split.json: {name} and {name}_labels must be lists: restore it from a copy")
         if len(paths) != len(labels):
             raise RunError(
-                f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
+                f"{folder}/split.json: {name} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
             )
     return split
 

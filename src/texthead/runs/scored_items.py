@@ -149,7 +149,7 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
     """
     train = dataset.split("train") if splits_of(dataset) else dataset
     trained = [run.was_trained_on(item.path) for item in train.items]
-    unseen = train.pick([place for place, seen in enumerate(trained) if not seen])
+    unseen = train.pick([index for index, seen in enumerate(trained) if not seen])
     if not len(unseen):
         raise DataError(
             f"split train: the run was trained on all {len(train)} training items of {dataset.source}, but "

@@ -161,16 +161,16 @@ class Matching(nn.Module):
         """Return the text row of each label, with each label encoded once."""
         if self.text is None or not len(labels):
             return head.weight[labels]
-        unique, places = labels.unique(return_inverse=True)
-        return prompt_rows(self.text, _prompts(head, unique.tolist()))[places]
+        unique, inverse = labels.unique(return_inverse=True)
+        return prompt_rows(self.text, _prompts(head, unique.tolist()))[inverse]
 
     @torch.no_grad()
     def refresh(self, model: Recognizer) -> None:
         """Copy the current rows of the text encoder to the head; does nothing offline."""
         if self.text is not None:
             head = as_frozen(model.head)
-            parts = torch.arange(len(head.weight)).split(_CHUNK)
-            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, part.tolist())) for part in parts]))
+            chunks = torch.arange(len(head.weight)).split(_CHUNK)
+            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, chunk.tolist())) for chunk in chunks]))
 
 
 def _prompts(head: FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:

@@ -106,7 +106,7 @@ def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return dot(a, b) / norms if norms else math.nan
 
 
-def settled(
+def choose_precision(
     model: Recognizer,
     clips: TrainClips | TrainFeatures,
     batches: EpochBatches,

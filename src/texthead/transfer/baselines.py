@@ -33,7 +33,7 @@ def are_few(when: When, items: int) -> bool:
     return when == "always" or (when == "auto" and items <= FEW_ITEMS)
 
 
-class Comparison:
+class ScoreTable:
     """Scores of several methods on the same items."""
 
     def __init__(self, division: Division):
@@ -65,7 +65,7 @@ class Comparison:
         return RunScores(self.division.scored_name, tuple(Score.of(*row) for row in self.rows))
 
 
-def add_baselines(table: Comparison, task: Task, items: FrozenItems) -> None:
+def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
     Zero-shot is centred if the recipe centres features.
@@ -87,23 +87,23 @@ def _pretrained(run: Run, reading: Reading, bar: Bar) -> FrozenEncoder:
 
 
 def before_training(
-    run: Run, model: Recognizer, parts: Division, when: When, reading: Reading, bar: Bar = no_bar
-) -> Comparison:
+    run: Run, model: Recognizer, division: Division, when: When, reading: Reading, bar: Bar = no_bar
+) -> ScoreTable:
     """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
     The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
     """
-    table = Comparison(parts)
-    if run.carries_encoder or not are_few(when, len(parts.scored)):
+    table = ScoreTable(division)
+    if run.carries_encoder or not are_few(when, len(division.scored)):
         return table
-    tests = _pretrained(run, reading, bar).items(parts.scored, model.names, "encode scored items")
+    tests = _pretrained(run, reading, bar).items(division.scored, model.names, "encode scored items")
     table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
     return table
 
 
-def eval_baselines(run: Run, parts: Division, when: When, reading: Reading, bar: Bar = no_bar) -> Comparison:
+def eval_baselines(run: Run, division: Division, when: When, reading: Reading, bar: Bar = no_bar) -> ScoreTable:
     """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
-    table = Comparison(parts)
+    table = ScoreTable(division)
     assert run.classes is not None
     split = saved_split(run.folder)
     # A probe needs the labels of the training items.

@@ -18,7 +18,7 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import MethodName, Recipe
-from texthead.transfer.closed_form import TextWorth, class_center, logistic_head, text_probe_head, text_worth
+from texthead.transfer.closed_form import TextEvidence, class_center, logistic_head, text_evidence, text_probe_head
 from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
@@ -113,11 +113,11 @@ class Task:
             return head
         return refined_head(head, self.unlabelled, items.features, items.targets)
 
-    def text_worth(self, items: FrozenItems) -> TextWorth | None:
+    def text_evidence(self, items: FrozenItems) -> TextEvidence | None:
         """Measure the text rows on the items; None for an encoder without text."""
         if not self.encoder.has_text:
             return None
-        return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
+        return text_evidence(text_rows(self.encoder, self.prompts), items.features, items.targets)
 
 
 # --- cross-validation
@@ -173,11 +173,11 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
 
 
 def cross_validated(
-    fit: Fit, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None] = lambda: None
+    fit: Fit, items: FrozenItems, pairs: Sequence[tuple[list[int], list[int]]], step: Callable[[], None] = lambda: None
 ) -> Bool[np.ndarray, " items"]:
     """Return whether each item is correct when the head is fitted without its fold."""
     right = np.zeros(len(items.data), dtype=bool)
-    for train_positions, scored in parts:
+    for train_positions, scored in pairs:
         right[scored] = evaluation_of(fit(items.pick(train_positions)), items.pick(scored)).right
         step()
     return right

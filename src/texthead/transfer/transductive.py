@@ -71,15 +71,15 @@ def refine(
     refined, squares = head, every.square().sum(0)
     weight, bias = torch.zeros(head.shape[1], x.shape[1]).double(), torch.zeros(head.shape[1]).double()
     for _ in range(EM_STEPS):
-        parts = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
-        counts = parts.sum(0)[:, None]
-        means = parts.T @ every / counts.clamp(min=1e-9)
+        weights = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
+        counts = weights.sum(0)[:, None]
+        means = weights.T @ every / counts.clamp(min=1e-9)
         variance = (squares - (counts * means.square()).sum(0)) / len(every)
         # Unit features of 1,000 dimensions have variances of about 0.001.
         variance = variance.clamp(min=1e-6)
         weight, bias = means / variance, -(means.square() / variance).sum(1) / 2
         weight, bias = weight - weight.mean(0), bias - bias.mean()
-        own = parts[checks].gather(1, answers[:, None])
+        own = weights[checks].gather(1, answers[:, None])
         skill = _skill(every[checks], answers, own, means, variance, counts)
         factor = most_weight * skill * _spread(head) / _spread(x @ weight.T + bias)
         weight, bias = factor * weight, factor * bias

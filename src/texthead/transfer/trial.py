@@ -95,23 +95,23 @@ def try_tuning(
     quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
     trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
-        for place, (trained, scored) in enumerate(pairs):
+        for fold, (trained, scored) in enumerate(pairs):
             train_set, tests = items.data.pick(trained), items.pick(scored)
             features, targets = inputs.features[trained], inputs.targets[trained]
-            part = replace(inputs, features=features, targets=targets, items=train_set.names)
+            fold_inputs = replace(inputs, features=features, targets=targets, items=train_set.names)
 
-            def in_all(done: int, total: int, place: int = place) -> None:
-                progress(place * total + done, len(pairs) * total)
+            def in_all(done: int, total: int, fold: int = fold) -> None:
+                progress(fold * total + done, len(pairs) * total)
 
-            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(in_all))
+            tuned = _tuned_right(fold_inputs, train_set, tests.data, protocol, reading, Callbacks(in_all))
             trial = TuningTrial(
-                np.concatenate([trial.quick, quick_right[place]]),
+                np.concatenate([trial.quick, quick_right[fold]]),
                 np.concatenate([trial.tuned, tuned]),
                 [*trial.groups, *tests.groups],
             )
-            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[place + 1 :])):
+            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[fold + 1 :])):
                 break
-            say(f"fold {place + 1} of at most {len(pairs)}: {trial}")
+            say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
     return trial
 
 

@@ -64,9 +64,9 @@ class ShowClasses:
 
         rows, edited = saved_classes(run)
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
-        for place, row in enumerate(rows, 1):
+        for number, row in enumerate(rows, 1):
             prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
-            table.add_row(str(place), console.cell(row["label"]), console.cell(row["name"]), prompt, row["row"])
+            table.add_row(str(number), console.cell(row["label"]), console.cell(row["name"]), prompt, row["row"])
         console.results().print(table)
         if edited:
             console.results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")

@@ -264,7 +264,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
     frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
-    items, tests = (frozen.items(part, seen) for part in (bench.train, bench.seen_test))
+    items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
         "zero-shot-centred": np.array([bench.row(plain)]),
@@ -319,9 +319,9 @@ def mean_text(values: np.ndarray) -> list[str]:
 
 
 def _columns(bench: Bench) -> list[str]:
-    parts = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
-    ways = [(part, len(names)) for part, names in parts.items()] + [("unseen", len(bench.classes))]
-    return ["method", *(f"{part}, {ways}-way (chance {100 / ways:.1f})" for part, ways in ways)]
+    splits = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
+    ways = [(split, len(names)) for split, names in splits.items()] + [("unseen", len(bench.classes))]
+    return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
 def _report(
@@ -366,7 +366,7 @@ def _report(
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
     unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
     for strip in mistake_strips(unseen, bench.protocol):
-        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, rank=strip.rank)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")
     new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'

@@ -174,10 +174,10 @@ def _print_overview(counts: "Overview") -> None:
         longest = max(len(word) for cell in (header, *column) for word in cell.split())
         least = min(longest, _WORD) if header == "class" else longest
         table.add_column(header, justify=side, overflow="fold", min_width=least)
-    for place, row in enumerate(content.rows):
+    for index, row in enumerate(content.rows):
         cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
         cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
-        table.add_row(*cells.values(), end_section=place == 0 and len(content.rows) > 1)
+        table.add_row(*cells.values(), end_section=index == 0 and len(content.rows) > 1)
     console.results().print(f"{content.headline}\n")
     console.results().print(table)
     lines = [line for line in (content.legend, content.unreadable) if line]

@@ -74,18 +74,18 @@ class Diagnosis:
                     "fault": finding.fault,
                     "about": finding.about,
                     "detail": finding.detail,
-                    "paths": [paths[place] for place in finding.items],
+                    "paths": [paths[index] for index in finding.items],
                 }
                 for finding in self.findings
             ],
-            "left_out": [{"path": paths[place], "why": reason} for place, reason in self.left_out.items()],
+            "left_out": [{"path": paths[index], "why": reason} for index, reason in self.left_out.items()],
         }
 
     def html(self) -> str:
         """Render the page."""
         groups = self.groups()
         examples = overview.example_positions(self.dataset.labels, self.facts)
-        left_out = [(str(self.dataset.items[place].path), reason) for place, reason in self.left_out.items()]
+        left_out = [(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()]
         return render(
             "doctor.html",
             package="texthead.apps.doctor",
@@ -97,8 +97,8 @@ class Diagnosis:
             overview=overview.overview_table(self.overview, _ROWS),
             pictured=overview.examples_text(self.overview, len(examples)),
             pictures=[
-                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in places])
-                for name, places in examples.items()
+                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in items])
+                for name, items in examples.items()
             ],
             counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
             findings=[

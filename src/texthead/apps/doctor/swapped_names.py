@@ -80,8 +80,8 @@ def _error(
     cosines: Float[np.ndarray, "items classes"], targets: np.ndarray, groups: Sequence[str], first: int, second: int
 ) -> float:
     """Return the standard error of a gain; the errors of the two classes are independent."""
-    parts = []
+    errors = []
     for own, other in ((first, second), (second, first)):
         here = np.flatnonzero(targets == own)
-        parts.append(standard_error(cosines[here, other] - cosines[here, own], np.asarray(groups)[here].tolist()))
-    return math.hypot(*parts)
+        errors.append(standard_error(cosines[here, other] - cosines[here, own], np.asarray(groups)[here].tolist()))
+    return math.hypot(*errors)

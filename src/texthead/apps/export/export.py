@@ -139,9 +139,9 @@ def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
     most = max(4, CALIBRATION_FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
-    for place in evenly(len(existing), most):
+    for index in evenly(len(existing), most):
         with suppress(standalone.Refused, OSError):
-            clips.append(standalone.read_clips(existing[place], settings)[None])
+            clips.append(standalone.read_clips(existing[index], settings)[None])
     return clips
 
 
@@ -226,5 +226,5 @@ def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str,
     if calibration is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
     values = calibration.to_json()
-    kept: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
-    return kept if reason is None else {**kept, "why": reason}
+    limits: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
+    return limits if reason is None else {**limits, "why": reason}

@@ -90,7 +90,7 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     # `predict.py` reads only images and videos.
     readable = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
     existing = [(path, label) for path, label in readable if path.is_file() and not is_member(path)]
-    chosen = [existing[place] for place in evenly(len(existing), CHECKED)]
+    chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 

@@ -103,6 +103,6 @@ def learning_curve(
 def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " items"]:
     """Return the fold of each item: whole groups are assigned in turn, in the order of their first item's class."""
     first = list(dict(zip(reversed(groups), reversed(targets), strict=True)).items())
-    order = sorted(rng.permutation(len(first)).tolist(), key=lambda place: first[place][1])
-    fold_of = {first[place][0]: number % FOLDS for number, place in enumerate(order)}
+    order = sorted(rng.permutation(len(first)).tolist(), key=lambda index: first[index][1])
+    fold_of = {first[index][0]: number % FOLDS for number, index in enumerate(order)}
     return np.array([fold_of[group] for group in groups])

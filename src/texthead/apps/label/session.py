@@ -83,7 +83,7 @@ class LabelSession:
     Args:
         names: the initial classes.
         encode: returns the text rows of classes; None if the encoder has no text encoder.
-        place: the CSV of labels.
+        labels_csv: the CSV of labels.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class LabelSession:
         pool: Pool,
         names: Sequence[str],
         encode: Callable[[list[str]], Float[Tensor, "classes dim"]] | None,
-        place: Path,
+        labels_csv: Path,
         *,
         seed: int = 0,
     ):
         self.pool = pool
-        self.place = place
-        self._file = LabelFile(place, pool.files)
+        self.labels_csv = labels_csv
+        self._file = LabelFile(labels_csv, pool.files)
         self._names = list(names)
         self._encode, self._rows = encode, dict[str, Tensor]()
         self._seed = seed
@@ -284,7 +284,7 @@ class LabelSession:
         with self._turn:
             person = self._people[who]
             person.done.append((position, self._mark_of(position)))
-            person.skipped = [place for place in person.skipped if place != position] + [position]
+            person.skipped = [index for index in person.skipped if index != position] + [position]
 
     def _mark_of(self, position: int) -> Mark:
         if not 0 <= position < len(self.pool.files):
@@ -308,7 +308,7 @@ class LabelSession:
             if not person.done:
                 return None
             position, before = person.done.pop()
-            person.skipped = [place for place in person.skipped if place != position]
+            person.skipped = [index for index in person.skipped if index != position]
             labels = self._file.put(position, before)
             self._file.claim(who, position)
             # Refit now, so that the guesses for this file don't come from its own label.
@@ -329,7 +329,7 @@ class LabelSession:
             self._file.rename(old, self._class_name(new))
             self._names = [name for name in self._names if name != old]
             for person in self._people.values():
-                person.done = [(place, mark) for place, mark in person.done if mark.label != old]
+                person.done = [(index, mark) for index, mark in person.done if mark.label != old]
             self._fit = self._fitted(self._file.read())
         self._wake.set()
 
@@ -359,8 +359,8 @@ class LabelSession:
         known = sorted(labels.of)
         if set(known) == self._checked:
             return
-        items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
-        facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
+        items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in known)
+        facts = read_facts(Dataset(items, str(self.labels_csv)), workers=1, seconds=READ_SECONDS)
         features = dict(enumerate(self.pool.features[known].numpy()))
         alike = near_duplicates.alike(facts, features)
         of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
@@ -369,7 +369,7 @@ class LabelSession:
         with self._turn:
             self._checked = set(known)
             self._findings = {
-                known[place]: f"{finding.fault}: {finding.detail}" for finding in findings for place in finding.items
+                known[index]: f"{finding.fault}: {finding.detail}" for finding in findings for index in finding.items
             }
 
     # ---- state
@@ -416,4 +416,4 @@ def _gain(curve: LearningCurve) -> dict[str, Any]:
 
 def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
     order = probabilities.argsort(descending=True, stable=True)
-    return tuple(Guess(classes[int(place)], float(probabilities[place])) for place in order)
+    return tuple(Guess(classes[int(index)], float(probabilities[index])) for index in order)

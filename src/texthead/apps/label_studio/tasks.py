@@ -338,7 +338,7 @@ class Frames:
         within = frames_within(part, self.times)
         return within.start + 1, within.stop
 
-    def part(self, place: Range) -> Path:
+    def part(self, span: Range) -> Path:
         """Return the part of the video with the frames of a range.
 
         The range may end up to a second late: players count frames by the longest stream of a file, which may be the
@@ -347,7 +347,7 @@ class Frames:
         Raises:
             ValueError: frames outside the video.
         """
-        first, last, count = int(place.start), int(place.end), len(self.times)
+        first, last, count = int(span.start), int(span.end), len(self.times)
         if not 1 <= first <= min(last, count) or last > count + self.rate:
             raise ValueError(
                 f"frames {first} to {last} are not all within 1 to {count}, the frames of the video; correct the "

@@ -205,12 +205,12 @@ class Answerer:
         saliency = cover(model, clip, engine=self._source.engine)
         if calibration is not None:
             saliency = saliency.at_temperature(calibration.temperature)
-        place = int(saliency.plain.argmax())
-        heat = saliency.heat(place)
-        kept = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
-        frames = clip[kept].permute(0, 2, 3, 1).contiguous().numpy()
-        faint = saliency.strength(place) < FAINT
-        return Saliency(model.names[place], frames, heat[kept].numpy(), *saliency.probabilities(place), faint)
+        target = int(saliency.plain.argmax())
+        heat = saliency.heat(target)
+        indices = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[indices].permute(0, 2, 3, 1).contiguous().numpy()
+        faint = saliency.strength(target) < FAINT
+        return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.

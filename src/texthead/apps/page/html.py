@@ -49,14 +49,14 @@ def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
     whole = float(timeline.ends[-1])
     lanes = []
-    for place, name in enumerate(timeline.names):
+    for index, name in enumerate(timeline.names):
         own = [event for event in timeline.events if event.known and event.name == name]
         lane = {
             "name": name,
-            "colour": COLOURS[place % len(COLOURS)],
+            "colour": COLOURS[index % len(COLOURS)],
             "events": own,
             "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in own) or "no event",
-            "curve": _curve(timeline.ends, timeline.scores[:, place]),
+            "curve": _curve(timeline.ends, timeline.scores[:, index]),
         }
         lanes.append(lane)
     no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
@@ -68,8 +68,8 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
 
     Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
     """
-    parts = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
-    steps = (f"V{100 - 100 * scores[part].max():.1f} H{1000 * ends[part[-1]] / ends[-1]:.1f}" for part in parts)
+    chunks = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
+    steps = (f"V{100 - 100 * scores[chunk].max():.1f} H{1000 * ends[chunk[-1]] / ends[-1]:.1f}" for chunk in chunks)
     return f"M0,100 {' '.join(steps)} V100 Z"
 
 
