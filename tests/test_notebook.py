@@ -203,7 +203,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     shell = Shell()
     monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
-    monkeypatch.setattr(notebook, "SECONDS", 0.0)
+    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 0.0)
     return shell
 
 
@@ -230,7 +230,7 @@ def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) ->
 
 
 def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "SECONDS", 60.0)
+    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 60.0)
     bar = NotebookBar("read", "files")
     bar(1, 1)
     bar.close()

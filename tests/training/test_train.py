@@ -291,7 +291,7 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     every: int | None,
 ) -> None:
     recipe, uncut, weights = whole
-    monkeypatch.setattr("texthead.training.execution.SECONDS", 0)  # saves a checkpoint every epoch on features too
+    monkeypatch.setattr("texthead.training.execution.CHECKPOINT_SECONDS", 0)  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
         options = {"callbacks": Callbacks(stop_after(20)), "execution": Execution(checkpoint_every=every)}
         train(make_free_model(), data, val, recipe, out=tmp_path, **options)
