@@ -48,9 +48,9 @@ def item_features(
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.
     batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
-    own = paths[reading.batch * batches.start : reading.batch * batches.stop]
+    chunk = paths[reading.batch * batches.start : reading.batch * batches.stop]
     with together():
-        features = encode(model, own, protocol, reading, progress if rank() == 0 else None)
+        features = encode(model, chunk, protocol, reading, progress if rank() == 0 else None)
     return gather_list(features)
 
 

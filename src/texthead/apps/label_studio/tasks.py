@@ -214,8 +214,8 @@ class _Task:
             ranges, label = content["ranges"], content.get("timelinelabels")
         else:
             ranges, label = [content], content.get("labels")
-        known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
-        if not known or not isinstance(label, list) or "text" in content:
+        valid = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
+        if not valid or not isinstance(label, list) or "text" in content:
             raise DataError(
                 f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
                 f"got {content!r:.80}; label whole files or time ranges"

@@ -247,7 +247,7 @@ class _Printer:
         self.events += events
         if self.lines:
             lines = [{"event": "end", **event_json(event)} for event in events if event.known]
-            lines += [{"event": "begin", "name": name, "start": at} for name, at in open_events]
+            lines += [{"event": "begin", "name": name, "start": start} for name, start in open_events]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
                 console.write(json.dumps(line, ensure_ascii=False))
@@ -368,8 +368,8 @@ def _write_files(
 
     say = console.notes()
     if command.srt:
-        with replacing(Path(command.srt)) as beside:
-            beside.write_text(srt(events), encoding="utf-8")
+        with replacing(Path(command.srt)) as temp:
+            temp.write_text(srt(events), encoding="utf-8")
         say.print(f"subtitles: {command.srt}")
     if curve is None or command.overlay is None:
         return
@@ -378,5 +378,5 @@ def _write_files(
         console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
     with open_timed(path) as video, console.bar("overlay", "frames") as progress:
         write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
-    other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {command.overlay}{other}")
+    note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
+    say.print(f"overlay: {command.overlay}{note}")
