@@ -118,15 +118,15 @@ def measure_items(rounds: int, fewest: int, times: Sequence[int] = TIMES) -> str
 def bend(counts: Sequence[int], costs: Sequence[Sequence[Cost]]) -> list[float]:
     """Return CPU time per item between the last two of three counts over that between the first two, in each round."""
     steps = np.diff(counts)
-    times = np.array([[cost.cpu for cost in found] for found in costs])
+    times = np.array([[cost.cpu for cost in draws] for draws in costs])
     rises = np.diff(times, axis=0) / steps[:, None]
     return (rises[1] / rises[0]).tolist()
 
 
 def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Return (slope of the least-squares line through all values over their counts, half its 95 % interval)."""
-    at = [count for count, found in zip(counts, values, strict=True) for _ in found]
-    line: Any = scipy.stats.linregress(at, [value for found in values for value in found])
+    at = [count for count, draws in zip(counts, values, strict=True) for _ in draws]
+    line: Any = scipy.stats.linregress(at, [value for draws in values for value in draws])
     return float(line.slope), float(scipy.stats.t.ppf(0.975, len(at) - 2) * line.stderr)
 
 

@@ -59,9 +59,9 @@ def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
     for number in range(rounds + 1):
         turn = list(ways) if number % 2 else list(ways)[::-1]
         for title in turn:
-            found = ways[title]()
+            cost = ways[title]()
             if number or not rounds:
-                costs[title].append(found)
+                costs[title].append(cost)
     return costs
 
 

@@ -10,7 +10,7 @@ import pytest
 from messages import prints, refuses
 from paper import quoted, worlds
 from paper.__main__ import main
-from paper.data import Place
+from paper.data import Runtime
 from paper.experiments import NAMES, module
 from paper.planned import ITEMS, Amount, Planned, planned, trained_items
 from paper.rows import Job
@@ -22,7 +22,7 @@ TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 
 def plans(name: str) -> Iterator[tuple[Job, Planned]]:
     """Yield every row of an experiment at full scale once."""
-    jobs = outline(module(name).plan, Setting(Place("full"), (0,)))
+    jobs = outline(module(name).plan, Setting(Runtime("full"), (0,)))
     for job in {job.title: job for job in jobs}.values():
         yield job, planned(job)
 
