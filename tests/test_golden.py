@@ -37,7 +37,7 @@ def test_messages_are_those_of_the_sources() -> None:
     assert (GOLDEN / "messages.txt").read_text(encoding="utf-8") == messages.page(), "make messages"
 
 
-def test_a_message_has_its_kind_and_the_names_of_its_values(tmp_path: Path) -> None:
+def test_message_kind_and_values(tmp_path: Path) -> None:
     source = '''
 def read(path, sizes):
     """Texts that are neither raised nor printed do not count."""

@@ -44,7 +44,7 @@ def rows_of(table: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in lines}
 
 
-def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
+def test_rounds_alternate_order() -> None:
     seen: list[str] = []
 
     def way(name: str) -> rounds.Way:
@@ -67,7 +67,7 @@ def test_ratios_are_of_pairs_of_one_round() -> None:
     assert rounds.judged([2, 3, 4])[1] == "-"
 
 
-def test_a_cost_holds_the_time_of_programs_that_were_waited_for() -> None:
+def test_cost_includes_subprocesses() -> None:
     burn = "import time\nwhile time.process_time() < 0.5: pass"
     assert rounds.timed(lambda: subprocess.run([sys.executable, "-c", burn], check=True))().cpu >= 0.5
     asleep = rounds.timed(lambda: time.sleep(0.2), per=2)()
@@ -82,7 +82,7 @@ def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     assert rounds.peak_mb(bytearray, 150_000_000) > idle + 130
 
 
-def test_sections_take_the_place_between_the_marks() -> None:
+def test_sections_replace_text_between_marks() -> None:
     text = f"# Head\n\n{run.BEGIN}\n\nold\n\n{run.END}\n\n## Kept\n"
     assert run.replaced(text, "new") == f"# Head\n\n{run.BEGIN}\n\nnew\n\n{run.END}\n\n## Kept\n"
     with refuses(ValueError, run.BEGIN, run.END):
@@ -107,13 +107,13 @@ def test_the_machine_is_described_without_name_and_path() -> None:
     assert platform.node() not in machine
 
 
-def test_the_one_run_has_scripts_that_are_short_and_need_no_extra() -> None:
+def test_single_run_scripts_need_no_extra() -> None:
     scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
     helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export", "int8"}
     assert set(run.SCRIPTS) <= scripts - helpers - long
 
 
-def test_what_eight_bits_cost_is_paired_over_the_items_of_all_seeds() -> None:
+def test_int8_cost_paired_over_items() -> None:
     int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
     right = np.arange(40) < 30
     worse, same = right & (np.arange(40) != 3), right.copy()
@@ -149,7 +149,7 @@ def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch
     assert callable(ways["texthead on video, GOP 12"])
 
 
-def test_frames_of_real_clips_joined_fill_the_time(shared: Path) -> None:
+def test_joined_clips_have_even_times(shared: Path) -> None:
     assert videos.has_real(shared)
     for seed in range(2):
         assert videos.joined(shared, 3, seed).shape == (90, videos.HEIGHT, videos.WIDTH, 3)
@@ -164,7 +164,7 @@ def test_links_give_pyavs_libraries_their_usual_names(tmp_path: Path) -> None:
     assert path.startswith(str(tmp_path))
 
 
-def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
+def test_published_chain_normalises_all_frames() -> None:
     pictures = [Image.new("RGB", (427, 320), (255, 255, 255))] * 3
     white = (1 - np.array(transforms.MEAN)) / np.array(transforms.STD)
     for found in (transforms.published_train(pictures, np.random.default_rng(0)), transforms.published_test(pictures)):
@@ -172,7 +172,7 @@ def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
         np.testing.assert_allclose(found.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
 
 
-def test_transforms_and_comparing_at_their_smallest() -> None:
+def test_smallest_transforms_and_comparison() -> None:
     assert transforms.measure(1, 1, sides=[(260, 256)]).count(transforms.PUBLISHED) == 2
     assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
@@ -198,7 +198,7 @@ def test_printed_lines_are_compared_by_words_and_numbers() -> None:
 
 
 @pytest.mark.nightly("benchmarks/cached.py")
-def test_kept_features_give_equal_logits_at_their_smallest() -> None:
+def test_cached_features_give_equal_logits() -> None:
     recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
     rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
     for title in (cached.TRAINED, cached.SCORED):

@@ -70,7 +70,7 @@ def status(port: int, request: bytes) -> int | None:
 
 
 @pytest.mark.slow
-def test_hostile_requests_leave_the_page_and_its_terminal_as_they_were(tmp_path: Path) -> None:
+def test_hostile_requests_leave_page_unchanged(tmp_path: Path) -> None:
     run, log = load.small_run(tmp_path / "run"), tmp_path / "log.txt"
     server, address = load.start_page(log, "ui", run)
     with load.ended([server]):

@@ -67,7 +67,7 @@ def test_json_is_one_document_with_the_documented_keys(world, say, tmp_path: Pat
     assert set(entry) <= documented(name)
 
 
-def test_every_command_is_quiet_and_those_with_a_result_print_json() -> None:
+def test_quiet_and_json_of_every_command() -> None:
     for name in cli.COMMANDS:
         kind = cli.command_of(name)
         for each in getattr(kind, "ACTIONS", (kind,)):

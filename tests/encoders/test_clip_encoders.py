@@ -126,7 +126,7 @@ def test_clips_of_parts_are_kept_too(
     assert torch.equal(evaluate(model, parts, protocol, Reading(cache=cache)).scores, first)
 
 
-def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: Visual, tmp_path: Path) -> None:
+def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
     cache = tmp_path

@@ -8,7 +8,7 @@ from texthead.encoders.load import known_encoders, published_encoders
 from texthead.errors import EncoderError
 
 
-def test_each_row_is_an_encoder_with_figures_that_say_whose_they_are() -> None:
+def test_figures_name_encoder_and_source() -> None:
     known = {source.replace("-quickgelu/", "/") for source, _ in known_encoders()}
     architectures = {source.partition("/")[0] for source in known}
     for source, row in table().items():
@@ -30,7 +30,7 @@ def test_numbers_are_in_their_units() -> None:
     assert len([encoder for encoder in listed if encoder.figures]) > 90
 
 
-def test_what_is_known_of_weights_and_of_their_architecture() -> None:
+def test_figures_of_weights_and_architecture() -> None:
     found = figures_of("openclip:PE-Core-B-16/meta", "hub")
     assert (found.kind, found.parameters, found.size) == ("image-text", 447_660_000, 224)
     assert (found.imagenet, found.kinetics, found.figures, found.licence) == (78.4, 65.6, "pe", "apache-2.0")

@@ -76,7 +76,7 @@ class Echo:
         return torch.stack([self.embeddings[prompt] for prompt in prompts])
 
 
-def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monkeypatch):
+def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
     views, rows = bridge_data()
     texts = tuple([f"{kind} {i}" for i in range(30)] for kind in ("name", "definition"))
     monkeypatch.setattr(module, "imagenet_texts", lambda: texts)
@@ -172,7 +172,7 @@ def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded):
 @pytest.mark.parametrize(
     ("source", "by_name", "defined"), [("mini", 42, 61), ("mini:lite1", 40, 57), ("mini:lite2", 40, 57)]
 )
-def test_a_class_that_the_bridge_has_not_seen_is_often_the_nearest(embedded, source, by_name, defined):
+def test_bridge_generalises_to_unseen_classes(embedded, source, by_name, defined):
     """Fit on 800 classes and find each of the other 200 among those 200; by name and with definitions, in percent:
 
     mini 46.0 and 65.0, mini:lite1 49.5 and 63.5, mini:lite2 50.5 and 67.0; over all five folds 44.5 and 66.4, 45.0 and

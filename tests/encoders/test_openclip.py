@@ -229,7 +229,7 @@ def test_pixels_of_a_photo_are_open_clip_s(name, tag):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
+def test_openai_archives_read_without_code(published, tmp_path):
     model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
     traced = torch.jit.trace(model, (normalised(frames(1, 32)), torch.ones(1, 16, dtype=torch.long)), check_trace=False)
     path = tmp_path / "vit.pt"
@@ -305,7 +305,7 @@ def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_gradients_pass_the_text_tower_from_the_token_embeddings_on(published, name):
+def test_gradients_through_text_tower(published, name):
     """Compare with finite differences for a shift of all token embeddings."""
     text = load_encoder(f"openclip:{name}/{published / name}.pt").text.double()
     shift = torch.zeros(16, TEXT["width"], dtype=torch.float64, requires_grad=True)

@@ -38,9 +38,7 @@ def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("torchs", [False, True], ids=["safetensors", "bin"])
-def test_a_name_on_the_hub_is_what_lies_in_the_hub_s_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchs: bool
-) -> None:
+def test_hub_name_resolves_to_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchs: bool) -> None:
     """The hub client's cache is read offline; the network's size is checked against the weights, as for folders."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -95,7 +95,7 @@ def test_the_fewest_items_of_a_promise(rate, items):
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_an_item_that_sets_a_promise_is_held_to_it_when_its_last_bits_differ(change):
+def test_thresholds_tolerate_last_bits(change):
     best = torch.linspace(0.1, 1, 20).pow(0.001).double()
     threshold = calibration.threshold_for(best, false_accept=0.1)
     again = (best.logit() + change * 1e-5).sigmoid()

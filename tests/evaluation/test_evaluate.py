@@ -65,7 +65,7 @@ POOLINGS: list[Pooling] = ["features", "logits", "probabilities"]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_one_view_is_the_head_itself_and_the_order_of_several_is_nothing(pooling: Pooling) -> None:
+def test_view_average_ignores_order(pooling: Pooling) -> None:
     head, features = make_model().head, noise(4, 6, SPEC.dim, seed=3)
     one, expected = average_views(features[:, :1], head, pooling=pooling), head(features[:, 0])
     if pooling == "probabilities":
@@ -297,7 +297,7 @@ def test_a_class_without_an_item_is_left_out() -> None:
         mean_average_precision.__wrapped__(scores, targets, absent="none")
 
 
-def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_class() -> None:
+def test_double_softmax_keeps_item_order() -> None:
     probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.3, 0.4, 0.3]])
     hot = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
     # Items 0 and 1 tie for class 0; a second softmax (0.384 and 0.391) puts item 1 first.

@@ -13,7 +13,7 @@ def draw_confidences(items: int, heat: float = 3.0) -> tuple[np.ndarray, np.ndar
     return reliability.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
 
 
-def test_bins_hold_their_upper_ends_and_the_error_is_their_mean_gap():
+def test_bins_include_upper_end():
     found = reliability.reliability_bins(
         np.array([0.0, 0.1, 0.1001, 0.2, 1.0]), np.array([True, False, True, True, False]), 10
     )

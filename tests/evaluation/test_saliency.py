@@ -87,7 +87,7 @@ def score(model: Recognizer, clip: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("kind", "rtol"), [("mean", 1.3e-6), ("transformer", 1.3e-6), ("conv", 1e-4)])
-def test_a_covered_region_scores_as_the_clip_with_that_region_covered(kind, rtol):
+def test_cover_equals_covered_clip(kind, rtol):
     """By hand: fill the square around region (2, 5) with its mean, in frame 1 or (for conv) in all frames."""
     torch.manual_seed(1)
     visual, temporal, covered = tiny_visual(), MeanPool(), slice(1, 2)

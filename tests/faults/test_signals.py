@@ -78,7 +78,7 @@ def none_left(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_an_interrupt_and_the_same_again_is_none(tmp_path: Path, number: signal.Signals) -> None:
+def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     code = ALONE.format(block="time.sleep(60)", after="print(sys.stdin.readline(), flush=True)")
     with started(["-c", code], tmp_path, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -93,7 +93,7 @@ def test_times_that_were_edited_are_missing(tmp_path: Path, value: str) -> None:
     assert cache.times("a") is None
 
 
-def test_a_file_that_has_the_name_of_another_cache_has_no_rows(tmp_path: Path) -> None:
+def test_misnamed_cache_file_ignored(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
     cache.put("a", 1, [0], torch.ones(1, 4))
     cache.close()

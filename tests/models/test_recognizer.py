@@ -83,7 +83,7 @@ def test_with_head_takes_any_head_for_features_of_this_length(model):
         model.with_head(head(3, 32))
 
 
-def test_on_features_is_the_same_model_behind_the_encoder(model):
+def test_on_features_matches_model(model):
     given = clips()
     features = model.visual(given.flatten(0, 1)).unflatten(0, (2, 5))
     short = model.on_features()

@@ -46,7 +46,7 @@ def test_mean_pool_is_the_mean_in_any_order():
     assert not list(MeanPool().parameters())
 
 
-def test_without_positions_and_outputs_the_transformer_is_twice_the_mean():
+def test_zeroed_transformer_is_twice_mean():
     module, features = TemporalTransformer(128, 3), noise(4, 6, 128)
     with torch.no_grad():
         module.frame_position_embeddings.weight.zero_()
@@ -64,7 +64,7 @@ def test_without_positions_and_outputs_the_transformer_is_twice_the_mean():
     assert torch.allclose(module(features), 2 * mean + positions[:6].mean(0), atol=1e-6)
 
 
-def test_the_narrow_transformer_starts_as_mean_pool_exactly():
+def test_narrow_transformer_starts_as_mean():
     features = noise(4, 8, 96)
     for module in (TemporalTransformer(96, 2, 32, heads=2), TemporalTransformer(96, 2, 128)):
         assert torch.equal(module(features), MeanPool()(features))
@@ -113,7 +113,7 @@ def test_one_block_is_computed_as_written():
     assert torch.allclose(module(features), (features + x).mean(1), atol=1e-5)
 
 
-def test_training_teaches_the_order_that_the_mean_cannot_see():
+def test_training_learns_frame_order():
     features = noise(8, 4, 16)
     clips, labels = torch.cat([features, features.flip(1)]), torch.arange(2).repeat_interleave(8)
     module = TemporalTransformer(16, 2, 16, heads=2)
@@ -268,7 +268,7 @@ def test_a_frame_conv_is_the_sum_over_its_taps(shape, frames):
     assert torch.allclose(module(x, frames), along_frames(x, module.weight, frames), atol=1e-5)
 
 
-def test_the_shift_takes_a_quarter_from_the_next_frame_and_one_from_the_last():
+def test_shift_moves_quarters_of_channels():
     x = noise(3, 8)
     y = FrameConv(8, "shift")(x, 3)
     assert torch.equal(y[:, :2], torch.cat([x[1:, :2], torch.zeros(1, 2)]))
@@ -326,7 +326,7 @@ def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> 
     ],
 )
 @torch.no_grad()
-def test_the_encoder_is_the_one_written_out_with_convolutions(make, name, by_hand, frames):
+def test_encoder_matches_explicit_convolutions(make, name, by_hand, frames):
     visual = tower(name)
     temporal = moved(make(visual))
     given = clips(name, 2, frames)
@@ -337,7 +337,7 @@ def test_the_encoder_is_the_one_written_out_with_convolutions(make, name, by_han
 
 @pytest.mark.parametrize(("make", "name"), CONVS)
 @torch.no_grad()
-def test_the_identity_is_the_plain_encoder_and_the_shift_is_not(make, name):
+def test_identity_convolution_is_plain_encoder(make, name):
     visual, given = tower(name), clips(name, 2, 3)
     keys = list(visual.state_dict())
     plain = visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
@@ -356,7 +356,7 @@ def test_the_identity_is_the_plain_encoder_and_the_shift_is_not(make, name):
 
 @pytest.mark.parametrize(("make", "name"), CONVS)
 @torch.no_grad()
-def test_clips_of_a_batch_do_not_see_each_other_and_any_length_will_do(make, name):
+def test_clips_independent_for_any_length(make, name):
     visual = tower(name)
     model = Recognizer(visual, moved(make(visual)), nn.Identity())
     given = clips(name, 3, 4)
@@ -461,7 +461,7 @@ def test_an_earlier_module_does_not_disturb_a_later_one():
     assert_same_gradients_when_blocks_run_again(Recognizer(visual, MeanPool(), nn.Identity()), given)
 
 
-def test_an_interrupted_pass_leaves_nothing_behind():
+def test_interrupted_pass_removes_hooks():
     visual = tower("vit")
     model = Recognizer(visual, TokenConv(visual), nn.Identity())
     handle = visual.net.transformer.resblocks[1].mlp.register_forward_hook(lambda *_: 1 / 0)

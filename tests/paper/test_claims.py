@@ -55,7 +55,7 @@ def test_a_claim_is_all_of_its_comparisons(findings, expected):
 
 
 @pytest.mark.nightly("paper")
-def test_all_looks_together_miss_the_mean_in_one_of_twenty():
+def test_looks_miss_mean_in_5_percent():
     """With 95 % intervals at 5, 10, 20 and 40 seeds one in eight plans would miss."""
     rng, missed, plain, times = np.random.default_rng(0), 0, 0, 3000
     for values in rng.normal(size=(times, LOOKS[-1])):
@@ -120,7 +120,7 @@ def test_the_summary_counts_each_group_of_claims_once():
     ]
 
 
-def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch, tmp_path):
+def test_claim_keeps_first_decisive_verdict(monkeypatch, tmp_path):
     at: dict[int, list[tuple]] = {
         5: [("early", 9.0, 1.0), ("late", 1.0, 9.0)],
         10: [("early", 0.0, 9.0), ("late", -4.0, 3.0)],
@@ -144,7 +144,7 @@ def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch
     assert result.undecided == []
 
 
-def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypatch, tmp_path):
+def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):
     state = {"cheap": 5, "dear": 5, "done": 5}
     price = {"cheap": 10.0, "dear": 1000.0, "done": 1.0}
     ran: list[tuple[str, int]] = []

@@ -36,7 +36,7 @@ def test_noise_is_not_related():
     assert 0.4 < np.mean(found) < 0.6
 
 
-def test_a_related_map_has_the_lowest_p_that_the_permutations_allow():
+def test_related_map_has_lowest_p():
     a = symmetric(12, 0)
     assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)
     assert permutation_test(a, 2 * a + 1, permutations=999, seed=0) == pytest.approx(1 / 1000)
@@ -50,7 +50,7 @@ def test_a_related_map_has_the_lowest_p_that_the_permutations_allow():
     assert permutation_test(c, c + noise, permutations=999, seed=0) < 0.01
 
 
-def test_permutations_of_entries_alone_would_be_wrong():
+def test_permutations_of_classes_not_entries():
     """Unrelated rank-one maps of 8 classes: permuting single entries would find significant relations."""
     drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
     found = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]

@@ -34,7 +34,7 @@ def test_a_row_trains_and_is_scored_on_every_test_item(runtime):
     assert len(found["halves"]) == 10
 
 
-def test_the_seed_decides_the_numbers_and_looking_at_validation_items_no_loss(runtime):
+def test_seed_determines_curve_despite_validation(runtime):
     row = replace(worlds.CLOTHING, watch=1)
     curve = result(row, runtime)["curve"]
     assert result(row, runtime)["curve"] == curve
@@ -52,7 +52,7 @@ def test_a_learned_head_moves_and_its_rate_is_the_row_s(runtime):
     assert fit.recipe_for(row, 16, 0).lr_new == pytest.approx(30 * fit.recipe_for(row, 16, 0).lr)
 
 
-def test_a_k_shot_row_sees_exactly_k_items_a_class_and_the_published_draw_more(runtime):
+def test_k_shot_items_per_class(runtime):
     for k in (1, 3):
         assert result(replace(worlds.CLOTHING, k=k), runtime)["different_items_a_class"] == (k, k)
     least, most = result(replace(worlds.CLOTHING, k=1, drawing_processes=8), runtime)["different_items_a_class"]
@@ -60,7 +60,7 @@ def test_a_k_shot_row_sees_exactly_k_items_a_class_and_the_published_draw_more(r
     assert most > 1
 
 
-def test_what_is_held_out_is_of_training_items_and_not_trained_on(runtime):
+def test_held_out_items_are_not_trained_on(runtime):
     whole = data.read("clothing", runtime)
     train, _, held = fit.chosen(replace(worlds.CLOTHING, score="held-out"), whole, 0)
     trained, scored, every = ({item.path for item in part.items} for part in (train, held, whole.split("train")))
@@ -83,7 +83,7 @@ def test_unseen_classes_are_scored_among_themselves(runtime):
     assert bench.evaluate(other, test).scores.shape[1] == 2
 
 
-def test_all_items_of_unseen_classes_are_scored_and_none_is_trained_on(runtime):
+def test_all_unseen_scores_all_items(runtime):
     whole, row = data.read("clothing", runtime), replace(worlds.CLOTHING, unseen=0.4)
     some, more = (fit.chosen(replace(row, score=score), whole, 0) for score in ("unseen", "all unseen"))
     assert some[0].items == more[0].items

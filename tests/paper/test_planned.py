@@ -60,7 +60,7 @@ def test_every_row_of_full_scale_is_the_papers(name):
 
 
 @pytest.mark.nightly("paper")
-def test_table_7_is_of_32_frames_and_table_4_s_learned_template_ends_with_a_full_stop():
+def test_table_7_frames_and_table_4_template():
     large = {plan.title: plan for _, plan in plans("table7")}
     assert [(plan.recipe.frames, plan.pixels.size) for plan in large.values()] == [(32, 224), (32, 336)]
     learned = [job.row for job, _ in plans("table4") if job.row.head == "prompt"]

@@ -32,7 +32,7 @@ def setting(**digests: str) -> Setting:
     return Setting(RUNTIME, (0, 1, 2, 3, 4), digests=digests)
 
 
-def test_an_address_depends_on_what_decides_the_numbers_and_on_nothing_else():
+def test_address_of_job():
     job = Job("text", 0, Row("emoji", changes={"frames": 8, "batch": 4}))
     others = [
         job._replace(seed=1),
@@ -198,7 +198,7 @@ def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_a_result_that_a_stop_has_cut_is_named_with_its_line(tmp_path, capsys):
+def test_truncated_result_names_line(tmp_path, capsys):
     Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
     file = tmp_path / "mini" / "table1.jsonl"
     file.write_text(file.read_text() + '{"key": "k2", "tit')
@@ -206,7 +206,7 @@ def test_a_result_that_a_stop_has_cut_is_named_with_its_line(tmp_path, capsys):
     prints(capsys.readouterr().err, f"{file}:2")
 
 
-def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
+def test_table_8_without_defect_rows(tmp_path):
     captions = []
     for processes in (0, 8):
         here = Setting(RUNTIME, (0,), digests={}, processes_drawing=processes)
@@ -216,7 +216,7 @@ def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
 
 
 @pytest.mark.nightly("paper")
-def test_a_list_whose_reader_has_gone_ends_without_a_word():
+def test_closed_pipe_ends_silently():
     command = [sys.executable, "-m", "paper", "list"]
     reader, writer = os.pipe()
     os.close(reader)
@@ -225,6 +225,6 @@ def test_a_list_whose_reader_has_gone_ends_without_a_word():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_an_unknown_data_set_names_those_that_are_known():
+def test_unknown_data_set_lists_names():
     with refuses(DataError, "imagenett", "clothing"):
         data.read("imagenett", Runtime("mini", Path()))

@@ -69,7 +69,7 @@ def test_every_caption_fits_and_every_word_of_it_is_trained():
     assert set(tokens.flatten().tolist()) <= set(words.tokens.tolist())
 
 
-def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
+def test_batch_captions_unique_and_twins_paired():
     rng = np.random.default_rng(0)
     pool = tinyclip._draw_pool(all_pairs()[:12], 2, rng)
     for share in (0.0, 1.0):
@@ -80,7 +80,7 @@ def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
         assert len(named) == (6 if share else 12)
 
 
-def test_frames_varied_by_nothing_stay_as_they_are():
+def test_zero_variation_keeps_frames():
     frames = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(tinyclip._augment(frames, 0.0), frames, atol=1e-5, rtol=0)
     assert (tinyclip._augment(frames, 1.0) - frames).abs().mean() > 0.01

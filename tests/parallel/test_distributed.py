@@ -79,7 +79,7 @@ def test_processes_share_each_batch_of_one_process(length: int, batch: int, accu
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4), (2, 2), (0, 2)])
-def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
+def test_gather_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
     rows = [torch.arange(float(3 * count)).view(-1, 3) + 100 * number for number, count in enumerate(counts)]
     found = two(ranked.gathered, counts)
     for number, each in enumerate(found):
@@ -92,7 +92,7 @@ def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, coun
         assert torch.equal(each["grad"], expected)
 
 
-def test_gradients_are_summed_and_what_has_none_stays_without(two: Two) -> None:
+def test_gradients_summed_and_missing_stay_none(two: Two) -> None:
     for kernel, of_first, of_none, frozen in two(ranked.summed):
         assert torch.equal(kernel, 3 * torch.arange(96.0).view(2, 3, 4, 4))
         assert of_first.tolist() == [1, 2]
@@ -141,7 +141,7 @@ def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_pa
             torch.testing.assert_close(scores, expected[2], rtol=0, atol=1e-5)
 
 
-def test_unreadable_items_are_listed_or_an_error_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
+def test_unreadable_items_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
     odd = Dataset((*val.items[:4], Item(broken, "red"), val.items[4]), "made here")
     expected = ranked.evaluated(odd, None, True)
@@ -154,7 +154,7 @@ def test_unreadable_items_are_listed_or_an_error_in_all_processes(two: Two, val:
         assert message.startswith(f"MediaError: {broken}")
 
 
-def test_processes_that_were_given_different_things_all_refuse(two: Two, data: Dataset, tmp_path: Path) -> None:
+def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_path: Path) -> None:
     for things, job, args in (
         ("words", ranked.differs, ()),
         ("files", ranked.evaluate_own, (data,)),
@@ -325,7 +325,7 @@ def test_a_folder_that_holds_a_run_is_refused_by_both(two: Two, data: Dataset, t
 # --- data-loader workers
 
 
-def test_processes_that_decode_are_not_forked_from_one_with_a_group(two: Two) -> None:
+def test_workers_not_forked_with_process_group(two: Two) -> None:
     """The process group has threads, and locks that they hold at a fork would stay locked."""
     for pid, grouped, found in two(own_facts, 2):
         assert grouped
@@ -351,9 +351,7 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
 
 
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
-    data: Dataset, tmp_path: Path, shard: Shard
-) -> None:
+def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path, shard: Shard) -> None:
     with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="1 of 2"):
         run(ranked.ends_in_a_step, data, tmp_path / "run", shard)
     message = (tmp_path / "message-0").read_text()
@@ -362,7 +360,7 @@ def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_what_cannot_be_cut_is_refused_before_a_run_begins(two: Two, data: Dataset, tmp_path: Path) -> None:
+def test_unshardable_model_refused_before_run(two: Two, data: Dataset, tmp_path: Path) -> None:
     args = (ranked.train_plain, data, tmp_path / "run")
     frozen = two(ranked.message_of, *args, {"freeze_encoder": True}, "fsdp")
     for message in (ranked.message_of(*args, {}, "fsdp"), *frozen):

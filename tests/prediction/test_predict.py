@@ -68,7 +68,7 @@ def tree(tmp_path: Path) -> Path:
 # --- input files ----------------------------------------------------------------------------------------------------
 
 
-def test_inputs_stay_in_order_and_folders_are_read_below_and_sorted(tree: Path) -> None:
+def test_inputs_in_order_and_folders_sorted(tree: Path) -> None:
     video, image, text = tree / "b.mp4", tree / "z.jpg", tree / "notes.txt"
     deep = [tree / "deep" / "a.mkv", tree / "deep" / "er" / "c.PNG"]
     assert find_media([tree]) == find_media([str(tree)]) == [video, *deep, image]
@@ -85,7 +85,7 @@ def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
     assert find_media([tmp_path / ".a.mp4"]) == [tmp_path / ".a.mp4"]
 
 
-def test_names_without_a_file_behind_them_are_errors_where_they_are_read(tmp_path: Path) -> None:
+def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
     (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
@@ -148,7 +148,7 @@ def test_the_best_names_come_first(tree: Path, top: int) -> None:
     assert prediction.top[0][1] == pytest.approx(expected[0][1], abs=1e-5), "of all names, not of the best alone"
 
 
-def test_the_protocol_is_the_run_s_unless_given_and_so_are_its_pixels(tree: Path) -> None:
+def test_protocol_defaults_to_run(tree: Path) -> None:
     """A bare model uses eight centred frames at its encoder's own size."""
     model, views, pixels = make_model(), Views(2, 3, "centre"), Pixels(40, 44, "bicubic")
     own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
@@ -199,7 +199,7 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("heat", [None, 4.0])
-def test_with_unlabelled_files_the_batch_is_refined_behind_the_temperature(tree: Path, heat: float | None) -> None:
+def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) -> None:
     run, item = make_run(1), tree / "z.jpg"
     if heat:
         digest, protocol = rows_digest(run.head.weight), run.protocol.to_json()

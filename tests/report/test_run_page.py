@@ -111,7 +111,7 @@ def draw_answers(items: int = 60, seed: int = 0) -> Evaluation:
     return Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(items)], targets, 3 * scores)
 
 
-def test_a_page_without_calibration_shows_raw_probabilities_and_the_command_to_run():
+def test_page_without_calibration():
     result = draw_answers()
     report = calibration_report(result)
     page = build_page(names=["a", "b", "c"], calibration_report=report)

@@ -52,7 +52,7 @@ def test_no_percent_is_rounded_to_certainty(probability, text):
     assert strips.percent(probability) == text
 
 
-def test_what_is_hot_is_lit_and_what_is_not_is_dark_and_grey():
+def test_hot_regions_bright_others_grey():
     frame = np.zeros((63, 63, 3), np.uint8)
     frame[...] = (200, 40, 90)
     heat = np.zeros((7, 7))
@@ -82,7 +82,7 @@ def test_a_single_frame_has_its_saliency_beside_it():
 
 
 @pytest.mark.slow
-def test_a_strip_and_its_saliency_show_the_same_eight_frames_of_a_long_clip():
+def test_strip_and_saliency_show_same_frames():
     strip = draw(strips.plot_strip(clip(15), TOP))
     assert len(strip.axes) == 9
     prints(str(strip.get_supxlabel()), 8, 15)

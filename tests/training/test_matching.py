@@ -65,7 +65,7 @@ def two() -> Iterator[Two]:
 # --- the loss by hand
 
 
-def test_one_hot_is_the_cross_entropy_of_each_video_over_the_texts_of_the_batch() -> None:
+def test_one_hot_is_cross_entropy() -> None:
     video = torch.tensor([[7.0, 0.0], [0.0, 0.5]])
     text = torch.tensor([[3.0, 4.0], [0.0, 2.0]])  # cosines 0.6 and 0 with the first video, 0.8 and 1 with the second
     expected = (math.log(1 + math.exp(2 * (0.0 - 0.6))) + math.log(1 + math.exp(2 * (0.8 - 1.0)))) / 2
@@ -104,7 +104,7 @@ def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
     assert found.numpy() == pytest.approx(np.array(expected), abs=5e-6)
 
 
-def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positive() -> None:
+def test_same_label_in_one_hot_and_multi_positive() -> None:
     """Two pairs have equal rows and are perfectly separated from a third pair; only one_hot ignores their labels."""
     rows, one, two = (
         torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
@@ -140,7 +140,7 @@ def test_gradients_are_those_of_finite_differences(targets: str, labels: list[in
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_neither_lengths_nor_half_precision_around_it_matter(targets: str) -> None:
+def test_loss_ignores_lengths_and_autocast(targets: str) -> None:
     video, text, labels = noise(4, 6, seed=1), noise(4, 6, seed=2), torch.tensor([0, 1, 2, 1])
     expected = matching_loss(video, text, labels, scale=100.0, targets=targets)
     other = matching_loss(3 * video, 0.1 * text, labels, scale=100.0, targets=targets)
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_an_error() -> None:
 
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
-def test_the_objective_is_the_loss_of_the_head_s_own_comparison(source: str, targets: str, online: bool) -> None:
+def test_objective_matches_head_scores(source: str, targets: str, online: bool) -> None:
     model, encoder = pair(source)
     clips, labels = frames(8, 32).unflatten(0, (4, 2)), torch.tensor([1, 0, 1, 2])
     objective = objective_for(encoder, online=online, targets=targets)
@@ -222,7 +222,7 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
     assert (head.weight - before).abs().max() > 1e-2
 
 
-def test_text_is_trained_at_the_rate_of_what_was_pretrained(source: str) -> None:
+def test_text_trained_at_pretrained_rate(source: str) -> None:
     model, encoder = pair(source)
     objective = objective_for(encoder, online=True)
     (group,) = parameter_groups(model, RECIPE, objective)
@@ -231,9 +231,7 @@ def test_text_is_trained_at_the_rate_of_what_was_pretrained(source: str) -> None
     assert len(group["params"]) == len([*model.parameters(), *objective.parameters()])
 
 
-def test_a_model_that_cannot_be_matched_is_refused_before_a_run_begins(
-    source: str, data: Dataset, tmp_path: Path
-) -> None:
+def test_unsuitable_model_refused_before_run(source: str, data: Dataset, tmp_path: Path) -> None:
     model, encoder = pair(source)
     linear = model.with_head(LinearHead(24, names=NAMES))
     bare = model.with_head(FrozenHead(noise(3, 24), names=NAMES))
@@ -299,9 +297,7 @@ def train_online(source: str, data: Dataset, val: Dataset, out: Path, **options)
 
 
 @pytest.mark.slow
-def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
-    source: str, data: Dataset, val: Dataset, tmp_path: Path
-) -> None:
+def test_resumed_online_text_matches_bitwise(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, tuned = train_online(source, data, val, whole)
     with pytest.raises(Stop):
@@ -340,7 +336,7 @@ def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset,
     torch.testing.assert_close(model.head.weight[2:], rows, rtol=0, atol=1e-6)
 
 
-def test_without_gather_the_parts_of_a_batch_are_matched_apart(source: str, data: Dataset, tmp_path: Path) -> None:
+def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Path) -> None:
     """The first step's loss is the mean over its halves; splitting a batch does not change its clips."""
     found = {}
     for name, changes in {"whole": {}, "parts": {"accumulate": 2}}.items():
@@ -384,7 +380,7 @@ def test_two_processes_train_with_gather_as_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_processes(
+def test_online_text_resumes_with_other_process_count(
     two: Two, source: str, data: Dataset, tmp_path: Path, shard: Shard
 ) -> None:
     recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
@@ -398,9 +394,7 @@ def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_p
 
 
 @pytest.mark.slow
-def test_two_processes_without_gather_train_as_the_two_parts_of_one(
-    two: Two, source: str, data: Dataset, tmp_path: Path
-) -> None:
+def test_no_gather_matches_two_micro_batches(two: Two, source: str, data: Dataset, tmp_path: Path) -> None:
     """Table 6's rows without gather: in one process, `accumulate` takes the place of processes."""
     eight = data.pick(range(8))  # both halves of each batch have two items
     recipe = replace(RECIPE, accumulate=2)

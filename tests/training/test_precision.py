@@ -87,7 +87,7 @@ def auto_model() -> Recognizer:
         ((2.0, 1.0), (5.0, math.nan), math.nan, "fp32"),
     ],
 )
-def test_bfloat16_is_chosen_where_it_is_faster_and_loss_and_gradient_agree(
+def test_bfloat16_chosen_if_faster_and_close(
     seconds: tuple[float, float], both: tuple[float, float], cosine: float, chosen: str
 ) -> None:
     trial = Trial(seconds, both, cosine)
@@ -141,9 +141,7 @@ def test_a_trial_leaves_weights_statistics_and_generators_alone(frozen: bool) ->
 
 
 @pytest.mark.slow
-def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slower_bfloat16_gives_float32_run(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial is real; only its times are faked."""
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
@@ -155,9 +153,7 @@ def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_resumed_keeps_its_precision_and_tries_none(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_keeps_precision(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "try_both", give(FASTER))
     whole = train(auto_model(), data, None, AUTO, out=tmp_path / "whole")
     with pytest.raises(Stop):

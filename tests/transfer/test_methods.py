@@ -30,7 +30,7 @@ def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
     return FrozenItems(Dataset(items), 5 * torch.eye(8)[targets] + noise, targets)
 
 
-def test_three_to_five_folds_score_each_item_once_and_keep_every_class_in_training() -> None:
+def test_folds_score_items_once() -> None:
     for counts, number in (({"a": 3, "b": 7}, 3), ({"a": 4, "b": 4}, 4), ({"a": 20, "b": 30}, 5)):
         items = few(counts)
         parts, whole = folds(items, seed=0)
@@ -55,7 +55,7 @@ def test_the_order_of_the_items_does_not_matter() -> None:
         assert [{other_names[i] for i in scored} for _, scored in folds(moved, seed=0).pairs] == parts
 
 
-def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -> None:
+def test_folds_keep_groups_if_possible() -> None:
     items = few({"a": 10, "b": 10}, [f"scene {i // 2}" for i in range(20)])
     parts, whole = folds(items, seed=0)
     assert whole
@@ -88,7 +88,7 @@ def probe(items: FrozenItems) -> ProbeHead:
     return logistic_head(items.features, items.targets, names=["a", "b"])
 
 
-def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
+def test_cross_validation_leaves_item_out() -> None:
     items = few({"a": 6, "b": 6})
     parts, steps = folds(items, seed=0).pairs, []
     right = cross_validated(probe, items, parts, lambda: steps.append(1))

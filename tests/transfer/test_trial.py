@@ -45,7 +45,7 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
 
 
 @pytest.mark.parametrize(("enough", "wrong", "tried"), [(4, True, 2), (100, True, 5), (100, False, 1)])
-def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
+def test_trial_stops_when_decided(
     enough: int, wrong: bool, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A text-probe that is always right cannot be beaten."""

@@ -66,9 +66,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
-    bad: Path, tmp_path: Path, doctor, monkeypatch
-) -> None:
+def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     cleaned = tmp_path / "new.csv"
     out, err = doctor(bad, "--quick", "--json", "--k", "2", "--out", tmp_path / "out", "--fix", cleaned)
@@ -132,7 +130,7 @@ def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], mon
     assert bad.read_bytes() == before
 
 
-def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
+def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
     facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
     monkeypatch.setattr("texthead.apps.doctor.facts.read_facts", lambda *_, **__: [facts])  # No process needs to start.
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
@@ -143,9 +141,7 @@ def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, doctor, 
 
 
 @pytest.mark.slow
-def test_nothing_serious_ends_with_0_and_prepared_shards_are_examined_too(
-    tmp_path: Path, doctor, findings, works
-) -> None:
+def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works) -> None:
     clips, shards = tmp_path / "clips", tmp_path / "shards"
     for number, colour in itertools.product(range(2), ("red", "green")):
         write_video(clips / colour / f"{number}.mp4", colour, frames=9, seed=number)
@@ -213,9 +209,7 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shade", ["side", "middle"])
-def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
-    tmp_path: Path, cache: Path, findings, shade: str
-) -> None:
+def test_shapes_on_shaded_backgrounds_differ(tmp_path: Path, cache: Path, findings, shade: str) -> None:
     """A smooth background determines nearly all bits of a hash."""
     draws, side = np.random.default_rng(0), 128
     across, down = np.meshgrid(*2 * [np.linspace(-1, 1, side)])
@@ -238,7 +232,7 @@ def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
 
 
 @pytest.mark.slow
-def test_names_that_mini_reads_alike_or_not_at_all(tmp_path: Path, cache: Path, findings) -> None:
+def test_near_synonyms_and_long_names(tmp_path: Path, cache: Path, findings) -> None:
     names = ["couch", "sofa", "volcano", "very " * 300 + "long"]
     rows = [[write_image(tmp_path / f"{number}.png", "red", number).name, name] for number, name in enumerate(names)]
     found = findings(write_manifest(tmp_path / "items.csv", rows, "path,label"), "--cache", cache)

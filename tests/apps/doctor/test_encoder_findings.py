@@ -27,7 +27,7 @@ def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
     assert encoder_findings.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
 
 
-def test_cosines_are_of_what_features_have_beside_the_mean_of_the_classes() -> None:
+def test_cosines_of_centred_features() -> None:
     # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the centre.
     seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])
     rows = np.array([[0.0, 1.0], [1.0, 0.0]])

@@ -74,7 +74,7 @@ def test_files_are_alike_by_hash_up_to_a_tenth_of_the_bits() -> None:
     assert near_duplicates.alike_by_hash([*facts, facts[3]]) == pairs
 
 
-def test_files_are_alike_by_what_features_have_of_their_own() -> None:
+def test_alike_by_centred_features() -> None:
     own = np.random.default_rng(1).normal(size=(40, 30))
     features = {place: row + 100 for place, row in enumerate(own)}
     features[41] = features[7] + 0.05
@@ -85,7 +85,7 @@ def test_files_are_alike_by_what_features_have_of_their_own() -> None:
     assert near_duplicates.alike_by_feature(facts, {}) == {}
 
 
-def test_pictures_that_grow_brighter_to_one_side_are_not_alike_for_that() -> None:
+def test_gradients_alone_are_not_alike() -> None:
     """All bits of a smooth gradient are equal, whatever the picture shows."""
     draws = np.random.default_rng(0)
     shades = [np.ones(HASH_BITS, bool) ^ (draws.random(HASH_BITS) < 0.04) for _ in range(2)]

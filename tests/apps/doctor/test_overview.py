@@ -103,7 +103,7 @@ def test_a_duration_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_headline_holds_what_all_have_in_common() -> None:
+def test_headline_of_common_facts() -> None:
     prints(table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48")
     videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
     prints(table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
@@ -133,7 +133,7 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
     prints(full.legend, "frames, seconds", "median", "size")
 
 
-def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
+def test_rows_of_largest_and_smallest_classes() -> None:
     found = table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
     *largest, between, fifth, sixth = (name for name, _ in found.rows)
     assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
@@ -162,7 +162,7 @@ def test_items_to_show_are_evenly_placed_in_each_class() -> None:
     assert candidates(labels) == candidates(list(labels))
 
 
-def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
+def test_unreadable_file_is_replaced_by_another() -> None:
     labels = ["a"] * 80 + ["b"] * 5
     before = example_positions(labels, with_thumbnails(labels))["a"]
     after = example_positions(labels, with_thumbnails(labels, unreadable=[*before, 80]))
@@ -173,7 +173,7 @@ def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
-def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pictured: int) -> None:
+def test_pictures_are_bounded(classes: int, each: int, pictured: int) -> None:
     labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
     found = example_positions(labels, with_thumbnails(labels))
     assert Counter(map(len, found.values())) == {each: pictured}

@@ -33,7 +33,7 @@ def test_every_planted_swap_is_found_and_nothing_else() -> None:
     assert {(found.first, found.second) for found in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
 
 
-def test_heights_of_names_and_of_pictures_make_no_gain() -> None:
+def test_class_offsets_cause_no_swaps() -> None:
     lifted = COSINES + np.array([0, 5, 0, -3, 1])[None, :] + np.array([2, 0, 0, 7, 0])[TARGETS][:, None]
     assert np.allclose(swap_gains(lifted, TARGETS), swap_gains(COSINES, TARGETS))
 

@@ -24,7 +24,7 @@ def asked(output: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp_path: Path) -> None:
+def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) -> None:
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     out, err = works("label", folder, *options, "--next", 6)
     prints(err, "0 of 18 files")

@@ -75,9 +75,7 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
         LabelFile(tmp_path / "labels.txt", files)
 
 
-def test_a_clock_that_is_set_back_keeps_no_file_from_others(
-    files: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_claims_expire_after_clock_change(files: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = (LabelFile(tmp_path / "labels.csv", files) for _ in range(2))
     assert one.claim("ann", 3)
     now = time.time()
@@ -121,7 +119,7 @@ def _write(place: Path, files: Dataset, own: list[int], acknowledged: Path) -> N
 
 
 @pytest.mark.slow
-def test_three_writers_that_are_killed_lose_nothing_that_was_acknowledged(files: Dataset, tmp_path: Path) -> None:
+def test_killed_writers_lose_no_acknowledged_label(files: Dataset, tmp_path: Path) -> None:
     place, context = tmp_path / "labels.csv", multiprocessing.get_context("spawn")
     lists = [tmp_path / f"acknowledged-{writer}" for writer in range(3)]
     parts = [list(range(FILES))[writer::3] for writer in range(3)]

@@ -77,7 +77,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_path: Path) -> None:
+def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
     session, seen = opened(("red", "green")), []
     while (shown := session.next("ann")) is not None:
         assert shown.label is None
@@ -197,7 +197,7 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
             session.rename(old, new)
 
 
-def test_several_people_have_other_files_and_each_others_labels(opened: Open) -> None:
+def test_people_share_labels_but_not_files(opened: Open) -> None:
     one, other = opened(), opened()
     shown = [one.next("ann"), one.next("bob"), other.next("cy")]
     places = [each.position for each in shown if each]
@@ -254,7 +254,7 @@ def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
     assert session.review("ann") is None
 
 
-def test_a_list_that_is_broken_by_hand_is_said_and_mended(opened: Open, tmp_path: Path) -> None:
+def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> None:
     session, place = opened(), tmp_path / "labels.csv"
     session.label("ann", 0, "red")
     fitted(session)
@@ -342,7 +342,7 @@ def test_keys_are_answered_with_the_next_file(served: str) -> None:
         assert json.load(found)["training"] is None
 
 
-def test_what_is_no_request_of_the_page_is_refused_in_one_line(served: str) -> None:
+def test_malformed_requests_refused(served: str) -> None:
     for path in ("/media/99", "/preview/99", "/api/state", "/api/state?who=a%20b", f"/api/state?who={'a' * 99}"):
         code, text = refusal(f"{served}{path}")
         assert code == 400

@@ -25,7 +25,7 @@ def test_few_labels_or_one_class_have_no_curve() -> None:
 
 
 @pytest.mark.slow
-def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
+def test_accuracy_and_gain_near_held_out() -> None:
     said, true, gains, true_gains, confidence = [], [], [], [], []
     tests, truth = clouds(2000, 3.0, seed=99)
 

@@ -42,7 +42,7 @@ def test_the_first_are_one_of_each_cluster() -> None:
         next_to_label(features, alike(len(features)), [], 0)
 
 
-def test_of_two_clusters_the_one_in_doubt_comes_first() -> None:
+def test_uncertain_cluster_comes_first() -> None:
     features, targets = clouds(20)
     sure = F.one_hot(targets, CLASSES).float()
     sure[targets == 2] = 1 / CLASSES
@@ -61,7 +61,7 @@ def test_copies_and_files_of_a_group_come_last() -> None:
     assert Counter(groups[place] for place in grouped) == {0: 2, 1: 2, 2: 2}
 
 
-def test_more_files_than_fit_are_stood_for_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pools_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "MOST", 60)
     features, _ = clouds(40)
     chosen = next_to_label(features, alike(len(features)), list(range(100)), 5, seed=1)

@@ -47,7 +47,7 @@ def film(tmp_path: Path) -> Path:
     return encode(tmp_path / "files" / "film.mp4", frames, rate=5)
 
 
-def test_a_long_video_is_cut_and_a_short_one_and_a_picture_are_not(film: Path, tmp_path: Path) -> None:
+def test_only_long_videos_are_cut(film: Path, tmp_path: Path) -> None:
     short = encode(tmp_path / "files" / "short.mp4", pictures("red", 8, 1), rate=5)
     picture = write_image(tmp_path / "files" / "a.png", "red")
     files = Dataset((Item(film, ""), Item(short, "", group="g"), Item(picture, "")), "files")

@@ -96,7 +96,7 @@ def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool)
     assert 0 <= lit.heat.min() <= lit.heat.max() <= 1
 
 
-def test_an_error_is_the_answer_and_holds_the_bare_name_of_the_file(of_run: Answerer, tmp_path: Path) -> None:
+def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
     for make in (write_broken, sound):
         file = tmp_path / f"{make.__name__}.mp4"
         make(file)

@@ -110,7 +110,7 @@ def test_an_event_stands_where_it_happens() -> None:
     assert "1.00 – 4.00" in page.text
 
 
-def test_without_an_event_the_page_has_the_highest_score_and_the_rule() -> None:
+def test_no_event_shows_highest_score_and_rule() -> None:
     prints(Page(timeline_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
     low = timed()._replace(scores=np.array([[0.3, 0.2], [0.2, 0.4]], np.float32))
     prints(Page(timeline_html(low)).text, "50 %", "b, 40 % at 1.0 s")

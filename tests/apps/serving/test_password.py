@@ -62,7 +62,7 @@ def test_nothing_is_answered_before_the_password(client: TestClient) -> None:
     assert cookie.get_nonstandard_attr("SameSite") == "strict"
 
 
-def test_after_ten_wrong_ones_the_right_one_waits_too(client: TestClient, clock: Clock) -> None:
+def test_lockout_after_ten_wrong_passwords(client: TestClient, clock: Clock) -> None:
     for _ in range(TRIES):
         assert sign_in(client, "wrong") == 401
     assert sign_in(client, WORD) == 429

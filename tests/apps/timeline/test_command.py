@@ -239,7 +239,7 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
 
 
-def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, timeline):
+def test_no_event_by_threshold_or_temperature(world, timeline):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]

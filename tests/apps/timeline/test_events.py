@@ -69,14 +69,14 @@ def test_short_gaps_are_bridged_before_short_events_are_dropped():
     assert spans(short, min_length=4.0) == [(0.0, 7.0)]
 
 
-def test_mean_and_peak_are_weighed_by_time_and_leave_out_gaps():
+def test_mean_and_peak_weighted_by_time():
     rows = [Stretch(0.0, 1.0, (0.6,)), Stretch(1.0, 1.5, (0.1,)), Stretch(1.5, 4.5, (0.9,))]
     (event,) = events_in(rows, ["a"], Hysteresis(0.5, 0.5, 1.0))
     assert event == Event("a", 0.0, 4.5, event.mean, 0.9)
     assert event.mean == pytest.approx((0.6 + 3 * 0.9) / 4)
 
 
-def test_none_of_the_classes_ends_an_event_whatever_the_thresholds():
+def test_none_of_these_ends_event():
     rows = [Stretch(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
     rule = Hysteresis(0.0, 0.0, 1.5)
     assert events_in(rows, ["a", "b"], rule) == []
@@ -89,7 +89,7 @@ def test_none_of_the_classes_ends_an_event_whatever_the_thresholds():
     assert srt([*found, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
 
 
-def test_a_short_time_of_none_is_bridged_and_no_time_of_none():
+def test_short_none_of_these_is_bridged():
     rows = [Stretch(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
     found = run_finder(rows, ["a"], Hysteresis(min_length=1.5))
     assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 4.0)]
@@ -109,7 +109,7 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     assert found == in_order(found)
 
 
-def test_an_event_comes_out_when_no_gap_can_be_bridged_any_more():
+def test_event_reported_when_settled():
     finder = EventFinder(["a"], Hysteresis(0.5, 0.5, 2.0))
     counts = [len(finder.add(stretch)) for stretch in stretches([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])]
     assert counts == [0, 0, 0, 1, 0, 0]

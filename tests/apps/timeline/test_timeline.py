@@ -86,7 +86,7 @@ def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clip
 
 
 @pytest.mark.parametrize("make", [colour_model, ordered_model])
-def test_a_window_is_what_predict_makes_of_its_frames(joined: Path, make: Callable[[], Recognizer]):
+def test_window_matches_predict(joined: Path, make: Callable[[], Recognizer]):
     model = make()
     found = score_file(model, joined, frames=2, window=0.6, rate=10.0)
     assert len(found) == 60 - 6 + 1
@@ -94,7 +94,7 @@ def test_a_window_is_what_predict_makes_of_its_frames(joined: Path, make: Callab
         assert found[start].scores == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
 
 
-def test_stretches_lie_around_the_middles_of_windows_without_a_gap(joined: Path):
+def test_stretches_cover_video_without_gap(joined: Path):
     found = score_file(colour_model(), joined, window=0.6, rate=10.0)
     assert (found[0].start, found[-1].end) == (0.0, pytest.approx(6.0))
     assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
@@ -127,7 +127,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
         assert found[1].end == pytest.approx(video.duration_seconds)
 
 
-def test_a_frame_counts_at_the_points_at_which_it_is_on_the_screen():
+def test_frame_counts_while_on_screen():
     decoded: list[float] = []
     picture = np.full((48, 48, 3), 90, np.uint8)
     line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 4.0))
@@ -181,7 +181,7 @@ def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float)
 
 
 @pytest.mark.slow
-def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Callable[..., Run]):
+def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
     """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
     bare = score_file(load(), joined, window=0.5, rate=10.0)
     best = sorted(max(np.power(s.scores, 0.25)) / sum(np.power(s.scores, 0.25)) for s in bare)
