@@ -146,8 +146,8 @@ from pathlib import Path
 from texthead.files import new_folder, replacing, scratch_folder
 folder = Path(sys.argv[1])
 with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_folder(folder) as c:
-    for place in (a, b / "file", c / "file"):
-        place.write_text("half")
+    for path in (a, b / "file", c / "file"):
+        path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -49,10 +49,10 @@ def read(path, sizes):
     print(rule, rule)
     print("word")
 '''
-    found = ["DataError: {path}: {rule}, got none", "prints: at most {len(sizes)} sizes", "prints: half of it"]
-    found += ["prints: no sizes", "prints: {size} MB"]
-    assert sorted(set(messages.messages(ast.parse(source)))) == found
+    result = ["DataError: {path}: {rule}, got none", "prints: at most {len(sizes)} sizes", "prints: half of it"]
+    result += ["prints: no sizes", "prints: {size} MB"]
+    assert sorted(set(messages.messages(ast.parse(source)))) == result
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "read.py").write_text(source)
     (tmp_path / "empty.py").write_text("")
-    assert messages.page(tmp_path) == "\n".join(["# data/read.py", "", *found, ""])
+    assert messages.page(tmp_path) == "\n".join(["# data/read.py", "", *result, ""])

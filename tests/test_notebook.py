@@ -121,8 +121,8 @@ def test_results_without_items_are_tables_too() -> None:
 
 
 def test_results_have_a_short_text_too() -> None:
-    found = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
-    assert repr(found) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
+    result = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
+    assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
     assert repr(SCORES) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
 
 

@@ -53,7 +53,7 @@ def test_rounds_alternate_order() -> None:
     costs = rounds.interleaved({name: way(name) for name in "abc"}, 2)
     assert "".join(seen) == "cba" + "abc" + "cba"
     # Runs 1 to 3 are the warm-up.
-    times = {name: [cost.wall for cost in found] for name, found in costs.items()}
+    times = {name: [cost.wall for cost in result] for name, result in costs.items()}
     assert rounds.interleaved({"a": way("a")}, 0)["a"] == [Cost(10.0, 0.0)], "the warm-up"
     assert times == {"a": [4.0, 9.0], "b": [5.0, 8.0], "c": [6.0, 7.0]}
 
@@ -167,9 +167,9 @@ def test_links_give_pyavs_libraries_their_usual_names(tmp_path: Path) -> None:
 def test_published_chain_normalises_all_frames() -> None:
     pictures = [Image.new("RGB", (427, 320), (255, 255, 255))] * 3
     white = (1 - np.array(transforms.MEAN)) / np.array(transforms.STD)
-    for found in (transforms.published_train(pictures, np.random.default_rng(0)), transforms.published_test(pictures)):
-        assert found.shape == (3, 3, 224, 224)
-        np.testing.assert_allclose(found.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
+    for result in (transforms.published_train(pictures, np.random.default_rng(0)), transforms.published_test(pictures)):
+        assert result.shape == (3, 3, 224, 224)
+        np.testing.assert_allclose(result.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
 
 
 def test_smallest_transforms_and_comparison() -> None:
@@ -211,8 +211,8 @@ def test_views_at_their_smallest_open_each_video_once() -> None:
 
 
 def test_a_line_through_points_is_found() -> None:
-    found, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
-    assert found == pytest.approx(2)
+    result, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
+    assert result == pytest.approx(2)
     assert half == pytest.approx(0, abs=1e-6)
     costs = [[Cost(0, 1.0)], [Cost(0, 2.0)], [Cost(0, 6.0)]]
     assert growth.bend([1, 2, 4], costs) == pytest.approx([2.0])
@@ -252,9 +252,9 @@ def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
 
 
 def test_memory_of_a_start(tmp_path: Path) -> None:
-    found = startup.programs(tmp_path / "clip.mp4", tmp_path)
+    result = startup.programs(tmp_path / "clip.mp4", tmp_path)
     for title in (startup.MISTYPED, "`import texthead`"):
-        assert 10 < startup.peak(found[title], tmp_path) < 500
+        assert 10 < startup.peak(result[title], tmp_path) < 500
 
 
 @pytest.mark.nightly("benchmarks/step.py")

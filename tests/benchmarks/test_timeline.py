@@ -30,8 +30,8 @@ def test_events_are_matched_once_by_class_and_overlap():
 
 def test_argmax_joins_neighbours():
     rows = [Stretch(0.0, 1.0, (0.4, 0.6)), Stretch(1.0, 2.0, (0.1, 0.9)), Stretch(2.0, 3.0, (0.7, 0.3))]
-    found = timeline.by_argmax(rows, ["a", "b"])
-    assert [(e.name, e.start, e.end, e.peak) for e in found] == [("b", 0.0, 2.0, 0.9), ("a", 2.0, 3.0, 0.7)]
+    result = timeline.by_argmax(rows, ["a", "b"])
+    assert [(e.name, e.start, e.end, e.peak) for e in result] == [("b", 0.0, 2.0, 0.9), ("a", 2.0, 3.0, 0.7)]
 
 
 def test_a_join_is_as_it_says(tmp_path: Path):

@@ -67,7 +67,9 @@ def until(driver: WebDriver, selector: str, seconds: float = 120) -> Any:
     """Wait for a visible element that matches, and return the first."""
 
     def seen(_: WebDriver) -> Any:
-        return next((found for found in driver.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()), None)
+        return next(
+            (element for element in driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()), None
+        )
 
     # The page may replace an element between the two calls above.
     replaced = [StaleElementReferenceException]

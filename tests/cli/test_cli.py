@@ -332,7 +332,7 @@ def test_hugging_face_dataset_from_train_to_eval(world, works, tmp_path, monkeyp
     parts = {}
     for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
         columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
-        columns["label"] = [place for place in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
+        columns["label"] = [index for index in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
         kinds = {"image": library.Image(), "label": library.ClassLabel(names=["blue", "red"])}
         parts[split] = library.Dataset.from_dict(columns, features=library.Features(kinds))
     library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
@@ -642,8 +642,8 @@ def test_encoders_are_listed_by_name(works, refused):
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
     prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
     refused("'nonsense'", "encoders", "nonsense")
-    (found,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
-    assert (found["kinetics"], found["parameters"], found["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
+    (result,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
+    assert (result["kinetics"], result["parameters"], result["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
 
 
 def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypatch):

@@ -105,8 +105,8 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
     (tmp_path / "closed").chmod(0o700)
     setpriv = ["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES]
     code = f"from texthead.media.find import find_names; print(*find_names([{str(tmp_path)!r}]), sep='\\n')"
-    found = subprocess.run([*setpriv, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.split() == [str(tmp_path / "closed" / "*"), str(tmp_path / "open" / "a.png")]
+    result = subprocess.run([*setpriv, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert result.split() == [str(tmp_path / "closed" / "*"), str(tmp_path / "open" / "a.png")]
 
 
 @pytest.mark.parametrize(

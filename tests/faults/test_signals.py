@@ -58,15 +58,15 @@ def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> Non
 
 def of_session(number: int) -> list[str]:
     """Return the processes of a session that are still running."""
-    found = []
+    result = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, session = status.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
         if int(session) == number and state != "Z":
-            found.append(status.parent.name)
-    return found
+            result.append(status.parent.name)
+    return result
 
 
 def none_left(process: subprocess.Popen[str], folder: Path) -> None:

@@ -201,8 +201,8 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
     pixels = Pixels(64, 64, "bicubic")
 
     def feature(engine):
-        (found,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine))
-        return found.features
+        (result,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine))
+        return result.features
 
     exact = feature("eager")
     assert torch.equal(feature("onnxruntime"), exact)

@@ -87,8 +87,8 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
 
 
 def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
-    found = frame_features(visual, videos, choose, PIXELS)
-    for path, entry in zip(videos, found, strict=True):
+    result = frame_features(visual, videos, choose, PIXELS)
+    for path, entry in zip(videos, result, strict=True):
         assert isinstance(entry, FrameFeatures)
         with open_media(path) as media:
             indices = evenly(media.num_frames, 4)
@@ -119,8 +119,8 @@ def test_small_batches_keep_file_order(
     paths.insert(4, tmp_path / "missing.mp4")
     paths.insert(7, write_broken(tmp_path / "broken.mp4"))
     monkeypatch.setattr(module, "frames_together", lambda device: 2)
-    found = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
-    for i, (path, entry) in enumerate(zip(paths, found, strict=True)):
+    result = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
+    for i, (path, entry) in enumerate(zip(paths, result, strict=True)):
         if i in (4, 7):
             assert isinstance(entry, MediaError)
             assert entry.path == path
@@ -177,8 +177,8 @@ def test_cache_hits_for_subset_of_frames(
 def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
     (red,) = read(visual, videos[:1], cache)
     seen: list[tuple[int, int]] = []
-    found = read(visual, videos, cache, progress=lambda *done: seen.append(done))
-    assert torch.equal(found[0], red)
+    result = read(visual, videos, cache, progress=lambda *done: seen.append(done))
+    assert torch.equal(result[0], red)
     assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
 
 
@@ -208,11 +208,11 @@ def test_cache_key_has_weights_and_sizes(visual: Visual, videos: list[Path], cac
     wider = replace(PIXELS, resize=44)
     other = FeatureCache(encoder_key(visual, wider), cache.path.parent)
     assert other.length(other.digest(videos[0])) is None
-    (found,) = read(visual, videos[:1], other, pixels=wider)
+    (result,) = read(visual, videos[:1], other, pixels=wider)
     (expected,) = read(visual, videos[:1], pixels=wider)
     (before,) = read(visual, videos[:1], cache)
-    assert torch.equal(found, expected)
-    assert not torch.allclose(found, before, atol=1e-4)
+    assert torch.equal(result, expected)
+    assert not torch.allclose(result, before, atol=1e-4)
 
 
 @pytest.mark.parametrize("keep_time", [False, True])

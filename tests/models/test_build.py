@@ -380,8 +380,8 @@ def test_attention_in_training_is_torch_s_fused_one(kind: str, half: bool) -> No
     module = TemporalTransformer(64, layers=2, heads=2) if kind == "temporal" else tower(kind)
     inputs = torch.randn(2, 4, 64) if kind == "temporal" else torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        found, nodes = module.train()(inputs), set()
-    ahead = [found.grad_fn]
+        result, nodes = module.train()(inputs), set()
+    ahead = [result.grad_fn]
     while ahead:
         node = ahead.pop()
         if node is not None and node not in nodes:

@@ -110,15 +110,15 @@ def test_only_context_vectors_are_learned(small: Encoder) -> None:
 
 def test_many_names_go_through_in_parts(small: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{a} {b}" for a in ("cat", "dog", "boat") for b in ("tree", "lake", "on")]
-    found = []
+    result = []
     for size in (64, 2):
         monkeypatch.setattr(prompt_head, "_CHUNK", size)
         head = drawn_head(small.text, 3, names=names)
         head(noise(2, small.dim)).square().sum().backward()
         assert head.context.grad is not None
-        found.append((head.weight.clone(), head.context.grad.clone()))
-    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
-    assert torch.allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-4)
+        result.append((head.weight.clone(), head.context.grad.clone()))
+    assert torch.allclose(result[0][0], result[1][0], atol=1e-5)
+    assert torch.allclose(result[0][1], result[1][1], rtol=1e-3, atol=1e-4)
 
 
 def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:

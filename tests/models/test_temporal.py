@@ -329,25 +329,25 @@ def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> 
 def test_encoder_matches_explicit_convolutions(make, name, by_hand, frames):
     visual = tower(name)
     temporal = moved(make(visual))
-    given = clips(name, 2, frames)
-    expected = by_hand(visual, [conv.weight for conv in temporal.convs], given)
-    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(given), expected, atol=2e-5)
-    assert differ(expected, visual(given.flatten(0, 1)).unflatten(0, (2, frames)).mean(1))
+    inputs = clips(name, 2, frames)
+    expected = by_hand(visual, [conv.weight for conv in temporal.convs], inputs)
+    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(inputs), expected, atol=2e-5)
+    assert differ(expected, visual(inputs.flatten(0, 1)).unflatten(0, (2, frames)).mean(1))
 
 
 @pytest.mark.parametrize(("make", "name"), CONVS)
 @torch.no_grad()
 def test_identity_convolution_is_plain_encoder(make, name):
-    visual, given = tower(name), clips(name, 2, 3)
+    visual, inputs = tower(name), clips(name, 2, 3)
     keys = list(visual.state_dict())
-    plain = visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
+    plain = visual(inputs.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
     same = Recognizer(visual, make(visual, "identity"), nn.Identity())
-    assert torch.allclose(same(given), plain, atol=1e-5)
+    assert torch.allclose(same(inputs), plain, atol=1e-5)
     other = Recognizer(visual, make(visual), nn.Identity())
-    assert differ(other(given), plain)
+    assert differ(other(inputs), plain)
     # Two modules on one encoder do not disturb each other, nor the encoder alone.
-    assert torch.allclose(same(given), plain, atol=1e-5)
-    assert torch.equal(visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1), plain)
+    assert torch.allclose(same(inputs), plain, atol=1e-5)
+    assert torch.equal(visual(inputs.flatten(0, 1)).unflatten(0, (2, 3)).mean(1), plain)
     assert list(visual.state_dict()) == keys
     assert [key for key in other.state_dict() if key.startswith("temporal.")] == [
         f"temporal.convs.{i}.weight" for i in range(len(other.temporal.convs))
@@ -359,27 +359,27 @@ def test_identity_convolution_is_plain_encoder(make, name):
 def test_clips_independent_for_any_length(make, name):
     visual = tower(name)
     model = Recognizer(visual, moved(make(visual)), nn.Identity())
-    given = clips(name, 3, 4)
-    together = model(given)
-    assert torch.allclose(together, torch.cat([model(clip[None]) for clip in given]), atol=2e-5)
+    inputs = clips(name, 3, 4)
+    together = model(inputs)
+    assert torch.allclose(together, torch.cat([model(clip[None]) for clip in inputs]), atol=2e-5)
     assert model(clips(name, 1, 7)).shape == together[:1].shape
-    assert differ(model(given.flip(1)), together)
+    assert differ(model(inputs.flip(1)), together)
 
 
-def gradients(model: Recognizer, given: Tensor) -> list[Tensor]:
+def gradients(model: Recognizer, inputs: Tensor) -> list[Tensor]:
     model.zero_grad()
-    loss = model(given).square().sum()
+    loss = model(inputs).square().sum()
     # Another forward pass in between must not matter.
     with torch.no_grad():
-        model(given[:1, :2] + 1)
+        model(inputs[:1, :2] + 1)
     loss.backward()
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
-def assert_same_gradients_when_blocks_run_again(model: Recognizer, given: Tensor) -> None:
-    plain = gradients(model, given)
+def assert_same_gradients_when_blocks_run_again(model: Recognizer, inputs: Tensor) -> None:
+    plain = gradients(model, inputs)
     model.visual.net.set_grad_checkpointing(True)
-    again = gradients(model, given)
+    again = gradients(model, inputs)
     assert len(plain) == len(again) > len(list(model.temporal.parameters()))
     for a, b in zip(plain, again, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()) + 1e-7)
@@ -389,9 +389,9 @@ def assert_same_gradients_when_blocks_run_again(model: Recognizer, given: Tensor
 def test_gradient_checkpointing_gives_the_same_gradients(make, name):
     visual = tower(name)
     model = Recognizer(visual, moved(make(visual)), nn.Identity())
-    given = clips(name, 2, 3)
+    inputs = clips(name, 2, 3)
 
-    assert_same_gradients_when_blocks_run_again(model, given)
+    assert_same_gradients_when_blocks_run_again(model, inputs)
     assert any(getattr(m, "grad_checkpointing", False) for m in visual.modules())
 
 
@@ -400,21 +400,21 @@ def test_the_model_can_be_exported():
     """Models with a timm encoder or a TokenConv are tested in apps/export/test_export.py."""
     visual = tower("resnet")
     model = Recognizer(visual, moved(TemporalConv(visual)), nn.Identity()).eval()
-    given = clips("resnet", 2, 4)
-    program = torch.export.export(model, (given,))
-    assert torch.allclose(program.module()(given), model(given), atol=1e-5)
+    inputs = clips("resnet", 2, 4)
+    program = torch.export.export(model, (inputs,))
+    assert torch.allclose(program.module()(inputs), model(inputs), atol=1e-5)
 
 
 @torch.no_grad()
 def test_a_copy_has_convolutions_of_its_own():
     visual = tower("vit")
     model = Recognizer(visual, moved(TokenConv(visual)), nn.Identity())
-    given = clips("vit", 1, 3)
-    before = model(given)
+    inputs = clips("vit", 1, 3)
+    before = model(inputs)
     copied = model.frozen_copy()
     moved(model.temporal, seed=50)
-    assert torch.allclose(copied(given), before, atol=1e-5)
-    assert differ(model(given), before)
+    assert torch.allclose(copied(inputs), before, atol=1e-5)
+    assert differ(model(inputs), before)
 
 
 def test_an_encoder_of_another_build_is_refused():
@@ -456,9 +456,9 @@ def test_shortcuts_are_left_alone(name):
 
 
 def test_an_earlier_module_does_not_disturb_a_later_one():
-    visual, given = tower("vit"), clips("vit", 2, 3)
-    Recognizer(visual, moved(TokenConv(visual)), nn.Identity())(given).square().sum().backward()
-    assert_same_gradients_when_blocks_run_again(Recognizer(visual, MeanPool(), nn.Identity()), given)
+    visual, inputs = tower("vit"), clips("vit", 2, 3)
+    Recognizer(visual, moved(TokenConv(visual)), nn.Identity())(inputs).square().sum().backward()
+    assert_same_gradients_when_blocks_run_again(Recognizer(visual, MeanPool(), nn.Identity()), inputs)
 
 
 def test_interrupted_pass_removes_hooks():

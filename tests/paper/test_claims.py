@@ -101,10 +101,10 @@ def test_the_plan_says_what_the_code_does():
 
 
 def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
-    found = judge(3, "x", [("a", *seeds(4.0, 5.0, 6)), ("b", *seeds(9.0, 1.0, 6))])
-    assert (found.answer, found.seeds) == ("undecided", 6)
-    assert found.needed == seeds_needed(*seeds(4.0, 5.0, 6))
-    assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", found.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
+    result = judge(3, "x", [("a", *seeds(4.0, 5.0, 6)), ("b", *seeds(9.0, 1.0, 6))])
+    assert (result.answer, result.seeds) == ("undecided", 6)
+    assert result.needed == seeds_needed(*seeds(4.0, 5.0, 6))
+    assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", result.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
     assert judge(3, "x", [("b", *seeds(9.0, 1.0, 6))]).needed is None
 
 

@@ -27,11 +27,11 @@ def result(row: Row, runtime: Runtime, seed: int = 0) -> dict:
 def test_a_row_trains_and_is_scored_on_every_test_item(runtime):
     other = result(replace(worlds.CLOTHING, scored="airborne"), runtime)
     assert other["count"] == len(data.test_items(data.read("airborne", runtime)))
-    found = result(worlds.CLOTHING, runtime)
-    assert found["count"] == len(data.test_items(data.read("clothing", runtime))) == 6
-    assert (found["steps"], found["rows_moved"]) == (2, False)
-    assert found["views"]["1x1"]["top1"] == found["top1"]
-    assert len(found["halves"]) == 10
+    actual = result(worlds.CLOTHING, runtime)
+    assert actual["count"] == len(data.test_items(data.read("clothing", runtime))) == 6
+    assert (actual["steps"], actual["rows_moved"]) == (2, False)
+    assert actual["views"]["1x1"]["top1"] == actual["top1"]
+    assert len(actual["halves"]) == 10
 
 
 def test_seed_determines_curve_despite_validation(runtime):
@@ -94,17 +94,17 @@ def test_all_unseen_scores_all_items(runtime):
 
 def test_lda_and_maps(runtime):
     names = tuple(data.read("emoji", runtime).classes[:3])
-    found = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), runtime)
-    assert [round(found["map"][i][i], 3) for i in range(3)] == [1.0, 1.0, 1.0]
-    assert found["map"][0][1] == found["map"][1][0]
+    actual = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), runtime)
+    assert [round(actual["map"][i][i], 3) for i in range(3)] == [1.0, 1.0, 1.0]
+    assert actual["map"][0][1] == actual["map"][1][0]
 
 
 def test_halves_are_the_published_ones():
     scores = torch.eye(10)
     taken, other = half_classes(10, 0)[:2]
     scores[taken, other] = 2.0  # one class is mistaken for another where both are candidates
-    found = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
-    for seed, top1 in enumerate(found):
+    actual = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
+    for seed, top1 in enumerate(actual):
         half = half_classes(10, seed)
         assert top1 == pytest.approx(100 * (len(half) - ({taken, other} <= {*half})) / len(half))
-    assert {round(value) for value in found} == {80, 100}
+    assert {round(value) for value in actual} == {80, 100}

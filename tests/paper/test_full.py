@@ -65,10 +65,10 @@ def test_lists_and_folders_are_read_with_their_names(runtime):
     ],
 )
 def test_a_row_of_the_paper_s_own_setting_runs(runtime, encoder, row):
-    found = fit.fit(Job("row", 0, replace(row, encoder=encoder).changed(epochs=1, frames=2)), runtime)
-    assert found["count"] == len(data.test_items(data.read(row.scored or row.data, runtime)))
-    assert found["steps"] == found["epochs"] == 1
-    assert found["items"] == (6 if row.data == "k400" else 2)
+    result = fit.fit(Job("row", 0, replace(row, encoder=encoder).changed(epochs=1, frames=2)), runtime)
+    assert result["count"] == len(data.test_items(data.read(row.scored or row.data, runtime)))
+    assert result["steps"] == result["epochs"] == 1
+    assert result["items"] == (6 if row.data == "k400" else 2)
 
 
 @pytest.mark.parametrize(("gather", "online"), [(True, True), (False, False)])

@@ -65,10 +65,12 @@ def test_a_finished_row_is_read_back_in_a_new_process(tmp_path):
 
 
 def test_results_come_by_ascending_seed_and_views():
-    found = Results({("a", seed): {"top1": float(seed), "views": {"4x3": {"top1": 10.0 * seed}}} for seed in (2, 0, 1)})
-    assert found.values("a") == [0.0, 1.0, 2.0]
-    assert found.values("a", views="4x3") == [0.0, 10.0, 20.0]
-    assert found.values("b") == []
+    result = Results(
+        {("a", seed): {"top1": float(seed), "views": {"4x3": {"top1": 10.0 * seed}}} for seed in (2, 0, 1)}
+    )
+    assert result.values("a") == [0.0, 1.0, 2.0]
+    assert result.values("a", views="4x3") == [0.0, 10.0, 20.0]
+    assert result.values("b") == []
 
 
 def test_follow_finds_a_row_under_two_titles_once():
@@ -210,8 +212,8 @@ def test_table_8_without_defect_rows(tmp_path):
     captions = []
     for processes in (0, 8):
         here = Setting(RUNTIME, (0,), digests={}, processes_drawing=processes)
-        found, _ = follow(table8.plan(here), here, Store(tmp_path, "smoke"), lambda _: None)
-        captions.append(" ".join(table.caption for table in found.tables))
+        result, _ = follow(table8.plan(here), here, Store(tmp_path, "smoke"), lambda _: None)
+        captions.append(" ".join(table.caption for table in result.tables))
     assert ["8 processes" in caption for caption in captions] == [False, True]
 
 

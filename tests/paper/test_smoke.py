@@ -33,11 +33,11 @@ def test_every_row_runs_and_is_kept(tmp_path):
         assert keys
         assert set(keys) <= set(store.lines), name
         for key in keys:
-            found = store.lines[key]["result"]
-            assert 0 <= found["top1"] <= found["top5"] <= 100
-            assert found["count"] > 0
+            result = store.lines[key]["result"]
+            assert 0 <= result["top1"] <= result["top5"] <= 100
+            assert result["count"] > 0
             zero_shot = store.lines[key]["row"].get("k") == 0
-            assert found["steps"] == (0 if zero_shot else 2), store.lines[key]
+            assert result["steps"] == (0 if zero_shot else 2), store.lines[key]
         assert section.tables
     # Smoke results are not reported, but the report can be written.
     counts = dict.fromkeys(NAMES, (1, 1, 0))

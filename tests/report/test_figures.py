@@ -111,9 +111,9 @@ def test_running_mean_is_the_mean_of_the_neighbours(values, reach):
 def test_confusion_is_row_normalised_and_counted():
     matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
     axes, bar = plot_confusion(matrix, ["a", "b", "c"]).axes
-    shown = axes.images[0].get_array()
-    np.testing.assert_allclose(shown[:2], [[80, 20, 0], [0, 100, 0]])
-    assert np.ma.getmaskarray(shown)[2].all()
+    values = axes.images[0].get_array()
+    np.testing.assert_allclose(values[:2], [[80, 20, 0], [0, 100, 0]])
+    assert np.ma.getmaskarray(values)[2].all()
     assert read_texts(axes) == ["8", "2", "·", "·", "5", "·", "·", "·", "·"]
     assert axes.images[0].get_clim() == (0, 100)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]

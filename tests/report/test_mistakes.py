@@ -27,10 +27,10 @@ def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> 
 
 def test_confident_mistakes_first():
     scores = [[2.0, 0, 0, 0, 0], [9.0, 0, 0, 0, 0], [5.0, 0, 0, 0, 0], [0, 7.0, 0, 0, 0], [0, 3.0, 0, 0, 0]]
-    found = result([Path(f"{i}.png") for i in range(5)], scores, [1, 2, 0, 1, 1])
-    assert most_confident(found, mistakes=5, hits=5) == [1, 0, 3, 2, 4]
-    assert most_confident(found, mistakes=1, hits=1) == [1, 3]
-    assert most_confident(found, mistakes=0, hits=0) == []
+    actual = result([Path(f"{i}.png") for i in range(5)], scores, [1, 2, 0, 1, 1])
+    assert most_confident(actual, mistakes=5, hits=5) == [1, 0, 3, 2, 4]
+    assert most_confident(actual, mistakes=1, hits=1) == [1, 3]
+    assert most_confident(actual, mistakes=0, hits=0) == []
 
 
 def test_mistake_includes_true_class(tmp_path):
@@ -57,10 +57,10 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     torch.manual_seed(0)
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(COLOURS)))
     model.head.weight.data.mul_(400)  # pyright: ignore
-    found = evaluate(model, data, PROTOCOL)
+    actual = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
     first, *others = mistake_strips(
-        found, PROTOCOL, mistakes=3, hits=3, saliency_maps=1, model=model, progress=lambda *c: calls.append(c)
+        actual, PROTOCOL, mistakes=3, hits=3, saliency_maps=1, model=model, progress=lambda *c: calls.append(c)
     )
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]

@@ -114,13 +114,13 @@ def test_a_trial_takes_the_least_of_two_times_of_each(half: float) -> None:
 def test_the_cosine_of_a_trial_is_that_of_the_gradients() -> None:
     model, (clips, labels) = mini(), images()
     set_training(model, small())
-    weights, found = list(model.parameters()), []
+    weights, result = list(model.parameters()), []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             logits = model(clips)
         loss = F.cross_entropy(logits.float(), labels)
-        found.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)]).double())
-    expected = F.cosine_similarity(*found, dim=0)
+        result.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)]).double())
+    expected = F.cosine_similarity(*result, dim=0)
     assert expected < 0.9999
     assert try_both(model, clips, labels, small()).cosine == pytest.approx(float(expected), abs=1e-6)
 
@@ -192,8 +192,8 @@ def _settled_by(rank_trials: tuple[Trial, Trial], data: Dataset, recipe: Recipe,
         clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
-        found = choose_precision(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
-    return found.precision, lines
+        result = choose_precision(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
+    return result.precision, lines
 
 
 @pytest.mark.slow

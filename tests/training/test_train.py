@@ -769,12 +769,12 @@ def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypat
     train(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
-    wanted = []
-    monkeypatch.setattr(training, "frozen_clips", lambda *given: wanted.append(given[-3].engine) or 1 / 0)
+    engines = []
+    monkeypatch.setattr(training, "frozen_clips", lambda *given: engines.append(given[-3].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
-    assert wanted == ["onnxruntime", "eager"]
+    assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
 
 

@@ -114,7 +114,7 @@ def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> t
 
 
 def logistic_scores(train: torch.Tensor, targets: torch.Tensor, test: torch.Tensor, classes: int) -> torch.Tensor:
-    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test).detach()
+    return logistic_head(train, targets, names=[str(index) for index in range(classes)])(test).detach()
 
 
 @pytest.mark.parametrize(

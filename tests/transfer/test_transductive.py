@@ -73,16 +73,16 @@ def test_refined_scores_equal_linear_head() -> None:
     (items, targets), (files, _) = clouds(2, 1.0, seed=0), clouds(20, 1.0, seed=1)
     head = fitted(items, targets)
     x = head.directions(files)
-    found = refine(head(files).detach(), x, head.directions(items), targets)
+    result = refine(head(files).detach(), x, head.directions(items), targets)
     again = refine(head(files).detach(), x, head.directions(items), targets)
-    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(result, again, strict=True))
     refined = refined_head(head, files, items, targets)
-    torch.testing.assert_close(refined(files).detach(), found.scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(refined(files).detach(), result.scores, atol=1e-4, rtol=1e-4)
     assert refined.names == head.names
     assert torch.equal(refined.directions(files), x)
     # Scaling the scores changes nothing else: the densities adopt the scale.
     louder = refine(7 * head(files).detach(), x, head.directions(items), targets)
-    torch.testing.assert_close(louder.scores / 7, found.scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(louder.scores / 7, result.scores, atol=1e-4, rtol=1e-4)
 
 
 def test_never_predicted_class_changes_nothing() -> None:
@@ -90,18 +90,18 @@ def test_never_predicted_class_changes_nothing() -> None:
     head = fitted(items, targets)
     x, seen, scores = head.directions(files), head.directions(items), head(files).detach()
     wider = torch.cat([scores[:, :2], torch.full((len(scores), 1), -torch.inf), scores[:, 2:]], dim=1)
-    found = refine(wider, x, seen, targets + (targets >= 2))
-    assert (found.scores[:, 2] == -torch.inf).all()
-    kept = [0, 1, 3, 4, 5]
-    torch.testing.assert_close(found.scores[:, kept], refine(scores, x, seen, targets).scores)
+    result = refine(wider, x, seen, targets + (targets >= 2))
+    assert (result.scores[:, 2] == -torch.inf).all()
+    present = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(result.scores[:, present], refine(scores, x, seen, targets).scores)
 
 
 @pytest.mark.parametrize("files", [1, 2])
 def test_few_files_finite_and_unchanged(files: int) -> None:
     scores, x = noise(files, CLASSES), F.normalize(noise(files, DIM), dim=-1)
-    found = refine(scores, x)
-    assert found.scores.isfinite().all()
-    assert torch.equal(found.scores.argmax(1), scores.argmax(1))
+    result = refine(scores, x)
+    assert result.scores.isfinite().all()
+    assert torch.equal(result.scores.argmax(1), scores.argmax(1))
     one = refine(scores[:, :1], x).scores
     torch.testing.assert_close(one, scores[:, :1])
 

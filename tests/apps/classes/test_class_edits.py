@@ -104,8 +104,8 @@ def saved(run: Run) -> Run:
 
 def entry(run: Run, label: str) -> dict:
     assert run.classes is not None
-    (found,) = [each for each in run.classes["classes"] if each["label"] == label]
-    return found
+    (result,) = [each for each in run.classes["classes"] if each["label"] == label]
+    return result
 
 
 # --- rows and scores -------------------------------------------------------------------------------------------------

@@ -166,10 +166,10 @@ def test_flat_pictures_are_compared_by_their_bytes_alone(tmp_path: Path, finding
     rows = [["a.png", "sky", "train"], *([name, "sky", "test"] for name in ("b.png", "c.bmp", "d.png"))]
     for name, _, _ in rows:
         PIL.Image.new("RGB", (48, 48), (91 if name == "d.png" else 90, 120, 200)).save(tmp_path / name)
-    found = findings(write_manifest(tmp_path / "items.csv", rows), "--quick")
-    pairs = [({Path(path).name for path in f["paths"]}, f["fault"]) for f in found if len(f["paths"]) > 1]
+    result = findings(write_manifest(tmp_path / "items.csv", rows), "--quick")
+    pairs = [({Path(path).name for path in f["paths"]}, f["fault"]) for f in result if len(f["paths"]) > 1]
     assert pairs == [({"a.png", "b.png"}, "leak")]
-    assert [f["fault"] for f in found].count("one colour") == 4
+    assert [f["fault"] for f in result].count("one colour") == 4
 
 
 @pytest.mark.slow
@@ -202,8 +202,8 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
         smaller = again.resize((again.width // 2, again.height // 2))
         (smaller if number == 3 else PIL.ImageOps.mirror(again)).save(tmp_path / name, quality=60)
         rows.append([name, photos[number].label, "test"])
-    found = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
-    leaks = [{Path(path).name for path in f["paths"]} for f in found if f["fault"] == "near leak"]
+    result = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
+    leaks = [{Path(path).name for path in f["paths"]} for f in result if f["fault"] == "near leak"]
     assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
 
 
@@ -216,9 +216,9 @@ def test_shapes_on_shaded_backgrounds_differ(tmp_path: Path, cache: Path, findin
     for name in ("disc", "square"):
         for number in range(12):
             angle, (low, high) = draws.uniform(0, 0.4), draws.uniform(0, 255, (2, 3))
-            ground = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
+            background = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
             picture = PIL.Image.fromarray(
-                (low + (high - low) * np.clip(ground / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
+                (low + (high - low) * np.clip(background / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
             )
             x, y = draws.uniform(40, 88, 2)
             box, colour = (x - 20, y - 20, x + 20, y + 20), tuple(draws.integers(0, 256, 3).tolist())
@@ -226,17 +226,17 @@ def test_shapes_on_shaded_backgrounds_differ(tmp_path: Path, cache: Path, findin
             (pen.ellipse if name == "disc" else pen.rectangle)(box, fill=colour)
             (tmp_path / name).mkdir(exist_ok=True)
             picture.save(tmp_path / name / f"{number}.png")
-    found = findings(tmp_path, "--cache", cache, code=0)
-    accused = sum(len(each["paths"]) for each in found if each["fault"] == "near duplicate, two labels")
-    assert accused <= 4, found
+    result = findings(tmp_path, "--cache", cache, code=0)
+    accused = sum(len(each["paths"]) for each in result if each["fault"] == "near duplicate, two labels")
+    assert accused <= 4, result
 
 
 @pytest.mark.slow
 def test_near_synonyms_and_long_names(tmp_path: Path, cache: Path, findings) -> None:
     names = ["couch", "sofa", "volcano", "very " * 300 + "long"]
     rows = [[write_image(tmp_path / f"{number}.png", "red", number).name, name] for number, name in enumerate(names)]
-    found = findings(write_manifest(tmp_path / "items.csv", rows, "path,label"), "--cache", cache)
-    assert [f["about"] for f in found if f["fault"] == "near-synonyms"] == ["couch"]
-    (long,) = [f for f in found if f["fault"] == "name too long"]
+    result = findings(write_manifest(tmp_path / "items.csv", rows, "path,label"), "--cache", cache)
+    assert [f["about"] for f in result if f["fault"] == "near-synonyms"] == ["couch"]
+    (long,) = [f for f in result if f["fault"] == "name too long"]
     assert long["about"] == names[3]
     assert "tokens" in long["detail"]

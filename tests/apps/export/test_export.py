@@ -185,8 +185,8 @@ def card_of(run, made: Calibration | None = None) -> str:
 def test_card_lists_exported_calibration(tmp_path, promises):
     run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
     scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
-    found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
-    run = save_calibration(run, replace(run.calibration, measured=found))
+    result = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
+    run = save_calibration(run, replace(run.calibration, measured=result))
     made, _ = exporting.exportable_calibration(run, run.protocol, promises=promises)
     card = card_of(run, made)
     assert ("0.600" in prints(card, "32x32 pixels")) == promises
@@ -327,12 +327,12 @@ def test_no_number_is_no_parity():
 
 
 def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
-    files = [str(write_image(tmp_path / f"{place:02d}.png", "red")) for place in range(63)]
+    files = [str(write_image(tmp_path / f"{index:02d}.png", "red")) for index in range(63)]
     split = {"held_out": files, "held_out_labels": ["a hat"] * 63}
     run = run_of(tmp_path / "run", "frozen", "mean", split=split)
-    places = [int(path.stem) for path in parity._held_out(run)[0]]
-    assert len(places) == parity.CHECKED
-    assert places[-1] >= 61
+    indices = [int(path.stem) for path in parity._held_out(run)[0]]
+    assert len(indices) == parity.CHECKED
+    assert indices[-1] >= 61
 
 
 @pytest.mark.slow
@@ -342,6 +342,6 @@ def test_a_real_run_on_real_clips(shared, tmp_path):
     files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
     split = {"held_out": files, "held_out_labels": ["a hat"] * len(files)}
     run = run_of(tmp_path / "run", "frozen", "transformer", frames=8, split=split)
-    found = export(run, tmp_path / "out")
-    assert (found.files, found.agree, found.same_pixels) == (10, 10, True)
-    assert found.scores <= 1e-4
+    result = export(run, tmp_path / "out")
+    assert (result.files, result.agree, result.same_pixels) == (10, 10, True)
+    assert result.scores <= 1e-4

@@ -75,8 +75,8 @@ def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Pat
     video = write_video(tmp_path / "clip.mp4", "red", frames=30)
     timed = of_run(Question(video, part="when"))
     expected = json.loads(say("timeline", run, video, "--json")[1])["events"]
-    found = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
-    assert found == [(event["name"], event["start"], event["end"]) for event in expected] != []
+    result = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
+    assert result == [(event["name"], event["start"], event["end"]) for event in expected] != []
     assert timed.names[0] == max(timed.events, key=lambda event: event.end - event.start).name
     assert timed.ends[-1] == pytest.approx(3.0)
     assert timed.scores.shape == (len(timed.ends), 2)

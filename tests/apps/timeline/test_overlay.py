@@ -76,8 +76,8 @@ def test_bottom_line_shows_events_and_position(shown: tuple[Media, np.ndarray]):
 
 def test_more_than_three_at_once_are_counted(tmp_path: Path):
     many = [Event("a cat", 0.0, 1.9, 0.5, 0.5)] * 5
-    with open_timed(drawn(tmp_path, many)) as found:
-        frame = found.frames_at([1])[0].permute(1, 2, 0).numpy()
+    with open_timed(drawn(tmp_path, many)) as result:
+        frame = result.frames_at([1])[0].permute(1, 2, 0).numpy()
     cat = colours(many)["a cat"]
     assert [bar_length(frame, row, cat) > 0.4 for row in range(4)] == [True, True, True, False]
     assert frame[19 * 3 + 3 : 19 * 3 + 14, 8:80].max() > 200
@@ -96,8 +96,8 @@ def test_small_and_odd_pictures(size: tuple[int, int], expected: tuple[int, int]
 
 def test_even_width_as_h264(tmp_path: Path):
     frames = [np.full((240, 322, 3), 10 * i, np.uint8) for i in range(8)]
-    with open_timed(overlaid(tmp_path, EVENTS, write_timed(tmp_path / "a.mp4", frames, UNEVEN))) as found:
-        assert found.frames_at([0]).shape[-2:] == (240, 322)
+    with open_timed(overlaid(tmp_path, EVENTS, write_timed(tmp_path / "a.mp4", frames, UNEVEN))) as result:
+        assert result.frames_at([0]).shape[-2:] == (240, 322)
     assert codec() == ("libx264" if "libx264" in av.codecs_available else "mpeg4")
 
 
