@@ -36,7 +36,7 @@ from texthead.features.cache import FeatureCache
 from texthead.files import write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
-from texthead.media.shard import FORMAT, INDEX, member
+from texthead.media.shard import INDEX, SHARD_FORMAT, member
 
 CLIPS, CLASSES = 256, 400  # Clips in a shard, as in `texthead prepare`.
 
@@ -97,7 +97,7 @@ def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
         write_json(tar.with_suffix(".json"), {"clips": rows})
         listed.append({"url": tar.name})
         paths += [tar / f"{clip['key']}.avi" for clip in rows]
-    header = {"format": FORMAT, "source": "made up", "frames": 32, "unreadable": 0}
+    header = {"format": SHARD_FORMAT, "source": "made up", "frames": 32, "unreadable": 0}
     write_json(root / INDEX, {"shardlist": listed, "texthead": header})
     return paths
 

@@ -29,7 +29,7 @@ import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
 from texthead.apps.label.labelling import Pool, encode_files
 from texthead.apps.label.learning_curve import learning_curve
-from texthead.apps.label.selection import Coverage, guesses, margin_uncertainty, next_to_label
+from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty, next_to_label
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item, label_indices
 from texthead.features.reading import Reading
@@ -168,7 +168,7 @@ def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
     rng, (x, y), (tests, truth) = np.random.default_rng([draw, 7]), world.train, world.test
     sample = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
     x, y, known, rows, classes = x[sample], y[sample], list[int](), world.rows, len(world.rows)
-    every, coverage, scores, points = torch.cat([x, tests]), Coverage(x), {}, []
+    every, coverage, scores, points = torch.cat([x, tests]), Similarities(x), {}, []
     for count in range(LABELS[-1] + MORE + 1):
         probabilities = guesses(rows, every, known, y[known], classes=classes)
         scores[count] = 100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean())

@@ -224,9 +224,10 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     out = works("export", run, "--out", tmp_path / "carried")[0]
     prints(out, f"clips of {FRAMES} frames")
     assert float(out.partition("at most ")[2].split(",")[0]) < 1e-4
-    program = [sys.executable, tmp_path / "carried" / "predict.py", path]
-    exported = subprocess.run(program, check=True, capture_output=True, text=True).stdout
-    assert exported.split()[-2:] == works("predict", run, path)[0].splitlines()[1].split()
+    program = [sys.executable, tmp_path / "carried" / "predict.py", path, "--json"]
+    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
+    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:

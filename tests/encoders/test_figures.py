@@ -3,7 +3,7 @@
 import pytest
 
 from messages import refuses
-from texthead.encoders.figures import SOURCES, EncoderFigures, best_under, figures_of, table
+from texthead.encoders.figures import FIGURE_SOURCES, EncoderFigures, best_under, figures_of, published_figures
 from texthead.encoders.load import known_encoders, published_encoders
 from texthead.errors import EncoderError
 
@@ -11,12 +11,12 @@ from texthead.errors import EncoderError
 def test_figures_name_encoder_and_source() -> None:
     known = {source.replace("-quickgelu/", "/") for source, _ in known_encoders()}
     architectures = {source.partition("/")[0] for source in known}
-    for source, row in table().items():
+    for source, row in published_figures().items():
         assert source in known | architectures, source
         assert ("imagenet" in row or "kinetics" in row) == ("figures" in row), source
-        assert row.get("figures", "pe") in SOURCES
-    assert {row["figures"] for row in table().values() if "figures" in row} == set(SOURCES)
-    assert all(url.startswith("https://") for url in SOURCES.values())
+        assert row.get("figures", "pe") in FIGURE_SOURCES
+    assert {row["figures"] for row in published_figures().values() if "figures" in row} == set(FIGURE_SOURCES)
+    assert all(url.startswith("https://") for url in FIGURE_SOURCES.values())
 
 
 def test_numbers_are_in_their_units() -> None:

@@ -26,12 +26,12 @@ from texthead.recipes import Recipe, small
 from texthead.training import precision
 from texthead.training.execution import Callbacks, Execution
 from texthead.training.inputs import pixel_clips
-from texthead.training.precision import Trial, choose_precision, try_both
+from texthead.training.precision import PrecisionTrial, choose_precision, try_both
 from texthead.training.step import set_training
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, copied, losses, make_model, stop_after
 
-FASTER, SLOWER = Trial((3.0, 1.0), (0.7, 0.7), 1.0), Trial((1.0, 3.0), (0.7, 0.7), 1.0)
+FASTER, SLOWER = PrecisionTrial((3.0, 1.0), (0.7, 0.7), 1.0), PrecisionTrial((1.0, 3.0), (0.7, 0.7), 1.0)
 # Eight items in batches of two: 40 steps.
 AUTO = replace(RECIPE, frames=1, temporal="mean", size=24, resize=26, batch=2, epochs=10, precision="auto")
 
@@ -56,11 +56,11 @@ def images(seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randint(256, (4, 2, 3, 48, 48), dtype=torch.uint8, generator=generator), torch.tensor([0, 1, 0, 1])
 
 
-def give(trial: Trial) -> Callable[..., Trial]:
+def give(trial: PrecisionTrial) -> Callable[..., PrecisionTrial]:
     return lambda *_: trial
 
 
-def never(*_: object) -> Trial:
+def never(*_: object) -> PrecisionTrial:
     pytest.fail("a trial")
 
 
@@ -90,7 +90,7 @@ def auto_model() -> Recognizer:
 def test_bfloat16_chosen_if_faster_and_close(
     seconds: tuple[float, float], both: tuple[float, float], cosine: float, chosen: str
 ) -> None:
-    trial = Trial(seconds, both, cosine)
+    trial = PrecisionTrial(seconds, both, cosine)
     assert trial.chosen == chosen
     prints(str(trial))
 
@@ -184,7 +184,9 @@ def test_where_a_trial_does_not_pay_there_is_none(
     assert recorded(tmp_path / "run") == "fp32"
 
 
-def _settled_by(rank_trials: tuple[Trial, Trial], data: Dataset, recipe: Recipe, out: Path) -> tuple[str, list[str]]:
+def _settled_by(
+    rank_trials: tuple[PrecisionTrial, PrecisionTrial], data: Dataset, recipe: Recipe, out: Path
+) -> tuple[str, list[str]]:
     own = rank_trials[torch.distributed.get_rank()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "try_both", give(own))

@@ -17,7 +17,7 @@ from texthead.models.heads import ProbeHead
 from texthead.recipes import Recipe
 from texthead.transfer import trial as trials
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.trial import Trial, try_tuning
+from texthead.transfer.trial import TuningTrial, try_tuning
 
 # The package offers the function under this name.
 training = import_module("texthead.training.train")
@@ -31,15 +31,15 @@ def rows_of(prompts: list[str]) -> torch.Tensor:
 def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     right = np.array([True] * 6 + [False] * 4)
     groups = [str(index) for index in range(10)]
-    assert not Trial(right, right[::-1].copy() & False, groups).tuned_is_ahead
-    assert not Trial(right, right, groups).tuned_is_ahead
-    ahead = Trial(right, np.array([True] * 9 + [False]), groups)
+    assert not TuningTrial(right, right[::-1].copy() & False, groups).tuned_is_ahead
+    assert not TuningTrial(right, right, groups).tuned_is_ahead
+    ahead = TuningTrial(right, np.array([True] * 9 + [False]), groups)
     assert ahead.tuned_is_ahead
     assert not ahead.is_decided(0)
-    assert Trial(right & False, right | True, groups).is_decided(0)
+    assert TuningTrial(right & False, right | True, groups).is_decided(0)
     # Tied so far: undecided while fine-tuning could still fix mistakes of the text-probe.
-    assert not Trial(right, right, groups).is_decided(1)
-    assert Trial(right, right, groups).is_decided(0)
+    assert not TuningTrial(right, right, groups).is_decided(1)
+    assert TuningTrial(right, right, groups).is_decided(0)
     assert "10 cross-validated training items" in str(ahead)
     assert "fine-tuning classifies 90.0 % correctly and the text-probe 60.0 % (+30.0 points" in str(ahead)
 

@@ -315,7 +315,7 @@ class EncoderOptions:
                 raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
 
 
-def local_run(typed: str) -> str:
+def run_argument(typed: str) -> str:
     """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` if it is not on this machine."""
     if not typed.startswith("hub:"):
         return typed
@@ -345,7 +345,7 @@ class LabelledRun:
             prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
     """
 
-    run: str = argument("RUN", read=local_run)
+    run: str = argument("RUN", read=run_argument)
     data: str | None = argument("DATA", nargs="?")
     downloads: DownloadOptions = DownloadOptions()
     labelled: DataOptions = DataOptions()

@@ -172,7 +172,7 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
     from texthead.transfer import methods
 
     if not scores.right:
-        results().print(f"not cross-validated: a class has fewer than {methods.FEWEST} items")
+        results().print(f"not cross-validated: a class has fewer than {methods.MIN_ITEMS} items")
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
-from texthead.encoders.figures import table
+from texthead.encoders.figures import published_figures
 from texthead.encoders.transformers_model import (
     Tower,
     config_of,
@@ -88,7 +88,9 @@ def spec(rest: str) -> VisualSpec:
 
 def known() -> list[tuple[str, str]]:
     """Return the hub models in `figures.csv`; there is no complete list."""
-    return [(source, f"hub: {source.removeprefix('hf:')}") for source in table() if source.startswith("hf:")]
+    return [
+        (source, f"hub: {source.removeprefix('hf:')}") for source in published_figures() if source.startswith("hf:")
+    ]
 
 
 def location(rest: str) -> str:

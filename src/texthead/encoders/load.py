@@ -25,7 +25,7 @@ from torch import Tensor
 
 from texthead.encoders import mini
 from texthead.encoders.downloads import downloads
-from texthead.encoders.encoder import GROUP, NEEDS, Encoder, VisualSpec
+from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, Encoder, VisualSpec
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.pairing import pair
 from texthead.errors import EncoderError, TextheadError, line_of
@@ -121,7 +121,7 @@ def spec_of(source: str) -> VisualSpec:
 def names_encoder(word: str) -> bool:
     """Return whether a word has the form of an encoder source: a known prefix and a rest."""
     prefix, _, rest = word.partition(":")
-    return bool(rest and find_one(GROUP, prefix, BUILT_IN)) or word in mini.FORMS
+    return bool(rest and find_one(ENCODER_GROUP, prefix, BUILT_IN)) or word in mini.FORMS
 
 
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
@@ -139,7 +139,7 @@ def known_encoders() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every published encoder."""
     return [
         row
-        for extension in find(GROUP, BUILT_IN).values()
+        for extension in find(ENCODER_GROUP, BUILT_IN).values()
         for row in (
             extension.load().known() if extension.ours else [(f"{extension.name}:...", f"package {extension.package}")]
         )
@@ -155,7 +155,7 @@ def forms() -> str:
     """Return the forms of all sources, including those of installed packages."""
     return ", ".join(
         form
-        for extension in find(GROUP, BUILT_IN).values()
+        for extension in find(ENCODER_GROUP, BUILT_IN).values()
         for form in (extension.load().FORMS if extension.ours else [f"{extension.name}:..."])
     )
 
@@ -163,8 +163,8 @@ def forms() -> str:
 def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
     """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
-    extension = find_one(GROUP, prefix, BUILT_IN)
-    module = extension.load(NEEDS, EncoderError) if extension else None
+    extension = find_one(ENCODER_GROUP, prefix, BUILT_IN)
+    module = extension.load(ENCODER_FUNCTIONS, EncoderError) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         raise EncoderError(f"unknown encoder {source!r}: use {forms()}")
     return extension, module, rest
@@ -183,7 +183,7 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
     if prefix == source.partition(":")[0]:
         buildable = callable(getattr(module, "build", None))
     else:
-        buildable = prefix in ("timm", "openclip", "hf", *find(GROUP))
+        buildable = prefix in ("timm", "openclip", "hf", *find(ENCODER_GROUP))
     if not buildable:
         raise EncoderError(
             f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
@@ -210,7 +210,7 @@ def _location(source: str) -> str:
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
-    extension = find_one(GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
+    extension = find_one(ENCODER_GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
     function = getattr(extension.load(), "location", None) if extension and extension.ours else None
     location = function(rest) if function else f"package {prefix}"
     return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)

@@ -19,7 +19,7 @@ from texthead.errors import DataError
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
-FORMAT = 1
+CALIBRATION_FORMAT = 1
 
 
 # Margins for scores that differ in the last bits when an item is encoded again: of log-odds, and relative to the
@@ -159,7 +159,7 @@ class Calibration:
         measured = None if self.measured is None else self.measured.to_json()
         items = {"content": sorted(self.content), "measured": measured} if with_items else {}
         return {
-            "format": FORMAT,
+            "format": CALIBRATION_FORMAT,
             "classes": self.classes,
             "items": self.items,
             "source": self.source,
@@ -177,8 +177,8 @@ class Calibration:
         Raises:
             ValueError: another format, a missing key or a number out of range.
         """
-        if value.get("format") != FORMAT:
-            raise ValueError(f"has format {value.get('format')!r}, but this version reads format {FORMAT}")
+        if value.get("format") != CALIBRATION_FORMAT:
+            raise ValueError(f"has format {value.get('format')!r}, but this version reads format {CALIBRATION_FORMAT}")
         try:
             threshold, coverage, measured = value["threshold"], value["coverage"], value["measured"]
             calibration = cls(

@@ -17,7 +17,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
 
-SEEDS = (0, 1, 2, 3, 4)
+ORDER_SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def order_test(
     reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] = ORDER_SEEDS,
     progress: Progress | None = None,
 ) -> OrderTest:
     """Compare top-1 with frames in order, reversed and shuffled, on the same items.

@@ -14,7 +14,7 @@ import torch
 
 from texthead.errors import RunError, TextheadError
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ class FailedTask(NamedTuple):
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, seconds: float
+    function: Callable[[Job], Result], tasks: Sequence[Job], *, workers: int, seconds: float
 ) -> Generator[tuple[int, Result | FailedTask], None, None]:
     """Yield (position, result) of each task when it is done; FailedTask if the task takes too long or kills its worker.
 
@@ -67,7 +67,7 @@ def run_tasks(
             worker.stop()
 
 
-class StatefulWorker(Generic[Task, Result]):
+class StatefulWorker(Generic[Job, Result]):
     """A worker process that keeps state, such as a model, and runs one task at a time.
 
     A process that takes too long or ends is replaced at once. Threads may share it: their tasks run in turn.
@@ -77,12 +77,12 @@ class StatefulWorker(Generic[Task, Result]):
             of one.
     """
 
-    def __init__(self, make: Callable[[], Callable[[Task], Result]]):
+    def __init__(self, make: Callable[[], Callable[[Job], Result]]):
         self._make = make
         self._turn = threading.Lock()
         self._worker = _Worker(_serve_made, make)
 
-    def __enter__(self) -> "StatefulWorker[Task, Result]":
+    def __enter__(self) -> "StatefulWorker[Job, Result]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,7 +97,7 @@ class StatefulWorker(Generic[Task, Result]):
         with self._turn:
             self._begin()
 
-    def run(self, task: Task, seconds: float) -> Result | FailedTask:
+    def run(self, task: Job, seconds: float) -> Result | FailedTask:
         """Return the result of a task; FailedTask if it takes more than `seconds` or its process ends.
 
         Raises:

@@ -32,7 +32,7 @@ LINE_STYLES = ("-", "--", "-.", ":")
 
 GREY, DARK, PALE = "#7a7a7a", "#222222", "#e9e9e9"
 
-WIDTH = 5.8  # inches; labels are still readable at two thirds of the size, as on a phone
+FIGURE_WIDTH = 5.8  # inches; labels are still readable at two thirds of the size, as on a phone
 
 MAP_WIDTH = 7.0
 
@@ -81,7 +81,7 @@ def plot_curves(
             raise TextheadError(f"no record has {key!r}; choose from {', '.join(_known_keys(runs))}")
     if not drawn:
         raise TextheadError("no record has 'loss' or 'top1'; choose what to draw with `keys`")
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
     for panel, key in zip(panels, drawn, strict=True):
         _draw_curves(panel, runs, key, x)
@@ -284,7 +284,7 @@ def plot_bars(
 
     if not rows:
         raise TextheadError("no rows to compare; give at least one (name, percent, half-width or None)")
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.38 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.9 + 0.38 * len(rows)), layout="constrained")
     axes = figure.subplots()
     positions = list(range(len(rows)))
     axes.barh(positions, [value for _, value, _ in rows], height=0.62, color=COLOURS[0])

@@ -11,14 +11,14 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from texthead.errors import TextheadError
-from texthead.report.figures import COLOURS, GREY, PALE, WIDTH, short
+from texthead.report.figures import COLOURS, FIGURE_WIDTH, GREY, PALE, short
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
 
-MOST_FRAMES = 8  # drawn of one clip
+STRIP_FRAMES = 8  # drawn of one clip
 
 BAR_PITCH = 0.38  # distance between predictions, in inches
 
@@ -48,20 +48,20 @@ def plot_strip(
     for name, probability in top:
         if not 0 <= probability <= 1:
             raise TextheadError(f"probability of {name!r} is {probability}; it must be between 0 and 1")
-    chosen = _spaced(len(frames), MOST_FRAMES)
+    chosen = _spaced(len(frames), STRIP_FRAMES)
     lines = 1 if len(chosen) <= 4 else 2
     columns = -(-len(chosen) // lines)
     left = min(3.7, 1.9 * columns)  # inches for the frames
     high = max(min(lines * left / columns * frames.shape[1] / frames.shape[2], 3.2), BAR_PITCH * len(top))
-    figure = Figure(figsize=(WIDTH, 0.4 + high), layout="constrained")
-    grid = figure.add_gridspec(1, 2, width_ratios=(left, WIDTH - left))
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.4 + high), layout="constrained")
+    grid = figure.add_gridspec(1, 2, width_ratios=(left, FIGURE_WIDTH - left))
     cells = grid[0].subgridspec(lines, columns, wspace=0.03, hspace=0.03)
     for cell, index in enumerate(chosen):
         axes = figure.add_subplot(cells[cell // columns, cell % columns])
         axes.imshow(frames[index], interpolation="none")
         axes.set_anchor("S" if cell + columns < len(chosen) else "N")  # so that the two rows touch
         axes.set_axis_off()
-    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, WIDTH - left)
+    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, FIGURE_WIDTH - left)
     heading = _verdict(top, truth, rank)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
     if len(chosen) < len(frames):
@@ -139,14 +139,14 @@ def plot_saliency(
     for name, heat in heats.items():
         if len(heat) != len(frames):
             raise TextheadError(f"heat of {name!r} has {len(heat)} frames; the clip has {len(frames)}")
-    chosen = _spaced(len(frames), MOST_FRAMES)
+    chosen = _spaced(len(frames), STRIP_FRAMES)
     rows = {"frame" if len(chosen) == 1 else "frames": [frames[index] for index in chosen]}
     rows |= {name: [overlay_heat(frames[index], heat[index]) for index in chosen] for name, heat in heats.items()}
     in_row = len(chosen) == 1
     columns = max(len(rows), 4) if in_row else len(chosen)
-    side = min(WIDTH / columns, 1.9)
+    side = min(FIGURE_WIDTH / columns, 1.9)
     high = side * frames.shape[1] / frames.shape[2] + (0.22 if in_row else 0)
-    figure = Figure(figsize=(WIDTH, high if in_row else len(rows) * (high + 0.22)), layout="constrained")
+    figure = Figure(figsize=(FIGURE_WIDTH, high if in_row else len(rows) * (high + 0.22)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # pyright: ignore
     grid = figure.subplots(1 if in_row else len(rows), columns, squeeze=False)
     for axes in grid.flat:

@@ -24,7 +24,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 1
+RUN_FORMAT = 1
 
 # Subfolder for the encoder of an imported run.
 ENCODER = "encoder"
@@ -42,7 +42,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
         RunError: a head or temporal module that cannot be rebuilt from the folder alone.
     """
     return {
-        "format": FORMAT,
+        "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
         "encoder": as_visual(model.visual).spec.to_json(),
         "pixels": asdict(pixels),

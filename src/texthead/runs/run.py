@@ -41,7 +41,7 @@ from texthead.notebook import html_table
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
-    FORMAT,
+    RUN_FORMAT,
     check_not_edited,
     empty_head,
     load_weights,
@@ -418,8 +418,10 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     written_as = about.get("format")
     if written_as is None:
         raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
-    if written_as != FORMAT:
-        raise RunError(f"{folder}: format {written_as!r}, this version reads {FORMAT}: use the version that made it")
+    if written_as != RUN_FORMAT:
+        raise RunError(
+            f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
+        )
     try:
         spec = _spec(about["encoder"], folder)
         recipe, pixels = _recipe_and_pixels(about, folder)

@@ -46,7 +46,7 @@ from texthead.transfer.methods import (
 )
 
 # Default number of frames per video.
-FRAMES = 4
+QUICK_FRAMES = 4
 
 _NOTEBOOK_BAR: Bar = partial(bar_or, None)
 
@@ -105,7 +105,7 @@ def make_task(
     fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
     spec = encoder.visual.spec
     if spec.unit == "frame" and not train_set.only_images:
-        fixed["frames"] = FRAMES
+        fixed["frames"] = QUICK_FRAMES
     recipe, changes = adapt_recipe(small, {**fixed, **overrides}, train_set, encoder)
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, bar)
     prompts = class_prompts(recipe.template, names, sentences)

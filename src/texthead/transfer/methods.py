@@ -22,7 +22,7 @@ from texthead.transfer.closed_form import TextEvidence, class_center, logistic_h
 from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
-FEWEST = 3
+MIN_ITEMS = 3
 
 
 # What each method uses, for the line under a table.
@@ -142,7 +142,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     order = np.array(sorted(range(len(names)), key=names.__getitem__))
     labels, groups = items.targets.numpy()[order], [items.groups[position] for position in order]
     counts = np.bincount(labels)
-    if counts.min() < FEWEST:
+    if counts.min() < MIN_ITEMS:
         return Folds([], True)
     number = int(min(5, counts.min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}

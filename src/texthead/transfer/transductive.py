@@ -15,7 +15,7 @@ from torch import Tensor
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
-ROUNDS = 10  # As in TransCLIP (NeurIPS 2024).
+EM_STEPS = 10  # As in TransCLIP (NeurIPS 2024).
 
 # Spread of the scores before the softmax of the assignments, which makes these nearly hard: 3 and 8 work as well, hard
 # assignments gain less.
@@ -70,7 +70,7 @@ def refine(
     most_weight = len(x) / len(all_features) if len(items) else UNCHECKED
     refined, squares = head, all_features.square().sum(0)
     weight, bias = torch.zeros(head.shape[1], x.shape[1]).double(), torch.zeros(head.shape[1]).double()
-    for _ in range(ROUNDS):
+    for _ in range(EM_STEPS):
         weights = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
         counts = weights.sum(0)[:, None]
         means = weights.T @ all_features / counts.clamp(min=1e-9)

@@ -18,8 +18,8 @@ from texthead.apps.doctor.overview import (
     example_positions,
     examples_text,
     overview_of,
+    overview_table,
     spread_text,
-    table,
 )
 from texthead.data.dataset import Item
 
@@ -64,12 +64,12 @@ def test_a_class_of_which_nothing_can_be_read() -> None:
     result = overview((BROKEN, "a", None), (VIDEO, "b", None))
     a = result.classes[0]
     assert (a.frames, a.seconds, a.size, a.all_frames) == (None, None, None, 0)
-    in_words = table(result, 20)
+    in_words = overview_table(result, 20)
     assert in_words.headers == ["class", "items", "frames", "seconds"]
     assert in_words.rows[1] == ["a", "1", "-", "-"]
     prints(in_words.unreadable, "1 of 2")
-    assert table(overview((VIDEO, "b", None)), 20).unreadable == ""
-    prints(table(overview((BROKEN, "a", None)), 20).headline, "1 video", "1 class")
+    assert overview_table(overview((VIDEO, "b", None)), 20).unreadable == ""
+    prints(overview_table(overview((BROKEN, "a", None)), 20).headline, "1 video", "1 class")
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,13 @@ def test_a_duration_in_words(seconds: float, text: str) -> None:
 
 
 def test_headline_of_common_facts() -> None:
-    prints(table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48")
-    videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
-    prints(table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
     prints(
-        table(overview(*videos, (IMAGE, "b", None)), 20).headline,
+        overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48"
+    )
+    videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
+    prints(overview_table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
+    prints(
+        overview_table(overview(*videos, (IMAGE, "b", None)), 20).headline,
         "2 videos, 1 image",
         "2 classes",
         "61 frames",
@@ -117,12 +119,14 @@ def test_headline_of_common_facts() -> None:
 
 
 def test_columns_that_tell_nothing_are_left_out() -> None:
-    images = table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
+    images = overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
     assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
     assert (images.headers, images.rows[1], images.legend) == (["class", "items"], ["a", "1"], "")
-    assert [row[0] for row in table(overview((VIDEO, "a", None)), 20).rows] == ["a"], "of one class no row of all"
+    assert [row[0] for row in overview_table(overview((VIDEO, "a", None)), 20).rows] == ["a"], (
+        "of one class no row of all"
+    )
     wide = replace(VIDEO, path=Path("w.mp4"), width=128)
-    full = table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
+    full = overview_table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
     assert full.headers == ["class", "train", "none", "kinds", "frames", "seconds", "size"]
     assert full.sides == ["left", "right", "right", "left", "right", "right", "left"]
     assert full.rows == [
@@ -134,13 +138,13 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
 
 
 def test_rows_of_largest_and_smallest_classes() -> None:
-    result = table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
+    result = overview_table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
     *largest, between, fifth, sixth = (name for name, _ in result.rows)
     assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
     prints(between, 2, "3-4")
-    prints(table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
-    assert len(table(of_sizes([1] * 20), 20).rows) == 21
-    assert len(table(of_sizes([1] * 21), 20).rows) == 22
+    prints(overview_table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
+    assert len(overview_table(of_sizes([1] * 20), 20).rows) == 21
+    assert len(overview_table(of_sizes([1] * 21), 20).rows) == 22
 
 
 # ---- which files are shown

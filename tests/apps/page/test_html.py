@@ -13,7 +13,7 @@ import pytest
 
 from messages import prints
 from pages import Page
-from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
+from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
     _curve,
@@ -37,9 +37,9 @@ def named(name: str = "a cat", path: str = "clip.mp4") -> TopClasses:
     return TopClasses(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"))
 
 
-def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timeline:
+def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> VideoEvents:
     scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    return Timeline(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
+    return VideoEvents(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
 
 
 def test_every_name_is_text() -> None:

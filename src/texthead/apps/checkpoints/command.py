@@ -62,7 +62,7 @@ class Import:
 
     def check(self) -> None:
         """Raise DataError if the run folder cannot be written."""
-        outputs.check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         from texthead.cli import console

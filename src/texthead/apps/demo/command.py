@@ -28,7 +28,7 @@ class Demo:
     def check(self) -> None:
         """Raise DataError if the folder cannot be written, RunError if a package of the extra is missing."""
         check_extra("demo", "texthead demo")
-        outputs.check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         import time

@@ -45,9 +45,9 @@ from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN = 12
 
-SEEDS = 3
+DEMO_SEEDS = 3
 
-HEADS = {
+DEMO_HEADS = {
     "text, frozen": "text",
     "orthogonal, frozen": "orthogonal",
     "vision-only, learned": "linear",
@@ -183,8 +183,8 @@ def run_demo(
     rows = _simple_rows(bench)
     doing("scoring the heads")
     models, records = {}, {}
-    seeds = 1 if quick else SEEDS
-    for title, kind in HEADS.items():
+    seeds = 1 if quick else DEMO_SEEDS
+    for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model, _ in trained])
         models[title], records[title] = trained[0]

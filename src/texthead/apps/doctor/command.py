@@ -78,7 +78,7 @@ class Doctor:
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         outputs.check_outputs(self, fix=".csv")
         if self.out is not None:
-            outputs.check_folder(f"--out {self.out}", Path(self.out))
+            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> int:
         """Return the exit code."""
@@ -167,7 +167,7 @@ def _print_overview(counts: "Overview") -> None:
     from texthead.cli import console
     from texthead.report import short
 
-    content = overview.table(counts, _CLASSES)
+    content = overview.overview_table(counts, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header, side, *column in zip(content.headers, content.sides, *content.rows, strict=True):
         # Between words a line may end, inside a number it must not.

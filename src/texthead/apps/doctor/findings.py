@@ -80,12 +80,10 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
 def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
     """Yield (severity, fault, detail) for a readable file."""
     if fact.listed and fact.listed != fact.frames:
-        detail = f"its header says {counted(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
+        detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
         yield "note", "wrong frame count in header", detail
     if not is_image(fact.path) and fact.frames < frames:
-        detail = (
-            f"{counted(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
-        )
+        detail = f"{plural(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
         yield "warning", "too few frames", detail
     if fact.turned:
         yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead rotates it, other tools may not"
@@ -122,7 +120,7 @@ def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Sever
         yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
 
 
-def counted(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
     """Return the number with its noun: `1 frame`, `1,200 frames`."""
     return f"{count:,} {word}{'s' * (count != 1)}"
 
@@ -302,13 +300,13 @@ def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
                 )
             )
         elif k is not None and count < k:
-            detail = f"{counted(count, 'training item')}, K is {k}; add some, or use a smaller K"
+            detail = f"{plural(count, 'training item')}, K is {k}; add some, or use a smaller K"
             findings.append(Finding("serious", "too few items", label, detail))
         elif count == 1:
             findings.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
         elif max(train.values()) > _IMBALANCE * count:
             largest = train.most_common(1)[0]
-            detail = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
+            detail = f"{plural(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
             findings.append(Finding("warning", "imbalance", label, detail))
     return findings
 

@@ -126,7 +126,7 @@ class Table(NamedTuple):
     unreadable: str
 
 
-def table(overview: Overview, most: int) -> Table:
+def overview_table(overview: Overview, most: int) -> Table:
     """Return an overview as text, with rows for at most `most` classes.
 
     Columns appear only if informative: splits if the data has any, kinds and sizes if there are several, frames if an

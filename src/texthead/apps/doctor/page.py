@@ -8,7 +8,7 @@ from typing import get_args
 
 from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.findings import Finding, Severity, counted
+from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.overview import Overview
 from texthead.data import Dataset
 from texthead.report import render
@@ -37,9 +37,9 @@ class Diagnosis:
 
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
-        items, classes = counted(len(self.dataset), "item"), len(self.dataset.classes)
+        items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
         serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
-        findings = f"{serious:,} serious, {counted(warnings, 'warning')}, {counted(notes, 'note')}"
+        findings = f"{serious:,} serious, {plural(warnings, 'warning')}, {plural(notes, 'note')}"
         return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
@@ -94,7 +94,7 @@ class Diagnosis:
             how=self.how,
             folder=self._folder.absolute(),
             notes=self.dataset.notes,
-            overview=overview.table(self.overview, _ROWS),
+            overview=overview.overview_table(self.overview, _ROWS),
             pictured=overview.examples_text(self.overview, len(examples)),
             pictures=[
                 (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in items])

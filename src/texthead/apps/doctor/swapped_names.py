@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 
 from texthead.evaluation import standard_error
 
-# A swap is reported if its gain in mean cosine exceeds MARGIN and ERRORS standard errors.
-MARGIN = 0.05
+# A swap is reported if its gain in mean cosine exceeds SWAP_MARGIN and ERRORS standard errors.
+SWAP_MARGIN = 0.05
 
 ERRORS = 3.0
 
@@ -33,7 +33,7 @@ def swaps(
     targets: Int[np.ndarray, " items"],
     groups: Sequence[str],
     *,
-    margin: float = MARGIN,
+    margin: float = SWAP_MARGIN,
     errors: float = ERRORS,
 ) -> list[Swap]:
     """Return the swaps whose gain exceeds `margin` and `errors` standard errors, largest gain first.

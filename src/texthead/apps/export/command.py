@@ -9,9 +9,9 @@ from texthead.cli import (
     ProtocolOptions,
     TemplateOptions,
     argument,
-    local_run,
     option,
     outputs,
+    run_argument,
     values_of,
 )
 from texthead.errors import DataError
@@ -45,7 +45,7 @@ class Export:
         "run, url"
     )
 
-    run: str = argument("RUN", read=local_run)
+    run: str = argument("RUN", read=run_argument)
     downloads: DownloadOptions = DownloadOptions()
     out: str | None = option(None, "FOLDER")
     to: str = option("onnx", "TARGET")
@@ -68,7 +68,7 @@ class Export:
         elif self.private:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
         else:
-            outputs.check_folder(f"--out {self.out}", Path(self.out))
+            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
         if self.to == "onnx":
             check_extra("onnx", "--to onnx")
 

@@ -85,7 +85,7 @@ class Label:
             raise DataError("--json needs --next, such as --next 20")
         outputs.check_outputs(self, export=".json .xml")
         if self.next is None:
-            outputs.check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+            outputs.check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None

@@ -17,7 +17,7 @@ from texthead.media import paths as media_paths
 # Seconds until a claim on a file expires.
 CLAIMED = 300.0
 
-Row = dict[str, str]
+LabelRow = dict[str, str]
 
 # The column that marks labels as reviewed.
 _CHECKED = "checked"
@@ -191,10 +191,10 @@ class _Table:
         self._source = source
         self._positions: dict[Path, int] | None = None
         self._known: dict[tuple[str, ...], int | None] = {}
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
 
-    def read(self) -> dict[int, Row]:
+    def read(self) -> dict[int, LabelRow]:
         """Return the current row of each position."""
         stamp = _stamp(self._csv)
         if stamp != self._stamp:
@@ -202,8 +202,8 @@ class _Table:
             self._stamp = stamp
         return self._rows
 
-    def _load(self) -> dict[int, Row]:
-        rows: dict[int, Row] = {}
+    def _load(self) -> dict[int, LabelRow]:
+        rows: dict[int, LabelRow] = {}
         for line, row in manifest_rows(self._csv, self._needed):
             position = self._position(row, line)
             if position is None:
@@ -217,7 +217,7 @@ class _Table:
             self._columns += [name for name in row if name not in self._columns]
         return rows
 
-    def _position(self, row: Row, line: int) -> int | None:
+    def _position(self, row: LabelRow, line: int) -> int | None:
         if self._positions is None:
             self._positions = {media_paths.resolved(path): position for position, path in enumerate(self._paths)}
         name = tuple(row.get(column, "") for column in ("path", "start", "end"))
@@ -247,7 +247,7 @@ class _Table:
         if position in self.read():
             self._write({index: row for index, row in self.read().items() if index != position})
 
-    def _write(self, rows: dict[int, Row]) -> None:
+    def _write(self, rows: dict[int, LabelRow]) -> None:
         if rows:
             write_csv(self._csv, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()])
         else:

@@ -19,7 +19,7 @@ from texthead.media import find_media
 from texthead.media import paths as media_paths
 from texthead.models import text_rows
 from texthead.parallel import Bar, no_bar
-from texthead.transfer import FRAMES
+from texthead.transfer import QUICK_FRAMES
 
 
 class Suggestion(NamedTuple):
@@ -148,7 +148,7 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = 
         MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
-    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else FRAMES)
+    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
     paths = [item.path for item in files.items]
     encoded = FrozenEncoder(encoder, protocol, reading, bar).files(paths)
     check_any(paths, encoded.positions, encoded.skipped)

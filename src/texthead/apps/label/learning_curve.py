@@ -14,7 +14,7 @@ from texthead.evaluation import fit_temperature, grouped_interval, lead_interval
 FOLDS = 5
 
 # Fewest labels for a meaningful curve.
-FEWEST = 10
+MIN_CURVE_ITEMS = 10
 
 # Lower bound of probabilities before the logarithm.
 LEAST = 1e-9
@@ -71,7 +71,7 @@ def learning_curve(
         seed: random seed of folds and halves.
     """
     count = len(targets)
-    if count < FEWEST or len(targets.unique()) < 2:
+    if count < MIN_CURVE_ITEMS or len(targets.unique()) < 2:
         return None
     if groups is not None and len(set(groups)) < FOLDS:
         groups = None

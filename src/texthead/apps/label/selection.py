@@ -13,7 +13,7 @@ from texthead.errors import DataError
 from texthead.transfer import class_center, text_evidence, text_probe_head
 
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
-WIDTH = 0.2
+KERNEL_WIDTH = 0.2
 
 # Files whose centred features have a higher cosine are near copies, of which one is enough.
 COPY = 0.97
@@ -70,7 +70,7 @@ def margin_uncertainty(probabilities: Float[Tensor, "files classes"]) -> Float[T
     return 1 - (best[:, 0] - best[:, -1])
 
 
-class Coverage:
+class Similarities:
     """Similarities between files, computed once and used again after every label.
 
     Args:
@@ -97,7 +97,7 @@ class Coverage:
         pooled = self._units[self.pool]
         near = pooled @ pooled.T
         self._copies = near > COPY
-        self._width = 2 * WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
+        self._width = 2 * KERNEL_WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
         self._near = self._nearness(near)
         self._index_of = {int(position): index for index, position in enumerate(self.pool)}
 
@@ -158,9 +158,9 @@ def next_to_label(
     """Return the positions of the files to label next, most informative first.
 
     Each choice maximises, summed over all files, the root of their uncertainty times the increase of their similarity
-    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
-    chosen files represent many others. Near copies, and files of groups that already have more labelled or chosen
-    files than others, come last.
+    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x KERNEL_WIDTH x median
+    distance^2)). So the chosen files represent many others. Near copies, and files of groups that already have more
+    labelled or chosen files than others, come last.
 
     Args:
         probabilities: current class probabilities, as from `guesses`.
@@ -174,4 +174,4 @@ def next_to_label(
     """
     if count < 1:
         raise DataError(f"count must be at least 1, got {count}")
-    return Coverage(features, labelled, groups=groups, seed=seed).next(probabilities, labelled, count)
+    return Similarities(features, labelled, groups=groups, seed=seed).next(probabilities, labelled, count)

@@ -17,7 +17,7 @@ from texthead.apps.doctor import near_duplicates, read_facts
 from texthead.apps.label.label_file import LabelFile, Labels, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
-from texthead.apps.label.selection import Coverage, guesses
+from texthead.apps.label.selection import Similarities, guesses
 from texthead.data import Dataset
 from texthead.errors import DataError, TextheadError
 from texthead.media import kind_of
@@ -58,7 +58,7 @@ class FileToLabel(NamedTuple):
     why: str = ""
 
 
-class Fit(NamedTuple):
+class FittedLabels(NamedTuple):
     """A model fitted to some labels: its classes, and their probabilities for every file."""
 
     labels: Labels
@@ -103,7 +103,7 @@ class LabelSession:
         self._seed = seed
         self._groups = pool.groups
         labels = self._file.read()
-        self._coverage = Coverage(pool.features, list(labels.of), groups=self._groups, seed=seed)
+        self._coverage = Similarities(pool.features, list(labels.of), groups=self._groups, seed=seed)
         self._people = defaultdict[str, _Person](_Person)
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
@@ -128,12 +128,12 @@ class LabelSession:
         """Return the initial classes, then further classes of labels."""
         return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
 
-    def _fitted(self, labels: Labels) -> Fit:
+    def _fitted(self, labels: Labels) -> FittedLabels:
         classes = self.classes(labels)
         labelled = list(labels.of)
         targets = torch.tensor([classes.index(labels.of[position]) for position in labelled], dtype=torch.long)
         rows = self._rows_of(classes)
-        return Fit(labels, classes, guesses(rows, self.pool.features, labelled, targets, classes=len(classes)))
+        return FittedLabels(labels, classes, guesses(rows, self.pool.features, labelled, targets, classes=len(classes)))
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
         if self._encode is None or not classes:
@@ -144,7 +144,7 @@ class LabelSession:
         return torch.stack([self._rows[name] for name in classes])
 
     def _fit_in_background(self) -> None:
-        """Fit after each label; measure accuracy when no new label has arrived meanwhile."""
+        """FittedLabels after each label; measure accuracy when no new label has arrived meanwhile."""
         while self._wake.wait() and not self._closed:
             self._wake.clear()
             # A CSV broken by hand is reported by the next request; fitting resumes once it is fixed.
@@ -155,7 +155,7 @@ class LabelSession:
                 if not self._wake.is_set():
                     self._measure(self._fit)
 
-    def _measure(self, fit: Fit) -> None:
+    def _measure(self, fit: FittedLabels) -> None:
         labelled = list(fit.labels.of)
         targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in labelled], dtype=torch.long)
         groups = [self._groups[position] for position in labelled] if self._groups else None
@@ -174,7 +174,7 @@ class LabelSession:
             self._doubtful = {} if curve is None else self._doubts(fit, curve, labelled)
             self._measured = tuple(labelled)
 
-    def _doubts(self, fit: Fit, curve: LearningCurve, labelled: Sequence[int]) -> dict[int, Guesses]:
+    def _doubts(self, fit: FittedLabels, curve: LearningCurve, labelled: Sequence[int]) -> dict[int, Guesses]:
         """Return the files for which a fit without them predicts another class, with its guesses, most confident first.
 
         The only label of a class is never doubtful, because a fit without it doesn't know the class.

@@ -16,7 +16,7 @@ from texthead.media import check_part, frames_within, is_media, open_media
 from texthead.media import paths as media_paths
 
 # Path, label, split, group and extra fields: the arguments of `Item`.
-Row = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
+TaskRow = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
 
 # The name of the labelling control in tasks that we write.
 CONTROL = "label"
@@ -73,7 +73,7 @@ def read(source: str, root: Path | None = None) -> Dataset:
     return Dataset.of_rows(path, rows, notes)
 
 
-def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row], list[str]]:
+def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[TaskRow], list[str]]:
     """Return the labelled files and parts of files of an export, and notes for the user.
 
     Cancelled annotations are ignored. If the annotations of a task disagree, those marked as ground truth are used. The
@@ -86,7 +86,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row],
     """
     tasks = [*_tasks(source, value if isinstance(value, list) else [value])]
     root = source.parent if root is None else root
-    rows: list[Row] = []
+    rows: list[TaskRow] = []
     controls: set[str] = set()
     unlabelled = decided_by_truth = assumed_rates = 0
     for task in tasks:
@@ -443,7 +443,7 @@ def _path_of(address: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
 
 
-def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[Row]:
+def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[TaskRow]:
     sources = [name for name, content in task.data.items() if _is_source(content)]
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
@@ -490,7 +490,7 @@ def _checked_row(
     *,
     split: object,
     extra: tuple[tuple[str, str], ...],
-) -> Row:
+) -> TaskRow:
     """Return a row for `Item`, with label and split checked.
 
     Raises:

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
+from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.timeline import events, timeline_json
 from texthead.evaluation import NONE
 from texthead.media import is_image
@@ -45,7 +45,7 @@ def top_classes_html(answer: TopClasses) -> str:
     return _render("top_classes", answer=answer, path=path, is_image=is_image(path), none_of_these=NONE)
 
 
-def timeline_html(timeline: Timeline) -> str:
+def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
     seconds = float(timeline.ends[-1])
     lanes = []
@@ -83,7 +83,7 @@ def _ticks(seconds: float) -> list[float]:
     return [tick for tick in ticks if 0 <= tick <= seconds]
 
 
-def _no_event(timeline: Timeline) -> str:
+def _no_event(timeline: VideoEvents) -> str:
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
     start = timeline.ends[row - 1] if row else 0.0
     top, rule = float(timeline.scores[row, column]), timeline.rule
@@ -112,7 +112,7 @@ def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     return _data_url("image/jpeg", data.getvalue())
 
 
-def downloads_html(answer: TopClasses, timeline: Timeline | None) -> str:
+def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     """Return download links with the output of `predict` and `timeline`; the files are embedded."""
     path = answer.prediction.path
     entry = json_entry(answer.prediction, answer.calibration)
@@ -123,7 +123,7 @@ def downloads_html(answer: TopClasses, timeline: Timeline | None) -> str:
         entry["timeline"] = timeline_json(
             path, answer.seconds, timeline.sliding, timeline.rule, all_events, answer.calibration
         )
-        rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, all_events)])
+        rows = csv_text([events.EVENT_COLUMNS, *map(events.csv_row, all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
         files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))
     json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"

@@ -11,7 +11,16 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import EncodingOptions, ModelOptions, PositiveInt, PrintOptions, argument, local_run, option, outputs
+from texthead.cli import (
+    EncodingOptions,
+    ModelOptions,
+    PositiveInt,
+    PrintOptions,
+    argument,
+    option,
+    outputs,
+    run_argument,
+)
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
 from texthead.files import replacing, write_csv
@@ -60,7 +69,7 @@ class TimelineCommand:
         "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
     )
 
-    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=local_run)
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=run_argument)
     model: ModelOptions = ModelOptions()
     window: float = option(1.0, "SECONDS")
     rate: float = option(8.0, "FRAMES")
@@ -267,12 +276,12 @@ class _Printer:
         return self._begun
 
     def _print(self, events: "Sequence[Event]") -> None:
-        from texthead.apps.timeline.events import CSV_COLUMNS, csv_row
+        from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
         from texthead.cli import console
 
         if self._csv:
             text = StringIO()
-            csv.writer(text).writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+            csv.writer(text).writerows(([] if self._begun else [EVENT_COLUMNS]) + [csv_row(event) for event in events])
             console.write(text.getvalue(), end="")
         elif events:
             show = console.results()
