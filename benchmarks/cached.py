@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import texthead as th
-from benchmarks.rounds import Costs, judged, milliseconds, now, own_peak_mb, parser, ratios, since, table
+from benchmarks.rounds import Costs, judge, milliseconds, now, own_peak_mb, parser, ratios, since, table
 from texthead.apps.demo import drawn_videos
 from texthead.models.build import make_temporal_for
 from texthead.recipes import Recipe
@@ -79,7 +79,7 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
     rows = []
     for task, same in equal.items():
         a, b = f"{task}: {FIRST}", f"{task}: {SECOND}"
-        verdicts = [judged(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
+        verdicts = [judge(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
         equal_in = f"in {same} of {rounds} rounds"
         rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
         rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in verdicts), equal_in])

@@ -1,4 +1,4 @@
-"""What `texthead calibrate` is worth: calibration error, coverage and size of prediction sets, false accepts.
+"""Quality of `texthead calibrate`: calibration error, coverage and size of prediction sets, false accepts.
 
     python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
 

@@ -1,4 +1,4 @@
-"""What sentences in place of class names are worth, zero-shot and trained, on real sets.
+"""Accuracy of sentences in place of class names, zero-shot and trained, on real sets.
 
     python -m benchmarks.descriptions --data ../shared/data [--sets clothing airborne] [--k 1 5 all] [--seeds 5]
 

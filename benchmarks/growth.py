@@ -27,7 +27,7 @@ from benchmarks.rounds import (
     Cost,
     in_new_process,
     interleaved,
-    judged,
+    judge,
     milliseconds,
     now,
     own_peak_mb,
@@ -174,7 +174,7 @@ def measure_classes(
     rows = []
     for count in classes:
         title = f"{count} classes"
-        times = ["1", "-"] if title == fewest else judged(ratios(costs, title, fewest), at_most=1.05)
+        times = ["1", "-"] if title == fewest else judge(ratios(costs, title, fewest), at_most=1.05)
         memory = peak_mb(step_once, architecture, frames, count)
         rows.append([title, *milliseconds(costs[title], 0), *times, f"{memory:.0f}"])
     return table(["ViT-B/32, one step", "ms", "CPU-ms", f"CPU time / {fewest}", "target", "peak MB"], rows)

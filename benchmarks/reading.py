@@ -29,7 +29,7 @@ from PIL import Image
 
 import texthead as th
 from benchmarks import ffmpeg, transforms, videos
-from benchmarks.rounds import Costs, interleaved, judged, parser, peak_mb, ratios, spread, table, timed
+from benchmarks.rounds import Costs, interleaved, judge, parser, peak_mb, ratios, spread, table, timed
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.sampling import random_in_segment
 from texthead.data.transforms import augment
@@ -300,7 +300,7 @@ def compared(costs: Costs) -> list[list[str]]:
         pairs += [(f"{PACKETS}, GOP {gop}", f"{peer}, GOP {gop}", None) for peer in (TORCHCODEC, BOUND)]
     measured = [pair for pair in pairs if pair[0] in costs and pair[1] in costs]
     # Rates are inverse costs.
-    return [[f"{a} / {b}", *judged(ratios(costs, b, a), at_least=least)] for a, b, least in measured]
+    return [[f"{a} / {b}", *judge(ratios(costs, b, a), at_least=least)] for a, b, least in measured]
 
 
 def read_once(folder: Path, length: int, title: str | None) -> None:

@@ -76,7 +76,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def judged(values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None) -> tuple[str, str]:
+def judge(values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None) -> tuple[str, str]:
     """Return (the spread, the target and whether the median meets it; "-" without a target)."""
     middle = statistics.median(values)
     target, met = "-", True

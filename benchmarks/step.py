@@ -34,7 +34,7 @@ from benchmarks.rounds import (
     Cost,
     Way,
     interleaved,
-    judged,
+    judge,
     milliseconds,
     now,
     own_peak_mb,
@@ -283,8 +283,8 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
     headers += ["paper's ratio", "peak MB"]
     text = table(headers, lines)
     if BARE in ways:
-        over, half = (judged(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
-        less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
+        over, half = (judge(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
+        less = judge([memory[OURS] / memory[ONLINE]], at_most=1)
         text += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
         text += f"\n- texthead / plain PyTorch loop, both in bf16, CPU time: {half[0]} ({half[1]})"
         text += f"\n- texthead / online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"

@@ -64,7 +64,7 @@ class Join(NamedTuple):
     truth: list[tuple[str, float, float]]
 
 
-class Found(NamedTuple):
+class EventScore(NamedTuple):
     """Quality of events: F1 in percent, and the error of each matched boundary in frames."""
 
     f1: float
@@ -221,7 +221,7 @@ def by_argmax(rows: Sequence[Stretch], names: Sequence[str]) -> list[Event]:
     return events
 
 
-def judged(events: Sequence[Event], video: Join) -> Found:
+def match_events(events: Sequence[Event], video: Join) -> EventScore:
     """Compare events with the truth: each clip is matched at most once, best overlaps first."""
     pairs = [(overlap(event, true), i, k) for i, event in enumerate(events) for k, true in enumerate(video.truth)]
     matched: dict[int, int] = {}
@@ -233,7 +233,7 @@ def judged(events: Sequence[Event], video: Join) -> Found:
         for i, k in matched.items()
         for a, b in ((events[i].start, video.truth[k][1]), (events[i].end, video.truth[k][2]))
     ]
-    return Found(200 * len(matched) / max(1, len(events) + len(video.truth)), off)
+    return EventScore(200 * len(matched) / max(1, len(events) + len(video.truth)), off)
 
 
 def overlap(event: Event, true: tuple[str, float, float]) -> float:
@@ -270,11 +270,11 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             kind = f"{options.joins}, unknown clips between" if mixed else f"{options.joins}"
             rows = {rate: [stretches(quick, video, Sliding(rate=rate)) for video in videos] for rate in RATES}
             by_rate = {
-                rate: [judged(events_in(r, names, Hysteresis()), v) for r, v in zip(results, videos, strict=True)]
+                rate: [match_events(events_in(r, names, Hysteresis()), v) for r, v in zip(results, videos, strict=True)]
                 for rate, results in rows.items()
             }
             usual = Sliding().rate
-            argmax = [judged(by_argmax(r, names), v) for r, v in zip(rows[usual], videos, strict=True)]
+            argmax = [match_events(by_argmax(r, names), v) for r, v in zip(rows[usual], videos, strict=True)]
             print(line(name, kind, "hysteresis", by_rate[usual], videos[0].fps, argmax))
             print(line(name, kind, "argmax", argmax, videos[0].fps))
             costs = {} if mixed else timed(run, videos[:TIMED])
@@ -299,7 +299,9 @@ def timed(run: Run, videos: Sequence[Join]) -> dict[float, list[float]]:
     return costs
 
 
-def line(name: str, kind: str, way: str, videos: Sequence[Found], fps: int, base: Sequence[Found] | None = None) -> str:
+def line(
+    name: str, kind: str, way: str, videos: Sequence[EventScore], fps: int, base: Sequence[EventScore] | None = None
+) -> str:
     """Return one line of a table, compared with `base` if given."""
     f1, half = mean_and_half([each.f1 for each in videos])
     against = ""
@@ -326,11 +328,11 @@ def choose(options: argparse.Namespace, folder: Path) -> None:
     for window, (enter, leave, length) in product(WINDOWS, product(ENTERS, LEAVES, LENGTHS)):
         if leave <= enter:
             rule = Hysteresis(enter, leave, length)
-            scores = [judged(events_in(found, names, rule), video).f1 for video, found, names in rows[window]]
+            scores = [match_events(events_in(found, names, rule), video).f1 for video, found, names in rows[window]]
             table.append((float(np.mean(scores)), window, enter, leave, length))
     for window in WINDOWS:
         best = sorted((row for row in table if row[1] == window), reverse=True)[:3]
-        base = np.mean([judged(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
+        base = np.mean([match_events(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
         listed = "; ".join(f"{f1:.1f} at {enter} {leave} {length}" for f1, _, enter, leave, length in best)
         print(f"window {window:g} s: argmax {base:.1f}; enter, leave, shortest: {listed}", flush=True)
     for column, key in ((2, "enter"), (3, "leave"), (4, "shortest")):

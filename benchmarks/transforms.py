@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
+from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead.data.transforms import Augmentation, augment, view_crops
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
@@ -122,7 +122,7 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
             costs = interleaved(ways, rounds)
             for title in chain:
                 base = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
-                times = judged(ratios(costs, title, base))[0] if title != base else "1"
+                times = judge(ratios(costs, title, base))[0] if title != base else "1"
                 rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
     return table(["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"], rows)
 

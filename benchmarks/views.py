@@ -16,7 +16,7 @@ import torch
 
 import texthead as th
 from benchmarks import videos
-from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
+from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead.data import clips as clips_module
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
@@ -72,7 +72,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
             evaluation(MANY)
     rows = [[title, *milliseconds(costs[title], 0)] for title in ways]
     against = [
-        [f"{ALL} / {other}", clock, *judged(ratios(costs, ALL, other, clock), at_most=most)]
+        [f"{ALL} / {other}", clock, *judge(ratios(costs, ALL, other, clock), at_most=most)]
         for other, most in ((FORWARD, 12.5), (ONE, None))
         for clock in ("wall", "cpu")
     ]

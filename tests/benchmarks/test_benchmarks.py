@@ -62,9 +62,9 @@ def test_ratios_are_of_pairs_of_one_round() -> None:
     costs = {"slow": [Cost(2, 20), Cost(30, 3), Cost(4, 8)], "fast": [Cost(1, 10), Cost(10, 1), Cost(1, 1)]}
     assert rounds.ratios(costs, "slow", "fast", "wall") == [2, 3, 4]
     assert rounds.ratios(costs, "slow", "fast") == [2, 3, 8]
-    assert rounds.judged([2, 3, 4], at_least=3) == ("3.00 (2.00-4.00)", "at least 3: met")
-    assert rounds.judged([2, 3, 4], at_most=2.5) == ("3.00 (2.00-4.00)", "at most 2.5: missed")
-    assert rounds.judged([2, 3, 4])[1] == "-"
+    assert rounds.judge([2, 3, 4], at_least=3) == ("3.00 (2.00-4.00)", "at least 3: met")
+    assert rounds.judge([2, 3, 4], at_most=2.5) == ("3.00 (2.00-4.00)", "at most 2.5: missed")
+    assert rounds.judge([2, 3, 4])[1] == "-"
 
 
 def test_cost_includes_subprocesses() -> None:

@@ -200,12 +200,12 @@ def test_folders_that_lack_a_part(folder: Path, tmp_path: Path) -> None:
     with refuses(EncoderError, folder, "'bert'"):
         load_encoder(f"hf:{folder}")
     (folder / "config.json").write_text(about)
-    for change, told in (
+    for change, texts in (
         ({"resample": 4}, ("resampled", 4)),
         ({"crop_size": {"height": 32, "width": 40}, "do_center_crop": True}, ("squares", 40)),
     ):
         (folder / "preprocessor_config.json").write_text(json.dumps({**json.loads(processor), **change}))
-        with refuses(EncoderError, folder, *told):
+        with refuses(EncoderError, folder, *texts):
             spec_of(f"hf:{folder}")
     (folder / "preprocessor_config.json").unlink()
     with refuses(EncoderError, folder, "preprocessor_config.json"):

@@ -118,7 +118,7 @@ def test_small_batches_keep_file_order(
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(9)]
     paths.insert(4, tmp_path / "missing.mp4")
     paths.insert(7, write_broken(tmp_path / "broken.mp4"))
-    monkeypatch.setattr(module, "frames_together", lambda device: 2)
+    monkeypatch.setattr(module, "frames_at_once", lambda device: 2)
     result = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
     for i, (path, entry) in enumerate(zip(paths, result, strict=True)):
         if i in (4, 7):

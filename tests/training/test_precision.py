@@ -146,8 +146,8 @@ def test_slower_bfloat16_gives_float32_run(data: Dataset, tmp_path: Path, monkey
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
     tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", callbacks=Callbacks(message=seen.append))
-    told = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
-    assert losses(tried) == losses(told)
+    fixed = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
+    assert losses(tried) == losses(fixed)
     assert recorded(tmp_path / "auto") == "fp32"
     assert seen[0] == "precision fp32: a trial step in bf16 is 0.91 times as fast"
 

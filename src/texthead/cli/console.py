@@ -247,7 +247,7 @@ def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) 
 
 def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
     """Print what a run loses when text rows replace its own."""
-    say_notes(run.lost_by_other_classes())
+    say_notes(run.notes_on_other_classes())
     say_residual(run, by_class)
 
 

@@ -15,7 +15,7 @@ from texthead.cli.parser import (
     Parser,
     add_command,
     build,
-    check_given,
+    check_required,
     config_text,
     did_you_mean,
     print_error,
@@ -276,7 +276,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if values.pop("print_config", False):
         print(config_text(command, values), end="")
         return 0
-    check_given(command, values)
+    check_required(command, values)
     ending.line = partial(_interrupted, name, values)
     with _group(name, apart=getattr(command, "APART", False)):
         return _run(name, command, values)

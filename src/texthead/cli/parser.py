@@ -240,7 +240,7 @@ class Option:
         base |= {"metavar": self.metavar, "type": self.read}
         if self.positional:
             action = target.add_argument(self.name, nargs=self.nargs, **base)
-            action.required = False  # It may be in --config: `check_given` looks.
+            action.required = False  # It may be in --config: `check_required` looks.
         else:
             kind = "append" if self.repeated else "store"
             action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **base)
@@ -523,7 +523,7 @@ def values_of(command: Any) -> dict[str, Any]:
     return values
 
 
-def check_given(command: type, values: Mapping[str, Any]) -> None:
+def check_required(command: type, values: Mapping[str, Any]) -> None:
     """Raise DataError if a required option, or the action, is not given."""
     name, actions = name_of(command), actions_of(command)
     for each in options_of(command):
@@ -533,7 +533,7 @@ def check_given(command: type, values: Mapping[str, Any]) -> None:
         about = usage_of(command).removeprefix("texthead ").removesuffix(" [options]")
         raise DataError(f"{about} needs {either([*actions])} (see texthead {name} --help)")
     if actions:
-        check_given(actions[values["action"]], values)
+        check_required(actions[values["action"]], values)
 
 
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Hysteresis against a second implementation; events are reported once they are settled; their text formats."""
+"""Hysteresis against a second implementation; events are reported once they are final; their text formats."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     assert result == in_order(result)
 
 
-def test_event_reported_when_settled():
+def test_event_reported_when_final():
     finder = EventFinder(["a"], Hysteresis(0.5, 0.5, 2.0))
     counts = [len(finder.add(stretch)) for stretch in stretches([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])]
     assert counts == [0, 0, 0, 1, 0, 0]

@@ -219,7 +219,7 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
 
 
 def _check_text(run: Run) -> None:
-    run.check_text_is_kept()
+    run.check_text_saved()
     if not run.head.takes_text:
         raise RunError(
             f"{run.folder}: its head is {run.head.kind!r}, and text rows cannot be compared with its rows: train with "

@@ -230,7 +230,7 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
             a, b = leaks[0]
             detail = (
                 f"{media_paths.span_of(items[a].path)} is in {items[a].split}, "
-                f"{media_paths.span_of(items[b].path)} in {items[b].split}{_such(leaks)}: they share frames; "
+                f"{media_paths.span_of(items[b].path)} in {items[b].split}{_pair_count(leaks)}: they share frames; "
                 "change their times"
             )
             findings.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
@@ -238,7 +238,7 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
             a, b = labelled[0]
             detail = (
                 f"{media_paths.span_of(items[a].path)} is labelled {items[a].label}, "
-                f"{media_paths.span_of(items[b].path)} {items[b].label}{_such(labelled)}; change their times, "
+                f"{media_paths.span_of(items[b].path)} {items[b].label}{_pair_count(labelled)}; change their times, "
                 "unless both really happen at once"
             )
             findings.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
@@ -257,7 +257,7 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
     return pairs
 
 
-def _such(pairs: Sequence[tuple[int, int]]) -> str:
+def _pair_count(pairs: Sequence[tuple[int, int]]) -> str:
     return f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
 
 

@@ -291,7 +291,7 @@ def _each(content: object) -> list[Any]:
 
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
-    """Return the label of each range of a task, or of its file, and whether ground truth settled a disagreement."""
+    """Return the label of each range of a task, or of its file, and whether ground truth decided a disagreement."""
     by_range = _by_range(votes)
     truth = _by_range([vote for vote in votes if vote.truth])
     by_truth = bool(truth) and truth != by_range
