@@ -53,7 +53,7 @@ def section(command: type) -> str:
 def page() -> str:
     """Return the page."""
     commands = [command_of(name) for name in COMMANDS]
-    each = [part for command in commands for part in (command, *actions_of(command).values())]
+    each = [entry for command in commands for entry in (command, *actions_of(command).values())]
     return _HEAD + "\n" + "\n".join(map(section, each))
 
 

@@ -82,7 +82,7 @@ def test_long_text_is_cut_to_the_terminal(terminal: Terminal, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_without_control_characters_a_long_wait_is_a_plain_line(
+def test_plain_lines_without_control_characters(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     for name, value in variables.items():

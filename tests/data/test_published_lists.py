@@ -101,7 +101,7 @@ def test_a_list_of_frames(tmp_path):
     assert [item for item, _ in items] == [f"{folder}.avi" for folder in paths]
 
 
-def test_a_suffix_also_completes_files_and_paths_may_begin_at_the_root_of_the_disk(tmp_path):
+def test_suffix_completion_and_absolute_paths(tmp_path):
     path = write(tmp_path / "a.txt", "v_1 0\nv.2 1\n")
     assert read(path, named("a", "b"), suffix=".mp4")[0] == [("v_1.mp4", "a"), ("v.2.mp4", "b")]
     path = write(tmp_path / "b.txt", "/data/v.mp4 0\n")
@@ -180,7 +180,7 @@ def test_folders_of_another_class_are_one_note(tmp_path):
 @pytest.mark.parametrize(
     "line", ["KickBall/v.avi 1", "kick/kick ball/v.avi 1", "kick-ball/v.avi 1", "kick.avi 1", "v.avi 1"]
 )
-def test_folders_of_the_class_itself_or_of_none_are_not_noted(tmp_path, line):
+def test_matching_folders_not_noted(tmp_path, line):
     lines = [line, "kick/a.avi 0", "sword/a.avi 2", "sword_exercise/a.avi 3"]
     assert read(write(tmp_path / "a.txt", "\n".join(lines)), named(*HMDB))[1] == []
 

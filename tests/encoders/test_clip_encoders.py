@@ -78,14 +78,14 @@ def recognizer(visual: Visual, temporal: torch.nn.Module | None = None) -> Recog
 @torch.inference_mode()
 def test_long_clips_are_seen_part_by_part(visual: Visual) -> None:
     clips = noise(2, 2 * FRAMES, 3, 32, 32)
-    found = clip_features(visual, clips)
-    assert found.shape == (2, 4, 32)
-    assert torch.allclose(found[:, :2], visual(clips[:, :FRAMES]), atol=1e-5)
-    assert torch.allclose(found[:, 2:], visual(clips[:, FRAMES:]), atol=1e-5)
+    result = clip_features(visual, clips)
+    assert result.shape == (2, 4, 32)
+    assert torch.allclose(result[:, :2], visual(clips[:, :FRAMES]), atol=1e-5)
+    assert torch.allclose(result[:, 2:], visual(clips[:, FRAMES:]), atol=1e-5)
     model = recognizer(visual)
     assert (model.sees_clips, model.sees_frames_apart) == (True, False)
-    assert torch.allclose(model.features(clips), found.mean(1), atol=1e-6)
-    assert torch.allclose(model.on_features()(found), model(clips), atol=1e-5)
+    assert torch.allclose(model.features(clips), result.mean(1), atol=1e-6)
+    assert torch.allclose(model.on_features()(result), model(clips), atol=1e-5)
     with refuses(EncoderError, "hf:", FRAMES, 6):
         model(clips[:, :6])
 
@@ -126,7 +126,7 @@ def test_clips_of_parts_are_kept_too(
     assert torch.equal(evaluate(model, parts, protocol, Reading(cache=cache)).scores, first)
 
 
-def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: Visual, tmp_path: Path) -> None:
+def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
     cache = tmp_path
@@ -192,8 +192,8 @@ def test_from_training_to_predictions(
     train(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     run = load_run(tmp_path / "run")
     path = data.items[0].path
-    (found,) = predict(run, [path])
-    assert found.top == predict(run, [path], Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre")))[0].top
+    (result,) = predict(run, [path])
+    assert result.top == predict(run, [path], Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre")))[0].top
     ordered = order_test(run.model, data, run.protocol, Reading(), seeds=(0,))
     assert ordered.top1 == pytest.approx(evaluate(run.model, data, run.protocol).top1)
     covered = cover(run.model, torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8), grid=2)
@@ -207,8 +207,8 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     source = ("--encoder", f"hf:{folder}")
     with (tmp_path / "clips.csv").open("w") as file:
         file.write("path,label,split\n")
-        for place, item in enumerate(data.items):
-            file.write(f"{item.path},{item.label},{'train' if place < 4 else 'test'}\n")
+        for index, item in enumerate(data.items):
+            file.write(f"{item.path},{item.label},{'train' if index < 4 else 'test'}\n")
     clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
     assert "│ probe " in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--tune", "none", "--out", run, *options)

@@ -26,7 +26,7 @@ def many(count: int, classes: Sequence[str] = "ab", suffix: str = ".mp4") -> Dat
     return items(*((f"{c}{i}", c, "train") for c in classes for i in range(count)), suffix=suffix)
 
 
-def test_suit_images(mini):
+def test_adapt_to_images(mini):
     data = many(100, suffix=".png")
     changed, (note,) = adapt_recipe(recipes.small, {}, data, mini)
     assert changed == recipes.small(frames=1, temporal="mean")
@@ -36,7 +36,7 @@ def test_suit_images(mini):
     assert adapt_recipe(recipes.small, {"frames": 1}, data, mini)[0] == recipes.small(frames=1, temporal="mean")
 
 
-def test_suit_flips_and_leaves_a_fitting_recipe(mini):
+def test_adapt_flips_and_keep_fitting_recipe(mini):
     assert adapt_recipe(recipes.small, {}, many(100), mini) == (recipes.small(), [])
     data = many(100, classes=("turn left", "turn right"))
     changed, (note,) = adapt_recipe(recipes.small, {}, data, mini)
@@ -46,7 +46,7 @@ def test_suit_flips_and_leaves_a_fitting_recipe(mini):
 
 
 @pytest.mark.parametrize("make", [recipes.paper, recipes.text4vis])
-def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
+def test_adapt_to_larger_encoder(mini, make):
     """As in the published code: 224 of 256 pixels, and 336 of 336."""
     large = Encoder(Visual(mini.visual.net, replace(mini.visual.spec, size=336, any_size=False)), None, scale=1.0)
     changed, (note,) = adapt_recipe(make, {}, many(100), large)
@@ -57,7 +57,7 @@ def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
     assert small.pixels(make()) == Pixels(224, 256, small.interpolation)
 
 
-def test_suit_few_items(mini):
+def test_adapt_to_few_items(mini):
     # 10 items make one step (batch 16) per epoch, so 40 steps take 40 epochs; a tenth of them is warm-up.
     changed, (note,) = adapt_recipe(recipes.small, {}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 4.0)

@@ -87,7 +87,7 @@ def auto_model() -> Recognizer:
         ((2.0, 1.0), (5.0, math.nan), math.nan, "fp32"),
     ],
 )
-def test_bfloat16_is_chosen_where_it_is_faster_and_loss_and_gradient_agree(
+def test_bfloat16_chosen_if_faster_and_close(
     seconds: tuple[float, float], both: tuple[float, float], cosine: float, chosen: str
 ) -> None:
     trial = PrecisionTrial(seconds, both, cosine)
@@ -114,13 +114,13 @@ def test_a_trial_takes_the_least_of_two_times_of_each(half: float) -> None:
 def test_the_cosine_of_a_trial_is_that_of_the_gradients() -> None:
     model, (clips, labels) = mini(), images()
     set_training(model, small())
-    weights, found = list(model.parameters()), []
+    weights, result = list(model.parameters()), []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             logits = model(clips)
         loss = F.cross_entropy(logits.float(), labels)
-        found.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)]).double())
-    expected = F.cosine_similarity(*found, dim=0)
+        result.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)]).double())
+    expected = F.cosine_similarity(*result, dim=0)
     assert expected < 0.9999
     assert try_both(model, clips, labels, small()).cosine == pytest.approx(float(expected), abs=1e-6)
 
@@ -141,23 +141,19 @@ def test_a_trial_leaves_weights_statistics_and_generators_alone(frozen: bool) ->
 
 
 @pytest.mark.slow
-def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slower_bfloat16_gives_float32_run(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial is real; only its times are faked."""
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
     tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", callbacks=Callbacks(message=seen.append))
-    told = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
-    assert losses(tried) == losses(told)
+    fixed = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
+    assert losses(tried) == losses(fixed)
     assert recorded(tmp_path / "auto") == "fp32"
     assert seen[0] == "precision fp32: a trial step in bf16 is 0.91 times as fast"
 
 
 @pytest.mark.slow
-def test_a_run_that_is_resumed_keeps_its_precision_and_tries_none(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_keeps_precision(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "try_both", give(FASTER))
     whole = train(auto_model(), data, None, AUTO, out=tmp_path / "whole")
     with pytest.raises(Stop):
@@ -198,8 +194,8 @@ def _settled_by(
         clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
-        found = choose_precision(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
-    return found.precision, lines
+        result = choose_precision(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
+    return result.precision, lines
 
 
 @pytest.mark.slow

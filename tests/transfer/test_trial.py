@@ -30,7 +30,7 @@ def rows_of(prompts: list[str]) -> torch.Tensor:
 
 def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     right = np.array([True] * 6 + [False] * 4)
-    groups = [str(place) for place in range(10)]
+    groups = [str(index) for index in range(10)]
     assert not TuningTrial(right, right[::-1].copy() & False, groups).tuned_is_ahead
     assert not TuningTrial(right, right, groups).tuned_is_ahead
     ahead = TuningTrial(right, np.array([True] * 9 + [False]), groups)
@@ -45,15 +45,15 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
 
 
 @pytest.mark.parametrize(("enough", "wrong", "tried"), [(4, True, 2), (100, True, 5), (100, False, 1)])
-def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
+def test_trial_stops_when_decided(
     enough: int, wrong: bool, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A text-probe that is always right cannot be beaten."""
     colours = ("blue", "red")
     items = tuple(
-        Item(write_image(tmp_path / f"{colour}{place}.png", colour, seed=place), colour)
+        Item(write_image(tmp_path / f"{colour}{index}.png", colour, seed=index), colour)
         for colour in colours
-        for place in range(5)
+        for index in range(5)
     )
     data, visual = Dataset(items), tiny_visual()
     recipe = Recipe(name="test", frames=1, size=32, epochs=2, warmup=0.5, batch=4, center=True, temporal="mean")
@@ -77,8 +77,8 @@ def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
     monkeypatch.setattr(trials, "train", spied)
     monkeypatch.setattr(trials, "ENOUGH", enough)
     monkeypatch.setattr(trials, "lead_interval", lambda *_: (-1.0, 1.0))
-    found = try_tuning(quick, encoded, inputs, protocol)
-    assert found.quick.all() != wrong
-    assert len(found.quick) == len(found.tuned) == len(found.groups) == 2 * tried
+    result = try_tuning(quick, encoded, inputs, protocol)
+    assert result.quick.all() != wrong
+    assert len(result.quick) == len(result.tuned) == len(result.groups) == 2 * tried
     assert [len(paths) for paths in trained_on] == [8] * tried
     assert all(torch.equal(before[name], tensor) for name, tensor in visual.state_dict().items())

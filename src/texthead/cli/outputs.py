@@ -64,9 +64,9 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
         raise DataError(f"{flag}: cannot be written ({error.strerror}); choose another name") from None
     check_out_folder(flag, path.parent)
     for folder in path.resolve().parents[:_DEPTH]:
-        for mark, own in _OWN.items():
-            if path.suffix.lower() in own and (folder / mark).is_file():
-                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(own)}; name another folder")
+        for mark, names in _OWN.items():
+            if path.suffix.lower() in names and (folder / mark).is_file():
+                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(names)}; name another folder")
 
 
 def check_out_folder(flag: str, path: Path) -> None:

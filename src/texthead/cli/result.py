@@ -63,9 +63,9 @@ def write_page(
             order = order_test(model, table.division.scored, protocol, reading)
     if rank() == 0:
         if table.rows:
-            _, own = table.rows[-1]
-            examples = mistake_strips(own, protocol)
-            reliability = calibration_report(own)
+            _, evaluation = table.rows[-1]
+            examples = mistake_strips(evaluation, protocol)
+            reliability = calibration_report(evaluation)
         parts = PageParts(strips=examples, order=order, calibration_report=reliability)
         write_report(out / "report.html", out, model, records, table, parts)
     results().print(f"run: {out}\nreport: {out / 'report.html'}")

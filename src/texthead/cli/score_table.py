@@ -42,11 +42,11 @@ def show_table(scores: ScoreTable) -> None:
     say_skipped(skipped)
     if skipped:
         results().print(f"{len(skipped)} unreadable items are not counted")
-    *others, (_, own) = scores.rows
+    *others, (_, run_row) = scores.rows
     ahead = max(others, key=lambda row: row[1].top1, default=None)
     # Compare as printed: with many items, a lead of one item is none.
-    if ahead and round(ahead[1].top1, 1) > round(own.top1, 1):
-        results().print(_lead(*ahead, own))
+    if ahead and round(ahead[1].top1, 1) > round(run_row.top1, 1):
+        results().print(_lead(*ahead, run_row))
     for line in scores.lines:
         results().print(line)
 
@@ -91,12 +91,12 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
     return list({str(error.path): error for _, r in table.rows for error in r.skipped}.values())
 
 
-def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:
+def _lead(method: str, ahead: Evaluation, run: Evaluation) -> str:
     """Return how far a method is ahead of the run, with an interval if both were scored on the same items."""
-    lead = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(own.top1, 1):.1f} points on these items"
-    if ahead.paths != own.paths:
+    lead = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(run.top1, 1):.1f} points on these items"
+    if ahead.paths != run.paths:
         return lead
-    low, high = lead_interval(ahead.right & ~own.right, own.right & ~ahead.right, own.groups or range(own.count))
+    low, high = lead_interval(ahead.right & ~run.right, run.right & ~ahead.right, run.groups or range(run.count))
     return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
 
 
@@ -114,8 +114,8 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
     results().print(table)
     pairs = wrong_pairs(confusion)
     for truth, predicted, count in pairs[:most]:
-        whole = int(confusion[truth].sum())
-        results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {whole}")
+        items = int(confusion[truth].sum())
+        results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
     if len(pairs) > most:
         more = len(pairs) - most
         results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")

@@ -174,9 +174,9 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
     if not scores.right:
         results().print(f"not cross-validated: a class has fewer than {methods.MIN_ITEMS} items")
         return
-    whole = "each group in one fold" if scores.folds.whole else "groups divided between folds, since there are too few"
+    text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)
-    how = f"{len(scores.folds.pairs)} folds{f', {whole}' if grouped else ''}"
+    how = f"{len(scores.folds.pairs)} folds{f', {text}' if grouped else ''}"
     lead = scores.lead
     if lead is None:
         results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")

@@ -211,8 +211,8 @@ def _location(source: str) -> str:
 
     prefix, _, rest = source.partition(":")
     extension = find_one(ENCODER_GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
-    own = getattr(extension.load(), "location", None) if extension and extension.ours else None
-    location = own(rest) if own else f"package {prefix}"
+    function = getattr(extension.load(), "location", None) if extension and extension.ours else None
+    location = function(rest) if function else f"package {prefix}"
     return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)
 
 

@@ -282,10 +282,10 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
     if not len(scores):
         raise DataError("no item to fit a temperature to: give at least one")
     table = scores.double()
-    own = table.gather(1, targets[:, None].long())[:, 0]
-    if not own.isfinite().all():
+    true = table.gather(1, targets[:, None].long())[:, 0]
+    if not true.isfinite().all():
         raise DataError(
-            f"label {int(targets[~own.isfinite()][0])} can never be predicted (its score is {own.min()}); "
+            f"label {int(targets[~true.isfinite()][0])} can never be predicted (its score is {true.min()}); "
             "leave out its items"
         )
     if bool((table.argmax(1) == targets).all()):
@@ -296,7 +296,7 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
     def slope(logarithm: float) -> float:
         """Return the slope of the mean cross-entropy in 1/T, which grows with 1/T."""
         expected = ((table * math.exp(logarithm)).softmax(-1) * finite).sum(-1)
-        return float((expected - own).mean())
+        return float((expected - true).mean())
 
     from scipy.optimize import brentq
 

@@ -174,10 +174,10 @@ def score(
             positions.append(len(positions) + len(errors))
             waiting.append(entry)
         # Whole chunks only, so that items are grouped as in `head_scores` of all at once.
-        whole = len(waiting) // _CHUNK * _CHUNK
-        if whole:
-            rows.append(head_scores(model, torch.stack(waiting[:whole]), pooling=protocol.pooling))
-            del waiting[:whole]
+        complete = len(waiting) // _CHUNK * _CHUNK
+        if complete:
+            rows.append(head_scores(model, torch.stack(waiting[:complete]), pooling=protocol.pooling))
+            del waiting[:complete]
     readable(errors, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     if waiting:

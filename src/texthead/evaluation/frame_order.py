@@ -119,11 +119,11 @@ def order_test(
 
 def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int], groups: Sequence[Hashable]) -> Reordered:
     """Compare the orders at `columns` with the first; rates are means over these orders."""
-    plain, other = right[:, :1], right[:, columns]
-    only_plain, only_other = (plain & ~other).float().mean(1), (other & ~plain).float().mean(1)
+    plain, reordered = right[:, :1], right[:, columns]
+    only_plain, only_other = (plain & ~reordered).float().mean(1), (reordered & ~plain).float().mean(1)
     low, high = lead_interval(only_plain.numpy(), only_other.numpy(), groups)
     changed = _percent(answers[:, columns] != answers[:, :1])
-    return Reordered(name, _percent(other), _percent(plain) - _percent(other), low, high, changed)
+    return Reordered(name, _percent(reordered), _percent(plain) - _percent(reordered), low, high, changed)
 
 
 def _percent(hits: Tensor) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from texthead.errors import DataError
 from texthead.features.engine import Engine
-from texthead.features.frames import frames_together
+from texthead.features.frames import frames_at_once
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import EngineName
 
@@ -38,12 +38,12 @@ class Covered(NamedTuple):
         Drops are of the log-odds against all other classes, which do not saturate when the probability is close to 1.
         All are 0 if no cover lowers the score.
         """
-        lost = self._lost(target)
+        lost = self._drops(target)
         return lost / lost.max() if lost.max() > 0 else lost
 
     def strength(self, target: int) -> float:
         """Return the largest drop of the log-odds of class `target`: 0.7 halves the odds, below 0.1 is negligible."""
-        return float(self._lost(target).max())
+        return float(self._drops(target).max())
 
     def probabilities(self, target: int) -> tuple[float, float]:
         """Return the probability of class `target` without a cover and with its hottest region covered."""
@@ -51,7 +51,7 @@ class Covered(NamedTuple):
         covered = self.covered.softmax(-1)[..., target].flatten()[lowest]
         return float(self.plain.softmax(-1)[target]), float(covered)
 
-    def _lost(self, target: int) -> Float[Tensor, "frames rows columns"]:
+    def _drops(self, target: int) -> Float[Tensor, "frames rows columns"]:
         return (_log_odds(self.plain, target) - _log_odds(self.covered, target)).clamp(min=0)
 
 
@@ -108,15 +108,15 @@ def cover(
     model.eval()
     if model.sees_frames_apart:
         encoder = Engine(model.visual, engine, frames * (1 + grid * grid))
-        plain, covered = _apart(model, encoder, clip, grid)
+        plain, covered = _cover_each(model, encoder, clip, grid)
     else:
-        plain, covered = _together(model, clip, grid)
+        plain, covered = _cover_all(model, clip, grid)
     return Covered(
         plain.float().cpu(), covered.float().cpu().reshape(-1, grid, grid, plain.shape[-1]).expand(frames, -1, -1, -1)
     )
 
 
-def _apart(
+def _cover_each(
     model: Recognizer, encoder: Engine, clip: UInt8[Tensor, "frames 3 height width"], grid: int
 ) -> tuple[Tensor, Tensor]:
     """Cover the region in one frame at a time; only that frame is encoded again."""
@@ -129,10 +129,10 @@ def _apart(
     return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
 
 
-def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
+def _cover_all(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
     """Cover the region in all frames of the clip at once."""
     device = model.device
-    most = max(1, frames_together(device) // len(clip))
+    most = max(1, frames_at_once(device) // len(clip))
     chunks = torch.cat([clip[None], _covers(clip, grid)]).split(most)
     scores = torch.cat([model(chunk.to(device)) for chunk in chunks])
     return scores[0], scores[1:]
@@ -141,7 +141,7 @@ def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], g
 def _encoded(
     encoder: Engine, frames: UInt8[Tensor, "frames 3 height width"], device: torch.device
 ) -> Float[Tensor, "frames dim"]:
-    return torch.cat([encoder(chunk.to(device)) for chunk in frames.split(frames_together(device))])
+    return torch.cat([encoder(chunk.to(device)) for chunk in frames.split(frames_at_once(device))])
 
 
 def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "covers frames 3 height width"]:

@@ -277,8 +277,8 @@ def _processor() -> str:
     """Return the model and features of the processor, on which the comparison depends."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
-        return repr(dict(line.split(":", 1) for line in lines if line.startswith(wanted)))
+        fields = ("vendor_id", "model name", "flags", "Features", "CPU part")
+        return repr(dict(line.split(":", 1) for line in lines if line.startswith(fields)))
     return f"{platform.machine()} {platform.processor()}"
 
 

@@ -14,7 +14,7 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import features_of_clips, frame_features, frames_together
+from texthead.features.frames import features_of_clips, frame_features, frames_at_once
 from texthead.features.reading import Reading
 from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
@@ -48,9 +48,9 @@ def item_features(
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.
     batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
-    own = paths[reading.batch * batches.start : reading.batch * batches.stop]
+    chunk = paths[reading.batch * batches.start : reading.batch * batches.stop]
     with together():
-        features = encode(model, own, protocol, reading, progress if rank() == 0 else None)
+        features = encode(model, chunk, protocol, reading, progress if rank() == 0 else None)
     return gather_list(features)
 
 
@@ -111,7 +111,7 @@ def _encode(
 ) -> Float[Tensor, "clips dim"]:
     """Return the feature of each clip; on a CPU, encode a few at a time."""
     device = model.device
-    most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
+    most = max(1, frames_at_once(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
     chunks = [chunk.to(device) for chunk in clips.split(most)]
     if engine is None or not model.sees_frames_apart:
         return torch.cat([model.features(chunk).cpu() for chunk in chunks])

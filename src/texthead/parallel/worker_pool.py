@@ -80,7 +80,7 @@ class StatefulWorker(Generic[Job, Result]):
     def __init__(self, make: Callable[[], Callable[[Job], Result]]):
         self._make = make
         self._turn = threading.Lock()
-        self._worker = _Worker(_serve_made, make)
+        self._worker = _Worker(_serve_with_state, make)
 
     def __enter__(self) -> "StatefulWorker[Job, Result]":
         return self
@@ -131,7 +131,7 @@ class StatefulWorker(Generic[Job, Result]):
 
     def _replace(self) -> None:
         self._worker.stop()
-        self._worker = _Worker(_serve_made, self._make)
+        self._worker = _Worker(_serve_with_state, self._make)
 
 
 class _Worker:
@@ -185,7 +185,7 @@ def _serve(pipe: Connection, function: Callable) -> None:
     _answer(pipe, lambda: function)
 
 
-def _serve_made(pipe: Connection, make: Callable[[], Callable]) -> None:
+def _serve_with_state(pipe: Connection, make: Callable[[], Callable]) -> None:
     """Run tasks with the function that `make` returns; if `make` raises a TextheadError, send only that."""
     try:
         _answer(pipe, make)

@@ -34,12 +34,12 @@ from texthead.transfer.transductive import refine
 def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:
     """Return the model and the protocol: the given one, else the run's, else the encoder's default."""
     if isinstance(run, Run):
-        model, own = run.model, run.protocol
+        model, default = run.model, run.protocol
     else:
-        model, own = run, as_visual(run.visual).spec.protocol()
+        model, default = run, as_visual(run.visual).spec.protocol()
     if protocol is None:
-        return model, own
-    return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)
+        return model, default
+    return model, protocol if protocol.pixels else replace(protocol, pixels=default.pixels)
 
 
 def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibration | None, str | None]:
@@ -134,8 +134,8 @@ def predictions(
     names = find_names(inputs)
     others: list[str] = []
     if unlabelled:
-        here = {resolved(Path(name)) for name in names}
-        others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in here]
+        resolved_names = {resolved(Path(name)) for name in names}
+        others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in resolved_names]
         chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
     else:
         chunks = features_in_chunks(model, names, protocol, reading, progress)
@@ -148,9 +148,9 @@ def predictions(
             check_any(names + others, range(len(entries) - len(errors)), errors)
             scores, calibration = _refined(model, entries, scores, calibration), None
         paths = [Path(name) for name in names[start : start + len(entries)]]
-        own = slice(len(paths))
+        listed = slice(len(paths))
         yield from predictions_of(
-            model.names, paths, scores[own], problems[own], top=top, calibration=calibration, sets=sets
+            model.names, paths, scores[listed], problems[listed], top=top, calibration=calibration, sets=sets
         )
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)

@@ -175,10 +175,10 @@ def _map_layout(names: Sequence[str], columns: int = 1) -> _MapLayout:
     width = SMALL_MAP_WIDTH if columns == 1 and len(names) <= 10 else MAP_WIDTH
     longest = max(len(short(name)) for name in names)
     for font in NAME_FONTS:
-        beside = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
-        side = (width - 1.0 - beside) / columns
+        margin = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
+        side = (width - 1.0 - margin) / columns
         if 72 * side / len(names) >= 1.08 * font:
-            return _MapLayout(width, side, beside, font)
+            return _MapLayout(width, side, margin, font)
     return _MapLayout(width, (width - 1.4) / columns, 0.4, 0.0)
 
 

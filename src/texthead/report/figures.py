@@ -199,8 +199,8 @@ def without_glyph(names: Sequence[str]) -> list[str]:
     """Return the names with letters that the font lacks."""
     from matplotlib.ft2font import FT2Font
 
-    known = FT2Font(font_file()).get_charmap()
-    return [name for name in names if not all(ord(letter) in known for letter in name)]
+    characters = FT2Font(font_file()).get_charmap()
+    return [name for name in names if not all(ord(letter) in characters for letter in name)]
 
 
 # ---------------------------------------------------------------- calibration

@@ -142,22 +142,22 @@ def plot_saliency(
     chosen = _spaced(len(frames), STRIP_FRAMES)
     rows = {"frame" if len(chosen) == 1 else "frames": [frames[index] for index in chosen]}
     rows |= {name: [overlay_heat(frames[index], heat[index]) for index in chosen] for name, heat in heats.items()}
-    beside = len(chosen) == 1
-    columns = max(len(rows), 4) if beside else len(chosen)
+    in_row = len(chosen) == 1
+    columns = max(len(rows), 4) if in_row else len(chosen)
     side = min(FIGURE_WIDTH / columns, 1.9)
-    high = side * frames.shape[1] / frames.shape[2] + (0.22 if beside else 0)
-    figure = Figure(figsize=(FIGURE_WIDTH, high if beside else len(rows) * (high + 0.22)), layout="constrained")
+    high = side * frames.shape[1] / frames.shape[2] + (0.22 if in_row else 0)
+    figure = Figure(figsize=(FIGURE_WIDTH, high if in_row else len(rows) * (high + 0.22)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # pyright: ignore
-    grid = figure.subplots(1 if beside else len(rows), columns, squeeze=False)
+    grid = figure.subplots(1 if in_row else len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (title, pictures) in enumerate(rows.items()):
         for column, picture in enumerate(pictures):
-            axes = grid[0, row] if beside else grid[row, column]
+            axes = grid[0, row] if in_row else grid[row, column]
             axes.imshow(picture, interpolation="none")
             axes.set_anchor("NW")
             if not column:
-                axes.set_title(short(title, 26 if beside else 60), loc="left", fontsize=8, pad=2, parse_math=False)
+                axes.set_title(short(title, 26 if in_row else 60), loc="left", fontsize=8, pad=2, parse_math=False)
     return figure
 
 

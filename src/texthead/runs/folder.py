@@ -67,8 +67,8 @@ def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequen
 def save_model(path: Path, model: nn.Module) -> None:
     """Write all parameters and buffers to one safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as beside:
-        save_file(tensors, beside)
+    with replacing(path) as temp:
+        save_file(tensors, temp)
 
 
 def write_run(
@@ -124,13 +124,13 @@ def data_name(split: Mapping[str, Any]) -> str:
     return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 
-def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = bool) -> None:
-    """Load the `wanted` keys of a safetensors file into a model; keys and shapes must match exactly.
+def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = bool) -> None:
+    """Load the keys to `keep` of a safetensors file into a model; keys and shapes must match exactly.
 
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    shapes = {key: shape for key, shape in saved_shapes(path).items() if wanted(key)}
+    shapes = {key: shape for key, shape in saved_shapes(path).items() if keep(key)}
     try:
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
         for key in sorted(set(shapes) | set(expected)):

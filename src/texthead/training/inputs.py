@@ -55,12 +55,12 @@ def feature_clips(
             for path in paths if recipe.stride else ():
                 check_windows(path, windows=True)
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-            own = features_of_clips(visual, paths, choose, pixels, reading, progress)
+            rows = features_of_clips(visual, paths, choose, pixels, reading, progress)
         else:
             choose = partial(evenly, most=2 * recipe.frames)
-            own = frame_features(visual, paths, choose, pixels, reading, progress)
+            rows = frame_features(visual, paths, choose, pixels, reading, progress)
     # Cloned, since a view of a large tensor would be sent with the whole tensor.
-    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
+    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in rows])
     readable(entries, skip=False)
     bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)

@@ -108,8 +108,8 @@ def eval_baselines(run: Run, division: Division, when: When, reading: Reading, b
     split = saved_split(run.folder)
     # A probe needs the labels of the training items.
     pairs = zip(split["train"], split["train_labels"], strict=True)
-    known = [(Path(path), label) for path, label in pairs if label in run.labels]
-    paths = [path for path, _ in known]
+    labelled = [(Path(path), label) for path, label in pairs if label in run.labels]
+    paths = [path for path, _ in labelled]
     if not paths or not are_few(when, len(paths)):
         return table  # All trained classes may have been removed.
     missing = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
@@ -119,7 +119,7 @@ def eval_baselines(run: Run, division: Division, when: When, reading: Reading, b
         )
         return table
     frozen = _pretrained(run, reading, bar)
-    trained = Dataset(tuple(Item(path, label) for path, label in known), split["source"])
+    trained = Dataset(tuple(Item(path, label) for path, label in labelled), split["source"])
     items = frozen.with_reading(skip_unreadable=False).items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]

@@ -57,10 +57,10 @@ class TextEvidence(NamedTuple):
     def __str__(self) -> str:
         share = f"{100 * self.right / self.items:.0f} % of the {self.items} training items"
         chance = f"chance {100 / self.classes:.0f} %"
-        known = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
+        summary = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
         if not self.weight:
-            return f"{known}: no better than chance, so the names are not used"
-        return f"{known}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"
+            return f"{summary}: no better than chance, so the names are not used"
+        return f"{summary}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"
 
 
 def text_evidence(

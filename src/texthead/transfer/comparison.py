@@ -190,9 +190,9 @@ class MethodScores:
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
         groups = self.items.groups
-        folds = {name: (100 * float(own.mean()), *grouped_interval(own, groups)) for name, own in self.right.items()}
+        folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
         scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
-        return {title: own for title, own in (("cross-validated", folds), (self.scored_name, scores)) if own}
+        return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
 
     def __repr__(self) -> str:
         columns = self.columns().items()
@@ -236,20 +236,20 @@ def compare(
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading)[0]
     task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
-    own = folds(items, seed=task.recipe.seed)
+    cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
     tested: dict[str, Score] = {}
-    total = len(task.methods) * (len(own.pairs) + (tests is not None))
+    total = len(task.methods) * (len(cv.pairs) + (tests is not None))
     with task.frozen.bar("compare", "fits") as progress:
         step = _counter(progress, total)
         for name in task.methods:
-            if own.pairs:
-                right[name] = cross_validated(partial(task.fit, name), items, own.pairs, step)
+            if cv.pairs:
+                right[name] = cross_validated(partial(task.fit, name), items, cv.pairs, step)
             if tests is not None:
                 tested[name] = Score.of(name, evaluation_of(task.fit(name, items), tests))
                 step()
     evidence = task.text_evidence(items)
-    return MethodScores(right, tested, division.scored_name or "held out", items, own, evidence, skipped, line, engine)
+    return MethodScores(right, tested, division.scored_name or "held out", items, cv, evidence, skipped, line, engine)
 
 
 def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[], None]:

@@ -124,10 +124,10 @@ class Task:
 
 
 class Folds(NamedTuple):
-    """(training positions, scored positions) of each fold, and whether all groups stay whole."""
+    """(training positions, scored positions) of each fold, and whether each group is in one fold."""
 
     pairs: list[tuple[list[int], list[int]]]
-    whole: bool
+    grouped: bool
 
 
 def folds(items: FrozenItems, *, seed: int) -> Folds:
@@ -150,9 +150,9 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     group_folds = min(number, len(set(keys)))
     if group_folds >= 2:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
-        whole = [(train, test) for train, test in grouped if len(test)]
-        if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
-            return Folds(_sorted(whole, order), True)
+        usable = [(train, test) for train, test in grouped if len(test)]
+        if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in usable):
+            return Folds(_sorted(usable, order), True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
     return Folds(_sorted(plain, order), False)
 
@@ -195,12 +195,12 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     if not pairs:
         return task, f"{files} are used; there are too few labelled items to check whether they help"
     without = replace(task, unlabelled=None)
-    own, plain = (cross_validated(partial(each.fit, each.methods[0]), items, pairs).mean() for each in (task, without))
+    used, plain = (cross_validated(partial(each.fit, each.methods[0]), items, pairs).mean() for each in (task, without))
     line = (
-        f"with {files} {100 * own:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
+        f"with {files} {100 * used:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
         "(cross-validated)"
     )
-    if own >= plain:
+    if used >= plain:
         return task, f"{line}; they are used"
     return without, f"{line}; they are not used"
 
@@ -220,9 +220,9 @@ def best_rival(right: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence
     Args:
         right: the items that each method gets right.
     """
-    own, *rivals = right
-    best = max(rivals, key=lambda name: int(right[name].sum()), default=own)
-    first, second = right[best], right[own]
+    default, *rivals = right
+    best = max(rivals, key=lambda name: int(right[name].sum()), default=default)
+    first, second = right[best], right[default]
     if first.sum() <= second.sum():
         return None
     low, high = lead_interval(first & ~second, second & ~first, groups)

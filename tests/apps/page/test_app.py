@@ -131,7 +131,7 @@ def _ends() -> Callable[..., object]:
 
 
 @pytest.mark.slow
-def test_finished_parts_stay_where_another_takes_too_long(tmp_path: Path, monkeypatch) -> None:
+def test_finished_parts_stay_after_timeout(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
     video = write_video(tmp_path / "clip.mp4", "red", frames=20)
     with StatefulWorker(_slow_where) as late:

@@ -44,8 +44,8 @@ class Demo:
         started, out, say = time.perf_counter(), Path(self.out), console.results().print
         if (out / "runs").exists():
             console.notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
-        how = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
-        outcome = run_demo(out, **how, bar=console.bar, say=say, doing=console.doing)
+        options = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
+        outcome = run_demo(out, **options, bar=console.bar, say=say, doing=console.doing)
         table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
         table.columns[0].no_wrap = True
         for title, values in outcome.rows.items():

@@ -85,8 +85,8 @@ class Bench:
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for `names`, which may be classes without training clips."""
-        own = as_head(model.head).center
-        center = self.center if own is None else own
+        head_center = as_head(model.head).center
+        center = self.center if head_center is None else head_center
         return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
 
     def row(self, model: Recognizer) -> tuple[float, float, float]:

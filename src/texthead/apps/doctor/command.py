@@ -129,10 +129,10 @@ class Doctor:
         )
         for line in lines:
             console.notes().print(line)
-        how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
+        method = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
         console.doing("writing the report")
         counts, excluded = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
-        diagnosis = Diagnosis(dataset, facts, counts, findings, excluded, how)
+        diagnosis = Diagnosis(dataset, facts, counts, findings, excluded, method)
         if out:
             write_json(out / "doctor.json", diagnosis.to_json())
             write_html(out / "doctor.html", diagnosis.html())

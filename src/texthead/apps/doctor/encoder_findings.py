@@ -72,7 +72,7 @@ def centred_cosines(
     rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: np.ndarray
 ) -> Float[np.ndarray, "items classes"]:
     """Return the cosine of each item's feature, centred on the mean of the class means, with each text row."""
-    centre = np.mean([seen[targets == own].mean(0) for own in np.unique(targets)], axis=0)
+    centre = np.mean([seen[targets == target].mean(0) for target in np.unique(targets)], axis=0)
     directions = seen - centre
     return directions / np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12) @ rows.T
 
@@ -99,7 +99,7 @@ def class_findings(
     index_of = {label: index for index, label in enumerate(labels)}
     labelled = [index for index, item in enumerate(items) if item.label in index_of]
     if labelled:
-        own, features = [items[index] for index in labelled], np.stack([seen[index] for index in labelled])
-        swaps = swapped(rows, features, [index_of[item.label] for item in own], own)
+        labelled_items, features = [items[index] for index in labelled], np.stack([seen[index] for index in labelled])
+        swaps = swapped(rows, features, [index_of[item.label] for item in labelled_items], labelled_items)
         result += findings.swap_findings(labels, swaps)
     return result

@@ -84,7 +84,7 @@ def examine(
         protocol = replace(protocol, pixels=spec.pixels(small(size=encoder_settings.size)))
         reading = replace(encoder_settings.reading, skip_unreadable=True)
         encoded = FrozenEncoder(encoder, protocol, reading, bar).files([items[index].path for index in readable])
-        features = {readable[own]: row for own, row in zip(encoded.positions, encoded.features.numpy(), strict=True)}
+        features = dict(zip([readable[i] for i in encoded.positions], encoded.features.numpy(), strict=True))
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
             own_items = [items[index] for index in features]

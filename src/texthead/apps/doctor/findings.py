@@ -166,23 +166,23 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
         pairs: similarity of two files, in words; of files with the same bytes, only the first is in a pair.
     """
     near = {
-        pair: how
-        for pair, how in pairs.items()
+        pair: similarity
+        for pair, similarity in pairs.items()
         if facts[pair[0]].digest != facts[pair[1]].digest and not _are_neighbours(items, *pair)
     }
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
-    words = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
+    words = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
     findings = []
     for group in _connected([*near, *same]):
         about, others, labels, splits = _describe(items, group)
         # The first file may have no pair of its own, if it is an exact copy.
-        how = next(words[position] for position in group if position in words)
+        similarity = next(words[position] for position in group if position in words)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
         remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
         severity, fault = _near_fault(len(labels), len(splits))
-        detail = f"looks like {others}{where} ({how}{labelled}); {remedy}"
+        detail = f"looks like {others}{where} ({similarity}{labelled}); {remedy}"
         findings.append(Finding(severity, fault, about, detail, tuple(group)))
     return findings
 
@@ -230,7 +230,7 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
             a, b = leaks[0]
             detail = (
                 f"{media_paths.span_of(items[a].path)} is in {items[a].split}, "
-                f"{media_paths.span_of(items[b].path)} in {items[b].split}{_such(leaks)}: they share frames; "
+                f"{media_paths.span_of(items[b].path)} in {items[b].split}{_pair_count(leaks)}: they share frames; "
                 "change their times"
             )
             findings.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
@@ -238,7 +238,7 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
             a, b = labelled[0]
             detail = (
                 f"{media_paths.span_of(items[a].path)} is labelled {items[a].label}, "
-                f"{media_paths.span_of(items[b].path)} {items[b].label}{_such(labelled)}; change their times, "
+                f"{media_paths.span_of(items[b].path)} {items[b].label}{_pair_count(labelled)}; change their times, "
                 "unless both really happen at once"
             )
             findings.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
@@ -257,7 +257,7 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
     return pairs
 
 
-def _such(pairs: Sequence[tuple[int, int]]) -> str:
+def _pair_count(pairs: Sequence[tuple[int, int]]) -> str:
     return f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
 
 
@@ -425,8 +425,8 @@ def _reason(finding: Finding) -> str:
     return f"{finding.fault}: {finding.detail}"
 
 
-def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
-    """Return (columns, rows) of a manifest without some items; paths inside the folder `beside` are relative to it.
+def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
+    """Return (columns, rows) of a manifest without some items; paths inside `folder` are relative to it.
 
     If any item is a part of a video, there are columns `start` and `end`, in seconds.
     """
@@ -437,8 +437,8 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) ->
     times = ["start", "end"] if any(media_paths.is_part(item.path) for item in kept) else []
     rows = []
     for item in kept:
-        own = dict(item.extra)
-        tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
+        extra_columns = dict(item.extra)
+        tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
         span = media_paths.span_cells(item.path) if times else ()
-        rows.append([media_paths.relative_below(media_paths.file_of(item.path), beside), *span, item.label, *tail])
+        rows.append([media_paths.relative_below(media_paths.file_of(item.path), folder), *span, item.label, *tail])
     return ["path", *times, "label", *optional, *extra], rows

@@ -114,9 +114,9 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
     count, pairs = len(rows), (np.zeros((2, 0), int), np.zeros(0))
     groups = np.arange(count)
     for start in range(0, count, _BLOCK):
-        here = _unit(rows[start : start + _BLOCK])
+        block = _unit(rows[start : start + _BLOCK])
         for other in range(start, count, _BLOCK):
-            cosines = here @ _unit(rows[other : other + _BLOCK]).T
+            cosines = block @ _unit(rows[other : other + _BLOCK]).T
             near = np.triu(cosines > above, k=1 + start - other)
             if near.any():
                 near &= groups[start : start + _BLOCK, None] != groups[other : other + _BLOCK]

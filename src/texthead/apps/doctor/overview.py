@@ -67,7 +67,7 @@ class Overview:
 def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
     """Summarise items from the facts of their files."""
     by_class = _by_class([item.label for item in items])
-    classes = [_summary(name, [items[i] for i in own], [facts[i] for i in own]) for name, own in by_class.items()]
+    classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class.items()]
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
@@ -80,18 +80,18 @@ def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summary:
-    whole = [fact for fact in facts if fact.fault is None]
-    seconds = [fact.seconds for fact in whole if fact.seconds > 0]
+    readable = [fact for fact in facts if fact.fault is None]
+    seconds = [fact.seconds for fact in readable if fact.seconds > 0]
     splits = Counter(item.split or "none" for item in items)
-    sizes = Counter((fact.width, fact.height) for fact in whole)
+    sizes = Counter((fact.width, fact.height) for fact in readable)
     return Summary(
         name=name,
         items=len(items),
         splits={split: splits[split] for split in _SPLITS if splits[split]},
         kinds=dict(Counter(kind_of(item.path) for item in items).most_common()),
-        unreadable=len(facts) - len(whole),
-        frames=_spread([fact.frames for fact in whole]),
-        all_frames=sum(fact.frames for fact in whole),
+        unreadable=len(facts) - len(readable),
+        frames=_spread([fact.frames for fact in readable]),
+        all_frames=sum(fact.frames for fact in readable),
         seconds=_spread(seconds),
         all_seconds=sum(seconds, 0.0),
         size=sizes.most_common(1)[0][0] if sizes else None,

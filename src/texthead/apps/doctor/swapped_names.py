@@ -69,8 +69,8 @@ def swap_gains(
     that are close to all names, make no gain.
     """
     means = np.full((cosines.shape[1],) * 2, np.nan)
-    for own in np.unique(targets):
-        means[own] = cosines[targets == own].mean(0)
+    for target in np.unique(targets):
+        means[target] = cosines[targets == target].mean(0)
     straight = np.diag(means)
     gains = means + means.T - straight[:, None] - straight[None, :]
     return np.where(np.isnan(gains), -np.inf, gains)
@@ -82,6 +82,6 @@ def _error(
     """Return the standard error of a gain; the errors of the two classes are independent."""
     errors = []
     for own, other in ((first, second), (second, first)):
-        here = np.flatnonzero(targets == own)
-        errors.append(standard_error(cosines[here, other] - cosines[here, own], np.asarray(groups)[here].tolist()))
+        items = np.flatnonzero(targets == own)
+        errors.append(standard_error(cosines[items, other] - cosines[items, own], np.asarray(groups)[items].tolist()))
     return math.hypot(*errors)

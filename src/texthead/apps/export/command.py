@@ -129,6 +129,6 @@ def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:
     ]
     if not parity.files:
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    what = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
+    agreement = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
     cost = f"; {parity.right} right, {parity.right_before} before" if int8 or parity.agree < parity.files else ""
-    return [*lines, what + cost]
+    return [*lines, agreement + cost]

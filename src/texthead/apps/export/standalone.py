@@ -109,9 +109,9 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
     expected = count_packets(path)
     while True:
         clips = frame_indices(expected, settings)
-        wanted, pictures, count = set(chain(*clips)), {}, 0
+        needed, pictures, count = set(chain(*clips)), {}, 0
         for count, frame in enumerate(decoded(path), 1):
-            if count - 1 in wanted:
+            if count - 1 in needed:
                 check_size(frame.width, frame.height)
                 pictures[count - 1] = upright(frame)
         if count == expected:
@@ -178,9 +178,9 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     weights = kernel(np.abs((taps - centres + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
     weights /= weights.sum(0)
     bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max() * 2 ** (b + 1)) >= 2**15)
-    whole = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
+    integers = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
     total = np.full((new, *rows.shape[1:]), 2 ** (bits - 1), np.int32)
-    for indices, factors in zip(taps.clip(0, old - 1), whole, strict=True):
+    for indices, factors in zip(taps.clip(0, old - 1), integers, strict=True):
         total += factors[:, None, None] * rows[indices]
     return (total >> bits).clip(0, 255).astype(np.uint8)
 

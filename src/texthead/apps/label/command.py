@@ -106,8 +106,8 @@ class Label:
             check_csv(Path(self.out or ""))
         files = read_files(self.data)
         out = None if self.out is None else Path(self.out)
-        known = [] if out is None else paths_in(out, root_of(out, files))
-        labelled = {} if out is None else items_so_far(out, with_parts(files, known))
+        paths = [] if out is None else paths_in(out, root_of(out, files))
+        labelled = {} if out is None else items_so_far(out, with_parts(files, paths))
         labels = {path: item.label for path, item in labelled.items()}
         names = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labels.values()) - set(names))
@@ -122,7 +122,7 @@ class Label:
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         reading = self.files.reading(self.features.folder)
-        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, bar=console.bar)
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=paths, bar=console.bar)
         pool = encode_files(files, encoder, reading, console.bar)
         console.say_skipped(pool.skipped)
         if self.next is None:
@@ -138,8 +138,8 @@ class Label:
         console.show_json(
             {"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]}
         )
-        own = {item.path: item for item in files.items}
-        items = [*(own[path] for path, _, _ in suggestions), *labelled.values()]
+        item_of = {item.path: item for item in files.items}
+        items = [*(item_of[path] for path, _, _ in suggestions), *labelled.values()]
         guesses = {path: (guess, probability) for path, guess, probability in suggestions}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
         console.next_command(

@@ -142,14 +142,14 @@ class LabelFile:
                 self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
 
     def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
-        with replacing(self._claims, sync=False) as beside:
-            beside.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
+        with replacing(self._claims, sync=False) as temp:
+            temp.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
 
     def claimed_by(self, who: str) -> int | None:
         """Return the position of the file that a user has claimed; None if there is none."""
         with self._locked():
-            own = [name for name, claim in self._live_claims().items() if claim[0] == who]
-        return self._names.index(own[0]) if own and own[0] in self._names else None
+            claimed = [name for name, claim in self._live_claims().items() if claim[0] == who]
+        return self._names.index(claimed[0]) if claimed and claimed[0] in self._names else None
 
     def claimed_by_others(self, who: str) -> set[int]:
         """Return the positions of the files that other users have claimed."""

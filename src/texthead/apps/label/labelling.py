@@ -66,11 +66,11 @@ class Pool:
             labels: the labels so far.
             count, seed: as in `next_to_label`.
         """
-        classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
-        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
+        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
+        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in labelled], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
-        probabilities = guesses(rows, self.features, known, targets, classes=len(classes))
-        chosen = next_to_label(self.features, probabilities, known, count, groups=self.groups, seed=seed)
+        probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
+        chosen = next_to_label(self.features, probabilities, labelled, count, groups=self.groups, seed=seed)
         best = probabilities.max(-1)
         return [
             Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in chosen
@@ -101,9 +101,9 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    own = {media_paths.resolved(item.path): item for item in files.items}
+    item_of = {media_paths.resolved(item.path): item for item in files.items}
     parts = [
-        (own.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
+        (item_of.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
         for path in paths
         if media_paths.is_part(path)
     ]
@@ -128,10 +128,10 @@ def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
     """
     if not labels_path.exists():
         return {}
-    own = {media_paths.resolved(item.path): item.path for item in files.items}
+    path_of = {media_paths.resolved(item.path): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
     for item in read_dataset(labels_path, root=root_of(labels_path, files)).items:
-        path = own.get(media_paths.resolved(item.path))
+        path = path_of.get(media_paths.resolved(item.path))
         if path is None:
             raise DataError(
                 f"{labels_path}: labels {item.path}, which is not in {files.source}: "

@@ -85,8 +85,8 @@ def learning_curve(
         sizes.append((len(full), len(half)))
         for train, probabilities in ((full, by_full), (half, by_half)):
             picked = features[[*train, *scored]]
-            own = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
-            probabilities[scored] = own[len(train) :].float()
+            fold_guesses = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
+            probabilities[scored] = fold_guesses[len(train) :].float()
     right, right_half = ((probabilities.argmax(-1) == targets).numpy() for probabilities in (by_full, by_half))
     keys = list(range(count)) if groups is None else list(groups)
     large, small = np.mean(sizes, axis=0)

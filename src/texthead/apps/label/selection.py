@@ -94,8 +94,8 @@ class Similarities:
         if len(features) > MOST:
             drawn = np.random.default_rng(seed).permutation(np.setdiff1d(self.pool, labelled))[:MOST]
             self.pool = np.sort(drawn)
-        own = self._units[self.pool]
-        near = own @ own.T
+        pooled = self._units[self.pool]
+        near = pooled @ pooled.T
         self._copies = near > COPY
         self._width = 2 * KERNEL_WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
         self._near = self._nearness(near)

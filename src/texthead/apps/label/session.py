@@ -130,10 +130,10 @@ class LabelSession:
 
     def _fitted(self, labels: Labels) -> FittedLabels:
         classes = self.classes(labels)
-        known = list(labels.of)
-        targets = torch.tensor([classes.index(labels.of[position]) for position in known], dtype=torch.long)
+        labelled = list(labels.of)
+        targets = torch.tensor([classes.index(labels.of[position]) for position in labelled], dtype=torch.long)
         rows = self._rows_of(classes)
-        return FittedLabels(labels, classes, guesses(rows, self.pool.features, known, targets, classes=len(classes)))
+        return FittedLabels(labels, classes, guesses(rows, self.pool.features, labelled, targets, classes=len(classes)))
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
         if self._encode is None or not classes:
@@ -156,12 +156,12 @@ class LabelSession:
                     self._measure(self._fit)
 
     def _measure(self, fit: FittedLabels) -> None:
-        known = list(fit.labels.of)
-        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in known], dtype=torch.long)
-        groups = [self._groups[position] for position in known] if self._groups else None
+        labelled = list(fit.labels.of)
+        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in labelled], dtype=torch.long)
+        groups = [self._groups[position] for position in labelled] if self._groups else None
         curve = learning_curve(
             self._rows_of(fit.classes),
-            self.pool.features[known],
+            self.pool.features[labelled],
             targets,
             classes=len(fit.classes),
             groups=groups,
@@ -169,12 +169,12 @@ class LabelSession:
         )
         with self._turn:
             # Drop measurements with labels that have since been undone.
-            before = [old for old in self.curves if old.items < len(known)]
+            before = [old for old in self.curves if old.items < len(labelled)]
             self.curves = [] if curve is None else [*before, curve]
-            self._doubtful = {} if curve is None else self._doubts(fit, curve, known)
-            self._measured = tuple(known)
+            self._doubtful = {} if curve is None else self._doubts(fit, curve, labelled)
+            self._measured = tuple(labelled)
 
-    def _doubts(self, fit: FittedLabels, curve: LearningCurve, known: Sequence[int]) -> dict[int, Guesses]:
+    def _doubts(self, fit: FittedLabels, curve: LearningCurve, labelled: Sequence[int]) -> dict[int, Guesses]:
         """Return the files for which a fit without them predicts another class, with its guesses, most confident first.
 
         The only label of a class is never doubtful, because a fit without it doesn't know the class.
@@ -184,9 +184,9 @@ class LabelSession:
         confidences = probabilities.amax(-1)
         doubtful: dict[int, Guesses] = {}
         for row in confidences.argsort(descending=True).tolist():
-            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[known[row]]
+            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[labelled[row]]
             if guesses[0].name != label and counts[label] > 1:
-                doubtful[known[row]] = guesses
+                doubtful[labelled[row]] = guesses
         return doubtful
 
     @property
@@ -205,9 +205,9 @@ class LabelSession:
         with self._turn:
             person, labels = self._people[who], self._file.read()
             taken = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
-            own = self._file.claimed_by(who)
-            if own is not None and own not in {*taken, *person.skipped}:
-                return self._file_to_label(own, labels)
+            claimed = self._file.claimed_by(who)
+            if claimed is not None and claimed not in {*taken, *person.skipped}:
+                return self._file_to_label(claimed, labels)
             while True:
                 candidates = (
                     self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*taken, *person.skipped])
@@ -356,20 +356,20 @@ class LabelSession:
     def examine(self) -> None:
         """Check the labelled files like `doctor`: unreadable, one colour, copies with two labels."""
         labels = self._file.read()
-        known = sorted(labels.of)
-        if set(known) == self._checked:
+        labelled = sorted(labels.of)
+        if set(labelled) == self._checked:
             return
-        items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in known)
+        items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
         facts = read_facts(Dataset(items, str(self.labels_csv)), workers=1, seconds=READ_SECONDS)
-        features = dict(enumerate(self.pool.features[known].numpy()))
+        features = dict(enumerate(self.pool.features[labelled].numpy()))
         alike = near_duplicates.alike(facts, features)
         of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
         of_copies = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
         findings = [*of_files, *(finding for finding in of_copies if finding.severity == "serious")]
         with self._turn:
-            self._checked = set(known)
+            self._checked = set(labelled)
             self._findings = {
-                known[index]: f"{finding.fault}: {finding.detail}" for finding in findings for index in finding.items
+                labelled[index]: f"{finding.fault}: {finding.detail}" for finding in findings for index in finding.items
             }
 
     # ---- state

@@ -80,17 +80,17 @@ def cut_files(
     items: list[Item] = []
     with bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
-            own = labelled.get(media_paths.resolved(item.path), [])
+            labelled_spans = labelled.get(media_paths.resolved(item.path), [])
             starts: list[float] = []
             if (
                 not media_paths.is_part(item.path)
                 and kind_of(item.path) == Video.kind
-                and media_paths.Span() not in own
+                and media_paths.Span() not in labelled_spans
             ):
                 starts = _starts(item.path, encoder, reading, above)
             windows = [media_paths.Span(*pair) for pair in pairwise([*starts, math.inf])]
-            free = [window for window in windows if not any(window.overlaps(span) for span in own)]
-            spans = sorted({*free, *own}) if starts or own else [media_paths.Span()]
+            free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
+            spans = sorted({*free, *labelled_spans}) if starts or labelled_spans else [media_paths.Span()]
             items += [replace(item, path=media_paths.part_path(item.path, span)) for span in spans]
             progress(done, len(files))
     return replace(files, items=tuple(items))

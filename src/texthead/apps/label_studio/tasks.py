@@ -214,8 +214,8 @@ class _Task:
             ranges, label = content["ranges"], content.get("timelinelabels")
         else:
             ranges, label = [content], content.get("labels")
-        known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
-        if not known or not isinstance(label, list) or "text" in content:
+        valid = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
+        if not valid or not isinstance(label, list) or "text" in content:
             raise DataError(
                 f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
                 f"got {content!r:.80}; label whole files or time ranges"
@@ -291,7 +291,7 @@ def _each(content: object) -> list[Any]:
 
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
-    """Return the label of each range of a task, or of its file, and whether ground truth settled a disagreement."""
+    """Return the label of each range of a task, or of its file, and whether ground truth decided a disagreement."""
     by_range = _by_range(votes)
     truth = _by_range([vote for vote in votes if vote.truth])
     by_truth = bool(truth) and truth != by_range

@@ -171,7 +171,7 @@ class Answerer:
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
         """Return caveats for answers with typed names."""
-        lost = [] if self._run is None else self._run.lost_by_other_classes()
+        lost = [] if self._run is None else self._run.notes_on_other_classes()
         note = zero_shot_note(as_visual(model.visual).spec.source, model.names)
         return (*lost, *([note] if note else []))
 

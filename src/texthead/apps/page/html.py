@@ -47,20 +47,21 @@ def top_classes_html(answer: TopClasses) -> str:
 
 def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
-    whole = float(timeline.ends[-1])
+    seconds = float(timeline.ends[-1])
     lanes = []
     for index, name in enumerate(timeline.names):
-        own = [event for event in timeline.events if event.known and event.name == name]
+        class_events = [event for event in timeline.events if event.known and event.name == name]
         lane = {
             "name": name,
             "colour": COLOURS[index % len(COLOURS)],
-            "events": own,
-            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in own) or "no event",
+            "events": class_events,
+            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in class_events) or "no event",
             "curve": _curve(timeline.ends, timeline.scores[:, index]),
         }
         lanes.append(lane)
     no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
-    return _render("timeline", whole=whole, lanes=lanes, ticks=_ticks(whole), events=timeline.events, no_event=no_event)
+    ticks = _ticks(seconds)
+    return _render("timeline", seconds=seconds, lanes=lanes, ticks=ticks, events=timeline.events, no_event=no_event)
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
@@ -73,13 +74,13 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
     return f"M0,100 {' '.join(steps)} V100 Z"
 
 
-def _ticks(whole: float) -> list[float]:
-    """Return up to ten round times from 0 to `whole` seconds.
+def _ticks(seconds: float) -> list[float]:
+    """Return up to ten round times from 0 to `seconds`.
 
     Worked example: 12 s gives 0 2 4 6 8 10 12.
     """
-    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, whole)
-    return [tick for tick in ticks if 0 <= tick <= whole]
+    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, seconds)
+    return [tick for tick in ticks if 0 <= tick <= seconds]
 
 
 def _no_event(timeline: VideoEvents) -> str:
@@ -125,8 +126,8 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
         rows = csv_text([events.EVENT_COLUMNS, *map(events.csv_row, all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
         files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))
-    whole = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-    files.insert(0, ("JSON", f"{path.stem}.json", "application/json", whole))
+    json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
+    files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [
         (title, name, _data_url(f"{kind};charset=utf-8", text.encode("utf-8", "replace")))
         for title, name, kind, text in files
