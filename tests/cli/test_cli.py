@@ -542,7 +542,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
     def stopping(shown: ProgressBar, done: int, total: int) -> None:
-        if shown._unit == "clips" and done > total / 2:
+        if shown.progress.tasks[0].fields["unit"] == "clips" and done > total / 2:
             raise KeyboardInterrupt
 
     train = ["train", world.images, *world.fast(run)]

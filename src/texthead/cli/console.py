@@ -118,7 +118,8 @@ def hide_progress() -> None:
 @contextmanager
 def bar(title: str, unit: str) -> Iterator[ProgressBar]:
     """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
-    progress = ProgressBar(title, unit, say=lambda line: notes().print(line))
+    progress = ProgressBar(title, unit)
+    progress.say = lambda line: notes().print(line)  # pyright: ignore
     with _screens[-1].line.showing(progress):
         yield progress
 
