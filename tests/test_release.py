@@ -55,7 +55,11 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> No
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = {name.removeprefix("src/") for name in of_the_checkout() if name.startswith("src/")}
     assert names == package
-    assert {"texthead/apps/page/page.js", "texthead/report/templates/page.html", "texthead/encoders/figures.csv"} <= names
+    assert {
+        "texthead/apps/page/page.js",
+        "texthead/report/templates/page.html",
+        "texthead/encoders/figures.csv",
+    } <= names
 
 
 @pytest.mark.nightly("pyproject.toml")

@@ -45,7 +45,7 @@ def wait_for(stream: Terminal, text: str) -> None:
 def test_bar_with_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    progress = ProgressBar("encode", "files", print)
+    progress = ProgressBar("encode", "files")
     assert progress.text("#", ".", 79) == ""
     for done in range(1, 6):
         now += 2.0
@@ -62,7 +62,7 @@ def test_line_shows_step_and_bar_and_is_gone_when_done(terminal: Terminal) -> No
     with StatusLine(terminal, shown=True) as line:
         line.show("loading torch")
         wait_for(terminal, "loading torch ...")
-        with line.showing(progress := ProgressBar("encode", "files", print)):
+        with line.showing(progress := ProgressBar("encode", "files")):
             progress(1, 4)
             wait_for(terminal, "1/4")
             with line.hidden():

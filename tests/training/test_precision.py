@@ -21,10 +21,11 @@ from texthead.errors import RunError
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.parallel.testing import processes
 from texthead.recipes import Recipe, small
 from texthead.training import precision
-from texthead.training.execution import Callbacks, Execution
+from texthead.training.execution import Execution
 from texthead.training.inputs import pixel_clips
 from texthead.training.precision import Trial, settled, try_both
 from texthead.training.step import set_training
@@ -147,7 +148,7 @@ def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
     """The trial is real; only its times are faked."""
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
-    tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", callbacks=Callbacks(message=seen.append))
+    tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", reporter=Reporter(say=seen.append))
     told = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
     assert losses(tried) == losses(told)
     assert recorded(tmp_path / "auto") == "fp32"
@@ -161,7 +162,7 @@ def test_a_run_that_is_resumed_keeps_its_precision_and_tries_none(
     monkeypatch.setattr(precision, "try_both", give(FASTER))
     whole = train(auto_model(), data, None, AUTO, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(auto_model(), data, None, AUTO, out=tmp_path / "cut", callbacks=Callbacks(stop_after(20)))
+        train(auto_model(), data, None, AUTO, out=tmp_path / "cut", reporter=stop_after(20))
     monkeypatch.setattr(precision, "try_both", never)
     resumed = train(auto_model(), data, None, AUTO, out=tmp_path / "cut", resume=True)
     assert losses(resumed) == losses(whole)
@@ -196,7 +197,9 @@ def _settled_by(rank_trials: tuple[Trial, Trial], data: Dataset, recipe: Recipe,
         clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
-        found = settled(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
+        found = settled(
+            model, clips, batches, recipe, Execution(), out, tries=True, reporter=Reporter(say=lines.append)
+        )
     return found.precision, lines
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, show_json
+from texthead.cli.console import doing, next_command, notes, reporter, results, say_notes, show_json
 from texthead.cli.score_table import scores_json, show_table
 from texthead.data.protocol import Protocol
 from texthead.evaluation.evaluate import evaluate
@@ -28,8 +28,7 @@ def score_run(
     if not len(table.division.scored):
         say_notes(["there is no held-out item, so the run was not scored"])
         return
-    with bar("score", "files") as progress:
-        table.add(title, evaluate(model, table.division.scored, protocol, reading, progress=progress))
+    table.add(title, evaluate(model, table.division.scored, protocol, reading, reporter=reporter))
     show_table(table)
     if rank() == 0:
         write_scores(out, table.scores())
@@ -60,7 +59,7 @@ def write_page(
         blind = blind_to_order(model, protocol.frames)
         order = f"Not tested here; `texthead report {out}` does." if blind is None else blind
         if blind is None and reading.cache and len(table.division.scored) <= FEW_TO_REORDER:
-            order = order_test(model, table.division.scored, protocol, reading)
+            order = order_test(model, table.division.scored, protocol, reading, reporter=reporter)
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TextIO
@@ -25,10 +25,9 @@ _CLEAR = "\r\x1b[2K"
 
 
 class ProgressBar:
-    """A progress bar: call it with (done, total); `say` prints a line above it."""
+    """A progress bar: call it with (done, total)."""
 
-    def __init__(self, title: str, unit: str, say: Callable[[str], None]):
-        self.say = say
+    def __init__(self, title: str, unit: str):
         self.title = title
         self._unit = unit
         self._total = 0

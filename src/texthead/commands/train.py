@@ -223,7 +223,7 @@ class Train:
 
     def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
         """Fit a method on the frozen encoder, and fine-tune if that names more training items correctly in a trial."""
-        from texthead.cli.console import bar, doing, notes, results, say_notes
+        from texthead.cli.console import doing, notes, reporter, results, say_notes
         from texthead.commands.quick_answer import show_fitted, why_not_fine_tuned, write_fitted
         from texthead.transfer.comparison import fit_method, make_task
         from texthead.transfer.trial import try_tuning
@@ -231,7 +231,7 @@ class Train:
         values = {key: value for key, value in self.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         reading = self.files.reading(self.beside.folder)
-        task, _ = make_task(inputs.encoder, parts.train, names, sentences, values, reading, bar)
+        task, _ = make_task(inputs.encoder, parts.train, names, sentences, values, reading, reporter)
         doing("encoding the items")
         quick = fit_method(parts, self.method, task=task, baselines=self.beside.baselines, unlabelled=self.unlabelled)
         show_fitted(quick)
@@ -249,8 +249,7 @@ class Train:
                     start.inputs,
                     start.protocol,
                     reading=self.files.reading(),
-                    bar=bar,
-                    say=notes().print,
+                    reporter=reporter,
                 )
             except KeyboardInterrupt:
                 return write_fitted(quick, Path(self.out), "the trial of fine-tuning was interrupted")
@@ -268,7 +267,7 @@ class Train:
         """
         import torch
 
-        from texthead.cli.console import bar, doing, say_skipped
+        from texthead.cli.console import doing, reporter, say_skipped
         from texthead.data.dataset import label_indices
         from texthead.features.frozen import FrozenEncoder
         from texthead.models.build import needs_features
@@ -283,7 +282,7 @@ class Train:
         engine = engine_of(Path(self.out), self.files.engine) if self.resume else self.files.engine
         exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
         reading = replace(self.files.reading(self.beside.folder), engine=exact)
-        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, bar)
+        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, reporter)
         compare = table is None and are_few(self.beside.baselines, len(parts.train))
         items = None
         if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
@@ -302,12 +301,12 @@ class Train:
         self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"
     ) -> None:
         """Train the run, score it and write its report."""
-        from texthead.cli.console import bar, doing, flush_notes, say_prompts
+        from texthead.cli.console import doing, flush_notes, reporter, say_prompts
         from texthead.cli.result import score_run, write_page
         from texthead.models.build import make_recognizer
         from texthead.models.head_table import as_head
         from texthead.parallel.distributed import rank
-        from texthead.training.execution import Callbacks, Execution, RunInfo
+        from texthead.training.execution import Execution, RunInfo
         from texthead.training.tensorboard import TensorBoardLog
         from texthead.training.train import train
 
@@ -319,7 +318,7 @@ class Train:
         if head.learned_template:
             say_prompts(inputs.labels, head.prompts or ())
         flush_notes()  # A training can take hours.
-        with bar("train", "clips") as progress, board or nullcontext():
+        with board or nullcontext():
             records = train(
                 model,
                 parts.train,
@@ -336,7 +335,7 @@ class Train:
                     reading.engine,
                 ),
                 info=RunInfo(inputs.names, parts.scored, self.run_options),
-                callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
+                reporter=replace(reporter, record=board.add) if board else reporter,
             )
         # The cache holds features of the encoder before training.
         reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
