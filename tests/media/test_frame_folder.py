@@ -39,14 +39,14 @@ def test_the_file_of_a_frame(tmp_path, name, number, file):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_files_come_by_number_and_others_are_passed_over(tmp_path, first):
+def test_files_sorted_by_number(tmp_path, first):
     names = [f"img_{number:02d}.jpg" for number in range(first, 112)]
     others = ["img_1.jpg", "img_003.jpg", "img_05.JPG", "img_-1.jpg", "ximg_01.jpg", "img_٠١.jpg", "notes.txt"]
     touch(tmp_path, *names, *others)
     assert frame_files(tmp_path / "img_{:02d}.jpg") == [tmp_path / name for name in names]
 
 
-def test_numbers_without_zeros_and_signs_of_regular_expressions(tmp_path):
+def test_unpadded_numbers_and_regex_characters(tmp_path):
     touch(tmp_path, *(f"{number}.png" for number in range(12)), "01.png", "00.png")
     assert [file.name for file in frame_files(tmp_path / "{:d}.png")] == [f"{number}.png" for number in range(12)]
     touch(tmp_path, "a.(b)[1]+_01.png", "aX(b)[1]+_02.png")

@@ -58,8 +58,8 @@ class MetricsLog:
             )
         if not self.write:
             return
-        with replacing(self.path) as beside:
-            beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with replacing(self.path) as temp:
+            temp.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         for record in self.records:
             self.reporter.record(record)
 

@@ -19,7 +19,7 @@ from texthead.media import find_media
 from texthead.media import paths as media_paths
 from texthead.models import text_rows
 from texthead.parallel import Reporter
-from texthead.transfer import FRAMES
+from texthead.transfer import QUICK_FRAMES
 
 
 class Suggestion(NamedTuple):
@@ -66,14 +66,14 @@ class Pool:
             labels: the labels so far.
             count, seed: as in `next_to_label`.
         """
-        classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
-        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
+        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
+        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in labelled], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
-        probabilities = guesses(rows, self.features, known, targets, classes=len(classes))
-        places = next_to_label(self.features, probabilities, known, count, groups=self.groups, seed=seed)
+        probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
+        chosen = next_to_label(self.features, probabilities, labelled, count, groups=self.groups, seed=seed)
         best = probabilities.max(-1)
         return [
-            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
+            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in chosen
         ]
 
 
@@ -86,14 +86,14 @@ def read_files(source: str | Path) -> Dataset:
     Raises:
         DataError: there is no such path, or no file in it.
     """
-    place = Path(source)
-    if place.suffix.lower() not in (".csv", ".tsv"):
-        return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
-    rows = [*manifest_rows(place, ("path",))]
+    manifest = Path(source)
+    if manifest.suffix.lower() not in (".csv", ".tsv"):
+        return Dataset(tuple(Item(path, "") for path in find_media([manifest])), str(source))
+    rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
     items = (
-        Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
+        Item(row_path({**row, "path": row["path"].strip()}, manifest, line), "", group=row.get("group") or None)
         for line, row in rows
     )
     return Dataset(tuple(items), str(source))
@@ -101,9 +101,9 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    own = {media_paths.resolved(item.path): item for item in files.items}
+    item_of = {media_paths.resolved(item.path): item for item in files.items}
     parts = [
-        (own.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
+        (item_of.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
         for path in paths
         if media_paths.is_part(path)
     ]
@@ -111,14 +111,14 @@ def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     return replace(files, items=(*files.items, *items))
 
 
-def root_of(place: Path, files: Dataset) -> Path | None:
+def root_of(path: Path, files: Dataset) -> Path | None:
     """Return the base folder of the paths in a labelling tool's `.json`; None for other files."""
-    if place.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json":
         return None
     return document_root(Path(files.source), (item.path for item in files.items))
 
 
-def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
+def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
     """Return the labelled item of each file in a manifest or a tool's `.json`; empty if that does not exist.
 
     Paths of Label Studio are relative to the `document_root` of the files.
@@ -126,15 +126,16 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     Raises:
         DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
     """
-    if not place.exists():
+    if not labels_path.exists():
         return {}
-    own = {media_paths.resolved(item.path): item.path for item in files.items}
+    path_of = {media_paths.resolved(item.path): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
-    for item in read_dataset(place, root=root_of(place, files)).items:
-        path = own.get(media_paths.resolved(item.path))
+    for item in read_dataset(labels_path, root=root_of(labels_path, files)).items:
+        path = path_of.get(media_paths.resolved(item.path))
         if path is None:
             raise DataError(
-                f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
+                f"{labels_path}: labels {item.path}, which is not in {files.source}: "
+                "give the data that the labels belong to"
             )
         labelled[path] = replace(item, path=path)
     return labelled
@@ -147,7 +148,7 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: R
         MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
-    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else FRAMES)
+    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
     paths = [item.path for item in files.items]
     encoded = FrozenEncoder(encoder, protocol, reading, reporter).files(paths)
     check_any(paths, encoded.positions, encoded.skipped)
