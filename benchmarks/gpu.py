@@ -485,7 +485,7 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
             recipe,
             out=out,
             execution=th.Execution(workers=workers),
-            callbacks=th.Callbacks(lambda done, _: marks.append((time.perf_counter(), done))),
+            reporter=th.Reporter().counting(lambda done, _: marks.append((time.perf_counter(), done)), "train"),
         )
     # The last batch is smaller.
     (begun, before), (ended, after) = marks[first], marks[-2]

@@ -222,7 +222,7 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             objective=objective,
             # The run folder is temporary and never resumed.
             execution=th.Execution(cache=bench.cache, checkpoint_every=0),
-            callbacks=th.Callbacks(watch) if watch else th.Callbacks(),
+            reporter=th.Reporter().counting(watch, "train") if watch else th.Reporter(),
         )
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from texthead.apps.demo import drawn_videos
 from texthead.errors import DataError
+from texthead.parallel import Reporter
 
 COLOURS: MappingProxyType[str, drawn_videos.RGB] = MappingProxyType(
     {
@@ -349,12 +350,12 @@ def draw_shape_videos(
     frames: int = 8,
     size: int = 64,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Path:
     """Draw `train` + `test` videos per class unless they exist, and return the manifest `out`/clips.csv.
 
     A class is one of `pairs` unseen pairs in one of the six motions. Each clip depends only on (seed, class, split,
-    number). `progress` is called with clips done and total clips.
+    number).
 
     Raises:
         DataError: `out` holds something other than a draw with these parameters, or a number is out of range.
@@ -379,7 +380,7 @@ def draw_shape_videos(
         sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(drawn_videos.RENDER * size), rng=rng)
         return drawn_videos.animate(sprite, item.motion, frames=frames, size=size, rng=rng)
 
-    return drawn_videos.draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, progress=progress)
+    return drawn_videos.draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, reporter=reporter)
 
 
 def _items(pairs: int, train: int, test: int) -> list[_Item]:

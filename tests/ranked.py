@@ -36,8 +36,9 @@ from texthead.parallel.distributed import (
     sum_numbers,
     together,
 )
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.training.execution import Callbacks, Execution, Shard
+from texthead.training.execution import Execution, Shard
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained, is_cut
@@ -127,8 +128,8 @@ def trained(
     if not changes.get("freeze_encoder"):
         model = model.double()
     lines: list[str] = []
-    callbacks = Callbacks(message=lines.append)
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, callbacks=callbacks, **(options or {}))
+    reporter = Reporter(say=lines.append)
+    records = train(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
     return records, weights(model), lines
 
 

@@ -22,13 +22,12 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
-from texthead.parallel.progress import bar_or, silent
+from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.formats import Prediction, Predictions
 from texthead.prediction.predict import predict
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.runs.scores import RunScores, Score, write_scores
-from texthead.training.execution import Callbacks
 from texthead.training.train import train
 from texthead.transfer.comparison import MethodScores, compare
 from texthead.transfer.methods import Folds
@@ -218,7 +217,7 @@ def test_only_a_kernel_is_a_notebook(shell: Shell, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) -> None:
-    with pytest.raises(ZeroDivisionError), bar_or(None, HOSTILE, "files") as bar:
+    with pytest.raises(ZeroDivisionError), Reporter().bar(HOSTILE, "files") as bar:
         bar(1, 2)
         bar(2, 2)
         raise ZeroDivisionError
@@ -239,14 +238,14 @@ def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_caller_s_function_is_called_instead(shell: Shell) -> None:
     seen: list[tuple[int, int]] = []
-    with bar_or(lambda *done: seen.append(done), "read", "files") as progress:
+    with Reporter().counting(lambda *done: seen.append(done)).bar("read", "files") as progress:
         progress(1, 2)
     assert seen == [(1, 2)]
     assert shell.shown == []
 
 
 def test_outside_a_notebook_nothing_is_shown() -> None:
-    with bar_or(None, "read", "files") as progress:
+    with Reporter().bar("read", "files") as progress:
         assert progress is silent
 
 
@@ -269,9 +268,10 @@ def test_notebook_bars(shell: Shell, images: Dataset, tmp_path: Path) -> None:
     with only(shell, "train"):  # Validation shows no bar of its own.
         train(model, images, images, RECIPE, out=tmp_path / "run")
     with only(shell):
-        evaluate(model, images, progress=silent)
-        predict(model, paths, progress=silent)
-        train(model, images, images, RECIPE, out=tmp_path / "second", callbacks=Callbacks(silent))
+        quiet = Reporter().counting(silent)
+        evaluate(model, images, reporter=quiet)
+        predict(model, paths, reporter=quiet)
+        train(model, images, images, RECIPE, out=tmp_path / "second", reporter=quiet)
     with only(shell, "encode training items", "encode held-out items", "compare"):
         scores = compare(images, reading=Reading(cache=tmp_path / "cache"))
     assert scores.scored_name == "test"

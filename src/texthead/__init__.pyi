@@ -55,13 +55,13 @@ from .models.temporal import MeanPool as MeanPool
 from .models.temporal import TemporalConv as TemporalConv
 from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
+from .parallel.progress import Reporter as Reporter
 from .prediction.predict import predict as predict
 from .prediction.run_evaluation import evaluate_run as evaluate_run
 from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
 from .runs.upload import push_to_hub as push_to_hub
-from .training.execution import Callbacks as Callbacks
 from .training.execution import Execution as Execution
 from .training.execution import RunInfo as RunInfo
 from .training.matching import Matching as Matching

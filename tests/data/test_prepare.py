@@ -58,6 +58,7 @@ from texthead.media.shard import is_member, is_there, member, padded, read_membe
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
 from texthead.runs.run import load_run
 from texthead.training.execution import RunInfo
 from texthead.training.train import train
@@ -211,7 +212,7 @@ def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset,
     (copy / "shard-000002.tar").write_bytes((copy / "shard-000002.tar").read_bytes()[:-512])
     (copy / "shards.json").unlink()
     (copy / ".shard-000001.tar.4711").write_bytes(b"of a process that was killed")
-    done = prepare(source, copy, FEW, progress=lambda *at: seen.append(at))
+    done = prepare(source, copy, FEW, reporter=Reporter().counting(lambda *at: seen.append(at)))
     assert (done.skipped, done.clips, done.shards) == (2, 10, 4)
     after = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
     assert set(after) == set(before), "what the killed process has left is gone"

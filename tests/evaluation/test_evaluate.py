@@ -22,6 +22,7 @@ from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from training_runs import assert_same_weights, copied
 
 # The package offers the function under this name.
@@ -225,7 +226,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
     assert caught.value.path == broken
     assert "1 more" in str(caught.value)
     reading = replace(reading, workers=workers, skip_unreadable=True)
-    result = evaluate(model, with_bad, PROTOCOL, reading, progress=lambda *done: seen.append(done))
+    result = evaluate(model, with_bad, PROTOCOL, reading, reporter=Reporter().counting(lambda *done: seen.append(done)))
     expected = evaluate(model, data, PROTOCOL)
     assert [error.path for error in result.skipped] == [broken, missing]
     assert result.count == 6

@@ -15,6 +15,7 @@ from texthead.errors import TextheadError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
+from texthead.parallel.progress import Reporter
 
 ROW = np.arange(4, dtype=np.float32).tobytes()
 
@@ -65,10 +66,10 @@ EDITS = {
 @pytest.mark.parametrize("kind", EDITS)
 def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path], tmp_path: Path, kind: str) -> None:
     cache, messages = FeatureCache(encoder_key(visual, PIXELS), tmp_path), []
-    reading = Reading(cache=tmp_path, say=messages.append)
+    reading, reporter = Reading(cache=tmp_path), Reporter(say=messages.append)
 
     def features() -> list[torch.Tensor]:
-        result = frame_features(visual, videos, everything, PIXELS, reading)
+        result = frame_features(visual, videos, everything, PIXELS, reading, reporter)
         features = [entry.features for entry in result if isinstance(entry, FrameFeatures)]
         assert len(features) == len(videos)
         return features

@@ -27,6 +27,7 @@ from texthead.features.frames import FrameFeatures, frame_features, readable
 from texthead.features.reading import Reading
 from texthead.media.open import open_media
 from texthead.parallel import loaders
+from texthead.parallel.progress import Reporter
 
 choose = functools.partial(evenly, most=4)
 
@@ -49,11 +50,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def read(
-    visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, progress=None
+    visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, reporter=Reporter()
 ) -> list[torch.Tensor]:
     """Return the features of files that can all be read."""
     entries = frame_features(
-        visual, paths, choose, pixels, Reading(cache=cache.path.parent if cache else False), progress
+        visual, paths, choose, pixels, Reading(cache=cache.path.parent if cache else False), reporter
     )
     assert all(isinstance(entry, FrameFeatures) for entry in entries)
     return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
@@ -177,7 +178,7 @@ def test_cache_hits_for_subset_of_frames(
 def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
     (red,) = read(visual, videos[:1], cache)
     seen: list[tuple[int, int]] = []
-    result = read(visual, videos, cache, progress=lambda *done: seen.append(done))
+    result = read(visual, videos, cache, reporter=Reporter().counting(lambda *done: seen.append(done)))
     assert torch.equal(result[0], red)
     assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
 

@@ -61,7 +61,7 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
     paths = [image, write_broken(tmp_path / "b.mp4"), video]
     with pytest.raises(MediaError, match="b.mp4"):
         FrozenEncoder(encoder, CENTRE).files(paths)
-    frozen = FrozenEncoder(encoder, CENTRE, Reading(cache=tmp_path / "cache")).with_reading(skip_unreadable=True)
+    frozen = FrozenEncoder(encoder, CENTRE, Reading(cache=tmp_path / "cache", skip_unreadable=True))
     files = frozen.files(paths)
     assert files.positions == [0, 2]
     assert files.features.shape == (2, encoder.dim)

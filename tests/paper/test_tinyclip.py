@@ -16,6 +16,7 @@ from texthead.apps.demo.drawn_videos import MOTIONS
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
+from texthead.parallel.progress import Reporter
 
 WEIGHTS = "open_clip_model.safetensors"
 TOWERS: tuple[tinyclip.Tower, ...] = ("vit", "resnet")
@@ -88,10 +89,10 @@ def test_zero_variation_keeps_frames():
 
 @pytest.mark.nightly("paper")
 def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path], tmp_path: Path):
-    seen: list[tuple[int, int, float]] = []
-    one = tinyclip.pretrain("vit", tmp_path / "one", steps=4, progress=lambda *step: seen.append(step))
-    assert [step[:2] for step in seen] == [(number, 4) for number in range(1, 5)]
-    assert seen[-1][2] < seen[0][2]
+    seen: list[dict] = []
+    one = tinyclip.pretrain("vit", tmp_path / "one", steps=4, reporter=Reporter(record=seen.append))
+    assert [record["step"] for record in seen] == [1, 2, 3, 4]
+    assert seen[-1]["loss"] < seen[0]["loss"]
     threads = torch.get_num_threads()
     again = tinyclip.pretrain("vit", tmp_path / "again", steps=4)
     assert torch.get_num_threads() == threads

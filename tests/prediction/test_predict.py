@@ -20,6 +20,7 @@ from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest
@@ -190,7 +191,8 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     run = make_run(1)
     first = tmp_path / names[0]
-    result = predict(run, [first, tmp_path], reading=Reading(workers=2), progress=lambda *done: seen.append(done))
+    reporter = Reporter().counting(lambda *done: seen.append(done))
+    result = predict(run, [first, tmp_path], reading=Reading(workers=2), reporter=reporter)
     assert [prediction.path.name for prediction in result] == [first.name, *names]
     assert result[0] == result[1], "a file that is named twice is answered twice"
     assert seen[-1] == (12, 12)

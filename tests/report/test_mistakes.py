@@ -15,6 +15,7 @@ from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
 from texthead.report.mistakes import mistake_strips, most_confident
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -60,7 +61,13 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     actual = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
     first, *others = mistake_strips(
-        actual, PROTOCOL, mistakes=3, hits=3, saliency_maps=1, model=model, progress=lambda *c: calls.append(c)
+        actual,
+        PROTOCOL,
+        mistakes=3,
+        hits=3,
+        saliency_maps=1,
+        model=model,
+        reporter=Reporter().counting(lambda *c: calls.append(c)),
     )
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]

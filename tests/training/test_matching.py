@@ -29,7 +29,7 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import processes
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
-from texthead.training.execution import Callbacks, Execution, Shard
+from texthead.training.execution import Execution, Shard
 from texthead.training.matching import Matching, matching_loss, target_mass
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
@@ -301,7 +301,7 @@ def test_resumed_online_text_matches_bitwise(source: str, data: Dataset, val: Da
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, tuned = train_online(source, data, val, whole)
     with pytest.raises(Stop):
-        train_online(source, data, val, cut, callbacks=Callbacks(stop_after(9 + 4)))
+        train_online(source, data, val, cut, reporter=stop_after(9 + 4))
     result, again = train_online(source, data, val, cut, resume=True)
     assert timeless(result) == timeless(expected)
     assert_same_weights(again, tuned)
@@ -313,7 +313,7 @@ def test_resumed_online_text_matches_bitwise(source: str, data: Dataset, val: Da
 @pytest.mark.slow
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_online(source, data, val, tmp_path, callbacks=Callbacks(stop_after(9 + 4)))
+        train_online(source, data, val, tmp_path, reporter=stop_after(9 + 4))
     model, encoder = pair(source)
     for other, part in (
         (None, "cross-entropy"),

@@ -21,10 +21,11 @@ from texthead.errors import RunError
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.parallel.testing import processes
 from texthead.recipes import Recipe, small
 from texthead.training import precision
-from texthead.training.execution import Callbacks, Execution
+from texthead.training.execution import Execution
 from texthead.training.inputs import pixel_clips
 from texthead.training.precision import PrecisionTrial, choose_precision, try_both
 from texthead.training.step import set_training
@@ -145,7 +146,7 @@ def test_slower_bfloat16_gives_float32_run(data: Dataset, tmp_path: Path, monkey
     """The trial is real; only its times are faked."""
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
-    tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", callbacks=Callbacks(message=seen.append))
+    tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", reporter=Reporter(say=seen.append))
     fixed = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
     assert losses(tried) == losses(fixed)
     assert recorded(tmp_path / "auto") == "fp32"
@@ -157,7 +158,7 @@ def test_resumed_run_keeps_precision(data: Dataset, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(precision, "try_both", give(FASTER))
     whole = train(auto_model(), data, None, AUTO, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(auto_model(), data, None, AUTO, out=tmp_path / "cut", callbacks=Callbacks(stop_after(20)))
+        train(auto_model(), data, None, AUTO, out=tmp_path / "cut", reporter=stop_after(20))
     monkeypatch.setattr(precision, "try_both", never)
     resumed = train(auto_model(), data, None, AUTO, out=tmp_path / "cut", resume=True)
     assert losses(resumed) == losses(whole)
@@ -194,7 +195,9 @@ def _settled_by(
         clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
-        result = choose_precision(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
+        result = choose_precision(
+            model, clips, batches, recipe, Execution(), out, tries=True, reporter=Reporter(say=lines.append)
+        )
     return result.precision, lines
 
 

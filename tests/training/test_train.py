@@ -38,11 +38,12 @@ from texthead.models.build import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
 from texthead.training import optimizer as optimizing
-from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import augmentation_for
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import set_training
@@ -295,7 +296,7 @@ def test_resumed_run_matches_bitwise(
         "texthead.training.execution.CHECKPOINT_SECONDS", 0
     )  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
-        options = {"callbacks": Callbacks(stop_after(20)), "execution": Execution(checkpoint_every=every)}
+        options = {"reporter": stop_after(20), "execution": Execution(checkpoint_every=every)}
         train(make_free_model(), data, val, recipe, out=tmp_path, **options)
     assert not (tmp_path / "model.safetensors").exists()
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
@@ -303,8 +304,9 @@ def test_resumed_run_matches_bitwise(
     torch.manual_seed(12345)
     model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
-    callbacks, execution = Callbacks(lambda *done: seen.append(done), lines.append), Execution(0 if every else 1)
-    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, callbacks=callbacks)
+    reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
+    execution = Execution(0 if every else 1)
+    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, reporter=reporter)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
     assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
@@ -333,7 +335,7 @@ def test_a_run_without_checkpoints_has_the_same_weights(data: Dataset, uncut: Pa
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3, freeze_encoder=True)
     with pytest.raises(Stop):
-        train(make_model(), data, None, recipe, out=tmp_path, callbacks=Callbacks(stop_after(20)))
+        train(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
     assert not list((tmp_path / "state").glob("step-*"))
     train(make_model(), data, None, recipe, out=tmp_path, resume=True)
     assert [path.name for path in (tmp_path / "state").glob("step-*")] == ["step-9"]
@@ -341,15 +343,15 @@ def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_pat
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_short(data, tmp_path, callbacks=Callbacks(stop_after(8)))
+        train_short(data, tmp_path, reporter=stop_after(8))
     train_short(data, tmp_path, resume=True)
     assert_same_run(tmp_path, uncut)
 
 
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
     before, model = contents(uncut), make_model(dropout=0.4)
-    idle = Callbacks(lambda *_: pytest.fail("a step was made"))
-    assert train(model, data, None, SHORT, out=uncut, resume=True, callbacks=idle) == on_disk(uncut)
+    idle = Reporter().counting(lambda *_: pytest.fail("a step was made"))
+    assert train(model, data, None, SHORT, out=uncut, resume=True, reporter=idle) == on_disk(uncut)
     assert contents(uncut) == before
     assert_same_weights(copied(model), load_file(uncut / "model.safetensors"))
 
@@ -359,7 +361,7 @@ def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run stopped after the first of two checkpoints; copy it before changing it."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stop):
-        train_short(data, out, callbacks=Callbacks(stop_after(14)))
+        train_short(data, out, reporter=stop_after(14))
     return out
 
 

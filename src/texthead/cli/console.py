@@ -16,6 +16,7 @@ from rich.text import Text
 
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.errors import MediaError, listed, printable
+from texthead.parallel.progress import Reporter
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ class _Screen:
     Attributes:
         notes: notes to print after the result; None prints them at once.
         next: the command to suggest as the last line.
+        said: the library's messages so far.
     """
 
     quiet: bool = False
     json: bool = False
     notes: list[str] | None = None
     next: str | None = None
+    said: set[str] = field(default_factory=set)
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
 
 
@@ -119,9 +122,18 @@ def hide_progress() -> None:
 def bar(title: str, unit: str) -> Iterator[ProgressBar]:
     """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
     progress = ProgressBar(title, unit)
-    progress.say = lambda line: notes().print(line)  # pyright: ignore
     with _screens[-1].line.showing(progress):
         yield progress
+
+
+def _say(text: str) -> None:
+    """Print a message of the library at once; a repeated one only the first time."""
+    if text not in _screens[-1].said:
+        _screens[-1].said.add(text)
+        notes().print(text)
+
+
+reporter = Reporter(bar, _say)
 
 
 def next_command(*words: object) -> None:

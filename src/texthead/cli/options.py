@@ -254,17 +254,9 @@ class ReadingOptions(EncodingOptions):
 
     def reading(self, cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
-        from texthead.cli.console import say_notes
         from texthead.features.reading import Reading
 
-        return Reading(
-            self.workers,
-            1,
-            cache,
-            self.skip_unreadable,
-            self.engine,
-            lambda line: say_notes([line]),
-        )
+        return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine)
 
 
 @dataclass(frozen=True)

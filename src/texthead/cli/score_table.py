@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from torch import Tensor
 
-from texthead.cli.console import bar, cell, results, say_skipped
+from texthead.cli.console import cell, reporter, results, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
@@ -123,7 +123,6 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
 
 def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:
     """Return (the scores of the readable items, these items)."""
-    with bar(title, "files") as progress:
-        scored = score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
+    scored = score(run.model, [item.path for item in dataset.items], protocol, reading, reporter, title)
     say_skipped(scored.skipped)
     return scored.scores, dataset.pick(scored.positions)

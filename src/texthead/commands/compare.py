@@ -63,9 +63,9 @@ class Compare:
 
     def __call__(self) -> None:
         from texthead.cli.console import (
-            bar,
             doing,
             next_command,
+            reporter,
             results,
             say_names,
             say_notes,
@@ -90,7 +90,7 @@ class Compare:
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
             reading=self.files.reading(self.features.folder),
-            bar=bar,
+            reporter=reporter,
         )
         say_notes(lines)
         if self.classes:

@@ -71,7 +71,7 @@ class Predict:
         return self.unlabelled is not None or _are_many(self.inputs)
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, say_notes
+        from texthead.cli.console import doing, reporter, say_notes
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
@@ -86,18 +86,17 @@ class Predict:
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
-        with bar("predict", "files") as progress:
-            results = predictions(
-                model,
-                inputs,
-                protocol,
-                reading,
-                top=self.top or _TOP,
-                sets=self.sets,
-                unlabelled=others,
-                progress=progress,
-            )
-            _print_predictions(results, calibration, self, model.labels if isinstance(model, Run) else model.names)
+        results = predictions(
+            model,
+            inputs,
+            protocol,
+            reading,
+            top=self.top or _TOP,
+            sets=self.sets,
+            unlabelled=others,
+            reporter=reporter,
+        )
+        _print_predictions(results, calibration, self, model.labels if isinstance(model, Run) else model.names)
         if note:
             say_notes([note])
         _suggest(self, run_folder)

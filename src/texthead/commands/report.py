@@ -67,7 +67,7 @@ class ReportCommand:
             check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, show_json
+        from texthead.cli.console import doing, next_command, notes, reporter, results, say_notes, show_json
 
         doing(f"loading {self.run}")
         from texthead.cli.score_table import scores_json, show_table
@@ -97,29 +97,27 @@ class ReportCommand:
         protocol = run.protocol
         # A cache for the run's own encoder: the test of the frame order and the next report encode nothing again.
         reading = self.files.reading(self.beside.folder)
-        with bar("score", "files") as progress:
-            result = evaluate(run.model, chosen, protocol, reading, progress=progress)
+        result = evaluate(run.model, chosen, protocol, reading, reporter=reporter)
         calibration_report = _calibration_report(run, result, protocol, others, self)
         doing("scoring the baselines")
         parts = Division(chosen, None, chosen, split_name)
-        table = eval_baselines(run, parts, self.beside.baselines, reading, bar)
+        table = eval_baselines(run, parts, self.beside.baselines, reading, reporter)
         own, temperature, lines, limits = calibrated(run, protocol, result, chosen)
         say_notes(limits)
         table.add(f"this run ({run.head.title}){temperature}", own)
         table.lines += lines
         show_table(table)
         order = _order(run, chosen, protocol, reading)
-        with bar("draw examples", "clips") as progress:
-            examples = mistake_strips(
-                result,
-                protocol,
-                mistakes=self.mistakes,
-                hits=self.hits,
-                saliency_maps=self.saliency,
-                engine=self.files.engine,
-                model=run.model,
-                progress=progress,
-            )
+        examples = mistake_strips(
+            result,
+            protocol,
+            mistakes=self.mistakes,
+            hits=self.hits,
+            saliency_maps=self.saliency,
+            engine=self.files.engine,
+            model=run.model,
+            reporter=reporter,
+        )
         doing("writing the report")
         page_parts = PageParts(strips=examples, order=order, calibration_report=calibration_report)
         write_report(out, run.folder, run.model, records, table, page_parts)
@@ -177,11 +175,10 @@ def _calibration_report(
 
 def _order(run: "runs.Run", chosen: "Dataset", protocol: "Protocol", reading: "Reading") -> "OrderTest | str":
     """Return the test of the frame order, or why there is none ("" for images)."""
-    from texthead.cli.console import bar
+    from texthead.cli.console import reporter
     from texthead.evaluation.frame_order import blind_to_order, order_test
 
     blind = blind_to_order(run.model, protocol.frames)
     if blind is not None:
         return blind
-    with bar("test frame order", "files") as progress:
-        return order_test(run.model, chosen, protocol, reading, progress=progress)
+    return order_test(run.model, chosen, protocol, reading, reporter=reporter)

@@ -156,7 +156,7 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, notes
+        from texthead.cli.console import doing, reporter
 
         doing("loading torch")
         from texthead.training.execution import Execution
@@ -177,8 +177,7 @@ class Train:
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume or self.downloads.allow_download,
             command=self.run_options,
-            bar=bar,
-            say=lambda line: notes().print(line),
+            reporter=reporter,
             tell=self._tell,
         )
         _show(trained)

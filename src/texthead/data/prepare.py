@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import signal
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -38,6 +38,7 @@ from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, file_of, is_part, resolved
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
+from texthead.parallel.progress import Reporter
 from texthead.parallel.startup import begin_tracker
 
 # Frame times are stored in milliseconds.
@@ -138,7 +139,7 @@ def prepare(
     *,
     workers: int = 1,
     skip_unreadable: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Prepared:
     """Write the dataset's clips into shards in the folder `out`; finished shards there are not written again.
 
@@ -149,7 +150,7 @@ def prepare(
         workers: number of processes; each writes one shard at a time.
         skip_unreadable: finish without the unreadable files. Otherwise shards with unreadable files are written again
             the next time, like shards whose source files have changed.
-        progress: called with the number of finished clips and the total.
+        reporter: gets progress.
 
     Raises:
         DataError: `out` is remote, is inside the class folders, or holds anything but shards of this data with these
@@ -165,17 +166,15 @@ def prepare(
         raise DataError(f"{out}: is inside {root}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
     _check_empty(out)
-    with locked(out):
+    with locked(out), reporter.bar("prepare", "clips") as progress:
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
         skipped, clips = len(finished), sum(len(task.items) for task in tasks if task.number in finished)
-        if progress:
-            progress(clips, len(dataset))
+        progress(clips, len(dataset))
         for number, done in _written([task for task in tasks if task.number not in finished], workers):
             finished[number] = done
             clips += len(tasks[number].items)
-            if progress:
-                progress(clips, len(dataset))
+            progress(clips, len(dataset))
         shards = [finished[task.number] for task in tasks]
         lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
         if lost and not skip_unreadable:

@@ -23,7 +23,7 @@ from texthead.features.views import features_in_chunks
 from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
 from texthead.notebook import html_table
-from texthead.parallel.progress import Progress, bar_or
+from texthead.parallel.progress import Reporter
 
 # Items scored at once.
 _CHUNK = 256
@@ -152,11 +152,15 @@ def score(
     paths: Sequence[Path],
     protocol: Protocol,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
+    title: str = "score",
 ) -> Scores:
     """Return the scores of each file.
 
     Of several processes all must call it; each gets the whole result.
+
+    Args:
+        title: title of the progress bar.
 
     Raises:
         MediaError: a file cannot be read and `reading` does not skip such files.
@@ -166,7 +170,7 @@ def score(
     waiting: list[Tensor] = []
     positions: list[int] = []
     errors: list[MediaError] = []
-    for entries in features_in_chunks(model, paths, protocol, reading, progress):
+    for entries in features_in_chunks(model, paths, protocol, reading, reporter, title):
         for entry in entries:
             if isinstance(entry, MediaError):
                 errors.append(entry)
@@ -220,7 +224,7 @@ def evaluate(
     reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Evaluation:
     """Evaluate the model on every readable item, each exactly once on any number of processes.
 
@@ -228,15 +232,14 @@ def evaluate(
 
     Args:
         labels: the data's label for each row of the head; the model's names if None.
-        progress: called with (files done, total files); if None, a notebook shows a progress bar.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: the head has no row for a label.
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
     targets = torch.tensor(label_indices(dataset, labels or model.names))
-    with bar_or(progress, "evaluate", "files") as progress:
-        scored = score(model, [item.path for item in dataset.items], protocol, reading, progress)
+    scored = score(model, [item.path for item in dataset.items], protocol, reading, reporter, "evaluate")
     groups = dataset.pick(scored.positions).groups
     return Evaluation(model.names, scored.paths, targets[scored.positions], scored.scores, scored.skipped, groups)
 

@@ -15,7 +15,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 
 ORDER_SEEDS = (0, 1, 2, 3, 4)
 
@@ -78,7 +78,7 @@ def order_test(
     *,
     labels: Sequence[str] | None = None,
     seeds: Sequence[int] = ORDER_SEEDS,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> OrderTest:
     """Compare top-1 with frames in order, reversed and shuffled, on the same items.
 
@@ -90,6 +90,7 @@ def order_test(
         labels: the data's label for each row of the head; the model's names if None.
         protocol: one clip and one crop per item.
         seeds: one shuffled order per seed, the same for all items.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: the head has no row for a label.
@@ -105,7 +106,8 @@ def order_test(
         [item.path for item in dataset.items],
         protocol,
         reading,
-        progress,
+        reporter,
+        "test frame order",
     )
     positions, _ = readable(entries, skip=reading.skip_unreadable)
     scores = torch.stack([entry[0] for entry in entries if not isinstance(entry, Exception)])

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from texthead.media.frame_folder import frame_files, is_template
 from texthead.media.limits import check_file
 from texthead.media.paths import resolved
 from texthead.media.shard import is_member
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
 _FORMAT = 1
@@ -211,10 +212,12 @@ class FeatureCache:
             )
             self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
 
-    def say_misfits(self, say: Callable[[str], None]) -> None:
+    def say_misfits(self, reporter: Reporter) -> None:
         """Report the number of damaged rows since the last call."""
         if self.misfits:
-            say(f"{self.path}: {self.misfits} rows were damaged or edited (wrong checksum); they are recomputed")
+            reporter.say(
+                f"{self.path}: {self.misfits} rows were damaged or edited (wrong checksum); they are recomputed"
+            )
         self.misfits = 0
 
     def close(self) -> None:

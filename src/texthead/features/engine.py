@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
 from texthead.features.cache import weights_key
-from texthead.features.reading import silent
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.media.paths import resolved
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
 # Largest 1 - cosine of features that count as equal.
@@ -54,8 +54,6 @@ _MOST_KEPT = 2**30
 
 _FORMAT = 1
 
-Say = Callable[[str], None]
-
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
 
 
@@ -66,18 +64,18 @@ class Engine:
         visual: the frozen encoder. Modules other than `Visual` run in plain torch.
         wanted: "auto", or the engine to use.
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
-        say: called with messages: a new graph, inexact features, too little GPU memory.
-        used: called with the engine's name when it is chosen.
+        reporter: gets the engine's name when it is chosen, and messages: a new graph, inexact features, too little GPU
+            memory.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
     """
 
     def __init__(
-        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent, used: Say = silent
+        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, reporter: Reporter = Reporter()
     ):
         self.name: EngineName = "eager"
-        self._say, self._used = say, used
+        self._reporter = reporter
         self._visual, self._frames = visual, frames
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
         self._wanted: EngineName = wanted
@@ -101,7 +99,7 @@ class Engine:
             if len(chunk) == 1:
                 raise RunError("the GPU has no memory for one frame; use device cpu, or a smaller encoder")
             self._most = len(chunk) // 2
-            self._say(
+            self._reporter.say(
                 f"the GPU has no memory for {len(chunk)} frames at once; encoding {self._most} at once from now on"
             )
         return features[0] if len(features) == 1 else torch.cat(features)
@@ -109,7 +107,7 @@ class Engine:
     def _run(self, frames: Tensor) -> Tensor:
         if self._encode is None:
             self._encode = self._choose(frames)
-            self._used(self.name)
+            self._reporter.used(self.name)
         return self._encode(frames)
 
     def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
@@ -120,7 +118,7 @@ class Engine:
         if wanted == "bf16":
             self.name = wanted
             encode, message = _in_bf16(visual, frames)
-            self._say(message)
+            self._reporter.say(message)
             return encode
         if wanted == "compiled":
             self.name = wanted
@@ -129,14 +127,14 @@ class Engine:
             if wanted == "onnxruntime":
                 raise RunError(f"engine onnxruntime runs on the CPU, but the device is {visual.mean.device}; use auto")
             return visual
-        session = _session_for(visual, frames, self._frames, wanted, self._say)
+        session = _session_for(visual, frames, self._frames, wanted, self._reporter)
         if session is None:
             return visual
         self.name = "onnxruntime"
         return partial(_run_session, session)
 
 
-def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
+def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
     """Return the onnxruntime session of an encoder; None if eager is chosen."""
     digest = visual.digest if isinstance(visual, LazyVisual) else None
     if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
@@ -146,7 +144,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     if record is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
         if record is not None:
-            say(_message(record))
+            reporter.say(_message(record))
     if record is not None and record["exact"]:
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
     if wanted == "onnxruntime":

@@ -24,7 +24,7 @@ from texthead.media.open import check_part, is_image, open_media
 from texthead.media.paths import file_of, is_part
 from texthead.media.reader import frames_within
 from texthead.parallel.loaders import data_loader, worker_faults
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 
 Choose = Callable[[int], list[int]]
 
@@ -110,7 +110,7 @@ def frame_features(
     choose: Choose,
     pixels: Pixels,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -128,25 +128,27 @@ def frame_features(
         if features is None:
             return None
         for name in cache.engines(address.digest):
-            reading.used(name)
+            reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    with open_cache(visual, pixels, reading.cache, reading.engine) as cache:
-        entries, addresses = _look_up(cache, paths, look_up, reading)
+    with (
+        reporter.bar("encode", "files") as progress,
+        open_cache(visual, pixels, reading.cache, reading.engine) as cache,
+    ):
+        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         frames = _Frames([paths[i] for i in missing], choose, pixels)
         loader = data_loader(frames, reading.workers, batch_size=None)
         # An estimate: lengths are unknown, so count each video as a long one.
         most = len(set(choose(10_000)))
         count = sum(1 if is_image(paths[i]) else most for i in missing)
-        engine = Engine(visual, reading.engine, count, reading.say, reading.used)
+        engine = Engine(visual, reading.engine, count, reporter)
         for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
             entries[position] = entry
             if cache and isinstance(entry, FrameFeatures):
                 digest, frames, file_length = _with_length(addresses[position], entry.length)
                 cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
-            if progress:
-                progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
     return [entry for entry in entries if entry is not None]
 
 
@@ -158,7 +160,7 @@ def features_of_clips(
     choose: ChooseClips,
     pixels: Pixels,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> list[ClipFeatures | MediaError]:
     """Return, for each file, the features of the clips that `choose` returns for its length, or its MediaError.
 
@@ -174,18 +176,21 @@ def features_of_clips(
             if features is None:
                 return None
             cached.append(features)
-        reading.used("eager")
+        reporter.used("eager")
         return ClipFeatures(length, clips, torch.stack(cached))
 
-    with open_cache(visual, pixels, reading.cache, reading.engine) as cache:
-        entries, addresses = _look_up(cache, paths, look_up, reading)
+    with (
+        reporter.bar("encode", "files") as progress,
+        open_cache(visual, pixels, reading.cache, reading.engine) as cache,
+    ):
+        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
         for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
             if not isinstance(entry, MediaError):
-                reading.used("eager")
+                reporter.used("eager")
                 length, indices, pictures = entry
                 position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
                 # One clip at a time, to save memory.
@@ -202,8 +207,7 @@ def features_of_clips(
                     for clip, rows in zip(clips, features, strict=True):
                         cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
             entries[position] = entry
-            if progress:
-                progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
         visual.train(was_training)
     return [entry for entry in entries if entry is not None]
 
@@ -213,12 +217,13 @@ def _look_up(
     paths: Sequence[Path],
     look_up: Callable[[FeatureCache, _Address], Entry | None],
     reading: Reading,
+    reporter: Reporter,
 ) -> tuple[list[Entry | MediaError | None], list[_Address]]:
     """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
 
     Args:
         look_up: returns the cached entry for an address.
-        reading: how to open files whose frame times are not cached yet; `say` gets messages about damaged rows.
+        reading: how to open files whose frame times are not cached yet.
     """
     entries: list[Entry | MediaError | None] = [None] * len(paths)
     addresses = [_Address("", range(0), 0)] * len(paths)
@@ -242,7 +247,7 @@ def _look_up(
             entries[position] = MediaError(paths[position], error.problem, error.fault)
             continue
         entries[position] = look_up(cache, address) if address.file_length else None
-    cache.say_misfits(reading.say)
+    cache.say_misfits(reporter)
     return entries, addresses
 
 

@@ -20,7 +20,7 @@ from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter, silent
 
 _FILES_OF_CHUNK = 1000
 
@@ -30,12 +30,16 @@ def item_features(
     paths: Sequence[Path],
     protocol: Protocol,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
+    title: str = "encode",
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return, for each file, the feature of each view (after the temporal module, before the head), or its MediaError.
 
-    With several processes, each encodes a share of the batches and all return the whole list; `progress` counts the
-    share of the first process.
+    With several processes, each encodes a share of the batches and all return the whole list; the progress bar counts
+    the share of the first process.
+
+    Args:
+        title: title of the progress bar.
 
     Raises:
         RunError: another process has stopped.
@@ -49,8 +53,8 @@ def item_features(
     # Whole batches, so that a file is encoded with the same other files on any number of processes.
     batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
     chunk = paths[reading.batch * batches.start : reading.batch * batches.stop]
-    with together():
-        features = encode(model, chunk, protocol, reading, progress if rank() == 0 else None)
+    with together(), reporter.bar(title, "files") as progress:
+        features = encode(model, chunk, protocol, reading, reporter.counting(progress if rank() == 0 else silent))
     return gather_list(features)
 
 
@@ -59,23 +63,27 @@ def features_in_chunks(
     paths: Sequence[str | Path],
     protocol: Protocol,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
+    title: str = "encode",
 ) -> Iterator[list[Float[Tensor, "views dim"] | MediaError]]:
     """Yield the results of `item_features` for about a thousand files at a time, to limit memory.
+
+    Args:
+        title: title of the progress bar.
 
     Raises:
         RunError: another process has stopped.
     """
     # Whole batches, so that a file is encoded with the same other files.
     size = reading.batch * math.ceil(_FILES_OF_CHUNK / reading.batch)
-    for start in range(0, len(paths), size):
-        chunk = [Path(path) for path in paths[start : start + size]]
+    with reporter.bar(title, "files") as progress:
+        for start in range(0, len(paths), size):
+            chunk = [Path(path) for path in paths[start : start + size]]
 
-        def count(done: int, share: int, start: int = start, files: int = len(chunk)) -> None:
-            if progress:
+            def count(done: int, share: int, start: int = start, files: int = len(chunk)) -> None:
                 progress(start + done * files // share, len(paths))
 
-        yield item_features(model, chunk, protocol, reading, count)
+            yield item_features(model, chunk, protocol, reading, reporter.counting(count))
 
 
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
@@ -85,7 +93,7 @@ def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
 
 @worker_faults()
 def _view_features(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, without the cache."""
     pixels = pixels_of(model, protocol)
@@ -98,10 +106,10 @@ def _view_features(
     )
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
-    engine = Engine(model.visual, reading.engine, count, reading.say, reading.used)
-    for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
-        features += encode_views(model, [clip for clip, _, _ in entries], engine)
-        if progress:
+    engine = Engine(model.visual, reading.engine, count, reporter)
+    with reporter.bar("encode", "files") as progress:
+        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
+            features += encode_views(model, [clip for clip, _, _ in entries], engine)
             progress(len(features), len(paths))
     return features
 
@@ -138,14 +146,14 @@ def encode_views(
 
 @torch.inference_mode()
 def _cached_features(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, using the feature cache."""
     model.eval()
     if model.sees_clips:
-        return _cached_clips(model, paths, protocol, reading, progress)
+        return _cached_clips(model, paths, protocol, reading, reporter)
     choose = partial(_view_indices, frames=protocol.frames, views=protocol.views)
-    entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, progress)
+    entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, reporter)
     device = model.device
     features: list[Tensor | MediaError] = []
     for entry in entries:
@@ -162,12 +170,12 @@ def _cached_features(
 
 
 def _cached_clips(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the same as `_cached_features`, for an encoder of whole clips."""
     choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
     pixels, device = pixels_of(model, protocol), model.device
-    entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, progress)
+    entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, reporter)
     return [
         entry if isinstance(entry, MediaError) else model.temporal(entry.features.to(device)).cpu() for entry in entries
     ]

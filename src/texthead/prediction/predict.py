@@ -23,7 +23,7 @@ from texthead.media.paths import resolved
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress, bar_or
+from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction as Prediction
 from texthead.prediction.formats import Predictions
 from texthead.runs.folder import rows_digest
@@ -88,13 +88,12 @@ def predict(
     top: int = 5,
     sets: bool = False,
     unlabelled: Sequence[str | Path] = (),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Predictions:
     """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
-    with bar_or(progress, "predict", "files") as progress:
-        return Predictions(
-            predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
-        )
+    return Predictions(
+        predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, reporter=reporter)
+    )
 
 
 def predictions(
@@ -106,7 +105,7 @@ def predictions(
     top: int = 5,
     sets: bool = False,
     unlabelled: Sequence[str | Path] = (),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Iterator[Prediction]:
     """Yield the `top` classes of each file, in the order of `find_media`, with the calibration of `calibration_for`.
 
@@ -118,6 +117,7 @@ def predictions(
         unlabelled: more files and folders for transductive prediction: `refine` scores all files as one batch, so the
             probabilities of a file depend on the others, and all features are held in memory. A calibrated temperature
             is applied first; a threshold is ignored.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: a path does not exist, a folder has no media, no file can be read, or `sets` is given without
@@ -136,9 +136,9 @@ def predictions(
     if unlabelled:
         resolved_names = {resolved(Path(name)) for name in names}
         others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in resolved_names]
-        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
+        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
     else:
-        chunks = features_in_chunks(model, names, protocol, reading, progress)
+        chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
     errors: list[MediaError] = []
     start = 0
     for entries in chunks:

@@ -15,7 +15,7 @@ from texthead.evaluation.intervals import rate_text
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
 from texthead.media.fingerprints import fingerprint
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import calibration_for
 from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
@@ -75,7 +75,7 @@ def evaluate_run(
     mix: float = 1.0,
     baselines: When = "auto",
     cache: str | Path | bool = False,
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
     begin: Callable[[EvaluationPlan], object] | None = None,
 ) -> RunEvaluation:
     """Score a run on labelled items that it was not trained on, at its temperature and beside baselines.
@@ -91,7 +91,7 @@ def evaluate_run(
         mix: share of the run's encoder weights; the rest comes from the pretrained encoder.
         baselines: when to score zero-shot and a probe (with a new head: zero-shot) too.
         cache: folder for the features of the baselines, as in `Reading`.
-        bar: opens a progress bar.
+        reporter: gets progress and messages.
         begin: called with what is scored, before that takes time.
 
     Raises:
@@ -114,17 +114,16 @@ def evaluate_run(
     if begin:
         begin(plan)
     engines, model = set[str](), (plan.other or run).model
-    with bar("score", "files") as progress:
-        result = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
+    result = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)
     engine, division = engines_text(engines), Division(items, None, items, name)
     if plan.other is None:
         result, temperature, lines, notes = calibrated(run, protocol, result, items)
-        table = eval_baselines(run, division, baselines, cached, bar)
+        table = eval_baselines(run, division, baselines, cached, reporter)
         title = f"this run ({run.head.title})"
     else:
         temperature, lines, notes = "", [], []
-        table = before_training(run, model, division, baselines, cached, bar)
+        table = before_training(run, model, division, baselines, cached, reporter)
         title = "this run, new text head"
         lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
     frames, suffix, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""

@@ -14,7 +14,7 @@ from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.saliency import cover
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 from texthead.report.run_page import Strip
 from texthead.report.strips import percent
@@ -60,7 +60,7 @@ def mistake_strips(
     saliency_maps: int = 0,
     model: Recognizer | None = None,
     engine: EngineName = "eager",
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> list[Strip]:
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
@@ -73,15 +73,15 @@ def mistake_strips(
     """
     done = []
     chosen = most_confident(result, mistakes=mistakes, hits=hits)
-    for number, item in enumerate(chosen):
-        clip = clip_of(result.paths[item], protocol)
-        strip = _strip(result, item, clip)
-        done.append(
-            _with_heat(strip, result.names, model, clip, engine)
-            if model is not None and number < saliency_maps
-            else strip
-        )
-        if progress:
+    with reporter.bar("draw examples", "clips") as progress:
+        for number, item in enumerate(chosen):
+            clip = clip_of(result.paths[item], protocol)
+            strip = _strip(result, item, clip)
+            done.append(
+                _with_heat(strip, result.names, model, clip, engine)
+                if model is not None and number < saliency_maps
+                else strip
+            )
             progress(len(done), len(chosen))
     return done
 

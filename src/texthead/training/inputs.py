@@ -16,7 +16,7 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 
 
@@ -39,7 +39,7 @@ def feature_clips(
     recipe: Recipe,
     pixels: Pixels,
     reading: Reading,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 
@@ -55,10 +55,10 @@ def feature_clips(
             for path in paths if recipe.stride else ():
                 check_windows(path, windows=True)
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-            rows = features_of_clips(visual, paths, choose, pixels, reading, progress)
+            rows = features_of_clips(visual, paths, choose, pixels, reading, reporter)
         else:
             choose = partial(evenly, most=2 * recipe.frames)
-            rows = frame_features(visual, paths, choose, pixels, reading, progress)
+            rows = frame_features(visual, paths, choose, pixels, reading, reporter)
     # Cloned, since a view of a large tensor would be sent with the whole tensor.
     entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in rows])
     readable(entries, skip=False)

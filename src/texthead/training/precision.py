@@ -17,6 +17,7 @@ from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.files import read_json, write_json
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, together
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution
 from texthead.training.step import keep_statistics
@@ -115,7 +116,7 @@ def choose_precision(
     out: Path,
     *,
     tries: bool,
-    say: Callable[[str], None],
+    reporter: Reporter = Reporter(),
 ) -> Recipe:
     """Return the recipe with "auto" replaced by a precision.
 
@@ -123,7 +124,7 @@ def choose_precision(
 
     Args:
         tries: whether bfloat16 may be chosen, which needs the loss of the logits.
-        say: called with a line on the trial, if there is one.
+        reporter: gets a message on the trial, if there is one.
 
     Raises:
         MediaError: an item of the first batch cannot be read.
@@ -141,7 +142,7 @@ def choose_precision(
                     inputs, labels, _ = read(collate([clips[key] for key in next(iter(batches))], blank=clips.blank))
                     trial = try_both(model, inputs, labels, recipe)
                     precision = trial.chosen
-                    say(str(trial))
+                    reporter.say(str(trial))
                 about["recipe"]["precision"] = precision
                 write_json(out / "recipe.json", about)
             choice = [precision]

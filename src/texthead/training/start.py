@@ -20,7 +20,7 @@ from texthead.models.build import drop_patches
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
@@ -132,11 +132,11 @@ def frozen_clips(
     pixels: Pixels,
     reading: Reading,
     out: Path,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> TrainFeatures:
     """Return `feature_clips`, and record in the run which engines computed the features."""
     engines: set[str] = set()
-    clips = feature_clips(model, dataset, recipe, pixels, replace(reading, used=engines.add), progress)
+    clips = feature_clips(model, dataset, recipe, pixels, reading, replace(reporter, used=engines.add))
     record_engines(out, engines)
     return clips
 

@@ -1,6 +1,7 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from texthead.media.shard import is_there
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
 from texthead.runs.folder import saved_split
 from texthead.runs.run import Run
@@ -79,15 +80,15 @@ def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     table.add_note(task)
 
 
-def _pretrained(run: Run, reading: Reading, bar: Bar) -> FrozenEncoder:
+def _pretrained(run: Run, reading: Reading, reporter: Reporter) -> FrozenEncoder:
     """Return the run's encoder before training."""
     encoder = run.encoder()
     encoder.visual.to(next(run.model.parameters()).device)
-    return FrozenEncoder(encoder, run.protocol, reading, bar)
+    return FrozenEncoder(encoder, run.protocol, reading, reporter)
 
 
 def before_training(
-    run: Run, model: Recognizer, division: Division, when: When, reading: Reading, bar: Bar = no_bar
+    run: Run, model: Recognizer, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
 ) -> ScoreTable:
     """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
@@ -96,12 +97,14 @@ def before_training(
     table = ScoreTable(division)
     if run.carries_encoder or not are_few(when, len(division.scored)):
         return table
-    tests = _pretrained(run, reading, bar).items(division.scored, model.names, "encode scored items")
+    tests = _pretrained(run, reading, reporter).items(division.scored, model.names, "encode scored items")
     table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
     return table
 
 
-def eval_baselines(run: Run, division: Division, when: When, reading: Reading, bar: Bar = no_bar) -> ScoreTable:
+def eval_baselines(
+    run: Run, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
+) -> ScoreTable:
     """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
     table = ScoreTable(division)
     assert run.classes is not None
@@ -118,9 +121,10 @@ def eval_baselines(run: Run, division: Division, when: When, reading: Reading, b
             f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
         )
         return table
-    frozen = _pretrained(run, reading, bar)
+    frozen = _pretrained(run, reading, reporter)
     trained = Dataset(tuple(Item(path, label) for path, label in labelled), split["source"])
-    items = frozen.with_reading(skip_unreadable=False).items(trained, run.labels, "encode training items")
+    strict = FrozenEncoder(frozen.encoder, run.protocol, replace(reading, skip_unreadable=False), reporter)
+    items = strict.items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]
     # The recorded prompts of a learned template have placeholders that other encoders cannot read.

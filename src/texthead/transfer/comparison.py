@@ -1,5 +1,6 @@
 """Fit methods to the features of a frozen encoder: compare them, or save one as a run."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +25,7 @@ from texthead.media.find import find_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
-from texthead.parallel.progress import Bar, bar_or
+from texthead.parallel.progress import Progress, Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
@@ -48,8 +49,6 @@ from texthead.transfer.methods import (
 # Default number of frames per video.
 QUICK_FRAMES = 4
 
-_NOTEBOOK_BAR: Bar = partial(bar_or, None)
-
 
 # --- the task
 
@@ -64,7 +63,7 @@ def load_task(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     device: torch.device | None = None,
     reading: Reading = Reading(cache=True),
-    bar: Bar = _NOTEBOOK_BAR,
+    reporter: Reporter = Reporter(),
 ) -> tuple[Task, list[str]]:
     """Return (encoder, prompts and recipe that all methods share; a line for each value that the data changed).
 
@@ -75,6 +74,7 @@ def load_task(
         clean: whether to clean labels for use as class names, such as removing underscores.
         overrides: recipe values, as in `make_task`.
         device: device of the encoder; the CPU if None.
+        reporter: gets progress and messages.
     """
     template = overrides.get("template")
     names, sentences, lines = classes_to_train(
@@ -83,7 +83,7 @@ def load_task(
     prompts = class_prompts(template or small().template, names, sentences)
     encoder = load_encoder(source, text=text, prompts=flat(prompts))
     encoder.visual.to(device or torch.device("cpu"))
-    task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, bar)
+    task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, reporter)
     return task, [*lines, *changes]
 
 
@@ -94,7 +94,7 @@ def make_task(
     sentences: Sequence[str | Sequence[str] | None],
     overrides: Mapping[str, Any] = MappingProxyType({}),
     reading: Reading = Reading(cache=True),
-    bar: Bar = _NOTEBOOK_BAR,
+    reporter: Reporter = Reporter(),
 ) -> tuple[Task, list[str]]:
     """Do the same as `load_task` with a loaded encoder, class names, and prompts that replace the template.
 
@@ -107,7 +107,7 @@ def make_task(
     if spec.unit == "frame" and not train_set.only_images:
         fixed["frames"] = QUICK_FRAMES
     recipe, changes = adapt_recipe(small, {**fixed, **overrides}, train_set, encoder)
-    frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, bar)
+    frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, reporter)
     prompts = class_prompts(recipe.template, names, sentences)
     return Task(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
 
@@ -139,7 +139,8 @@ def _encode(task: Task, division: Division, unlabelled: str | None) -> _Encoded:
         MediaError: a file cannot be read, unless the task's reading skips such files.
     """
     engines: set[str] = set()
-    frozen = task.frozen.with_reading(used=engines.add)
+    frozen = copy.copy(task.frozen)
+    frozen.reporter = replace(frozen.reporter, used=engines.add)
     items = frozen.items(division.train, task.labels, "encode training items")
     check_no_class_lost(division.train, items.data)
     tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
@@ -218,6 +219,7 @@ def compare(
     seed: int = 0,
     unlabelled: str | None = None,
     reading: Reading = Reading(cache=True),
+    reporter: Reporter = Reporter(),
 ) -> MethodScores:
     """Score the methods on a frozen encoder side by side, as `texthead compare` does.
 
@@ -225,22 +227,23 @@ def compare(
 
     Args:
         encoder: as `load_encoder` takes it.
-        task: encoder, classes and recipe, in place of `encoder` and `reading`.
+        task: encoder, classes and recipe, in place of `encoder`, `reading` and `reporter`.
         k: training items drawn for each class; all if None.
         unlabelled: folder of files like those to predict; they refine the probes if they help.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
-    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading)[0]
+    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
     cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
     tested: dict[str, Score] = {}
     total = len(task.methods) * (len(cv.pairs) + (tests is not None))
-    with task.frozen.bar("compare", "fits") as progress:
+    with task.frozen.reporter.bar("compare", "fits") as progress:
         step = _counter(progress, total)
         for name in task.methods:
             if cv.pairs:
@@ -252,7 +255,7 @@ def compare(
     return MethodScores(right, tested, division.scored_name or "held out", items, cv, evidence, skipped, line, engine)
 
 
-def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[], None]:
+def _counter(progress: Progress, total: int) -> Callable[[], None]:
     """Return a function that reports one more step of `total`."""
     steps = iter(range(1, total + 1))
     return lambda: progress(next(steps), total)
@@ -314,6 +317,7 @@ def fit_method(
     baselines: When = "never",
     unlabelled: str | None = None,
     reading: Reading = Reading(cache=True),
+    reporter: Reporter = Reporter(),
 ) -> FittedMethod:
     """Fit a method to the training items on a frozen encoder, as `texthead train --tune none` does.
 
@@ -322,12 +326,13 @@ def fit_method(
             "zero-shot-centred".
         out: run folder to write; None writes none.
         encoder: as `load_encoder` takes it.
-        task: encoder, classes and recipe, in place of `encoder` and `reading`.
+        task: encoder, classes and recipe, in place of `encoder`, `reading` and `reporter`.
         k: training items drawn for each class; all if None.
         held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
         seed: random seed.
         baselines: whether to score the other methods too; "auto": with at most 2,000 training items.
         unlabelled: folder of files like those to predict; they refine a probe if they help.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: the encoder or `unlabelled` does not allow the method, a class has no readable training item, or no
@@ -338,7 +343,7 @@ def fit_method(
     if out is not None:
         check_out(Path(out), resume=False)
     division = data if isinstance(data, Division) else divide(data, seed=seed, part=held_out, k=k)
-    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading)[0]
+    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")

@@ -16,18 +16,18 @@ from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading, silent
+from texthead.features.reading import Reading
 from texthead.models.build import make_recognizer, needs_features, takes_sentences
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
-from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
@@ -160,8 +160,7 @@ def train_run(
     device: torch.device | None = None,
     allow_download: bool = True,
     command: dict[str, object] | None = None,
-    bar: Bar = no_bar,
-    say: Callable[[str], None] = silent,
+    reporter: Reporter = Reporter(),
     tell: Callable[[News], object] = lambda _: None,
 ) -> TrainedRun:
     """Train a run and score it beside baselines, as `texthead train` does.
@@ -177,8 +176,7 @@ def train_run(
         device: device to compute on; the CPU if None.
         allow_download: whether the encoder may be downloaded.
         command: the options to save in the run folder.
-        bar: opens a progress bar.
-        say: called with lines about the progress.
+        reporter: gets progress and messages.
         tell: called with each `News`, before the next step takes time.
 
     Raises:
@@ -188,7 +186,7 @@ def train_run(
     """
     check_out(Path(out), resume=resume)
     shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
-    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, bar, say, tell)
+    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, tell)
     inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
     if training.must_tune:
         tell(Choice(True, "option", "fine_tune=True", changes=changes))
@@ -216,8 +214,7 @@ class _Training:
     execution: Execution
     resume: bool
     command: dict[str, object] | None
-    bar: Bar
-    say: Callable[[str], None]
+    reporter: Reporter
     tell: Callable[[News], object]
 
     @property
@@ -261,7 +258,7 @@ class _Training:
         options = self.options
         values = {key: value for key, value in options.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
-        task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.bar)
+        task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
         quick = fit_method(
             division, options.method, task=task, baselines=options.baselines, unlabelled=options.unlabelled
         )
@@ -304,9 +301,7 @@ class _Training:
         """Decide by a trial."""
         fit, reading = partial(quick.task.fit, quick.name), Reading(self.reading.workers)
         try:
-            trial = try_tuning(
-                fit, quick.items, start.inputs, start.protocol, reading=reading, bar=self.bar, say=self.say
-            )
+            trial = try_tuning(fit, quick.items, start.inputs, start.protocol, reading=reading, reporter=self.reporter)
         except KeyboardInterrupt:
             return Choice(False, "interrupted", "the trial of fine-tuning was interrupted", quick.name)
         return Choice(trial.tuned_is_ahead, "trial", str(trial), quick.name)
@@ -321,7 +316,7 @@ class _Training:
         engine = engine_of(self.out, wanted) if self.resume else wanted
         exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
         reading = replace(self.reading, engine=exact)
-        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.bar)
+        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
         compare = table is None and are_few(self.options.baselines, len(division.train))
         items = None
         if compare or needs_features(self.options.head, recipe) or reading.skip_unreadable:
@@ -344,7 +339,7 @@ class _Training:
         visual = inputs.encoder.visual
         model = make_recognizer(options.head, inputs, trainable=options.train_head).to(next(visual.parameters()).device)
         self.tell(model)
-        with self.bar("train", "clips") as progress, log or nullcontext():
+        with log or nullcontext():
             records = train(
                 model,
                 division.train,
@@ -354,13 +349,12 @@ class _Training:
                 resume=self.resume,
                 execution=replace(self.execution, engine=reading.engine),
                 info=RunInfo(inputs.names, division.scored, self.command),
-                callbacks=Callbacks(progress, self.say, log.add if log else Callbacks().record),
+                reporter=replace(self.reporter, record=log.add) if log else self.reporter,
             )
         # The cache holds features of the encoder before training.
         reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
         if len(division.scored):
-            with self.bar("score", "files") as progress:
-                scored = evaluate(model, division.scored, protocol, reading, progress=progress)
+            scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
             table.add(f"this run ({options.head} head)", scored)
             if rank() == 0:
                 write_scores(self.out, table.scores())

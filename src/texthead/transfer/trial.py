@@ -1,7 +1,6 @@
 """Test whether fine-tuning beats the text-probe, by cross-validation on the training items."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +12,12 @@ from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
-from texthead.features.reading import Reading, silent
+from texthead.features.reading import Reading
 from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
-from texthead.parallel.progress import Bar, no_bar
-from texthead.training.execution import Callbacks, Execution
+from texthead.parallel.progress import Reporter
+from texthead.training.execution import Execution
 from texthead.training.train import train
 from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
 
@@ -69,8 +68,7 @@ def try_tuning(
     protocol: Protocol,
     *,
     reading: Reading = Reading(),
-    bar: Bar = no_bar,
-    say: Callable[[str], None] = silent,
+    reporter: Reporter = Reporter(),
 ) -> TuningTrial:
     """Compare fine-tuning with a text head to the text-probe, on folds of the training items.
 
@@ -82,7 +80,7 @@ def try_tuning(
         inputs: inputs of the head for all items, in their order; its encoder does not change.
         protocol: the test protocol of the fine-tuned model.
         reading: only its workers are used.
-        say: called with a line after each fold that decides nothing.
+        reporter: gets progress, and a message after each fold that decides nothing.
 
     Raises:
         DataError: a class has too few items for folds.
@@ -94,7 +92,7 @@ def try_tuning(
     assert inputs.targets is not None
     quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
     trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [])
-    with bar("try fine-tuning", "clips") as progress:
+    with reporter.bar("try fine-tuning", "clips") as progress:
         for fold, (trained, scored) in enumerate(pairs):
             train_set, tests = items.data.pick(trained), items.pick(scored)
             features, targets = inputs.features[trained], inputs.targets[trained]
@@ -103,7 +101,9 @@ def try_tuning(
             def in_all(done: int, total: int, fold: int = fold) -> None:
                 progress(fold * total + done, len(pairs) * total)
 
-            tuned = _tuned_right(fold_inputs, train_set, tests.data, protocol, reading, Callbacks(in_all))
+            tuned = _tuned_right(
+                fold_inputs, train_set, tests.data, protocol, reading, Reporter().counting(in_all, "train")
+            )
             trial = TuningTrial(
                 np.concatenate([trial.quick, quick_right[fold]]),
                 np.concatenate([trial.tuned, tuned]),
@@ -111,7 +111,7 @@ def try_tuning(
             )
             if trial.is_decided(sum(int((~right).sum()) for right in quick_right[fold + 1 :])):
                 break
-            say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
+            reporter.say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
     return trial
 
 
@@ -121,12 +121,12 @@ def _tuned_right(
     scored: Dataset,
     protocol: Protocol,
     reading: Reading,
-    callbacks: Callbacks,
+    reporter: Reporter,
 ) -> Bool[np.ndarray, " items"]:
     """Fine-tune a copy of the encoder on some items, and return whether it gets each of the others right."""
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with scratch_folder() as folder:
         execution = Execution(reading.workers, checkpoint_every=0)
-        train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
+        train(model, train_set, None, inputs.recipe, out=folder, execution=execution, reporter=reporter)
     return evaluate(model, scored, protocol, Reading(reading.workers)).right

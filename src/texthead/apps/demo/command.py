@@ -1,6 +1,6 @@
 """`texthead demo`: generate videos, train and compare heads, predict, write a report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from texthead.cli import NonNegativeInt, default_workers, option, outputs
@@ -45,7 +45,7 @@ class Demo:
         if (out / "runs").exists():
             console.notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
         options = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
-        outcome = run_demo(out, **options, bar=console.bar, say=say, doing=console.doing)
+        outcome = run_demo(out, **options, reporter=replace(console.reporter, say=say), doing=console.doing)
         table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
         table.columns[0].no_wrap = True
         for title, values in outcome.rows.items():

@@ -28,7 +28,7 @@ from texthead.models import (
     make_temporal_for,
     text_head,
 )
-from texthead.parallel import Bar, no_bar, pick_device
+from texthead.parallel import Reporter, pick_device
 from texthead.prediction import Prediction, predict
 from texthead.recipes import Recipe
 from texthead.report import (
@@ -40,7 +40,7 @@ from texthead.report import (
     plot_curves,
     plot_strip,
 )
-from texthead.training import Callbacks, Execution, RunInfo, train
+from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN = 12
@@ -72,7 +72,7 @@ class Bench:
     unseen_test: Dataset
     classes: list[str]
     center: torch.Tensor
-    bar: Bar
+    reporter: Reporter
 
     @property
     def runs(self) -> Path:
@@ -100,9 +100,9 @@ class Bench:
     def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
         """Train a model and return its metrics."""
         info = RunInfo(held_out=self.seen_test)
-        with self.bar(title, "clips") as progress:
-            callbacks = Callbacks(progress)
-            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, callbacks=callbacks)
+        with self.reporter.bar(title, "clips") as progress:
+            own = Reporter().counting(progress, "train")
+            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, reporter=own)
 
 
 class Changed(NamedTuple):
@@ -162,19 +162,18 @@ def run_demo(
     workers: int,
     device: str,
     quick: bool = False,
-    bar: Bar = no_bar,
-    say: Callable[[str], object] = str,
+    reporter: Reporter = Reporter(),
     doing: Callable[[str], object] = str,
 ) -> Outcome:
     """Draw videos, train and score each method, and write the runs and `report.html`.
 
     Args:
         quick: train each head with one seed instead of three, and leave the encoder frozen.
-        say: called with a line about each step that is done.
+        reporter: gets progress, and a message about each step that is done.
         doing: called with the step that begins.
     """
-    bench = _prepare(out, seed, workers, device, bar)
-    say(
+    bench = _prepare(out, seed, workers, device, reporter)
+    reporter.say(
         f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
         f"{len(bench.unseen_test.classes)} unseen; "
         f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
@@ -188,7 +187,7 @@ def run_demo(
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model, _ in trained])
         models[title], records[title] = trained[0]
-        say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
+        reporter.say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
     text = best = models["text, frozen"]
     run, changed = bench.runs / f"text-{seed}", None
     if not quick:
@@ -223,10 +222,9 @@ def _changed(before: Recognizer, after: Recognizer) -> Changed:
     )
 
 
-def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench:
+def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter) -> Bench:
     """Draw the videos, load the encoder, and encode the clips."""
-    with bar("draw videos", "clips") as progress:
-        data = read_dataset(drawn_videos.draw_videos(out, seed=seed, progress=progress))
+    data = read_dataset(drawn_videos.draw_videos(out, seed=seed, reporter=reporter))
     shutil.rmtree(out / "runs", ignore_errors=True)
     unseen = drawn_videos.unseen_combinations(UNSEEN, seed=seed)
     seen = [name for name in data.classes if name not in unseen]
@@ -238,8 +236,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     paths = [item.path for item in (*train_set.items, *test.items)]
     choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=True)
-    with bar("encode frames once", "clips") as progress:
-        entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, progress)
+    entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)
     readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     return Bench(
@@ -254,7 +251,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
         test.with_classes(sorted(unseen)),
         data.classes,
         torch.stack(frames).mean(0),
-        bar,
+        reporter,
     )
 
 

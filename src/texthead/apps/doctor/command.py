@@ -107,7 +107,7 @@ class Doctor:
             workers=self.workers,
             seconds=float(self.limit),
             pictured=pictured,
-            bar=console.bar,
+            reporter=console.reporter,
         )
         console.doing("comparing files, splits and names")
         encoder_settings = EncoderSettings(
@@ -125,7 +125,7 @@ class Doctor:
             frames=self.frames,
             clean=self.prompts.clean,
             encoder_settings=None if self.quick else encoder_settings,
-            bar=console.bar,
+            reporter=console.reporter,
         )
         for line in lines:
             console.notes().print(line)

@@ -13,7 +13,7 @@ from texthead.apps.doctor.findings import Finding, Severity
 from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
-from texthead.parallel import Bar, no_bar, pick_device
+from texthead.parallel import Reporter, pick_device
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -48,7 +48,7 @@ def examine(
     frames: int = 8,
     clean: bool = True,
     encoder_settings: EncoderSettings | None = None,
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
 ) -> tuple[list[Finding], list[str]]:
     """Return (findings, serious ones first; notes).
 
@@ -60,7 +60,7 @@ def examine(
         frames: frames per clip.
         clean: whether to split labels like `push_up` into words.
         encoder_settings: None skips the checks that need an encoder.
-        bar: progress bar.
+        reporter: gets progress and messages.
     """
     items, names = dataset.items, list(classes)
     result = [
@@ -83,7 +83,7 @@ def examine(
         protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
         protocol = replace(protocol, pixels=spec.pixels(small(size=encoder_settings.size)))
         reading = replace(encoder_settings.reading, skip_unreadable=True)
-        encoded = FrozenEncoder(encoder, protocol, reading, bar).files([items[index].path for index in readable])
+        encoded = FrozenEncoder(encoder, protocol, reading, reporter).files([items[index].path for index in readable])
         features = dict(zip([readable[i] for i in encoded.positions], encoded.features.numpy(), strict=True))
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)

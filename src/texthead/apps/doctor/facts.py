@@ -17,7 +17,7 @@ from texthead.data import Dataset, centre_in_segment, evenly
 from texthead.errors import MediaError
 from texthead.media import Media, boxes, content_digest, open_media
 from texthead.media import paths as media_paths
-from texthead.parallel import Bar, FailedTask, no_bar, run_tasks
+from texthead.parallel import FailedTask, Reporter, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
 STOPPED = "reader crashed or hung"
@@ -198,7 +198,7 @@ def read_facts(
     workers: int,
     seconds: float,
     pictured: Collection[int] = (),
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
 ) -> list[Facts]:
     """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
 
@@ -206,6 +206,7 @@ def read_facts(
         workers: number of processes.
         seconds: time limit per file.
         pictured: positions of items that get a thumbnail.
+        reporter: gets progress.
 
     Raises:
         RunError: no process can be started.
@@ -213,7 +214,7 @@ def read_facts(
     paths = [item.path for item in dataset.items]
     tasks = [(path, position in pictured) for position, path in enumerate(paths)]
     result: list[Facts] = [Facts(path) for path in paths]
-    with bar("read", "files") as progress:
+    with reporter.bar("read", "files") as progress:
         for done, (position, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
             if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"

@@ -110,8 +110,7 @@ class Export:
         run = with_classes(run, self.classes, self.prompts)
         protocol = self.protocol.on(run.protocol)
         console.doing("writing the model (about a minute)")
-        with console.bar("write and compare", "files") as progress:
-            parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, progress=progress)
+        parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, reporter=console.reporter)
         for line in parity_lines(parity, int8=self.int8):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())

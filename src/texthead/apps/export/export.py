@@ -33,7 +33,7 @@ from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media import is_member
 from texthead.media import paths as media_paths
 from texthead.models import AttentivePool, TemporalTransformer
-from texthead.parallel import Progress
+from texthead.parallel import Reporter
 from texthead.prediction import calibration_for, protocol_of
 from texthead.runs import Run, classes_json, model_card
 
@@ -49,7 +49,7 @@ def export(
     to: To = "onnx",
     int8: bool = False,
     protocol: Protocol | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Parity:
     """Write the folder of an exported run atomically, and return how its model differs from the run.
 
@@ -60,6 +60,7 @@ def export(
         int8: quantise the weights to 8 bits; the model card states the effect. Rejection threshold and prediction sets
             are then omitted, because they are valid only for the run's own scores.
         protocol: frames, views and sizes; None for the run's own.
+        reporter: gets progress.
 
     Raises:
         RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
@@ -76,7 +77,7 @@ def export(
         calibration, reason = exportable_calibration(run, protocol, promises=not int8)
         write_json(folder / "thresholds.json", thresholds(calibration, reason))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
-        measured = parity(folder, scorer, run, progress)
+        measured = parity(folder, scorer, run, reporter)
         if not int8:
             check_parity(measured)
         card = model_card(

@@ -16,7 +16,7 @@ from texthead.data import ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media import Image, Video, is_member, reader_of
-from texthead.parallel import Progress
+from texthead.parallel import Reporter
 from texthead.runs import Run
 
 # Largest allowed difference in probability.
@@ -49,7 +49,7 @@ class Parity:
     right_before: int
 
 
-def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = None) -> Parity:
+def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter()) -> Parity:
     """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
     predictor, protocol = standalone.Predictor(folder), scorer.protocol
     limit = predictor.settings["input"]["most_frames"]
@@ -62,14 +62,14 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
     files, labels = _held_out(run)
     views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     same, best = True, []
-    for i, label in enumerate(labels):
-        view = views[i][0]
-        if not isinstance(view, MediaError):
-            clips = standalone.read_clips(files[i], predictor.settings)[None]
-            same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
-            pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
-            best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
-        if progress:
+    with reporter.bar("write and compare", "files") as progress:
+        for i, label in enumerate(labels):
+            view = views[i][0]
+            if not isinstance(view, MediaError):
+                clips = standalone.read_clips(files[i], predictor.settings)[None]
+                same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
+                pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
+                best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
             progress(i + 1, len(files))
     return Parity(
         tuple(counts),

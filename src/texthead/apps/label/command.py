@@ -122,8 +122,8 @@ class Label:
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         reading = self.files.reading(self.features.folder)
-        files = cut_files(files, encoder, reading, above=self.cut_above, known=paths, bar=console.bar)
-        pool = encode_files(files, encoder, reading, console.bar)
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=paths, reporter=console.reporter)
+        pool = encode_files(files, encoder, reading, console.reporter)
         console.say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, names, encoder, password)

@@ -18,7 +18,7 @@ from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import find_media
 from texthead.media import paths as media_paths
 from texthead.models import text_rows
-from texthead.parallel import Bar, no_bar
+from texthead.parallel import Reporter
 from texthead.transfer import QUICK_FRAMES
 
 
@@ -141,7 +141,7 @@ def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
     return labelled
 
 
-def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = no_bar) -> Pool:
+def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:
     """Return the readable files with their features.
 
     Raises:
@@ -150,6 +150,6 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = 
     """
     protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
     paths = [item.path for item in files.items]
-    encoded = FrozenEncoder(encoder, protocol, reading, bar).files(paths)
+    encoded = FrozenEncoder(encoder, protocol, reading, reporter).files(paths)
     check_any(paths, encoded.positions, encoded.skipped)
     return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped)

@@ -18,7 +18,7 @@ from texthead.errors import MediaError
 from texthead.features import Reading, frame_features
 from texthead.media import Media, Video, kind_of, open_media
 from texthead.media import paths as media_paths
-from texthead.parallel import Bar, no_bar
+from texthead.parallel import Reporter
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10
@@ -65,7 +65,7 @@ def cut_files(
     *,
     above: float,
     known: Sequence[Path] = (),
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
 ) -> Dataset:
     """Return the files with each long video replaced by its windows.
 
@@ -78,7 +78,7 @@ def cut_files(
     """
     labelled = media_paths.spans_by_file(media_paths.resolved(path) for path in known)
     items: list[Item] = []
-    with bar("look for long videos", "files") as progress:
+    with reporter.bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
             labelled_spans = labelled.get(media_paths.resolved(item.path), [])
             starts: list[float] = []

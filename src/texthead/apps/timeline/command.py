@@ -3,10 +3,8 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -112,7 +110,8 @@ class TimelineCommand:
             printer = _Printer(self, video)
             curve = Curve() if self.overlay else None
             console.doing("looking for events")
-            stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
+            engine, reporter = self.encoding.engine, console.reporter
+            stretches = scores_over_time(model, video, sliding=sliding, engine=engine, reporter=reporter)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
             begin = video.start_seconds if isinstance(video, Part) else 0.0
@@ -300,7 +299,7 @@ def _percent(share: float) -> str:
 
 
 def _watch(
-    stretches: "Callable[..., Iterator[Stretch]]",
+    stretches: "Iterable[Stretch]",
     video: "TimedVideo",
     finder: "EventFinder",
     printer: _Printer,
@@ -314,18 +313,14 @@ def _watch(
         MediaError: the video cannot be read to its end.
     """
     from texthead.apps.timeline.events import Stretch
-    from texthead.cli import console
-    from texthead.media import Media
 
     best: Stretch | None = None
     try:
-        # The end of a pipe or a stream is unknown, so there is no bar.
-        with console.bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
-            for stretch in stretches(progress=progress):
-                printer.add(finder.add(stretch), finder.open_events())
-                best = stretch if best is None or _height(stretch) > _height(best) else best
-                if curve is not None:
-                    curve.add(stretch.end, stretch.scores)
+        for stretch in stretches:
+            printer.add(finder.add(stretch), finder.open_events())
+            best = stretch if best is None or _height(stretch) > _height(best) else best
+            if curve is not None:
+                curve.add(stretch.end, stretch.scores)
     except MediaError as error:
         if not printer.has_printed:
             raise
@@ -385,7 +380,7 @@ def _write_files(
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
         console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
-    with open_timed(path) as video, console.bar("overlay", "frames") as progress:
-        write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
+    with open_timed(path) as video:
+        write_overlay(Path(command.overlay), video, events, names, curve, reporter=console.reporter)
     note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
     say.print(f"overlay: {command.overlay}{note}")

@@ -19,7 +19,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from texthead.apps.timeline.events import Event
 from texthead.files import replacing
 from texthead.media import Media
-from texthead.parallel import Progress
+from texthead.parallel import Progress, Reporter
 from texthead.report import COLOURS, font_file
 
 # Ticks per second, as in MPEG; a multiple of the usual frame rates.
@@ -77,7 +77,7 @@ def write_overlay(
     names: Sequence[str],
     curve: Curve,
     *,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> None:
     """Write every frame at its original time with the current events; no audio.
 
@@ -85,7 +85,11 @@ def write_overlay(
         MediaError: a frame cannot be read.
         RunError: the file cannot be written; an existing file is kept.
     """
-    with replacing(out) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with (
+        reporter.bar("overlay", "frames") as progress,
+        replacing(out) as temporary,
+        av.open(str(temporary), "w", format="mp4") as container,
+    ):
         for packet in _encoded_frames(container, video, events, names, curve, progress):
             container.mux(packet)
 
@@ -96,7 +100,7 @@ def _encoded_frames(
     events: Sequence[Event],
     names: Sequence[str],
     curve: Curve,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Iterator[Packet]:
     """Yield the encoded frames with their current events."""
     index_of = {name: index for index, name in enumerate(names)}
@@ -112,8 +116,7 @@ def _encoded_frames(
         on = [event.name for event in events if event.start <= seconds < event.end]
         painter.draw(picture, [Line(name, colour_of[name], scores[index_of[name]]) for name in on], seconds)
         yield from stream.encode(_timed(picture, seconds))
-        if progress:
-            progress(number, video.num_frames)
+        progress(number, video.num_frames)
     assert stream is not None, "a video that opens has a frame, or in_order has raised"
     yield from stream.encode(None)
 
