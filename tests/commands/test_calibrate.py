@@ -25,7 +25,6 @@ from texthead.data.dataset import Dataset
 from texthead.errors import DataError, RunError
 from texthead.evaluation import calibration
 from texthead.evaluation.evaluate import Evaluation
-from texthead.media.fingerprints import fingerprint
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -75,7 +74,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     split: dict[str, object] = {
         "train": [str(item.path.resolve()) for item in train.items],
         "train_labels": train.labels,
-        "train_content": [fingerprint(item.path) for item in train.items],
+        "train_content": [item.media.fingerprint() for item in train.items],
     }
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(name="test", frames=1, size=32, resize=36)

@@ -11,8 +11,7 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.errors import DataError
-from texthead.media.open import is_image
-from texthead.media.paths import file_of
+from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
 
 Split = Literal["train", "val", "test"]
@@ -44,9 +43,14 @@ class Item:
     name: str = field(default="", compare=False)
 
     @property
+    def media(self) -> MediaPath:
+        """What the path names: a file, a part of one, a frame folder or a clip in a shard."""
+        return MediaPath(self.path)
+
+    @property
     def together(self) -> str:
         """The group key: the item's group if set, else the path of its file, shared by all parts of the file."""
-        return self.group or str(file_of(self.path))
+        return self.group or str(self.media.file)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Dataset:
     @property
     def only_images(self) -> bool:
         """Whether every item is an image: a clip of one frame."""
-        return all(is_image(item.path) for item in self.items)
+        return all(item.media.is_image for item in self.items)
 
     def split(self, name: Split) -> "Dataset":
         """Return the items of one split."""

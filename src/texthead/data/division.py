@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 
 from texthead.data.dataset import Dataset, splits_of
 from texthead.errors import DataError
-from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved, shares_frames, spans_by_file
+from texthead.media.paths import fingerprints, spans_by_file
 
 HELD_OUT = 0.2
 
@@ -90,8 +89,8 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
                 f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source; "
                 "leave one out"
             )
-    trained = spans_by_file(resolved(item.path) for item in train_set.items)
-    both = [item for item in val_set.items if shares_frames(resolved(item.path), trained)]
+    trained = spans_by_file(item.media.resolved() for item in train_set.items)
+    both = [item for item in val_set.items if item.media.resolved().shares_frames(trained)]
     if both:
         raise DataError(
             f"{val_set.source}: {len(both)} of {len(val_set)} items are also in the training data "

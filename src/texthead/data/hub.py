@@ -10,7 +10,8 @@ from texthead.data.sources import HUB_PREFIX
 from texthead.errors import DataError
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, replacing
-from texthead.media.open import is_media, suffix_of
+from texthead.media.open import suffix_of
+from texthead.media.paths import MediaPath
 
 _BATCH = 256
 
@@ -146,4 +147,4 @@ def _local(name: str | None, row: str) -> Path:
 def _suffix(content: bytes, name: str | None, kind: str) -> str:
     """Return the suffix for the content. Unknown content gets a media suffix, so that reading it raises MediaError."""
     named = Path(name or "").suffix.lower()
-    return suffix_of(content) or (named if is_media(f"x{named}") else {"Image": ".png"}.get(kind, ".mp4"))
+    return suffix_of(content) or (named if MediaPath(f"x{named}").is_media else {"Image": ".png"}.get(kind, ".mp4"))

@@ -36,7 +36,7 @@ from texthead.errors import RunError
 from texthead.features.cache import weights_key
 from texthead.features.reading import silent
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 
 # Largest 1 - cosine of features that count as equal.
@@ -253,7 +253,7 @@ def known_digest(files: Sequence[Path]) -> str | None:
 
 
 def _digest_file(files: Sequence[Path]) -> Path:
-    name = hashlib.sha256(repr([str(resolved(path)) for path in files]).encode()).hexdigest()[:32]
+    name = hashlib.sha256(repr([str(MediaPath(path).resolved()) for path in files]).encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 

@@ -22,8 +22,7 @@ import numpy as np
 from texthead.errors import DataError, MediaError, line_of
 from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
-from texthead.media.frame_folder import is_template
-from texthead.media.paths import address, file_of
+from texthead.media.addresses import address
 
 INDEX = "shards.json"
 
@@ -74,33 +73,6 @@ class _Places(NamedTuple):
     tables: np.ndarray
     digests: bytes
     sources: bytes
-
-
-def is_member(path: str | Path) -> bool:
-    """Return whether a path is a clip in a shard: its parent is a `.tar` that is not a folder."""
-    parent = Path(path).parent
-    return parent.suffix == ".tar" and not parent.is_dir()
-
-
-def is_there(path: str | Path) -> bool:
-    """Return whether a path's file, a template's folder, or a clip in a shard exists."""
-    path = file_of(path)
-    if is_template(path):
-        return path.parent.exists()
-    if not is_member(path):
-        return path.exists()
-    try:
-        member(path)
-    except MediaError:
-        return False
-    return True
-
-
-def has_shards(source: str | Path) -> bool:
-    """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""
-    if is_member(source):
-        return False
-    return address(source) is not None or (Path(source) / INDEX).is_file()
 
 
 def member(path: Path) -> Member:

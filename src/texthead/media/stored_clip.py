@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from texthead.errors import MediaError, line_of
+from texthead.media.addresses import address
 from texthead.media.jpeg import decode_jpeg, jpeg_size
 from texthead.media.limits import check_frames, check_held, check_size
-from texthead.media.paths import address
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
 

@@ -19,7 +19,7 @@ from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
 from texthead.features.views import features_in_parts, item_features
 from texthead.media.find import find_names
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -134,8 +134,8 @@ def predictions(
     names = find_names(inputs)
     others: list[str] = []
     if unlabelled:
-        here = {resolved(Path(name)) for name in names}
-        others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in here]
+        here = {MediaPath(name).resolved() for name in names}
+        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in here]
         parts = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
     else:
         parts = features_in_parts(model, names, protocol, reading, progress)

@@ -31,8 +31,7 @@ from texthead.errors import DataError, RunError
 from texthead.evaluation import Calibration, head_scores
 from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
-from texthead.media import as_clip, find_names, has_shards
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, find_names
 from texthead.models import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction import (
@@ -128,7 +127,7 @@ class Parts:
             if len(own) != min(size, self.request["files"] - number * size):
                 raise RunError(f"{self.source}: changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
-                yield number, [as_clip(Path(path)) for path in own]
+                yield number, [MediaPath(path).clip().path for path in own]
 
     def is_finished(self, number: int) -> bool:
         """Return whether all files of a part are written."""
@@ -198,7 +197,7 @@ def open_parts(
     calibration, _ = calibration_for(run, protocol)
     if options.sets:
         check_has_sets(calibration)
-    manifest, out = media_paths.resolved(Path(source)), Path(out)
+    manifest, out = MediaPath(source).resolved().path, Path(out)
     files = _files_of(manifest)
     count, digest = 0, hashlib.sha256()
     for path in files():
@@ -300,7 +299,7 @@ def _files_of(source: Path) -> Callable[[], Iterator[str]]:
 
     Names are strings because a `Path` is several times slower, and each process iterates over all of them.
     """
-    if has_shards(source) or source.is_dir():
+    if MediaPath(source).has_shards() or source.is_dir():
         return partial(iter, find_names([source]))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
@@ -310,7 +309,7 @@ def _files_of(source: Path) -> Callable[[], Iterator[str]]:
 def _rows(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
     for line, row in manifest_rows(manifest, ("path",)):
-        if row.get("start") or row.get("end") or media_paths.is_part(row["path"]):
+        if row.get("start") or row.get("end") or MediaPath(row["path"]).is_part:
             yield str(row_path({**row, "path": row["path"].strip()}, manifest, line))
         else:
             yield os.path.join(folder, row["path"].strip())  # noqa: PTH118

@@ -18,7 +18,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError
 from texthead.extras import check_extra
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.runs import check_run_exists
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Bulk:
                 f"bulk takes one list, folder or shards, got {len(sources)}; {sources[0]} is not a run (no recipe.json "
                 "in it)"
             )
-        media_paths.check_not_missing(sources[0])
+        MediaPath(sources[0]).check()
         return run, sources[0]
 
     def __call__(self) -> None:

@@ -15,8 +15,7 @@ from texthead.data import Dataset, Item, manifest_rows, read_dataset, row_path
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
-from texthead.media import find_media
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, find_media
 from texthead.models import text_rows
 from texthead.parallel import Bar, no_bar
 from texthead.transfer import FRAMES
@@ -47,7 +46,7 @@ class Pool:
     @property
     def groups(self) -> list[str] | None:
         """The group of each file (for a part of a video, the video if no group is given); None if all are separate."""
-        grouped = any(item.group or media_paths.is_part(item.path) for item in self.files.items)
+        grouped = any(item.group or item.media.is_part for item in self.files.items)
         return self.files.groups if grouped else None
 
     def next(
@@ -101,13 +100,11 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    own = {media_paths.resolved(item.path): item for item in files.items}
+    own = {item.media.resolved(): item for item in files.items}
     parts = [
-        (own.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
-        for path in paths
-        if media_paths.is_part(path)
+        (own.get(MediaPath(media.file).resolved()), media.span) for media in map(MediaPath, paths) if media.is_part
     ]
-    items = [replace(item, path=media_paths.part_path(item.path, span)) for item, span in parts if item is not None]
+    items = [replace(item, path=item.media.part(span).path) for item, span in parts if item is not None]
     return replace(files, items=(*files.items, *items))
 
 
@@ -128,10 +125,10 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     """
     if not place.exists():
         return {}
-    own = {media_paths.resolved(item.path): item.path for item in files.items}
+    own = {item.media.resolved(): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
     for item in read_dataset(place, root=root_of(place, files)).items:
-        path = own.get(media_paths.resolved(item.path))
+        path = own.get(item.media.resolved())
         if path is None:
             raise DataError(
                 f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
