@@ -16,8 +16,10 @@ from texthead.data.protocol import Pooling, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
+from texthead.features import frames
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -181,7 +183,12 @@ def test_the_cache_changes_no_score_and_decodes_once(
     plain = evaluate(model, data, protocol)
     first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
+
+    class Closed(MediaPath):
+        def open(self) -> Media:
+            pytest.fail(f"{self} was opened")
+
+    monkeypatch.setattr(frames, "MediaPath", Closed)
     assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
     other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
     assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)

@@ -85,8 +85,8 @@ def cut_files(
                 starts = _starts(item.path, encoder, reading, above)
             windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
             free = [window for window in windows if not any(window.overlaps(span) for span in own)]
-            spans = sorted({*free, *own}) if starts or own else [Span()]
-            items += [replace(item, path=item.media.part(span).path) for span in spans]
+            spans = sorted({*free, *own}) if starts or own else []
+            items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
 
