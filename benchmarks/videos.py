@@ -36,8 +36,8 @@ def joined(data: Path, seconds: int, seed: int) -> Frames:
     """Join real clips of one set in random order; each frame is scaled and cropped to the size."""
     items = th.read_dataset(data / REAL[seed % len(REAL)]).items
     frames: list[np.ndarray] = []
-    for place in np.random.default_rng(seed).permutation(len(items)):
-        frames += whole(items[place].path)
+    for index in np.random.default_rng(seed).permutation(len(items)):
+        frames += whole(items[index].path)
         if len(frames) >= seconds * FPS:
             break
     pictures = (Image.fromarray(frame) for frame in frames[: seconds * FPS])

@@ -121,14 +121,14 @@ def pretrain(
     words = _Vocabulary()
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
-        whole, clip = _clip(tower, setting), _clip(tower, setting, words)
+        full_clip, clip = _clip(tower, setting), _clip(tower, setting, words)
         _train(clip, tower, words, pool, setting, rng, progress)
-    save_openclip(out, _config(tower), _merge(whole, clip, words))
+    save_openclip(out, _config(tower), _merge(full_clip, clip, words))
     write_json(out / MARK, _content(tower, setting, seed))
     return out
 
 
-def kept(
+def cached_tower(
     tower: Tower,
     folder: Path | None = None,
     *,
@@ -199,7 +199,7 @@ def zero_shot(folder: Path) -> float:
     rng = np.random.default_rng(_SCORE_SEED)
     pictures, labels = draw_shape_pictures(pairs, _SCORED, rng=rng, size=encoder.visual.spec.size)
     # Features need no normalization: their norm does not change the argmax.
-    best = torch.cat([(encoder.visual(part) @ rows.T).argmax(-1) for part in _frames(pictures).split(128)])
+    best = torch.cat([(encoder.visual(chunk) @ rows.T).argmax(-1) for chunk in _frames(pictures).split(128)])
     return 100.0 * float((best == torch.from_numpy(labels)).float().mean())
 
 
@@ -268,9 +268,9 @@ def _clip(tower: Tower, setting: Setting, words: _Vocabulary | None = None) -> o
     return clip
 
 
-def _merge(whole: open_clip.CLIP, clip: open_clip.CLIP, words: _Vocabulary) -> dict[str, Tensor]:
-    """Merge the trained tensors into the whole model; other tokens and positions keep their random embeddings."""
-    tensors, trained = whole.state_dict(), clip.state_dict()
+def _merge(full_clip: open_clip.CLIP, clip: open_clip.CLIP, words: _Vocabulary) -> dict[str, Tensor]:
+    """Merge the trained tensors into the full model; other tokens and positions keep their random embeddings."""
+    tensors, trained = full_clip.state_dict(), clip.state_dict()
     tensors["token_embedding.weight"][words.tokens] = trained.pop("token_embedding.weight")
     tensors["positional_embedding"][:TRAINED_LENGTH] = trained.pop("positional_embedding")
     return {**tensors, **trained}

@@ -153,7 +153,7 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     """Return the gradients of the first update of a training, unsharded."""
-    step, make, found, made = torch.optim.AdamW.step, Trained.__init__, {}, []
+    step, make, result, made = torch.optim.AdamW.step, Trained.__init__, {}, []
 
     def see(trained: Trained, *parts: object) -> None:
         make(trained, *parts)  # pyright: ignore[reportArgumentType]
@@ -162,14 +162,14 @@ def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     def keep(_: torch.optim.AdamW) -> None:
         for name, parameter in made[0].named_parameters():
             if parameter.grad is not None:
-                found[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
+                result[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
         raise KeyError("seen")
 
     torch.optim.AdamW.step, Trained.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
     try:
         run(*args)
     except KeyError:
-        return found
+        return result
     finally:
         torch.optim.AdamW.step, Trained.__init__ = step, make
     raise AssertionError("no step was made")
@@ -208,8 +208,8 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
     """Evaluate and return (paths, targets, scores, paths of unreadable files)."""
     model = plain_model()
     reading = Reading(batch=batch, cache=cache or False, skip_unreadable=skip)
-    found = evaluate(model, data, Protocol(2, PIXELS), reading)
-    return found.paths, found.targets, found.scores, [error.path for error in found.skipped]
+    result = evaluate(model, data, Protocol(2, PIXELS), reading)
+    return result.paths, result.targets, result.scores, [error.path for error in result.skipped]
 
 
 def evaluate_own(data: Dataset) -> None:

@@ -30,17 +30,17 @@ MOST_NAMES = {"media": 25, "cli": 25}
 
 def ours(tree: ast.AST) -> set[str]:
     """Return the texthead modules that a module imports, by their names below `texthead`; a package as `NAME.__init__`."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
             base = node.module.removeprefix("texthead").removeprefix(".")
             inside = {f"{base}.{alias.name}".removeprefix(".") for alias in node.names}
-            found |= {name if name in TREES or f"{name}.__init__" in TREES else base for name in inside} - {""}
+            names |= {name if name in TREES or f"{name}.__init__" in TREES else base for name in inside} - {""}
         elif isinstance(node, ast.Import):
-            found |= {
+            names |= {
                 alias.name.removeprefix("texthead.") for alias in node.names if alias.name.startswith("texthead.")
             }
-    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in found}
+    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in names}
 
 
 IMPORTS = {name: ours(tree) for name, tree in TREES.items()}

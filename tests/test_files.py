@@ -28,7 +28,7 @@ def test_json_goes_there_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), TypeError("no JSON")])
-def test_an_exception_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path, error: BaseException) -> None:
+def test_exception_keeps_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     with pytest.raises(type(error)) as caught, replacing(path) as beside:
@@ -152,8 +152,8 @@ from pathlib import Path
 from texthead.files import new_folder, replacing, scratch_folder
 folder = Path(sys.argv[1])
 with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_folder(folder) as c:
-    for place in (a, b / "file", c / "file"):
-        place.write_text("half")
+    for path in (a, b / "file", c / "file"):
+        path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -183,7 +183,7 @@ def make_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("use", [write_another, hold, make_folder])
-def test_what_a_killed_process_was_writing_is_removed_by_the_next(left: Path, use: Callable[[Path], None]) -> None:
+def test_leftovers_of_killed_process_removed(left: Path, use: Callable[[Path], None]) -> None:
     use(left)
     assert [path.name for path in left.iterdir()] == ["other.json"]
 
@@ -205,7 +205,7 @@ def test_what_others_are_writing_stays(tmp_path: Path) -> None:
     assert all(path.is_file() for path in alike)
 
 
-def test_what_killed_workers_leave_is_removed_where_the_block_ends_with_an_error(tmp_path: Path) -> None:
+def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), locked(tmp_path):
         subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False)
         assert len([*tmp_path.iterdir()]) == 4

@@ -52,7 +52,7 @@ def test_a_table_escapes_all_its_text() -> None:
     assert "\\x1b" in html_table(["name"], [["\x1b[31m"]])
 
 
-def test_numbers_stand_on_the_right_and_empty_cells_are_empty() -> None:
+def test_number_alignment_and_empty_cells() -> None:
     html = html_table(["name", "n", "rate"], [["a", 1, 66.666], ["b", None, None]])
     assert html.count("text-align: right") == 6
     assert ">66.7</td>" in html
@@ -121,12 +121,12 @@ def test_results_without_items_are_tables_too() -> None:
 
 
 def test_results_have_a_short_text_too() -> None:
-    found = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
-    assert repr(found) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
+    result = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
+    assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
     assert repr(SCORES) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
 
 
-def test_an_evaluation_shows_the_worst_classes_first_and_few_of_many() -> None:
+def test_evaluation_shows_worst_classes() -> None:
     html = evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])._repr_html_()
     assert html.index("script") < html.index(">good<")
     names = tuple(f"class {i}" for i in range(WORST + 3))
@@ -203,7 +203,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     shell = Shell()
     monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
-    monkeypatch.setattr(notebook, "SECONDS", 0.0)
+    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 0.0)
     return shell
 
 
@@ -230,7 +230,7 @@ def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) ->
 
 
 def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "SECONDS", 60.0)
+    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 60.0)
     bar = NotebookBar("read", "files")
     bar(1, 1)
     bar.close()
@@ -260,9 +260,7 @@ def only(shell: Shell, *expected: str) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
-    shell: Shell, images: Dataset, tmp_path: Path
-) -> None:
+def test_notebook_bars(shell: Shell, images: Dataset, tmp_path: Path) -> None:
     model, paths = make_model(), [item.path for item in images.items]
     with only(shell, "evaluate"):
         evaluate(model, images)

@@ -47,7 +47,7 @@ def test_divide_k_leaves_held_out_items_alone():
         divide(data, seed=0, part=0.2, k=9)
 
 
-def test_training_items_of_one_class_teach_nothing():
+def test_single_class_training_set_refused():
     data = items(*((f"a{i}", "a", None) for i in range(5)))
     with refuses(DataError, 4, "'a'"):
         divide(data, seed=0, part=0.2, k=None)

@@ -106,7 +106,7 @@ def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
     assert not own_cache.exists()
 
 
-def test_what_lies_in_the_cache_is_used_again_and_what_is_not_whole_is_not(tmp_path, own_cache):
+def test_cache_reused_unless_incomplete(tmp_path, own_cache):
     source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
     first, second = (item.path for item in read_dataset(source).items)
     before = contents(own_cache)
@@ -133,7 +133,7 @@ def test_a_stop_leaves_no_half_file(tmp_path, own_cache, monkeypatch):
     assert len(read_dataset(source)) == len(contents(own_cache)) == 2
 
 
-def test_broken_bytes_are_an_error_of_the_file_when_it_is_read(tmp_path):
+def test_broken_bytes_fail_on_read(tmp_path):
     broken = write_broken(tmp_path / "x.mp4").read_bytes()
     columns = {"image": [{"bytes": broken, "path": None}, {"bytes": broken, "path": "a/b.JPG"}], "label": [0, 1]}
     dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
@@ -238,7 +238,7 @@ def test_a_label_file_names_the_labels(tmp_path):
 # ---- what cannot be loaded
 
 
-def test_what_cannot_be_loaded_or_reached_and_code_that_is_not_run(tmp_path, monkeypatch):
+def test_load_errors_and_untrusted_code(tmp_path, monkeypatch):
     empty, scripted = tmp_path / "empty", tmp_path / "scripted"
     empty.mkdir()
     scripted.mkdir()

@@ -104,7 +104,7 @@ def decode(path: Path) -> torch.Tensor:
 # ---- what is written
 
 
-def test_read_back_in_the_order_of_the_source_with_all_that_is_known_of_it(source: Dataset, ready: Path) -> None:
+def test_shards_keep_order_and_columns(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
     assert len({item.path for item in found.items}) == len(source)
@@ -144,7 +144,7 @@ def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) ->
         assert (picture.format, picture.size) == ("JPEG", (48, 48))
 
 
-def test_any_tar_reads_clips_beside_what_is_known_of_them(source: Dataset, ready: Path) -> None:
+def test_tar_reads_clips_and_metadata(source: Dataset, ready: Path) -> None:
     seen = {}
     for tar in sorted(ready.glob("*.tar")):
         with tarfile.open(tar) as archive:
@@ -232,7 +232,7 @@ def test_other_options_or_other_data_are_refused(source: Dataset, copy: Path) ->
             prepare(data, copy, options)
 
 
-def test_a_shard_whose_source_was_mended_or_has_changed_is_made_again(tmp_path: Path) -> None:
+def test_shard_of_changed_source_is_rebuilt(tmp_path: Path) -> None:
     paths = [write_video(tmp_path / f"{i}.mp4", "red", seed=i) for i in range(3)]
     paths.append(write_broken(tmp_path / "3.mp4"))
     data, out = Dataset(tuple(Item(path, "red") for path in paths), "here"), tmp_path / "s"
@@ -258,7 +258,7 @@ def test_a_folder_with_something_else_in_it_is_refused(source: Dataset, tmp_path
         prepare(source, tmp_path / name)
 
 
-def test_a_remote_folder_one_among_class_folders_and_one_in_use_are_refused(source: Dataset, tmp_path: Path) -> None:
+def test_unsuitable_out_folders_refused(source: Dataset, tmp_path: Path) -> None:
     with refuses(DataError, "s3://bucket/shards"):
         prepare(source, Path("s3://bucket/shards"))
     write_video(tmp_path / "red" / "a.mp4", "red")
@@ -276,7 +276,7 @@ def test_a_process_that_ends_is_an_error_in_one_line(
         prepare(source, tmp_path / "s", FEW, workers=2)
 
 
-def test_unreadable_files_are_an_error_or_listed_and_the_others_are_there(source: Dataset, tmp_path: Path) -> None:
+def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> None:
     items = list(source.items)
     items.insert(2, Item(write_broken(tmp_path / "broken.mp4"), "red", "train"))
     items.insert(5, Item(tmp_path / "missing.mp4", "red", "train"))
@@ -378,7 +378,7 @@ def test_any_frames_in_any_order(ready: Path) -> None:
                 media.frames_at(indices)
 
 
-def test_frames_are_those_of_pillow_with_simplejpeg_and_without(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_match_pillow(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = read_dataset(ready).items[1].path
     expected = np.stack([np.asarray(PIL.Image.open(io.BytesIO(part))) for part in stored(path)[1]])
     assert np.array_equal(decode(path).permute(0, 2, 3, 1).numpy(), expected)
@@ -562,9 +562,7 @@ def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: obj
         (tarfile.REGTYPE, "000000002.avi", True),
     ],
 )
-def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
-    copy: Path, kind: bytes | None, name: str, is_named: bool
-) -> None:
+def test_wrong_tar_members_refused(copy: Path, kind: bytes | None, name: str, is_named: bool) -> None:
     """Links, names outside the archive, or anything else at the place of a clip."""
     path = copy / "shard-000000.tar" / "000000001.avi"
     place, data = member(path), bytearray(path.parent.read_bytes())
@@ -659,7 +657,7 @@ def server(ready: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_shards_over_http_send_no_more_than_the_table_and_the_wanted_frames(
+def test_http_shards_send_only_needed_bytes(
     source: Dataset, ready: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = read_dataset(server)
@@ -689,7 +687,7 @@ def test_shards_over_http_send_no_more_than_the_table_and_the_wanted_frames(
 # ---- the command
 
 
-def test_the_command_says_what_it_made_and_what_it_left_alone(tmp_path: Path, works: Callable) -> None:
+def test_command_lists_new_and_existing_shards(tmp_path: Path, works: Callable) -> None:
     colours = ["red", "blue", "red", "blue"]
     rows = [f"{write_video(tmp_path / f'{i}.mp4', colour, seed=i).name},{colour}" for i, colour in enumerate(colours)]
     (tmp_path / "clips.csv").write_text("\n".join(["path,label", *rows]))
@@ -706,7 +704,7 @@ def test_indices_are_read_once(ready: Path, monkeypatch: pytest.MonkeyPatch) -> 
     member(path)
 
 
-def test_a_run_knows_its_items_in_shards_of_them_and_the_other_way_round(source: Dataset, ready: Path, tmp_path: Path):
+def test_run_recognises_items_in_shards(source: Dataset, ready: Path, tmp_path: Path):
     places, recipe = [0, 1, 3, 4], replace(SMALL, epochs=1, warmup=0.5)
     originals, shards = source.pick(places), read_dataset(ready).pick(places)
     for trained, other in ((originals, shards), (shards, originals)):

@@ -41,9 +41,7 @@ def saves(out: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("saving", [False, True], ids=["at any time", "while saving"])
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
-    data: Dataset, tmp_path: Path, saving: bool
-) -> None:
+def test_repeatedly_killed_run_matches_uninterrupted(data: Dataset, tmp_path: Path, saving: bool) -> None:
     """Kill it ten times at random moments: creating the folder, in a step, or writing a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
     every = Execution(checkpoint_every=1)
@@ -125,7 +123,7 @@ def kill_a_worker(after: int) -> Callable[[int, int], None]:
 
 
 @pytest.mark.slow
-def test_a_killed_loader_worker_ends_training_and_the_run_can_be_resumed(data: Dataset, tmp_path: Path) -> None:
+def test_killed_loader_worker_then_resume(data: Dataset, tmp_path: Path) -> None:
     recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
     ends_in_time(calls(data, out, progress=kill_a_worker(after=14))["train"], "resume")
@@ -142,7 +140,7 @@ def test_a_killed_loader_worker_ends_scoring(data: Dataset, tmp_path: Path, what
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "train", "encode"])
-def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path, what: str) -> None:
+def test_hung_call_ends_job(data: Dataset, tmp_path: Path, what: str) -> None:
     process = multiprocessing.get_context("spawn").Process(target=hang, args=(data, tmp_path / "run", what))
     process.start()
     process.join(3 * SECONDS)
@@ -181,9 +179,7 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(
-    data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int
-) -> None:
+def test_killed_rank_then_resume(data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int) -> None:
     (words, expected), out = whole, tmp_path / "run"
     with start(*words, "--out", out) as process:
         while not (out / "state" / "last.json").is_file() and process.poll() is None:

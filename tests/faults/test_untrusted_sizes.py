@@ -207,7 +207,7 @@ def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
+def test_tiny_packets_bounded_in_memory(tmp_path: Path) -> None:
     """Each four-byte packet takes half a kilobyte of memory."""
     path, count = tmp_path / "a.avi", 800_000
     with av.open(str(path), "w") as container:

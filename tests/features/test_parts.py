@@ -69,9 +69,9 @@ def test_a_file_makes_its_parts_free(
     (whole,) = read(visual, [video], cache, workers)
     assert sum(encoded) == 20
     parts = [Path(f"{video}#t={span}") for span in ("0.5,1", "1.2", ",0.3")]
-    found = read(visual, parts, cache, workers)
+    result = read(visual, parts, cache, workers)
     assert sum(encoded) == 20, "nothing was encoded again"
-    for entry, (first, stop) in zip(found, ((5, 10), (12, 20), (0, 3)), strict=True):
+    for entry, (first, stop) in zip(result, ((5, 10), (12, 20), (0, 3)), strict=True):
         assert (entry.length, entry.indices) == (stop - first, list(range(stop - first)))
         assert torch.equal(entry.features, whole.features[first:stop])
 

@@ -155,7 +155,7 @@ def test_shape_order_type_and_memory(folder):
     assert np.abs(frames[1].permute(1, 2, 0).numpy() - picture).mean() < 25
 
 
-def test_times_of_a_variable_rate_and_a_duration_that_counts_the_last_frame(folder):
+def test_variable_rate_times_and_duration(folder):
     times = [0, 1, 2, 10, 11, 30]
     with MediaPath(x264(folder / "times.mp4", count=6, times=times)).open() as media:
         assert media.times == pytest.approx([time / RATE for time in times])
@@ -203,7 +203,7 @@ def test_a_matrix_of_zeros_is_an_error(tmp_path):
         assert "multiple of 90" in catch(media.frames_at, [0]).problem
 
 
-def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monkeypatch):
+def test_frames_decoded_once(folder, monkeypatch):
     path = x264(folder / "count.mp4", ":bframes=0")
     with MediaPath(path).open() as media:
         spans: list[tuple[int, int]] = []
@@ -219,7 +219,7 @@ def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monke
         assert spans == [(0, 4), (20, 26)]
 
 
-def test_vp8_pictures_that_are_never_shown_are_no_frames(tmp_path):
+def test_hidden_vp8_pictures_are_no_frames(tmp_path):
     path = encode(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, count=8)
     with av.open(str(path)) as container:
         packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][4]
@@ -243,7 +243,7 @@ def test_a_stream_cut_at_the_front_starts_at_its_first_keyframe(tmp_path, name):
 # ---- videos: faults
 
 
-def test_what_ffmpeg_would_follow_or_draw_is_an_error(tmp_path):
+def test_ffmpeg_scripts_and_filters_refused(tmp_path):
     playlist, text = tmp_path / "list.m3u8", tmp_path / "notes.txt"
     playlist.write_bytes(b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n")
     text.write_bytes(b"FFmpeg would draw this text as a video\n" * 50)
@@ -301,7 +301,7 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
     assert "0.52 s" in error.problem
 
 
-def test_giant_pictures_are_refused_by_their_claim_and_by_the_decoder(tmp_path, monkeypatch):
+def test_giant_pictures_refused(tmp_path, monkeypatch):
     path, image = x264(tmp_path / "a.mp4"), save_picture(tmp_path / "a.png", scene(1)[0])
     claims = [*itertools.product((path, image), (("MAX_SIDE", 50), ("MAX_RATIO", 1))), (path, ("MAX_PIXELS", 1000))]
     for file, (name, limit) in claims:
@@ -474,7 +474,7 @@ def test_phones_held_upright_give_portraits(shared):
     ("name", "template", "first"),
     [("img_{:05d}.png", "img_{:05d}.png", 0), ("img_{:05d}.png", "img_{:05d}.png", 1), ("t{}.png", "*", 93)],
 )
-def test_a_folder_of_frames_is_what_a_lossless_video_of_them_is(tmp_path, name, template, first):
+def test_frame_folder_matches_lossless_video(tmp_path, name, template, first):
     reference = scene(12)
     for number, picture in enumerate(reference, first):
         PIL.Image.fromarray(picture).save(tmp_path / name.format(number))
@@ -525,7 +525,7 @@ def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
         MediaPath(path).open().check()
 
 
-def test_frames_of_two_sizes_of_which_one_is_missing_or_of_another_kind(tmp_path):
+def test_frames_of_two_sizes_missing_or_mixed(tmp_path):
     path = write_frames(tmp_path / "{:03d}.png", "red", 5)
     PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
     with MediaPath(path).open() as media:

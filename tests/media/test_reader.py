@@ -88,7 +88,7 @@ def test_arrays_that_are_damaged_or_missing(clips: Path):
         assert caught.value.fault == fault
 
 
-def test_a_frame_that_a_reader_does_not_give_or_of_another_size(tmp_path: Path, arrays: ModuleType):
+def test_missing_or_resized_frame_of_reader(tmp_path: Path, arrays: ModuleType):
     class Odd(arrays.Arrays):
         def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
             for index, picture in super().pictures(wanted):
@@ -109,9 +109,7 @@ def test_a_frame_that_a_reader_does_not_give_or_of_another_size(tmp_path: Path, 
     ("code", "parts"),
     [("import no_such_module", ["no_such_module"]), ("class Clips: pass", ["Media"]), ("Clips = 3", ["Media"])],
 )
-def test_a_broken_reader_is_one_line_when_one_of_its_files_is_opened(
-    clips: Path, install: Install, code: str, parts: list[str]
-):
+def test_broken_reader_is_one_line(clips: Path, install: Install, code: str, parts: list[str]):
     install("broken", "texthead.readers", "clip = broken:Clips", code)
     path = clips / "a kite" / "2.CLIP"
     path.write_bytes(b"x")

@@ -124,8 +124,8 @@ def test_pipeline(files, cache, tmp_path):
     names = [str(Path(path).relative_to(Path(files[0][0]).parents[1])) for path in files[0]]
     root = Path(files[0][0]).parents[1]
     line = make_pipeline(FunctionTransformer(lambda some: [root / name for name in some]), classifier(cache))
-    found = cross_val_predict(line, names, files[1], cv=3, method="predict_proba")
-    assert (found.argmax(1) == np.array([["blue", "green", "red"].index(label) for label in files[1]])).all()
+    result = cross_val_predict(line, names, files[1], cv=3, method="predict_proba")
+    assert (result.argmax(1) == np.array([["blue", "green", "red"].index(label) for label in files[1]])).all()
     search = GridSearchCV(line, {"textheadclassifier__method": ["text-probe", "probe"]}, cv=2, error_score="raise").fit(
         names, files[1]
     )

@@ -120,8 +120,8 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     if calibration is None:
         if isinstance(model, Run) and model.classes is not None:
             name = display_name(model.folder)
-            how = f"texthead calibrate {name} does that on held-out items"
-            say_notes([f"probabilities of {name} are not calibrated; {how}"])
+            advice = f"texthead calibrate {name} does that on held-out items"
+            say_notes([f"probabilities of {name} are not calibrated; {advice}"])
         return None
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     say_notes([f"probabilities are calibrated: {source}{f'; {why}' if why else ''}"])

@@ -16,13 +16,13 @@ from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import PageParts, write_report
 from texthead.runs.scores import write_scores
-from texthead.transfer.baselines import Comparison
+from texthead.transfer.baselines import ScoreTable
 
 FEW_TO_REORDER = 500  # items; each takes about 15 ms on one core
 
 
 def score_run(
-    out: Path, model: Recognizer, table: Comparison, protocol: Protocol, reading: Reading, title: str
+    out: Path, model: Recognizer, table: ScoreTable, protocol: Protocol, reading: Reading, title: str
 ) -> None:
     """Score the run, print its score beside the baselines', and write all scores into the run folder."""
     if not len(table.division.scored):
@@ -39,7 +39,7 @@ def write_page(
     out: Path,
     model: Recognizer,
     records: Sequence[dict],
-    table: Comparison,
+    table: ScoreTable,
     protocol: Protocol,
     reading: Reading,
     *,
@@ -63,9 +63,9 @@ def write_page(
             order = order_test(model, table.division.scored, protocol, reading)
     if rank() == 0:
         if table.rows:
-            _, own = table.rows[-1]
-            examples = mistake_strips(own, protocol)
-            reliability = calibration_report(own)
+            _, evaluation = table.rows[-1]
+            examples = mistake_strips(evaluation, protocol)
+            reliability = calibration_report(evaluation)
         parts = PageParts(strips=examples, order=order, calibration_report=reliability)
         write_report(out / "report.html", out, model, records, table, parts)
     results().print(f"run: {out}\nreport: {out / 'report.html'}")

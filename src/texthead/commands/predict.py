@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.cli.model import ModelOptions
-from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
+from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
 from texthead.errors import DataError
@@ -45,7 +45,7 @@ class Predict:
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=local_run)
+    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
     model: ModelOptions = ModelOptions()
     top: int | None = option(None, "N")
     sets: bool = False

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli.options import DataOptions, DecodingOptions, default_workers
-from texthead.cli.outputs import check_folder
+from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
@@ -48,7 +48,7 @@ class Prepare:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
         check_source(self.data)
         if MediaPath(self.out).address is None:
-            check_folder(f"--out {self.out}", Path(self.out))
+            check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         from texthead.cli.console import bar, doing, next_command, problems, results, show_json

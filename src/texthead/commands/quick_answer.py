@@ -17,12 +17,12 @@ NOTHING_TO_GAIN = 0.98
 
 
 def show_fitted(fitted: FittedMethod) -> None:
-    """Print what a fit found: the worth of the class names, and its score."""
+    """Print what a fit found: how well the class names classify the training items, and its score."""
     if fitted.line:
         results().print(fitted.line)
     say_skipped(fitted.skipped)
-    if fitted.worth:
-        results().print(str(fitted.worth))
+    if fitted.evidence:
+        results().print(str(fitted.evidence))
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
         results().print(
@@ -39,10 +39,10 @@ def why_not_fine_tuned(fitted: FittedMethod, overrides: Mapping[str, Any]) -> st
         return "the encoder has no text encoder to fine-tune against: add one (--text), or choose another --head"
     counts = fitted.items.targets.bincount()
     label, count = fitted.task.labels[int(counts.argmin())], int(counts.min())
-    if count < methods.FEWEST:
+    if count < methods.MIN_ITEMS:
         return (
             f"class {label!r} has {count} training item{'s' * (count > 1)}, and a trial of fine-tuning needs "
-            f"{methods.FEWEST}; --tune all fine-tunes without one"
+            f"{methods.MIN_ITEMS}; --tune all fine-tunes without one"
         )
     doing(f"cross-validating the {fitted.name}")
     pairs = methods.folds(fitted.items, seed=fitted.task.recipe.seed).pairs

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, ReadingOptions, SplitName, local_run
-from texthead.cli.outputs import check_file, check_outputs
+from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, ReadingOptions, SplitName, run_argument
+from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
 from texthead.extras import check_extra
@@ -42,7 +42,7 @@ class ReportCommand:
 
     JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
 
-    run: str = argument("RUN", read=local_run)
+    run: str = argument("RUN", read=run_argument)
     downloads: DownloadOptions = DownloadOptions()
     data: str | None = argument("DATA", nargs="?")
     labelled: DataOptions = DataOptions()
@@ -64,7 +64,7 @@ class ReportCommand:
             raise DataError(f"--out {self.out}: there is no folder {Path(self.out).parent}; make it first")
         if self.out is None:
             page = Path(self.run) / "report.html"
-            check_file(str(page), page, ".html")
+            check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
         from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, show_json

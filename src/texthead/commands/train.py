@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_origin, get_type_hints
 
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
-from texthead.cli.outputs import check_folder
+from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
     from texthead.features.reading import Reading
     from texthead.models.head_rows import RowInputs
-    from texthead.transfer.baselines import Comparison
+    from texthead.transfer.baselines import ScoreTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Train:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         check_head(self.head)
         check_source(self.data)
-        check_folder(f"--out {self.out}", Path(self.out))
+        check_out_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
         if self.tensorboard:
@@ -169,7 +169,7 @@ class Train:
         from texthead.models.build import takes_sentences
         from texthead.models.head_rows import RowInputs
         from texthead.models.head_table import head_kind
-        from texthead.training.fit_recipe import check_overrides_are_used, suit
+        from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 
         make = RECIPES[self.recipe]
         recipe = make(**self.overrides)
@@ -208,7 +208,7 @@ class Train:
                 f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: "
                 f"{WITHOUT_TEXT}"
             )
-        recipe, changes = suit(make, self.overrides, parts.train, encoder)
+        recipe, changes = adapt_recipe(make, self.overrides, parts.train, encoder)
         self._announce(dataset, parts, recipe.seed, lines)
         say_names(labels, names, recipe.template if takes_sentences(self.head) and not any(sentences) else None)
         if any(sentences):
@@ -261,7 +261,7 @@ class Train:
             why = str(trial)
         return write_fitted(quick, Path(self.out), why)
 
-    def _begin(self, inputs: "RowInputs", parts: "Division", table: "Comparison | None" = None) -> "_Start":
+    def _begin(self, inputs: "RowInputs", parts: "Division", table: "ScoreTable | None" = None) -> "_Start":
         """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
 
         Without a `table` of the baselines' scores, score zero-shot and a probe.
@@ -272,9 +272,9 @@ class Train:
         from texthead.data.dataset import label_indices
         from texthead.features.frozen import FrozenEncoder
         from texthead.models.build import needs_features
-        from texthead.training.inputs import readable_parts
+        from texthead.training.inputs import readable_division
         from texthead.training.start import engine_of
-        from texthead.transfer.baselines import Comparison, add_baselines, are_few
+        from texthead.transfer.baselines import ScoreTable, add_baselines, are_few
         from texthead.transfer.methods import Task
 
         doing("scoring the baselines")
@@ -287,9 +287,9 @@ class Train:
         compare = table is None and are_few(self.beside.baselines, len(parts.train))
         items = None
         if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
-            items, parts = readable_parts(frozen, parts)
+            items, parts = readable_division(frozen, parts)
             say_skipped(items.skipped)
-        table = table or Comparison(parts)
+        table = table or ScoreTable(parts)
         if compare and items is not None and len(parts.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
             add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
@@ -299,7 +299,7 @@ class Train:
         return _Start(inputs, parts, table, frozen.protocol, reading)
 
     def _fine_tune(
-        self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"
+        self, inputs: "RowInputs", parts: "Division", table: "ScoreTable", protocol: "Protocol", reading: "Reading"
     ) -> None:
         """Train the run, score it and write its report."""
         from texthead.cli.console import bar, doing, flush_notes, say_prompts
@@ -377,7 +377,7 @@ class _Start(NamedTuple):
 
     inputs: "RowInputs"
     parts: "Division"
-    table: "Comparison"
+    table: "ScoreTable"
     protocol: "Protocol"
     reading: "Reading"
 

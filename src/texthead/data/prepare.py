@@ -34,7 +34,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
 from texthead.media.limits import MAX_SIDE
 from texthead.media.paths import MediaPath, fingerprints
-from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
+from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.startup import begin_tracker
 
@@ -230,13 +230,14 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: the folder is for other data or options, or holds other files.
     """
-    content = [FORMAT, asdict(options), [_row(position, item) for position, item in enumerate(dataset.items)]]
+    content = [SHARD_FORMAT, asdict(options), [_row(position, item) for position, item in enumerate(dataset.items)]]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
         marked = read_json(mark)
-        if marked.get("format") != FORMAT:
-            raise DataError(f"{out}: holds shards of format {marked.get('format')}, not {FORMAT}; give a new folder")
+        if marked.get("format") != SHARD_FORMAT:
+            made = marked.get("format")
+            raise DataError(f"{out}: holds shards of format {made}, not {SHARD_FORMAT}; give a new folder")
         if marked.get("of") != digest:
             raise DataError(
                 f"{out}: holds shards of other data or with other options; give the same data and options, or a new "
@@ -246,7 +247,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
             partial_file.unlink()
         return
     _check_empty(out)
-    write_json(mark, {"format": FORMAT, "of": digest, "options": asdict(options)})
+    write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
 
 def _check_empty(out: Path) -> None:
@@ -334,7 +335,7 @@ def _write(task: _Task) -> _Done:
         done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
     tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
     prints = [fingerprint for *_, fingerprint in task.items]
-    index = {"format": FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
+    index = {"format": SHARD_FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
     write_json(task.listing, index)
     return done
 
@@ -355,7 +356,7 @@ def _write_index(
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    extra = {"format": FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
+    extra = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
-from texthead.data.sources import GROUP, HUB_PREFIX, NEEDS, SOURCES, unknown_source
+from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, MediaError, RunError
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
 from texthead.media.paths import MediaPath, Span
 from texthead.media.shard import read_rows
-from texthead.text.label_files import LabelFile, read_labels
+from texthead.text.label_files import ClassIds, read_labels
 
 # The known columns of a manifest; others become an item's `extra`.
 _COLUMNS = ("path", "label", "split", "group", "start", "end")
@@ -83,9 +83,10 @@ def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     """Return the first entry of the table that accepts the source, and its `read`."""
     problem = None
     # Our applications come last, since Label Studio's accepts every `.json`.
-    for entry in sorted(find(GROUP, SOURCES).values(), key=lambda entry: entry.ours and entry.name not in SOURCES):
+    entries = find(SOURCE_GROUP, SOURCES).values()
+    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in SOURCES):
         try:
-            module = entry.load(NEEDS)
+            module = entry.load(SOURCE_FUNCTIONS)
             if entry.call(module.accepts, source):
                 return entry, module.read
         except RunError as error:  # A broken package matters only if nothing else accepts the source.
@@ -106,7 +107,7 @@ def _is_list(source: str) -> bool:
 
 def _read_list(
     source: str,
-    labels: LabelFile | None = None,
+    labels: ClassIds | None = None,
     root: Path | None = None,
     frame_template: str | None = None,
     suffix: str | None = None,

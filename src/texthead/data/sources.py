@@ -12,8 +12,8 @@ HUB_PREFIX = "datasets:"
 # What reads labelled data, in the order in which it is asked: modules or objects with `accepts(source)`, which returns
 # whether `read(source)` can return its `Dataset`. If `read` has a parameter `labels`, `root`, `frame_template` or
 # `suffix`, the caller may give the option of this name. Installed packages add theirs as entry points of this group.
-GROUP = "texthead.sources"
-NEEDS = ("accepts", "read")
+SOURCE_GROUP = "texthead.sources"
+SOURCE_FUNCTIONS = ("accepts", "read")
 SOURCES = {name: f"texthead.data.reading:{name}" for name in ("lists", "hub", "shards", "manifests", "folders")}
 
 
@@ -21,7 +21,7 @@ def check_source(source: str | Path) -> None:
     """Raise DataError if a data source is a path that does not exist, or needs an extra that is not installed."""
     if str(source).startswith(HUB_PREFIX):
         check_extra("datasets", f"{HUB_PREFIX}...", DataError)
-    elif MediaPath(source).surely_missing() and str(source).partition(":")[0] not in find(GROUP):
+    elif MediaPath(source).surely_missing() and str(source).partition(":")[0] not in find(SOURCE_GROUP):
         raise unknown_source(Path(source))
 
 

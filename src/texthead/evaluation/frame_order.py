@@ -17,7 +17,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
 
-SEEDS = (0, 1, 2, 3, 4)
+ORDER_SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def order_test(
     reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] = ORDER_SEEDS,
     progress: Progress | None = None,
 ) -> OrderTest:
     """Compare top-1 with frames in order, reversed and shuffled, on the same items.
@@ -113,17 +113,17 @@ def order_test(
     right = answers == targets[positions][:, None]
     columns = {"reversed": [1], "shuffled": list(range(2, len(orders)))}
     groups = dataset.pick(positions).groups
-    rows = tuple(_reordered(name, right, answers, places, groups) for name, places in columns.items() if places)
+    rows = tuple(_reordered(name, right, answers, chosen, groups) for name, chosen in columns.items() if chosen)
     return OrderTest(len(right), _percent(right[:, 0]), tuple(seeds), rows)
 
 
 def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int], groups: Sequence[Hashable]) -> Reordered:
     """Compare the orders at `columns` with the first; rates are means over these orders."""
-    plain, other = right[:, :1], right[:, columns]
-    only_plain, only_other = (plain & ~other).float().mean(1), (other & ~plain).float().mean(1)
+    plain, reordered = right[:, :1], right[:, columns]
+    only_plain, only_other = (plain & ~reordered).float().mean(1), (reordered & ~plain).float().mean(1)
     low, high = lead_interval(only_plain.numpy(), only_other.numpy(), groups)
     changed = _percent(answers[:, columns] != answers[:, :1])
-    return Reordered(name, _percent(other), _percent(plain) - _percent(other), low, high, changed)
+    return Reordered(name, _percent(reordered), _percent(plain) - _percent(reordered), low, high, changed)
 
 
 def _percent(hits: Tensor) -> float:

@@ -84,25 +84,25 @@ class Engine:
         self._encode: Encode | None = None
 
     def __call__(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """Return the features of frames, on the encoder's device; if a GPU has too little memory, encode in parts.
+        """Return the features of frames, on the encoder's device; if a GPU has too little memory, encode in chunks.
 
         Raises:
             RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
         """
         features: list[Tensor] = []
         while len(frames):
-            part = frames[: self._most]
+            chunk = frames[: self._most]
             try:
-                features.append(self._run(part))
-                frames = frames[len(part) :]
+                features.append(self._run(chunk))
+                frames = frames[len(chunk) :]
                 continue
             except torch.OutOfMemoryError:
                 pass  # Handled below, after the exception has released its tensors.
-            if len(part) == 1:
+            if len(chunk) == 1:
                 raise RunError("the GPU has no memory for one frame; use device cpu, or a smaller encoder")
-            self._most = len(part) // 2
+            self._most = len(chunk) // 2
             self._say(
-                f"the GPU has no memory for {len(part)} frames at once; encoding {self._most} at once from now on"
+                f"the GPU has no memory for {len(chunk)} frames at once; encoding {self._most} at once from now on"
             )
         return features[0] if len(features) == 1 else torch.cat(features)
 
@@ -277,8 +277,8 @@ def _processor() -> str:
     """Return the model and features of the processor, on which the comparison depends."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
-        return repr(dict(line.split(":", 1) for line in lines if line.startswith(wanted)))
+        fields = ("vendor_id", "model name", "flags", "Features", "CPU part")
+        return repr(dict(line.split(":", 1) for line in lines if line.startswith(fields)))
     return f"{platform.machine()} {platform.processor()}"
 
 
@@ -433,7 +433,7 @@ def _stdout_discarded() -> Iterator[None]:
 @torch.inference_mode()
 def _gap(eager: Encode, other: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> float:
     """Return the largest 1 - cosine between two engines' features, for all frames in a batch and for one alone."""
-    return max(1 - float(_cosines(eager(part), other(part)).min()) for part in (frames, frames[:1]))
+    return max(1 - float(_cosines(eager(each), other(each)).min()) for each in (frames, frames[:1]))
 
 
 def _cosines(a: Float[Tensor, "frames dim"], b: Float[Tensor, "frames dim"]) -> Float[Tensor, " frames"]:

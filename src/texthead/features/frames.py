@@ -294,7 +294,7 @@ def _flat(length: int, choose: ChooseClips) -> list[int]:
     return [index for clip in choose(length) for index in clip]
 
 
-def frames_together(device: torch.device) -> int:
+def frames_at_once(device: torch.device) -> int:
     """Return the number of frames to encode at once without gradients.
 
     On a CPU it is small, since larger activations do not fit its caches and are newly allocated each time.
@@ -312,16 +312,16 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
 
     def flush() -> Iterator[FrameFeatures | MediaError]:
         frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
-        parts = torch.cat(frames).split(frames_together(device)) if frames else ()
-        encoded = [engine(part.to(device)).float().cpu() for part in parts]
-        rows = iter(torch.cat(encoded).split([len(part) for part in frames]) if frames else ())
+        chunks = torch.cat(frames).split(frames_at_once(device)) if frames else ()
+        encoded = [engine(chunk.to(device)).float().cpu() for chunk in chunks]
+        rows = iter(torch.cat(encoded).split([len(chunk) for chunk in frames]) if frames else ())
         for entry in waiting:
             yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
         waiting.clear()
 
     for entry in entries:
         waiting.append(entry)
-        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_together(device):
+        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_at_once(device):
             yield from flush()
     yield from flush()
     visual.train(was_training)

@@ -14,7 +14,7 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import features_of_clips, frame_features, frames_together
+from texthead.features.frames import features_of_clips, frame_features, frames_at_once
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
@@ -22,7 +22,7 @@ from texthead.parallel.distributed import check_same, gather_list, rank, ranks, 
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Progress
 
-_FILES_OF_PART = 1000
+_FILES_OF_CHUNK = 1000
 
 
 def item_features(
@@ -48,13 +48,13 @@ def item_features(
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.
     batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
-    own = paths[reading.batch * batches.start : reading.batch * batches.stop]
+    chunk = paths[reading.batch * batches.start : reading.batch * batches.stop]
     with together():
-        features = encode(model, own, protocol, reading, progress if rank() == 0 else None)
+        features = encode(model, chunk, protocol, reading, progress if rank() == 0 else None)
     return gather_list(features)
 
 
-def features_in_parts(
+def features_in_chunks(
     model: Recognizer,
     paths: Sequence[str | Path],
     protocol: Protocol,
@@ -67,15 +67,15 @@ def features_in_parts(
         RunError: another process has stopped.
     """
     # Whole batches, so that a file is encoded with the same other files.
-    size = reading.batch * math.ceil(_FILES_OF_PART / reading.batch)
+    size = reading.batch * math.ceil(_FILES_OF_CHUNK / reading.batch)
     for start in range(0, len(paths), size):
-        part = [Path(path) for path in paths[start : start + size]]
+        chunk = [Path(path) for path in paths[start : start + size]]
 
-        def count(done: int, share: int, start: int = start, files: int = len(part)) -> None:
+        def count(done: int, share: int, start: int = start, files: int = len(chunk)) -> None:
             if progress:
                 progress(start + done * files // share, len(paths))
 
-        yield item_features(model, part, protocol, reading, count)
+        yield item_features(model, chunk, protocol, reading, count)
 
 
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
@@ -111,12 +111,12 @@ def _encode(
 ) -> Float[Tensor, "clips dim"]:
     """Return the feature of each clip; on a CPU, encode a few at a time."""
     device = model.device
-    most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
-    parts = [part.to(device) for part in clips.split(most)]
+    most = max(1, frames_at_once(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
+    chunks = [chunk.to(device) for chunk in clips.split(most)]
     if engine is None or not model.sees_frames_apart:
-        return torch.cat([model.features(part).cpu() for part in parts])
+        return torch.cat([model.features(chunk).cpu() for chunk in chunks])
     pool = model.on_features()
-    return torch.cat([pool.features(engine(part.flatten(0, 1)).unflatten(0, part.shape[:2])).cpu() for part in parts])
+    return torch.cat([pool.features(engine(each.flatten(0, 1)).unflatten(0, each.shape[:2])).cpu() for each in chunks])
 
 
 @torch.inference_mode()

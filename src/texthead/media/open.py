@@ -15,7 +15,7 @@ from texthead.media.video import MAX_SECONDS, Video
 from texthead.parallel.loaders import end_after
 
 # Readers by suffix. Installed packages add theirs as entry points of this group, named by the suffix without its dot.
-GROUP = "texthead.readers"
+READER_GROUP = "texthead.readers"
 READERS: dict[str, type[Media]] = {suffix: reader for reader in (Image, Video) for suffix in reader.suffixes}
 
 
@@ -35,7 +35,7 @@ def reader_of(file: Path) -> type[Media]:
 
 def _of_packages() -> dict[str, Extension]:
     """Return the readers of installed packages, by suffix."""
-    return {f".{name.lower().lstrip('.')}": entry for name, entry in find(GROUP).items()}
+    return {f".{name.lower().lstrip('.')}": entry for name, entry in find(READER_GROUP).items()}
 
 
 def _reader(entry: Extension) -> type[Media]:

@@ -26,7 +26,7 @@ from texthead.media.addresses import address
 
 INDEX = "shards.json"
 
-FORMAT = 1
+SHARD_FORMAT = 1
 
 _SPLITS = (None, "train", "val", "test")
 
@@ -183,8 +183,10 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     root = Path(source)
     index = _json(root / INDEX)
     own = index.get("texthead")
-    if not isinstance(own, dict) or own.get("format") != FORMAT:
-        raise DataError(f"{root / INDEX}: not an index of shards of format {FORMAT}; make them with `texthead prepare`")
+    if not isinstance(own, dict) or own.get("format") != SHARD_FORMAT:
+        raise DataError(
+            f"{root / INDEX}: not an index of shards of format {SHARD_FORMAT}; make them with `texthead prepare`"
+        )
     try:
         tars = [root / _must_match(r"[\w-]+\.tar", shard["url"]) for shard in index["shardlist"]]
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]

@@ -17,7 +17,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import features_in_parts, item_features
+from texthead.features.views import features_in_chunks, item_features
 from texthead.media.find import find_names
 from texthead.media.paths import MediaPath
 from texthead.models.heads import text_head
@@ -34,12 +34,12 @@ from texthead.transfer.transductive import refine
 def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:
     """Return the model and the protocol: the given one, else the run's, else the encoder's default."""
     if isinstance(run, Run):
-        model, own = run.model, run.protocol
+        model, default = run.model, run.protocol
     else:
-        model, own = run, as_visual(run.visual).spec.protocol()
+        model, default = run, as_visual(run.visual).spec.protocol()
     if protocol is None:
-        return model, own
-    return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)
+        return model, default
+    return model, protocol if protocol.pixels else replace(protocol, pixels=default.pixels)
 
 
 def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibration | None, str | None]:
@@ -134,23 +134,23 @@ def predictions(
     names = find_names(inputs)
     others: list[str] = []
     if unlabelled:
-        here = {MediaPath(name).resolved() for name in names}
-        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in here]
-        parts = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
+        resolved_names = {MediaPath(name).resolved() for name in names}
+        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in resolved_names]
+        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
     else:
-        parts = features_in_parts(model, names, protocol, reading, progress)
+        chunks = features_in_chunks(model, names, protocol, reading, progress)
     errors: list[MediaError] = []
     start = 0
-    for entries in parts:
+    for entries in chunks:
         errors += [entry for entry in entries if isinstance(entry, MediaError)]
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
             check_any(names + others, range(len(entries) - len(errors)), errors)
             scores, calibration = _refined(model, entries, scores, calibration), None
         paths = [Path(name) for name in names[start : start + len(entries)]]
-        own = slice(len(paths))
+        listed = slice(len(paths))
         yield from predictions_of(
-            model.names, paths, scores[own], problems[own], top=top, calibration=calibration, sets=sets
+            model.names, paths, scores[listed], problems[listed], top=top, calibration=calibration, sets=sets
         )
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)
@@ -204,8 +204,8 @@ def predictions_of(
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        places = order[i, : max(top, sizes[i] or 0)].tolist()
-        pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
+        indices = order[i, : max(top, sizes[i] or 0)].tolist()
+        pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return result
 

@@ -20,7 +20,7 @@ from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.text.prompts import class_prompts, labelled_classes, read_template
-from texthead.transfer.baselines import Comparison, When, before_training, eval_baselines
+from texthead.transfer.baselines import ScoreTable, When, before_training, eval_baselines
 
 
 class EvaluationPlan(NamedTuple):
@@ -55,7 +55,7 @@ class RunEvaluation(NamedTuple):
     """
 
     result: Evaluation
-    table: Comparison
+    table: ScoreTable
     engine: str
     notes: list[str]
 
@@ -105,10 +105,10 @@ def evaluate_run(
     plan = EvaluationPlan(run, items, name, trained_on)
     if classes is not None or zero_shot:
         made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
-        own = None if template is None else read_template(template)
-        other = run.with_classes(made.labels, names=made.names, template=own, prompts=made.sentences)
+        new_template = None if template is None else read_template(template)
+        other = run.with_classes(made.labels, names=made.names, template=new_template, prompts=made.sentences)
         other.model.to(next(run.model.parameters()).device)
-        prompts = class_prompts(own or run.recipe.template, made.names, made.sentences)
+        prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     if begin:
         begin(plan)
@@ -116,22 +116,22 @@ def evaluate_run(
     with bar("score", "files") as progress:
         result = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
     cached = replace(reading, cache=cache)
-    engine, parts = engines_text(engines), Division(items, None, items, name)
+    engine, division = engines_text(engines), Division(items, None, items, name)
     if plan.other is None:
         result, temperature, lines, notes = calibrated(run, protocol, result, items)
-        table = eval_baselines(run, parts, baselines, cached, bar)
+        table = eval_baselines(run, division, baselines, cached, bar)
         title = f"this run ({run.head.title})"
     else:
         temperature, lines, notes = "", [], []
-        table = before_training(run, model, parts, baselines, cached, bar)
+        table = before_training(run, model, division, baselines, cached, bar)
         title = "this run, new text head"
         lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
-    frames, beside, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
+    frames, suffix, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
     if protocol.frames != frames:
-        beside, views = f", {frames} frames", f", {protocol.frames} frames{views}"
+        suffix, views = f", {frames} frames", f", {protocol.frames} frames{views}"
     if protocol.views.count > 1:
-        beside, views = f", 1 view{beside}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
-    table.rows = [(f"{method}{beside}", score) for method, score in table.rows]
+        suffix, views = f", 1 view{suffix}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
+    table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
     return RunEvaluation(result, table, engine, notes)
@@ -152,7 +152,7 @@ def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability."""
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((path, result.names[target], result.names[place], f"{value:.4f}") for path, target, place, value in items)
+    rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
@@ -178,11 +178,11 @@ def _promises(calibration: Calibration, result: Evaluation, items: Dataset) -> l
             "good here; report them on other items"
         )
     if calibration.threshold:
-        away = ~calibration.is_known(result.scores)
-        right = int((away & (result.scores.argmax(1) == result.targets)).sum())
+        rejected = ~calibration.is_known(result.scores)
+        right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: the threshold rejects {rate_text(away, result.groups)} of the items (best probability not "
-            f"above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
+            f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "
+            f"not above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
         )
     if calibration.coverage:
         sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)

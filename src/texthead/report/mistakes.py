@@ -91,10 +91,10 @@ def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size siz
     probabilities = result.scores[item].softmax(-1)
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
     truth = int(result.targets[item])
-    place = order.index(truth)
-    top = [(result.names[c], float(probabilities[c])) for c in order[:3] + ([truth] if place >= 3 else [])]
+    index = order.index(truth)
+    top = [(result.names[c], float(probabilities[c])) for c in order[:3] + ([truth] if index >= 3 else [])]
     name = "/".join(result.paths[item].parts[-2:])
-    return Strip(name, _frames(clip), top, result.names[truth], place + 1)
+    return Strip(name, _frames(clip), top, result.names[truth], index + 1)
 
 
 def _frames(clip: UInt8[Tensor, "frames 3 size size"]):

@@ -59,8 +59,8 @@ class MetricsLog:
             )
         if not self.write:
             return
-        with replacing(self.path) as beside:
-            beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with replacing(self.path) as temp:
+            temp.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         if self.follow:
             for record in self.records:
                 self.follow(record)

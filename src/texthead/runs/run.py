@@ -39,7 +39,7 @@ from texthead.notebook import html_table
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
-    FORMAT,
+    RUN_FORMAT,
     check_not_edited,
     empty_head,
     load_weights,
@@ -139,14 +139,14 @@ class Run:
 
     def was_trained_on(self, path: Path) -> bool:
         """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
-        if self._is_among(path, self.trained_on, self._only_trained, self._held):
+        if self._is_among(path, self.trained_on, self._only_trained, self._held_out_set):
             return True
         media = MediaPath(path)
         return not media.is_member and media.resolved().shares_frames(self._trained_spans)
 
     def was_held_out(self, path: Path) -> bool:
         """Return whether the file is a held-out item of the run or a copy of one."""
-        return self._is_among(path, self._held, self.held_out_content, self.trained_on)
+        return self._is_among(path, self._held_out_set, self.held_out_content, self.trained_on)
 
     @cached_property
     def _only_trained(self) -> frozenset[str]:
@@ -157,7 +157,7 @@ class Run:
         return spans_by_file(map(MediaPath, self.trained_on))
 
     @cached_property
-    def _held(self) -> frozenset[str]:
+    def _held_out_set(self) -> frozenset[str]:
         return frozenset(self.held_out)
 
     @property
@@ -210,7 +210,7 @@ class Run:
             allow_download=self.allow_download,
         )
 
-    def check_text_is_kept(self) -> None:
+    def check_text_saved(self) -> None:
         """Raise RunError if the text encoder was trained with the run and not saved, so that no rows can be added."""
         if self.text_tuned:
             raise RunError(
@@ -218,7 +218,7 @@ class Run:
                 "train with a frozen text encoder for that"
             )
 
-    def lost_by_other_classes(self) -> list[str]:
+    def notes_on_other_classes(self) -> list[str]:
         """Return messages on what is lost if text rows of other classes replace the run's rows."""
         messages = []
         if not self.head.takes_text:
@@ -255,7 +255,7 @@ class Run:
         Raises:
             RunError: the text encoder was trained with the run and not saved.
         """
-        self.check_text_is_kept()
+        self.check_text_saved()
         encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
         if self.head.learned_template and template is None:
             if any(own_prompts):
@@ -418,8 +418,10 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     written_as = about.get("format")
     if written_as is None:
         raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
-    if written_as != FORMAT:
-        raise RunError(f"{folder}: format {written_as!r}, this version reads {FORMAT}: use the version that made it")
+    if written_as != RUN_FORMAT:
+        raise RunError(
+            f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
+        )
     try:
         spec = _spec(about["encoder"], folder)
         recipe, pixels = _recipe_and_pixels(about, folder)

@@ -58,10 +58,10 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
         name = "test" if "test" in counts else "val"
         chosen = dataset.split(name)
     else:
-        own = items_where(run.was_held_out)
+        held = items_where(run.was_held_out)
         # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
-        same = len(own) >= len(run.held_out) or any(str(item.media.resolved()) in run.held_out for item in own.items)
-        chosen, name = (own, "held-out") if len(own) and same else (dataset, "all")
+        same = len(held) >= len(run.held_out) or any(str(item.media.resolved()) in run.held_out for item in held.items)
+        chosen, name = (held, "held-out") if len(held) and same else (dataset, "all")
     seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
         raise DataError(
@@ -146,7 +146,7 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
     """
     train = dataset.split("train") if splits_of(dataset) else dataset
     trained = [run.was_trained_on(item.path) for item in train.items]
-    unseen = train.pick([place for place, seen in enumerate(trained) if not seen])
+    unseen = train.pick([index for index, seen in enumerate(trained) if not seen])
     if not len(unseen):
         raise DataError(
             f"split train: the run was trained on all {len(train)} training items of {dataset.source}, but "

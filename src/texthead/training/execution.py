@@ -15,7 +15,7 @@ from texthead.recipes import EngineName
 Shard = Literal["ddp", "fsdp"]
 
 # Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
-SECONDS = 60
+CHECKPOINT_SECONDS = 60
 
 
 def _silent(*_: object) -> None:
@@ -60,7 +60,7 @@ class Execution:
         if self.checkpoint_every or not frozen:
             return due
         # All processes must agree, so they use the clock of the first.
-        return due and any(gather_list([time.monotonic() - saved >= SECONDS] if rank() == 0 else [False]))
+        return due and any(gather_list([time.monotonic() - saved >= CHECKPOINT_SECONDS] if rank() == 0 else [False]))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ FEWEST_STEPS = 40
 
 
 @dataclass(frozen=True)
-class Trial:
+class PrecisionTrial:
     """The same step in float32 and in bfloat16: seconds, losses, and the cosine of the gradients."""
 
     seconds: tuple[float, float]
@@ -65,7 +65,7 @@ def try_both(
     labels: Int[Tensor, " batch"],
     recipe: Recipe,
     clock: Callable[[], float] = time.perf_counter,
-) -> Trial:
+) -> PrecisionTrial:
     """Time two steps without an update in each precision; weights, statistics and random state do not change.
 
     Args:
@@ -86,7 +86,7 @@ def try_both(
                 each.gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
                 each.seconds, each.loss = min(each.seconds, clock() - started), loss.item()
     cosine = _cosine(single.gradients, half.gradients)
-    return Trial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
+    return PrecisionTrial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
 
 
 @dataclass
@@ -106,7 +106,7 @@ def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return dot(a, b) / norms if norms else math.nan
 
 
-def settled(
+def choose_precision(
     model: Recognizer,
     clips: TrainClips | TrainFeatures,
     batches: EpochBatches,

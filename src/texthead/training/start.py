@@ -87,8 +87,8 @@ def run_folder(
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
     pixels = as_visual(model.visual).spec.pixels(recipe)
-    own = {} if objective is None else {"objective": objective.config()}
-    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **own}))
+    objective_json = {} if objective is None else {"objective": objective.config()}
+    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **objective_json}))
     classes = classes_json(as_head(model.head), info.names, recipe.template)
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
@@ -112,8 +112,8 @@ def run_folder(
 def engine_of(out: Path, wanted: EngineName) -> EngineName:
     """Return the engine for a run's features: for `auto` the recorded one if it is known, else `wanted`."""
     recorded = read_json(out / "recipe.json").get("engine")
-    known: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
-    return known.get(recorded, wanted) if wanted == "auto" else wanted
+    engines: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
+    return engines.get(recorded, wanted) if wanted == "auto" else wanted
 
 
 def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:

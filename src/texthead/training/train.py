@@ -30,7 +30,7 @@ from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.inputs import pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.precision import settled
+from texthead.training.precision import choose_precision
 from texthead.training.start import check_trainable, frozen_clips, reading_of, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
@@ -97,14 +97,16 @@ def train(
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
-        recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)
+        recipe = choose_precision(
+            model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message
+        )
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(model, objective, clips.blank, recipe, execution)
         optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
-            trained, total_count = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
+            trained, total_count = (f"{sum(map(torch.numel, group)):,}" for group in (weights, model.parameters()))
             callbacks.message(f"tune {recipe.tune}: {trained} of {total_count} parameters are trained")
         clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, parallel.device)
 
@@ -124,27 +126,27 @@ def train(
             # --- epoch
             batches.epoch = epoch
             set_training(parallel.trained.model, recipe)
-            started, parts = time.perf_counter(), iter(clip_loader)
+            started, micro_batches = time.perf_counter(), iter(clip_loader)
             done = done_before = epoch * len(clips) + batches.first_step * recipe.batch
             for items, micro in batches.steps():
-                # --- step: forward and backward, part by part
+                # --- step: forward and backward, micro-batch by micro-batch
                 begin_step(optimizer, recipe, step, steps)
                 loss, right, taken, not_finite = 0.0, 0, 0, []
                 for left in reversed(range(micro)):
                     with together():
-                        inputs, labels, positions = read(next(parts))
+                        inputs, labels, positions = read(next(micro_batches))
                     inputs, labels = (tensor.to(parallel.device, non_blocking=True) for tensor in (inputs, labels))
-                    with parallel.part(len(positions), last=not left):
+                    with parallel.micro_batch(len(positions), last=not left):
                         output = parallel(inputs, labels)
                         if objective:
-                            part = output * (len(positions) / items)
+                            share = output * (len(positions) / items)
                         else:
-                            part = (
+                            share = (
                                 F.cross_entropy(output.float(), labels, reduction="sum", ignore_index=NO_ITEM) / items
                             )
                             right += (output.argmax(-1) == labels).sum()
-                        (part * parallel.factor).backward()
-                    loss, taken = loss + part.item(), taken + len(positions)
+                        (share * parallel.factor).backward()
+                    loss, taken = loss + share.item(), taken + len(positions)
                     not_finite = not_finite or ([] if math.isfinite(loss) else positions)
                     if left:
                         progress(done + taken, total)

@@ -33,7 +33,7 @@ def are_few(when: When, items: int) -> bool:
     return when == "always" or (when == "auto" and items <= FEW_ITEMS)
 
 
-class Comparison:
+class ScoreTable:
     """Scores of several methods on the same items."""
 
     def __init__(self, division: Division):
@@ -65,7 +65,7 @@ class Comparison:
         return RunScores(self.division.scored_name, tuple(Score.of(*row) for row in self.rows))
 
 
-def add_baselines(table: Comparison, task: Task, items: FrozenItems) -> None:
+def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
     Zero-shot is centred if the recipe centres features.
@@ -87,29 +87,29 @@ def _pretrained(run: Run, reading: Reading, bar: Bar) -> FrozenEncoder:
 
 
 def before_training(
-    run: Run, model: Recognizer, parts: Division, when: When, reading: Reading, bar: Bar = no_bar
-) -> Comparison:
+    run: Run, model: Recognizer, division: Division, when: When, reading: Reading, bar: Bar = no_bar
+) -> ScoreTable:
     """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
     The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
     """
-    table = Comparison(parts)
-    if run.carries_encoder or not are_few(when, len(parts.scored)):
+    table = ScoreTable(division)
+    if run.carries_encoder or not are_few(when, len(division.scored)):
         return table
-    tests = _pretrained(run, reading, bar).items(parts.scored, model.names, "encode scored items")
+    tests = _pretrained(run, reading, bar).items(division.scored, model.names, "encode scored items")
     table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
     return table
 
 
-def eval_baselines(run: Run, parts: Division, when: When, reading: Reading, bar: Bar = no_bar) -> Comparison:
+def eval_baselines(run: Run, division: Division, when: When, reading: Reading, bar: Bar = no_bar) -> ScoreTable:
     """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
-    table = Comparison(parts)
+    table = ScoreTable(division)
     assert run.classes is not None
     split = saved_split(run.folder)
     # A probe needs the labels of the training items.
     pairs = zip(split["train"], split["train_labels"], strict=True)
-    known = [(Path(path), label) for path, label in pairs if label in run.labels]
-    paths = [path for path, _ in known]
+    labelled = [(Path(path), label) for path, label in pairs if label in run.labels]
+    paths = [path for path, _ in labelled]
     if not paths or not are_few(when, len(paths)):
         return table  # All trained classes may have been removed.
     missing = gather_list([path for path in paths if not MediaPath(path).exists()] if rank() == 0 else [])
@@ -119,7 +119,7 @@ def eval_baselines(run: Run, parts: Division, when: When, reading: Reading, bar:
         )
         return table
     frozen = _pretrained(run, reading, bar)
-    trained = Dataset(tuple(Item(path, label) for path, label in known), split["source"])
+    trained = Dataset(tuple(Item(path, label) for path, label in labelled), split["source"])
     items = frozen.with_reading(skip_unreadable=False).items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]

@@ -20,14 +20,14 @@ from texthead.models.head_rows import RowInputs
 from texthead.parallel.progress import Bar, no_bar
 from texthead.training.execution import Callbacks, Execution
 from texthead.training.train import train
-from texthead.transfer.methods import FEWEST, Fit, evaluation_of, folds
+from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
 
 # Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningTrial:
     """The training items that each recogniser gets right, cross-validated."""
 
     quick: Bool[np.ndarray, " items"]
@@ -71,7 +71,7 @@ def try_tuning(
     reading: Reading = Reading(),
     bar: Bar = no_bar,
     say: Callable[[str], None] = silent,
-) -> Trial:
+) -> TuningTrial:
     """Compare fine-tuning with a text head to the text-probe, on folds of the training items.
 
     Folds are tried until one of the two is significantly ahead, enough items are scored, or fine-tuning would not be
@@ -89,29 +89,29 @@ def try_tuning(
     """
     pairs = folds(items, seed=inputs.recipe.seed).pairs
     if not pairs:
-        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the text-probe")
+        raise DataError(f"a trial needs at least {MIN_ITEMS} items of each class: use the text-probe")
     assert inputs.features is not None
     assert inputs.targets is not None
     quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
-    trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
+    trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
-        for place, (trained, scored) in enumerate(pairs):
+        for fold, (trained, scored) in enumerate(pairs):
             train_set, tests = items.data.pick(trained), items.pick(scored)
             features, targets = inputs.features[trained], inputs.targets[trained]
-            part = replace(inputs, features=features, targets=targets, items=train_set.names)
+            fold_inputs = replace(inputs, features=features, targets=targets, items=train_set.names)
 
-            def in_all(done: int, total: int, place: int = place) -> None:
-                progress(place * total + done, len(pairs) * total)
+            def in_all(done: int, total: int, fold: int = fold) -> None:
+                progress(fold * total + done, len(pairs) * total)
 
-            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(in_all))
-            trial = Trial(
-                np.concatenate([trial.quick, quick_right[place]]),
+            tuned = _tuned_right(fold_inputs, train_set, tests.data, protocol, reading, Callbacks(in_all))
+            trial = TuningTrial(
+                np.concatenate([trial.quick, quick_right[fold]]),
                 np.concatenate([trial.tuned, tuned]),
                 [*trial.groups, *tests.groups],
             )
-            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[place + 1 :])):
+            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[fold + 1 :])):
                 break
-            say(f"fold {place + 1} of at most {len(pairs)}: {trial}")
+            say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
     return trial
 
 

@@ -78,9 +78,7 @@ def test_parts_of_any_number_of_processes_are_what_predict_gives(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, MARK])
 
 
-def test_a_batch_changes_nothing_but_last_digits_and_not_with_the_processes(
-    run: Run, manifest: Path, tmp_path: Path
-) -> None:
+def test_batch_size_changes_only_last_digits(run: Run, manifest: Path, tmp_path: Path) -> None:
     one, two = (open_parts(run, manifest, tmp_path / name, options=PartOptions(4, batch=3)) for name in ("one", "two"))
     predict_parts(one)
     for rank in (1, 0):
@@ -184,7 +182,7 @@ def test_a_manifest_that_changes_while_it_is_read_is_refused(run: Run, manifest:
         open_parts(run, copy, tmp_path / "out", options=PartOptions(4))
 
 
-def test_what_is_finished_stays_and_the_rest_is_made(run: Run, manifest: Path, tmp_path: Path) -> None:
+def test_finished_parts_are_reused(run: Run, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert finish(open_parts(run, manifest, out, options=PartOptions(2)), rank=1, ranks=2) == [1, 3, 5]
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -210,7 +208,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_killed_process_leaves_others_running(run: Run, folder: Path, tmp_path: Path) -> None:
     """The files are listed many times so that the process is killed midway; each line counts."""
     files = [str(path) for path in sorted((folder / "red").iterdir())] * 30
     (tmp_path / "a.txt").write_text("\n".join(files))
@@ -328,7 +326,7 @@ def test_another_request_is_refused_in_the_same_folder(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
-def test_the_same_request_is_the_same_files_and_nearly_the_same_rows(run: Run, manifest: Path, tmp_path: Path) -> None:
+def test_repeated_request_gives_same_files(run: Run, manifest: Path, tmp_path: Path) -> None:
     """On another processor the last bits of the rows differ; the same manifest elsewhere lists other files."""
     parts = open_parts(run, manifest, tmp_path / "out")
     rows = run.model.head.weight + 1e-7 * noise(5, SPEC.dim, seed=2)  # pyright: ignore[reportOperatorIssue]
@@ -339,9 +337,7 @@ def test_the_same_request_is_the_same_files_and_nearly_the_same_rows(run: Run, m
         open_parts(run, tmp_path / "clips.csv", tmp_path / "out")
 
 
-def test_a_request_that_came_between_is_noticed_before_a_part_is_written(
-    run: Run, manifest: Path, tmp_path: Path
-) -> None:
+def test_concurrent_request_detected_before_writing(run: Run, manifest: Path, tmp_path: Path) -> None:
     first = open_parts(run, manifest, tmp_path / "out", options=PartOptions(4))
     (tmp_path / "out" / MARK).unlink()
     open_parts(run, manifest, tmp_path / "out", options=PartOptions(3))

@@ -105,7 +105,7 @@ def test_unseen_combinations_must_leave_something_seen(count: int):
         unseen_combinations(count)
 
 
-def test_train_and_test_pictures_are_disjoint_where_there_are_several():
+def test_train_and_test_pictures_are_disjoint():
     for object, pictures in OBJECTS.items():
         one_picture = set(pictures.train) == set(pictures.test) and len(pictures.train) == 1
         assert one_picture or not set(pictures.train) & set(pictures.test), object

@@ -46,7 +46,7 @@ from texthead.prediction import (
 from texthead.recipes import EngineName
 from texthead.runs import Run
 
-FORMAT = 1
+BULK_FORMAT = 1
 
 MARK = "predict.json"
 
@@ -206,7 +206,7 @@ def open_parts(
     if not count:
         raise DataError(f"{source}: lists no files; give one path per line")
     request = {
-        "format": FORMAT,
+        "format": BULK_FORMAT,
         "manifest": digest.hexdigest()[:32],
         "files": count,
         "part": options.part,

@@ -12,9 +12,9 @@ from texthead.cli import (
     ProtocolOptions,
     ReadingOptions,
     argument,
-    local_run,
     option,
     outputs,
+    run_argument,
 )
 from texthead.errors import DataError
 from texthead.extras import check_extra
@@ -55,7 +55,7 @@ class Bulk:
     # Processes that torchrun starts share no work but the files.
     APART: ClassVar = True
 
-    inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=local_run)
+    inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
     out: str = option(metavar="FOLDER")
     model: ModelOptions = ModelOptions()
     top: PositiveInt = 5
@@ -76,7 +76,7 @@ class Bulk:
             raise DataError("give both --rank (number of this process, from 0) and --ranks (number of processes)")
         if self.ray is not None:
             check_extra("ray", "--ray")
-        outputs.check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def _run_and_source(self) -> tuple[str | None, str]:
         """Return (the run or None, the source of the files)."""

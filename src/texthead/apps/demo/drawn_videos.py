@@ -151,7 +151,7 @@ TILT = 12.0  # degrees, to either side
 
 RENDER = 1.25  # side of a rendered picture, in frame sides: enough for the largest radius
 
-MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
+OBJECT_MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
 
 
 def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
@@ -201,12 +201,12 @@ def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
 
 def _room(radius: float) -> float:
     """Return how far the centre of an object can move between two borders: 0.49 for a radius of 0.24."""
-    return 1 - 2 * (radius + MARGIN)
+    return 1 - 2 * (radius + OBJECT_MARGIN)
 
 
 def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
     """Draw a position along one axis, in frame sides, from which the object can move by `travel` inside the frame."""
-    return radius + MARGIN + rng.uniform(0, _room(radius) - travel)
+    return radius + OBJECT_MARGIN + rng.uniform(0, _room(radius) - travel)
 
 
 # ---------------------------------------------------------------------------------------------- pictures

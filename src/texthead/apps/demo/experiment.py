@@ -44,9 +44,9 @@ from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN = 12
 
-SEEDS = 3
+DEMO_SEEDS = 3
 
-HEADS = {
+DEMO_HEADS = {
     "text, frozen": "text",
     "orthogonal, frozen": "orthogonal",
     "vision-only, learned": "linear",
@@ -84,8 +84,8 @@ class Bench:
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for `names`, which may be classes without training clips."""
-        own = as_head(model.head).center
-        center = self.center if own is None else own
+        head_center = as_head(model.head).center
+        center = self.center if head_center is None else head_center
         return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
 
     def row(self, model: Recognizer) -> tuple[float, float, float]:
@@ -182,8 +182,8 @@ def run_demo(
     rows = _simple_rows(bench)
     doing("scoring the heads")
     models, records = {}, {}
-    seeds = 1 if quick else SEEDS
-    for title, kind in HEADS.items():
+    seeds = 1 if quick else DEMO_SEEDS
+    for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model, _ in trained])
         models[title], records[title] = trained[0]
@@ -263,7 +263,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
     frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
-    items, tests = (frozen.items(part, seen) for part in (bench.train, bench.seen_test))
+    items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
         "zero-shot-centred": np.array([bench.row(plain)]),
@@ -318,9 +318,9 @@ def mean_text(values: np.ndarray) -> list[str]:
 
 
 def _columns(bench: Bench) -> list[str]:
-    parts = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
-    ways = [(part, len(names)) for part, names in parts.items()] + [("unseen", len(bench.classes))]
-    return ["method", *(f"{part}, {ways}-way (chance {100 / ways:.1f})" for part, ways in ways)]
+    splits = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
+    ways = [(split, len(names)) for split, names in splits.items()] + [("unseen", len(bench.classes))]
+    return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
 def _report(
@@ -365,7 +365,7 @@ def _report(
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
     unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
     for strip in mistake_strips(unseen, bench.protocol):
-        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, rank=strip.rank)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")
     new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'

@@ -78,16 +78,16 @@ def examine(
     if encoder_settings is not None:
         encoder = load_encoder(encoder_settings.encoder, keep_text=True)
         encoder.visual.to(pick_device(encoder_settings.device)).eval()
-        readable = [place for place, fact in enumerate(facts) if fact.fault is None]
+        readable = [index for index, fact in enumerate(facts) if fact.fault is None]
         spec = encoder.visual.spec
         protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
         protocol = replace(protocol, pixels=spec.pixels(small(size=encoder_settings.size)))
         reading = replace(encoder_settings.reading, skip_unreadable=True)
-        encoded = FrozenEncoder(encoder, protocol, reading, bar).files([items[place].path for place in readable])
-        features = {readable[own]: row for own, row in zip(encoded.positions, encoded.features.numpy(), strict=True)}
+        encoded = FrozenEncoder(encoder, protocol, reading, bar).files([items[index].path for index in readable])
+        features = dict(zip([readable[i] for i in encoded.positions], encoded.features.numpy(), strict=True))
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
-            own_items = [items[place] for place in features]
+            own_items = [items[index] for index in features]
             result += encoder_findings.class_findings(encoder, classes, prompts, own_items, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:

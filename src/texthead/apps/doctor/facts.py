@@ -139,11 +139,11 @@ def bytes_missing(path: Path) -> int:
 
 def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     """Decode all frames and return the facts with size, appearance and thumbnail."""
-    wanted = evenly(media.num_frames, _ANALYSED_FRAMES)
+    indices = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
-    for index, picture in media.checked_frames(wanted):
+    for index, picture in media.checked_frames(indices):
         height, width = picture.shape[:2]
-        if thumbnail and index == wanted[len(wanted) // 2]:
+        if thumbnail and index == indices[len(indices) // 2]:
             facts = replace(facts, thumbnail=_thumbnail(picture))
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)

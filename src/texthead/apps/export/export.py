@@ -20,7 +20,7 @@ from torch.export import Dim
 
 from texthead.apps.export import standalone
 from texthead.apps.export.card import parity_section, use_section
-from texthead.apps.export.int8 import FRAMES, quantise, way_for
+from texthead.apps.export.int8 import CALIBRATION_FRAMES, quantise, way_for
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
@@ -113,7 +113,7 @@ def check_export(out: Path, to: str, *, int8: bool) -> To:
 
 def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To, int8: bool) -> str | None:
     """Write the model; return the method of quantisation, or None."""
-    program = traced(scorer)
+    program = trace_scorer(scorer)
     file = folder / MODELS[to]
     if to == "torch":
         torch.export.save(program, file)
@@ -136,15 +136,15 @@ def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     """Read clips of some training files that still exist, evenly spaced."""
     files = sorted({MediaPath(path).file for path in run.trained_on}, key=str)
     existing = [path for path in files if path.is_file()]
-    most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
+    most = max(4, CALIBRATION_FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
-    for place in evenly(len(existing), most):
+    for index in evenly(len(existing), most):
         with suppress(standalone.Refused, OSError):
-            clips.append(standalone.read_clips(existing[place], settings)[None])
+            clips.append(standalone.read_clips(existing[index], settings)[None])
     return clips
 
 
-def traced(scorer: Scorer) -> torch.export.ExportedProgram:
+def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
     """Trace the model for any batch size, number of frames and frame size.
 
     If the encoder sees several frames at once, the number of frames is that of the protocol.
@@ -225,5 +225,5 @@ def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str,
     if calibration is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
     values = calibration.to_json()
-    kept: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
-    return kept if reason is None else {**kept, "why": reason}
+    limits: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
+    return limits if reason is None else {**limits, "why": reason}

@@ -63,11 +63,11 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
     views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     same, best = True, []
     for i, label in enumerate(labels):
-        own = views[i][0]
-        if not isinstance(own, MediaError):
+        view = views[i][0]
+        if not isinstance(view, MediaError):
             clips = standalone.read_clips(files[i], predictor.settings)[None]
-            same = same and torch.equal(own[None], scorer.crops(torch.from_numpy(clips)))
-            pairs.append((_scores(scorer.of_views, own[None].numpy()), predictor.model(clips)))
+            same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
+            pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
             best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
         if progress:
             progress(i + 1, len(files))
@@ -77,9 +77,9 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
         _largest_difference([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
         len(best),
         same,
-        agree=sum(own == exported for own, exported, _ in best),
+        agree=sum(predicted == exported for predicted, exported, _ in best),
         right=sum(exported == label for _, exported, label in best),
-        right_before=sum(own == label for own, _, label in best),
+        right_before=sum(predicted == label for predicted, _, label in best),
     )
 
 
@@ -90,7 +90,7 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     # `predict.py` reads only images and videos.
     readable = [(path, label) for path, label in rows if MediaPath(path).reader in (Image, Video)]
     existing = [(path, label) for path, label in readable if path.is_file()]
-    chosen = [existing[place] for place in evenly(len(existing), CHECKED)]
+    chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 

@@ -77,7 +77,7 @@ class _Actions:
 
     def state(self, query: Any) -> dict[str, Any]:
         """Return the current state, and renew the claim on the file that the page shows."""
-        who = _who(query.get("who"))
+        who = _checked_person(query.get("who"))
         if str(query.get("position", "")).isdecimal():
             self._session.renew(who, int(query["position"]))
         return {**self._session.state(who), "training": self._training.state(), "fitted": self._session.is_fitted}
@@ -88,7 +88,7 @@ class _Actions:
         Raises:
             DataError: the action is unknown, or not possible.
         """
-        session, who = self._session, _who(body.get("who"))
+        session, who = self._session, _checked_person(body.get("who"))
         if action == "train":
             how = body.get("how")
             if how not in ("quick", "fine-tune"):
@@ -120,7 +120,7 @@ class _Actions:
             self._examining.release()
 
 
-def _who(value: object) -> str:
+def _checked_person(value: object) -> str:
     if not (isinstance(value, str) and value.isalnum() and len(value) <= _LONGEST_WHO):
         raise DataError("the request does not say who sends it; reload the page")
     return value

@@ -18,7 +18,7 @@ from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, find_media
 from texthead.models import text_rows
 from texthead.parallel import Bar, no_bar
-from texthead.transfer import FRAMES
+from texthead.transfer import QUICK_FRAMES
 
 
 class Suggestion(NamedTuple):
@@ -65,14 +65,14 @@ class Pool:
             labels: the labels so far.
             count, seed: as in `next_to_label`.
         """
-        classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
-        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
+        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
+        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in labelled], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
-        probabilities = guesses(rows, self.features, known, targets, classes=len(classes))
-        places = next_to_label(self.features, probabilities, known, count, groups=self.groups, seed=seed)
+        probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
+        chosen = next_to_label(self.features, probabilities, labelled, count, groups=self.groups, seed=seed)
         best = probabilities.max(-1)
         return [
-            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
+            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in chosen
         ]
 
 
@@ -85,14 +85,14 @@ def read_files(source: str | Path) -> Dataset:
     Raises:
         DataError: there is no such path, or no file in it.
     """
-    place = Path(source)
-    if place.suffix.lower() not in (".csv", ".tsv"):
-        return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
-    rows = [*manifest_rows(place, ("path",))]
+    manifest = Path(source)
+    if manifest.suffix.lower() not in (".csv", ".tsv"):
+        return Dataset(tuple(Item(path, "") for path in find_media([manifest])), str(source))
+    rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
     items = (
-        Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
+        Item(row_path({**row, "path": row["path"].strip()}, manifest, line), "", group=row.get("group") or None)
         for line, row in rows
     )
     return Dataset(tuple(items), str(source))
@@ -100,22 +100,22 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    own = {item.media.resolved(): item for item in files.items}
+    item_of = {item.media.resolved(): item for item in files.items}
     parts = [
-        (own.get(MediaPath(media.file).resolved()), media.span) for media in map(MediaPath, paths) if media.is_part
+        (item_of.get(MediaPath(media.file).resolved()), media.span) for media in map(MediaPath, paths) if media.is_part
     ]
     items = [replace(item, path=item.media.part(span).path) for item, span in parts if item is not None]
     return replace(files, items=(*files.items, *items))
 
 
-def root_of(place: Path, files: Dataset) -> Path | None:
+def root_of(path: Path, files: Dataset) -> Path | None:
     """Return the base folder of the paths in a labelling tool's `.json`; None for other files."""
-    if place.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json":
         return None
     return document_root(Path(files.source), (item.path for item in files.items))
 
 
-def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
+def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
     """Return the labelled item of each file in a manifest or a tool's `.json`; empty if that does not exist.
 
     Paths of Label Studio are relative to the `document_root` of the files.
@@ -123,15 +123,16 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     Raises:
         DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
     """
-    if not place.exists():
+    if not labels_path.exists():
         return {}
-    own = {item.media.resolved(): item.path for item in files.items}
+    path_of = {item.media.resolved(): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
-    for item in read_dataset(place, root=root_of(place, files)).items:
-        path = own.get(item.media.resolved())
+    for item in read_dataset(labels_path, root=root_of(labels_path, files)).items:
+        path = path_of.get(item.media.resolved())
         if path is None:
             raise DataError(
-                f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
+                f"{labels_path}: labels {item.path}, which is not in {files.source}: "
+                "give the data that the labels belong to"
             )
         labelled[path] = replace(item, path=path)
     return labelled
@@ -144,7 +145,7 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = 
         MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
-    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else FRAMES)
+    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
     paths = [item.path for item in files.items]
     encoded = FrozenEncoder(encoder, protocol, reading, bar).files(paths)
     check_any(paths, encoded.positions, encoded.skipped)

@@ -22,11 +22,11 @@ def preview(path: Path) -> tuple[str, bytes]:
         MediaError: the file cannot be read.
     """
     with MediaPath(path).open() as media:
-        places = evenly(media.num_frames, min(_PICTURES, media.num_frames))
+        indices = evenly(media.num_frames, min(_PICTURES, media.num_frames))
         side = _IMAGE_SIDE if MediaPath(path).is_image else _SIDE
-        small = {index: _small(picture, side) for index, picture in media.pictures(set(places))}
+        small = {index: _small(picture, side) for index, picture in media.pictures(set(indices))}
         seconds = media.duration_seconds
-    pictures = [small[index] for index in places if index in small]
+    pictures = [small[index] for index in indices if index in small]
     data = io.BytesIO()
     each = int(min(1000 * seconds, _MOST_MILLISECONDS) / len(pictures)) or 100
     pictures[0].save(data, "WEBP", save_all=True, append_images=pictures[1:], duration=each, loop=0, quality=75)

@@ -24,7 +24,7 @@ EVERY, SHORTEST, LONGEST = 1.0, 2, 10
 
 # How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
 # neighbouring frames; and a lower bound of that, for still videos.
-WORTH, LEAST_WORTH = 3.0, 0.02
+PENALTY, LEAST_PENALTY = 3.0, 0.02
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
@@ -41,15 +41,15 @@ def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
         return [0]
     sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
     neighbours = 1 - (x[1:] * x[:-1]).sum(1)
-    worth = max(WORTH * float(np.median(neighbours)), LEAST_WORTH)
+    penalty = max(PENALTY * float(np.median(neighbours)), LEAST_PENALTY)
     best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
-    best[0] = -worth
+    best[0] = -penalty
     for end in range(SHORTEST, count + 1):
         starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
         spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
-        costs = best[starts] + spread + worth
-        place = int(costs.argmin())
-        best[end], before[end] = costs[place], starts[place]
+        costs = best[starts] + spread + penalty
+        index = int(costs.argmin())
+        best[end], before[end] = costs[index], starts[index]
     begins, end = [], count
     while end:
         end = int(before[end])
@@ -79,13 +79,13 @@ def cut_files(
     items: list[Item] = []
     with bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
-            own = labelled.get(item.media.resolved().path, [])
+            labelled_spans = labelled.get(item.media.resolved().path, [])
             starts: list[float] = []
-            if not item.media.is_part and item.media.reader.kind == Video.kind and Span() not in own:
+            if not item.media.is_part and item.media.reader.kind == Video.kind and Span() not in labelled_spans:
                 starts = _starts(item.path, encoder, reading, above)
             windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
-            free = [window for window in windows if not any(window.overlaps(span) for span in own)]
-            spans = sorted({*free, *own}) if starts or own else []
+            free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
+            spans = sorted({*free, *labelled_spans}) if starts or labelled_spans else []
             items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
@@ -101,13 +101,13 @@ def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> lis
     except MediaError:
         return []  # The error is reported when the file is encoded.
     if encoder.visual.spec.unit != "frame":
-        return [EVERY * place for place in range(0, len(frames), LONGEST // 2)]
+        return [EVERY * row_of for row_of in range(0, len(frames), LONGEST // 2)]
     choose = partial(_fixed_frames, frames=frames)
     (entry,) = frame_features(encoder.visual, [path], choose, encoder.visual.spec.pixels(), reading)
     if isinstance(entry, MediaError):
         return []
-    place = {index: row for row, index in enumerate(entry.indices)}
-    return [EVERY * start for start in cut(entry.features[[place[index] for index in frames]])]
+    row_of = {index: row for row, index in enumerate(entry.indices)}
+    return [EVERY * start for start in cut(entry.features[[row_of[index] for index in frames]])]
 
 
 def _frames(media: Media) -> list[int]:

@@ -15,7 +15,7 @@ from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
 from texthead.media import MediaPath, Span
 
 # Path, label, split, group and extra fields: the arguments of `Item`.
-Row = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
+TaskRow = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
 
 # The name of the labelling control in tasks that we write.
 CONTROL = "label"
@@ -72,7 +72,7 @@ def read(source: str, root: Path | None = None) -> Dataset:
     return Dataset.of_rows(path, rows, notes)
 
 
-def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row], list[str]]:
+def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[TaskRow], list[str]]:
     """Return the labelled files and parts of files of an export, and notes for the user.
 
     Cancelled annotations are ignored. If the annotations of a task disagree, those marked as ground truth are used. The
@@ -85,7 +85,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row],
     """
     tasks = [*_tasks(source, value if isinstance(value, list) else [value])]
     root = source.parent if root is None else root
-    rows: list[Row] = []
+    rows: list[TaskRow] = []
     controls: set[str] = set()
     unlabelled = decided_by_truth = assumed_rates = 0
     for task in tasks:
@@ -213,8 +213,8 @@ class _Task:
             ranges, label = content["ranges"], content.get("timelinelabels")
         else:
             ranges, label = [content], content.get("labels")
-        known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
-        if not known or not isinstance(label, list) or "text" in content:
+        valid = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
+        if not valid or not isinstance(label, list) or "text" in content:
             raise DataError(
                 f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
                 f"got {content!r:.80}; label whole files or time ranges"
@@ -290,7 +290,7 @@ def _each(content: object) -> list[Any]:
 
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
-    """Return the label of each range of a task, or of its file, and whether ground truth settled a disagreement."""
+    """Return the label of each range of a task, or of its file, and whether ground truth decided a disagreement."""
     by_range = _by_range(votes)
     truth = _by_range([vote for vote in votes if vote.truth])
     by_truth = bool(truth) and truth != by_range
@@ -337,7 +337,7 @@ class Frames:
         within = MediaPath(part).frames(self.times)
         return within.start + 1, within.stop
 
-    def part(self, place: Range) -> Path:
+    def part(self, span: Range) -> Path:
         """Return the part of the video with the frames of a range.
 
         The range may end up to a second late: players count frames by the longest stream of a file, which may be the
@@ -346,7 +346,7 @@ class Frames:
         Raises:
             ValueError: frames outside the video.
         """
-        first, last, count = int(place.start), int(place.end), len(self.times)
+        first, last, count = int(span.start), int(span.end), len(self.times)
         if not 1 <= first <= min(last, count) or last > count + self.rate:
             raise ValueError(
                 f"frames {first} to {last} are not all within 1 to {count}, the frames of the video; correct the "
@@ -437,7 +437,7 @@ def _path_of(address: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
 
 
-def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[Row]:
+def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[TaskRow]:
     sources = [name for name, content in task.data.items() if _is_source(content)]
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
@@ -484,7 +484,7 @@ def _checked_row(
     *,
     split: object,
     extra: tuple[tuple[str, str], ...],
-) -> Row:
+) -> TaskRow:
     """Return a row for `Item`, with label and split checked.
 
     Raises:

@@ -11,7 +11,16 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import EncodingOptions, ModelOptions, PositiveInt, PrintOptions, argument, local_run, option, outputs
+from texthead.cli import (
+    EncodingOptions,
+    ModelOptions,
+    PositiveInt,
+    PrintOptions,
+    argument,
+    option,
+    outputs,
+    run_argument,
+)
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
 from texthead.files import replacing, write_csv
@@ -60,7 +69,7 @@ class TimelineCommand:
         "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
     )
 
-    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=local_run)
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=run_argument)
     model: ModelOptions = ModelOptions()
     window: float = option(1.0, "SECONDS")
     rate: float = option(8.0, "FRAMES")
@@ -98,7 +107,7 @@ class TimelineCommand:
             model = self.model.load(run_folder, self.encoding.pick_device())
             (recognizer, protocol) = protocol_of(model)
             names = recognizer.names
-            _say_how(recognizer, protocol, sliding, video)
+            _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
             printer = _Printer(self, video)
             curve = Curve() if self.overlay else None
@@ -116,7 +125,7 @@ class TimelineCommand:
             console.show_json(timeline_json(path, seconds, sliding, rule, events, calibration))
         events = [event for event in events if event.known]
         if not events and not console.prints_json():
-            console.notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+            console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
             _write_manifest(Path(self.manifest), MediaPath(path).file, events, begin)
         _write_files(self, path, events, names, curve)
@@ -204,7 +213,7 @@ def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Cali
     return calibration
 
 
-def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
+def _print_protocol(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
     """Print how the video is scored, and note what makes that slow or inexact."""
     from texthead.cli import console
 
@@ -227,7 +236,7 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
 
 
 class _Printer:
-    """Prints events, those of a pipe as soon as they are settled, and holds all of them.
+    """Prints events, those of a pipe as soon as they are final, and holds all of them.
 
     For a live stream it prints JSON `lines`, one as an event begins and one as it ends, unless --csv is given.
     """
@@ -244,14 +253,14 @@ class _Printer:
         self._begun = False
 
     def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
-        """Add settled events, and the name and start of those that have begun."""
+        """Add final events, and the name and start of those that have begun."""
         from texthead.apps.timeline.events import event_json
         from texthead.cli import console
 
         self.events += events
         if self.lines:
             lines = [{"event": "end", **event_json(event)} for event in events if event.known]
-            lines += [{"event": "begin", "name": name, "start": at} for name, at in open_events]
+            lines += [{"event": "begin", "name": name, "start": start} for name, start in open_events]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
                 console.write(json.dumps(line, ensure_ascii=False))
@@ -271,12 +280,12 @@ class _Printer:
         return self._begun
 
     def _print(self, events: "Sequence[Event]") -> None:
-        from texthead.apps.timeline.events import CSV_COLUMNS, csv_row
+        from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
         from texthead.cli import console
 
         if self._csv:
             text = StringIO()
-            csv.writer(text).writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+            csv.writer(text).writerows(([] if self._begun else [EVENT_COLUMNS]) + [csv_row(event) for event in events])
             console.write(text.getvalue(), end="")
         elif events:
             show = console.results()
@@ -336,7 +345,7 @@ def _height(stretch: "Stretch") -> tuple[bool, float]:
     return stretch.known, max(stretch.scores)
 
 
-def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
+def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
     """Return why there is no event."""
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
@@ -372,8 +381,8 @@ def _write_files(
 
     say = console.notes()
     if command.srt:
-        with replacing(Path(command.srt)) as beside:
-            beside.write_text(srt(events), encoding="utf-8")
+        with replacing(Path(command.srt)) as temp:
+            temp.write_text(srt(events), encoding="utf-8")
         say.print(f"subtitles: {command.srt}")
     if curve is None or command.overlay is None:
         return
@@ -382,5 +391,5 @@ def _write_files(
         console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
     with open_timed(path) as video, console.bar("overlay", "frames") as progress:
         write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
-    other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {command.overlay}{other}")
+    note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
+    say.print(f"overlay: {command.overlay}{note}")

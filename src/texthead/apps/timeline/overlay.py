@@ -99,7 +99,7 @@ def _encoded_frames(
     progress: Progress | None,
 ) -> Iterator[Packet]:
     """Yield the encoded frames with their current events."""
-    place = {name: index for index, name in enumerate(names)}
+    index_of = {name: index for index, name in enumerate(names)}
     colour_of = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
@@ -110,7 +110,7 @@ def _encoded_frames(
             stream = _add_stream(container, picture.size, _rate(video))
         scores = curve.at(seconds)
         on = [event.name for event in events if event.start <= seconds < event.end]
-        painter.draw(picture, [Line(name, colour_of[name], scores[place[name]]) for name in on], seconds)
+        painter.draw(picture, [Line(name, colour_of[name], scores[index_of[name]]) for name in on], seconds)
         yield from stream.encode(_timed(picture, seconds))
         if progress:
             progress(number, video.num_frames)
@@ -192,8 +192,8 @@ class _Painter:
             pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
 
     def _text(self, pen: ImageDraw.ImageDraw, row: int, text: str, x: float) -> None:
-        place = x, row * self.height + 0.2 * self.unit
-        pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
+        corner = x, row * self.height + 0.2 * self.unit
+        pen.text(corner, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
 
 
 def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
