@@ -105,7 +105,7 @@ def test_compare(scenes: Path, works: Callable, cache: Path) -> None:
 
 def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    works("bulk", run, scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
+    works("bulk", run, scenes, "--out", out, "--top", 1, "--slice", 7, "--workers", 0)
     rows = [(path, name) for path, _, name, *_ in table(out)]
     assert rows == [(str(item.path), item.label) for item in read_dataset(scenes).items]
     listed = tmp_path / "list.txt"

@@ -397,8 +397,8 @@ def test_times_are_those_of_the_source(source: Dataset, ready: Path) -> None:
 def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = read_dataset(ready).items[1].path
     asked: list[tuple[int, int]] = []
-    parts = stored_clip.read_parts
-    monkeypatch.setattr(stored_clip, "read_parts", lambda at, spans: asked.extend(spans) or parts(at, spans))
+    read = stored_clip.read_ranges
+    monkeypatch.setattr(stored_clip, "read_ranges", lambda at, ranges: asked.extend(ranges) or read(at, ranges))
     with MediaPath(path).open() as media:
         media.frames_at([3, 4, 30])
     place, frames = member(path), listed(path)

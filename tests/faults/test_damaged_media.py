@@ -21,7 +21,7 @@ import pytest
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
-from texthead.apps.bulk.bulk import open_parts, predict_parts
+from texthead.apps.bulk.bulk import open_slices, predict_slices
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
@@ -165,12 +165,12 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request:
 
     whole = write_video(tmp_path / "whole.mp4", "blue")
     (tmp_path / "list.txt").write_text(f"{path}\n{whole}\n")
-    state = predict_parts(open_parts(run, tmp_path / "list.txt", tmp_path / "named"), skip_unreadable=True)
+    state = predict_slices(open_slices(run, tmp_path / "list.txt", tmp_path / "named"), skip_unreadable=True)
     assert (state.files, state.finished) == (2, 1)
     assert state.unreadable == 1 or kind in MAY_PASS
     if kind not in MAY_PASS:
         with pytest.raises(MediaError, match="skip_unreadable"):
-            predict_parts(open_parts(run, tmp_path / "list.txt", tmp_path / "again"))
+            predict_slices(open_slices(run, tmp_path / "list.txt", tmp_path / "again"))
     assert time.perf_counter() - started < SECONDS
 
 

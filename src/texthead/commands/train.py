@@ -187,7 +187,7 @@ class Train:
         device = self.files.pick_device()
         doing(f"reading {self.data}")
         dataset = self._read()
-        parts = divide(dataset, seed=recipe.seed, part=self.held_out, k=self.k)
+        parts = divide(dataset, seed=recipe.seed, held_out=self.held_out, k=self.k)
         labels = parts.train.classes
         names, sentences, lines = prompts.classes_to_train(
             labels,

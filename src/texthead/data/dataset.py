@@ -116,9 +116,9 @@ class Dataset:
         drawn = splits.k_shot_per_process(self.labels, k, names=self.names, processes=processes, seed=seed)
         return self.pick(drawn)
 
-    def fraction(self, part: float, *, seed: int) -> "Dataset":
+    def fraction(self, share: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.labels, part, names=self.names, seed=seed))
+        return self.pick(splits.fraction(self.labels, share, names=self.names, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
         """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
@@ -134,8 +134,8 @@ class Dataset:
             raise DataError(f"times must be at least 1, got {times}")
         return replace(self, items=self.items * times)
 
-    def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
-        """Return the items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
+    def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
+        """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
 
         A class with only one item or one group is used for training only, with a note.
 
@@ -154,7 +154,7 @@ class Dataset:
             )
         held_out = splits.hold_out(
             [self.items[position].label for position in free],
-            part,
+            share,
             names=[names[position] for position in free],
             seed=seed,
             groups=[groups[position] for position in free] if grouped else None,

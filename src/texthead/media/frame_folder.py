@@ -56,8 +56,8 @@ def _images(folder: Path) -> dict[int, str]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    parts = re.split("([0-9]+)", name)  # Every second part is a number.
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    pieces = re.split("([0-9]+)", name)  # Every second piece is a number.
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
 def _matching(path: Path) -> dict[int, str]:

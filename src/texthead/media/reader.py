@@ -86,14 +86,17 @@ class Media(ABC):
         frame, or frames of two sizes.
         """
         check_indices(self.path, indices, self.num_frames)
-        wanted, row_of, parts = set(indices), dict[int, int](), list[Tensor]()
+        wanted, row_of, batches = set(indices), dict[int, int](), list[Tensor]()
         for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
             row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
-            parts.append(change(frames) if change else frames)
+            batches.append(change(frames) if change else frames)
         if missing := wanted - row_of.keys():
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
-        clip, rows = torch.cat(parts, dim=-4) if len(parts) > 1 else parts[0], [row_of[index] for index in indices]
+        clip, rows = (
+            torch.cat(batches, dim=-4) if len(batches) > 1 else batches[0],
+            [row_of[index] for index in indices],
+        )
         if rows != [*range(len(row_of))]:
             clip = clip.index_select(clip.ndim - 4, torch.tensor(rows))
         return clip if change else clip.contiguous(memory_format=torch.channels_last)

@@ -107,7 +107,7 @@ def read_member(path: Path, place: Member) -> bytes:
         MediaError: the shard cannot be read, ends early, or its data differs from the index: other bytes, or a link
             instead of a file.
     """
-    (read,) = read_parts(path, [(place.offset - BLOCK, BLOCK + place.size)])
+    (read,) = read_ranges(path, [(place.offset - BLOCK, BLOCK + place.size)])
     check_header(path, read[:BLOCK], path.name, place.size)
     data = read[BLOCK:]
     if hashlib.sha256(data).hexdigest() != place.sha256:
@@ -116,14 +116,14 @@ def read_member(path: Path, place: Member) -> bytes:
     return data
 
 
-def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     """Yield the bytes of each (offset, size) of the shard of a clip; remote requests run in parallel.
 
     Raises:
         MediaError: the shard cannot be read, or its server sends more than requested.
     """
     try:
-        for (_, size), read in zip(spans, _parts(path.parent, spans), strict=True):
+        for (_, size), read in zip(ranges, _ranges(path.parent, ranges), strict=True):
             if len(read) > size:
                 problem = "its server ignores range requests and sends the whole shard; use a server that supports them"
                 raise MediaError(path, problem)
@@ -134,19 +134,19 @@ def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
 
 
-def _parts(tar: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def _ranges(tar: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     if address(tar) is None:
         with tar.open("rb", buffering=0) as file:
-            for offset, size in spans:
+            for offset, size in ranges:
                 file.seek(offset)
                 yield file.read(size)
-    elif len(spans) == 1:
-        yield _read(tar, *spans[0])
+    elif len(ranges) == 1:
+        yield _read(tar, *ranges[0])
     else:
-        with ThreadPoolExecutor(min(_READERS, len(spans))) as pool:
+        with ThreadPoolExecutor(min(_READERS, len(ranges))) as pool:
             # In groups, to bound the memory.
-            for start in range(0, len(spans), _READERS):
-                yield from pool.map(lambda span: _read(tar, *span), spans[start : start + _READERS])
+            for start in range(0, len(ranges), _READERS):
+                yield from pool.map(lambda each: _read(tar, *each), ranges[start : start + _READERS])
 
 
 def padded(size: int) -> int:
@@ -194,7 +194,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{root / INDEX}: invalid ({line_of(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
-        rows = [row for part in pool.map(_rows, tars) for row in part]
+        rows = [row for of_tar in pool.map(_rows, tars) for row in of_tar]
     rows.sort(key=lambda row: row[0])
     if lost:
         notes.append(f"{root}: lacks {lost} unreadable files of the source")
@@ -332,6 +332,6 @@ def _fetched(remote: str, offset: int, size: int) -> bytes:
     headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
     received = bytearray()
     with system.open(inner, block_size=0, size=1, headers=headers) as file:
-        while len(received) <= size and (part := file.read(size + 1 - len(received))):
-            received += part
+        while len(received) <= size and (chunk := file.read(size + 1 - len(received))):
+            received += chunk
     return bytes(received)
