@@ -17,7 +17,6 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir
-from texthead.media.frame_folder import frame_files
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
@@ -111,7 +110,7 @@ class FeatureCache:
         media = MediaPath(path)
         if media.is_member:
             return media.digest()
-        files = frame_files(path) if media.is_template else [path]
+        files = media.files()
         for file in files:
             check_file(file)
         try:

@@ -172,6 +172,14 @@ class MediaPath:
 
         return not self.is_member and (self.address is not None or (self.path / INDEX).is_file())
 
+    def files(self) -> list[Path]:
+        """Return the files of the frames, in order, of a frame folder, else the file alone.
+
+        Raises:
+            MediaError: a frame folder or one of its frames is missing.
+        """
+        return frame_files(self.file) if self.is_template else [self.file]
+
     def digest(self) -> str:
         """Return the SHA-256 of the file's bytes; of a frame folder, the SHA-256 over its files' digests in order.
 
@@ -184,9 +192,8 @@ class MediaPath:
             return self._of_part(MediaPath(self.file).digest())
         if self.is_member:
             return self._member().sha256
-        if self.is_template:
-            return joined_digest([*map(file_digest, frame_files(self.file))])
-        return file_digest(self.file)
+        digests = [*map(file_digest, self.files())]
+        return joined_digest(digests) if self.is_template else digests[0]
 
     def fingerprint(self) -> str:
         """Return a digest of the file's size and its first and last 64 kB; "" if it cannot be read.
