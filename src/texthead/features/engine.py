@@ -35,7 +35,7 @@ from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
 from texthead.features.cache import weights_key
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
@@ -251,7 +251,7 @@ def known_digest(files: Sequence[Path]) -> str | None:
 
 
 def _digest_file(files: Sequence[Path]) -> Path:
-    name = hashlib.sha256(repr([str(resolved(path)) for path in files]).encode()).hexdigest()[:32]
+    name = hashlib.sha256(repr([str(MediaPath(path).resolved()) for path in files]).encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 
