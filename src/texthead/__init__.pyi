@@ -70,5 +70,7 @@ from .training.train import train as train
 from .transfer.comparison import compare as compare
 from .transfer.comparison import fit_method as fit_method
 from .transfer.estimator import TextHeadClassifier as TextHeadClassifier
+from .transfer.run_training import RunOptions as RunOptions
+from .transfer.run_training import train_run as train_run
 
 __version__: str

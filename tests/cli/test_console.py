@@ -45,7 +45,7 @@ def test_error_is_one_line_wrapped_at_words(capsys, monkeypatch):
     assert lines[1:] == ["no-such-folder/with-a-long-name:", "no such file or folder; check", "the path"]
 
 
-def test_markup_in_class_names_is_escaped(capsys: pytest.CaptureFixture) -> None:
+def test_escape_sequences_in_names_not_printed(capsys: pytest.CaptureFixture) -> None:
     """Escape sequences could colour the terminal, rename its window or overwrite its text."""
     evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202egpj.\u2066"
     table = Table("name")

@@ -65,8 +65,8 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("texthead.transfer.trial.try_tuning", stop)
-    monkeypatch.setattr("texthead.commands.quick_answer.NOTHING_TO_GAIN", 1.1)
+    monkeypatch.setattr("texthead.transfer.run_training.try_tuning", stop)
+    monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     data = images(tmp_path / "data", ["blue", "red"], 5)
     out, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     assert "--tune all would skip this trial" in err
@@ -139,14 +139,21 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
     fitted = th.fit_method(
         read_dataset(coloured), "probe", out=tmp_path / "own", baselines="always", reading=th.Reading(cache=cache)
     )
+    trained = th.train_run(
+        read_dataset(coloured), tmp_path / "new", th.RunOptions(method="probe"), th.Reading(cache=cache)
+    )
     own, run = (load_run(tmp_path / name).head for name in ("own", "run"))
     assert torch.equal(own.weight, run.weight)
+    assert torch.equal(own.weight, trained.model.head.weight)
+    assert trained.table.scores() == read_scores(tmp_path / "new") == read_scores(tmp_path / "run")
     assert read_scores(tmp_path / "own") == read_scores(tmp_path / "run")
     assert (fitted.name, len(fitted.items.data)) == ("probe", 15)
     with refuses(RunError, "own"):
         th.fit_method(read_dataset(coloured), "probe", out=tmp_path / "own")
     with refuses(DataError, "zero-shot"):
         th.fit_method(read_dataset(coloured), "zero-shot", unlabelled=str(coloured.parent))
+    with refuses(DataError, "method probe", "fine_tune"):
+        th.RunOptions(method="probe", fine_tune=True)
 
 
 @pytest.mark.slow

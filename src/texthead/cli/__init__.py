@@ -6,7 +6,6 @@ options      options of several commands
 console      print results, notes, JSON and the next command
 outputs      checks of output paths before a command runs
 status_line  progress on a terminal
-result       the end of texthead train
 score_table  the table of the scores of a run and the baselines
 system       streams, file names, and errors of the operating system
 model        the model of a command

@@ -58,13 +58,13 @@ class StatusLine:
     """The line, drawn on standard error or another stream until the block ends."""
 
     def __init__(self, stream: TextIO | None = None, *, shown: bool):
-        stream = stream or sys.stderr
+        self._stream: TextIO = stream or sys.stderr
         self._plain = os.environ.get("TERM") in (None, "", "dumb", "unknown") or bool(os.environ.get("NO_COLOR"))
-        self._stream, self._shown = stream, shown and stream.isatty()
+        self._shown = shown and self._stream.isatty()
         self._bars: list[ProgressBar] = []
         self._what, self._since = "starting", time.monotonic()
         self._live = Live(
-            console=_Terminal(file=stream, highlight=False, markup=False),
+            console=_Terminal(file=self._stream, highlight=False, markup=False),
             get_renderable=self._line,
             refresh_per_second=10,
             transient=True,

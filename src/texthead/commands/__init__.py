@@ -1,7 +1,6 @@
 """The commands: one module each, and modules that they share.
 
 train         texthead train
-quick_answer  the start of texthead train
 prepare       texthead prepare
 compare       texthead compare
 eval          texthead eval

@@ -1,30 +1,25 @@
 """`texthead train`: split the data, adapt the recipe to it, train, and score the run beside the baselines."""
 
 from argparse import SUPPRESS
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
 
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
 from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
-from texthead.extras import check_extra
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, check_head, small
+from texthead.extras import check_extra, is_installed, missing
+from texthead.recipes import RECIPES, MethodName, Recipe, check_head, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.data.division import Division
-    from texthead.data.protocol import Protocol
-    from texthead.features.reading import Reading
-    from texthead.models.head_rows import RowInputs
-    from texthead.transfer.baselines import ScoreTable
+    from texthead.transfer.comparison import FittedMethod
+    from texthead.transfer.run_training import Choice, News, RunOptions, TrainedRun, TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,186 +156,68 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, say_names, say_notes, say_prompts
+        from texthead.cli.console import doing, reporter
 
         doing("loading torch")
-        from texthead.data.division import divide
-        from texthead.encoders.load import load_encoder
-        from texthead.models.build import takes_sentences
-        from texthead.models.head_rows import RowInputs
-        from texthead.models.head_table import head_kind
-        from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
+        from texthead.training.execution import Execution
+        from texthead.transfer.run_training import train_run
 
-        make = RECIPES[self.recipe]
-        recipe = make(**self.overrides)
-        check_overrides_are_used(make, self.overrides, self.head)
-        if self.unlabelled and self.tuning_option:
-            raise DataError(
-                f"--unlabelled {self.unlabelled} refines the text-probe, and {self.tuning_option} asks for "
-                "fine-tuning: give one of the two"
-            )
-        if self.method and self.tuning_option:
-            raise DataError(
-                f"--method {self.method} trains nothing but a head on the frozen encoder, and {self.tuning_option} "
-                "asks for fine-tuning: give one of the two"
-            )
-        device = self.files.pick_device()
+        options, device = self._options(), self.files.pick_device()
         doing(f"reading {self.data}")
         dataset = self._read()
-        parts = divide(dataset, seed=recipe.seed, part=self.held_out, k=self.k)
-        labels = parts.train.classes
-        names, sentences, lines = prompts.classes_to_train(
-            labels,
-            parts.train.source,
-            self.classes,
-            template=self.overrides.get("template"),
-            clean=self.naming.clean,
-        )
-        if any(sentences) and not takes_sentences(self.head):
-            raise DataError(f"--head {self.head} does not use sentences: remove them from {self.classes}")
-        by_class = prompts.class_prompts(recipe.template, names, sentences)
         doing(f"loading the encoder {self.encoder}")
-        # On resuming, the run folder names the encoder, and the run may be someone else's.
-        allowed = not self.resume or self.downloads.allow_download
-        encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(by_class), allow_download=allowed)
-        if self.tuning_option and head_kind(self.head)[0].of_text and not encoder.has_text:
-            raise DataError(
-                f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: "
-                f"{WITHOUT_TEXT}"
-            )
-        recipe, changes = adapt_recipe(make, self.overrides, parts.train, encoder)
-        self._announce(dataset, parts, recipe.seed, lines)
-        say_names(labels, names, recipe.template if takes_sentences(self.head) and not any(sentences) else None)
-        if any(sentences):
-            say_prompts(labels, by_class)
-        encoder.visual.to(device)
-        inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
-        if self.tuning_option:
-            say_notes(changes)
-            self._fine_tune(*self._begin(inputs, parts))
-        else:
-            self._answer(inputs, parts, changes)
+        trained = train_run(
+            dataset,
+            self.out,
+            options,
+            self.files.reading(self.beside.folder),
+            Execution(shard=self.shard, compiled=self.compile, checkpoint_every=self.checkpoint_every),
+            resume=self.resume,
+            device=device,
+            # On resuming, the run folder names the encoder, and the run may be someone else's.
+            allow_download=not self.resume or self.downloads.allow_download,
+            command=self.run_options,
+            reporter=reporter,
+            tell=self._tell,
+        )
+        _show(trained)
 
-    def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
-        """Fit a method on the frozen encoder, and fine-tune if that names more training items correctly in a trial."""
-        from texthead.cli.console import doing, notes, reporter, results, say_notes
-        from texthead.commands.quick_answer import show_fitted, why_not_fine_tuned, write_fitted
-        from texthead.transfer.comparison import fit_method, make_task
-        from texthead.transfer.trial import try_tuning
+    def _options(self) -> "RunOptions":
+        """Return what kind of run to train.
 
-        values = {key: value for key, value in self.overrides.items() if key != "tune"}
-        names, sentences = inputs.names or inputs.labels, inputs.sentences or []
-        reading = self.files.reading(self.beside.folder)
-        task, _ = make_task(inputs.encoder, parts.train, names, sentences, values, reading, reporter)
-        doing("encoding the items")
-        quick = fit_method(parts, self.method, task=task, baselines=self.beside.baselines, unlabelled=self.unlabelled)
-        show_fitted(quick)
-        why = f"--method {self.method}" if self.method else why_not_fine_tuned(quick, self.overrides)
-        if why is None:
-            notes().print(
-                f"trying fine-tuning on folds of the training items, which takes minutes (Ctrl-C keeps the "
-                f"{quick.name}; --tune none or --tune all would skip this trial)"
-            )
-            start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
-            try:
-                trial = try_tuning(
-                    partial(quick.task.fit, quick.name),
-                    quick.items,
-                    start.inputs,
-                    start.protocol,
-                    reading=self.files.reading(),
-                    reporter=reporter,
-                )
-            except KeyboardInterrupt:
-                return write_fitted(quick, Path(self.out), "the trial of fine-tuning was interrupted")
-            if trial.tuned_is_ahead:
-                results().print(f"{trial}: fine-tuning on all of them")
-                say_notes(changes)
-                return self._fine_tune(*start)
-            why = str(trial)
-        return write_fitted(quick, Path(self.out), why)
-
-    def _begin(self, inputs: "RowInputs", parts: "Division", table: "ScoreTable | None" = None) -> "_Start":
-        """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
-
-        Without a `table` of the baselines' scores, score zero-shot and a probe.
+        Raises:
+            DataError: options that exclude fine-tuning, and others that ask for it.
         """
-        import torch
+        from texthead.transfer.run_training import RunOptions
 
-        from texthead.cli.console import doing, reporter, say_skipped
-        from texthead.data.dataset import label_indices
-        from texthead.features.frozen import FrozenEncoder
-        from texthead.models.build import needs_features
-        from texthead.training.inputs import readable_division
-        from texthead.training.start import engine_of
-        from texthead.transfer.baselines import ScoreTable, add_baselines, are_few
-        from texthead.transfer.methods import Task
-
-        doing("scoring the baselines")
-        recipe, encoder = inputs.recipe, inputs.encoder
-        # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
-        engine = engine_of(Path(self.out), self.files.engine) if self.resume else self.files.engine
-        exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
-        reading = replace(self.files.reading(self.beside.folder), engine=exact)
-        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, reporter)
-        compare = table is None and are_few(self.beside.baselines, len(parts.train))
-        items = None
-        if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
-            items, parts = readable_division(frozen, parts)
-            say_skipped(items.skipped)
-        table = table or ScoreTable(parts)
-        if compare and items is not None and len(parts.scored):
-            labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
-            add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
-        targets = items.targets if items else torch.tensor(label_indices(parts.train, inputs.labels))
-        features = items.features if items else None
-        inputs = replace(inputs, features=features, targets=targets, items=parts.train.names)
-        return _Start(inputs, parts, table, frozen.protocol, reading)
-
-    def _fine_tune(
-        self, inputs: "RowInputs", parts: "Division", table: "ScoreTable", protocol: "Protocol", reading: "Reading"
-    ) -> None:
-        """Train the run, score it and write its report."""
-        from texthead.cli.console import doing, flush_notes, reporter, say_prompts
-        from texthead.cli.result import score_run, write_page
-        from texthead.models.build import make_recognizer
-        from texthead.models.head_table import as_head
-        from texthead.parallel.distributed import rank
-        from texthead.training.execution import Execution, RunInfo
-        from texthead.training.tensorboard import TensorBoardLog
-        from texthead.training.train import train
-
-        out = Path(self.out)
-        doing("preparing the training")
-        board = TensorBoardLog(out / "tensorboard") if self.tensorboard and rank() == 0 else None
-        model = make_recognizer(self.head, inputs, trainable=self.train_head).to(self.files.pick_device())
-        head = as_head(model.head)
-        if head.learned_template:
-            say_prompts(inputs.labels, head.prompts or ())
-        flush_notes()  # A training can take hours.
-        with board or nullcontext():
-            records = train(
-                model,
-                parts.train,
-                parts.val,
-                inputs.recipe,
-                out=out,
-                resume=self.resume,
-                execution=Execution(
-                    self.files.workers,
-                    reading.cache,
-                    self.shard,
-                    self.compile,
-                    self.checkpoint_every,
-                    reading.engine,
-                ),
-                info=RunInfo(inputs.names, parts.scored, self.run_options),
-                reporter=replace(reporter, record=board.add) if board else reporter,
+        tuning = self.tuning_option
+        if self.unlabelled and tuning:
+            raise DataError(
+                f"--unlabelled {self.unlabelled} refines the text-probe, and {tuning} asks for fine-tuning: give one "
+                "of the two"
             )
-        # The cache holds features of the encoder before training.
-        reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
-        score_run(out, model, table, protocol, reading, f"this run ({self.head} head)")
-        write_page(out, model, records, table, protocol, reading, tuned=True)
+        if self.method and tuning:
+            raise DataError(
+                f"--method {self.method} trains nothing but a head on the frozen encoder, and {tuning} asks for "
+                "fine-tuning: give one of the two"
+            )
+        return RunOptions(
+            encoder=self.encoder,
+            text=self.text,
+            classes=self.classes,
+            clean=self.naming.clean,
+            k=self.k,
+            held_out=self.held_out,
+            method=self.method,
+            fine_tune=True if tuning else None,
+            head=self.head,
+            train_head=self.train_head,
+            recipe=self.recipe,
+            overrides=self.overrides,
+            unlabelled=self.unlabelled,
+            baselines=self.beside.baselines,
+            tensorboard=self.tensorboard,
+        )
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
@@ -353,32 +230,116 @@ class Train:
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, self.labelled.read(self.val))
 
-    def _announce(self, dataset: "Dataset", parts: "Division", seed: int, lines: Sequence[str]) -> None:
-        """Print how many items are for training and for scoring, and the notes on the data."""
-        from texthead.cli.console import notes, say_notes
-        from texthead.data.dataset import splits_of
+    def _tell(self, news: "News") -> None:
+        """Print what the training tells, and show what it does next."""
+        from texthead.cli.console import doing, flush_notes, say_notes, say_prompts, say_skipped
+        from texthead.errors import MediaError
+        from texthead.models.head_table import as_head
+        from texthead.transfer.comparison import FittedMethod
+        from texthead.transfer.run_training import Choice, TrainingPlan
+
+        if isinstance(news, TrainingPlan):
+            self._say_plan(news)
+            doing("encoding the items")
+        elif isinstance(news, FittedMethod):
+            _say_fitted(news)
+            doing(f"cross-validating the {news.name}")
+        elif isinstance(news, Choice):
+            self._say_choice(news)
+            say_notes(news.changes)
+            doing("writing the run" if news.tuned is False else "scoring the baselines")
+        elif isinstance(news, MediaError):
+            say_skipped([news])
+        else:
+            head = as_head(news.head)
+            if head.learned_template:
+                say_prompts(head.names, head.prompts or ())
+            flush_notes()  # A training can take hours.
+            doing("preparing the training")
+
+    def _say_plan(self, plan: "TrainingPlan") -> None:
+        """Print how many items are for training and for scoring, the class names, and the notes on the data."""
+        from texthead.cli.console import notes, say_names, say_notes, say_prompts
         from texthead.data.division import HELD_OUT
+        from texthead.models.build import takes_sentences
 
-        say_notes((*dataset.notes, *parts.notes, *lines))
-        drawn = (
-            ""
-            if splits_of(dataset) or self.held_out == 0
-            else f" (drawn with seed {seed}, {100 * (self.held_out or HELD_OUT):g} % of each class)"
+        division, inputs = plan.division, plan.inputs
+        say_notes(plan.notes)
+        share = f"{100 * (self.held_out or HELD_OUT):g} % of each class"
+        drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
+        scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
+        notes().print(f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}")
+        sentences = any(inputs.sentences or ())
+        template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
+        say_names(inputs.labels, inputs.names or inputs.labels, template)
+        if sentences:
+            say_prompts(inputs.labels, inputs.prompts)
+
+    def _say_choice(self, choice: "Choice") -> None:
+        """Print whether fine-tuning is tried, or which of the two the run is, and why."""
+        from texthead.cli.console import notes, results
+
+        if choice.reason == "undecided":
+            notes().print(
+                f"trying fine-tuning on folds of the training items, which takes minutes (Ctrl-C keeps the "
+                f"{choice.method}; --tune none or --tune all would skip this trial)"
+            )
+        elif not choice.tuned:
+            option = f"--method {self.method}" if self.method else "--tune none"
+            why = option if choice.reason == "option" else f"{choice.why}{ADVICE.get(choice.reason, '')}"
+            results().print(f"the run is the {choice.method}: {why}")
+        elif choice.reason == "trial":
+            results().print(f"{choice.why}: fine-tuning on all of them")
+
+
+# How to fine-tune anyway, by the reason why a run is not fine-tuned.
+ADVICE = {
+    "no text": ": add one (--text), or choose another --head",
+    "few items": "; --tune all fine-tunes without one",
+    "nothing to gain": "; --tune all fine-tunes",
+}
+
+
+def _say_fitted(fitted: "FittedMethod") -> None:
+    """Print how well the class names classify the training items, and the score."""
+    from texthead.cli.console import results, say_skipped
+
+    if fitted.line:
+        results().print(fitted.line)
+    say_skipped(fitted.skipped)
+    if fitted.evidence:
+        results().print(str(fitted.evidence))
+    if fitted.table.rows:
+        name, own = fitted.table.rows[-1]
+        results().print(
+            f"{name}: {own.top1:.1f} % of {own.count} {fitted.table.division.scored_name} items "
+            f"(95 % interval {own.interval_text})"
         )
-        scored = f"{len(parts.scored)} {parts.scored_name} items" if len(parts.scored) else "none"
-        notes().print(
-            f"{len(parts.train)} training items of {len(parts.train.classes)} classes, {scored} to score{drawn}"
-        )
 
 
-class _Start(NamedTuple):
-    """Arguments of `Train._fine_tune`."""
+def _show(trained: "TrainedRun") -> None:
+    """Print the scores of the run, write its report, and print where both are."""
+    from texthead.cli.console import doing, next_command, notes, results, say_notes, show_json
+    from texthead.cli.score_table import scores_json, show_table
 
-    inputs: "RowInputs"
-    parts: "Division"
-    table: "ScoreTable"
-    protocol: "Protocol"
-    reading: "Reading"
+    table, out, page = trained.table, trained.out, None
+    if table.rows:
+        show_table(table)
+    elif trained.tuned:
+        say_notes(["there is no held-out item, so the run was not scored"])
+    if is_installed("matplotlib"):
+        from texthead.report.training_page import write_training_report
+
+        doing("writing the report")
+        page = write_training_report(trained)
+    results().print(f"run: {out}")
+    if page is None:
+        notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
+    else:
+        results().print(f"report: {page}")
+    show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
+    items = table.division.scored or table.division.train
+    next_command("texthead", "predict", out, items.items[0].path)
 
 
 # Options that --resume may change.

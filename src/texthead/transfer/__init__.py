@@ -6,6 +6,7 @@ baselines     score zero-shot and a probe as baselines of a run
 estimator     TextHeadClassifier: a scikit-learn estimator on files
 comparison    compare the methods, or save one as a run
 trial         test on training items whether fine-tuning beats the text-probe
+run_training  train a run: fit a method, and fine-tune if that is better
 transductive  refine the scores of a batch with its unlabelled files
 """
 

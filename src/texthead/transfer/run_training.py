@@ -1,0 +1,361 @@
+"""Train a run: fit a method on the frozen encoder, and fine-tune if that is better."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from texthead.data.dataset import Dataset, label_indices, splits_of
+from texthead.data.division import Division, divide
+from texthead.data.protocol import Protocol
+from texthead.encoders.load import load_encoder
+from texthead.errors import DataError, MediaError
+from texthead.evaluation.evaluate import evaluate
+from texthead.features.frozen import FrozenEncoder
+from texthead.features.reading import Reading
+from texthead.models.build import make_recognizer, needs_features, takes_sentences
+from texthead.models.head_rows import RowInputs
+from texthead.models.head_table import head_kind
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import rank
+from texthead.parallel.progress import Reporter
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
+from texthead.runs.saved import check_out
+from texthead.runs.scores import write_scores
+from texthead.text.prompts import class_prompts, classes_to_train, flat
+from texthead.training.execution import Execution, RunInfo
+from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
+from texthead.training.inputs import readable_division
+from texthead.training.start import engine_of
+from texthead.training.tensorboard import TensorBoardLog
+from texthead.training.train import train
+from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
+from texthead.transfer.comparison import FittedMethod, fit_method, make_task
+from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds
+from texthead.transfer.trial import try_tuning
+
+# Cross-validated top-1 from which on fine-tuning could gain two points at most.
+NOTHING_TO_GAIN = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What kind of run to train.
+
+    Args:
+        encoder, text: as `load_encoder` takes them.
+        classes: file of class names or prompts for the labels, as in `read_classes`.
+        clean: whether to clean labels for use as class names, such as removing underscores.
+        k: training items drawn for each class; all if None.
+        held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
+        method: method to fit on the frozen encoder, without fine-tuning; None for the default one.
+        fine_tune: whether to fine-tune; if None, a trial decides between that and the method.
+        head: kind of the fine-tuned run's head.
+        train_head: whether to train the rows of the head too.
+        recipe: recipe of the fine-tuned run.
+        overrides: recipe values; tune="none" also means no fine-tuning unless `fine_tune` is set.
+        unlabelled: folder of files like those to predict; they refine the method.
+        baselines: when to score other methods too.
+        tensorboard: whether to write the metrics of fine-tuning into the folder `tensorboard` of the run, too.
+
+    Raises:
+        DataError: a method or unlabelled files with `fine_tune`.
+        RunError: recipe values that are out of range or have no effect.
+    """
+
+    encoder: str = "mini"
+    text: str | None = None
+    classes: str | None = None
+    clean: bool = True
+    k: int | None = None
+    held_out: float | None = None
+    method: MethodName | None = None
+    fine_tune: bool | None = None
+    head: str = "text"
+    train_head: bool = False
+    recipe: Literal["small", "paper", "text4vis"] = "small"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: str | None = None
+    baselines: When = "auto"
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        check_overrides_are_used(RECIPES[self.recipe], self.overrides, self.head)
+        for name, value in (("unlabelled", self.unlabelled), ("method", self.method)):
+            if value and self.fine_tune:
+                raise DataError(f"{name} {value} is for a head on the frozen encoder: leave out it or fine_tune")
+
+
+class TrainingPlan(NamedTuple):
+    """What a run is trained on.
+
+    Attributes:
+        division: the items for training and for scoring.
+        drawn: whether the items to score were drawn.
+        inputs: encoder, labels, class names and recipe.
+        notes: on the data and the class names.
+    """
+
+    division: Division
+    drawn: bool
+    inputs: RowInputs
+    notes: tuple[str, ...]
+
+
+class Choice(NamedTuple):
+    """Whether to fine-tune.
+
+    Attributes:
+        tuned: None if a trial is to decide.
+        reason: "option" for options that leave no choice.
+        why: the reason as text.
+        method: the method that is fitted already, if any.
+        changes: recipe values that were adapted to the data, for fine-tuning.
+    """
+
+    tuned: bool | None
+    reason: Literal["option", "no text", "few items", "nothing to gain", "undecided", "trial", "interrupted"]
+    why: str
+    method: MethodName | None = None
+    changes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run after training.
+
+    Attributes:
+        out: the run folder.
+        table: the scores of the baselines, and last the run's; empty if no item is held out.
+        protocol, reading: how items are read to score the run.
+        records: the metrics of fine-tuning.
+        tuned: whether the run is fine-tuned.
+    """
+
+    out: Path
+    model: Recognizer
+    table: ScoreTable
+    protocol: Protocol
+    reading: Reading
+    records: Sequence[dict] = ()
+    tuned: bool = False
+
+
+# What training tells on its way: the plan, a fitted method, a choice, an unreadable file, the model to fine-tune.
+News = TrainingPlan | FittedMethod | Choice | MediaError | Recognizer
+
+
+def train_run(
+    data: Dataset,
+    out: str | Path,
+    options: RunOptions = RunOptions(),
+    reading: Reading = Reading(cache=True),
+    execution: Execution = Execution(),
+    *,
+    resume: bool = False,
+    device: torch.device | None = None,
+    allow_download: bool = True,
+    command: dict[str, object] | None = None,
+    reporter: Reporter = Reporter(),
+    tell: Callable[[News], object] = lambda _: None,
+) -> TrainedRun:
+    """Train a run and score it beside baselines, as `texthead train` does.
+
+    A method is fitted on the frozen encoder in seconds. Then fine-tuning is tried on folds of the training items, and
+    the better of the two becomes the run; an interrupt (Ctrl-C) of that trial keeps the method.
+
+    Args:
+        out: the run folder.
+        reading: how files are read and encoded.
+        execution: how fine-tuning is executed; workers, cache and engine are those of `reading`.
+        resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
+        device: device to compute on; the CPU if None.
+        allow_download: whether the encoder may be downloaded.
+        command: the options to save in the run folder.
+        reporter: gets progress, messages and the records of fine-tuning.
+        tell: called with each `News`, before the next step takes time.
+
+    Raises:
+        DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
+        MediaError: an item cannot be read, unless `reading` skips such items.
+        RunError: `out` holds a run, none to resume, or one with other options.
+    """
+    check_out(Path(out), resume=resume)
+    shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
+    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, tell)
+    inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
+    if training.must_tune:
+        tell(Choice(True, "option", "fine_tune=True", changes=changes))
+        return training.fine_tune(training.start(inputs, division))
+    return training.choose(inputs, division, changes)
+
+
+class _Start(NamedTuple):
+    """What fine-tuning starts from."""
+
+    inputs: RowInputs
+    division: Division
+    table: ScoreTable
+    protocol: Protocol
+    reading: Reading
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The steps of `train_run`."""
+
+    out: Path
+    options: RunOptions
+    reading: Reading
+    execution: Execution
+    resume: bool
+    command: dict[str, object] | None
+    reporter: Reporter
+    tell: Callable[[News], object]
+
+    @property
+    def must_tune(self) -> bool:
+        """Whether to fine-tune without a trial."""
+        return self.resume or bool(self.options.fine_tune)
+
+    def plan(
+        self, data: Dataset, device: torch.device, allow_download: bool
+    ) -> tuple[RowInputs, Division, Sequence[str]]:
+        """Return the inputs of a head, the divided data, and the recipe values that were adapted to them."""
+        options, make = self.options, RECIPES[self.options.recipe]
+        recipe = make(**options.overrides)
+        drawn = not splits_of(data) and options.held_out != 0
+        division = divide(data, seed=recipe.seed, part=options.held_out, k=options.k)
+        labels = division.train.classes
+        names, sentences, lines = classes_to_train(
+            labels,
+            division.train.source,
+            options.classes,
+            template=options.overrides.get("template"),
+            clean=options.clean,
+        )
+        if any(sentences) and not takes_sentences(options.head):
+            raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
+        prompts = flat(class_prompts(recipe.template, names, sentences))
+        encoder = load_encoder(options.encoder, text=options.text, prompts=prompts, allow_download=allow_download)
+        if self.must_tune and head_kind(options.head)[0].of_text and not encoder.has_text:
+            raise DataError(
+                f"head {options.head}: {options.encoder} has no text encoder: give it one (text), or take another "
+                f"head: {WITHOUT_TEXT}"
+            )
+        recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
+        encoder.visual.to(device)
+        inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
+        self.tell(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
+        return inputs, division, changes
+
+    def choose(self, inputs: RowInputs, division: Division, changes: Sequence[str]) -> TrainedRun:
+        """Fit a method on the frozen encoder, and fine-tune if a trial says so."""
+        options = self.options
+        values = {key: value for key, value in options.overrides.items() if key != "tune"}
+        names, sentences = inputs.names or inputs.labels, inputs.sentences or []
+        task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
+        quick = fit_method(
+            division, options.method, task=task, baselines=options.baselines, unlabelled=options.unlabelled
+        )
+        self.tell(quick)
+        choice = self._before_trial(quick)
+        if choice.tuned is None:
+            self.tell(choice)
+            start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
+            choice = self._try(quick, start)
+            if choice.tuned:
+                self.tell(choice._replace(changes=changes))
+                return self.fine_tune(start)
+        self.tell(choice)
+        model, reading = quick.save(self.out, choice.why), task.frozen.reading
+        reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
+        return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
+
+    def _before_trial(self, quick: FittedMethod) -> Choice:
+        """Return why fine-tuning is not tried, or that it is."""
+        options, name = self.options, quick.name
+        if options.method or options.fine_tune is not None or options.overrides.get("tune") == "none":
+            return Choice(False, "option", f"method={options.method}" if options.method else "tune=none", name)
+        if not quick.task.encoder.has_text:
+            return Choice(False, "no text", "the encoder has no text encoder to fine-tune against", name)
+        counts = quick.items.targets.bincount()
+        label, count = quick.task.labels[int(counts.argmin())], int(counts.min())
+        if count < MIN_ITEMS:
+            few = f"class {label!r} has {count} training item{'s' * (count > 1)}"
+            return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
+        pairs = folds(quick.items, seed=quick.task.recipe.seed).pairs
+        rate = cross_validated(partial(quick.task.fit, name), quick.items, pairs).mean()
+        why = f"cross-validated, {100 * rate:.1f} % of the training items are correct"
+        return (
+            Choice(None, "undecided", why, name)
+            if rate < NOTHING_TO_GAIN
+            else Choice(False, "nothing to gain", why, name)
+        )
+
+    def _try(self, quick: FittedMethod, start: _Start) -> Choice:
+        """Decide by a trial."""
+        fit, reading = partial(quick.task.fit, quick.name), Reading(self.reading.workers)
+        try:
+            trial = try_tuning(fit, quick.items, start.inputs, start.protocol, reading=reading, reporter=self.reporter)
+        except KeyboardInterrupt:
+            return Choice(False, "interrupted", "the trial of fine-tuning was interrupted", quick.name)
+        return Choice(trial.tuned_is_ahead, "trial", str(trial), quick.name)
+
+    def start(self, inputs: RowInputs, division: Division, table: ScoreTable | None = None) -> _Start:
+        """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
+
+        Without a `table` of the baselines' scores, score zero-shot and a probe.
+        """
+        recipe, encoder, wanted = inputs.recipe, inputs.encoder, self.reading.engine
+        # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
+        engine = engine_of(self.out, wanted) if self.resume else wanted
+        exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
+        reading = replace(self.reading, engine=exact)
+        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
+        compare = table is None and are_few(self.options.baselines, len(division.train))
+        items = None
+        if compare or needs_features(self.options.head, recipe) or reading.skip_unreadable:
+            items, division = readable_division(frozen, division)
+            for error in items.skipped:
+                self.tell(error)
+        table = table or ScoreTable(division)
+        if compare and items is not None and len(division.scored):
+            labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
+            add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
+        targets = items.targets if items else torch.tensor(label_indices(division.train, inputs.labels))
+        features = items.features if items else None
+        inputs = replace(inputs, features=features, targets=targets, items=division.train.names)
+        return _Start(inputs, division, table, frozen.protocol, reading)
+
+    def fine_tune(self, start: _Start) -> TrainedRun:
+        """Train the run and score it."""
+        (inputs, division, table, protocol, reading), options = start, self.options
+        log = TensorBoardLog(self.out / "tensorboard") if options.tensorboard and rank() == 0 else None
+        visual = inputs.encoder.visual
+        model = make_recognizer(options.head, inputs, trainable=options.train_head).to(next(visual.parameters()).device)
+        self.tell(model)
+        with log or nullcontext():
+            records = train(
+                model,
+                division.train,
+                division.val,
+                inputs.recipe,
+                out=self.out,
+                resume=self.resume,
+                execution=replace(self.execution, engine=reading.engine),
+                info=RunInfo(inputs.names, division.scored, self.command),
+                reporter=replace(self.reporter, record=log.add) if log else self.reporter,
+            )
+        # The cache holds features of the encoder before training.
+        reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
+        if len(division.scored):
+            scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
+            table.add(f"this run ({options.head} head)", scored)
+            if rank() == 0:
+                write_scores(self.out, table.scores())
+        return TrainedRun(self.out, model, table, protocol, reading, records, tuned=True)
