@@ -176,7 +176,7 @@ def train_run(
         device: device to compute on; the CPU if None.
         allow_download: whether the encoder may be downloaded.
         command: the options to save in the run folder.
-        reporter: gets progress and messages.
+        reporter: gets progress, messages and the records of fine-tuning.
         tell: called with each `News`, before the next step takes time.
 
     Raises:
