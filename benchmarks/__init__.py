@@ -2,5 +2,5 @@
 
 import os
 
-# Before any benchmark imports onnxruntime: its telemetry stays off, as in texthead, which benchmarks/gpu.py does not import.
+# Before any benchmark imports onnxruntime: turn its telemetry off, as texthead does, which gpu.py does not import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

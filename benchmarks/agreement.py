@@ -83,8 +83,8 @@ def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list
         names.write_text("\n".join(data.classes))
         head, other = ["--classes", names, "--names", "verbatim"], ["--zero-shot", "--names", "verbatim"]
     paths = [item.path for item in data.items]
-    for title, how in (("predict", []), ("predict --csv", ["--csv"])):
-        yield title, [printed("predict", run, *paths, *head, *how, "--engine", engine) for engine in ENGINES]
+    for title, options in (("predict", []), ("predict --csv", ["--csv"])):
+        yield title, [printed("predict", run, *paths, *head, *options, "--engine", engine) for engine in ENGINES]
     evals = [_eval(run, set_file, other, folder, engine) for engine in ENGINES]
     yield "eval --json", [text for text, _ in evals]
     yield "eval --out", [items for _, items in evals]
@@ -96,38 +96,38 @@ def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list
 def _eval(run: Path, set_file: Path, other: list[str], folder: Path, engine: str) -> tuple[str, str]:
     items = folder / "items.csv"
     items.write_text("")
-    how = ("--baselines", "never", "--json", "--out", items, "--engine", engine)
-    text = printed("eval", run, set_file, "--split", "test", *other, *how)
+    options = ("--baselines", "never", "--json", "--out", items, "--engine", engine)
+    text = printed("eval", run, set_file, "--split", "test", *other, *options)
     return text.replace(f'"engine": "{engine}"', '"engine": ""'), items.read_text()
 
 
 def events(folder: Path, videos: list[Path], engine: EngineName) -> str:
     """Return the events of each video in a line, as `timeline --json` prints them."""
     run = th.load_run(folder)
-    found = (find_events(run, video, sliding=SLIDING, rule=RULE, engine=engine) for video in videos)
-    return "\n".join(json.dumps([event_json(event) for event in each]) for each in found)
+    results = (find_events(run, video, sliding=SLIDING, rule=RULE, engine=engine) for video in videos)
+    return "\n".join(json.dumps([event_json(event) for event in each]) for each in results)
 
 
 def measure(data: Path, names: list[str]) -> str:
     """Return the table of all sets below a folder, or of the named ones, and the lines whose words differ."""
     rows, reworded = [], []
-    with tempfile.TemporaryDirectory() as kept:
-        folder = Path(kept)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         sets = {path.parent.name: path for path in sorted(data.glob("*/*/*.csv"))}
         run = folder
         for name in names or sets:
-            own = folder / name
-            run = own if {item.split for item in th.read_dataset(sets[name]).items} >= {"train", "test"} else run
+            candidate = folder / name
+            run = candidate if {item.split for item in th.read_dataset(sets[name]).items} >= {"train", "test"} else run
             for title, (first, second) in outputs(sets[name], run, folder):
-                found = differences(first, second)
-                rows.append([name, title, str(found.lines), str(found.differing), f"{found.gap:g}"])
-                reworded += [f"{name}, {title}\n  {a}\n  {b}" for a, b in found.reworded]
+                diff = differences(first, second)
+                rows.append([name, title, str(diff.lines), str(diff.differing), f"{diff.gap:g}"])
+                reworded += [f"{name}, {title}\n  {a}\n  {b}" for a, b in diff.reworded]
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
         real = sorted((data / "decode" / "real").glob("*")) if not names else []
         if real:
             pairs = [printed("predict", run, *real, "--csv", "--skip-unreadable", "--engine", e) for e in ENGINES]
-            found = differences(*pairs)
-            rows.append(["decode/real", "predict --csv", str(found.lines), str(found.differing), f"{found.gap:g}"])
+            diff = differences(*pairs)
+            rows.append(["decode/real", "predict --csv", str(diff.lines), str(diff.differing), f"{diff.gap:g}"])
     head = ["set", "command", "lines", "differing lines", "largest difference"]
     return "\n".join([f"## Engines: {' and '.join(ENGINES)}\n", table(head, rows), *reworded])
 

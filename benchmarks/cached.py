@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import texthead as th
-from benchmarks.rounds import Costs, judged, milliseconds, now, own_peak_mb, parser, ratios, since, table
+from benchmarks.rounds import Costs, judge, milliseconds, now, own_peak_mb, parser, ratios, since, table
 from texthead.apps.demo import drawn_videos
 from texthead.models.build import make_temporal_for
 from texthead.recipes import Recipe
@@ -44,13 +44,13 @@ class Experiment:
         temporal = make_temporal_for(self.recipe, self.visual)
         return th.Recognizer(self.visual, temporal, th.FrozenHead(self.weight, names=self.names, scale=30.0))
 
-    def run(self, kept: Path, costs: Costs, which: str) -> dict[str, Tensor]:
+    def run(self, caches: Path, costs: Costs, which: str) -> dict[str, Tensor]:
         """Return the logits of the test items without and after training; add the costs to `costs`."""
-        found: dict[str, Tensor] = {}
+        logits: dict[str, Tensor] = {}
         for task in (SCORED, TRAINED):
             # Each task has its own cache, so that both first experiments encode.
             start = now()
-            cache = kept / task.replace(" ", "-")
+            cache = caches / task.replace(" ", "-")
             model = self.model()
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
@@ -59,8 +59,8 @@ class Experiment:
                     model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.Reading(cache=cache)
                 )
             costs.setdefault(f"{task}: {which}", []).append(since(start))
-            found[task] = scored.scores
-        return found
+            logits[task] = scored.scores
+        return logits
 
 
 def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> str:
@@ -72,17 +72,17 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
         data = th.read_dataset(drawn)
         experiment = Experiment(data, recipe or th.recipes.small(freeze_encoder=True))
         for number in range(rounds):
-            kept = Path(name) / f"kept-{number}"
-            first, second = (experiment.run(kept, costs, which) for which in (FIRST, SECOND))
+            caches = Path(name) / f"kept-{number}"
+            first, second = (experiment.run(caches, costs, which) for which in (FIRST, SECOND))
             for task in equal:
                 equal[task] += torch.equal(first[task], second[task])
     rows = []
     for task, same in equal.items():
         a, b = f"{task}: {FIRST}", f"{task}: {SECOND}"
-        found = [judged(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
+        verdicts = [judge(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
         equal_in = f"in {same} of {rounds} rounds"
         rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
-        rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in found), equal_in])
+        rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in verdicts), equal_in])
     headers = ["experiment", "ms", "CPU-ms", "speed-up, wall time", "speed-up, CPU time", "equal logits"]
     return f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}"
 

@@ -1,4 +1,4 @@
-"""What `texthead calibrate` is worth: calibration error, coverage and size of prediction sets, false accepts.
+"""Quality of `texthead calibrate`: calibration error, coverage and size of prediction sets, false accepts.
 
     python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
 
@@ -64,26 +64,26 @@ METHODS: dict[str, Fit] = {
 def halves(items: FrozenItems, seed: int) -> tuple[FrozenItems, FrozenItems]:
     """Halve each class, groups kept whole: each group goes to the half that has fewer items of its class."""
     generator = np.random.default_rng(seed)
-    parts: tuple[list[int], list[int]] = ([], [])
+    positions: tuple[list[int], list[int]] = ([], [])
     for label in items.targets.unique().tolist():
         groups: dict[object, list[int]] = defaultdict(list)
         for position in (items.targets == label).nonzero()[:, 0].tolist():
             groups[items.groups[position]].append(position)
         sizes, first = [0, 0], int(generator.integers(2))
-        for place in generator.permutation(len(groups)):
-            group = list(groups.values())[place]
+        for index in generator.permutation(len(groups)):
+            group = list(groups.values())[index]
             half = first if sizes[0] == sizes[1] else int(sizes[0] > sizes[1])
-            parts[half].extend(group)
+            positions[half].extend(group)
             sizes[half] += len(group)
-    return items.pick(parts[0]), items.pick(parts[1])
+    return items.pick(positions[0]), items.pick(positions[1])
 
 
 def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
     """Return the items of some labels, with targets renumbered from 0."""
-    place = torch.full((int(items.targets.max()) + 1,), -1)
-    place[torch.tensor(labels)] = torch.arange(len(labels))
-    kept = items.pick((place[items.targets] >= 0).nonzero()[:, 0].tolist())
-    return FrozenItems(kept.data, kept.features, place[kept.targets])
+    new_index = torch.full((int(items.targets.max()) + 1,), -1)
+    new_index[torch.tensor(labels)] = torch.arange(len(labels))
+    chosen = items.pick((new_index[items.targets] >= 0).nonzero()[:, 0].tolist())
+    return FrozenItems(chosen.data, chosen.features, new_index[chosen.targets])
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
@@ -97,9 +97,9 @@ def scored(head: nn.Module, items: FrozenItems) -> Tensor:
     return head.eval()(items.features)
 
 
-def calibration_figures(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str, float]:
-    """Calibrate on `own`; return the errors on `tests` before and after, and coverage and size of the sets."""
-    made = calibration.calibrate(scored(head, own), own.targets, coverage=COVERAGE)
+def calibration_figures(head: nn.Module, fitting: FrozenItems, tests: FrozenItems) -> dict[str, float]:
+    """Calibrate on `fitting`; return the errors on `tests` before and after, and coverage and size of the sets."""
+    made = calibration.calibrate(scored(head, fitting), fitting.targets, coverage=COVERAGE)
     raw = scored(head, tests).double()
     right = (raw.argmax(1) == tests.targets).numpy()
     sure = {"before": raw, "after": made.apply(raw)}
@@ -116,7 +116,7 @@ def calibration_figures(head: nn.Module, own: FrozenItems, tests: FrozenItems) -
         "loss gain": losses["before"] - losses["after"],
         "coverage": 100 * float(sets.gather(1, tests.targets[:, None]).float().mean()),
         "size": float(sets.sum(1).float().mean()),
-        "items": float(len(own.data)),
+        "items": float(len(fitting.data)),
     }
 
 
@@ -124,11 +124,11 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     """Return the rates of accepted unknown and rejected known items, in percent, with `out` classes unknown."""
     order = np.random.default_rng([seed, out]).permutation(len(rows)).tolist()
     setting, other, known = order[: out // 2], order[out // 2 : out], sorted(order[out:])
-    own, tests = halves(of_classes(rest, known), seed)
-    head = fit(rows[known], drawn(of_classes(train, known), k, seed), [str(place) for place in known])
+    fitting, tests = halves(of_classes(rest, known), seed)
+    head = fit(rows[known], drawn(of_classes(train, known), k, seed), [str(index) for index in known])
     before = of_classes(train, setting)
     made = calibration.calibrate(
-        scored(head, own), own.targets, unknown=scored(head, before), false_accept=RATE, coverage=None
+        scored(head, fitting), fitting.targets, unknown=scored(head, before), false_accept=RATE, coverage=None
     )
     return {
         "same": 100 * float(made.is_known(scored(head, of_classes(rest, setting))).float().mean()),
@@ -149,9 +149,9 @@ def prepared(name: str, data: Path, folder: Path) -> tuple[Task, FrozenItems, Fr
 
 def row(values: list[dict[str, float]], *keys: str) -> str:
     """Return the cells of some numbers: mean and half of the interval over seeds."""
-    found = [mean_and_half([each[key] for each in values]) for key in keys]
+    cells = [mean_and_half([each[key] for each in values]) for key in keys]
     return " | ".join(
-        f"{mean:.2f} ±{half:.2f}" if abs(mean) < 10 else f"{mean:.1f} ±{half:.1f}" for mean, half in found
+        f"{mean:.2f} ±{half:.2f}" if abs(mean) < 10 else f"{mean:.1f} ±{half:.1f}" for mean, half in cells
     )
 
 
@@ -177,12 +177,12 @@ def main() -> None:
         for k in (None if k == "all" else int(k) for k in options.k):
             for title, fit in METHODS.items():
                 key = f"{name} | {k or 'all'} | {title}"
-                found = []
+                figures = []
                 for seed in range(options.seeds):
                     head = fit(rows, drawn(train, k, seed), list(task.names))
-                    found.append(calibration_figures(head, *halves(rest, seed)))
-                sure[key] = found
-                print(f"| {key} | {row(found, *SURE)} |", flush=True)
+                    figures.append(calibration_figures(head, *halves(rest, seed)))
+                sure[key] = figures
+                print(f"| {key} | {row(figures, *SURE)} |", flush=True)
                 out = UNKNOWN[name]
                 none[key] = [none_of_these(rows, fit, train, rest, k, seed, out) for seed in range(options.seeds)]
                 print(f"| {key} | {row(none[key], *NONE, 'unknown items')} |", flush=True)

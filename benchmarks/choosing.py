@@ -55,7 +55,7 @@ def items_of(task: Task, dataset: Dataset) -> FrozenItems:
 def peer(items: FrozenItems, tests: FrozenItems) -> Right:
     """Return which test items scikit-learn's logistic regression classifies correctly."""
     center = class_center(items.features, items.targets)
-    x, q = (normalize(part.features - center, dim=-1).numpy() for part in (items, tests))
+    x, q = (normalize(each.features - center, dim=-1).numpy() for each in (items, tests))
     fit = LogisticRegression(C=10, max_iter=3000).fit(x, items.targets.numpy())
     return fit.predict(q) == tests.targets.numpy()
 
@@ -104,20 +104,20 @@ def main() -> None:
             if k != "all" and int(k) > int(train.targets.bincount().min()):
                 continue
             draws = [None] if k == "all" else range(options.draws)
-            parts = [
+            samples = [
                 train
                 if seed is None
                 else train.pick(splits.k_shot(train.data.labels, int(k), names=train.data.names, seed=seed))
                 for seed in draws
             ]
-            found = [one_draw(task, part, tests) for part in parts]
-            top1 = {method: [100 * float(draw[method].mean()) for draw in found] for method in found[0]}
-            lead, low, high = gap([draw["text-probe"] for draw in found], [draw[PEER] for draw in found], tests)
-            own, half = mean_and_half(top1["text-probe"])
+            results = [one_draw(task, sample, tests) for sample in samples]
+            top1 = {method: [100 * float(draw[method].mean()) for draw in results] for method in results[0]}
+            lead, low, high = gap([draw["text-probe"] for draw in results], [draw[PEER] for draw in results], tests)
+            mean, half = mean_and_half(top1["text-probe"])
             rest = " | ".join(f"{np.mean(top1[method]):.1f}" for method in ("probe", "zero-shot-centred"))
             spread = "" if np.isnan(half) else f" ±{half:.1f}"
             print(
-                f"| {name} | {k} | {own:.1f}{spread} | {lead:+.1f} ({low:+.1f} to {high:+.1f}) | {rest} |", flush=True
+                f"| {name} | {k} | {mean:.1f}{spread} | {lead:+.1f} ({low:+.1f} to {high:+.1f}) | {rest} |", flush=True
             )
             for method, values in top1.items():
                 means[k].setdefault(method, []).append(float(np.mean(values)))

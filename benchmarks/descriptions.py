@@ -1,4 +1,4 @@
-"""What sentences in place of class names are worth, zero-shot and trained, on real sets.
+"""Accuracy of sentences in place of class names, zero-shot and trained, on real sets.
 
     python -m benchmarks.descriptions --data ../shared/data [--sets clothing airborne] [--k 1 5 all] [--seeds 5]
 
@@ -37,10 +37,10 @@ TRAINED: dict[str, Fit] = {
 
 def rows_of(task: Task, name: str) -> dict[str, Tensor]:
     """Return the rows of names, of sentences and of both."""
-    given = json.loads((SENTENCES / f"{name}.json").read_text())
-    sentences = [given[label] for label in task.labels]
-    own, described = text_rows(task.encoder, task.names), text_rows(task.encoder, sentences)
-    return {"names": own, "sentences": described, "both": nn.functional.normalize(own + described, dim=-1)}
+    sentences_json = json.loads((SENTENCES / f"{name}.json").read_text())
+    sentences = [sentences_json[label] for label in task.labels]
+    name_rows, described = text_rows(task.encoder, task.names), text_rows(task.encoder, sentences)
+    return {"names": name_rows, "sentences": described, "both": nn.functional.normalize(name_rows + described, dim=-1)}
 
 
 def right_answers(head: nn.Module, tests: FrozenItems) -> np.ndarray:
@@ -48,13 +48,13 @@ def right_answers(head: nn.Module, tests: FrozenItems) -> np.ndarray:
     return (scored(head, tests).argmax(1) == tests.targets).float().numpy()
 
 
-def gaps(found: dict[str, list[np.ndarray]], interval: Callable[[list[np.ndarray]], tuple[float, float]]) -> str:
+def gaps(right: dict[str, list[np.ndarray]], interval: Callable[[list[np.ndarray]], tuple[float, float]]) -> str:
     """Return the cells of a line: top-1 with names, and the gains of the others over it."""
-    cells = [f"{100 * np.mean(found['names']):.1f}"]
+    cells = [f"{100 * np.mean(right['names']):.1f}"]
     for way in ("sentences", "both"):
-        pairs = zip(found[way], found["names"], strict=True)
+        pairs = zip(right[way], right["names"], strict=True)
         mean, half = interval([own - names for own, names in pairs])
-        cells.append(f"{100 * np.mean(found[way]):.1f} ({mean:+.1f} ±{half:.1f})")
+        cells.append(f"{100 * np.mean(right[way]):.1f} ({mean:+.1f} ±{half:.1f})")
     return " | ".join(cells)
 
 
@@ -81,24 +81,24 @@ def main() -> None:
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])
         task = task_of(dataset)
-        train, tests = (items_of(task, dataset.split(part)) for part in ("train", "test"))
+        train, tests = (items_of(task, dataset.split(split)) for split in ("train", "test"))
         every, labels = rows_of(task, name), list(task.names)
         heads = {
             way: th.FrozenHead(rows, names=labels, scale=30.0, center=task.encoder.center)
             for way, rows in every.items()
         }
-        found = {way: [right_answers(head, tests)] for way, head in heads.items()}
-        print(f"| {name} | none | zero-shot | {gaps(found, partial(over_items, tests))} |", flush=True)
+        right = {way: [right_answers(head, tests)] for way, head in heads.items()}
+        print(f"| {name} | none | zero-shot | {gaps(right, partial(over_items, tests))} |", flush=True)
         for k in (None if k == "all" else int(k) for k in options.k):
             # All items are one draw.
             seeds = range(options.seeds if k else 1)
             interval = over_seeds if k else partial(over_items, tests)
             for title, fit in TRAINED.items():
-                found = {
+                right = {
                     way: [right_answers(fit(rows, drawn(train, k, seed), labels), tests) for seed in seeds]
                     for way, rows in every.items()
                 }
-                print(f"| {name} | {k or 'all'} | {title} | {gaps(found, interval)} |", flush=True)
+                print(f"| {name} | {k or 'all'} | {title} | {gaps(right, interval)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from texthead.apps.doctor.facts import Facts, facts_of
 from texthead.cli import main as cli
 from texthead.data.dataset import Item
 from texthead.encoders.encoder import Encoder
-from texthead.media.open import is_image
+from texthead.media.paths import MediaPath
 
 CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}
@@ -50,9 +50,9 @@ COPIES, LEAKS = (
 SWAPS = ("names look swapped",)
 
 
-def cut(picture: Image, part: float) -> Image:
-    """Cut off that part of the width and height, half of it on each side."""
-    x, y = round(picture.width * part / 2), round(picture.height * part / 2)
+def cut(picture: Image, fraction: float) -> Image:
+    """Cut off that fraction of the width and height, half of it on each side."""
+    x, y = round(picture.width * fraction / 2), round(picture.height * fraction / 2)
     return picture.crop((x, y, picture.width - x, picture.height - y))
 
 
@@ -84,7 +84,7 @@ def copied(source: Path, kind: str, folder: Path) -> Path:
     if kind == SAME:
         return Path(shutil.copy(source, folder))
     frames = [KINDS[kind](PIL.Image.fromarray(frame)) for frame in videos.whole(source)]
-    if is_image(source):
+    if MediaPath(source).is_image:
         path = folder / f"{source.stem}.jpg"
         frames[0].save(path, quality=30 if kind == POOR else 75)
         return path
@@ -111,7 +111,7 @@ def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     """Return facts and features of items, all of which must be readable."""
     paths = [item.path for item in items]
     sizes = encoder.visual.spec.pixels()
-    protocol = th.Protocol(1 if all(map(is_image, paths)) else FRAMES, sizes)
+    protocol = th.Protocol(1 if all(item.media.is_image for item in items) else FRAMES, sizes)
     seen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=cache)).files(paths).features.numpy()
     return Known(tuple(items), tuple(facts_of(path) for path in paths), seen)
 
@@ -143,11 +143,11 @@ def named(name: str) -> tuple[str, str]:
 
 
 def found_together(findings: Sequence[doctor.Finding], origins: Sequence[int], whole: int) -> tuple[int, int]:
-    """Return (copies found with their original, findings with two or more originals); copies follow the whole."""
-    origin = {whole + place: own for place, own in enumerate(origins)}
+    """Return (copies found with their original, findings with two or more originals); copies follow the originals."""
+    origin = {whole + index: own for index, own in enumerate(origins)}
     groups = [finding.items for finding in findings]
-    found = sum(any({copy, own} <= set(group) for group in groups) for copy, own in origin.items())
-    return found, sum(len({origin.get(place, place) for place in group}) > 1 for group in groups)
+    pairs = sum(any({copy, own} <= set(group) for group in groups) for copy, own in origin.items())
+    return pairs, sum(len({origin.get(index, index) for index in group}) > 1 for group in groups)
 
 
 def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -> list[list[str]]:
@@ -183,29 +183,29 @@ def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tupl
     names = sorted(set(labels))
     true = np.array([names.index(label) for label in labels])
     rows = encoder_findings.rows_of(encoder, encoder_findings.prompts_of(dict.fromkeys(names), "{}", clean=True))
-    reported = found = 0
+    reported = hits = 0
     for first, second in combinations(range(len(names)), 2):
         mixed = np.where(true == first, second, np.where(true == second, first, true))
         swaps = encoder_findings.swapped(rows, whole.features, mixed.tolist(), whole.items)
         reported += len(swaps)
-        found += any({swap.first, swap.second} == {first, second} for swap in swaps)
-    return len(encoder_findings.swapped(rows, whole.features, true.tolist(), whole.items)), found, reported - found
+        hits += any({swap.first, swap.second} == {first, second} for swap in swaps)
+    return len(encoder_findings.swapped(rows, whole.features, true.tolist(), whole.items)), hits, reported - hits
 
 
 def swaps(encoder: Encoder, first: tuple[str, str], whole: Known, labels: Sequence[str]) -> list[str]:
     """Return a row: how many of all swaps of two classes are found."""
     count = len(set(labels))
-    true, found, others = planted_swaps(encoder, whole, labels)
-    return [*first, str(count), str(count * (count - 1) // 2), str(found), str(others), str(true)]
+    true, hits, others = planted_swaps(encoder, whole, labels)
+    return [*first, str(count), str(count * (count - 1) // 2), str(hits), str(others), str(true)]
 
 
 def drawn_swaps(encoder: Encoder, folder: Path) -> list[list[str]]:
     """Return the same for drawn videos: classes by object, and by object and motion."""
     whole = known(encoder, th.read_dataset(draw_videos(folder / "drawn", train=4, test=4)).items, folder / "cache")
     both = [item.label for item in whole.items]
-    things = [" ".join(label.split()[:2]) for label in both]
+    objects = [" ".join(label.split()[:2]) for label in both]
     return [
-        swaps(encoder, ("drawn objects", "no"), whole, things),
+        swaps(encoder, ("drawn objects", "no"), whole, objects),
         swaps(encoder, ("drawn objects in motion", "no"), whole, both),
     ]
 
@@ -241,14 +241,14 @@ def measure(data: Path, names: Sequence[str], count: int, *, drawn: bool = True)
     """Return the tables of sets."""
     encoder = th.load_encoder("mini", keep_text=True)
     encoder.visual.eval()
-    asis, found, swapped = [], [], []
+    asis, copied, swapped = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         for name in names:
             asis.append(untouched(name, data, cache))
             dataset = th.read_dataset(data / SETS[name])
             whole = known(encoder, dataset.items, cache)
-            found += copies(encoder, name, whole, count, cache)
+            copied += copies(encoder, name, whole, count, cache)
             # Classes with a single item are never reported.
             if len(dataset) > 2 * len(dataset.classes):
                 swapped.append(swaps(encoder, named(name), whole, dataset.labels))
@@ -262,7 +262,7 @@ def measure(data: Path, names: Sequence[str], count: int, *, drawn: bool = True)
             "### Unmodified sets",
             table([*first, "files", "pairs of files", *reported], asis),
             "### Copies planted in the other split",
-            table([*first, "copy", *ways], found),
+            table([*first, "copy", *ways], copied),
             "### Swapped class names",
             table([*first, *pairs], swapped),
         ]

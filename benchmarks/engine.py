@@ -48,8 +48,8 @@ def folded(visual: Visual) -> Visual | None:
                 continue
             setattr(module, name, fuse_conv_bn_eval(conv, norm))
             # timm's norms hold the activation too.
-            rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
-            setattr(module, behind, nn.Sequential(*rest))
+            layers = [layer for layer in (getattr(norm, "drop", None), getattr(norm, "act", None)) if layer is not None]
+            setattr(module, behind, nn.Sequential(*layers))
             count += 1
     return made if count else None
 

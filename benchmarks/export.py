@@ -94,12 +94,12 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return odds / odds.sum(-1, keepdims=True)
 
 
-def row(name: str, way: str, found: np.ndarray, own: np.ndarray, truth: np.ndarray, size: float, times: str) -> str:
+def row(name: str, way: str, exported: np.ndarray, base: np.ndarray, truth: np.ndarray, size: float, times: str) -> str:
     """Return a line of the table."""
-    right, count = int((found.argmax(1) == truth).sum()), len(truth)
+    right, count = int((exported.argmax(1) == truth).sum()), len(truth)
     low, high = wilson_interval(right, count)
-    changed = int((found.argmax(1) != own.argmax(1)).sum())
-    far = float(np.abs(softmax(found) - softmax(own)).max())
+    changed = int((exported.argmax(1) != base.argmax(1)).sum())
+    far = float(np.abs(softmax(exported) - softmax(base)).max())
     accuracy = f"{100 * right / count:.1f} ({low:.1f}-{high:.1f})"
     return f"| {name} | {way} | {accuracy} | {changed} of {count} | {far:.1e} | {size:.1f} | {times} |"
 
@@ -110,15 +110,15 @@ def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
     test = data.split("test")
     clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])
-    own, base = scored(scorer_of(run, protocol), clips)
-    whole = (run.folder / "model.safetensors").stat().st_size / 1e6
-    lines = [row(name, "the run, torch", own, own, truth, whole, f"{base:.1f} (1.0x)")]
+    expected, base = scored(scorer_of(run, protocol), clips)
+    run_size = (run.folder / "model.safetensors").stat().st_size / 1e6
+    lines = [row(name, "the run, torch", expected, expected, truth, run_size, f"{base:.1f} (1.0x)")]
     for way, to, int8 in WAYS:
         folder = scratch / f"{name} {way}"
         th.export(run, folder, to=to, int8=int8)
-        found, spent = scored(folder_of(folder, to), clips)
+        exported, spent = scored(folder_of(folder, to), clips)
         size = (folder / MODELS[to]).stat().st_size / 1e6
-        lines.append(row(name, way, found, own, truth, size, f"{spent:.1f} ({base / spent:.1f}x)"))
+        lines.append(row(name, way, exported, expected, truth, size, f"{spent:.1f} ({base / spent:.1f}x)"))
     return lines
 
 
@@ -149,8 +149,8 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
     protocol = run.protocol
     noise = [noise_clips(1, 1, preprocessing(Scorer(run.model, protocol), "onnx"))] * clips
     _, base = scored(scorer_of(run, protocol), noise)
-    whole = (run.folder / "model.safetensors").stat().st_size / 1e6
-    lines = [f"| ViT-B/32, random | the run, torch | | | | {whole:.1f} | {base:.1f} (1.0x) |"]
+    run_size = (run.folder / "model.safetensors").stat().st_size / 1e6
+    lines = [f"| ViT-B/32, random | the run, torch | | | | {run_size:.1f} | {base:.1f} (1.0x) |"]
     for way, to, int8 in WAYS[:2]:
         folder = scratch / f"vit {way}"
         th.export(run, folder, to=to, int8=int8)

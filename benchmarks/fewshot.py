@@ -22,7 +22,7 @@ import texthead as th
 from texthead.models.build import make_head
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
-from texthead.training.fit_recipe import suit
+from texthead.training.fit_recipe import adapt_recipe
 from texthead.transfer.closed_form import logistic_head
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
@@ -38,11 +38,11 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
-    recipe, _ = suit(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
+    recipe, _ = adapt_recipe(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
     protocol = encoder.visual.spec.protocol(recipe)
     frozen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True))
-    train, tests = (frozen.items(part, labels) for part in (train_set, test))
-    found, targets = train.features, train.targets
+    train, tests = (frozen.items(dataset, labels) for dataset in (train_set, test))
+    features, targets = train.features, train.targets
 
     def top1(scores: torch.Tensor) -> float:
         return 100 * (scores.argmax(1) == tests.targets).float().mean().item()
@@ -51,18 +51,18 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         rows = {
             "zero-shot, uncentred": top1(th.text_head(encoder, labels)(tests.features)),
             "zero-shot, centred on the K items": top1(
-                th.text_head(encoder, labels, center=found.mean(0))(tests.features)
+                th.text_head(encoder, labels, center=features.mean(0))(tests.features)
             ),
         }
-    rows["logistic probe"] = top1(logistic_head(found, targets, names=labels)(tests.features))
+    rows["logistic probe"] = top1(logistic_head(features, targets, names=labels)(tests.features))
     for title, kind, factor in TUNED:
         encoder = th.load_encoder("mini")
-        own = replace(recipe, lr_new=recipe.lr * factor)
-        inputs = RowInputs(encoder, labels, own, features=found, targets=targets)
+        head_recipe = replace(recipe, lr_new=recipe.lr * factor)
+        inputs = RowInputs(encoder, labels, head_recipe, features=features, targets=targets)
         head = make_head(kind, inputs)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
-            th.train(model, train_set, None, own, out=folder, execution=th.Execution(workers=1))
+            th.train(model, train_set, None, head_recipe, out=folder, execution=th.Execution(workers=1))
         rows[title] = th.evaluate(model, test, protocol, th.Reading(workers=1)).top1
     return rows
 
@@ -76,18 +76,18 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    found: dict[str, dict[str, list[float]]] = {}
+    scores: dict[str, dict[str, list[float]]] = {}
     for name in options.sets:
         data = th.read_dataset(options.data / SETS[name])
         for k in options.k:
             seeds = [one_seed(data, k, seed) for seed in range(options.seeds)]
-            found[f"{name}, K = {k}"] = {method: [row[method] for row in seeds] for method in seeds[0]}
-            for method, values in found[f"{name}, K = {k}"].items():
+            scores[f"{name}, K = {k}"] = {method: [row[method] for row in seeds] for method in seeds[0]}
+            for method, values in scores[f"{name}, K = {k}"].items():
                 half = scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
                 each = " ".join(f"{value:.1f}" for value in values)
                 print(f"| {name} | {k} | {method} | {np.mean(values):.1f} ±{half:.1f} | {each} |", flush=True)
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1))
+        options.out.write_text(json.dumps(scores, indent=1))
 
 
 if __name__ == "__main__":

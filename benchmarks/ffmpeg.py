@@ -15,8 +15,8 @@ def linked(folder: Path) -> str:
     """
     spec = importlib.util.find_spec("av")
     inside = Path(spec.origin).parent.parent / "av.libs" if spec and spec.origin else folder
-    found = [(path, re.fullmatch(r"(lib(?:av|sw)\w+)-\w+(\.so\.\d+).*", path.name)) for path in inside.glob("lib*")]
-    links = [(path, match) for path, match in found if match]
+    libraries = [(path, re.fullmatch(r"(lib(?:av|sw)\w+)-\w+(\.so\.\d+).*", path.name)) for path in inside.glob("lib*")]
+    links = [(path, match) for path, match in libraries if match]
     for path, match in links:
         (folder / f"{match[1]}{match[2]}").symlink_to(path)
     before = os.environ.get("LD_LIBRARY_PATH")
@@ -32,8 +32,8 @@ def binary() -> str:
     try:
         import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
     except ImportError:
-        found = shutil.which("ffmpeg")
-        if found is None:
+        program = shutil.which("ffmpeg")
+        if program is None:
             raise ImportError("neither imageio-ffmpeg nor a program ffmpeg is installed") from None
-        return found
+        return program
     return imageio_ffmpeg.get_ffmpeg_exe()

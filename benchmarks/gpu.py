@@ -157,11 +157,11 @@ def draw_clip(folder: Path, seed: int) -> Path:
     coarse = Image.fromarray(rng.integers(20, 236, (24, 40, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((2 * WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
     grain = rng.integers(-2, 3, (HEIGHT, 2 * WIDTH, 1))  # A frame takes about 20 kB, close to a real one.
-    ground = Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
+    background = Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
     colour = tuple(int(c) for c in rng.integers(0, 256, 3))
     (x, y), (dx, dy) = rng.uniform(0, 150, 2), rng.uniform(-4, 6, 2)
     for number in range(STORED):
-        frame = ground.crop((4 * number, 0, 4 * number + WIDTH, HEIGHT))
+        frame = background.crop((4 * number, 0, 4 * number + WIDTH, HEIGHT))
         left, top = x + dx * number, y + dy * number
         ImageDraw.Draw(frame).ellipse((left, top, left + 80, top + 60), fill=colour)
         frame.save(folder / f"img_{number + 1:05d}.jpg", quality=90)
@@ -231,11 +231,11 @@ def on_device(loader: torch.utils.data.DataLoader, device: torch.device) -> Iter
     copies = torch.cuda.Stream(device)
     for batch in loader:
         with torch.cuda.stream(copies):
-            clips, targets = (part.to(device, non_blocking=True) for part in batch)
+            clips, targets = (tensor.to(device, non_blocking=True) for tensor in batch)
         now = torch.cuda.current_stream(device)
         now.wait_stream(copies)
-        for part in (clips, targets):
-            part.record_stream(now)  # Keeps the other stream from reusing this memory while it is read.
+        for tensor in (clips, targets):
+            tensor.record_stream(now)  # Keeps the other stream from reusing this memory while it is read.
         yield clips, targets
 
 
@@ -485,7 +485,7 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
             recipe,
             out=out,
             execution=th.Execution(workers=workers),
-            callbacks=th.Callbacks(lambda done, _: marks.append((time.perf_counter(), done))),
+            reporter=th.Reporter().counting(lambda done, _: marks.append((time.perf_counter(), done)), "train"),
         )
     # The last batch is smaller.
     (begun, before), (ended, after) = marks[first], marks[-2]
@@ -617,18 +617,18 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     """Print the tables; return 2 if there is no usable GPU."""
-    started, given = time.monotonic(), options()
+    started, arguments = time.monotonic(), options()
     try:
-        device = card(given.smoke)
+        device = card(arguments.smoke)
     except LookupError as error:
         print(error, file=sys.stderr)
         return 2
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # The rest of float32 may use TF32.
     cores = len(os.sched_getaffinity(0))
-    workers = (1 if given.smoke else max(1, cores - 1)) if given.workers is None else given.workers
+    workers = (1 if arguments.smoke else max(1, cores - 1)) if arguments.workers is None else arguments.workers
     name = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    peak, matmul = PEAKS.get(name), matmul_rate(device, 256 if given.smoke else 8192)
+    peak, matmul = PEAKS.get(name), matmul_rate(device, 256 if arguments.smoke else 8192)
     print(f"{name}, torch {torch.__version__}, {cores} cores, {workers} workers. bf16, TFLOP/s: a matrix product")
     print(f"{matmul:.1f}, the maker's dense peak {peak or 'not known here'}.\n")
     print(
@@ -638,30 +638,30 @@ def main() -> int:
     about |= {"matmul_tflops": matmul, "peak_tflops": peak, "published": [asdict(p) for p in PUBLISHED]}
     rows, left_out = [], []
     with tempfile.TemporaryDirectory() as folder:
-        clips = draw_clips(Path(folder), 4 if given.smoke else 128, max(1, workers))
+        clips = draw_clips(Path(folder), 4 if arguments.smoke else 128, max(1, workers))
         setting = Setting(device, clips, workers, seconds=10.0, least=5)
-        if given.smoke:
+        if arguments.smoke:
             setting = replace(setting, seconds=0.0, least=2, frames=2)
-        for found in run_rows(SMOKE if given.smoke else ROWS, setting, started + 60 * given.minutes):
-            if isinstance(found, str):
-                left_out.append(found)
+        for row_results in run_rows(SMOKE if arguments.smoke else ROWS, setting, started + 60 * arguments.minutes):
+            if isinstance(row_results, str):
+                left_out.append(row_results)
             else:
-                rows.append(json_row(found, matmul, peak, setting.frames))
+                rows.append(json_row(row_results, matmul, peak, setting.frames))
                 print(line(rows[-1]), flush=True)
-            if given.out:
-                given.out.write_text(json.dumps({**about, "rows": rows, "left_out": left_out}, indent=1) + "\n")
+            if arguments.out:
+                arguments.out.write_text(json.dumps({**about, "rows": rows, "left_out": left_out}, indent=1) + "\n")
         frozen = []
-        for name in ("tiny",) if given.smoke else ("ViT-B-32", "ViT-L-14"):
+        for name in ("tiny",) if arguments.smoke else ("ViT-B-32", "ViT-L-14"):
             try:
-                frozen += frozen_rates(name, setting, 4 if given.smoke else 64)
+                frozen += frozen_rates(name, setting, 4 if arguments.smoke else 64)
             except Exception as error:  # As above.
                 left_out.append(f"{name}, frozen: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     if frozen:
         print(f"\n| encoder | {' | '.join(list(frozen[0])[1:])} |\n|{'---|' * len(frozen[0])}")
     for row in frozen:
         print(f"| {' | '.join(f'{value:.3g}' if isinstance(value, float) else str(value) for value in row.values())} |")
-    if given.out:
-        given.out.write_text(
+    if arguments.out:
+        arguments.out.write_text(
             json.dumps({**about, "rows": rows, "frozen": frozen, "left_out": left_out}, indent=1) + "\n"
         )
     print("".join(f"\nleft out: {what}" for what in left_out))

@@ -27,7 +27,7 @@ from benchmarks.rounds import (
     Cost,
     in_new_process,
     interleaved,
-    judged,
+    judge,
     milliseconds,
     now,
     own_peak_mb,
@@ -118,15 +118,15 @@ def measure_items(rounds: int, fewest: int, times: Sequence[int] = TIMES) -> str
 def bend(counts: Sequence[int], costs: Sequence[Sequence[Cost]]) -> list[float]:
     """Return CPU time per item between the last two of three counts over that between the first two, in each round."""
     steps = np.diff(counts)
-    times = np.array([[cost.cpu for cost in found] for found in costs])
+    times = np.array([[cost.cpu for cost in draws] for draws in costs])
     rises = np.diff(times, axis=0) / steps[:, None]
     return (rises[1] / rises[0]).tolist()
 
 
 def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Return (slope of the least-squares line through all values over their counts, half its 95 % interval)."""
-    at = [count for count, found in zip(counts, values, strict=True) for _ in found]
-    line: Any = scipy.stats.linregress(at, [value for found in values for value in found])
+    at = [count for count, draws in zip(counts, values, strict=True) for _ in draws]
+    line: Any = scipy.stats.linregress(at, [value for draws in values for value in draws])
     return float(line.slope), float(scipy.stats.t.ppf(0.975, len(at) - 2) * line.stderr)
 
 
@@ -174,7 +174,7 @@ def measure_classes(
     rows = []
     for count in classes:
         title = f"{count} classes"
-        times = ["1", "-"] if title == fewest else judged(ratios(costs, title, fewest), at_most=1.05)
+        times = ["1", "-"] if title == fewest else judge(ratios(costs, title, fewest), at_most=1.05)
         memory = peak_mb(step_once, architecture, frames, count)
         rows.append([title, *milliseconds(costs[title], 0), *times, f"{memory:.0f}"])
     return table(["ViT-B/32, one step", "ms", "CPU-ms", f"CPU time / {fewest}", "target", "peak MB"], rows)

@@ -24,7 +24,7 @@ import texthead as th
 from benchmarks.__main__ import machine
 from benchmarks.export import clips_of, folder_of, scored, scorer_of, softmax
 from paper.shapes import draw_shape_pictures, seen_pairs
-from paper.tinyclip import kept
+from paper.tinyclip import cached_tower
 from texthead.cli import main as cli
 from texthead.evaluation.intervals import paired_interval
 
@@ -67,13 +67,13 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
     test = th.read_dataset(source).split("test")
     clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])
-    own, found = (scored(score, clips)[0] for score in (scorer_of(run, protocol), folder_of(out / "int8", "onnx")))
+    base, int8 = (scored(score, clips)[0] for score in (scorer_of(run, protocol), folder_of(out / "int8", "onnx")))
     sizes = (run.folder / "model.safetensors", out / "int8" / "model.onnx")
     return Costs(
-        own.argmax(1) == truth,
-        found.argmax(1) == truth,
-        int((own.argmax(1) != found.argmax(1)).sum()),
-        float(np.abs(softmax(own) - softmax(found)).max()),
+        base.argmax(1) == truth,
+        int8.argmax(1) == truth,
+        int((base.argmax(1) != int8.argmax(1)).sum()),
+        float(np.abs(softmax(base) - softmax(int8)).max()),
         tuple(file.stat().st_size / 1e6 for file in sizes),  # pyright: ignore
     )
 
@@ -106,15 +106,15 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, default=None, help="folder to keep the tower in (default: the paper's)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    tower, lines = kept("vit", options.kept, steps=options.steps), []
+    tower, lines = cached_tower("vit", options.kept, steps=options.steps), []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for name in options.sets:
             source = options.data / REAL[name] if name in REAL else draw_shapes(scratch / "drawn")
-            places = [scratch / name / str(seed) for seed in range(options.seeds)]
+            folders = [scratch / name / str(seed) for seed in range(options.seeds)]
             runs: list[Costs] = []
-            for seed, place in enumerate(places):
-                runs.append(costs(source, tower, seed, options, place))
+            for seed, out in enumerate(folders):
+                runs.append(costs(source, tower, seed, options, out))
                 print(row(f"{name}, seed {seed}", runs[-1:]), flush=True)
             lines.append(row(name, runs))
     print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")

@@ -34,9 +34,8 @@ from texthead.data.transforms import Augmentation
 from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
 from texthead.files import write_json
-from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved
-from texthead.media.shard import FORMAT, INDEX, member
+from texthead.media.paths import MediaPath, fingerprints
+from texthead.media.shard import INDEX, SHARD_FORMAT, member
 
 CLIPS, CLASSES = 256, 400  # Clips in a shard, as in `texthead prepare`.
 
@@ -97,18 +96,18 @@ def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
         write_json(tar.with_suffix(".json"), {"clips": rows})
         listed.append({"url": tar.name})
         paths += [tar / f"{clip['key']}.avi" for clip in rows]
-    own = {"format": FORMAT, "source": "made up", "frames": 32, "unreadable": 0}
-    write_json(root / INDEX, {"shardlist": listed, "texthead": own})
+    header = {"format": SHARD_FORMAT, "source": "made up", "frames": 32, "unreadable": 0}
+    write_json(root / INDEX, {"shardlist": listed, "texthead": header})
     return paths
 
 
 def row(number: int, offset: int) -> dict:
     """Return the entry of a clip in a shard's index."""
-    place = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000, "table": 2900}
+    entry = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000, "table": 2900}
     digests = {"sha256": f"{number:064x}", "print": f"{number:032x}"}
     about = {"label": f"class {number % CLASSES}", "split": "train", "group": None, "extra": []}
     named = {"name": name(number), "source": f"/data/kinetics/{name(number)}"}
-    return {**place, **digests, "order": number, **about, **named}
+    return {**entry, **digests, "order": number, **about, **named}
 
 
 # ---- costs that grow with the items
@@ -118,15 +117,15 @@ def manifest(folder: Path, count: int) -> Cost:
     """Measure `read_dataset` of a CSV."""
     path = folder / "clips.csv"
     write_manifest(path, count)
-    found, _ = cost(lambda: th.read_dataset(path))
-    return found._replace(disk=path.stat().st_size)
+    result, _ = cost(lambda: th.read_dataset(path))
+    return result._replace(disk=path.stat().st_size)
 
 
 def index(folder: Path, count: int) -> Cost:
     """Measure `read_dataset` of shards."""
     write_indices(folder, count)
-    found, _ = cost(lambda: th.read_dataset(folder))
-    return found._replace(disk=size_of(folder))
+    result, _ = cost(lambda: th.read_dataset(folder))
+    return result._replace(disk=size_of(folder))
 
 
 def handed(folder: Path, count: int) -> Cost:
@@ -136,16 +135,16 @@ def handed(folder: Path, count: int) -> Cost:
     sent = pickle.dumps(
         TrainClips(data, data.classes, frames=8, augmentation=Augmentation(size=224, resize=256), seed=0)
     )
-    there, here = os.pipe()
+    reader, writer = os.pipe()
     if os.fork() == 0:
         gc.disable()
         before, started = private(), time.process_time()
         clips = pickle.loads(sent)
-        os.write(here, json.dumps([len(clips), time.process_time() - started, private() - before]).encode())
+        os.write(writer, json.dumps([len(clips), time.process_time() - started, private() - before]).encode())
         os._exit(0)
     os.wait()
-    found, seconds, grown = json.loads(os.read(there, 256))
-    assert found == count
+    result, seconds, grown = json.loads(os.read(reader, 256))
+    assert result == count
     return Cost(seconds, grown, grown)
 
 
@@ -174,7 +173,7 @@ def split(folder: Path, count: int) -> Cost:
     out = folder / "run" / "split.json"
 
     def write() -> None:
-        files = [str(resolved(path)) for path in paths]
+        files = [str(MediaPath(path).resolved()) for path in paths]
         write_json(out, {"train": files, "train_labels": labels, "train_content": fingerprints(paths)})
 
     return cost(write)[0]._replace(disk=out.stat().st_size)
@@ -202,9 +201,9 @@ def growth(sizes: Sequence[int]) -> str:
     for key in GROWING:
         for count in sizes:
             with spawn.Pool(1) as pool:
-                found = pool.apply(measured, (key, count))
-            each = " | ".join(f"{value / count:.0f}" for value in (found.held, found.most, found.disk))
-            lines.append(f"| {key} | {count:,} | {1e6 * found.seconds / count:.1f} | {each} |")
+                result = pool.apply(measured, (key, count))
+            each = " | ".join(f"{value / count:.0f}" for value in (result.held, result.most, result.disk))
+            lines.append(f"| {key} | {count:,} | {1e6 * result.seconds / count:.1f} | {each} |")
             print(lines[-1], flush=True)
     return "\n".join(lines)
 
@@ -288,7 +287,7 @@ def fingerprinting(folder: Path, files: int = 2000) -> dict[str, float]:
 
 def singles(cached: Sequence[int], videos: Path | None) -> str:
     """Return the table of single files."""
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     jobs: list[Callable[[Path], dict[str, float]]] = [fingerprinting]
     jobs += [partial(preparing, videos)] if videos else []
     jobs += [lambda folder, n=n: looking_up(folder, n) for n in (CLIPS, 16 * CLIPS)]
@@ -296,9 +295,9 @@ def singles(cached: Sequence[int], videos: Path | None) -> str:
     lines = ["| single files | |", "|---|---|"]
     for job in jobs:
         with tempfile.TemporaryDirectory() as folder:
-            found = job(Path(folder))
-        lines += [f"| {key} | {value:.3g} |" for key, value in found.items()]
-        print("\n".join(lines[-len(found) :]), flush=True)
+            results = job(Path(folder))
+        lines += [f"| {key} | {value:.3g} |" for key, value in results.items()]
+        print("\n".join(lines[-len(results) :]), flush=True)
     return "\n".join(lines)
 
 
@@ -308,10 +307,10 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of items")
     parser.add_argument("--cached", default="2000,20000", help="clips in the feature cache")
     parser.add_argument("--videos", type=Path, help="data set whose videos are prepared and read")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    sizes, cached = ([int(n) for n in text.split(",")] for text in (given.sizes, given.cached))
-    tables = [growth(sizes), singles(cached, given.videos)]
+    sizes, cached = ([int(n) for n in text.split(",")] for text in (options.sizes, options.cached))
+    tables = [growth(sizes), singles(cached, options.videos)]
     print("\n" + "\n\n".join(tables))
 
 

@@ -29,7 +29,7 @@ import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
 from texthead.apps.label.labelling import Pool, encode_files
 from texthead.apps.label.learning_curve import learning_curve
-from texthead.apps.label.selection import Coverage, guesses, margin_uncertainty, next_to_label
+from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty, next_to_label
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item, label_indices
 from texthead.features.reading import Reading
@@ -70,12 +70,12 @@ def least_margin(state: State) -> list[int]:
 
 def k_center(state: State) -> list[int]:
     """Return the files farthest from all labelled ones, one after another (Sener and Savarese 2018)."""
-    x, found = state.units, list(state.known)
+    x, chosen = state.units, list(state.known)
     for _ in range(STEP):
-        away = 1 - (x @ x[found].T).max(1) if found else -np.square(x - x.mean(0)).sum(1)
-        away[found] = -9
-        found.append(int(away.argmax()))
-    return found[len(state.known) :]
+        away = 1 - (x @ x[chosen].T).max(1) if chosen else -np.square(x - x.mean(0)).sum(1)
+        away[chosen] = -9
+        chosen.append(int(away.argmax()))
+    return chosen[len(state.known) :]
 
 
 def typiclust(state: State) -> list[int]:
@@ -86,13 +86,13 @@ def typiclust(state: State) -> list[int]:
     cluster = clusters.fit_predict(x)
     covered = {cluster[i] for i in known}
     order = sorted(range(count), key=lambda c: (c in covered, -(cluster == c).sum()))
-    found: list[int] = []
+    chosen: list[int] = []
     for own in order:
         members = [i for i in np.flatnonzero(cluster == own).tolist() if i not in known]
-        if members and len(found) < STEP:
+        if members and len(chosen) < STEP:
             similar = np.sort(x[members] @ x[members].T, axis=1)[:, -20:].mean(1)
-            found.append(members[int(similar.argmax())])
-    return found
+            chosen.append(members[int(similar.argmax())])
+    return chosen
 
 
 def badge(state: State) -> list[int]:
@@ -100,14 +100,14 @@ def badge(state: State) -> list[int]:
     x, gradient = state.units, state.probabilities.numpy().copy()
     gradient[np.arange(len(x)), gradient.argmax(1)] -= 1
     length = (gradient**2).sum(1)
-    far, found = length.astype(float), list[int]()
+    far, chosen = length.astype(float), list[int]()
     for _ in range(STEP):
-        far[[*state.known, *found]] = 0
+        far[[*state.known, *chosen]] = 0
         last = int(state.rng.choice(len(x), p=far / far.sum()))
         away = length + length[last] - 2 * (gradient @ gradient[last]) * (x @ x[last])
-        far = np.maximum(away if not found else np.minimum(far, away), 0)
-        found.append(last)
-    return found
+        far = np.maximum(away if not chosen else np.minimum(far, away), 0)
+        chosen.append(last)
+    return chosen
 
 
 STRATEGIES: dict[str, Callable[[State], list[int]]] = {
@@ -135,25 +135,25 @@ class World:
     def read(source: Path) -> "World":
         """Return the features of a data set's training and test files."""
         encoder, data = th.load_encoder("mini"), th.read_dataset(source)
-        parts = []
-        for part in (data.split("train"), data.split("test")):
-            pool = encode_files(replace(part, notes=()), encoder, Reading(engine="auto"))
-            parts.append((pool.features, torch.tensor(label_indices(part, data.classes))))
+        splits = []
+        for split in (data.split("train"), data.split("test")):
+            pool = encode_files(replace(split, notes=()), encoder, Reading(engine="auto"))
+            splits.append((pool.features, torch.tensor(label_indices(split, data.classes))))
         rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
-        return World(parts[0], parts[1], rows)
+        return World(splits[0], splits[1], rows)
 
     def curve(self, strategy: str, draw: int, labels: int) -> list[float]:
         """Return top-1 on the test files after 0, 5, 10, ... labels."""
         rng, (x, y), (tests, truth) = np.random.default_rng([draw, 7]), self.train, self.test
-        kept = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
-        x, y, known, curve = x[kept], y[kept], list[int](), list[float]()
+        sample = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
+        x, y, known, curve = x[sample], y[sample], list[int](), list[float]()
         every = torch.cat([x, tests])
         while True:
-            found = guesses(self.rows, every, known, y[known], classes=len(self.rows))
-            curve.append(100 * float((found[len(x) :].argmax(1) == truth).float().mean()))
+            probabilities = guesses(self.rows, every, known, y[known], classes=len(self.rows))
+            curve.append(100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean()))
             if len(known) >= min(labels, len(x) - STEP):
                 return curve
-            known += STRATEGIES[strategy](State(x, found[: len(x)], known, rng))
+            known += STRATEGIES[strategy](State(x, probabilities[: len(x)], known, rng))
 
 
 LABELS, MORE = (20, 40, 60), 10
@@ -166,9 +166,9 @@ def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
     points, estimated and true on the test files)
     """
     rng, (x, y), (tests, truth) = np.random.default_rng([draw, 7]), world.train, world.test
-    kept = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
-    x, y, known, rows, classes = x[kept], y[kept], list[int](), world.rows, len(world.rows)
-    every, coverage, scores, found = torch.cat([x, tests]), Coverage(x), {}, []
+    sample = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
+    x, y, known, rows, classes = x[sample], y[sample], list[int](), world.rows, len(world.rows)
+    every, coverage, scores, points = torch.cat([x, tests]), Similarities(x), {}, []
     for count in range(LABELS[-1] + MORE + 1):
         probabilities = guesses(rows, every, known, y[known], classes=classes)
         scores[count] = 100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean())
@@ -178,9 +178,9 @@ def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
             left = np.setdiff1d(np.arange(len(x)), known)
             others = 100 * float(curve.calibrated(probabilities[left]).amax(-1).mean())
             right = 100 * float((probabilities[left].argmax(1) == y[left]).float().mean())
-            found.append((curve.top1, others, right, curve.gain))
+            points.append((curve.top1, others, right, curve.gain))
         known += coverage.next(probabilities[: len(x)], known, 1)
-    return [(*own, scores[n + MORE] - scores[n]) for n, own in zip(LABELS, found, strict=True)]
+    return [(*own, scores[n + MORE] - scores[n]) for n, own in zip(LABELS, points, strict=True)]
 
 
 def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 300) -> dict[str, list[float]]:
@@ -189,39 +189,39 @@ def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 30
     """
     rng = torch.Generator().manual_seed(0)
     means, own = torch.randn(classes, dim, generator=rng), torch.arange(files) % classes
-    features, found = means[own] + 1.5 * torch.randn(files, dim, generator=rng), defaultdict[str, list[float]](list)
+    features, seconds = means[own] + 1.5 * torch.randn(files, dim, generator=rng), defaultdict[str, list[float]](list)
 
     def timed(name: str, does: Callable[[], Any]) -> Any:
         begun = time.perf_counter()
         answer = does()
-        found[name].append(time.perf_counter() - begun)
+        seconds[name].append(time.perf_counter() - begun)
         return answer
 
     with tempfile.TemporaryDirectory() as folder:
-        place, names = Path(folder) / "labels.csv", [f"class {number}" for number in range(classes)]
+        labels_csv, names = Path(folder) / "labels.csv", [f"class {number}" for number in range(classes)]
         items = tuple(Item(Path(folder) / f"{number:05d}.png", "") for number in range(files))
         pool, known = Pool(Dataset(items, folder), features), list[int]()
         rows = lambda few: torch.stack([means[names.index(name)] for name in few])  # noqa: E731
-        session = timed("open", lambda: LabelSession(pool, names, rows, place))
-        shown = session.next("a")
+        session = timed("open", lambda: LabelSession(pool, names, rows, labels_csv))
+        file = session.next("a")
         for count in range(1, labels + 1):
-            known.append(shown.position)
+            known.append(file.position)
             timed("write a label", lambda: session.label("a", known[-1], names[int(own[known[-1]])]))
-            shown = timed("choose the next file", lambda: session.next("a"))
+            file = timed("choose the next file", lambda: session.next("a"))
             if count % 20 == 0:
                 y, picked = own[known], features[known]
                 timed("fit", partial(guesses, means, features, [*known], y, classes=classes))
                 timed("cross-validate", partial(learning_curve, means, picked, y, classes=classes))
         session.close()
-    return found
+    return seconds
 
 
 def needed(curve: list[float], level: float) -> float:
     """Return after how many labels a curve first reaches a level, interpolated between two measurements."""
-    for place, value in enumerate(curve):
+    for index, value in enumerate(curve):
         if value >= level:
-            before = curve[place - 1] if place else value
-            return STEP * (place - (value - level) / (value - before) if value > before else place)
+            before = curve[index - 1] if index else value
+            return STEP * (index - (value - level) / (value - before) if value > before else index)
     return float(STEP * (len(curve) - 1))
 
 

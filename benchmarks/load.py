@@ -80,10 +80,10 @@ def pictures(folder: Path, files: int) -> list[Path]:
         data = io.BytesIO()
         PIL.Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((48, 48)).save(data, "PNG")
         kinds.append(data.getvalue())
-    for place in range(files):
-        path = folder / f"{place // 1000:04d}" / f"{place:07d}.png"
+    for index in range(files):
+        path = folder / f"{index // 1000:04d}" / f"{index:07d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(kinds[place % PICTURES])
+        path.write_bytes(kinds[index % PICTURES])
         paths.append(path)
     return paths
 
@@ -100,9 +100,9 @@ def start_page(log: Path, *words: object) -> tuple[subprocess.Popen[str], str]:
     """Start a page; return its process and its address."""
     process = start(log, *words, "--port", 0, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    found = re.search(r"http://\S+", process.stdout.readline())
-    assert found, log.read_text()
-    return process, found[0]
+    address_match = re.search(r"http://\S+", process.stdout.readline())
+    assert address_match, log.read_text()
+    return process, address_match[0]
 
 
 @contextmanager
@@ -147,8 +147,8 @@ def answer_of(address: str, path: Path) -> Any:
     Raises:
         OSError, ValueError: there is no answer.
     """
-    there = post(f"{address}/upload?name={path.name}", path.read_bytes(), "application/octet-stream")
-    question = {"file": there["file"], "names": "", "parts": ["when"]}
+    uploaded = post(f"{address}/upload?name={path.name}", path.read_bytes(), "application/octet-stream")
+    question = {"file": uploaded["file"], "names": "", "parts": ["when"]}
     request = urllib.request.Request(f"{address}/ask", json.dumps(question).encode())
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as stream:
@@ -164,14 +164,14 @@ def answer_of(address: str, path: Path) -> Any:
 def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of answers, and the server's memory."""
     run, paths = small_run(folder / "run"), pictures(folder / "files", PICTURES)
-    for place in range(4):
-        frames = np.stack([np.asarray(PIL.Image.open(path)) for path in paths[place : place + 20]])
-        paths.append(folder / f"{place}.mp4")
+    for index in range(4):
+        frames = np.stack([np.asarray(PIL.Image.open(path)) for path in paths[index : index + 20]])
+        paths.append(folder / f"{index}.mp4")
         drawn_videos.write_video(paths[-1], frames)
     # The first prediction stores a graph for later ones, whose last bits differ.
     eager = ("--engine", "eager")
     with start(folder / "log.txt", "predict", run, *paths, "--json", *eager, stdout=subprocess.PIPE) as process:
-        wanted = [entry["top"] for entry in json.loads(process.communicate()[0])]
+        expected = [entry["top"] for entry in json.loads(process.communicate()[0])]
     counts, reasons, memory = Counter[str](), Counter[str](), list[float]()
     server, address = start_page(folder / "log.txt", "ui", run, *eager)
     until = time.monotonic() + 60 * options.minutes
@@ -180,11 +180,11 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         for turn in range(10**9):
             if time.monotonic() > until:
                 return
-            place = (turn * options.clients + number) % len(paths)
+            index = (turn * options.clients + number) % len(paths)
             try:
-                answer = answer_of(address, paths[place])
+                answer = answer_of(address, paths[index])
                 outcome = (
-                    "refused" if isinstance(answer, str) else "right" if answer["top"] == wanted[place] else "wrong"
+                    "refused" if isinstance(answer, str) else "right" if answer["top"] == expected[index] else "wrong"
                 )
                 reasons[re.sub(r"\S+\.(png|mp4)", "FILE", answer) if outcome == "refused" else ""] += 1
             except (OSError, ValueError) as error:
@@ -210,45 +210,45 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if traces:
         reasons[log[log.index("Traceback") :][:2000]] += traces
     bad = counts["wrong"] + counts["lost"] + traces + (memory[-1] > memory[0] + MEGABYTES)
-    known = {reason: count for reason, count in reasons.items() if reason}
-    return {**counts, "MB": [round(memory[0]), round(memory[-1])], "tracebacks": traces, "reasons": known, "bad": bad}
+    seen = {reason: count for reason, count in reasons.items() if reason}
+    return {**counts, "MB": [round(memory[0]), round(memory[-1])], "tracebacks": traces, "reasons": seen, "bad": bad}
 
 
-# ---- many files in parts
+# ---- many files in slices
 
 
 def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of rows, of files with no row or two, and of files whose row differs from an equal picture's."""
     run, paths = small_run(folder / "run"), pictures(folder / "files", options.files)
     (folder / "files.txt").write_text("".join(f"{path}\n" for path in paths))
-    out, part = folder / "out", max(1, min(500, options.files // 50))
+    out, size = folder / "out", max(1, min(500, options.files // 50))
     words = ("bulk", run, folder / "files.txt", "--out", out, "--workers", 0, "--engine", "eager")
 
     def begin(rank: int) -> subprocess.Popen[str]:
-        place = ("--part", part, "--top", 1, "--rank", rank, "--ranks", options.processes)
-        return start(folder / "log.txt", *words, *place, stdout=subprocess.DEVNULL)
+        arguments = ("--slice", size, "--top", 1, "--rank", rank, "--ranks", options.processes)
+        return start(folder / "log.txt", *words, *arguments, stdout=subprocess.DEVNULL)
 
     begun, killed = time.monotonic(), 0
-    staff = [begin(rank) for rank in range(options.processes)]
-    with ended(staff):
-        while any(process.poll() is None for process in staff):
+    running = [begin(rank) for rank in range(options.processes)]
+    with ended(running):
+        while any(process.poll() is None for process in running):
             time.sleep(0.05)
-            done = len([*out.glob("part-*.json")])
-            alive = [rank for rank, process in enumerate(staff) if process.poll() is None]
-            if alive and killed < options.kills and done * part > (killed + 1) * options.files / (options.kills + 1):
+            done = len([*out.glob("slice-*.json")])
+            alive = [rank for rank, process in enumerate(running) if process.poll() is None]
+            if alive and killed < options.kills and done * size > (killed + 1) * options.files / (options.kills + 1):
                 rank = random.choice(alive)
-                staff[rank].kill()
-                staff[rank].wait()
-                staff[rank], killed = begin(rank), killed + 1
-                print(f"{time.strftime('%H:%M:%S')} {done} parts, process {rank} killed", flush=True)
-    rows = [row for each in sorted(out.glob("part-*.csv")) for row in csv.DictReader(each.open(newline=""))]
+                running[rank].kill()
+                running[rank].wait()
+                running[rank], killed = begin(rank), killed + 1
+                print(f"{time.strftime('%H:%M:%S')} {done} slices, process {rank} killed", flush=True)
+    rows = [row for each in sorted(out.glob("slice-*.csv")) for row in csv.DictReader(each.open(newline=""))]
     times = Counter(row["path"] for row in rows)
     lost, twice = sum(not times[str(path)] for path in paths), sum(count > 1 for count in times.values())
     kinds = {(int(Path(row["path"]).stem) % PICTURES, row["name"], row["probability"]) for row in rows}
     wrong, seconds = len(kinds) - min(PICTURES, len(paths)), round(time.monotonic() - begun)
-    failed = sum(process.returncode != 0 for process in staff)
-    found = {"rows": len(rows), "kills": killed, "lost": lost, "twice": twice, "wrong": wrong, "failed": failed}
-    return {**found, "seconds": seconds, "bad": lost + twice + wrong + failed}
+    failed = sum(process.returncode != 0 for process in running)
+    result = {"rows": len(rows), "kills": killed, "lost": lost, "twice": twice, "wrong": wrong, "failed": failed}
+    return {**result, "seconds": seconds, "bad": lost + twice + wrong + failed}
 
 
 # ---- labels
@@ -256,9 +256,9 @@ def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of labels that were acknowledged, and of those missing on disk."""
-    paths, place = pictures(folder / "files", 20 * options.writers), folder / "labels.csv"
+    paths, labels_csv = pictures(folder / "files", 20 * options.writers), folder / "labels.csv"
     names = [f"class {number}" for number in range(10)]
-    shared = ("--classes", ", ".join(names), "--out", place, "--workers", 0, "--cache", folder / "cache")
+    shared = ("--classes", ", ".join(names), "--out", labels_csv, "--workers", 0, "--cache", folder / "cache")
 
     def begin() -> tuple[subprocess.Popen[str], str]:
         return start_page(folder / "log.txt", "label", folder / "files", *shared)
@@ -300,8 +300,8 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     finally:
         with ended([process for process, _ in pages]):
             pass
-    found = {row["path"]: row["label"] for row in csv.DictReader(place.open(newline=""))}
-    on_disk = [found.get(str(path.relative_to(folder)), "") for path in paths]
+    labels = {row["path"]: row["label"] for row in csv.DictReader(labels_csv.open(newline=""))}
+    on_disk = [labels.get(str(path.relative_to(folder)), "") for path in paths]
     lost = sum(name not in own for name, own in zip(on_disk, allowed, strict=True))
     traces = (folder / "log.txt").read_text().count("Traceback")
     return {
@@ -327,9 +327,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kind.add_argument(f"--{option}", type=type(number), default=number)
     options = parser.parse_args(arguments)
     with ended_by_signals(lambda: "interrupted"), tempfile.TemporaryDirectory() as folder:
-        found = {"page": page, "predict": predict, "label": label}[options.kind](Path(folder), options)
-    print(json.dumps(found))
-    return int(found["bad"] > 0)
+        result = {"page": page, "predict": predict, "label": label}[options.kind](Path(folder), options)
+    print(json.dumps(result))
+    return int(result["bad"] > 0)
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ class Files(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, place: int) -> Tensor:
-        return self.preprocess(Image.open(self.paths[place]).convert("RGB"))
+    def __getitem__(self, index: int) -> Tensor:
+        return self.preprocess(Image.open(self.paths[index]).convert("RGB"))
 
 
 @torch.inference_mode()
@@ -88,8 +88,8 @@ def mini_ways(folder: Path) -> dict[str, Way]:
 
     encoder = th.load_encoder("mini")
     visual, spec = encoder.visual.eval(), encoder.visual.spec
-    side, whole = spec.size, round(spec.size / spec.crop)
-    resize = v2.Resize(whole, v2.InterpolationMode(spec.interpolation))
+    side, resized = spec.size, round(spec.size / spec.crop)
+    resize = v2.Resize(resized, v2.InterpolationMode(spec.interpolation))
     to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])
     preprocess = v2.Compose([resize, v2.CenterCrop(side), to_float])
     graph = folder / "mini.onnx"
@@ -105,7 +105,7 @@ def mini_ways(folder: Path) -> dict[str, Way]:
 
     def pillow(path: Path) -> np.ndarray:
         image = Image.open(path).convert("RGB")
-        scale = whole / min(image.size)
+        scale = resized / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.float32) / 255
@@ -165,9 +165,9 @@ def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: in
         costs: Costs = interleaved(
             {name: timed(partial(way, paths), per=len(paths)) for name, way in ways.items()}, rounds
         )
-        own = ways[TEXTHEAD](paths)
+        reference = ways[TEXTHEAD](paths)
         for name, way in ways.items():
-            one, other = ((found - found.mean(0)).double() for found in (way(paths), own))
+            one, other = ((features - features.mean(0)).double() for features in (way(paths), reference))
             gap = 1 - torch.cosine_similarity(one, other).min().item()
             speeds = spread([1 / cost.cpu for cost in costs[name]], 1)
             over = "-" if name == TEXTHEAD else spread(ratios(costs, name, TEXTHEAD))
@@ -182,9 +182,9 @@ def main() -> None:
     options.add_argument("--images", type=int, default=32, help="number of images (32)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as kept:
-        os.environ["TEXTHEAD_CACHE"] = kept
-        folder = Path(kept)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["TEXTHEAD_CACHE"] = scratch
+        folder = Path(scratch)
         paths = draw(folder, chosen.images)
         groups = {
             "`mini`": mini_ways(folder),

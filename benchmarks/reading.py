@@ -29,12 +29,12 @@ from PIL import Image
 
 import texthead as th
 from benchmarks import ffmpeg, transforms, videos
-from benchmarks.rounds import Costs, interleaved, judged, parser, peak_mb, ratios, spread, table, timed
+from benchmarks.rounds import Costs, interleaved, judge, parser, peak_mb, ratios, spread, table, timed
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.sampling import random_in_segment
 from texthead.data.transforms import augment
 from texthead.media.jpeg import decode_jpeg, jpeg_size
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 FRAMES = 8
 GOPS = (12, 250)
@@ -60,22 +60,22 @@ Read = Callable[[Path, Wanted], object]
 
 def texthead_frames(path: Path, wanted: Wanted) -> torch.Tensor:
     """texthead's reader."""
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         return media.frames_at(wanted)
 
 
 def pyav_frames(path: Path, wanted: Wanted) -> object:
     """PyAV from the front until the last wanted frame, those that are wanted kept."""
     chosen, last = set(wanted), max(wanted)
-    found = []
+    pictures = []
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for index, frame in enumerate(container.decode(video=0)):
             if index in chosen:
-                found.append(frame.to_ndarray(format="rgb24"))
+                pictures.append(frame.to_ndarray(format="rgb24"))
             if index == last:
                 break
-    return np.stack(found)
+    return np.stack(pictures)
 
 
 def decord_frames(path: Path, wanted: Wanted) -> object:
@@ -98,11 +98,11 @@ def opencv_frames(path: Path, wanted: Wanted) -> object:
 
     cv2.setNumThreads(1)
     capture = cv2.VideoCapture(str(path))
-    found = []
+    pictures = []
     for index in wanted:
         capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        found.append(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
-    return np.stack(found)
+        pictures.append(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
+    return np.stack(pictures)
 
 
 def jpeg_frames(folder: Path, wanted: Wanted) -> object:
@@ -112,12 +112,12 @@ def jpeg_frames(folder: Path, wanted: Wanted) -> object:
 
 def decoded_frames(folder: Path, wanted: Wanted) -> object:
     """JPEG files of a folder, names known, by the decoder that reads frames of shards."""
-    found = []
+    pictures = []
     for index in wanted:
         data = (folder / f"img_{index + 1:05d}.jpg").read_bytes()
-        found.append(np.empty((*jpeg_size(data), 3), np.uint8))
-        decode_jpeg(data, found[-1])
-    return np.stack(found)
+        pictures.append(np.empty((*jpeg_size(data), 3), np.uint8))
+        decode_jpeg(data, pictures[-1])
+    return np.stack(pictures)
 
 
 def published_chain(folder: Path, wanted: Wanted, rng: np.random.Generator) -> torch.Tensor:
@@ -192,15 +192,15 @@ class Files(NamedTuple):
 
     def kilobytes_read(self, length: int) -> str:
         """Return how many bytes are read from a clip in shards, by number of frames."""
-        kept = min(ShardOptions().frames, length)
+        stored = min(ShardOptions().frames, length)
         read = {}
-        for count in (1, FRAMES, kept):
+        for count in (1, FRAMES, stored):
             before = read_so_far()
             for path in self.shards:
-                texthead_frames(path, range(0, kept, kept // count))
+                texthead_frames(path, range(0, stored, stored // count))
             read[count] = (read_so_far() - before) / len(self.shards)
         each = ", ".join(f"{size / 1e3:.0f} kB for {count}" for count, size in read.items())
-        return f"bytes read from a clip in shards, by the number of its {kept} frames: {each}"
+        return f"bytes read from a clip in shards, by the number of its {stored} frames: {each}"
 
 
 def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
@@ -223,26 +223,26 @@ def ways(files: Files, length: int) -> dict[str, Callable[[], object] | str]:
     """Return what reads all clips once, or why it cannot, by title; shards are read at the corresponding frames."""
     rng = np.random.default_rng(0)
     wanted = [random_in_segment(length, FRAMES, lambda n: int(rng.integers(n))) for _ in files.shards]
-    kept = ShardOptions().frames
-    places = [[min(kept, length) * index // length for index in indices] for indices in wanted]
-    found: dict[str, Callable[[], object] | str] = {}
+    stored = ShardOptions().frames
+    stored_indices = [[min(stored, length) * index // length for index in indices] for indices in wanted]
+    readers: dict[str, Callable[[], object] | str] = {}
     for gop, paths in files.videos.items():
         for title, (read, module) in READERS.items():
-            found[f"{title}, GOP {gop}"] = missing(module) or partial(_each, read, paths, wanted)
+            readers[f"{title}, GOP {gop}"] = missing(module) or partial(_each, read, paths, wanted)
         try:
             ffmpeg.binary()
-            found[f"{BOUND}, GOP {gop}"] = partial(null, paths)
+            readers[f"{BOUND}, GOP {gop}"] = partial(null, paths)
         except ImportError as error:
-            found[f"{BOUND}, GOP {gop}"] = str(error)
-    found[SHARDS] = partial(_each, texthead_frames, files.shards, places)
+            readers[f"{BOUND}, GOP {gop}"] = str(error)
+    readers[SHARDS] = partial(_each, texthead_frames, files.shards, stored_indices)
     for title, read in ((JPEGS, jpeg_frames), (SAME_DECODER, decoded_frames)):
-        found[title] = partial(_each, read, files.folders[videos.HEIGHT], wanted)
+        readers[title] = partial(_each, read, files.folders[videos.HEIGHT], wanted)
     for title, floats in ((CHAIN, False), (f"{CHAIN}, normalised floats", True)):
-        found[title] = partial(_each, partial(shards_chain, rng=rng, floats=floats), files.shards, places)
-    found[SMALL_CHAIN] = partial(_each, partial(shards_chain, rng=rng, floats=False), files.smaller, places)
+        readers[title] = partial(_each, partial(shards_chain, rng=rng, floats=floats), files.shards, stored_indices)
+    readers[SMALL_CHAIN] = partial(_each, partial(shards_chain, rng=rng, floats=False), files.smaller, stored_indices)
     for short, folders in files.folders.items():
-        found[f"{PUBLISHED}, short side {short}"] = partial(_each, partial(published_chain, rng=rng), folders, wanted)
-    return found
+        readers[f"{PUBLISHED}, short side {short}"] = partial(_each, partial(published_chain, rng=rng), folders, wanted)
+    return readers
 
 
 def read_so_far() -> int:
@@ -298,17 +298,17 @@ def compared(costs: Costs) -> list[list[str]]:
     for gop in GOPS:
         pairs.append((f"{PACKETS}, GOP {gop}", f"{DECORD}, GOP {gop}", 1.3))
         pairs += [(f"{PACKETS}, GOP {gop}", f"{peer}, GOP {gop}", None) for peer in (TORCHCODEC, BOUND)]
-    there = [pair for pair in pairs if pair[0] in costs and pair[1] in costs]
+    measured = [pair for pair in pairs if pair[0] in costs and pair[1] in costs]
     # Rates are inverse costs.
-    return [[f"{a} / {b}", *judged(ratios(costs, b, a), at_least=least)] for a, b, least in there]
+    return [[f"{a} / {b}", *judge(ratios(costs, b, a), at_least=least)] for a, b, least in measured]
 
 
 def read_once(folder: Path, length: int, title: str | None) -> None:
     """Run one reader once, or only its imports."""
     torch.set_num_threads(1)
-    found = ways(Files.of(folder), length)
+    readers = ways(Files.of(folder), length)
     if title is not None:
-        run = found[title]
+        run = readers[title]
         assert not isinstance(run, str)
         run()
 

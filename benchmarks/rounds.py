@@ -59,9 +59,9 @@ def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
     for number in range(rounds + 1):
         turn = list(ways) if number % 2 else list(ways)[::-1]
         for title in turn:
-            found = ways[title]()
+            cost = ways[title]()
             if number or not rounds:
-                costs[title].append(found)
+                costs[title].append(cost)
     return costs
 
 
@@ -76,7 +76,7 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def judged(values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None) -> tuple[str, str]:
+def judge(values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None) -> tuple[str, str]:
     """Return (the spread, the target and whether the median meets it; "-" without a target)."""
     middle = statistics.median(values)
     target, met = "-", True

@@ -72,8 +72,8 @@ def short(value: float) -> str:
 def inputs() -> str:
     """Return the table of inputs."""
     rows = [
-        [f"{given.value:,.4g}" if given.value < 1e4 else f"{given.value:,.0f}", given.what, given.source]
-        for given in INPUTS.values()
+        [f"{each.value:,.4g}" if each.value < 1e4 else f"{each.value:,.0f}", each.what, each.source]
+        for each in INPUTS.values()
     ]
     for p in PUBLISHED:
         rows.append(

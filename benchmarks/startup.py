@@ -98,12 +98,12 @@ def measure(rounds: int, seconds: int = 10, memory: bool = True) -> str:
         video = videos.encode(Path(name) / "video.mp4", videos.drawn(seconds, 0), 12)
         first = timed(lambda: started(["-c", WITH_TEXT], cache))()
         write_models(Path(name))
-        found = programs(video, Path(name))
-        started(found[RUN], cache)  # The first run keeps its graph.
-        costs = interleaved({title: timed(lambda a=a: started(a, cache)) for title, a in found.items()}, rounds)
+        commands = programs(video, Path(name))
+        started(commands[RUN], cache)  # The first run keeps its graph.
+        costs = interleaved({title: timed(lambda a=a: started(a, cache)) for title, a in commands.items()}, rounds)
         rows = [
             [title, *milliseconds(costs[title], 0), f"{peak(a, cache) if memory else math.nan:.0f}"]
-            for title, a in found.items()
+            for title, a in commands.items()
         ]
         share = spread(ratios(costs, RUN, TORCH))
     rows.append(

@@ -34,7 +34,7 @@ from benchmarks.rounds import (
     Cost,
     Way,
     interleaved,
-    judged,
+    judge,
     milliseconds,
     now,
     own_peak_mb,
@@ -181,7 +181,7 @@ def trainer(folder: Path, steps: int) -> Cost:
             logging_strategy="no",
             disable_tqdm=True,
         )
-        examples = [{"pixels": clip, "labels": place % CLASSES} for place in range(len(data))]
+        examples = [{"pixels": clip, "labels": index % CLASSES} for index in range(len(data))]
         # A list is a dataset of torch in all but its type.
         train_set: torch.utils.data.Dataset = examples  # pyright: ignore[reportAssignmentType]
         loop = transformers.Trainer(WithLoss(model, chosen), arguments, train_dataset=train_set)
@@ -257,8 +257,8 @@ def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:
     """Return a method with the slower process's wall time and both processes' CPU time."""
 
     def way() -> Cost:
-        found = crew(run, folder, steps)
-        return Cost(max(cost.wall for cost in found), sum(cost.cpu for cost in found))
+        outcome = crew(run, folder, steps)
+        return Cost(max(cost.wall for cost in outcome), sum(cost.cpu for cost in outcome))
 
     return way
 
@@ -283,8 +283,8 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
     headers += ["paper's ratio", "peak MB"]
     text = table(headers, lines)
     if BARE in ways:
-        over, half = (judged(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
-        less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
+        over, half = (judge(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
+        less = judge([memory[OURS] / memory[ONLINE]], at_most=1)
         text += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
         text += f"\n- texthead / plain PyTorch loop, both in bf16, CPU time: {half[0]} ({half[1]})"
         text += f"\n- texthead / online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
@@ -301,12 +301,12 @@ def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS,
         clips = torch.from_numpy(
             np.random.default_rng(0).integers(0, 256, (batch, frames, 3, size, size), dtype=np.uint8)
         )
-        given = (model, clips, torch.arange(batch) % CLASSES, th.recipes.small())
-        found = [try_both(*given, clock=time.process_time) for _ in range(rounds)]
-        single, half = (statistics.median(trial.seconds[place] for trial in found) for place in (0, 1))
-        faster = spread([trial.seconds[0] / trial.seconds[1] for trial in found])
-        chosen = "/".join(sorted({trial.chosen for trial in found}))
-        numbers = (f"{single:.2f}", f"{half:.2f}", faster, f"{found[0].cosine:.4f}", chosen)
+        arguments = (model, clips, torch.arange(batch) % CLASSES, th.recipes.small())
+        outcomes = [try_both(*arguments, clock=time.process_time) for _ in range(rounds)]
+        single, half = (statistics.median(trial.seconds[index] for trial in outcomes) for index in (0, 1))
+        faster = spread([trial.seconds[0] / trial.seconds[1] for trial in outcomes])
+        chosen = "/".join(sorted({trial.chosen for trial in outcomes}))
+        numbers = (f"{single:.2f}", f"{half:.2f}", faster, f"{outcomes[0].cosine:.4f}", chosen)
         lines.append([f"{source}, {batch} clips of {frames} x {size} pixels", *numbers])
     return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "speed-up", "gradient's cosine", "chosen"], lines)
 

@@ -64,7 +64,7 @@ class Join(NamedTuple):
     truth: list[tuple[str, float, float]]
 
 
-class Found(NamedTuple):
+class EventScore(NamedTuple):
     """Quality of events: F1 in percent, and the error of each matched boundary in frames."""
 
     f1: float
@@ -95,11 +95,11 @@ def halves(data: Dataset) -> tuple[Dataset, Dataset]:
     groups = {
         label: sorted({item.group or "" for item in train.items if item.label == label}) for label in train.classes
     }
-    first = {(label, group) for label, found in groups.items() for group in found[::2]}
-    parts = (
+    first = {(label, group) for label, members in groups.items() for group in members[::2]}
+    halves_of_items = (
         [item for item in train.items if ((item.label, item.group or "") in first) == side] for side in (True, False)
     )
-    fit, rest = (replace(train, items=tuple(part)) for part in parts)
+    fit, rest = (replace(train, items=tuple(half)) for half in halves_of_items)
     return fit, rest
 
 
@@ -221,7 +221,7 @@ def by_argmax(rows: Sequence[Stretch], names: Sequence[str]) -> list[Event]:
     return events
 
 
-def judged(events: Sequence[Event], video: Join) -> Found:
+def match_events(events: Sequence[Event], video: Join) -> EventScore:
     """Compare events with the truth: each clip is matched at most once, best overlaps first."""
     pairs = [(overlap(event, true), i, k) for i, event in enumerate(events) for k, true in enumerate(video.truth)]
     matched: dict[int, int] = {}
@@ -233,7 +233,7 @@ def judged(events: Sequence[Event], video: Join) -> Found:
         for i, k in matched.items()
         for a, b in ((events[i].start, video.truth[k][1]), (events[i].end, video.truth[k][2]))
     ]
-    return Found(200 * len(matched) / max(1, len(events) + len(video.truth)), off)
+    return EventScore(200 * len(matched) / max(1, len(events) + len(video.truth)), off)
 
 
 def overlap(event: Event, true: tuple[str, float, float]) -> float:
@@ -248,13 +248,13 @@ def overlap(event: Event, true: tuple[str, float, float]) -> float:
 
 def sets(folder: Path, data: Path | None, chosen: Sequence[str]) -> dict[str, Dataset]:
     """Return the chosen sets that are available."""
-    found = {"drawn": drawn(folder / "drawn")} if "drawn" in chosen else {}
-    return found | ({"airborne": airborne(data)} if data and "airborne" in chosen else {})
+    result = {"drawn": drawn(folder / "drawn")} if "drawn" in chosen else {}
+    return result | ({"airborne": airborne(data)} if data and "airborne" in chosen else {})
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
     """Print a line for each set, kind of joins and method, and one for each frame rate, as they are known."""
-    kept: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     shared = "F1 | {} | boundary error, s: mean | median | frames: mean | median |"
     print(f"| set | joins | method | {shared.format('gain over argmax')}", "|---" * 9 + "|", sep="\n")
     print(
@@ -270,43 +270,45 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             kind = f"{options.joins}, unknown clips between" if mixed else f"{options.joins}"
             rows = {rate: [stretches(quick, video, Sliding(rate=rate)) for video in videos] for rate in RATES}
             by_rate = {
-                rate: [judged(events_in(r, names, Hysteresis()), v) for r, v in zip(found, videos, strict=True)]
-                for rate, found in rows.items()
+                rate: [match_events(events_in(r, names, Hysteresis()), v) for r, v in zip(results, videos, strict=True)]
+                for rate, results in rows.items()
             }
             usual = Sliding().rate
-            argmax = [judged(by_argmax(r, names), v) for r, v in zip(rows[usual], videos, strict=True)]
+            argmax = [match_events(by_argmax(r, names), v) for r, v in zip(rows[usual], videos, strict=True)]
             print(line(name, kind, "hysteresis", by_rate[usual], videos[0].fps, argmax))
             print(line(name, kind, "argmax", argmax, videos[0].fps))
             costs = {} if mixed else timed(run, videos[:TIMED])
-            for rate, found in by_rate.items():
+            for rate, results in by_rate.items():
                 base = by_rate[usual] if rate != usual else None
                 cost = "{:.1f} ±{:.1f}".format(*mean_and_half(costs[rate])) if costs else ""
-                print(f"{line(name, kind, f'{rate:g}', found, videos[0].fps, base)} {cost} |", flush=True)
-                kept[f"{name}, {kind}, {rate:g} a second"] = [each.f1 for each in found]
-            kept[f"{name}, {kind}, argmax"] = [each.f1 for each in argmax]
+                print(f"{line(name, kind, f'{rate:g}', results, videos[0].fps, base)} {cost} |", flush=True)
+                values[f"{name}, {kind}, {rate:g} a second"] = [each.f1 for each in results]
+            values[f"{name}, {kind}, argmax"] = [each.f1 for each in argmax]
     if options.out:
-        options.out.write_text(json.dumps(kept, indent=1))
+        options.out.write_text(json.dumps(values, indent=1))
 
 
 def timed(run: Run, videos: Sequence[Join]) -> dict[float, list[float]]:
     """Return CPU seconds per minute of video for each rate, of each video."""
     costs: dict[float, list[float]] = {rate: [] for rate in RATES}
     for video in videos:
-        for rate, found in costs.items():
+        for rate, results in costs.items():
             began = time.process_time()
             seconds = stretches(run, video, Sliding(rate=rate))[-1].end
-            found.append(60 * (time.process_time() - began) / seconds)
+            results.append(60 * (time.process_time() - began) / seconds)
     return costs
 
 
-def line(name: str, kind: str, way: str, found: Sequence[Found], fps: int, base: Sequence[Found] | None = None) -> str:
+def line(
+    name: str, kind: str, way: str, videos: Sequence[EventScore], fps: int, base: Sequence[EventScore] | None = None
+) -> str:
     """Return one line of a table, compared with `base` if given."""
-    f1, half = mean_and_half([each.f1 for each in found])
+    f1, half = mean_and_half([each.f1 for each in videos])
     against = ""
     if base is not None:
-        against = "{:+.1f} ±{:.1f}".format(*mean_and_half([a.f1 - b.f1 for a, b in zip(found, base, strict=True)]))
-    mean, around = mean_and_half([float(np.mean(each.off)) for each in found if each.off])
-    median = float(np.median([off for each in found for off in each.off]))
+        against = "{:+.1f} ±{:.1f}".format(*mean_and_half([a.f1 - b.f1 for a, b in zip(videos, base, strict=True)]))
+    mean, around = mean_and_half([float(np.mean(each.off)) for each in videos if each.off])
+    median = float(np.median([off for each in videos for off in each.off]))
     seconds = f"{mean / fps:.2f} ±{around / fps:.2f}", f"{median / fps:.2f}"
     frames = f"{mean:.1f} ±{around:.1f}", f"{median:.1f}"
     return f"| {' | '.join([name, kind, way, f'{f1:.1f} ±{half:.1f}', against, *seconds, *frames])} |"
@@ -326,16 +328,16 @@ def choose(options: argparse.Namespace, folder: Path) -> None:
     for window, (enter, leave, length) in product(WINDOWS, product(ENTERS, LEAVES, LENGTHS)):
         if leave <= enter:
             rule = Hysteresis(enter, leave, length)
-            scores = [judged(events_in(found, names, rule), video).f1 for video, found, names in rows[window]]
+            scores = [match_events(events_in(found, names, rule), video).f1 for video, found, names in rows[window]]
             table.append((float(np.mean(scores)), window, enter, leave, length))
     for window in WINDOWS:
         best = sorted((row for row in table if row[1] == window), reverse=True)[:3]
-        base = np.mean([judged(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
+        base = np.mean([match_events(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
         listed = "; ".join(f"{f1:.1f} at {enter} {leave} {length}" for f1, _, enter, leave, length in best)
         print(f"window {window:g} s: argmax {base:.1f}; enter, leave, shortest: {listed}", flush=True)
-    for place, key in ((2, "enter"), (3, "leave"), (4, "shortest")):
-        values = sorted({row[place] for row in table})
-        print(f"{key}: " + "  ".join(f"{v:g}: {max(r[0] for r in table if r[place] == v):.1f}" for v in values))
+    for column, key in ((2, "enter"), (3, "leave"), (4, "shortest")):
+        values = sorted({row[column] for row in table})
+        print(f"{key}: " + "  ".join(f"{v:g}: {max(r[0] for r in table if r[column] == v):.1f}" for v in values))
     if options.out:
         options.out.write_text(json.dumps(sorted(table, reverse=True)))
 

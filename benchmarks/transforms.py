@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
+from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead.data.transforms import Augmentation, augment, view_crops
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
@@ -117,12 +117,12 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
     for width, height in sides:
         # Rows of RGB triples in memory, as decoders return them.
         frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)).permute(0, 3, 1, 2)
-        for use, found in chains(frames).items():
-            ways = {title: timed(_times(run, clips), per=clips) for title, run in found.items()}
+        for use, chain in chains(frames).items():
+            ways = {title: timed(_times(run, clips), per=clips) for title, run in chain.items()}
             costs = interleaved(ways, rounds)
-            for title in found:
-                beside = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
-                times = judged(ratios(costs, title, beside))[0] if title != beside else "1"
+            for title in chain:
+                base = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
+                times = judge(ratios(costs, title, base))[0] if title != base else "1"
                 rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
     return table(["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"], rows)
 

@@ -47,7 +47,7 @@ def drawn(labels: np.ndarray, train: np.ndarray, k: int | None, seed: int) -> np
     """Return the positions of K training items of each class; of all if `k` is None."""
     numbers = np.random.default_rng(seed)
     every = [np.flatnonzero(train & (labels == label)) for label in np.unique(labels)]
-    return np.concatenate([numbers.permutation(own)[:k] for own in every])
+    return np.concatenate([numbers.permutation(positions)[:k] for positions in every])
 
 
 def fitted(features: Tensor, targets: Tensor, rows: Tensor, *, text: bool) -> ProbeHead:
@@ -75,8 +75,8 @@ def fitted(features: Tensor, targets: Tensor, rows: Tensor, *, text: bool) -> Pr
 def one_draw(features: Tensor, targets: Tensor, tests: Tensor, truth: Tensor, head: ProbeHead) -> dict[str, float]:
     """Return top-1 of the head on the test items, and the gains from unlabelled items."""
 
-    def top1(scores: Tensor, places: slice = slice(None)) -> float:
-        return 100 * float((scores.argmax(1) == truth[places]).float().mean())
+    def top1(scores: Tensor, rows: slice = slice(None)) -> float:
+        return 100 * float((scores.argmax(1) == truth[rows]).float().mean())
 
     alone, x = top1(head(tests)), head.directions(tests)
     batch = refine(head(tests), x, head.directions(features), targets)
@@ -90,9 +90,9 @@ def one_draw(features: Tensor, targets: Tensor, tests: Tensor, truth: Tensor, he
 
 def cells(draws: list[dict[str, float]]) -> dict[str, str]:
     """Return the head's mean top-1 and each mean gain with its interval."""
-    found = {key: mean_and_half([draw[key] for draw in draws]) for key in draws[0]}
-    gains = {k: f"{mean:+.1f}" + f" ±{half:.1f}" * (half == half) for k, (mean, half) in found.items() if k != "head"}
-    return {"head": f"{found['head'][0]:.1f}", **gains}
+    figures = {key: mean_and_half([draw[key] for draw in draws]) for key in draws[0]}
+    gains = {k: f"{mean:+.1f}" + f" ±{half:.1f}" * (half == half) for k, (mean, half) in figures.items() if k != "head"}
+    return {"head": f"{figures['head'][0]:.1f}", **gains}
 
 
 def main() -> None:
@@ -112,8 +112,8 @@ def main() -> None:
         for k in options.k:
             draws: dict[str, list[dict[str, float]]] = {title: [] for title in HEADS}
             for seed in range(1 if k == "all" else options.draws):
-                own = drawn(labels, train, None if k == "all" else int(k), seed)
-                items, targets = features[own], torch.from_numpy(labels[own])
+                train_items = drawn(labels, train, None if k == "all" else int(k), seed)
+                items, targets = features[train_items], torch.from_numpy(labels[train_items])
                 for title in HEADS:
                     head = fitted(items, targets, rows, text=title != HEADS[0])
                     draws[title].append(one_draw(items, targets, tests, truth, head))

@@ -16,11 +16,11 @@ import torch
 
 import texthead as th
 from benchmarks import videos
-from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
-from texthead.data import clips as clips_module
+from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.models.temporal import MeanPool
 
 FRAMES, GOP, CLASSES = 8, 250, 8
@@ -32,13 +32,13 @@ FORWARD, ONE, ALL = "forward pass of one view (frames in memory)", "evaluation, 
 def counted() -> Iterator[list[Path]]:
     """Collect the files that evaluations open inside the block, in order."""
     opened: list[Path] = []
-    whole = open_media
+    original = MediaPath.open
 
-    def opening(path: Path) -> object:
-        opened.append(path)
-        return whole(path)
+    def opening(media: MediaPath) -> Media:
+        opened.append(media.path)
+        return original(media)
 
-    with mock.patch.object(clips_module, "open_media", opening):
+    with mock.patch.object(MediaPath, "open", opening):
         yield opened
 
 
@@ -56,7 +56,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
         ]
         data = th.Dataset(tuple(th.Item(path, names[i % CLASSES]) for i, path in enumerate(paths)))
         one_view = ViewClips(paths, [0] * clips, frames=FRAMES, views=th.Views(), pixels=pixels)
-        single = [one_view[place][0] for place in range(clips)]
+        single = [one_view[index][0] for index in range(clips)]
 
         @torch.inference_mode()
         def forward() -> None:
@@ -72,7 +72,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
             evaluation(MANY)
     rows = [[title, *milliseconds(costs[title], 0)] for title in ways]
     against = [
-        [f"{ALL} / {other}", clock, *judged(ratios(costs, ALL, other, clock), at_most=most)]
+        [f"{ALL} / {other}", clock, *judge(ratios(costs, ALL, other, clock), at_most=most)]
         for other, most in ((FORWARD, 12.5), (ONE, None))
         for clock in ("wall", "cpu")
     ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from paper.data import Place
+from paper.data import Runtime
 from paper.experiments import NAMES, label, module
 from paper.results import FOLDER, Store
 from paper.rows import Job
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 def show_list(names: Sequence[str]) -> None:
     """Print a summary of every experiment, or the full description and rows of the named ones."""
     for name in names or NAMES:
-        settings = {scale: Setting(Place(scale), seeds_of(scale)) for scale in SCALES}
+        settings = {scale: Setting(Runtime(scale), seeds_of(scale)) for scale in SCALES}
         jobs = {scale: outline(module(name).plan, settings[scale]) for scale in SCALES}
         needs = {scale: sorted({source for job in jobs[scale] for source in job.row.sources}) for scale in jobs}
         if names:
@@ -141,7 +141,7 @@ def _row_lines(scale: str, jobs: Sequence[Job]) -> list[str]:
 def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
     """Return the measured time of the finished rows; at full scale the estimate if none has been run."""
     store = Store(FOLDER, scale)
-    setting = Setting(Place(scale), seeds_of(scale), digests=store.digests)
+    setting = Setting(Runtime(scale), seeds_of(scale), digests=store.digests)
     keys = {setting.key(job) for job in jobs if all(map(setting.has, job.row.sources))}
     seconds = store.about(keys)[2]
     if seconds:
@@ -168,7 +168,7 @@ def show_plan(options: argparse.Namespace) -> None:
         raise RunError(f"--dry-run needs --scale full, got {options.scale}")
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
-        setting = Setting(Place("full"), seeds_of("full"), full_length=options.full_length)
+        setting = Setting(Runtime("full"), seeds_of("full"), full_length=options.full_length)
         printed = Table(*HEADERS, title=module(name).TITLE)
         for line in table(outline(module(name).plan, setting)):
             printed.add_row(*line)
@@ -190,7 +190,7 @@ def decide_all(options: argparse.Namespace) -> None:
 
     if not options.hours > 0:
         raise RunError(f"--hours must be above 0, got {options.hours}")
-    setting = Setting(Place("mini", options.data, options.kept), seeds_of("mini"), options.workers)
+    setting = Setting(Runtime("mini", options.data, options.kept), seeds_of("mini"), options.workers)
     with workers(setting) as pool:
         decide(setting, Store(options.results, "mini"), pool, options.hours, _say)
 
@@ -208,9 +208,9 @@ def run_all(options: argparse.Namespace) -> None:
         value = getattr(options, option)
         if value is not None and value < least:
             raise RunError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
-    place = Place(options.scale, options.data, options.kept, options.accumulate, _processes(options))
+    runtime = Runtime(options.scale, options.data, options.kept, options.accumulate, _processes(options))
     setting = Setting(
-        place,
+        runtime,
         seeds_of(options.scale, options.seeds),
         options.workers or (1 if options.scale == "full" else 2),
         full_length=options.full_length,
@@ -239,7 +239,7 @@ def _report_missing_data(name: str, setting: Setting) -> None:
     missing = sorted({source for job in jobs for source in job.row.sources if not setting.has(source)})
     if missing:
         rows = len({job.title for job in jobs if set(job.row.sources) & set(missing)})
-        where = "pass their folder with --data" if setting.place.data is None else f"not in {setting.place.data}"
+        where = "pass their folder with --data" if setting.runtime.data is None else f"not in {setting.runtime.data}"
         _say(f"{name}: {rows} rows need {', '.join(missing)} ({where}): skipped")
 
 

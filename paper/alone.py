@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from paper.data import Place
+from paper.data import Runtime
 from paper.rows import Job, Row
 from texthead.errors import RunError
 from texthead.parallel import processes
@@ -20,7 +20,7 @@ from texthead.parallel import processes
 TIMEOUT = 600.0
 
 
-def measured(jobs: Sequence[Job], place: Place) -> Iterator[tuple[dict[str, Any], float]]:
+def measured(jobs: Sequence[Job], runtime: Runtime) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield (result, seconds) of each job; the result is rank 0's, with seconds per step and peak memory over ranks.
 
     The jobs share their processes: one row with several seeds; at smoke, rows with the same number of processes. Peak
@@ -29,13 +29,13 @@ def measured(jobs: Sequence[Job], place: Place) -> Iterator[tuple[dict[str, Any]
     with processes(jobs[0].row.processes, timeout=TIMEOUT) as run:
         for job in jobs:
             started = time.perf_counter()
-            results = run(_fit, job, place)
+            results = run(_fit, job, runtime)
             peak = max(result["peak_mb"] for result in results)
             yield {**results[0], "peak_mb": peak}, time.perf_counter() - started
 
 
-def launched(job: Job, place: Place) -> tuple[dict[str, Any], float]:
-    """Run a job under torchrun on `place.processes` GPUs, without a time limit, and return (result, seconds).
+def launched(job: Job, runtime: Runtime) -> tuple[dict[str, Any], float]:
+    """Run a job under torchrun on `runtime.processes` GPUs, without a time limit, and return (result, seconds).
 
     Raises:
         RunError: a process failed.
@@ -43,10 +43,10 @@ def launched(job: Job, place: Place) -> tuple[dict[str, Any], float]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         request, result = Path(folder) / "job.json", Path(folder) / "result.json"
-        places = {key: value if value is None else str(value) for key, value in asdict(place).items()}
+        fields = {key: value if value is None else str(value) for key, value in asdict(runtime).items()}
         row = {**asdict(job.row), "changes": dict(job.row.changes)}
-        request.write_text(json.dumps({"title": job.title, "seed": job.seed, "row": row, "place": places}))
-        count = f"--nproc-per-node={place.processes}"
+        request.write_text(json.dumps({"title": job.title, "seed": job.seed, "row": row, "runtime": fields}))
+        count = f"--nproc-per-node={runtime.processes}"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", count, "-m", "paper.alone"]
         done = subprocess.run([*command, str(request), str(result)], check=False)
         if done.returncode or not result.is_file():
@@ -54,7 +54,7 @@ def launched(job: Job, place: Place) -> tuple[dict[str, Any], float]:
         return json.loads(result.read_text()), time.perf_counter() - started
 
 
-def share(row: Row, place: Place) -> int:
+def share(row: Row, runtime: Runtime) -> int:
     """Return the number of gradient accumulation passes per step.
 
     Matching without gather compares the clips of one process only. At full scale such a row accumulates over as many
@@ -63,20 +63,20 @@ def share(row: Row, place: Place) -> int:
     Raises:
         RunError: the number of processes does not divide the row's.
     """
-    if place.scale != "full" or row.matching is None or row.gather or row.processes == 1:
-        return place.accumulate
-    if row.processes % place.processes:
+    if runtime.scale != "full" or row.matching is None or row.gather or row.processes == 1:
+        return runtime.accumulate
+    if row.processes % runtime.processes:
         raise RunError(
-            f"processes={place.processes}: this row matches without gather over {row.processes} processes; use a "
+            f"processes={runtime.processes}: this row matches without gather over {row.processes} processes; use a "
             f"number of processes that divides {row.processes}"
         )
-    return row.processes // place.processes
+    return row.processes // runtime.processes
 
 
-def _fit(job: Job, place: Place) -> dict[str, Any]:
+def _fit(job: Job, runtime: Runtime) -> dict[str, Any]:
     from paper.fit import fit
 
-    result = fit(job, place)
+    result = fit(job, runtime)
     return {**result, "peak_mb": _peak(), "step_seconds": result["train_seconds"] / max(1, result["steps"])}
 
 
@@ -97,14 +97,14 @@ def _main(request: Path, result: Path) -> None:
 
     job_json = json.loads(request.read_text())
     row = _tuples(job_json["row"])
-    kinds = {"accumulate": int, "processes": int, "data": Path, "kept": Path}
-    place = {key: kinds.get(key, str)(value) for key, value in job_json["place"].items() if value is not None}
+    kinds = {"accumulate": int, "processes": int, "data": Path, "cache_folder": Path}
+    runtime = {key: kinds.get(key, str)(value) for key, value in job_json["runtime"].items() if value is not None}
     job = Job(job_json["title"], job_json["seed"], Row(**{**row, "changes": _tuples(row["changes"])}))
     with distributed.launched():
-        own = _fit(job, Place(**place))
-        peaks = distributed.gather_list([own["peak_mb"]])
+        outcome = _fit(job, Runtime(**runtime))
+        peaks = distributed.gather_list([outcome["peak_mb"]])
         if distributed.rank() == 0:
-            result.write_text(json.dumps({**own, "peak_mb": max(peaks)}))
+            result.write_text(json.dumps({**outcome, "peak_mb": max(peaks)}))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

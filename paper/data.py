@@ -23,7 +23,6 @@ from texthead.apps.demo import drawn_videos
 from texthead.data import Dataset, read_dataset, with_validation
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
-from texthead.media import fingerprint
 
 GIVEN = {
     "clothing": "image/clothing/images.csv",
@@ -44,33 +43,33 @@ SMOKE: dict[str, Any] = {"train": 1, "test": 1, "frames": 4, "size": 32}
 
 
 @dataclass(frozen=True)
-class Place:
+class Runtime:
     """Where and how rows run: scale, folders and hardware settings.
 
     Args:
         data: folder of the data sets.
-        kept: cache folder for drawn data, small CLIPs and features; None is the default cache.
+        cache_folder: cache folder for drawn data, small CLIPs and features; None is the default cache.
         accumulate: gradient accumulation passes per step.
         processes: GPUs per row at full scale.
     """
 
     scale: Scale
     data: Path | None = None
-    kept: Path | None = None
+    cache_folder: Path | None = None
     accumulate: int = 1
     processes: int = 1
 
     @property
     def folder(self) -> Path:
         """The cache folder; its content can be recreated."""
-        return self.kept or cache_dir() / "paper"
+        return self.cache_folder or cache_dir() / "paper"
 
 
-def has(name: str, place: Place) -> bool:
+def has(name: str, runtime: Runtime) -> bool:
     """Return whether the data set exists or can be drawn."""
-    if place.scale == "smoke" or name.startswith(("emoji", "shapes", "tinyclip")):
+    if runtime.scale == "smoke" or name.startswith(("emoji", "shapes", "tinyclip")):
         return True
-    return place.data is not None and _source(name, place.data).exists()
+    return runtime.data is not None and _source(name, runtime.data).exists()
 
 
 def test_items(dataset: Dataset) -> Dataset:
@@ -80,53 +79,54 @@ def test_items(dataset: Dataset) -> Dataset:
 
 
 @cache
-def digest(name: Any, place: Place) -> str:
+def digest(name: Any, runtime: Runtime) -> str:
     """Return a digest of the data set (file content, label and split of every item) or of a small CLIP's settings."""
     if name.startswith("tinyclip-"):
-        return tinyclip.digest(name.removeprefix("tinyclip-"), steps=TINY_STEPS[place.scale])
-    dataset = read(name, place)
+        return tinyclip.digest(name.removeprefix("tinyclip-"), steps=TINY_STEPS[runtime.scale])
+    dataset = read(name, runtime)
     checksum = hashlib.sha256()
-    if name == "clothing" and place.scale == "mini":
+    if name == "clothing" and runtime.scale == "mini":
         # Stems of the resized copies are fingerprints of the original photos; the copies' bytes depend on zlib.
         contents = [item.path.stem for item in dataset.items]
     else:
-        contents = [fingerprint(item.path) for item in dataset.items]
+        contents = [item.media.fingerprint() for item in dataset.items]
     for item, content in zip(dataset.items, contents, strict=True):
         checksum.update(f"{item.label}\t{item.split}\t{content}\n".encode())
     return checksum.hexdigest()[:16]
 
 
 @cache
-def read(name: str, place: Place) -> Dataset:
+def read(name: str, runtime: Runtime) -> Dataset:
     """Read or draw a data set.
 
     Raises:
         DataError: the name is unknown, or the data set is not in the folder.
     """
-    if place.scale == "smoke":
-        return _smoke(name, place)
-    base, _, seed = name.partition("#")
+    if runtime.scale == "smoke":
+        return _smoke(name, runtime)
+    base, _, number = name.partition("#")
+    seed = int(number or 0)
     if base == "emoji":
-        return read_dataset(drawn_videos.draw_videos(place.folder / f"emoji-{seed or 0}", **EMOJI, seed=int(seed or 0)))
+        return read_dataset(drawn_videos.draw_videos(runtime.folder / f"emoji-{seed}", **EMOJI, seed=seed))
     if base == "shapes":
-        out = place.folder / f"shapes-{seed or 0}"
-        return read_dataset(shapes.draw_shape_videos(out, **SHAPES, seed=int(seed or 0)))
-    if place.data is None:
+        out = runtime.folder / f"shapes-{seed}"
+        return read_dataset(shapes.draw_shape_videos(out, **SHAPES, seed=seed))
+    if runtime.data is None:
         raise DataError(f"{name} is read from the data folder, which is not set; use --data DATA")
-    source = _source(name, place.data)
+    source = _source(name, runtime.data)
     if not source.exists():
         raise DataError(f"{name}: {source} does not exist; --data must be a folder that contains it")
     if name == "imagenet":
         return read_dataset(source, labels="imagenet")
     if name == "clothing":
-        return _shrunk(read_dataset(source), place.folder / "clothing")
+        return _shrunk(read_dataset(source), runtime.folder / "clothing")
     if name not in LISTS:
         return read_dataset(source)
-    parts = [
+    splits = [
         read_dataset(source / f"{split}.txt", labels=source / "labels.csv", root=source / "videos")
         for split in ("train", "val")
     ]
-    return with_validation(*parts)
+    return with_validation(*splits)
 
 
 def _source(name: str, folder: Path) -> Path:
@@ -140,7 +140,7 @@ def _source(name: str, folder: Path) -> Path:
 def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
     """Resize the photos to a short side of 128 pixels; decoding the originals takes a third of a row's time."""
     items = []
-    for item, content in zip(dataset.items, [fingerprint(item.path) for item in dataset.items], strict=True):
+    for item, content in zip(dataset.items, [item.media.fingerprint() for item in dataset.items], strict=True):
         small = folder / f"{content}.png"
         if not small.is_file():
             with Image.open(item.path) as photo, replacing(small, sync=False) as temporary:
@@ -151,15 +151,15 @@ def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
     return replace(dataset, items=tuple(items))
 
 
-def _smoke(name: str, place: Place) -> Dataset:
+def _smoke(name: str, runtime: Runtime) -> Dataset:
     """Draw a few training clips and one test clip per class: 48 emoji classes, 8 shapes, or 6 or 4 emoji."""
     if name.startswith("shapes"):
-        drawn = shapes.draw_shape_videos(place.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
+        drawn = shapes.draw_shape_videos(runtime.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
         return _first(read_dataset(drawn), 8, 3)
-    whole = read_dataset(drawn_videos.draw_videos(place.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
+    dataset = read_dataset(drawn_videos.draw_videos(runtime.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
     if name.startswith("emoji"):
-        return _first(whole, len(whole.classes), 5)
-    return _first(whole, 4 if name == "airborne" else 6, 20)
+        return _first(dataset, len(dataset.classes), 5)
+    return _first(dataset, 4 if name == "airborne" else 6, 20)
 
 
 def _first(dataset: Dataset, classes: int, items: int) -> Dataset:

@@ -37,14 +37,14 @@ def last_look(name: str, setting: Setting, store: Store) -> LookResult:
 
     A claim keeps the verdict of the first look that decides it.
     """
-    result, settled = None, dict[str, Verdict]()
+    result, decided = None, dict[str, Verdict]()
     for seeds in LOOKS:
         at_look = replace(setting, seeds=tuple(range(seeds)))
         section, keys = follow(module(name).plan(at_look), at_look, store, lambda _: None)
         if result is not None and not set(keys) <= store.lines.keys():
             break
-        section.verdicts = [settled.get(verdict.claim, verdict) for verdict in section.verdicts]
-        settled |= {verdict.claim: verdict for verdict in section.verdicts if verdict.answer != "undecided"}
+        section.verdicts = [decided.get(verdict.claim, verdict) for verdict in section.verdicts]
+        decided |= {verdict.claim: verdict for verdict in section.verdicts if verdict.answer != "undecided"}
         result = LookResult(section, set(keys), seeds)
     assert result is not None
     return result
@@ -68,11 +68,11 @@ def decide(setting: Setting, store: Store, pool: ProcessPoolExecutor, hours: flo
         hours: budget in core-hours.
         say: prints a line.
     """
-    spent, settled = 0.0, set[str]()
+    spent, decided = 0.0, set[str]()
     while True:
-        looks = {name: last_look(name, setting, store) for name in NAMES if name not in settled}
-        settled |= {name for name, result in looks.items() if not result.undecided or next_look(result.seeds) is None}
-        waiting = {name: cost(result, store) for name, result in looks.items() if name not in settled}
+        looks = {name: last_look(name, setting, store) for name in NAMES if name not in decided}
+        decided |= {name for name, result in looks.items() if not result.undecided or next_look(result.seeds) is None}
+        waiting = {name: cost(result, store) for name, result in looks.items() if name not in decided}
         if not waiting:
             return say("every claim is decided or has had its last look")
         name = min(waiting, key=lambda each: waiting[each])

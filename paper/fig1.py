@@ -17,7 +17,7 @@ import numpy as np
 
 from paper import worlds
 from paper.running import Plan, Setting
-from paper.section import Section, Table, Verdict, cell, each, judged
+from paper.section import Section, Table, Verdict, cell, each, judge
 from paper.stats import correlation_gap, map_correlation, permutation_test
 from paper.table1 import TEXT, motion_heads
 from texthead.report import plot_correlations
@@ -78,7 +78,7 @@ def plan(setting: Setting) -> Plan:
             seeds=len(setting.seeds),
         )
     )
-    verdict = judged(
+    verdict = judge(
         2,
         "learned rows have class correlations like those of text rows",
         [("correlation of maps", related[LEARNED], [0.0] * len(related[LEARNED]))],

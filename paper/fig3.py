@@ -17,7 +17,7 @@ from paper import worlds
 from paper.figures import lines
 from paper.head_rate import AT_ONE, AT_TEN, RATES, TUNED, ahead, chosen_rate, strongest, vision_only
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Fig. 3: vision-text against vision-only with a fraction of the labels"
 FRACTIONS = (0.1, 0.3, 1.0)
@@ -31,34 +31,34 @@ def plan(setting: Setting) -> Plan:
     base = worlds.at(setting.scale, full=worlds.KINETICS_MEAN, mini=worlds.CLOTHING)
     fractions = FULL_FRACTIONS if setting.scale == "full" else FRACTIONS
     rows, rates = {}, {}
-    for part in fractions:
+    for fraction in fractions:
         # With all labels these are Fig. 4's rows, which measure validation accuracy during training.
-        row = replace(base, fraction=part) if part < 1 else replace(base, watch=WATCH)
+        row = replace(base, fraction=fraction) if fraction < 1 else replace(base, watch=WATCH)
         # At mini one draw holds out 8 photos at 10 % and 24 at 30 %: use at least 16 to choose a rate.
-        draws = 2 if part < 0.2 else 1
-        rates[part] = yield from chosen_rate(setting, row, f"{part:.0%} of {row.data}", draws=draws)
-        rows |= {f"{TEXT}, {part:.0%}": row, **vision_only(row, rates[part], f", {part:.0%}")}
+        draws = 2 if fraction < 0.2 else 1
+        rates[fraction] = yield from chosen_rate(setting, row, f"{fraction:.0%} of {row.data}", draws=draws)
+        rows |= {f"{TEXT}, {fraction:.0%}": row, **vision_only(row, rates[fraction], f", {fraction:.0%}")}
     results = yield setting.jobs(rows)
     methods = (TEXT, AT_ONE, AT_TEN, TUNED)
-    values = {(method, part): results.values(f"{method}, {part:.0%}") for method in methods for part in fractions}
+    values = {(m, fraction): results.values(f"{m}, {fraction:.0%}") for m in methods for fraction in fractions}
     section = Section("fig3", TITLE)
-    chosen = ", ".join(f"{rates[part]:g}x at {part:.0%}" for part in fractions)
+    chosen = ", ".join(f"{rates[fraction]:g}x at {fraction:.0%}" for fraction in fractions)
     section.notes.append(f"Head rates chosen among {', '.join(f'{rate:g}x' for rate in RATES)}: {chosen}.")
     if setting.scale != "full":
         section.notes.append("All fractions train for about the same number of steps: one epoch with all labels.")
     section.tables.append(
         Table(
             "Top-1 on the test items; mean and 95 % interval over seeds.",
-            ["", *(f"{part:.0%}" for part in fractions)],
-            [[method, *(cell(values[method, part]) for part in fractions)] for method in methods],
+            ["", *(f"{fraction:.0%}" for fraction in fractions)],
+            [[method, *(cell(values[method, fraction]) for fraction in fractions)] for method in methods],
         )
     )
     section.tables.append(
         Table(
             "Vision-text minus each vision-only row, in points, paired by seed; mean and 95 % interval.",
-            ["", *(f"{part:.0%}" for part in fractions)],
+            ["", *(f"{fraction:.0%}" for fraction in fractions)],
             [
-                [method, *(gap(values[TEXT, part], values[method, part]) for part in fractions)]
+                [method, *(gap(values[TEXT, fraction], values[method, fraction]) for fraction in fractions)]
                 for method in methods[1:]
             ],
         )
@@ -66,26 +66,28 @@ def plan(setting: Setting) -> Plan:
     section.tables.append(
         Table(
             "Top-1 of each seed.",
-            ["", *(f"{part:.0%}" for part in fractions)],
-            [[method, *(each(values[method, part]) for part in fractions)] for method in methods],
+            ["", *(f"{fraction:.0%}" for fraction in fractions)],
+            [[method, *(each(values[method, fraction]) for fraction in fractions)] for method in methods],
         )
     )
-    curves = {method: [(100 * part, values[method, part]) for part in fractions] for method in methods}
+    curves = {method: [(100 * fraction, values[method, fraction]) for fraction in fractions] for method in methods}
     section.figures.append(
         (
             lines(curves, x="labelled training items (%)", y="top-1 (%)"),
             "Fig. 3 at this scale; error bars: 95 % intervals.",
         )
     )
-    by_part = [(f"{part:.0%}", {method: values[method, part] for method in methods}) for part in fractions]
+    by_fraction = [
+        (f"{fraction:.0%}", {method: values[method, fraction] for method in methods}) for fraction in fractions
+    ]
     section.verdicts.append(
-        ahead(3, "vision-text beats the strongest vision-only at every label fraction", by_part, TEXT)
+        ahead(3, "vision-text beats the strongest vision-only at every label fraction", by_fraction, TEXT)
     )
     leads = []
-    for name, methods_at in by_part:
+    for name, methods_at in by_fraction:
         _, best = strongest(methods_at, methods[1:])
         leads.append((name, [a - b for a, b in zip(methods_at[TEXT], best, strict=False)]))
     (fewest, first), *others = leads
     pairs = [(f"lead at {fewest} minus lead at {name}", first, lead) for name, lead in others]
-    section.verdicts.append(judged(3, "the lead over vision-only is largest with the fewest labels", pairs))
+    section.verdicts.append(judge(3, "the lead over vision-only is largest with the fewest labels", pairs))
     return section

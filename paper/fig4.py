@@ -20,7 +20,7 @@ from paper.fig3 import TEXT, WATCH
 from paper.figures import curves, lines
 from paper.head_rate import TUNED, chosen_rate, vision_only
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, judged
+from paper.section import Section, Table, cell, each, judge
 from paper.stats import steps_to
 
 TITLE = "Fig. 4: training curves of vision-text and vision-only"
@@ -63,7 +63,7 @@ def plan(setting: Setting) -> Plan:
             "Validation top-1; error bars: 95 % intervals.",
         ),
     ]
-    section.verdicts.append(judged(4, "vision-text needs fewer training steps than vision-only (head tuned)", pairs))
+    section.verdicts.append(judge(4, "vision-text needs fewer training steps than vision-only (head tuned)", pairs))
     return section
 
 

@@ -17,7 +17,7 @@ from torch import nn
 import texthead as th
 from paper import data, tinyclip
 from paper.alone import share
-from paper.data import Place
+from paper.data import Runtime
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import recipes
@@ -35,13 +35,13 @@ HALVES = 10
 FRAMES_TOGETHER = 64
 
 
-def fit(job: Job, place: Place) -> dict[str, Any]:
+def fit(job: Job, runtime: Runtime) -> dict[str, Any]:
     """Train and evaluate a job; return its metrics for each kind of views and facts about the training."""
-    row = smoke(job.row) if place.scale == "smoke" else job.row
-    bench = prepare(row, job.seed, place)
+    row = smoke(job.row) if runtime.scale == "smoke" else job.row
+    bench = prepare(row, job.seed, runtime)
     before = None
     if row.after:
-        first = prepare(replace(row, data=row.after, k=None, fraction=None, after=None, head="text"), job.seed, place)
+        first = prepare(replace(row, data=row.after, k=None, fraction=None, after=None, head="text"), job.seed, runtime)
         before = first.model()
         train(first, before)
     model = bench.model(before)
@@ -140,19 +140,19 @@ class Bench:
                 module.training = training
 
 
-def prepare(row: Row, seed: int, place: Place) -> Bench:
+def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     """Load data, encoder and recipe of a row."""
-    train, val, test = chosen(row, data.read(row.data, place), seed)
+    train, val, test = chosen(row, data.read(row.data, runtime), seed)
     if row.scored:
-        test = data.test_items(data.read(row.scored, place))
+        test = data.test_items(data.read(row.scored, runtime))
     names = train.classes
-    recipe = replace(recipe_for(row, len(train), seed), accumulate=share(row, place))
-    if place.scale == "smoke":
+    recipe = replace(recipe_for(row, len(train), seed), accumulate=share(row, runtime))
+    if runtime.scale == "smoke":
         recipe = replace(recipe, batch=math.ceil(len(train) / 2), epochs=1, warmup=0.1)
-    encoder = load(row.encoder, row.text, place, tuple(sorted({*names, *test.classes})), recipe.template)
+    encoder = load(row.encoder, row.text, runtime, tuple(sorted({*names, *test.classes})), recipe.template)
     recipe = with_margin(recipe, encoder.visual.spec)
     pixels = encoder.visual.spec.pixels(recipe)
-    cache = feature_folder(place)
+    cache = feature_folder(runtime)
     features, encoded = None, train
     if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
         encoded = train.pick(splits.at_most(train.labels, row.lda_items, names=train.names, seed=seed))
@@ -162,17 +162,17 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
     if row.full_length:
-        train = train.repeat(max(1, len(data.read(row.data, place).split("train")) // len(train)))
+        train = train.repeat(max(1, len(data.read(row.data, runtime).split("train")) // len(train)))
     return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets)
 
 
-def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dataset]:
     """Return the training, validation and test items of a row."""
-    train, test = whole.split("train"), data.test_items(whole)
+    train, test = dataset.split("train"), data.test_items(dataset)
     if row.unseen:
-        seen, left_out = splits.unseen_classes(whole.classes, round(row.unseen * len(whole.classes)), seed=seed)
+        seen, left_out = splits.unseen_classes(dataset.classes, round(row.unseen * len(dataset.classes)), seed=seed)
         train = train.with_classes(seen)
-        scored = whole if row.score == "all unseen" else test
+        scored = dataset if row.score == "all unseen" else test
         test = scored.with_classes(left_out if "unseen" in row.score else seen)
     if row.k and row.drawing_processes:
         train = train.k_shot_per_process(row.k, processes=row.drawing_processes, seed=seed)
@@ -185,7 +185,7 @@ def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Datas
         held_out = set(splits.hold_out(train.labels, HELD_OUT, names=train.names, seed=seed, groups=groups))
         test = train.pick(sorted(held_out))
         train = train.pick([i for i in range(len(train)) if i not in held_out])
-    val = whole.split("val").with_classes(train.classes)
+    val = dataset.split("val").with_classes(train.classes)
     return train, val if len(val) else test, test
 
 
@@ -222,7 +222,7 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             objective=objective,
             # The run folder is temporary and never resumed.
             execution=th.Execution(cache=bench.cache, checkpoint_every=0),
-            callbacks=th.Callbacks(watch) if watch else th.Callbacks(),
+            reporter=th.Reporter().counting(watch, "train") if watch else th.Reporter(),
         )
 
 
@@ -306,10 +306,10 @@ def device() -> torch.device:
 
 @cache
 def load(
-    encoder: str, text: str | None, place: Place, names: tuple[str, ...], template: str | tuple[str, ...]
+    encoder: str, text: str | None, runtime: Runtime, names: tuple[str, ...], template: str | tuple[str, ...]
 ) -> th.Encoder:
     """Load an encoder once per process; rows train copies of it."""
-    source = f"openclip:local-dir:{tiny_folder(encoder, place)}" if encoder.startswith("tinyclip-") else encoder
+    source = f"openclip:local-dir:{tiny_folder(encoder, runtime)}" if encoder.startswith("tinyclip-") else encoder
     if text == "minilm":
         text = f"text:{minilm_folder()}"
     templates = [template] if isinstance(template, str) else template
@@ -317,27 +317,27 @@ def load(
     return th.load_encoder(source, text=text, prompts=prompts)
 
 
-def feature_folder(place: Place) -> Path:
+def feature_folder(runtime: Runtime) -> Path:
     """Return the folder of the pretrained encoder's frame features."""
-    return place.folder / "features"
+    return runtime.folder / "features"
 
 
-def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
-    """Cache the frame features that training and evaluation need, for every `parts`-th item from `part` on."""
-    row = smoke(row) if place.scale == "smoke" else row
-    whole = data.read(row.data, place)
-    recipe = recipe_for(row, len(whole), 0)
-    encoder = load(row.encoder, None, place, tuple(whole.classes), recipe.template)
+def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
+    """Cache the frame features that training and evaluation need, for every `shares`-th item from `share` on."""
+    row = smoke(row) if runtime.scale == "smoke" else row
+    dataset = data.read(row.data, runtime)
+    recipe = recipe_for(row, len(dataset), 0)
+    encoder = load(row.encoder, None, runtime, tuple(dataset.classes), recipe.template)
     pixels = encoder.visual.spec.pixels(recipe)
-    paths = [item.path for item in whole.items][part::parts]
+    paths = [item.path for item in dataset.items][share::shares]
     sampling = partial(evenly, most=2 * recipe.frames)
-    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=feature_folder(place)))
+    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=feature_folder(runtime)))
 
 
-def tiny_folder(name: Any, place: Place) -> Path:
+def tiny_folder(name: Any, runtime: Runtime) -> Path:
     """Return the folder of a small CLIP, training it if needed; "tinyclip-vit@48" is the ViT at 48 pixels."""
     tower, _, size = name.removeprefix("tinyclip-").partition("@")
-    folder = tinyclip.kept(tower, place.folder, steps=data.TINY_STEPS[place.scale])
+    folder = tinyclip.cached_tower(tower, runtime.folder, steps=data.TINY_STEPS[runtime.scale])
     if not size:
         return folder
     resized = folder.with_name(f"{folder.name}-{size}")

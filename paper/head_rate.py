@@ -12,7 +12,7 @@ import numpy as np
 from paper.results import Results
 from paper.rows import Job, Row
 from paper.running import Setting
-from paper.section import Verdict, judged
+from paper.section import Verdict, judge
 
 RATES = (1.0, 3.0, 10.0, 30.0, 100.0)
 AT_ONE, AT_TEN, TUNED = "vision-only, head at 1x", "vision-only, head at 10x", "vision-only, head tuned"
@@ -53,4 +53,4 @@ def ahead(number: int, claim: str, pairs: Sequence[tuple[str, Mapping[str, Seque
     for name, values in pairs:
         title, best = strongest(values, (AT_ONE, AT_TEN, TUNED))
         comparisons.append((f"{name} ({title.removeprefix('vision-only, ')})", values[text], best))
-    return judged(number, claim, comparisons)
+    return judge(number, claim, comparisons)

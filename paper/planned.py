@@ -121,7 +121,7 @@ def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> co
     with torch.device("meta"):
         visual = build_visual(spec)
         options = {"dim": spec.dim} if kind == "transformer" else {"start": "shift"} if kind != "mean" else {}
-        head = th.LinearHead(spec.dim, names=[str(place) for place in range(classes)])
+        head = th.LinearHead(spec.dim, names=[str(index) for index in range(classes)])
         model = th.Recognizer(visual, make_temporal({"kind": kind, **options}, visual), head)
     return cost.count(model, frames=frames, size=size)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, Answer
-from paper.data import Place
+from paper.data import Runtime
 from paper.deciding import LookResult, last_look
 from paper.experiments import NAMES, label, module
 from paper.results import Store
@@ -46,7 +46,7 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
             f"{store.folder}: {where}; first use `python -m paper run EXPERIMENT --scale {scale} --results {results}`, "
             "or run all (smoke rows do not count)"
         )
-    setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
+    setting = Setting(Runtime(scale), seeds_of(scale, seeds), digests=store.digests)
     sections, keys, counts = [], set(), {}
     for name in NAMES:
         result = _look_result(name, setting, store, fixed=seeds is not None or scale != "mini")
@@ -135,22 +135,22 @@ def summary(sections: Sequence[Section]) -> list[tuple[str, ...]]:
 def tally(sections: Sequence[Section]) -> str:
     """Return the number of claims with each verdict, in a sentence."""
     answers = [verdict.answer for _, verdict in ordered(sections)]
-    parts = [f"{answer} {answers.count(answer)}" for answer in get_args(Answer)]
+    counts = [f"{answer} {answers.count(answer)}" for answer in get_args(Answer)]
     groups = len({verdict.number for _, verdict in ordered(sections)})
-    return f"{len(answers)} claims in {groups} groups: {', '.join(parts)}."
+    return f"{len(answers)} claims in {groups} groups: {', '.join(counts)}."
 
 
 def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
     """Return the whole of RESULTS.md."""
     lines = ["# Results", "", tally(sections), "", *_table(Table("", SUMMARY_HEADERS, summary(sections))), ""]
-    lines += [part for line in head for part in (line, "")]
+    lines += [text for line in head for text in (line, "")]
     lines += ["## All claims", "", CLAIMS_NOTE, "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
     if scale == "mini":
         lines += ["## Stand-ins", "", *_table(Table("", STAND_IN_HEADERS, STAND_INS)), ""]
     for section in sections:
         lines += [f"## {section.title}", "", f"`python -m paper run {section.name}`", ""]
         lines += [_block(label(section.name)), "", _finished(counts[section.name]), ""]
-        lines += [part for note in section.notes for part in (note, "")]
+        lines += [text for note in section.notes for text in (note, "")]
         for table in section.tables:
             lines += [table.caption, "", *_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -89,10 +89,10 @@ class Store:
 
 def commit() -> str:
     """Return the checked-out commit, with a plus sign if src or paper/*.py have uncommitted changes."""
-    here = Path(__file__).parents[1]
+    root = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--", "src", "paper/*.py")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from paper import data
-from paper.data import Place
+from paper.data import Runtime
 from paper.results import Results, Store
 from paper.rows import Job, Row
 from paper.section import Section
@@ -47,7 +47,7 @@ class Setting:
             rows.
     """
 
-    place: Place
+    runtime: Runtime
     seeds: tuple[int, ...]
     workers: int = 2
     digests: Mapping[str, str] | None = None
@@ -58,13 +58,13 @@ class Setting:
     @property
     def scale(self) -> Scale:
         """smoke, mini or full."""
-        return self.place.scale
+        return self.runtime.scale
 
     def has(self, name: str) -> bool:
         """Return whether a data set is available, or was when the digests were saved."""
         if self.outlined:
             return True
-        return data.has(name, self.place) if self.digests is None else name in self.digests
+        return data.has(name, self.runtime) if self.digests is None else name in self.digests
 
     def jobs(self, rows: Mapping[str, Row], seeds: Sequence[int] | None = None) -> list[Job]:
         """Return a job for every row and seed; rows whose data is missing are skipped."""
@@ -78,7 +78,7 @@ class Setting:
     def key(self, job: Job) -> str:
         """Return the address of a job's result."""
         names = job.row.sources
-        digests = [data.digest(n, self.place) if self.digests is None else self.digests[n] for n in names]
+        digests = [data.digest(n, self.runtime) if self.digests is None else self.digests[n] for n in names]
         return job.key(self.scale, " ".join(digests))
 
 
@@ -121,7 +121,7 @@ def run(
         say(f"{name}: {len(batch)} runs (rows x seeds), {len(batch) - len(missing)} already finished")
         if not missing:
             return
-        store.note_data({n: data.digest(n, setting.place) for job in missing.values() for n in job.row.sources})
+        store.note_data({n: data.digest(n, setting.runtime) for job in missing.values() for n in job.row.sources})
         for key, result, seconds in _results(missing, setting, pool, say):
             job = missing[key]
             store.add(name, job, key, result, seconds)
@@ -150,13 +150,13 @@ def _results(
     from paper import alone
 
     parallel = {key: job for key, job in jobs.items() if not job.row.alone}
-    place = setting.place
+    runtime = setting.runtime
     _make_shared([job.row for job in jobs.values()], setting, pool, say)
     if setting.scale == "full":
         for key, job in jobs.items():
-            yield key, *alone.launched(job, place)
+            yield key, *alone.launched(job, runtime)
         return
-    waiting = {pool.submit(_timed, job, place): key for key, job in parallel.items()}
+    waiting = {pool.submit(_timed, job, runtime): key for key, job in parallel.items()}
     try:
         for future in as_completed(waiting):
             yield waiting[future], *future.result()
@@ -165,9 +165,9 @@ def _results(
         raise
     alone_jobs = [item for item in jobs.items() if item[1].row.alone]
     # smoke measures nothing, so its rows share processes.
-    for _, group in groupby(alone_jobs, lambda item: item[1].row.processes if place.scale == "smoke" else item[1].row):
+    for _, group in groupby(alone_jobs, lambda job: job[1].row.processes if runtime.scale == "smoke" else job[1].row):
         keys, together = zip(*group, strict=True)
-        for key, result in zip(keys, alone.measured(together, place), strict=True):
+        for key, result in zip(keys, alone.measured(together, runtime), strict=True):
             yield key, *result
 
 
@@ -175,19 +175,19 @@ def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecuto
     """Prepare what jobs share: small CLIPs, and cached frame features of frozen encoders."""
     from paper import fit
 
-    started, place = time.perf_counter(), setting.place
+    started, runtime = time.perf_counter(), setting.runtime
     sized = sorted({row.encoder for row in rows if row.encoder.startswith("tinyclip")})
     towers = sorted({name.partition("@")[0] for name in sized})
     if towers:
         names = ", ".join(towers)
-        say(f"  small CLIPs: {names}; training each takes 6 to 8 minutes on one core, once; cached in {place.folder}")
+        say(f"  small CLIPs: {names}; training each takes 6 to 8 minutes on one core, once; cached in {runtime.folder}")
     for wave in (towers, [name for name in sized if name not in towers]):
-        for folder in pool.map(fit.tiny_folder, wave, [place] * len(wave)):
+        for folder in pool.map(fit.tiny_folder, wave, [runtime] * len(wave)):
             say(f"  small CLIP: {folder.name}")
     frozen = {(row.data, row.encoder): row for row in rows if row.changes.get("freeze_encoder")}
     for row in frozen.values():
-        parts = range(setting.workers)
-        list(pool.map(fit.encode_part, [row] * len(parts), [place] * len(parts), parts, [len(parts)] * len(parts)))
+        count = setting.workers
+        list(pool.map(fit.encode_share, [row] * count, [runtime] * count, range(count), [count] * count))
     if sized or frozen:
         say(f"  small CLIPs and frame features are ready after {(time.perf_counter() - started) / 60:.1f} minutes")
 
@@ -217,8 +217,8 @@ def _begin(count: int) -> None:
         torch.set_num_threads(1)
 
 
-def _timed(job: Job, place: Place) -> tuple[dict, float]:
+def _timed(job: Job, runtime: Runtime) -> tuple[dict, float]:
     from paper.fit import fit
 
     started = time.process_time()  # CPU time, which other processes on the machine do not affect.
-    return fit(job, place), time.process_time() - started
+    return fit(job, runtime), time.process_time() - started

@@ -77,7 +77,7 @@ def unseen(a: Sequence[float], b: Sequence[float]) -> str:
     return f"{gap(a, b)}, one seed gives no interval" if len(a) == len(b) == 1 else "not run"
 
 
-def judged(
+def judge(
     number: int,
     claim: str,
     pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]],

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from texthead.apps.demo import drawn_videos
 from texthead.errors import DataError
+from texthead.parallel import Reporter
 
 COLOURS: MappingProxyType[str, drawn_videos.RGB] = MappingProxyType(
     {
@@ -206,15 +207,15 @@ def _turned(point: tuple[float, float], quarters: int) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- captions
 
 
-def words_of(place: drawn_videos.Placement) -> list[str]:
+def words_of(placement: drawn_videos.Placement) -> list[str]:
     """Return the words that describe a placement: "small", "on the left", ...; possibly none."""
     conditions = {
-        "small": place.radius < 0.24,
-        "large": place.radius > 0.34,
-        "on the left": place.x < 0.43,
-        "on the right": place.x > 0.57,
-        "at the top": place.y < 0.43,
-        "at the bottom": place.y > 0.57,
+        "small": placement.radius < 0.24,
+        "large": placement.radius > 0.34,
+        "on the left": placement.x < 0.43,
+        "on the right": placement.x > 0.57,
+        "at the top": placement.y < 0.43,
+        "at the bottom": placement.y > 0.57,
     }
     return [word for word, holds in conditions.items() if holds]
 
@@ -250,7 +251,7 @@ class Picture:
     distinguishing: str
 
 
-def draw_place(rng: np.random.Generator) -> drawn_videos.Placement:
+def draw_placement(rng: np.random.Generator) -> drawn_videos.Placement:
     """Draw a random placement for a still: any size that occurs in the videos; one in three at any angle."""
     radius = rng.uniform(drawn_videos.SMALL[0], drawn_videos.LARGE[1])
     angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-drawn_videos.TILT, drawn_videos.TILT)
@@ -272,10 +273,10 @@ def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple
 
 
 def _still(pair: Pair, word: str, rng: np.random.Generator, size: int) -> Picture:
-    place = draw_place(rng)
-    while word not in words_of(place):
-        place = draw_place(rng)
-    return Picture(draw_picture(pair, rng=rng, place=place, size=size), tuple(words_of(place)), word)
+    placement = draw_placement(rng)
+    while word not in words_of(placement):
+        placement = draw_placement(rng)
+    return Picture(draw_picture(pair, rng=rng, placement=placement, size=size), tuple(words_of(placement)), word)
 
 
 def _exposed(pair: Pair, motion: str, rng: np.random.Generator, size: int) -> Picture:
@@ -292,11 +293,11 @@ def draw_exposure(
 
 
 def draw_picture(
-    pair: Pair, *, rng: np.random.Generator, place: drawn_videos.Placement | None = None, size: int = 64
+    pair: Pair, *, rng: np.random.Generator, placement: drawn_videos.Placement | None = None, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Draw a still of a pair in RGB over a drawn background, at a random place if `place` is None."""
+    """Draw a still of a pair in RGB over a drawn background, at a random placement if `placement` is None."""
     sprite = draw_sprite(pair, pixels=round(drawn_videos.RENDER * size), rng=rng)
-    return drawn_videos.draw_still(sprite, place or draw_place(rng), size=size, rng=rng)
+    return drawn_videos.draw_still(sprite, placement or draw_placement(rng), size=size, rng=rng)
 
 
 def draw_shape_pictures(
@@ -349,12 +350,12 @@ def draw_shape_videos(
     frames: int = 8,
     size: int = 64,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Path:
     """Draw `train` + `test` videos per class unless they exist, and return the manifest `out`/clips.csv.
 
     A class is one of `pairs` unseen pairs in one of the six motions. Each clip depends only on (seed, class, split,
-    number). `progress` is called with clips done and total clips.
+    number).
 
     Raises:
         DataError: `out` holds something other than a draw with these parameters, or a number is out of range.
@@ -379,7 +380,7 @@ def draw_shape_videos(
         sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(drawn_videos.RENDER * size), rng=rng)
         return drawn_videos.animate(sprite, item.motion, frames=frames, size=size, rng=rng)
 
-    return drawn_videos.draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, progress=progress)
+    return drawn_videos.draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, reporter=reporter)
 
 
 def _items(pairs: int, train: int, test: int) -> list[_Item]:

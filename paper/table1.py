@@ -21,7 +21,7 @@ from paper import worlds
 from paper.claims import LEVEL, MARGIN, seeds_needed
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, Verdict, cell, each, gap, judged, unseen
+from paper.section import Section, Table, Verdict, cell, each, gap, judge, unseen
 from paper.stats import paired
 
 TITLE = "Table 1: generation of the frozen classifier"
@@ -91,8 +91,8 @@ def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
     below = [(f"text minus {title}", text, values[title]) for title in (NORMAL, ORTHOGONAL)]
     far = [(f"{title}, minus {FAR:g}", [v - FAR for v in ours], theirs) for title, ours, theirs in below]
     claims = [
-        judged(5, f"{name}: text beats random normal and orthogonal rows", below),
-        judged(5, f"{name}: text beats random normal and orthogonal rows by {FAR:g} points or more", far),
+        judge(5, f"{name}: text beats random normal and orthogonal rows", below),
+        judge(5, f"{name}: text beats random normal and orthogonal rows by {FAR:g} points or more", far),
         equal(
             6,
             f"{name}: a text-only encoder is as good as the aligned text encoder (within {MARGIN:g} points)",
@@ -103,7 +103,7 @@ def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
     ]
     if least := values[f"{LDA} of {ITEMS[0]} a class"]:
         pairs = [(f"all items minus {ITEMS[0]} per class", values[LDA], least)]
-        claims.append(judged(7, f"{name}: LDA is worse with less data", pairs))
+        claims.append(judge(7, f"{name}: LDA is worse with less data", pairs))
     return claims
 
 
@@ -112,11 +112,11 @@ def equal(number: int, claim: str, a: list[float], b: list[float]) -> Verdict:
     if len(a) < 2 or len(a) != len(b):
         return Verdict(number, claim, "undecided", unseen(a, b))
     mean, half = paired(a, b, level=LEVEL)
-    why = f"difference from text: {mean:+.1f} ±{half:.1f}"
+    text = f"difference from text: {mean:+.1f} ±{half:.1f}"
     if abs(mean) + half <= MARGIN:
-        return Verdict(number, claim, "holds", why, len(a))
+        return Verdict(number, claim, "holds", text, len(a))
     if abs(mean) - half > MARGIN:
-        return Verdict(number, claim, "does not hold", why, len(a))
+        return Verdict(number, claim, "does not hold", text, len(a))
     # The interval must clear the nearer margin: count seeds by the distance from it.
     needed = seeds_needed([value - math.copysign(MARGIN, mean) for value in a], b, 0.0)
-    return Verdict(number, claim, "undecided", why, len(a), needed)
+    return Verdict(number, claim, "undecided", text, len(a), needed)

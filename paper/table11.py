@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from paper import quoted, worlds
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 11: zero-shot image recognition"
 WITHOUT = "without training"
@@ -48,7 +48,7 @@ def plan(setting: Setting) -> Plan:
     )
     first = list(rows)[1]
     section.verdicts.append(
-        judged(
+        judge(
             15,
             f"images: a little training ({first}) improves unseen classes",
             [("trained minus untrained", values[first], values[WITHOUT])],

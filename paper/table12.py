@@ -17,7 +17,7 @@ import numpy as np
 from paper import quoted, worlds
 from paper.costs import both, costs
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, judged
+from paper.section import Section, Table, cell, each, judge
 
 TITLE = "Table 12: encoders and input sizes on images"
 NETS = {"Lite0": "mini", "Lite1": "mini:lite1", "Lite2": "mini:lite2"}
@@ -86,12 +86,12 @@ def plan(setting: Setting) -> Plan:
     if setting.scale != "full":
         nets = list(NETS)
         section.verdicts += [
-            judged(
+            judge(
                 11,
                 "images: more pixels help (128 vs. 96)",
                 [(n, values[f"{n}, 128"], values[f"{n}, 96"]) for n in nets],
             ),
-            judged(
+            judge(
                 11,
                 "images: larger encoders help",
                 [

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from paper import worlds
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 2: temporal modeling"
 CNN, VIT = "ResNet", "ViT"
@@ -68,5 +68,5 @@ def plan(setting: Setting) -> Plan:
     }
     for net, order in orders.items():
         pairs = [(f"{a} minus {b}", top1[net, a], top1[net, b]) for a, b in pairwise(order)]
-        section.verdicts.append(judged(8, f"{net}: {' > '.join(order)}", pairs))
+        section.verdicts.append(judge(8, f"{net}: {' > '.join(order)}", pairs))
     return section

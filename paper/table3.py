@@ -17,7 +17,7 @@ from dataclasses import replace
 from paper import worlds
 from paper.head_rate import AT_ONE, AT_TEN, TUNED, chosen_rate, strongest, vision_only
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 3: pre-training of the visual encoder"
 ALIGNED, UNALIGNED, NONE = "aligned", "not aligned", "no language"
@@ -69,9 +69,9 @@ def plan(setting: Setting) -> Plan:
         best, theirs = strongest(values, [f"{method}, {start}" for method in (AT_ONE, AT_TEN, TUNED)])
         gains.append((f"{kind}: vision-text minus {best}", values[f"vision-text, {kind}"], theirs))
     claim = "an encoder without language also gains from text rows (over the strongest vision-only)"
-    section.verdicts.append(judged(9, claim, gains))
+    section.verdicts.append(judge(9, claim, gains))
     section.verdicts.append(
-        judged(
+        judge(
             9,
             "the aligned encoder gains more from text rows",
             [("aligned minus not aligned", values[f"vision-text, {ALIGNED}"], values[f"vision-text, {UNALIGNED}"])],

@@ -15,7 +15,7 @@ from dataclasses import replace
 from paper import worlds
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 4: forms of the text input"
 NAME, ONE, SEVERAL, LEARNED = "class name", "one template", "several, drawn in training", "learnable template"
@@ -65,9 +65,9 @@ def plan(setting: Setting) -> Plan:
         )
     )
     section.verdicts += [
-        judged(10, "one template is better than the bare class name", [("one minus name", values[ONE], values[NAME])]),
-        judged(10, "several templates are worse than one", [("one minus several", values[ONE], values[SEVERAL])]),
-        judged(
+        judge(10, "one template is better than the bare class name", [("one minus name", values[ONE], values[NAME])]),
+        judge(10, "several templates are worse than one", [("one minus several", values[ONE], values[SEVERAL])]),
+        judge(
             10,
             "a learnable template is between several templates and one",
             [

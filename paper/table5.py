@@ -16,7 +16,7 @@ from dataclasses import replace
 from paper import quoted, worlds
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 5: encoders, frames, pixels and views"
 ONE, MANY = "1x1", "4x3"
@@ -96,18 +96,18 @@ def verdicts(value: dict[tuple[str, str], list[float]]) -> list:
 
     nets = (("ResNet", 64), ("ViT", 48), ("ViT", 64))
     return [
-        judged(11, "more frames help (8 vs. 4)", [(f"{n} {s}", at(n, s, 8), at(n, s, 4)) for n, s in nets]),
-        judged(
+        judge(11, "more frames help (8 vs. 4)", [(f"{n} {s}", at(n, s, 8), at(n, s, 4)) for n, s in nets]),
+        judge(
             11,
             "more pixels help (64 vs. 48)",
             [(f"ViT, {f} frames", at("ViT", 64, f), at("ViT", 48, f)) for f in (4, 8)],
         ),
-        judged(
+        judge(
             11,
             "a stronger encoder helps (ViT vs. ResNet)",
             [(f"{f} frames", at("ViT", 64, f), at("ResNet", 64, f)) for f in (4, 8)],
         ),
-        judged(
+        judge(
             11,
             "more views help (4x3 vs. 1)",
             [(f"{n} {s}, {f} frames", at(n, s, f, MANY), at(n, s, f)) for n, s in nets for f in (4, 8)],

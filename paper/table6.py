@@ -22,7 +22,7 @@ import numpy as np
 from paper import quoted, worlds
 from paper.results import Results
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 6: comparison with the matching paradigm"
 OURS = "ours"
@@ -102,9 +102,9 @@ def plan(setting: Setting) -> Plan:
     slower = {t: _percent_slower(results, t) for t in kinds}
     time = [(f"extra time per step in %, {t}", slower[t], [0.0] * len(slower[t])) for t in kinds]
     section.verdicts += [
-        judged(12, "matching needs batch gather for accuracy", accuracy),
-        judged(12, "batch gather costs time", time),
-        judged(
+        judge(12, "matching needs batch gather for accuracy", accuracy),
+        judge(12, "batch gather costs time", time),
+        judge(
             12,
             "ours is as good as the best matching row, or better",
             [("ours minus gather, online", results.values(OURS), results.values("matching, gather, online"))],

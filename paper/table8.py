@@ -21,7 +21,7 @@ from paper.head_rate import chosen_rate
 from paper.results import Results
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 8: K-shot C-way video recognition"
 SHOTS = (1, 3, 5)
@@ -102,9 +102,9 @@ def plan(setting: Setting) -> Plan:
             (f"K = {k}", results.values(f"{name}, K = {k}"), results.values(f"{name}, K = {k}, vision-only"))
             for k in SHOTS
         ]
-        section.verdicts.append(judged(13, f"{name}: few-shot text beats few-shot vision-only (head tuned)", vision))
+        section.verdicts.append(judge(13, f"{name}: few-shot text beats few-shot vision-only (head tuned)", vision))
         zero = [(f"K = {k}", results.values(f"{name}, K = {k}"), results.values(f"{name}, K = 0")) for k in SHOTS]
-        section.verdicts.append(judged(13, f"{name}: few-shot training beats zero-shot", zero))
+        section.verdicts.append(judge(13, f"{name}: few-shot training beats zero-shot", zero))
     return section
 
 

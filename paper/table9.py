@@ -23,7 +23,7 @@ from paper import quoted, worlds
 from paper.figures import lines
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Table 9: zero-shot video recognition"
 # Below 1: one epoch on this fraction of the items.
@@ -105,12 +105,12 @@ def verdicts(name: str, values: list[list[float]], titles: list[str]) -> list:
     """Return the verdicts on little training (the second amount, fixed beforehand) and on the longest training."""
     little = 2
     return [
-        judged(
+        judge(
             14,
             f"{name}: a little training ({titles[little]}) improves unseen classes",
             [("trained minus untrained", values[little], values[0])],
         ),
-        judged(
+        judge(
             14,
             f"{name}: long training ({titles[-1]}) is worse on unseen classes than {titles[little]}",
             [(f"{titles[little]} minus {titles[-1]}", values[little], values[-1])],

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -41,10 +41,10 @@ from texthead.apps.demo import drawn_videos
 from texthead.encoders import Visual, load_encoder, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
+from texthead.parallel import Reporter
 from texthead.training import matching_loss
 
 Tower = Literal["vit", "resnet"]
-Progress = Callable[[int, int, float], None]
 
 DIM, SIZE = 128, 64
 VISION: Mapping[Tower, dict[str, Any]] = {
@@ -102,7 +102,7 @@ _SCORED, _SCORE_SEED = 20, 1_000_003
 
 
 def pretrain(
-    tower: Tower, out: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None
+    tower: Tower, out: Path, *, steps: int | None = None, seed: int = 0, reporter: Reporter = Reporter()
 ) -> Path:
     """Train a small CLIP from random weights, write it to `out` in open_clip's format, and return `out`.
 
@@ -110,7 +110,7 @@ def pretrain(
 
     Args:
         steps: optimizer steps; None is the tower's default.
-        progress: called after each step with steps done, total steps and the loss.
+        reporter: gets a record of each step's number and loss.
 
     Raises:
         EncoderError: the tower is unknown, or steps is below 1.
@@ -121,20 +121,20 @@ def pretrain(
     words = _Vocabulary()
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
-        whole, clip = _clip(tower, setting), _clip(tower, setting, words)
-        _train(clip, tower, words, pool, setting, rng, progress)
-    save_openclip(out, _config(tower), _merge(whole, clip, words))
+        full_clip, clip = _clip(tower, setting), _clip(tower, setting, words)
+        _train(clip, tower, words, pool, setting, rng, reporter)
+    save_openclip(out, _config(tower), _merge(full_clip, clip, words))
     write_json(out / MARK, _content(tower, setting, seed))
     return out
 
 
-def kept(
+def cached_tower(
     tower: Tower,
     folder: Path | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Path:
     """Return the cached folder of a tower, training it if needed.
 
@@ -142,7 +142,7 @@ def kept(
 
     Args:
         folder: cache folder; None is `texthead.files.cache_dir() / "paper"`.
-        steps, seed, progress: as in `pretrain`.
+        steps, seed, reporter: as in `pretrain`.
 
     Raises:
         EncoderError: the tower is unknown, or steps is below 1.
@@ -151,7 +151,7 @@ def kept(
     out = (folder or cache_dir() / "paper") / f"tinyclip-{tower}-{digest(tower, steps=steps, seed=seed)}"
     if (out / MARK).is_file() and read_json(out / MARK) == content:
         return out
-    return pretrain(tower, out, steps=steps, seed=seed, progress=progress)
+    return pretrain(tower, out, steps=steps, seed=seed, reporter=reporter)
 
 
 def digest(tower: Tower, *, steps: int | None = None, seed: int = 0) -> str:
@@ -199,7 +199,7 @@ def zero_shot(folder: Path) -> float:
     rng = np.random.default_rng(_SCORE_SEED)
     pictures, labels = draw_shape_pictures(pairs, _SCORED, rng=rng, size=encoder.visual.spec.size)
     # Features need no normalization: their norm does not change the argmax.
-    best = torch.cat([(encoder.visual(part) @ rows.T).argmax(-1) for part in _frames(pictures).split(128)])
+    best = torch.cat([(encoder.visual(chunk) @ rows.T).argmax(-1) for chunk in _frames(pictures).split(128)])
     return 100.0 * float((best == torch.from_numpy(labels)).float().mean())
 
 
@@ -268,9 +268,9 @@ def _clip(tower: Tower, setting: Setting, words: _Vocabulary | None = None) -> o
     return clip
 
 
-def _merge(whole: open_clip.CLIP, clip: open_clip.CLIP, words: _Vocabulary) -> dict[str, Tensor]:
-    """Merge the trained tensors into the whole model; other tokens and positions keep their random embeddings."""
-    tensors, trained = whole.state_dict(), clip.state_dict()
+def _merge(full_clip: open_clip.CLIP, clip: open_clip.CLIP, words: _Vocabulary) -> dict[str, Tensor]:
+    """Merge the trained tensors into the full model; other tokens and positions keep their random embeddings."""
+    tensors, trained = full_clip.state_dict(), clip.state_dict()
     tensors["token_embedding.weight"][words.tokens] = trained.pop("token_embedding.weight")
     tensors["positional_embedding"][:TRAINED_LENGTH] = trained.pop("positional_embedding")
     return {**tensors, **trained}
@@ -326,7 +326,7 @@ def _train(
     pool: _Pool,
     setting: Setting,
     rng: np.random.Generator,
-    progress: Progress | None,
+    reporter: Reporter,
 ) -> None:
     """Train both towers in place."""
     visual = Visual(clip.visual, tower_spec("tinyclip", _config(tower), {}))
@@ -343,8 +343,7 @@ def _train(
         loss.backward()
         nn.utils.clip_grad_norm_(clip.parameters(), setting.norm)
         optimizer.step()
-        if progress is not None:
-            progress(step + 1, setting.steps, loss.item())
+        reporter.record({"step": step + 1, "loss": loss.item()})
     clip.eval()
 
 

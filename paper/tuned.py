@@ -24,7 +24,7 @@ from paper.figures import lines
 from paper.results import Results
 from paper.rows import Job, Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Beyond the paper: both methods tuned with the same search budget"
 TEXT, VISION = "vision-text", "vision-only"
@@ -63,11 +63,11 @@ def plan(setting: Setting) -> Plan:
     """Run both methods at every label fraction, each with its best setting."""
     base = worlds.at(setting.scale, full=worlds.KINETICS_MEAN, mini=worlds.CLOTHING)
     rows, chosen = {}, {}
-    for part in FRACTIONS:
-        row = replace(base, fraction=part) if part < 1 else base
+    for fraction in FRACTIONS:
+        row = replace(base, fraction=fraction) if fraction < 1 else base
         for method, base_row in ((TEXT, row), (VISION, replace(row, head="linear", head_rate=HEAD_RATE))):
-            title = f"{method}, {part:.0%}"
-            chosen[title], rows[title] = yield from best(setting, base_row, title, draws=3 if part < 0.2 else 1)
+            title = f"{method}, {fraction:.0%}"
+            chosen[title], rows[title] = yield from best(setting, base_row, title, draws=3 if fraction < 0.2 else 1)
     results = yield setting.jobs(rows)
     values = {title: results.values(title) for title in rows}
     section = Section("tuned", TITLE)
@@ -77,26 +77,27 @@ def plan(setting: Setting) -> Plan:
             ["labels", TEXT, VISION, "text minus vision-only", "setting of vision-text", "setting of vision-only"],
             [
                 [
-                    f"{part:.0%}",
-                    cell(values[f"{TEXT}, {part:.0%}"]),
-                    cell(values[f"{VISION}, {part:.0%}"]),
-                    gap(values[f"{TEXT}, {part:.0%}"], values[f"{VISION}, {part:.0%}"]),
-                    chosen[f"{TEXT}, {part:.0%}"],
-                    chosen[f"{VISION}, {part:.0%}"],
+                    f"{fraction:.0%}",
+                    cell(values[f"{TEXT}, {fraction:.0%}"]),
+                    cell(values[f"{VISION}, {fraction:.0%}"]),
+                    gap(values[f"{TEXT}, {fraction:.0%}"], values[f"{VISION}, {fraction:.0%}"]),
+                    chosen[f"{TEXT}, {fraction:.0%}"],
+                    chosen[f"{VISION}, {fraction:.0%}"],
                 ]
-                for part in FRACTIONS
+                for fraction in FRACTIONS
             ],
         )
     )
     section.tables.append(Table("Top-1 of each seed.", ["row", "each seed"], [[t, each(v)] for t, v in values.items()]))
-    curves = {m: [(100 * part, values[f"{m}, {part:.0%}"]) for part in FRACTIONS] for m in (TEXT, VISION)}
+    curves = {m: [(100 * fraction, values[f"{m}, {fraction:.0%}"]) for fraction in FRACTIONS] for m in (TEXT, VISION)}
     section.figures.append(
         (
             lines(curves, x="labelled training items (%)", y="top-1 (%)"),
             "Both tuned with the same budget; error bars: 95 % intervals.",
         )
     )
-    for part in FRACTIONS:
-        pair = ("text minus vision-only", values[f"{TEXT}, {part:.0%}"], values[f"{VISION}, {part:.0%}"])
-        section.verdicts.append(judged(17, f"text beats vision-only at {part:.0%} of the labels, both tuned", [pair]))
+    for fraction in FRACTIONS:
+        pair = ("text minus vision-only", values[f"{TEXT}, {fraction:.0%}"], values[f"{VISION}, {fraction:.0%}"])
+        claim = f"text beats vision-only at {fraction:.0%} of the labels, both tuned"
+        section.verdicts.append(judge(17, claim, [pair]))
     return section

@@ -14,7 +14,7 @@ from dataclasses import replace
 from paper import worlds
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap, judge
 
 TITLE = "Supplement: frozen against trained classifier rows"
 FROZEN, ONE, TEN = "frozen", "unfrozen, 1x", "unfrozen, 10x"
@@ -56,6 +56,6 @@ def plan(setting: Setting) -> Plan:
     for kind in (ONE, TEN):
         pairs = [(a, values[f"{a}: text, {FROZEN}"], values[f"{a}: text, {kind}"]) for a in amounts]
         section.verdicts.append(
-            judged(16, f"frozen text rows beat unfrozen ones (learning rate {kind.removeprefix('unfrozen, ')})", pairs)
+            judge(16, f"frozen text rows beat unfrozen ones (learning rate {kind.removeprefix('unfrozen, ')})", pairs)
         )
     return section

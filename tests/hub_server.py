@@ -71,9 +71,9 @@ class Handler(BaseHTTPRequestHandler):
         if writes and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, {"error": "Invalid username or password."})
         for pattern, act in ROUTES:
-            found = re.fullmatch(pattern, f"{self.command} {path}")
-            if found:
-                return act(self, body, **found.groupdict())
+            match = re.fullmatch(pattern, f"{self.command} {path}")
+            if match:
+                return act(self, body, **match.groupdict())
         return self.answer(404, {"error": f"no route {path}"}, {"X-Error-Code": "EntryNotFound"})
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_one
@@ -109,39 +109,39 @@ class Handler(BaseHTTPRequestHandler):
 
     def info(self, body: bytes, repo: str, revision: str | None = None) -> None:
         """Describe a repository."""
-        found = self.hub.at(repo, revision or "main")
-        if found is None:
+        snapshot = self.hub.at(repo, revision or "main")
+        if snapshot is None:
             code = "RevisionNotFound" if repo in self.hub.repos else "RepoNotFound"
             return self.answer(404, {"error": "not found"}, {"X-Error-Code": code})
-        siblings = [{"rfilename": name} for name in found[1]]
-        return self.answer(200, {"id": repo, "modelId": repo, "sha": found[0], "siblings": siblings, "tags": []})
+        siblings = [{"rfilename": name} for name in snapshot[1]]
+        return self.answer(200, {"id": repo, "modelId": repo, "sha": snapshot[0], "siblings": siblings, "tags": []})
 
     def tree(self, body: bytes, repo: str, revision: str) -> None:
         """List the files of a commit."""
-        found = self.hub.at(repo, revision)
-        assert found is not None
+        snapshot = self.hub.at(repo, revision)
+        assert snapshot is not None
         rows = [
             {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-            for name, data in found[1].items()
+            for name, data in snapshot[1].items()
         ]
         self.answer(200, rows)
 
     def resolve(self, body: bytes, repo: str, revision: str, file: str) -> None:
         """Send a file."""
-        found = self.hub.at(repo, revision)
-        if found is None or file not in found[1]:
+        snapshot = self.hub.at(repo, revision)
+        if snapshot is None or file not in snapshot[1]:
             known = repo in self.hub.repos
-            code = ("EntryNotFound" if found else "RevisionNotFound") if known else "RepoNotFound"
+            code = ("EntryNotFound" if snapshot else "RevisionNotFound") if known else "RepoNotFound"
             return self.answer(
-                404, {"error": code}, {"X-Error-Code": code, **({"X-Repo-Commit": found[0]} if found else {})}
+                404, {"error": code}, {"X-Error-Code": code, **({"X-Repo-Commit": snapshot[0]} if snapshot else {})}
             )
-        data = found[1][file]
+        data = snapshot[1][file]
         start, code = 0, 200
         if ranged := re.match(r"bytes=(\d+)-", self.headers.get("Range") or ""):
             start, code = int(ranged[1]), 206
         etag = hashlib.sha256(data).hexdigest()
         return self.answer(
-            code, data[start:], {"ETag": f'"{etag}"', "X-Repo-Commit": found[0], "Accept-Ranges": "bytes"}
+            code, data[start:], {"ETag": f'"{etag}"', "X-Repo-Commit": snapshot[0], "Accept-Ranges": "bytes"}
         )
 
     def branch(self, body: bytes, repo: str, branch: str) -> None:

@@ -276,7 +276,7 @@ def write_clip_folder(folder: Path, end: int = 2, act: str = "quick_gelu") -> Pa
     # Byte-pair encoding without merges: each letter is a token.
     letters = [chr(code) for code in range(33, 127)]
     vocabulary = ["<|startoftext|>", "<pad>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}))
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     made = CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token="<pad>")
     made.save_pretrained(folder)
@@ -430,17 +430,17 @@ def put_stored(clip: Path, given: bytes | Sequence[bytes]) -> None:
     data = files[clip.name] if isinstance(given, bytes) else b"".join(given)
     table = given if isinstance(given, bytes) else frame_table(data, given, ())
     files |= {f"{clip.stem}.frames.json": table, clip.name: data}
-    places = {}
+    offsets = {}
     with tarfile.open(clip.parent, "w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
-            places[name] = archive.offset + tarfile.BLOCKSIZE
+            offsets[name] = archive.offset + tarfile.BLOCKSIZE
             archive.addfile(entry, io.BytesIO(content))
     listing = clip.parent.with_suffix(".json")
     index = json.loads(listing.read_text())
     for each in index["clips"]:
-        each["offset"] = places[each["key"] + each["suffix"]]
+        each["offset"] = offsets[each["key"] + each["suffix"]]
         if each["key"] == clip.stem:
             each.update(size=len(data), table=len(table), sha256=hashlib.sha256(table).hexdigest())
     listing.write_text(json.dumps(index))

@@ -54,8 +54,8 @@ def with_matrix(source: Path, target: Path, a: int, b: int, c: int, d: int) -> P
     """Write an .mp4 whose display matrix maps a point (x, y) to (a x + c y, b x + d y)."""
     data = bytearray(source.read_bytes())
     upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    place = data.index(upright, data.index(b"tkhd"))
-    struct.pack_into(">9i", data, place, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    offset = data.index(upright, data.index(b"tkhd"))
+    struct.pack_into(">9i", data, offset, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     target.write_bytes(data)
     return target
 
@@ -76,9 +76,9 @@ def packet_place(path: Path, number: int) -> tuple[int, int]:
 
 def damage(path: Path, number: int) -> None:
     """Overwrite most of one packet in the file."""
-    place, size = packet_place(path, number)
+    offset, size = packet_place(path, number)
     data = bytearray(path.read_bytes())
-    data[place + size // 4 : place + size] = b"\xff" * (size - size // 4)
+    data[offset + size // 4 : offset + size] = b"\xff" * (size - size // 4)
     path.write_bytes(data)
 
 

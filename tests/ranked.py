@@ -36,8 +36,9 @@ from texthead.parallel.distributed import (
     sum_numbers,
     together,
 )
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.training.execution import Callbacks, Execution, Shard
+from texthead.training.execution import Execution, Shard
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained, is_cut
@@ -127,8 +128,8 @@ def trained(
     if not changes.get("freeze_encoder"):
         model = model.double()
     lines: list[str] = []
-    callbacks = Callbacks(message=lines.append)
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, callbacks=callbacks, **(options or {}))
+    reporter = Reporter(say=lines.append)
+    records = train(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
     return records, weights(model), lines
 
 
@@ -153,7 +154,7 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     """Return the gradients of the first update of a training, unsharded."""
-    step, make, found, made = torch.optim.AdamW.step, Trained.__init__, {}, []
+    step, make, result, made = torch.optim.AdamW.step, Trained.__init__, {}, []
 
     def see(trained: Trained, *parts: object) -> None:
         make(trained, *parts)  # pyright: ignore[reportArgumentType]
@@ -162,14 +163,14 @@ def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     def keep(_: torch.optim.AdamW) -> None:
         for name, parameter in made[0].named_parameters():
             if parameter.grad is not None:
-                found[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
+                result[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
         raise KeyError("seen")
 
     torch.optim.AdamW.step, Trained.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
     try:
         run(*args)
     except KeyError:
-        return found
+        return result
     finally:
         torch.optim.AdamW.step, Trained.__init__ = step, make
     raise AssertionError("no step was made")
@@ -208,8 +209,8 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
     """Evaluate and return (paths, targets, scores, paths of unreadable files)."""
     model = plain_model()
     reading = Reading(batch=batch, cache=cache or False, skip_unreadable=skip)
-    found = evaluate(model, data, Protocol(2, PIXELS), reading)
-    return found.paths, found.targets, found.scores, [error.path for error in found.skipped]
+    result = evaluate(model, data, Protocol(2, PIXELS), reading)
+    return result.paths, result.targets, result.scores, [error.path for error in result.skipped]
 
 
 def evaluate_own(data: Dataset) -> None:

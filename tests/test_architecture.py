@@ -30,17 +30,17 @@ MOST_NAMES = {"media": 25, "cli": 25}
 
 def ours(tree: ast.AST) -> set[str]:
     """Return the texthead modules that a module imports, by their names below `texthead`; a package as `NAME.__init__`."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
             base = node.module.removeprefix("texthead").removeprefix(".")
             inside = {f"{base}.{alias.name}".removeprefix(".") for alias in node.names}
-            found |= {name if name in TREES or f"{name}.__init__" in TREES else base for name in inside} - {""}
+            names |= {name if name in TREES or f"{name}.__init__" in TREES else base for name in inside} - {""}
         elif isinstance(node, ast.Import):
-            found |= {
+            names |= {
                 alias.name.removeprefix("texthead.") for alias in node.names if alias.name.startswith("texthead.")
             }
-    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in found}
+    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in names}
 
 
 IMPORTS = {name: ours(tree) for name, tree in TREES.items()}
@@ -244,6 +244,24 @@ def test_every_public_name_is_the_one_of_its_module(name):
     else:
         assert (value.__module__, value.__name__) == (f"texthead.{home}", name)
         assert value.__doc__
+
+
+# Functions that entry points must have, so that several modules define them.
+INTERFACES = {"FORMS", "known", "load", "location", "spec", "read", "check", "write", "main"}
+# This program runs without texthead.
+ALONE = "apps.export.standalone"
+
+
+def test_no_two_modules_define_the_same_public_name():
+    names: Counter[str] = Counter()
+    for module, tree in TREES.items():
+        for node in tree.body if module != ALONE else []:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names[node.name] += 1
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names.update(target.id for target in targets if isinstance(target, ast.Name))
+    assert {name for name, count in names.items() if count > 1 and not name.startswith("_")} <= INTERFACES
 
 
 def test_no_public_name_is_that_of_a_package():

@@ -59,7 +59,7 @@ def test_classes_are_listed_without_torch_and_numpy(world, tmp_path):
         (["prepare", "gone", "--out", "out"], "gone"),
     ],
 )
-def test_what_is_not_there_is_said_before_torch_is_imported(world, tmp_path, arguments, problem):
+def test_missing_inputs_reported_before_torch(world, tmp_path, arguments, problem):
     named = {"RUN": world.run, "IMAGE": world.images / "red" / "0.png", "IMAGES": world.images}
     done = imported([named.get(each, each) for each in arguments], HEAVY, tmp_path, code=2)
     (line,) = done.stderr.splitlines()[:-1]
@@ -78,7 +78,7 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_later_prediction_of_a_run_builds_no_network_and_starts_no_process(world, cache, works):
+def test_later_prediction_builds_no_network(world, cache, works):
     files = sorted(world.images.rglob("*.png"))[:3]
     done = imported(["predict", world.run, *files], NETWORKS | OTHERS | WORKERS, cache)
     assert done.stdout == works("predict", world.run, *files, "--engine", "eager")[0]

@@ -139,7 +139,7 @@ def test_every_block_has_a_language() -> None:
         assert set(fences[1::2]) <= {""}, path.name
 
 
-def test_the_tests_that_reliability_names_are_there() -> None:
+def test_reliability_page_names_existing_tests() -> None:
     text = (DOCS / "reference" / "reliability.md").read_text(encoding="utf-8")
     named = re.findall(r'`(tests/[\w/]+\.py)(?:(?: -k |::)"?([\w ]+?)"?)?`', text)
     assert len(named) > 30

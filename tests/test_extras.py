@@ -71,8 +71,8 @@ def test_a_missing_extra_is_one_line(world, tmp_path, extra: str, arguments: lis
     manifest = tmp_path / "files.csv"
     manifest.write_text("path\n" + "".join(f"{path}\n" for path in sorted(world.images.rglob("*.png"))))
     image = next(world.images.rglob("*.png"))
-    places = {"RUN": world.run, "IMAGES": world.images, "IMAGE": image, "MANIFEST": manifest}
-    typed = [places.get(each, each.replace("OUT", str(tmp_path / "out"))) for each in arguments]
+    values = {"RUN": world.run, "IMAGES": world.images, "IMAGE": image, "MANIFEST": manifest}
+    typed = [values.get(each, each.replace("OUT", str(tmp_path / "out"))) for each in arguments]
     line = without(extra, *typed)
     assert line.endswith(f'pip install "texthead[{extra}]"')
     assert any(module in line for module in MODULES[extra])

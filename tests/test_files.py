@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from made import write_frames
 from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
-from texthead.media.fingerprints import fingerprint, fingerprints
+from texthead.media.paths import MediaPath, fingerprints
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_json_goes_there_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), TypeError("no JSON")])
-def test_an_exception_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path, error: BaseException) -> None:
+def test_exception_keeps_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
     with pytest.raises(type(error)) as caught, replacing(path) as beside:
@@ -87,33 +87,39 @@ def test_a_fingerprint_is_of_size_and_both_ends(tmp_path: Path) -> None:
     middle.write_bytes(content[:100_000] + b"x" + content[100_001:])
     end.write_bytes(content[:-1] + b"x")
     longer.write_bytes(content[:100_000] + b"x" + content[100_000:])
-    assert fingerprint(first) == fingerprint(copy)
-    assert fingerprint(first) == fingerprint(middle), "the middle is not read: this is what makes it quick"
-    assert len({fingerprint(path) for path in (first, end, longer)}) == 3
-    assert fingerprint(tmp_path / "gone") == fingerprint(tmp_path) == ""
-    assert fingerprints([first, tmp_path / "gone", end]) == [fingerprint(first), "", fingerprint(end)]
+    assert MediaPath(first).fingerprint() == MediaPath(copy).fingerprint()
+    assert MediaPath(first).fingerprint() == MediaPath(middle).fingerprint(), (
+        "the middle is not read: this is what makes it quick"
+    )
+    assert len({MediaPath(path).fingerprint() for path in (first, end, longer)}) == 3
+    assert MediaPath(tmp_path / "gone").fingerprint() == MediaPath(tmp_path).fingerprint() == ""
+    assert fingerprints([first, tmp_path / "gone", end]) == [
+        MediaPath(first).fingerprint(),
+        "",
+        MediaPath(end).fingerprint(),
+    ]
     for size in (0, 1, 65_536, 65_537, 131_072):
         (tmp_path / "small").write_bytes(content[:size])
-        assert len(fingerprint(tmp_path / "small")) == 32
+        assert len(MediaPath(tmp_path / "small").fingerprint()) == 32
 
 
 def test_a_fingerprint_of_a_folder_of_frames(tmp_path: Path) -> None:
     template = "img_{:05d}.png"
     first = write_frames(tmp_path / "first" / template, "red", 30)
     copy = Path(shutil.copytree(tmp_path / "first", tmp_path / "copies" / "second")) / template
-    assert fingerprint(first) == fingerprint(copy) != ""
-    assert len(fingerprint(first)) == 32
+    assert MediaPath(first).fingerprint() == MediaPath(copy).fingerprint() != ""
+    assert len(MediaPath(first).fingerprint()) == 32
     longer = write_frames(tmp_path / "longer" / template, "red", 31)
     blue = write_frames(tmp_path / "blue" / template, "blue", 30)
     named = write_frames(tmp_path / "named" / "{:05d}.png", "red", 30)
-    assert len({fingerprint(path) for path in (first, longer, blue, named)}) == 4
+    assert len({MediaPath(path).fingerprint() for path in (first, longer, blue, named)}) == 4
     shutil.copy(tmp_path / "blue" / "img_00030.png", tmp_path / "copies" / "second")
-    assert fingerprint(copy) != fingerprint(first), "the last frame is always looked at"
+    assert MediaPath(copy).fingerprint() != MediaPath(first).fingerprint(), "the last frame is always looked at"
     one = write_frames(tmp_path / "one" / template, "red", 1)
-    assert len(fingerprint(one)) == 32
+    assert len(MediaPath(one).fingerprint()) == 32
     (tmp_path / "first" / "img_00007.png").unlink()
-    assert fingerprint(first) == fingerprint(tmp_path / "gone" / template) == ""
-    assert fingerprints([one, first]) == [fingerprint(one), ""]
+    assert MediaPath(first).fingerprint() == MediaPath(tmp_path / "gone" / template).fingerprint() == ""
+    assert fingerprints([one, first]) == [MediaPath(one).fingerprint(), ""]
 
 
 def test_a_fingerprint_reads_few_frames(tmp_path: Path, monkeypatch) -> None:
@@ -125,7 +131,7 @@ def test_a_fingerprint_reads_few_frames(tmp_path: Path, monkeypatch) -> None:
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", count)
-    fingerprint(path)
+    MediaPath(path).fingerprint()
     assert (len(opened), opened[0], opened[-1]) == (8, "00001.png", "00040.png")
 
 
@@ -146,8 +152,8 @@ from pathlib import Path
 from texthead.files import new_folder, replacing, scratch_folder
 folder = Path(sys.argv[1])
 with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_folder(folder) as c:
-    for place in (a, b / "file", c / "file"):
-        place.write_text("half")
+    for path in (a, b / "file", c / "file"):
+        path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -177,7 +183,7 @@ def make_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("use", [write_another, hold, make_folder])
-def test_what_a_killed_process_was_writing_is_removed_by_the_next(left: Path, use: Callable[[Path], None]) -> None:
+def test_leftovers_of_killed_process_removed(left: Path, use: Callable[[Path], None]) -> None:
     use(left)
     assert [path.name for path in left.iterdir()] == ["other.json"]
 
@@ -199,7 +205,7 @@ def test_what_others_are_writing_stays(tmp_path: Path) -> None:
     assert all(path.is_file() for path in alike)
 
 
-def test_what_killed_workers_leave_is_removed_where_the_block_ends_with_an_error(tmp_path: Path) -> None:
+def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), locked(tmp_path):
         subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False)
         assert len([*tmp_path.iterdir()]) == 4

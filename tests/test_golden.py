@@ -37,7 +37,7 @@ def test_messages_are_those_of_the_sources() -> None:
     assert (GOLDEN / "messages.txt").read_text(encoding="utf-8") == messages.page(), "make messages"
 
 
-def test_a_message_has_its_kind_and_the_names_of_its_values(tmp_path: Path) -> None:
+def test_message_kind_and_values(tmp_path: Path) -> None:
     source = '''
 def read(path, sizes):
     """Texts that are neither raised nor printed do not count."""
@@ -49,10 +49,10 @@ def read(path, sizes):
     print(rule, rule)
     print("word")
 '''
-    found = ["DataError: {path}: {rule}, got none", "prints: at most {len(sizes)} sizes", "prints: half of it"]
-    found += ["prints: no sizes", "prints: {size} MB"]
-    assert sorted(set(messages.messages(ast.parse(source)))) == found
+    result = ["DataError: {path}: {rule}, got none", "prints: at most {len(sizes)} sizes", "prints: half of it"]
+    result += ["prints: no sizes", "prints: {size} MB"]
+    assert sorted(set(messages.messages(ast.parse(source)))) == result
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "read.py").write_text(source)
     (tmp_path / "empty.py").write_text("")
-    assert messages.page(tmp_path) == "\n".join(["# data/read.py", "", *found, ""])
+    assert messages.page(tmp_path) == "\n".join(["# data/read.py", "", *result, ""])

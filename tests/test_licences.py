@@ -41,7 +41,7 @@ def test_every_licence_of_what_is_installed_is_known_and_allowed() -> None:
     assert "| numpy | " in done.stdout
 
 
-def test_the_page_names_every_package_that_texthead_requires_itself() -> None:
+def test_page_names_required_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [lines for extra, lines in project["optional-dependencies"].items() if extra not in LEFT_OUT]
     required = {

@@ -95,7 +95,7 @@ def test_nightly_tests_of_changed_files_run(checkout: Path) -> None:
     assert selected(checkout, "--skip-unchanged")[0] == every
 
 
-def test_all_nightly_tests_run_where_git_does_not_know_the_last_run(checkout: Path) -> None:
+def test_all_nightly_run_for_unknown_commit(checkout: Path) -> None:
     (checkout / nightly.RECORD).write_text(json.dumps({"commit": "0" * 40}))
     names, line = selected(checkout, "--skip-unchanged")
     assert len(names) == 4

@@ -22,13 +22,12 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
-from texthead.parallel.progress import bar_or, silent
+from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.formats import Prediction, Predictions
 from texthead.prediction.predict import predict
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.runs.scores import RunScores, Score, write_scores
-from texthead.training.execution import Callbacks
 from texthead.training.train import train
 from texthead.transfer.comparison import MethodScores, compare
 from texthead.transfer.methods import Folds
@@ -52,7 +51,7 @@ def test_a_table_escapes_all_its_text() -> None:
     assert "\\x1b" in html_table(["name"], [["\x1b[31m"]])
 
 
-def test_numbers_stand_on_the_right_and_empty_cells_are_empty() -> None:
+def test_number_alignment_and_empty_cells() -> None:
     html = html_table(["name", "n", "rate"], [["a", 1, 66.666], ["b", None, None]])
     assert html.count("text-align: right") == 6
     assert ">66.7</td>" in html
@@ -121,12 +120,12 @@ def test_results_without_items_are_tables_too() -> None:
 
 
 def test_results_have_a_short_text_too() -> None:
-    found = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
-    assert repr(found) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
+    result = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
+    assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
     assert repr(SCORES) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
 
 
-def test_an_evaluation_shows_the_worst_classes_first_and_few_of_many() -> None:
+def test_evaluation_shows_worst_classes() -> None:
     html = evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1])._repr_html_()
     assert html.index("script") < html.index(">good<")
     names = tuple(f"class {i}" for i in range(WORST + 3))
@@ -203,7 +202,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     shell = Shell()
     monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
-    monkeypatch.setattr(notebook, "SECONDS", 0.0)
+    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 0.0)
     return shell
 
 
@@ -218,7 +217,7 @@ def test_only_a_kernel_is_a_notebook(shell: Shell, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) -> None:
-    with pytest.raises(ZeroDivisionError), bar_or(None, HOSTILE, "files") as bar:
+    with pytest.raises(ZeroDivisionError), Reporter().bar(HOSTILE, "files") as bar:
         bar(1, 2)
         bar(2, 2)
         raise ZeroDivisionError
@@ -230,7 +229,7 @@ def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) ->
 
 
 def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "SECONDS", 60.0)
+    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 60.0)
     bar = NotebookBar("read", "files")
     bar(1, 1)
     bar.close()
@@ -239,14 +238,14 @@ def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_caller_s_function_is_called_instead(shell: Shell) -> None:
     seen: list[tuple[int, int]] = []
-    with bar_or(lambda *done: seen.append(done), "read", "files") as progress:
+    with Reporter().counting(lambda *done: seen.append(done)).bar("read", "files") as progress:
         progress(1, 2)
     assert seen == [(1, 2)]
     assert shell.shown == []
 
 
 def test_outside_a_notebook_nothing_is_shown() -> None:
-    with bar_or(None, "read", "files") as progress:
+    with Reporter().bar("read", "files") as progress:
         assert progress is silent
 
 
@@ -260,9 +259,7 @@ def only(shell: Shell, *expected: str) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
-    shell: Shell, images: Dataset, tmp_path: Path
-) -> None:
+def test_notebook_bars(shell: Shell, images: Dataset, tmp_path: Path) -> None:
     model, paths = make_model(), [item.path for item in images.items]
     with only(shell, "evaluate"):
         evaluate(model, images)
@@ -271,9 +268,10 @@ def test_train_evaluate_predict_and_compare_show_bars_in_a_notebook(
     with only(shell, "train"):  # Validation shows no bar of its own.
         train(model, images, images, RECIPE, out=tmp_path / "run")
     with only(shell):
-        evaluate(model, images, progress=silent)
-        predict(model, paths, progress=silent)
-        train(model, images, images, RECIPE, out=tmp_path / "second", callbacks=Callbacks(silent))
+        quiet = Reporter().counting(silent)
+        evaluate(model, images, reporter=quiet)
+        predict(model, paths, reporter=quiet)
+        train(model, images, images, RECIPE, out=tmp_path / "second", reporter=quiet)
     with only(shell, "encode training items", "encode held-out items", "compare"):
         scores = compare(images, reading=Reading(cache=tmp_path / "cache"))
     assert scores.scored_name == "test"

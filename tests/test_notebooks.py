@@ -46,7 +46,7 @@ def test_all_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_notebook_is_committed_with_outputs_of_no_machine(path: Path) -> None:
+def test_notebook_outputs_machine_independent(path: Path) -> None:
     assert path.stat().st_size <= MOST_BYTES
     cells, notebook = code(path), json.loads(path.read_text("utf-8"))
     assert notebook["metadata"]["language_info"] == {"name": "python"}

@@ -23,7 +23,7 @@ def test_the_published_rates(epoch, rate):
     assert recipe.lr * factor == pytest.approx(rate / 10, rel=1e-4, abs=1e-12)
 
 
-def test_the_rate_rises_in_a_line_and_falls_to_nothing():
+def test_linear_warmup_and_decay_to_zero():
     factors = [lr_factor(i / 10, epochs=30.0, warmup=5.0) for i in range(301)]
     assert factors[:51] == pytest.approx([i / 50 for i in range(51)])
     assert all(a > b for a, b in zip(factors[50:], factors[51:], strict=False))
@@ -43,7 +43,7 @@ def test_every_step_has_the_rate_of_its_middle():
     assert lr_factor(step_epoch(0, steps_per_epoch=1, schedule_every=1), epochs=1.0, warmup=0.0) > 0
 
 
-def test_the_published_schedule_moves_at_every_tenth_iteration_of_an_epoch():
+def test_published_schedule_steps():
     epochs = [step_epoch(step, steps_per_epoch=25, schedule_every=10) for step in range(50)]
     one = [0.0] * 9 + [9 / 25] * 10 + [19 / 25] * 6
     assert epochs == pytest.approx([*one, *(1 + at for at in one)])
@@ -83,7 +83,7 @@ def test_the_papers_recipes_test_on_224_pixels_of_256(make):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_knows_its_name_and_its_command_and_takes_changes(name):
+def test_recipe_name_command_and_changes(name):
     recipe = RECIPES[name]()
     assert recipe.name == name
     changed = RECIPES[name](frames=16, seed=7)
@@ -97,7 +97,7 @@ def test_every_recipe_knows_its_name_and_its_command_and_takes_changes(name):
     assert "Expected:" in about
 
 
-def test_warm_up_is_five_epochs_in_the_papers_recipes_and_a_tenth_in_small():
+def test_warmup_of_recipes():
     assert [make(epochs=epochs).warmup for make in (paper, text4vis) for epochs in (6, 12, 200)] == 6 * [5]
     assert [small(epochs=epochs).warmup for epochs in (1, 10, 40)] == [0.1, 1, 4]
     assert small(epochs=40, warmup=2.0).warmup == small(warmup=2.0).warmup == 2

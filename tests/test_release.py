@@ -55,7 +55,11 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> No
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = {name.removeprefix("src/") for name in of_the_checkout() if name.startswith("src/")}
     assert names == package
-    assert {"texthead/apps/page/page.js", "texthead/report/templates/page.html", "texthead/encoders/figures.csv"} <= names
+    assert {
+        "texthead/apps/page/page.js",
+        "texthead/report/templates/page.html",
+        "texthead/encoders/figures.csv",
+    } <= names
 
 
 @pytest.mark.nightly("pyproject.toml")
@@ -74,7 +78,7 @@ def version_of(folder: Path) -> str:
 
 
 @pytest.mark.nightly("pyproject.toml")
-def test_the_version_is_that_of_the_tag_and_trees_without_tags_build(built: Path, tmp_path: Path) -> None:
+def test_version_from_tag_or_without(built: Path, tmp_path: Path) -> None:
     """The sdist has the version of its checkout; a source archive without git has a development version."""
     (sdist,) = built.glob("*.tar.gz")
     assert sdist.name == f"texthead-{version_of(built)}.tar.gz"
@@ -147,9 +151,7 @@ def test_the_installed_wheel_predicts_without_the_checkout(installed: Path, tmp_
 
 
 @pytest.mark.nightly("pyproject.toml")
-def test_the_bill_of_materials_is_valid_and_names_licences_but_no_path(
-    built: Path, installed: Path, tmp_path: Path
-) -> None:
+def test_sbom_valid_without_paths(built: Path, installed: Path, tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("cyclonedx-py")
     run(tool, "environment", installed / "python", "--output-file", "bill.json", "--validate", folder=tmp_path)
     text = (tmp_path / "bill.json").read_text()

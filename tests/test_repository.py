@@ -38,7 +38,7 @@ def test_files_follow_their_schema(schema: str, files: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflows_have_few_permissions_time_limits_and_pinned_actions(path: Path) -> None:
+def test_workflow_permissions_limits_and_pins(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from made import SMALL, SPEC, noise, tiny_visual
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
+from texthead.parallel.progress import Reporter
 
 RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
 NAMES = ("blue", "red")
@@ -34,14 +34,14 @@ class Stop(Exception):
     """Stands for a user, a scheduler or a power cut that stops a training mid-epoch."""
 
 
-def stop_after(clips: int) -> Callable[[int, int], None]:
-    """Return a `progress` for `train` that stops it after this many clips."""
+def stop_after(clips: int) -> Reporter:
+    """Return a reporter that stops `train` after this many clips."""
 
     def progress(done: int, total: int) -> None:
         if done >= clips:
             raise Stop
 
-    return progress
+    return Reporter().counting(progress, "train")
 
 
 def losses(records: list[dict]) -> list[float]:

@@ -32,7 +32,7 @@ def typed(option: Option) -> str:
     """Return an option as one types it, with its choices or the name of its value."""
     names = "`, `".join(option.labels)
     values = option.choices or (option.metavar or option.name.upper(),)
-    value = "" if option.place or option.is_switch else " or ".join(f"`{value}`" for value in values)
+    value = "" if option.positional or option.is_switch else " or ".join(f"`{value}`" for value in values)
     return f"`{names}` {value}".strip()
 
 
@@ -53,7 +53,7 @@ def section(command: type) -> str:
 def page() -> str:
     """Return the page."""
     commands = [command_of(name) for name in COMMANDS]
-    each = [part for command in commands for part in (command, *actions_of(command).values())]
+    each = [entry for command in commands for entry in (command, *actions_of(command).values())]
     return _HEAD + "\n" + "\n".join(map(section, each))
 
 

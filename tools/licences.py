@@ -84,12 +84,12 @@ class Dependency(NamedTuple):
     @property
     def fault(self) -> str:
         """Return what is wrong with its licence and the remedy; "" if it is allowed."""
-        parts = re.split(r" AND | OR |[()]", self.licence)
-        if self.exception or (self.licence and all(part.strip() in ALLOWED for part in parts if part.strip())):
+        names = re.split(r" AND | OR |[()]", self.licence)
+        if self.exception or (self.licence and all(name.strip() in ALLOWED for name in names if name.strip())):
             return ""
-        what = f"licence {self.licence} is not allowed" if self.licence else "licence is unknown"
+        why = f"licence {self.licence} is not allowed" if self.licence else "licence is unknown"
         return (
-            f"{self.name} {self.version} (for {self.required_by}): {what}. Do without the package, or read its licence"
+            f"{self.name} {self.version} (for {self.required_by}): {why}. Do without the package, or read its licence"
             " and add that to ALLOWED, _SPDX or, with a reason, EXCEPTIONS in tools/licences.py."
         )
 
@@ -133,8 +133,8 @@ def closure(root: str) -> list[Dependency]:
     required_by: dict[str, str] = {}
     visited = set()
     while waiting:
-        package, wanted, label = waiting.pop(0)
-        for requirement in requirements(package, wanted):
+        package, specifier, label = waiting.pop(0)
+        for requirement in requirements(package, specifier):
             name = str(canonicalize_name(requirement.name))
             visit = (name, frozenset(requirement.extras))
             if name != root and visit not in visited:

@@ -55,13 +55,13 @@ def texts(value: ast.expr, names: Locals) -> list[str]:
 
 def assigned(function: ast.AST) -> Locals:
     """Return the values that each variable of a function is set to."""
-    found: Locals = {}
+    values: Locals = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(node.value)
-    return found
+                    values.setdefault(target.id, []).append(node.value)
+    return values
 
 
 def messages(node: ast.AST, names: Locals | None = None) -> Iterator[str]:

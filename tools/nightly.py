@@ -50,8 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = []
     for item in items:
         covered = [path for marker in item.iter_markers("nightly") for path in marker.args]
-        own = item.path.relative_to(config.rootpath).as_posix()
-        if covered and not any(is_changed(path, files) for path in (own, *covered)):
+        test_file = item.path.relative_to(config.rootpath).as_posix()
+        if covered and not any(is_changed(path, files) for path in (test_file, *covered)):
             left_out.append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

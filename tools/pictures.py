@@ -73,7 +73,7 @@ def run(*arguments: object, cwd: Path) -> str:
     return done.stdout
 
 
-def terminal(place: Path, lines: Sequence[str], *, cwd: Path) -> None:
+def terminal(path: Path, lines: Sequence[str], *, cwd: Path) -> None:
     """Run command lines in the folder `cwd` and write them with their output as a picture of a terminal (SVG)."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), highlight=False, color_system="truecolor")
     for number, line in enumerate(lines):
@@ -81,10 +81,10 @@ def terminal(place: Path, lines: Sequence[str], *, cwd: Path) -> None:
             console.print()
         console.print(f"[bold green]$[/] [bold]{line}[/]")
         console.print(run(*shlex.split(line)[1:], cwd=cwd).rstrip(), markup=False)
-    place.write_text(console.export_svg(title="", code_format=_SVG, unique_id="terminal"))
+    path.write_text(console.export_svg(title="", code_format=_SVG, unique_id="terminal"))
 
 
-def photograph(driver: WebDriver, place: Path, most_height: int = 1400) -> None:
+def photograph(driver: WebDriver, path: Path, most_height: int = 1400) -> None:
     """Write what the page holds, down to `most_height` pixels of the page, as a WebP picture."""
     height = min(most_height, driver.execute_script("return document.documentElement.scrollHeight"))
     width = driver.execute_script("return innerWidth")
@@ -93,7 +93,7 @@ def photograph(driver: WebDriver, place: Path, most_height: int = 1400) -> None:
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     time.sleep(0.5)  # Until the page has the new size.
     picture = PIL.Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-    picture.save(place, "WEBP", quality=82, method=6)
+    picture.save(path, "WEBP", quality=82, method=6)
 
 
 def until(driver: WebDriver, condition: Callable[[], object], seconds: float = 120) -> None:
@@ -102,7 +102,7 @@ def until(driver: WebDriver, condition: Callable[[], object], seconds: float = 1
 
 
 def _visible(driver: WebDriver, selector: str) -> bool:
-    return any(found.is_displayed() for found in driver.find_elements(By.CSS_SELECTOR, selector))
+    return any(element.is_displayed() for element in driver.find_elements(By.CSS_SELECTOR, selector))
 
 
 def sort_clips(videos: Path, folder: Path) -> None:
@@ -118,8 +118,8 @@ def sort_photos(images: Path, work: Path) -> None:
     rows = [row for row in csv.DictReader(images.open(encoding="utf-8")) if row["label"] in PHOTOS]
     for name in PHOTOS:
         (work / "photos" / name).mkdir(parents=True)
-        own = [row["path"] for row in rows if row["label"] == name and row["split"] == "train"]
-        for number, path in enumerate(own[:PER_CLASS], 1):
+        paths = [row["path"] for row in rows if row["label"] == name and row["split"] == "train"]
+        for number, path in enumerate(paths[:PER_CLASS], 1):
             shutil.copy(images.parent / path, work / "photos" / name / f"{number:02d}.jpg")
     test = [row["path"] for row in rows if row["label"] == PHOTOS[-1] and row["split"] == "test"]
     shutil.copy(images.parent / test[0], work / "new.jpg")
@@ -186,10 +186,10 @@ def hero(work: Path) -> None:
     pictures = "".join(f'<img src="{source}" style="width: 49%; border-radius: 8px">' for source in sources)
     # No higher than the terminal: the page may end below.
     style = "margin: 12px; height: 565px; overflow: hidden; display: flex; gap: 1%; align-items: start"
-    place = work / "hero.html"
-    place.write_text(f'<!doctype html><body style="{style}">{pictures}</body>')
+    page = work / "hero.html"
+    page.write_text(f'<!doctype html><body style="{style}">{pictures}</body>')
     driver = chromium(work / "profile-hero", 1400, 300)
-    driver.get(place.absolute().as_uri())
+    driver.get(page.absolute().as_uri())
     time.sleep(1)
     photograph(driver, ASSETS / "hero.webp", 590)
     driver.quit()
@@ -216,8 +216,8 @@ def main() -> None:
         hero(work)
     else:
         print(f"{clothing} does not exist: the pictures of the terminal and the page stay as they are")
-    for name, (place, (command, *more), height) in GALLERY.items():
-        data = options.data / place
+    for name, (path, (command, *more), height) in GALLERY.items():
+        data = options.data / path
         if not data.exists():
             print(f"{data} does not exist: gallery-{name}.webp stays as it is")
             continue

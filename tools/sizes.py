@@ -33,8 +33,8 @@ def sizes(root: Path) -> dict[str, int]:
     counts = dict.fromkeys(("src", "core", *FOLDERS), 0)
     for path in source.rglob("*.py"):
         folder = path.relative_to(source).parts[0]
-        part = next((name for name, folders in FOLDERS.items() if folder in folders), "core")
-        for name in ("src", part):
+        group = next((name for name, folders in FOLDERS.items() if folder in folders), "core")
+        for name in ("src", group):
             counts[name] += code_lines(path.read_text(encoding="utf-8"))
     tests = (path.read_text(encoding="utf-8") for path in (root / "tests").rglob("*.py"))
     return {**counts, "tests, all lines": sum(len(text.splitlines()) for text in tests)}

@@ -1,9 +1,9 @@
 """The public names, and where each lives."""
 
 from . import recipes as recipes
-from .apps.bulk.bulk import PartOptions as PartOptions
-from .apps.bulk.bulk import open_parts as open_parts
-from .apps.bulk.bulk import predict_parts as predict_parts
+from .apps.bulk.bulk import SliceOptions as SliceOptions
+from .apps.bulk.bulk import open_slices as open_slices
+from .apps.bulk.bulk import predict_slices as predict_slices
 from .apps.bulk.bulk_on_ray import predict_on_ray as predict_on_ray
 from .apps.classes.class_edits import add_classes as add_classes
 from .apps.classes.class_edits import merge_classes as merge_classes
@@ -56,6 +56,7 @@ from .models.temporal import MeanPool as MeanPool
 from .models.temporal import TemporalConv as TemporalConv
 from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
+from .parallel.progress import Reporter as Reporter
 from .prediction.predict import predict as predict
 from .prediction.run_evaluation import evaluate_run as evaluate_run
 from .prediction.run_report import report_run as report_run
@@ -63,7 +64,6 @@ from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
 from .runs.upload import push_to_hub as push_to_hub
-from .training.execution import Callbacks as Callbacks
 from .training.execution import Execution as Execution
 from .training.execution import RunInfo as RunInfo
 from .training.matching import Matching as Matching

@@ -88,15 +88,15 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
         ours: {name: value} of texthead's own entries.
     """
     kind = _kind(group)
-    found = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
+    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
     for entry in _installed(group):
         package = entry.dist.name if entry.dist else "unknown"
-        before = found.get(entry.name)
+        before = extensions.get(entry.name)
         if before is None:
-            found[entry.name] = Extension(kind, entry.name, entry.value, (package,))
+            extensions[entry.name] = Extension(kind, entry.name, entry.value, (package,))
         elif not before.ours:
-            found[entry.name] = Extension(kind, entry.name, entry.value, (*before.packages, package))
-    return found
+            extensions[entry.name] = Extension(kind, entry.name, entry.value, (*before.packages, package))
+    return extensions
 
 
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:

@@ -49,19 +49,19 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or read-only; the old content of `path` is still there.
     """
-    beside = path.with_name(f".{path.name}.{_own_mark()}")
+    temporary = path.with_name(f".{path.name}.{_own_mark()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean_once(path.parent, os.getpid())
-        beside.touch()
-        mode = beside.stat().st_mode
-        yield beside
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
         # safetensors replaces the file by one that only its owner can read.
-        beside.chmod(mode)
+        temporary.chmod(mode)
         if sync:
-            with beside.open("rb") as file:
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         fault = _fault(error)
         if isinstance(fault, KeyboardInterrupt):
@@ -70,7 +70,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     finally:
         # The file is gone after the rename, and never existed if the folder could not be created.
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
 
 
 @contextmanager
@@ -84,8 +84,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise RunError(f"{out}: already exists; choose another folder, or remove it")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(out.parent, f".{out.name}.") as beside:
-            folder = beside / "folder"
+        with scratch_folder(out.parent, f".{out.name}.") as temporary:
+            folder = temporary / "folder"
             folder.mkdir()
             yield folder
             folder.rename(out)
@@ -180,13 +180,13 @@ def sync_folder(folder: Path) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a value to a JSON file atomically. Bytes of paths that are not UTF-8 are escaped."""
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # As JSON does: `\\udce9`.
+    with replacing(path) as temp:
+        temp.write_text(text, encoding="utf-8", errors="backslashreplace")  # As JSON does: `\\udce9`.
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file with a header atomically. Paths that are not UTF-8 keep their bytes."""
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with replacing(path) as temp, temp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
@@ -247,13 +247,13 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
     """
     with path.open(encoding="utf-8-sig") as file:
         _check_bytes(os.fstat(file.fileno()).st_size, most)
-        parts, count = [], 0
+        chunks, count = [], 0
         # Pipes and devices have no size, so the limit is checked while reading.
-        for part in iter(partial(file.read, 2**20), ""):
-            count += len(part)
+        for chunk in iter(partial(file.read, 2**20), ""):
+            count += len(chunk)
             _check_bytes(count, most)
-            parts.append(part)
-    return "".join(parts)
+            chunks.append(chunk)
+    return "".join(chunks)
 
 
 def read_value(
@@ -309,8 +309,8 @@ def check_lines(path: Path) -> None:
     """
     count = 0
     with path.open("rb") as file:
-        for part in iter(partial(file.read, 2**20), b""):
-            count += part.count(b"\n")
+        for block in iter(partial(file.read, 2**20), b""):
+            count += block.count(b"\n")
             if count > MOST_ITEMS:
                 raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
 

@@ -14,7 +14,7 @@ from texthead.errors import printable
 MOST_ROWS = 20
 
 # Between two pictures of a progress bar, and before the first: work that takes less time shows none.
-SECONDS = 0.5
+REFRESH_SECONDS = 0.5
 
 # No colour is set, so that text and lines fit light and dark pages.
 _TABLE = "border-collapse: collapse; color: inherit; background: transparent"
@@ -32,7 +32,7 @@ def html_table(
         rows: one value a column. None is an empty cell; a float has one decimal.
         notes: lines below the table.
     """
-    filled = ([row[place] for row in rows if row[place] is not None] for place in range(len(columns)))
+    filled = ([row[index] for row in rows if row[index] is not None] for index in range(len(columns)))
     right = [bool(cells) and all(isinstance(cell, int | float) for cell in cells) for cells in filled]
     lines = [f'<div><table style="{_TABLE}">']
     if caption:
@@ -82,7 +82,7 @@ class NotebookBar:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._drawn < SECONDS:
+        if now - self._drawn < REFRESH_SECONDS:
             return
         self._drawn = now
         line = f"{self._title}: {done:,} of {total:,} {self._unit}"

@@ -42,8 +42,8 @@ MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
 def check_head(name: str) -> None:
     """Raise RunError unless texthead or an installed package has a head of this name; nothing is imported."""
     if find_one(HEAD_GROUP, name, HEADS) is None:
-        known = [head for head, extension in find(HEAD_GROUP, HEADS).items() if head in HEADS or not extension.ours]
-        raise RunError(f"head must be {either(known)}, or a head of a package that you install, got {name!r}")
+        heads = [head for head, extension in find(HEAD_GROUP, HEADS).items() if head in HEADS or not extension.ours]
+        raise RunError(f"head must be {either(heads)}, or a head of a package that you install, got {name!r}")
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
@@ -241,10 +241,10 @@ class Recipe:
         Raises:
             RunError: a key is unknown or missing; there are no defaults.
         """
-        known = {field.name for field in fields(Recipe)}
-        unknown, missing = sorted(set(values) - known), sorted(known - set(values))
+        names = {field.name for field in fields(Recipe)}
+        unknown, missing = sorted(set(values) - names), sorted(names - set(values))
         if unknown:
-            raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
+            raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(names))}")
         if missing:
             raise RunError(f"recipe lacks {', '.join(missing)}: it must set every option, there are no defaults")
         tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}

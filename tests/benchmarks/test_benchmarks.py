@@ -44,7 +44,7 @@ def rows_of(table: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in lines}
 
 
-def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
+def test_rounds_alternate_order() -> None:
     seen: list[str] = []
 
     def way(name: str) -> rounds.Way:
@@ -53,7 +53,7 @@ def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
     costs = rounds.interleaved({name: way(name) for name in "abc"}, 2)
     assert "".join(seen) == "cba" + "abc" + "cba"
     # Runs 1 to 3 are the warm-up.
-    times = {name: [cost.wall for cost in found] for name, found in costs.items()}
+    times = {name: [cost.wall for cost in result] for name, result in costs.items()}
     assert rounds.interleaved({"a": way("a")}, 0)["a"] == [Cost(10.0, 0.0)], "the warm-up"
     assert times == {"a": [4.0, 9.0], "b": [5.0, 8.0], "c": [6.0, 7.0]}
 
@@ -62,12 +62,12 @@ def test_ratios_are_of_pairs_of_one_round() -> None:
     costs = {"slow": [Cost(2, 20), Cost(30, 3), Cost(4, 8)], "fast": [Cost(1, 10), Cost(10, 1), Cost(1, 1)]}
     assert rounds.ratios(costs, "slow", "fast", "wall") == [2, 3, 4]
     assert rounds.ratios(costs, "slow", "fast") == [2, 3, 8]
-    assert rounds.judged([2, 3, 4], at_least=3) == ("3.00 (2.00-4.00)", "at least 3: met")
-    assert rounds.judged([2, 3, 4], at_most=2.5) == ("3.00 (2.00-4.00)", "at most 2.5: missed")
-    assert rounds.judged([2, 3, 4])[1] == "-"
+    assert rounds.judge([2, 3, 4], at_least=3) == ("3.00 (2.00-4.00)", "at least 3: met")
+    assert rounds.judge([2, 3, 4], at_most=2.5) == ("3.00 (2.00-4.00)", "at most 2.5: missed")
+    assert rounds.judge([2, 3, 4])[1] == "-"
 
 
-def test_a_cost_holds_the_time_of_programs_that_were_waited_for() -> None:
+def test_cost_includes_subprocesses() -> None:
     burn = "import time\nwhile time.process_time() < 0.5: pass"
     assert rounds.timed(lambda: subprocess.run([sys.executable, "-c", burn], check=True))().cpu >= 0.5
     asleep = rounds.timed(lambda: time.sleep(0.2), per=2)()
@@ -82,7 +82,7 @@ def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     assert rounds.peak_mb(bytearray, 150_000_000) > idle + 130
 
 
-def test_sections_take_the_place_between_the_marks() -> None:
+def test_sections_replace_text_between_marks() -> None:
     text = f"# Head\n\n{run.BEGIN}\n\nold\n\n{run.END}\n\n## Kept\n"
     assert run.replaced(text, "new") == f"# Head\n\n{run.BEGIN}\n\nnew\n\n{run.END}\n\n## Kept\n"
     with refuses(ValueError, run.BEGIN, run.END):
@@ -107,13 +107,13 @@ def test_the_machine_is_described_without_name_and_path() -> None:
     assert platform.node() not in machine
 
 
-def test_the_one_run_has_scripts_that_are_short_and_need_no_extra() -> None:
+def test_single_run_scripts_need_no_extra() -> None:
     scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
     helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export", "int8"}
     assert set(run.SCRIPTS) <= scripts - helpers - long
 
 
-def test_what_eight_bits_cost_is_paired_over_the_items_of_all_seeds() -> None:
+def test_int8_cost_paired_over_items() -> None:
     int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
     right = np.arange(40) < 30
     worse, same = right & (np.arange(40) != 3), right.copy()
@@ -149,7 +149,7 @@ def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch
     assert callable(ways["texthead on video, GOP 12"])
 
 
-def test_frames_of_real_clips_joined_fill_the_time(shared: Path) -> None:
+def test_joined_clips_have_even_times(shared: Path) -> None:
     assert videos.has_real(shared)
     for seed in range(2):
         assert videos.joined(shared, 3, seed).shape == (90, videos.HEIGHT, videos.WIDTH, 3)
@@ -164,15 +164,15 @@ def test_links_give_pyavs_libraries_their_usual_names(tmp_path: Path) -> None:
     assert path.startswith(str(tmp_path))
 
 
-def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
+def test_published_chain_normalises_all_frames() -> None:
     pictures = [Image.new("RGB", (427, 320), (255, 255, 255))] * 3
     white = (1 - np.array(transforms.MEAN)) / np.array(transforms.STD)
-    for found in (transforms.published_train(pictures, np.random.default_rng(0)), transforms.published_test(pictures)):
-        assert found.shape == (3, 3, 224, 224)
-        np.testing.assert_allclose(found.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
+    for result in (transforms.published_train(pictures, np.random.default_rng(0)), transforms.published_test(pictures)):
+        assert result.shape == (3, 3, 224, 224)
+        np.testing.assert_allclose(result.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
 
 
-def test_transforms_and_comparing_at_their_smallest() -> None:
+def test_smallest_transforms_and_comparison() -> None:
     assert transforms.measure(1, 1, sides=[(260, 256)]).count(transforms.PUBLISHED) == 2
     assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
@@ -198,7 +198,7 @@ def test_printed_lines_are_compared_by_words_and_numbers() -> None:
 
 
 @pytest.mark.nightly("benchmarks/cached.py")
-def test_kept_features_give_equal_logits_at_their_smallest() -> None:
+def test_cached_features_give_equal_logits() -> None:
     recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
     rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
     for title in (cached.TRAINED, cached.SCORED):
@@ -211,8 +211,8 @@ def test_views_at_their_smallest_open_each_video_once() -> None:
 
 
 def test_a_line_through_points_is_found() -> None:
-    found, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
-    assert found == pytest.approx(2)
+    result, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
+    assert result == pytest.approx(2)
     assert half == pytest.approx(0, abs=1e-6)
     costs = [[Cost(0, 1.0)], [Cost(0, 2.0)], [Cost(0, 6.0)]]
     assert growth.bend([1, 2, 4], costs) == pytest.approx([2.0])
@@ -252,9 +252,9 @@ def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
 
 
 def test_memory_of_a_start(tmp_path: Path) -> None:
-    found = startup.programs(tmp_path / "clip.mp4", tmp_path)
+    result = startup.programs(tmp_path / "clip.mp4", tmp_path)
     for title in (startup.MISTYPED, "`import texthead`"):
-        assert 10 < startup.peak(found[title], tmp_path) < 500
+        assert 10 < startup.peak(result[title], tmp_path) < 500
 
 
 @pytest.mark.nightly("benchmarks/step.py")

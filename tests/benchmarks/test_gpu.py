@@ -66,7 +66,7 @@ def test_nothing_but_torch_and_its_like_is_needed():
 
 
 @pytest.mark.parametrize(("name", "multiply_adds"), [("ViT-B-32", 4.41), ("ViT-B-16", 17.56), ("ViT-L-14", 81.01)])
-def test_operations_are_those_of_the_encoder_and_a_little(name, multiply_adds):
+def test_operation_count_near_encoder(name, multiply_adds):
     """A step takes 3 x 2 operations per forward multiply-add; docs/reference/recipes.md lists those per frame."""
     dim = open_clip.get_model_config(name)["embed_dim"]
     blocks = 6 * 12 * dim**2  # 4 d^2 in attention, 8 d^2 in the MLP; mixing 8 frames is negligible
@@ -90,7 +90,7 @@ def test_a_batch_that_does_not_fit_is_halved():
 
 
 @pytest.mark.nightly("benchmarks/gpu.py")
-def test_no_row_begins_too_late_and_a_failure_costs_one_row(tmp_path):
+def test_deadline_and_failed_rows(tmp_path):
     setting = gpu.Setting(torch.device("cpu"), (), workers=0, seconds=0.0, least=1, frames=1)
     rows = (gpu.Row("no-such-model", 1), gpu.Row("tiny", 1))
     wrong, right, _ = gpu.run_rows(rows, setting, until=float("inf"))

@@ -27,10 +27,10 @@ ASK, UPLOAD = "/ask", "/upload"
 )
 def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code = load.main(arguments)
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (code, found["bad"]) == (0, 0), found
-    assert found["kills"] >= 2
-    assert found.get("right", found.get("acknowledged", found.get("rows"))) > 10
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (code, result["bad"]) == (0, 0), result
+    assert result["kills"] >= 2
+    assert result.get("right", result.get("acknowledged", result.get("rows"))) > 10
 
 
 def hostile() -> Iterator[bytes]:
@@ -70,7 +70,7 @@ def status(port: int, request: bytes) -> int | None:
 
 
 @pytest.mark.slow
-def test_hostile_requests_leave_the_page_and_its_terminal_as_they_were(tmp_path: Path) -> None:
+def test_hostile_requests_leave_page_unchanged(tmp_path: Path) -> None:
     run, log = load.small_run(tmp_path / "run"), tmp_path / "log.txt"
     server, address = load.start_page(log, "ui", run)
     with load.ended([server]):
@@ -78,8 +78,8 @@ def test_hostile_requests_leave_the_page_and_its_terminal_as_they_were(tmp_path:
         assert status(port, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         before, lines = load.megabytes(server.pid), log.read_text()
         for request in hostile():
-            found = status(port, request)
-            assert found is None or 400 <= found < 500, (request[:200], found)
+            result = status(port, request)
+            assert result is None or 400 <= result < 500, (request[:200], result)
         assert status(port, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n") == 200
         assert load.megabytes(server.pid) - before < 100
         assert log.read_text() == lines

@@ -21,17 +21,17 @@ def test_events_are_matched_once_by_class_and_overlap():
     video = Join(Path("a.mp4"), 10, [("a", 0.0, 2.0), ("b", 2.0, 4.0), ("a", 4.0, 6.0)])
     events = [event("a", 0.0, 2.2), event("b", 2.9, 4.0), event("b", 4.0, 6.0), event("a", 0.1, 1.9)]
     # IoU with the truth: 0.91, 0.55, 0 (another class) and 0.9; the last loses to the first.
-    f1, off = timeline.judged(events, video)
+    f1, off = timeline.match_events(events, video)
     assert f1 == pytest.approx(200 * 2 / (4 + 3))
     assert sorted(off) == pytest.approx([0, 0, 2, 9])
-    assert timeline.judged([], video) == (0.0, [])
-    assert timeline.judged([event("a", 0.0, 0.9)], video) == (0.0, [])
+    assert timeline.match_events([], video) == (0.0, [])
+    assert timeline.match_events([event("a", 0.0, 0.9)], video) == (0.0, [])
 
 
 def test_argmax_joins_neighbours():
     rows = [Stretch(0.0, 1.0, (0.4, 0.6)), Stretch(1.0, 2.0, (0.1, 0.9)), Stretch(2.0, 3.0, (0.7, 0.3))]
-    found = timeline.by_argmax(rows, ["a", "b"])
-    assert [(e.name, e.start, e.end, e.peak) for e in found] == [("b", 0.0, 2.0, 0.9), ("a", 2.0, 3.0, 0.7)]
+    result = timeline.by_argmax(rows, ["a", "b"])
+    assert [(e.name, e.start, e.end, e.peak) for e in result] == [("b", 0.0, 2.0, 0.9), ("a", 2.0, 3.0, 0.7)]
 
 
 def test_a_join_is_as_it_says(tmp_path: Path):

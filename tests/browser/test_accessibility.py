@@ -44,9 +44,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two classes with a report."""
     folder = tmp_path_factory.mktemp("runs")
     run = write_small_run(folder / "run")
-    for place in range(6):
-        colour = ("red", "green")[place % 2]
-        write_image(folder / "data" / "ab"[place % 2] / f"{place}.png", colour, seed=place)
+    for index in range(6):
+        colour = ("red", "green")[index % 2]
+        write_image(folder / "data" / "ab"[index % 2] / f"{index}.png", colour, seed=index)
     assert cli.main(["report", str(run), str(folder / "data"), "--workers", "0"]) == 0
     return run
 
@@ -61,35 +61,35 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_the_page_and_its_answer(address: str, media: Path, browser: Callable, width: int, dark: bool) -> None:
     driver = opened(browser(width, dark=dark), address)
-    found = violations(driver)
+    result = violations(driver)
     ask(driver, media / "umbrella.png", "a cat, an umbrella", where=False)
     until(driver, ".bars")
     WebDriverWait(driver, 30).until(lambda _: not driver.find_element(By.ID, "answer").get_attribute("aria-busy"))
-    found += violations(driver)
-    assert not found, "\n".join(found)
+    result += violations(driver)
+    assert not result, "\n".join(result)
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_a_report(run: Path, browser: Callable, width: int, dark: bool) -> None:
     driver = browser(width, dark=dark)
     driver.get((run / "report.html").as_uri())
-    found = violations(driver)
-    assert not found, "\n".join(found)
+    result = violations(driver)
+    assert not result, "\n".join(result)
     assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
-    for place in range(6):
-        write_image(tmp_path / "files" / f"{place}.png", ("red", "green")[place % 2], seed=place)
+    for index in range(6):
+        write_image(tmp_path / "files" / f"{index}.png", ("red", "green")[index % 2], seed=index)
     options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0)
     with serving_command(tmp_path / "server", "label", tmp_path / "files", *options) as served:
-        found = []
+        result = []
         for width, dark in LOOKS:
             driver = browser(width, dark=dark)
             driver.get(served.address)
             WebDriverWait(driver, 60).until(lambda driver: driver.find_element(By.ID, "name").text)
-            found += [(width, dark, line) for line in violations(driver)]
-    assert found == []
+            result += [(width, dark, line) for line in violations(driver)]
+    assert result == []
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
@@ -100,12 +100,12 @@ def test_the_answer_of_a_video_and_an_error(
     ask(driver, media / "cat & <b>umbrella.mp4", "a cat, an umbrella")
     until(driver, ".strip")
     WebDriverWait(driver, 30).until(lambda _: not driver.find_element(By.ID, "answer").get_attribute("aria-busy"))
-    found = violations(driver)
+    result = violations(driver)
     assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     ask(driver, media / "broken.mp4")
     until(driver, "#error")
-    found += violations(driver)
-    assert not found, "\n".join(found)
+    result += violations(driver)
+    assert not result, "\n".join(result)
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
@@ -115,10 +115,10 @@ def test_the_sign_in(browser: Callable, run: Path, tmp_path: Path, width: int, d
     with serving_command(tmp_path / "ui", "ui", run, "--password-file", password) as served:
         driver = browser(width, dark=dark)
         driver.get(served.address)
-        found = violations(driver)
+        result = violations(driver)
         driver.switch_to.active_element.send_keys("a password", Keys.ENTER)
         until(driver, "#ask")
-    assert not found, "\n".join(found)
+    assert not result, "\n".join(result)
 
 
 def test_a_question_by_keys_alone(address: str, media: Path, browser: Callable) -> None:

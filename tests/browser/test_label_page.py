@@ -28,8 +28,8 @@ COLOURS = ("red", "green", "blue")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of three colours, one that no browser shows, and videos, one with a codec that no browser plays."""
     folder = tmp_path_factory.mktemp("data") / "files"
-    for place in range(18):
-        write_image(folder / f"{COLOURS[place % 3]}-{place:02d}.png", COLOURS[place % 3], seed=place)
+    for index in range(18):
+        write_image(folder / f"{COLOURS[index % 3]}-{index:02d}.png", COLOURS[index % 3], seed=index)
     write_image(folder / "red-18.tiff", "red", seed=18)
     write_video(folder / "green-19.mp4", "green", frames=10, codec="libx264")
     write_video(folder / "blue-20.mp4", "blue", frames=10, codec="mpeg4")
@@ -76,17 +76,21 @@ def label(driver: WebDriver, name: str) -> None:
     until(driver, lambda: text(driver, "name") != before)
 
 
-def rows(place: Path) -> dict[str, str]:
-    return {Path(row["path"]).name: row["label"] for row in csv.DictReader(place.open())} if place.exists() else {}
+def rows(labels_csv: Path) -> dict[str, str]:
+    return (
+        {Path(row["path"]).name: row["label"] for row in csv.DictReader(labels_csv.open())}
+        if labels_csv.exists()
+        else {}
+    )
 
 
 def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) -> None:
-    driver, place = opened(browser(), served.address), tmp_path / "labels.csv"
+    driver, labels_csv = opened(browser(), served.address), tmp_path / "labels.csv"
     first = text(driver, "name")
     # Type a new class, skip a file, mark one as bad; then undo all three.
     press(driver, "blue", Keys.ENTER)
     until(driver, lambda: text(driver, "name") != first)
-    assert rows(place) == {first: "blue"}
+    assert rows(labels_csv) == {first: "blue"}
     second = text(driver, "name")
     press(driver, Keys.SPACE)
     until(driver, lambda: text(driver, "name") != second)
@@ -98,11 +102,11 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
     for name in (third, second, first):
         press(driver, Keys.BACKSPACE)
         until(driver, lambda name=name: text(driver, "name") == name)
-    assert rows(place) == {}
-    shown = set()
+    assert rows(labels_csv) == {}
+    names = set()
     for _ in range(21):
         name = text(driver, "name")
-        shown.add(name)
+        names.add(name)
         # The file has loaded.
         until(
             driver,
@@ -111,19 +115,19 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
             ),
         )
         label(driver, name.partition("-")[0])
-        assert rows(place)[name] == name.partition("-")[0]
-    assert len(shown) == 21
+        assert rows(labels_csv)[name] == name.partition("-")[0]
+    assert len(names) == 21
     assert text(driver, "stage") == "Every file has a label or is open elsewhere."
     until(driver, lambda: "of the 21 labelled" in text(driver, "accuracy"))
     assert "10 more labels" in text(driver, "gain")
     assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1
-    assert len(read_dataset(place)) == 21
+    assert len(read_dataset(labels_csv)) == 21
     # The browser logged no error.
     assert not driver.get_log("browser")
 
 
 def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Callable, tmp_path: Path) -> None:
-    place = tmp_path / "labels.csv"
+    labels_csv = tmp_path / "labels.csv"
     driver = opened(browser(width=390), served.address)
     names = []
     for _ in range(20):
@@ -142,14 +146,14 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
     until(driver, lambda: text(driver, "name") == "green-04.png")
     assert "green" in text(driver, "why")
     label(driver, "green")
-    until(driver, lambda: rows(place)["green-04.png"] == "green")
+    until(driver, lambda: rows(labels_csv)["green-04.png"] == "green")
     driver.find_element(By.CSS_SELECTOR, "#train button").click()
     until(driver, lambda: "is ready" in text(driver, "run"), seconds=120)
     assert (tmp_path / "labels-quick" / "recipe.json").is_file()
 
 
 def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_path: Path) -> None:
-    driver, place = opened(browser(), served.address), tmp_path / "labels.csv"
+    driver, labels_csv = opened(browser(), served.address), tmp_path / "labels.csv"
     labelled = {}
     for _ in range(5):
         name = text(driver, "name")
@@ -157,7 +161,7 @@ def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_p
         label(driver, labelled[name])
     os.kill(served.pid, signal.SIGKILL)
     time.sleep(0.5)
-    assert rows(place) == labelled
+    assert rows(labels_csv) == labelled
     press(driver, "1")
     until(driver, lambda: "still running" in text(driver, "error"))
 
@@ -175,9 +179,9 @@ def test_two_people_have_different_files(served: Served, browser: Callable) -> N
 def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path: Path) -> None:
     frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 20]
     encode(tmp_path / "films" / "film.mp4", frames, rate=5)
-    place = tmp_path / "labels.csv"
+    labels_csv = tmp_path / "labels.csv"
     # Without --classes the first class has to be typed.
-    options = ("--out", place, "--workers", 0, "--cut-above", 5)
+    options = ("--out", labels_csv, "--workers", 0, "--cut-above", 5)
     with serving_command(tmp_path / "server", "label", tmp_path / "films", *options) as served:
         driver = opened(browser(), served.address)
         seen: set[float] = set()
@@ -191,7 +195,7 @@ def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path:
         assert first <= min(seen) <= max(seen) <= last + 0.5
         assert len(seen) > 10
         label(driver, "red")
-    (item,) = read_dataset(place).items
+    (item,) = read_dataset(labels_csv).items
     assert (item.path.name, item.label) == (name, "red")
 
 

@@ -67,7 +67,9 @@ def until(driver: WebDriver, selector: str, seconds: float = 120) -> Any:
     """Wait for a visible element that matches, and return the first."""
 
     def seen(_: WebDriver) -> Any:
-        return next((found for found in driver.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()), None)
+        return next(
+            (element for element in driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()), None
+        )
 
     # The page may replace an element between the two calls above.
     replaced = [StaleElementReferenceException]
@@ -122,7 +124,7 @@ def requested(driver: WebDriver) -> list[str]:
     return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "chrome", "chrome-untrusted")]
 
 
-def test_a_video_is_named_along_its_time_and_taken_away(zero_shot: str, media: Path, browser: Callable, tmp_path: Path):
+def test_timeline_of_video_and_removal(zero_shot: str, media: Path, browser: Callable, tmp_path: Path):
     driver = opened(browser(), zero_shot)
     ask(driver, media / VIDEO, NAMES, where=False)
     until(driver, ".lanes")
@@ -246,7 +248,7 @@ def test_a_dropped_file_is_taken(zero_shot: str, browser: Callable):
     assert "cannot show" in until(driver, "#stage p").text
 
 
-def test_a_request_beyond_those_that_may_wait_is_refused_as_busy(served: Served, media: Path, browser: Callable):
+def test_full_queue_is_busy(served: Served, media: Path, browser: Callable):
     first, second, third = (opened(browser(), served.address) for _ in range(3))
     for driver in (first, second, third):
         drop(driver, media / VIDEO)

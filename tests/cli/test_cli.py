@@ -148,7 +148,7 @@ def test_train_on_sentences(world, tmp_path, works, refused):
     refused((run, "head"), *resume)
 
 
-def test_predict_other_classes_of_a_run_and_print_them_as_they_are(world, works):
+def test_predict_run_with_other_classes(world, works):
     names = {"[/b] a lake", ":smile: juggling", "[running]x"}
     out, err = works("predict", world.run, world.images / "red" / "0.png", "--classes", ", ".join(names))
     assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
@@ -288,7 +288,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
 
 
 @pytest.mark.slow
-def test_a_published_list_of_videos_and_how_a_resumed_run_reads_it(world, published, works, refused, tmp_path):
+def test_published_list_and_resumed_run(world, published, works, refused, tmp_path):
     labels, val, run = published / "labels.csv", published / "val_rgb.txt", tmp_path / "run"
     how = ["--labels", labels, "--root", published / "videos"]
     fast = ["--frames", 2, "--temporal", "mean", "--baselines", "never"]
@@ -325,14 +325,14 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monkeypatch):
+def test_hugging_face_dataset_from_train_to_eval(world, works, tmp_path, monkeypatch):
     library = importlib.import_module("datasets")
     # Not TEXTHEAD_CACHE: the cached features of `mini` would be computed again.
     monkeypatch.setattr("texthead.data.hub.cache_dir", lambda: tmp_path / "cache")
     parts = {}
     for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
         columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
-        columns["label"] = [place for place in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
+        columns["label"] = [index for index in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
         kinds = {"image": library.Image(), "label": library.ClassLabel(names=["blue", "red"])}
         parts[split] = library.Dataset.from_dict(columns, features=library.Features(kinds))
     library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
@@ -343,7 +343,7 @@ def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monk
     prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
 
 
-def test_eval_scores_the_held_out_items_of_a_drawn_split_and_names_its_options(world, works, tmp_path):
+def test_eval_scores_held_out_items(world, works, tmp_path):
     rows = tmp_path / "rows.csv"
     options = ["--origin", "dense", "--views", "1x3", "--crops-along", "long-side", "--resize", "40"]
     out, err = works("eval", world.run, world.images, *options, *world.run_options(), "--out", rows)
@@ -408,7 +408,7 @@ def test_config_round_trip(world, works, tmp_path):
 
 
 @pytest.mark.slow
-def test_names_that_are_no_utf8_go_through_doctor_train_and_prepare(say, works, tmp_path):
+def test_non_utf8_names_in_doctor_train_and_prepare(say, works, tmp_path):
     odd = os.fsdecode(b"caf\xe9")
     for label in ("red", "green"):
         for seed, name in enumerate((odd, "b", "c", "d")):
@@ -459,7 +459,7 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     prints(err, f"texthead train data --out {tmp_path / 'run'} --resume")
 
 
-def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, say, tmp_path):
+def test_missing_and_mistyped_options(refused, say, tmp_path):
     config, listed, train = (
         tmp_path / "config.yaml",
         tmp_path / "clips.csv",
@@ -489,7 +489,7 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         assert (code, part in err.splitlines()[-1]) == (2, True)
 
 
-def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path):
+def test_argument_order_and_unused_arguments(world, refused, tmp_path):
     data, item, run = world.images, world.images / "red" / "0.png", world.run
     for parts, *command in (
         (f"eval {run} {data}", "eval", data, run),
@@ -542,7 +542,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
     def stopping(shown: ProgressBar, done: int, total: int) -> None:
-        if shown._unit == "clips" and done > total / 2:
+        if shown.progress.tasks[0].fields["unit"] == "clips" and done > total / 2:
             raise KeyboardInterrupt
 
     train = ["train", world.images, *world.fast(run)]
@@ -569,7 +569,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused, tmp_path):
+def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path):
     root, run = tmp_path / "data", tmp_path / "run"
     images(root / "train", ["blue", "red"], 3)
     images(root / "val", ["blue", "red"], 2)
@@ -642,8 +642,8 @@ def test_encoders_are_listed_by_name(works, refused):
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
     prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
     refused("'nonsense'", "encoders", "nonsense")
-    (found,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
-    assert (found["kinetics"], found["parameters"], found["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
+    (result,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
+    assert (result["kinetics"], result["parameters"], result["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
 
 
 def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypatch):
@@ -675,7 +675,7 @@ def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypat
 
 
 @pytest.mark.slow
-def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, works, refused, tmp_path):
+def test_encoder_without_text_trains(world, works, refused, tmp_path):
     torch.manual_seed(0)
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "a.safetensors")
     encoder, item = f"timm:resnet10t/{tmp_path / 'a.safetensors'}", world.images / "red" / "0.png"
@@ -720,7 +720,7 @@ def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_an_encoder_costs_by_the_paper_s_numbers(works, refused):
+def test_encoder_costs(works, refused):
     for numbers, *arguments in (
         (("17.56", "86.19", "11.3", "57.3"), "openclip:ViT-B-16"),
         (("230.7", "166"), "openclip:ViT-L-14/openai", "--frames", 32, "--temporal", "transformer", "--classes", 400),
@@ -775,7 +775,7 @@ def test_a_learned_template(world, works, refused, tmp_path):
     refused(("template", "context"), "train", world.images, "--head", "prompt", *world.fast(tmp_path / "x"))
 
 
-def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refused, tmp_path):
+def test_frame_folders_by_template(world, works, refused, tmp_path):
     folder, template = tmp_path / "frames", "img_{:03d}.png"
     for clip in ("one", "two"):
         write_frames(folder / clip / template, "red", 4)
@@ -789,7 +789,7 @@ def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refu
     refused("'img.png'", "predict", world.run, folder, *options, "img.png")
 
 
-def test_processes_that_were_not_started_by_torchrun_are_an_error(world, refused, monkeypatch) -> None:
+def test_processes_without_torchrun_are_error(world, refused, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     refused(("WORLD_SIZE", 2, "LOCAL_RANK"), "train", world.images, "--out", world.root / "none")
@@ -810,7 +810,7 @@ def test_processes_that_were_not_started_by_torchrun_are_an_error(world, refused
         *((key, "x") for key in ("held_out", "checkpoint_every", "size", "train_head")),
     ],
 )
-def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, value):
+def test_resume_with_other_options(tmp_path, refused, key, value):
     run = tmp_path / "run"
     run.mkdir()
     (run / "recipe.json").write_text(json.dumps({"command": {key: value}}))
@@ -818,7 +818,7 @@ def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, v
     refused(run / "recipe.json", "train", tmp_path, "--out", run, "--resume")
 
 
-def test_a_run_is_scored_between_the_pretrained_encoder_and_its_own(world, works, refused):
+def test_mix_scores_between_encoders(world, works, refused):
     name = "this run"
     tops = {}
     for mix in ("0", "0.5", "1"):

@@ -33,7 +33,7 @@ def test_bar_is_silent_where_nobody_looks(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_error_is_one_line_and_broken_between_words_on_a_terminal(capsys, monkeypatch):
+def test_error_is_one_line_wrapped_at_words(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     error = "no-such-folder/with-a-long-name: no such file or folder; check the path"
     print_error(error)
@@ -45,7 +45,7 @@ def test_an_error_is_one_line_and_broken_between_words_on_a_terminal(capsys, mon
     assert lines[1:] == ["no-such-folder/with-a-long-name:", "no such file or folder; check", "the path"]
 
 
-def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture) -> None:
+def test_escape_sequences_in_names_not_printed(capsys: pytest.CaptureFixture) -> None:
     """Escape sequences could colour the terminal, rename its window or overwrite its text."""
     evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202egpj.\u2066"
     table = Table("name")

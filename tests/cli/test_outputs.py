@@ -37,7 +37,7 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     assert names.read_text().startswith("id,name")
 
 
-def test_places_that_are_no_file_or_cannot_be_written(world, refused, tmp_path):
+def test_unwritable_outputs(world, refused, tmp_path):
     pipe, folder = tmp_path / "pipe.csv", tmp_path / "folder.csv"
     os.mkfifo(pipe)
     folder.mkdir()
@@ -67,7 +67,7 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refu
     assert world.manifest.read_bytes() == before
 
 
-def test_endings_keep_the_outputs_of_one_command_apart(world, refused, tmp_path):
+def test_export_must_not_overwrite_input(world, refused, tmp_path):
     video, tasks = world.videos / "red" / "0.mp4", tmp_path / "tasks.json"
     tasks.write_text('{"a": null, "b": null}')
     refused(("--export", "input"), "predict", video, "--classes", tasks, "--export", f"label-studio:{tasks}")
@@ -86,8 +86,8 @@ def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
 
 def test_files_of_other_folders_of_texthead_stay(refused, world, tmp_path):
     (tmp_path / "predict.json").write_text("{}")
-    (tmp_path / "part-000000.csv").write_text("path\n")
-    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "part-000000.csv")
+    (tmp_path / "slice-000000.csv").write_text("path\n")
+    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "slice-000000.csv")
 
 
 def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path):
@@ -105,8 +105,8 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
     (tmp_path / "closed").chmod(0o700)
     setpriv = ["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES]
     code = f"from texthead.media.find import find_names; print(*find_names([{str(tmp_path)!r}]), sep='\\n')"
-    found = subprocess.run([*setpriv, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.split() == [str(tmp_path / "closed" / "*"), str(tmp_path / "open" / "a.png")]
+    result = subprocess.run([*setpriv, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert result.split() == [str(tmp_path / "closed" / "*"), str(tmp_path / "open" / "a.png")]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_labels_hold_no_nul(world, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_of_two_trainings_into_one_folder_one_is_the_run(world, tmp_path):
+def test_concurrent_trainings_into_one_folder(world, tmp_path):
     """Both find the folder empty; the later one leaves the other's run alone."""
     line = [sys.executable, "-m", "texthead", "train", world.images, "--out", tmp_path / "run", "--tune", "none"]
     options = ["--workers", "0", "--baselines", "never"]

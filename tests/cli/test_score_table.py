@@ -12,7 +12,7 @@ from texthead.cli.score_table import show_table
 from texthead.data.division import Division
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import wilson_interval
-from texthead.transfer.baselines import Comparison
+from texthead.transfer.baselines import ScoreTable
 
 PAIR = items(("x", "a", "test"), ("y", "b", "test"))
 A, B = [1.0, 0.0], [0.0, 1.0]
@@ -26,7 +26,7 @@ def result(scores: list[list[float]], targets: list[int]) -> Evaluation:
 
 def leads(capsys: pytest.CaptureFixture, *rows: tuple[str, Evaluation]) -> list[str]:
     """Print a table; return the lines that name both methods."""
-    table = Comparison(Division(PAIR, None, PAIR, "test"))
+    table = ScoreTable(Division(PAIR, None, PAIR, "test"))
     table.rows = list(rows)
     show_table(table)
     lines = capsys.readouterr().out.splitlines()
@@ -48,7 +48,7 @@ def test_intervals_count_scenes(capsys):
     data = items(*((f"x{i}", "a" if i < 4 else "b", "test") for i in range(8)))
     scenes = replace(data, items=tuple(replace(item, group=f"scene {i // 2}") for i, item in enumerate(data.items)))
     evaluation = result([A] * 6 + [B] * 2, [0] * 4 + [1] * 4)
-    table = Comparison(Division(scenes, None, scenes, "test"))
+    table = ScoreTable(Division(scenes, None, scenes, "test"))
     table.add("alone", evaluation)
     table.add("in scenes", replace(evaluation, groups=scenes.groups))
     show_table(table)

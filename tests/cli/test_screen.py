@@ -49,15 +49,15 @@ def refuse(constant: str) -> None:
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in COMMANDS]
 )
 def test_json_is_one_document_with_the_documented_keys(world, say, tmp_path: Path, name: str) -> None:
-    places = {"RUN": world.run, "IMAGE": world.images / "red" / "0.png", "IMAGES": world.images}
-    places |= {"VIDEOS": world.videos, "VIDEO": world.videos / "red" / "0.mp4", "NEW": tmp_path / "new"}
+    values = {"RUN": world.run, "IMAGE": world.images / "red" / "0.png", "IMAGES": world.images}
+    values |= {"VIDEOS": world.videos, "VIDEO": world.videos / "red" / "0.mp4", "NEW": tmp_path / "new"}
     words = COMMANDS[name]
     if "COPY" in words:
-        places["COPY"] = shutil.copytree(world.run, tmp_path / "copy")
+        values["COPY"] = shutil.copytree(world.run, tmp_path / "copy")
     workers = (
         ["--workers", "0"] if name in {"predict", "eval", "doctor", "label", "prepare", "compare", "train"} else []
     )
-    code, out, err = say(*(places.get(word, word) for word in words), *workers, "--json", "--quiet")
+    code, out, err = say(*(values.get(word, word) for word in words), *workers, "--json", "--quiet")
     assert (code, err) == (0, "")
     document = json.loads(out, parse_constant=refuse)
     if name == "predict many":
@@ -67,7 +67,7 @@ def test_json_is_one_document_with_the_documented_keys(world, say, tmp_path: Pat
     assert set(entry) <= documented(name)
 
 
-def test_every_command_is_quiet_and_those_with_a_result_print_json() -> None:
+def test_quiet_and_json_of_every_command() -> None:
     for name in cli.COMMANDS:
         kind = cli.command_of(name)
         for each in getattr(kind, "ACTIONS", (kind,)):

@@ -25,7 +25,6 @@ from texthead.data.dataset import Dataset
 from texthead.errors import DataError, RunError
 from texthead.evaluation import calibration
 from texthead.evaluation.evaluate import Evaluation
-from texthead.media.fingerprints import fingerprint
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -74,7 +73,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     split: dict[str, object] = {
         "train": [str(item.path.resolve()) for item in train.items],
         "train_labels": train.labels,
-        "train_content": [fingerprint(item.path) for item in train.items],
+        "train_content": [item.media.fingerprint() for item in train.items],
     }
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(name="test", frames=1, size=32, resize=36)
@@ -110,7 +109,7 @@ def table(out: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_calibrate_writes_what_the_scores_of_val_give(run, data, works):
+def test_calibrate_uses_validation_scores(run, data, works):
     out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager")
     prints(err, 42, "val", "3 of", "3 classes")
     prints(err, 22, "sand")
@@ -217,7 +216,7 @@ def test_calibrate_refuses_what_the_run_has_seen(run, data, refused, tmp_path):
 # ---- using a calibration
 
 
-def test_predict_gives_no_name_where_the_best_is_not_above_the_threshold(calibrated, data, works):
+def test_predict_rejects_below_threshold(calibrated, data, works):
     files = [data.parent / "sand", data.parent / "grass"]
     entries = json.loads(works("predict", calibrated, *files, "--json", "--workers", 0)[0])
     made = load_run(calibrated).calibration
@@ -255,7 +254,7 @@ def test_predict_prints_which_names_are_in_the_set(calibrated, data, works):
     assert works(*arguments)[0].count("  set: fire") == sum(entry["set"][0] == "fire" for entry in entries)
 
 
-def test_a_calibration_changes_no_order_and_a_bare_run_no_table(run, data, works):
+def test_calibration_keeps_order(run, data, works):
     arguments = ("predict", run, data.parent / "grass", "--csv", "--workers", 0)
     before = table(works(*arguments)[0])
     works("calibrate", run, data, "--workers", 0)
@@ -269,7 +268,7 @@ def test_a_calibration_changes_no_order_and_a_bare_run_no_table(run, data, works
     assert table(works(*arguments)[0]) == before
 
 
-def test_an_unreadable_file_has_neither_answer_nor_set(calibrated, data, works, tmp_path):
+def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
     files = [tmp_path / "bad.png", data.parent / "fire" / "val0.png"]
     arguments = ("predict", calibrated, *files, "--sets", "--skip-unreadable", "--workers", 0)
@@ -280,9 +279,9 @@ def test_an_unreadable_file_has_neither_answer_nor_set(calibrated, data, works, 
     assert [(r["answer"], r["in_set"]) for r in rows if r["error"]] == [("", "")]
 
 
-def test_sets_and_rates_of_others_need_a_calibration(run, data, refused):
+def test_sets_and_rates_need_calibration(run, data, refused):
     with refuses(DataError, "sets", "calibrate"):
-        th.open_parts(load_run(run), data, run.parent / "parts", options=th.PartOptions(sets=True))
+        th.open_slices(load_run(run), data, run.parent / "parts", options=th.SliceOptions(sets=True))
     refused("texthead calibrate", "report", run, data, "--unknown", data)
 
 
@@ -292,7 +291,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     few = data.parent / "few.csv"
     few.write_text("\n".join([first, *lines[::5]]) + "\n")
     parts, sure = tmp_path / "parts", tmp_path / "sure"
-    many = ("bulk", run, few, "--part", 10, "--workers", 0, "--out")
+    many = ("bulk", run, few, "--slice", 10, "--workers", 0, "--out")
     works(*many, parts)
     request = json.loads((parts / "predict.json").read_text())
     # A folder started before calibrations existed can be continued.
@@ -304,7 +303,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     works(*many, sure)
     refused((sure, "calibration"), *many, sure, "--sets")
     works(*many, tmp_path / "sets", "--sets")
-    rows = [row for part in sorted((tmp_path / "sets").glob("part-*.csv")) for row in table(part.read_text())]
+    rows = [row for part in sorted((tmp_path / "sets").glob("slice-*.csv")) for row in table(part.read_text())]
     predictions = th.predict(load_run(run), [item.path for item in th.read_dataset(few).items], sets=True)
     # Neither `predict` with single files nor a manifest sorts them.
     assert [(r["path"], r["name"], r["in_set"] == "yes") for r in rows] == [
@@ -315,7 +314,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
 
 
 @pytest.mark.slow
-def test_eval_prints_what_is_promised_and_where_it_flatters(calibrated, data, works, tmp_path):
+def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     known = ("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--baselines", "never")
     out, _ = works(*known, "--out", tmp_path / "items.csv")
     made = load_run(calibrated).calibration
@@ -360,7 +359,7 @@ def test_eval_per_class_counts_items_and_names(trained, data, works):
 # ---- where a calibration does not apply
 
 
-def test_edited_classes_keep_the_temperature_alone(calibrated):
+def test_edited_classes_keep_only_temperature(calibrated):
     run = load_run(calibrated)
     made, protocol = run.calibration, run.protocol
     assert run.calibration_for(protocol) == (made, None)
@@ -416,7 +415,7 @@ def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
 
 
 @pytest.mark.slow
-def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, works, refused):
+def test_report_measures_calibration_on_other_items(calibrated, data, tmp_path, works, refused):
     for seed in range(30, 42):
         picture(tmp_path / "strange" / "sand" / f"{seed}.png", "sand", seed)
     text, rows = reported(works, calibrated, data, "--unknown", tmp_path / "strange")
@@ -434,7 +433,7 @@ def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(calibrated, data, tmp_path, works):
+def test_report_repeats_calibration_measurements(calibrated, data, tmp_path, works):
     known = tmp_path / "known.csv"
     items = th.read_dataset(data).split("val").with_classes(KNOWN).items
     known.write_text("path,label\n" + "".join(f"{item.path},{item.label}\n" for item in items))

@@ -94,7 +94,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
     assert not saliency(first)
 
 
-def test_a_report_elsewhere_of_other_data_and_of_a_run_without_curves_or_items(tmp_path, refused, works):
+def test_report_of_other_data_without_curves(tmp_path, refused, works):
     """Like an imported run, this one has no items of its own: a report needs data."""
     run, out = write_small_run(tmp_path / "run"), tmp_path / "page.html"
     refused((run, "report"), "report", run, "--workers", 0)
@@ -122,7 +122,7 @@ def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
 
 
 @pytest.mark.slow
-def test_videos_get_a_test_of_their_order_at_once_and_again(tmp_path, works):
+def test_order_test_in_train_and_report(tmp_path, works):
     """With a frozen encoder the frames are already encoded; the report written again has the same numbers."""
     _, run = trained(tmp_path, write_video, ".mp4", "--temporal", "transformer", "--frames", "3")
     _, first = page_of(run / "report.html")

@@ -44,9 +44,7 @@ def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_
 
 
 @pytest.mark.slow
-def test_tune_none_leaves_the_text_probe_whatever_the_number_of_items(
-    few: Path, works: Callable, tmp_path: Path
-) -> None:
+def test_tune_none_keeps_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)
     options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
     out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
@@ -55,9 +53,7 @@ def test_tune_none_leaves_the_text_probe_whatever_the_number_of_items(
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
 
-def test_what_says_how_to_fine_tune_is_named_beside_unlabelled_files(
-    few: Path, refused: Callable, tmp_path: Path
-) -> None:
+def test_unlabelled_refuses_fine_tuning_options(few: Path, refused: Callable, tmp_path: Path) -> None:
     for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper")):
         refused(("--unlabelled", option[0]), "train", few, *option, "--unlabelled", few, "--out", tmp_path / "run")
 
@@ -84,7 +80,7 @@ def test_an_interrupted_trial_leaves_the_text_probe(
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, works: Callable, tmp_path: Path) -> None:
+def test_fine_tuning_chosen_if_ahead(shared: Path, works: Callable, tmp_path: Path) -> None:
     """Five hand signs, for which text embeddings are useless and the encoder is weak."""
     run, data = tmp_path / "run", tmp_path / "signs.csv"
     signs = read_dataset(shared / "image" / "handdigits" / "images.csv")

@@ -14,7 +14,6 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
-from texthead.data import clips as clips_module
 from texthead.data import splits
 from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
@@ -22,6 +21,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
+from texthead.media.paths import MediaPath
 from texthead.media.reader import Change
 
 WIDTH, HEIGHT = 48, 32
@@ -74,7 +74,7 @@ def test_forms_of_a_manifest(tmp_path, name, text, path, label):
     assert read_dataset(write_manifest(tmp_path, text, name)).items == (Item(tmp_path / path, label),)
 
 
-def test_a_folder_in_a_manifest_is_a_clip_and_a_class_folder_holds_images(tmp_path):
+def test_folder_in_manifest_is_clip(tmp_path):
     touch(tmp_path, "data/run/1.png", "data/run/2.png")
     for row in ("data/run", "data/run/", "data/run/*"):
         assert read_dataset(write_manifest(tmp_path, f"path,label\n{row},run\n")).items == (
@@ -168,7 +168,7 @@ def test_a_link_that_leads_nowhere_is_noted(tmp_path):
     prints(note, tmp_path / "run", "3 broken links", "circle.mp4")
 
 
-def test_no_such_path_an_empty_folder_and_a_file_of_another_kind(tmp_path):
+def test_missing_empty_and_unknown_sources(tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "missing", tmp_path / "empty", write_manifest(tmp_path, "path,label\n", "clips.json")):
         with refuses(DataError, path):
@@ -248,7 +248,7 @@ def test_known_columns_are_known_in_any_case(tmp_path):
         assert dataset.items[0].extra == (("Camera", "one"),)
 
 
-def test_one_manifest_beside_class_folders_is_read_and_noted_two_are_refused(tmp_path):
+def test_manifest_next_to_class_folders(tmp_path):
     root = touch(tmp_path, "run/a.mp4", "run/b.mp4")
     write_manifest(root, "path,label\nrun/a.mp4,running\n", "labels.csv")
     write_manifest(root, "name,score\nrun,3\n", "scores.csv")
@@ -285,7 +285,7 @@ def test_a_list_with_its_label_file(tmp_path):
         read_dataset(tmp_path / "list.txt", labels=labels, suffix=".avi")
 
 
-def test_a_label_file_names_class_folders_and_the_labels_of_a_manifest(tmp_path):
+def test_label_file_names_folders_and_manifest(tmp_path):
     labels = write_manifest(tmp_path, "id,name\nn01440764,tench\nn01443537,goldfish\n", "labels.csv")
     root = touch(tmp_path / "data", "train/n01440764/a.jpg", "val/n01440764/b.jpg", "val/n01443537/c.jpg")
     assert read_dataset(root, labels=labels).items == (
@@ -319,7 +319,7 @@ def small() -> Dataset:
     return Dataset(tuple(Item(Path(f"{i}.mp4"), label) for i, label in enumerate(labels)), "here", ("a note",))
 
 
-def test_pick_and_with_classes_keep_the_order_and_only_images_goes_by_the_names():
+def test_pick_with_classes_and_only_images():
     dataset = small()
     assert [item.path.name for item in dataset.pick([4, 1]).items] == ["4.mp4", "1.mp4"]
     fewer = dataset.with_classes(["swim", "jump", "fly"])
@@ -360,7 +360,7 @@ def drawn(source: Path) -> tuple[set[str], ...]:
 
 
 @pytest.mark.parametrize("place", ["", "../videos/", "/elsewhere/"])
-def test_rows_in_another_order_and_data_elsewhere_give_the_same_draws(tmp_path, monkeypatch, place):
+def test_draws_ignore_order_and_location(tmp_path, monkeypatch, place):
     names = [f"{i}.mp4" for i in range(40)]
     rows = [f"{place}{name},class {i % 4},scene {i // 8}" for i, name in enumerate(names)]
     first, other = tmp_path / "a" / "lists", tmp_path / "b" / "c" / "lists"
@@ -406,7 +406,7 @@ def test_a_drawn_split_holds_every_item_once():
     assert drawn != dataset.with_drawn_split(0.2, seed=2)
 
 
-def test_a_drawn_split_keeps_groups_and_copies_of_a_file_on_one_side():
+def test_drawn_split_keeps_groups_and_copies():
     items = [Item(Path(f"{i}.mp4"), f"class {i % 2}", group=f"scene {i // 4}") for i in range(40)]
     partly = [Item(Path(f"{i}.mp4"), "run", group="scene" if i < 4 else None) for i in range(12)]
     for seed in range(10):
@@ -522,7 +522,7 @@ def test_each_repetition_of_an_item_is_drawn_anew(filmed):
         assert len({tuple(read_numbers(clip)) for clip in drawn}) > 3
 
 
-def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):
+def test_draw_ignores_other_state(filmed):
     keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
     clips = train_clips(filmed)
     first = {key: clips[key][0] for key in keys}
@@ -564,7 +564,7 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
     assert (views[:, :, 1, 0, 0] == 4).all()
 
 
-def test_one_view_is_the_centre_of_the_first_frames_and_an_image_is_every_frame(filmed):
+def test_single_view_and_image_frames(filmed):
     (views,) = view_clips([filmed.items[2].path], Views())[0][0]
     assert read_numbers(views) == [0, 3, 6, 9]
     assert views[0, 0, 0].tolist() == list(range(12, 36))
@@ -584,12 +584,12 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
         return change(torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2))
 
     @contextmanager
-    def open_media(path: Path) -> Iterator[SimpleNamespace]:
+    def opened(media: MediaPath) -> Iterator[SimpleNamespace]:
         steps.append("opened")
         yield SimpleNamespace(num_frames=length, frames_at=frames_at)
         steps.append("closed")
 
-    monkeypatch.setattr(clips_module, "open_media", open_media)
+    monkeypatch.setattr(MediaPath, "open", opened)
     cut, _, _ = view_clips([Path("a.mp4")], views)[0]
     wanted = views.frame_indices(length, 4)
     assert read == [sorted({index for clip in wanted for index in clip})]
@@ -597,7 +597,7 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
     assert [read_numbers(view) for view in cut] == [clip for clip in wanted for _ in range(views.crops)]
 
 
-def test_what_cannot_be_read_comes_as_an_error_not_as_an_exception(filmed, tmp_path):
+def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
     broken, missing = write_broken(tmp_path / "broken.mkv"), tmp_path / "missing.mp4"
     dataset = Dataset((*filmed.items, Item(broken, "run"), Item(missing, "jump")))
     clips, views = train_clips(dataset), view_clips([item.path for item in dataset.items], Views(2, 3))
@@ -622,7 +622,7 @@ def feature_clips(lengths: list[int], seed: int = 0) -> TrainFeatures:
     return TrainFeatures(bank, [3, 1, 2][: len(lengths)], frames=4, seed=seed)
 
 
-def test_feature_clips_take_the_frames_that_training_clips_take(filmed):
+def test_feature_clips_match_training_clips(filmed):
     for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]:
         clips = feature_clips([4, 1, 12], seed)
         clip, target, position = clips[epoch, 2]

@@ -15,7 +15,6 @@ from messages import prints, refuses
 from texthead.data.dataset import splits_of
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError
-from texthead.media.open import check, open_media
 
 library: Any = import_module("datasets")
 CLASSES = library.ClassLabel(names=["red", "blue"])
@@ -60,7 +59,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
     assert [item.path.name for item in dataset.items] == ["00000000.png", "00000001.jpg", "00000002.webp"]
     assert [item.path.read_bytes() for item in dataset.items] == before
     assert all(item.path.parent.parent == own_cache for item in dataset.items)
-    assert all(check(item.path) == 1 for item in dataset.items)
+    assert all(item.media.open().check() == 1 for item in dataset.items)
     assert read_dataset(source) == dataset
     assert dataset.names == ["train/0", "train/1", "train/2"]
 
@@ -71,7 +70,7 @@ def test_pictures_from_memory(tmp_path):
     dataset = read_dataset(save(tmp_path / "data", columns, picture=library.Image(), kind=library.Value("string")))
     assert dataset.labels == ["a", "b"]
     for item, array in zip(dataset.items, arrays, strict=True):
-        with open_media(item.path) as media:
+        with item.media.open() as media:
             assert np.array_equal(media.frames_at([0])[0].permute(1, 2, 0).numpy(), array)
 
 
@@ -82,7 +81,7 @@ def test_videos_without_a_decoder(tmp_path):
     source = save(tmp_path / "data", columns, clip=library.Video(decode=False), label=library.Value("string"))
     dataset = read_dataset(source)
     assert [item.path.suffix for item in dataset.items] == suffixes
-    assert [check(item.path) for item in dataset.items] == [5, 5, 5]
+    assert [item.media.open().check() for item in dataset.items] == [5, 5, 5]
     assert not dataset.only_images
     # The same with decoding on (the default).
     columns = {"clip": [str(path) for path in given], "label": ["x", "y", "x"]}
@@ -107,7 +106,7 @@ def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
     assert not own_cache.exists()
 
 
-def test_what_lies_in_the_cache_is_used_again_and_what_is_not_whole_is_not(tmp_path, own_cache):
+def test_cache_reused_unless_incomplete(tmp_path, own_cache):
     source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
     first, second = (item.path for item in read_dataset(source).items)
     before = contents(own_cache)
@@ -134,7 +133,7 @@ def test_a_stop_leaves_no_half_file(tmp_path, own_cache, monkeypatch):
     assert len(read_dataset(source)) == len(contents(own_cache)) == 2
 
 
-def test_broken_bytes_are_an_error_of_the_file_when_it_is_read(tmp_path):
+def test_broken_bytes_fail_on_read(tmp_path):
     broken = write_broken(tmp_path / "x.mp4").read_bytes()
     columns = {"image": [{"bytes": broken, "path": None}, {"bytes": broken, "path": "a/b.JPG"}], "label": [0, 1]}
     dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
@@ -143,7 +142,7 @@ def test_broken_bytes_are_an_error_of_the_file_when_it_is_read(tmp_path):
     clips = read_dataset(save(tmp_path / "v", columns, video=library.Video(decode=False), label=CLASSES))
     for item in (*dataset.items, *clips.items):
         with pytest.raises(MediaError) as caught:
-            open_media(item.path)
+            item.media.open()
         assert (caught.value.path, caught.value.fault) == (item.path, "unreadable")
 
 
@@ -239,7 +238,7 @@ def test_a_label_file_names_the_labels(tmp_path):
 # ---- what cannot be loaded
 
 
-def test_what_cannot_be_loaded_or_reached_and_code_that_is_not_run(tmp_path, monkeypatch):
+def test_load_errors_and_untrusted_code(tmp_path, monkeypatch):
     empty, scripted = tmp_path / "empty", tmp_path / "scripted"
     empty.mkdir()
     scripted.mkdir()

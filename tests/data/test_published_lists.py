@@ -8,7 +8,7 @@ from messages import prints, refuses
 from texthead.data.published_lists import read_list
 from texthead.errors import DataError
 from texthead.text.class_names import clean_names
-from texthead.text.label_files import LabelFile, read_labels
+from texthead.text.label_files import ClassIds, read_labels
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -17,11 +17,11 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def named(*names: str) -> LabelFile:
-    return LabelFile(Path("labels.csv"), tuple(map(str, range(len(names)))), names)
+def named(*names: str) -> ClassIds:
+    return ClassIds(Path("labels.csv"), tuple(map(str, range(len(names)))), names)
 
 
-def read(path: Path, labels: LabelFile, root: Path | None = None, **options: str) -> tuple[list[tuple[str, str]], list]:
+def read(path: Path, labels: ClassIds, root: Path | None = None, **options: str) -> tuple[list[tuple[str, str]], list]:
     """Read a list; return ((path relative to the root or the list's folder, name) pairs, notes)."""
     items, notes = read_list(path, labels, root=root, **{"frame_template": None, "suffix": None, **options})
     return [(str(item.relative_to(root or path.parent)), name) for item, name in items], notes
@@ -101,7 +101,7 @@ def test_a_list_of_frames(tmp_path):
     assert [item for item, _ in items] == [f"{folder}.avi" for folder in paths]
 
 
-def test_a_suffix_also_completes_files_and_paths_may_begin_at_the_root_of_the_disk(tmp_path):
+def test_suffix_completion_and_absolute_paths(tmp_path):
     path = write(tmp_path / "a.txt", "v_1 0\nv.2 1\n")
     assert read(path, named("a", "b"), suffix=".mp4")[0] == [("v_1.mp4", "a"), ("v.2.mp4", "b")]
     path = write(tmp_path / "b.txt", "/data/v.mp4 0\n")
@@ -145,7 +145,7 @@ def test_a_list_without_its_folder_or_not_as_utf8(tmp_path):
 
 def test_ids_that_are_not_the_order_of_rows_are_noted(tmp_path):
     path = write(tmp_path / "a.txt", "a.mp4 0\nb.mp4 1\n")
-    items, (note,) = read(path, LabelFile(Path("labels.csv"), ("1", "0"), ("run", "jump")))
+    items, (note,) = read(path, ClassIds(Path("labels.csv"), ("1", "0"), ("run", "jump")))
     assert [name for _, name in items] == ["run", "jump"]
     prints(note, "labels.csv", "row 0", "'1'")
 
@@ -180,7 +180,7 @@ def test_folders_of_another_class_are_one_note(tmp_path):
 @pytest.mark.parametrize(
     "line", ["KickBall/v.avi 1", "kick/kick ball/v.avi 1", "kick-ball/v.avi 1", "kick.avi 1", "v.avi 1"]
 )
-def test_folders_of_the_class_itself_or_of_none_are_not_noted(tmp_path, line):
+def test_matching_folders_not_noted(tmp_path, line):
     lines = [line, "kick/a.avi 0", "sword/a.avi 2", "sword_exercise/a.avi 3"]
     assert read(write(tmp_path / "a.txt", "\n".join(lines)), named(*HMDB))[1] == []
 

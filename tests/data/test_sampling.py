@@ -119,7 +119,7 @@ def test_worked_examples():
     assert Views(2, stride=3).frame_indices(40, 4) == [[0, 3, 6, 9], [28, 31, 34, 37]]
 
 
-def test_a_window_is_as_long_as_its_stride_and_a_shorter_video_has_its_frames_spread():
+def test_stride_window_and_short_video():
     rng = np.random.default_rng(0)
     drawn = [random_window(12, 4, 3, lambda n: int(rng.integers(n))) for _ in range(40)]
     assert drawn == [[0, 3, 6, 9]] * 40, "there is one"
@@ -187,7 +187,7 @@ def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
 
 
 @given(LENGTH, FRAMES, CLIPS)
-def test_one_clip_and_those_of_short_videos_are_the_plain_sampling(length, num_frames, clips):
+def test_single_clip_equals_plain_sampling(length, num_frames, clips):
     assert Views().frame_indices(length, num_frames) == [first_in_segment(length, num_frames)]
     assert Views(origin="centre").frame_indices(length, num_frames) == [centre_in_segment(length, num_frames)]
     short = min(length, num_frames)

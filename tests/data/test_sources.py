@@ -61,9 +61,7 @@ def test_a_package_reads_data_in_its_own_form(listed: Path, tmp_path: Path, inst
         ("def accepts(source): return True\ndef read(source): ...", ["NoneType", "Dataset"]),
     ],
 )
-def test_a_broken_package_is_one_line_if_nothing_else_reads_the_data(
-    listed: Path, install: Install, code: str, parts: list[str]
-) -> None:
+def test_broken_package_is_one_line(listed: Path, install: Install, code: str, parts: list[str]) -> None:
     install("broken", GROUP, "broken = broken", code)
     write_image(listed.parent / "a" / "0.png", "red")
     assert len(th.read_dataset(listed.parent)) == 1

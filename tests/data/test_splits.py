@@ -85,7 +85,7 @@ def test_too_few_items_of_a_class():
     [
         *((draw, "k", value) for draw in (k_shot, PER_PROCESS, at_most) for value in (0, -1)),
         *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
-        *((hold_out, "part", value) for value in (0.0, 1.0, -0.5, float("nan"))),
+        *((hold_out, "share", value) for value in (0.0, 1.0, -0.5, float("nan"))),
         *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),
         *((lambda _, value, seed: half_classes(value, seed), "classes", value) for value in (0, 1, -3)),
         (lambda _, value, seed: k_shot_per_process(LABELS, 1, processes=value, seed=seed), "processes", 0),
@@ -130,7 +130,7 @@ def test_so_many_different_items_are_seen():
     assert abs(sum(counts) / 100 - expected) < 0.25
 
 
-def test_the_draws_of_processes_and_seeds_do_not_meet():
+def test_process_and_seed_draws_differ():
     """Process 1 of seed 0 does not draw what process 0 of seed 1 draws."""
     extra = [
         set(k_shot_per_process(LABELS, 1, processes=2, seed=seed)) - set(k_shot(LABELS, 1, seed=seed))
@@ -156,7 +156,7 @@ def test_a_smaller_fraction_lies_within_a_larger_one(labels, seed, one, other):
     assert small <= large
 
 
-def test_fractions_keep_the_shares_of_the_classes_and_all_are_the_same_draw():
+def test_fractions_are_stratified():
     labels = ["rare"] * 10 + ["common"] * 90
     for part, rare, common in [(0.1, 1, 9), (0.2, 2, 18), (0.5, 5, 45), (0.01, 1, 1)]:
         assert count_classes(labels, fraction(labels, part, seed=3)) == {"rare": rare, "common": common}
@@ -177,7 +177,7 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_the_same_seed_gives_the_same_draw_and_another_one_another(draw):
+def test_seed_determines_draw(draw):
     assert draw(LABELS, 1) == draw(list(LABELS), 1)
     assert len({tuple(draw(LABELS, seed)) for seed in range(20)}) == 20
 
@@ -199,7 +199,7 @@ def test_the_order_of_the_items_does_not_matter(draw, seed, mixed, grouped):
 
 @given(st.permutations(range(30)), seeds)
 @settings(max_examples=30)
-def test_the_order_of_the_names_does_not_matter_for_unseen_classes(mixed, seed):
+def test_unseen_classes_ignore_name_order(mixed, seed):
     names = [f"class {i}" for i in range(30)]
     moved = unseen_classes([names[i] for i in mixed], 10, seed=seed)
     assert [set(part) for part in moved] == [set(part) for part in unseen_classes(names, 10, seed=seed)]
@@ -207,7 +207,7 @@ def test_the_order_of_the_names_does_not_matter_for_unseen_classes(mixed, seed):
 
 @given(st.integers(0, 99), seeds)
 @settings(max_examples=30)
-def test_an_item_more_or_less_moves_at_most_one_other(gone, seed):
+def test_added_item_moves_at_most_one(gone, seed):
     labels, names = ["a"] * 100, names_of(range(100))
     before = {names[i] for i in k_shot(labels, 20, seed=seed)}
     del names[gone]
@@ -266,7 +266,7 @@ def test_groups_are_never_divided(pairs, seed, part):
     assert {labels[i] for i in held} == {labels[i] for i in stays} == set(labels)
 
 
-def test_groups_of_one_class_of_two_and_of_all_can_be_held_out():
+def test_groups_of_many_classes_held_out():
     labels, groups = [f"class {i // 20}" for i in range(100)], [f"scene {i // 5}" for i in range(100)]
     for seed in range(30):
         held = hold_out(labels, 0.25, seed=seed, groups=groups)

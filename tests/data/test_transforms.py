@@ -43,7 +43,7 @@ def test_shape_type_and_memory(crop, shape):
 
 
 @pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
-def test_all_frames_are_cut_alike_and_the_generator_alone_decides(crop):
+def test_frames_share_crop_from_generator(crop):
     spec = Augmentation(32, 40, crop, gray=0.5)
     rng = np.random.default_rng(0)
     for _ in range(10):
@@ -69,7 +69,7 @@ def test_every_call_takes_the_same_draws(height, width, crop, flip, gray):
     assert rng.random() == other.random()
 
 
-def test_input_is_left_as_it_was_and_its_memory_order_does_not_matter():
+def test_input_unchanged_for_any_memory_order():
     frames, spec = clip(), Augmentation(32, 60, flip=1.0, gray=1.0)
     before = frames.clone()
     one = augment(frames, spec, np.random.default_rng(0))
@@ -242,7 +242,7 @@ def test_rand_augment_is_torchvisions_drawn_once_a_clip():
     assert len({tuple(one.flatten()[:200].tolist()) for one in different}) > 1
 
 
-def test_a_box_may_be_resampled_otherwise_than_a_frame():
+def test_box_interpolation_differs_from_frame():
     spec = Augmentation(20, 40, "resized", area=(0.5, 0.5), ratio=(1.0, 1.0), flip=0.0)
     bicubic, bilinear = (
         augment(clip(40, 40, 1), replace(spec, crop_interpolation=kind), np.random.default_rng(0))

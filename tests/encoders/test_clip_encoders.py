@@ -22,10 +22,9 @@ from texthead.errors import EncoderError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
 from texthead.evaluation.saliency import cover
-from texthead.features import frames as kept
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
@@ -33,7 +32,7 @@ from texthead.prediction.predict import predict
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution
-from texthead.training.fit_recipe import suit
+from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.train import train
 
 FRAMES, NAMES = 4, ("red", "blue")
@@ -78,14 +77,14 @@ def recognizer(visual: Visual, temporal: torch.nn.Module | None = None) -> Recog
 @torch.inference_mode()
 def test_long_clips_are_seen_part_by_part(visual: Visual) -> None:
     clips = noise(2, 2 * FRAMES, 3, 32, 32)
-    found = clip_features(visual, clips)
-    assert found.shape == (2, 4, 32)
-    assert torch.allclose(found[:, :2], visual(clips[:, :FRAMES]), atol=1e-5)
-    assert torch.allclose(found[:, 2:], visual(clips[:, FRAMES:]), atol=1e-5)
+    result = clip_features(visual, clips)
+    assert result.shape == (2, 4, 32)
+    assert torch.allclose(result[:, :2], visual(clips[:, :FRAMES]), atol=1e-5)
+    assert torch.allclose(result[:, 2:], visual(clips[:, FRAMES:]), atol=1e-5)
     model = recognizer(visual)
     assert (model.sees_clips, model.sees_frames_apart) == (True, False)
-    assert torch.allclose(model.features(clips), found.mean(1), atol=1e-6)
-    assert torch.allclose(model.on_features()(found), model(clips), atol=1e-5)
+    assert torch.allclose(model.features(clips), result.mean(1), atol=1e-6)
+    assert torch.allclose(model.on_features()(result), model(clips), atol=1e-5)
     with refuses(EncoderError, "hf:", FRAMES, 6):
         model(clips[:, :6])
 
@@ -106,7 +105,7 @@ def test_what_is_kept_is_what_is_computed(
     model = recognizer(visual, AttentivePool(32, 16))
     plain, first = evaluate(model, data, protocol), evaluate(model, data, protocol, Reading(cache=cache))
     assert torch.allclose(plain.scores, first.scores, atol=1e-5)
-    monkeypatch.setattr(kept, "open_media", lambda path, *_: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, data, protocol, Reading(cache=cache)).scores, first.scores)
 
 
@@ -122,11 +121,11 @@ def test_clips_of_parts_are_kept_too(
     first = evaluate(model, parts, protocol, Reading(cache=cache)).scores
     assert torch.allclose(evaluate(model, parts, protocol).scores, first, atol=1e-5)
     assert not torch.allclose(first[0], first[1], atol=1e-4)
-    monkeypatch.setattr(kept, "open_media", lambda path, *_: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, parts, protocol, Reading(cache=cache)).scores, first)
 
 
-def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: Visual, tmp_path: Path) -> None:
+def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
     cache = tmp_path
@@ -138,12 +137,12 @@ def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: V
 
 
 def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Dataset) -> None:
-    recipe, notes = suit(small, {}, data, encoder)
+    recipe, notes = adapt_recipe(small, {}, data, encoder)
     assert (recipe.frames, recipe.size) == (FRAMES, 32)
     prints("\n".join(notes), "frames 8 -> 4")
-    assert suit(small, {"frames": 8}, data, encoder)[0].frames == 8
+    assert adapt_recipe(small, {"frames": 8}, data, encoder)[0].frames == 8
     with refuses(RunError, FRAMES, 6):
-        suit(small, {"frames": 6}, data, encoder)
+        adapt_recipe(small, {"frames": 6}, data, encoder)
 
 
 def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
@@ -151,14 +150,14 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
     assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
     strided = Encoder(visual, None, scale=10.0)
-    recipe, notes = suit(small, {}, data, strided)
+    recipe, notes = adapt_recipe(small, {}, data, strided)
     assert recipe.stride == 2
     prints("\n".join(notes), "stride 0 -> 2")
-    assert suit(small, {"stride": 0}, data, strided)[0].stride == 0
+    assert adapt_recipe(small, {"stride": 0}, data, strided)[0].stride == 0
     path, model = data.items[5].path, recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         expected = model(view_crops(media.frames_at(middle), pixels.size, pixels.resize, 1, pixels.interpolation))
     assert torch.allclose(score(model, [path], model.protocol).scores, expected, atol=1e-4)
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
@@ -169,7 +168,9 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride 3", "freeze_encoder"):
-        suit(small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
+        adapt_recipe(
+            small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0)
+        )
 
 
 @pytest.mark.slow
@@ -190,8 +191,8 @@ def test_from_training_to_predictions(
     train(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     run = load_run(tmp_path / "run")
     path = data.items[0].path
-    (found,) = predict(run, [path])
-    assert found.top == predict(run, [path], Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre")))[0].top
+    (result,) = predict(run, [path])
+    assert result.top == predict(run, [path], Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre")))[0].top
     ordered = order_test(run.model, data, run.protocol, Reading(), seeds=(0,))
     assert ordered.top1 == pytest.approx(evaluate(run.model, data, run.protocol).top1)
     covered = cover(run.model, torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8), grid=2)
@@ -205,8 +206,8 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     source = ("--encoder", f"hf:{folder}")
     with (tmp_path / "clips.csv").open("w") as file:
         file.write("path,label,split\n")
-        for place, item in enumerate(data.items):
-            file.write(f"{item.path},{item.label},{'train' if place < 4 else 'test'}\n")
+        for index, item in enumerate(data.items):
+            file.write(f"{item.path},{item.label},{'train' if index < 4 else 'test'}\n")
     clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
     assert "│ probe " in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--tune", "none", "--out", run, *options)
@@ -222,9 +223,10 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     out = works("export", run, "--out", tmp_path / "carried")[0]
     prints(out, f"clips of {FRAMES} frames")
     assert float(out.partition("at most ")[2].split(",")[0]) < 1e-4
-    program = [sys.executable, tmp_path / "carried" / "predict.py", path]
-    exported = subprocess.run(program, check=True, capture_output=True, text=True).stdout
-    assert exported.split()[-2:] == works("predict", run, path)[0].splitlines()[1].split()
+    program = [sys.executable, tmp_path / "carried" / "predict.py", path, "--json"]
+    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
+    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:

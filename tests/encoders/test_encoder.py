@@ -26,11 +26,11 @@ def test_a_visual_encoder_is_rebuilt_from_its_spec():
     spec = VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json())))
     assert spec == visual.spec
     again = build_visual(spec).eval()
-    given = frames(1, 64)
+    inputs = frames(1, 64)
     with torch.no_grad():
-        assert not torch.allclose(again(given), visual(given), atol=1e-3)
+        assert not torch.allclose(again(inputs), visual(inputs), atol=1e-3)
         again.load_state_dict(visual.state_dict())
-        assert torch.equal(again(given), visual(given))
+        assert torch.equal(again(inputs), visual(inputs))
     # Preprocessing is stored in the spec, not in the weights.
     assert all(key.startswith("net.") for key in visual.state_dict())
 
@@ -80,14 +80,14 @@ def test_text_is_loaded_only_for_new_prompts():
 
 def test_the_pixels_of_a_spec_are_what_the_module_uses():
     class Sum(torch.nn.Module):
-        def forward(self, given: Float[Tensor, "frames 3 height width"]) -> Tensor:
-            return given.mean((2, 3))
+        def forward(self, inputs: Float[Tensor, "frames 3 height width"]) -> Tensor:
+            return inputs.mean((2, 3))
 
     spec = VisualSpec("x", "timm:x", 3, 2, 1.0, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.25, 1.0), "gelu", True, True)
-    given = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
+    inputs = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
     # 51 / 255 = 0.2
-    assert torch.allclose(Visual(Sum(), spec)(given), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
-    assert torch.allclose(Visual(Sum(), spec).double()(given), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)
+    assert torch.allclose(Visual(Sum(), spec)(inputs), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
+    assert torch.allclose(Visual(Sum(), spec).double()(inputs), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)
 
 
 def test_an_encoder_of_two_functions(tmp_path):
@@ -107,8 +107,8 @@ def test_an_encoder_of_two_functions(tmp_path):
     assert torch.allclose(encoder.visual(green)[0], expected, atol=1e-5)
     model = Recognizer(encoder.visual, MeanPool(), text_head(encoder, names))
     picture = write_image(tmp_path / "picture.png", "green")
-    (found,) = predict(model, [picture], Protocol(1))
-    assert found.top[0][0] == "green"
+    (result,) = predict(model, [picture], Protocol(1))
+    assert result.top[0][0] == "green"
     with refuses(EncoderError, "functions"):
         load_run(write_untrained(tmp_path / "run", model))
     assert not Encoder.from_functions(torch.nn.Flatten(), **statistics).has_text

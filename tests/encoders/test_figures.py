@@ -3,20 +3,20 @@
 import pytest
 
 from messages import refuses
-from texthead.encoders.figures import SOURCES, EncoderFigures, best_under, figures_of, table
+from texthead.encoders.figures import FIGURE_SOURCES, EncoderFigures, best_under, figures_of, published_figures
 from texthead.encoders.load import known_encoders, published_encoders
 from texthead.errors import EncoderError
 
 
-def test_each_row_is_an_encoder_with_figures_that_say_whose_they_are() -> None:
+def test_figures_name_encoder_and_source() -> None:
     known = {source.replace("-quickgelu/", "/") for source, _ in known_encoders()}
     architectures = {source.partition("/")[0] for source in known}
-    for source, row in table().items():
+    for source, row in published_figures().items():
         assert source in known | architectures, source
         assert ("imagenet" in row or "kinetics" in row) == ("figures" in row), source
-        assert row.get("figures", "pe") in SOURCES
-    assert {row["figures"] for row in table().values() if "figures" in row} == set(SOURCES)
-    assert all(url.startswith("https://") for url in SOURCES.values())
+        assert row.get("figures", "pe") in FIGURE_SOURCES
+    assert {row["figures"] for row in published_figures().values() if "figures" in row} == set(FIGURE_SOURCES)
+    assert all(url.startswith("https://") for url in FIGURE_SOURCES.values())
 
 
 def test_numbers_are_in_their_units() -> None:
@@ -30,11 +30,11 @@ def test_numbers_are_in_their_units() -> None:
     assert len([encoder for encoder in listed if encoder.figures]) > 90
 
 
-def test_what_is_known_of_weights_and_of_their_architecture() -> None:
-    found = figures_of("openclip:PE-Core-B-16/meta", "hub")
-    assert (found.kind, found.parameters, found.size) == ("image-text", 447_660_000, 224)
-    assert (found.imagenet, found.kinetics, found.figures, found.licence) == (78.4, 65.6, "pe", "apache-2.0")
-    assert found.download == 4 * 447_660_000
+def test_figures_of_weights_and_architecture() -> None:
+    result = figures_of("openclip:PE-Core-B-16/meta", "hub")
+    assert (result.kind, result.parameters, result.size) == ("image-text", 447_660_000, 224)
+    assert (result.imagenet, result.kinetics, result.figures, result.licence) == (78.4, 65.6, "pe", "apache-2.0")
+    assert result.download == 4 * 447_660_000
     assert figures_of("openclip:ViT-B-16-SigLIP2/webli", "").kind == "image-text multilingual"
     # The tag decides the activation, not the name.
     quick, plain = (figures_of(f"openclip:ViT-B-16{name}/openai", "") for name in ("-quickgelu", ""))
@@ -46,13 +46,13 @@ def test_what_is_known_of_weights_and_of_their_architecture() -> None:
 
 def test_the_best_under_a_number_of_parameters() -> None:
     listed = published_encoders()
-    found = best_under(listed, "100M", "imagenet")
-    assert [encoder.source for encoder in found[:2]] == [
+    result = best_under(listed, "100M", "imagenet")
+    assert [encoder.source for encoder in result[:2]] == [
         "openclip:MobileCLIP2-S2/dfndr2b",
         "openclip:MobileCLIP-S2/datacompdr",
     ]
     for limit in ("100000k", "0.1B", "0.1g", "100000000"):
-        assert best_under(listed, limit, "imagenet") == found
+        assert best_under(listed, limit, "imagenet") == result
     videos = best_under(listed, "700M", "kinetics")
     assert videos[0].source == "openclip:PE-Core-L-14-336/meta"
     assert {encoder.kind for encoder in videos} == {"image-text", "video-text"}

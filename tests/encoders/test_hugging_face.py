@@ -27,9 +27,9 @@ def tensor(found: Any) -> Tensor:
     return found if isinstance(found, Tensor) else found.pooler_output
 
 
-def patches_of(given: Tensor) -> Tensor:
+def patches_of(inputs: Tensor) -> Tensor:
     """Return the 4x4 patches of 32-pixel pictures, in SigLIP 2's NaFlex layout."""
-    return given.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(len(given), 16, -1)
+    return inputs.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(len(inputs), 16, -1)
 
 
 # How to compute each kind's features; the others use `get_image_features`.
@@ -62,13 +62,13 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     assert spec.std == pytest.approx((std / scaled).tolist(), abs=1e-6)
     size = 36 if "prism" in kind else 32
     assert (spec.size, spec.crop, spec.squash) == ((32, 1, True) if kind == "siglip2" else (size, size / 40, False))
-    given = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, size, size)
-    features = encoder.visual(given)
+    inputs = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, size, size)
+    features = encoder.visual(inputs)
     if kind == "siglip2":
-        expected = tensor(model.get_image_features(patches_of(given), torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
+        expected = tensor(model.get_image_features(patches_of(inputs), torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
     else:
         own = EXPECTED.get(kind, lambda model, images: tensor(model.get_image_features(images)))
-        expected = own(model, given)
+        expected = own(model, inputs)
     assert features.shape == expected.shape == (2, *((spec.tokens,) if spec.unit == "clip" else ()), encoder.dim)
     assert torch.allclose(features, expected, atol=1e-4)
     # A run holds only the visual half, and little more is built.
@@ -78,7 +78,7 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     assert not any("text" in name for name in encoder.visual.state_dict())
     again = build_visual(spec)
     again.load_state_dict(encoder.visual.state_dict())
-    assert torch.equal(again.eval()(given), features)
+    assert torch.equal(again.eval()(inputs), features)
 
 
 @pytest.mark.parametrize("kind", WITH_TEXT)
@@ -113,19 +113,19 @@ def test_logits_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> N
     encoder = load_encoder(f"hf:{tmp_path}")
     assert encoder.bias == (-3.0 if "siglip" in kind else 0.0)
     size, videos = encoder.visual.spec.size, encoder.visual.spec.unit == "clip"
-    given = noise(3, *((encoder.visual.spec.frames,) if videos else ()), 3, size, size)
+    inputs = noise(3, *((encoder.visual.spec.frames,) if videos else ()), 3, size, size)
     tokens = AutoTokenizer.from_pretrained(tmp_path)(
         PROMPTS, padding="max_length", max_length=WORDS, return_tensors="pt"
     )
     if kind == "siglip2":
         shape = {"pixel_attention_mask": torch.ones(3, 16), "spatial_shapes": torch.tensor([[4, 4]] * 3)}
-        theirs = model(pixel_values=patches_of(given), **shape, **tokens).logits_per_image
+        theirs = model(pixel_values=patches_of(inputs), **shape, **tokens).logits_per_image
     elif videos:
         # VideoPrism has no logit scale, and its logits are a softmax over the videos.
-        theirs = model(pixel_values_videos=given, temperature=1 / encoder.scale, **tokens).logits_per_video
+        theirs = model(pixel_values_videos=inputs, temperature=1 / encoder.scale, **tokens).logits_per_video
     else:
-        theirs = model(pixel_values=given, **tokens).logits_per_image
-    features = encoder.visual(given)
+        theirs = model(pixel_values=inputs, **tokens).logits_per_image
+    features = encoder.visual(inputs)
     logits = encoder.logits(features[:, 0] if videos else features, encoder.encode_text(PROMPTS))
     assert torch.allclose(logits.softmax(0) if videos else logits, theirs, atol=1e-4)
 
@@ -200,12 +200,12 @@ def test_folders_that_lack_a_part(folder: Path, tmp_path: Path) -> None:
     with refuses(EncoderError, folder, "'bert'"):
         load_encoder(f"hf:{folder}")
     (folder / "config.json").write_text(about)
-    for change, told in (
+    for change, texts in (
         ({"resample": 4}, ("resampled", 4)),
         ({"crop_size": {"height": 32, "width": 40}, "do_center_crop": True}, ("squares", 40)),
     ):
         (folder / "preprocessor_config.json").write_text(json.dumps({**json.loads(processor), **change}))
-        with refuses(EncoderError, folder, *told):
+        with refuses(EncoderError, folder, *texts):
             spec_of(f"hf:{folder}")
     (folder / "preprocessor_config.json").unlink()
     with refuses(EncoderError, folder, "preprocessor_config.json"):

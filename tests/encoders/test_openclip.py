@@ -34,10 +34,10 @@ def reference(name: str, path: Path, **options) -> torch.nn.Module:
     return model
 
 
-def normalised(given: Tensor) -> Tensor:
+def normalised(inputs: Tensor) -> Tensor:
     """Normalise frames as for OpenAI's CLIP."""
     mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
-    return (given / 255 - mean[:, None, None]) / std[:, None, None]
+    return (inputs / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 def rebuild(visual: Visual) -> Visual:
@@ -50,8 +50,8 @@ def rebuild(visual: Visual) -> Visual:
 @torch.no_grad()
 def assert_same(encoder: Encoder, model: torch.nn.Module) -> None:
     """Check both halves against the reference."""
-    given, prompts = normalised(frames(2, 32)), ["a cat", "two dogs on a photo"]
-    assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)  # pyright: ignore[reportCallIssue]
+    inputs, prompts = normalised(frames(2, 32)), ["a cat", "two dogs on a photo"]
+    assert torch.allclose(encoder.visual(inputs), model.encode_image(inputs), atol=1e-5)  # pyright: ignore[reportCallIssue]
     tokens = open_clip.get_tokenizer("tiny-vit")(prompts)
     assert torch.allclose(encoder.encode_text(prompts), model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
 
@@ -65,11 +65,11 @@ def test_an_open_clip_file(published, name):
     assert (encoder.source, encoder.dim, encoder.visual.spec.size) == (source, 24, size)
     assert encoder.scale == pytest.approx(np.exp(3.2), rel=1e-5)
     assert encoder.center is None
-    given = frames(3, size)
-    expected = model.encode_image(normalised(given))
+    inputs = frames(3, size)
+    expected = model.encode_image(normalised(inputs))
     assert expected.shape == (3, 24)
-    assert torch.allclose(encoder.visual(given), expected, atol=1e-5)
-    assert torch.allclose(encoder.visual(normalised(given)), expected, atol=1e-5)
+    assert torch.allclose(encoder.visual(inputs), expected, atol=1e-5)
+    assert torch.allclose(encoder.visual(normalised(inputs)), expected, atol=1e-5)
     prompts = ["a cat", "a photo of two dogs", "!?!?"]
     rows = model.encode_text(open_clip.get_tokenizer(name)(prompts))
     assert rows.shape == (3, 24)
@@ -80,7 +80,7 @@ def test_an_open_clip_file(published, name):
     other = load_encoder(source)
     assert torch.allclose(other.encode_text(prompts[2:0:-1]), rows[[2, 1]], atol=1e-5)
     assert torch.allclose(other.encode_text(prompts[:1]), rows[:1], atol=1e-5)
-    assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given))
+    assert torch.equal(rebuild(encoder.visual)(inputs), encoder.visual(inputs))
 
 
 @torch.no_grad()
@@ -88,14 +88,14 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
     path = tmp_path / "my-OpenAI-weights.pt"
     path.write_bytes((published / "tiny-vit.pt").read_bytes())
     encoder = load_encoder(f"openclip:tiny-vit/{path}")
-    given = frames(2, 32)
+    inputs = frames(2, 32)
     quick, plain = (
-        reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(given)) for q in (True, False)
+        reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(inputs)) for q in (True, False)
     )
     assert (quick - plain).abs().max() > 1e-3
-    assert torch.allclose(encoder.visual(given), quick, atol=1e-5)
+    assert torch.allclose(encoder.visual(inputs), quick, atol=1e-5)
     assert encoder.visual.spec.activation == "quick_gelu"
-    assert torch.allclose(rebuild(encoder.visual)(given), quick, atol=1e-5)
+    assert torch.allclose(rebuild(encoder.visual)(inputs), quick, atol=1e-5)
 
 
 def test_a_file_that_does_not_say_its_activation_is_asked_about(published, tmp_path, monkeypatch):
@@ -216,11 +216,11 @@ def test_pixels_of_a_photo_are_open_clip_s(name, tag):
     spec = spec_of(f"openclip:{name}/{tag}")
     expected = image_transform_v2(own_preprocessing(name, tag), is_train=False)(Image.fromarray(picture))
     sizes = spec.pixels()
-    given = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
-    pixels = view_crops(given, sizes.size, sizes.resize, 1, sizes.interpolation, squash=sizes.squash)[0, 0]
-    found = Visual(torch.nn.Identity(), spec)(pixels[None])[0]
-    assert found.shape == expected.shape
-    levels = (found - expected).abs() * torch.tensor(spec.std)[:, None, None] * 255
+    inputs = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+    pixels = view_crops(inputs, sizes.size, sizes.resize, 1, sizes.interpolation, squash=sizes.squash)[0, 0]
+    result = Visual(torch.nn.Identity(), spec)(pixels[None])[0]
+    assert result.shape == expected.shape
+    levels = (result - expected).abs() * torch.tensor(spec.std)[:, None, None] * 255
     assert levels.max() < 1.5, "of 255 levels"
     assert levels.mean() < 0.1
 
@@ -229,7 +229,7 @@ def test_pixels_of_a_photo_are_open_clip_s(name, tag):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
+def test_openai_archives_read_without_code(published, tmp_path):
     model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
     traced = torch.jit.trace(model, (normalised(frames(1, 32)), torch.ones(1, 16, dtype=torch.long)), check_trace=False)
     path = tmp_path / "vit.pt"
@@ -258,9 +258,9 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
     assert encoder.visual.spec == spec_of(source)
     assert (encoder.visual.spec.mean, encoder.visual.spec.interpolation) == ((0.5,) * 3, "bilinear")
     assert_same(encoder, reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True))
-    given = frames(2, 32)
+    inputs = frames(2, 32)
     with torch.no_grad():
-        assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given)), "needs no folder"
+        assert torch.equal(rebuild(encoder.visual)(inputs), encoder.visual(inputs)), "needs no folder"
     describe(resize_mode="longest")
     with pytest.warns(UserWarning, match="'longest'"):
         load_encoder(source)
@@ -305,7 +305,7 @@ def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_gradients_pass_the_text_tower_from_the_token_embeddings_on(published, name):
+def test_gradients_through_text_tower(published, name):
     """Compare with finite differences for a shift of all token embeddings."""
     text = load_encoder(f"openclip:{name}/{published / name}.pt").text.double()
     shift = torch.zeros(16, TEXT["width"], dtype=torch.float64, requires_grad=True)
@@ -344,11 +344,11 @@ def test_a_model_that_also_writes_captions(tmp_path):
     model = open_clip.create_model("tiny-coca").eval()
     torch.save(model.state_dict(), tmp_path / "coca.pt")
     encoder = load_encoder(f"openclip:tiny-coca/{tmp_path / 'coca.pt'}")
-    given, prompts = frames(2, 32), ["a cat", "two dogs"]
+    inputs, prompts = frames(2, 32), ["a cat", "two dogs"]
     tokens = open_clip.get_tokenizer("tiny-coca")(prompts)
     with torch.no_grad():
-        image = F.normalize(encoder.visual(given), dim=-1)
-        assert torch.allclose(image, model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
+        image = F.normalize(encoder.visual(inputs), dim=-1)
+        assert torch.allclose(image, model.encode_image(normalised(inputs)), atol=1e-5)  # pyright: ignore[reportCallIssue]
         rows = F.normalize(encoder.encode_text(prompts), dim=-1)
         assert torch.allclose(rows, model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
 
@@ -368,11 +368,11 @@ def test_logits_of_an_encoder_trained_with_a_sigmoid(tmp_path):
     torch.save(open_clip.create_model("tiny-sigmoid").state_dict(), tmp_path / "sigmoid.pt")
     encoder = load_encoder(f"openclip:tiny-sigmoid/{tmp_path / 'sigmoid.pt'}")
     assert encoder.bias == -10
-    given, prompts = frames(3, 32), ["a cat", "two dogs"]
+    inputs, prompts = frames(3, 32), ["a cat", "two dogs"]
     model = reference("tiny-sigmoid", tmp_path / "sigmoid.pt", output_dict=True)
     with torch.no_grad():
-        found = model(normalised(given), open_clip.get_tokenizer("tiny-sigmoid")(prompts))
-        expected = found["logit_scale"] * found["image_features"] @ found["text_features"].T + found["logit_bias"]
-        logits = encoder.logits(encoder.visual(given), encoder.encode_text(prompts))
+        result = model(normalised(inputs), open_clip.get_tokenizer("tiny-sigmoid")(prompts))
+        expected = result["logit_scale"] * result["image_features"] @ result["text_features"].T + result["logit_bias"]
+        logits = encoder.logits(encoder.visual(inputs), encoder.encode_text(prompts))
         assert torch.allclose(logits, expected, atol=1e-4)
         assert torch.allclose(logits.softmax(-1), (logits - encoder.bias).softmax(-1), atol=1e-6)

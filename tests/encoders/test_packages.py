@@ -28,7 +28,7 @@ def install(install: Install) -> Install:
     return write
 
 
-def test_an_encoder_of_a_package_is_trained_and_its_run_is_loaded(install: Install, tmp_path: Path):
+def test_package_encoder_trains_and_loads(install: Install, tmp_path: Path):
     install("grids", "grid")
     encoder = load_encoder("grid:2")
     assert (encoder.source, encoder.dim, spec_of("grid:2")) == ("grid:2", 12, encoder.visual.spec)
@@ -49,7 +49,7 @@ def test_an_encoder_of_a_package_is_trained_and_its_run_is_loaded(install: Insta
     assert run.encoder().source == "grid:2"
 
 
-def test_packages_are_listed_and_their_modules_are_imported_when_named(install: Install):
+def test_packages_imported_on_use(install: Install):
     install("grids", "grid")
     assert dict(known_encoders())["grid:..."] == "package grids"
     with refuses(EncoderError, "'nobody:x'", "grid:..."):
@@ -102,7 +102,7 @@ def test_an_encoder_must_have_the_source_that_it_was_loaded_by(install: Install)
         load_encoder("net:2")
 
 
-def test_an_architecture_of_no_package_or_of_one_that_cannot_build(install: Install):
+def test_missing_or_broken_architecture_package(install: Install):
     spec = VisualSpec.from_json({**SPEC.to_json(), "architecture": "grid:2"})
     with refuses(EncoderError, "'grid:2'"):
         build_visual(spec)
@@ -121,7 +121,7 @@ def test_an_architecture_of_no_package_or_of_one_that_cannot_build(install: Inst
         (('architecture=f"grid:{rest}"', 'architecture="cells"'), ["'cells'", "build(spec)"]),
     ],
 )
-def test_a_package_whose_runs_could_not_be_loaded_is_refused_before_training(install: Install, change, parts):
+def test_unloadable_package_refused_before_training(install: Install, change, parts):
     code = MODULE.replace(*change).replace(
         "net = build(spec(rest))", "net = made(spec(rest))" if "made" in change[1] else "net = build(spec(rest))"
     )

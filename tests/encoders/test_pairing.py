@@ -38,17 +38,15 @@ def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("torchs", [False, True], ids=["safetensors", "bin"])
-def test_a_name_on_the_hub_is_what_lies_in_the_hub_s_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchs: bool
-) -> None:
+def test_hub_name_resolves_to_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchs: bool) -> None:
     """The hub client's cache is read offline; the network's size is checked against the weights, as for folders."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    place = tmp_path / "hub" / "models--somebody--words"
-    folder = place / "snapshots" / "0123"
+    repository = tmp_path / "hub" / "models--somebody--words"
+    folder = repository / "snapshots" / "0123"
     bert(folder, 16)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("0123")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
     if torchs:
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
@@ -99,11 +97,11 @@ def test_maps_have_orthonormal_sides() -> None:
     assert torch.equal(lift(5, 9), lift(5, 9))
     assert torch.equal(lift(3, 9), lift(5, 9)[:3])
     for count in (2, 6, 40):
-        given = F.normalize(noise(count, 12, seed=count), dim=-1)
-        found = fitted_map(given, 6)
-        assert torch.allclose(found.T @ found, torch.eye(6), atol=1e-5)
-        best = torch.linalg.svdvals(given)[:6].square().sum()
-        assert float((given @ found).square().sum()) == pytest.approx(float(best), rel=1e-4), (
+        embeddings = F.normalize(noise(count, 12, seed=count), dim=-1)
+        result = fitted_map(embeddings, 6)
+        assert torch.allclose(result.T @ result, torch.eye(6), atol=1e-5)
+        best = torch.linalg.svdvals(embeddings)[:6].square().sum()
+        assert float((embeddings @ result).square().sum()) == pytest.approx(float(best), rel=1e-4), (
             "no six directions keep more"
         )
 

@@ -23,13 +23,13 @@ def test_features_are_timm_s_own(name: str, tmp_path: Path) -> None:
     spec = encoder.visual.spec
     data = timm.data.resolve_model_data_config(model)
     assert (spec.mean, spec.std, spec.size) == (data["mean"], data["std"], data["input_size"][1])
-    given = frames(2, spec.size)
+    inputs = frames(2, spec.size)
     mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
     with torch.no_grad():
-        expected = model.forward_head(model.forward_features((given / 255 - mean) / std), pre_logits=True)
-        found = encoder.visual(given)
-    assert found.shape == (2, encoder.dim)
-    assert torch.allclose(found, expected, atol=1e-5)
+        expected = model.forward_head(model.forward_features((inputs / 255 - mean) / std), pre_logits=True)
+        result = encoder.visual(inputs)
+    assert result.shape == (2, encoder.dim)
+    assert torch.allclose(result, expected, atol=1e-5)
     with refuses(EncoderError, encoder.source):
         text_head(encoder, ["a", "b"])
 

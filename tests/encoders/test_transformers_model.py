@@ -31,10 +31,10 @@ def words(tmp_path: Path) -> Path:
 
 def change(file: Path, *keys: str, value: object) -> None:
     """Set a value in a JSON file."""
-    values = place = json.loads(file.read_text())
+    values = node = json.loads(file.read_text())
     for key in keys[:-1]:
-        place = place[key]
-    place[keys[-1]] = value
+        node = node[key]
+    node[keys[-1]] = value
     file.write_text(json.dumps(values))
 
 
@@ -98,13 +98,13 @@ def test_pictures_of_any_size(clip: Path, side: float) -> None:
         spec_of(f"hf:{clip}")
 
 
-@pytest.mark.parametrize("place", ["../secret.safetensors", "/secret.safetensors", 5])
-def test_an_index_leads_nowhere_else(clip: Path, place: object) -> None:
+@pytest.mark.parametrize("target", ["../secret.safetensors", "/secret.safetensors", 5])
+def test_an_index_leads_nowhere_else(clip: Path, target: object) -> None:
     """An index may only name files in its own folder."""
     names = [*load_file(clip / "model.safetensors")]
     (clip / "model.safetensors").rename(clip / "other.safetensors")
     (clip.parent / "secret.safetensors").write_bytes((clip / "other.safetensors").read_bytes())
-    index = {"metadata": {}, "weight_map": dict.fromkeys(names, place)}
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, target)}
     (clip / "model.safetensors.index.json").write_text(json.dumps(index))
-    with refuses(EncoderError, clip / "model.safetensors.index.json", repr(place)):
+    with refuses(EncoderError, clip / "model.safetensors.index.json", repr(target)):
         load_encoder(f"hf:{clip}")

@@ -32,10 +32,10 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
 @settings(max_examples=60, deadline=None)
 def test_no_other_temperature_is_likelier(seed, items, classes):
     scores, targets = drawn_scores(items, classes, 3.0, seed)
-    found = calibration.fit_temperature(scores, targets)
-    losses = [float(F.cross_entropy(scores.double() / (found * f), targets)) for f in (0.97, 1.0, 1.03)]
+    result = calibration.fit_temperature(scores, targets)
+    losses = [float(F.cross_entropy(scores.double() / (result * f), targets)) for f in (0.97, 1.0, 1.03)]
     if not (scores.argmax(1) == targets).all():
-        assert losses[1] <= min(losses) + 1e-9 or found in (calibration.HOTTEST, calibration.COLDEST)
+        assert losses[1] <= min(losses) + 1e-9 or result in (calibration.HOTTEST, calibration.COLDEST)
 
 
 def test_temperatures_of_extreme_scores():
@@ -95,15 +95,15 @@ def test_the_fewest_items_of_a_promise(rate, items):
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_an_item_that_sets_a_promise_is_held_to_it_when_its_last_bits_differ(change):
+def test_thresholds_tolerate_last_bits(change):
     best = torch.linspace(0.1, 1, 20).pow(0.001).double()
     threshold = calibration.threshold_for(best, false_accept=0.1)
     again = (best.logit() + change * 1e-5).sigmoid()
     assert (again > threshold).tolist() == 19 * [False] + [True]
     scores, targets = drawn_scores(30)
     quantile = calibration.conformal_quantile(scores, targets, coverage=0.8)
-    found = calibration.label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
-    assert found.sum() == math.ceil(31 * 0.8)
+    result = calibration.label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
+    assert result.sum() == math.ceil(31 * 0.8)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
@@ -227,20 +227,20 @@ def test_a_calibration_comes_back_from_json():
 
 def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN, false_accept=0.1)
-    found = calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)
+    result = calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)
     sure, right = reliability.confidences(SCORES.double()).numpy(), (SCORES.argmax(1) == TARGETS).numpy()
     bins = reliability.reliability_bins(sure, right)
-    for kept, counted in zip(found.before.bins, bins, strict=True):
+    for kept, counted in zip(result.before.bins, bins, strict=True):
         np.testing.assert_allclose(kept, counted)
-    assert found.before.bins.error == pytest.approx(reliability.expected_calibration_error(sure, right))
-    assert (found.before.low, found.before.high) == reliability.error_interval(sure, right)
-    assert found.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
+    assert result.before.bins.error == pytest.approx(reliability.expected_calibration_error(sure, right))
+    assert (result.before.low, result.before.high) == reliability.error_interval(sure, right)
+    assert result.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
     # At 10 %, the threshold is value ceil(41 x 0.9) = 37 of 40, so 3 pass.
-    assert found.unknown_accepted == (3, 40)
-    assert found.known_rejected == int((~made.is_known(SCORES)).sum())
+    assert result.unknown_accepted == (3, 40)
+    assert result.known_rejected == int((~made.is_known(SCORES)).sum())
     # At 90 %, the limit is gap ceil(61 x 0.9) = 55 of 60.
-    assert found.covered == 55
-    kept = replace(made, measured=found)
+    assert result.covered == 55
+    kept = replace(made, measured=result)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
     assert "measured" not in kept.to_json(with_items=False)
     assert kept.without_promises().measured is None

@@ -18,10 +18,12 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
 from texthead.features import frames
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from training_runs import assert_same_weights, copied
 
 # The package offers the function under this name.
@@ -65,18 +67,18 @@ POOLINGS: list[Pooling] = ["features", "logits", "probabilities"]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_one_view_is_the_head_itself_and_the_order_of_several_is_nothing(pooling: Pooling) -> None:
+def test_view_average_ignores_order(pooling: Pooling) -> None:
     head, features = make_model().head, noise(4, 6, SPEC.dim, seed=3)
     one, expected = average_views(features[:, :1], head, pooling=pooling), head(features[:, 0])
     if pooling == "probabilities":
         torch.testing.assert_close(one.softmax(-1), expected.softmax(-1), rtol=1e-5, atol=1e-6)
     else:
         assert torch.equal(one, expected)
-    found = average_views(features, head, pooling=pooling)
+    result = average_views(features, head, pooling=pooling)
     for seed in range(3):
         order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
         turned = average_views(features[:, order], head, pooling=pooling)
-        torch.testing.assert_close(turned, found, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(turned, result, rtol=1e-5, atol=1e-5)
 
 
 def test_the_three_averages_are_what_they_are_called() -> None:
@@ -98,10 +100,10 @@ def test_the_three_averages_are_what_they_are_called() -> None:
         by_features = logits(sum(x[i]) / 3)
         by_logits = sum(logits(view) for view in x[i]) / 3
         by_probabilities = sum(softmax(logits(view)) for view in x[i]) / 3
-        found = {pooling: average_views(features, head, pooling=pooling)[i].detach().numpy() for pooling in POOLINGS}
-        np.testing.assert_allclose(found["features"], by_features, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(found["logits"], by_logits, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(np.exp(found["probabilities"]), by_probabilities, rtol=1e-4, atol=1e-6)
+        result = {pooling: average_views(features, head, pooling=pooling)[i].detach().numpy() for pooling in POOLINGS}
+        np.testing.assert_allclose(result["features"], by_features, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(result["logits"], by_logits, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.exp(result["probabilities"]), by_probabilities, rtol=1e-4, atol=1e-6)
         assert not np.allclose(by_features, by_logits, atol=1e-2), "the three differ, or nothing was tested"
     default = average_views(features, head)
     assert torch.equal(default, average_views(features, head, pooling="features"))
@@ -111,17 +113,17 @@ def test_the_three_averages_are_what_they_are_called() -> None:
 def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
     model = make_model(temporal=transformer())
     paths = [item.path for item in data.items]
-    found = score(model, paths, Protocol(4, PIXELS, views))
-    assert (found.positions, found.skipped, found.paths) == (list(range(6)), [], paths)
+    result = score(model, paths, Protocol(4, PIXELS, views))
+    assert (result.positions, result.skipped, result.paths) == (list(range(6)), [], paths)
     for i, path in enumerate(paths):
         features = []
-        with open_media(path) as media, torch.no_grad():
+        with MediaPath(path).open() as media, torch.no_grad():
             for indices in views.frame_indices(media.num_frames, 4):
                 for crop in view_crops(media.frames_at(indices), 32, 36, views.crops, "bilinear"):
                     features.append(model.features(crop[None])[0])
             assert len(features) == views.count
             expected = model.head(torch.stack(features).mean(0))
-        torch.testing.assert_close(found.scores[i], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(result.scores[i], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 5, 11])
@@ -130,10 +132,10 @@ def test_counts_are_exact(classes: int) -> None:
     scores, targets = rng.normal(size=(237, classes)).astype(np.float32), rng.integers(classes, size=237)
     names = tuple(map(str, range(classes)))
     result = Evaluation(names, [Path("x")] * 237, torch.from_numpy(targets), torch.from_numpy(scores))
-    place = [list(np.argsort(-row)).index(target) for row, target in zip(scores, targets, strict=True)]
+    rank = [list(np.argsort(-row)).index(target) for row, target in zip(scores, targets, strict=True)]
     assert result.count == 237
     for k in range(1, classes + 3):
-        assert result.top(k) == 100 * sum(p < k for p in place) / 237
+        assert result.top(k) == 100 * sum(p < k for p in rank) / 237
     assert (result.top1, result.top5) == (result.top(1), result.top(5))
     table = np.zeros((classes, classes), int)
     for row, target in zip(scores, targets, strict=True):
@@ -182,7 +184,12 @@ def test_the_cache_changes_no_score_and_decodes_once(
     plain = evaluate(model, data, protocol)
     first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(frames, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
+
+    class Closed(MediaPath):
+        def open(self) -> Media:
+            pytest.fail(f"{self} was opened")
+
+    monkeypatch.setattr(frames, "MediaPath", Closed)
     assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
     other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
     assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)
@@ -225,7 +232,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
     assert caught.value.path == broken
     assert "1 more" in str(caught.value)
     reading = replace(reading, workers=workers, skip_unreadable=True)
-    result = evaluate(model, with_bad, PROTOCOL, reading, progress=lambda *done: seen.append(done))
+    result = evaluate(model, with_bad, PROTOCOL, reading, reporter=Reporter().counting(lambda *done: seen.append(done)))
     expected = evaluate(model, data, PROTOCOL)
     assert [error.path for error in result.skipped] == [broken, missing]
     assert result.count == 6
@@ -252,13 +259,13 @@ def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
 def test_items_are_scored_in_parts(monkeypatch):
     """Scoring all items at once would need too much memory with several templates."""
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
-    monkeypatch.setattr(module, "features_in_parts", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
-    found = []
+    monkeypatch.setattr(module, "features_in_chunks", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
+    result = []
     for size in (256, 3):
-        monkeypatch.setattr(module, "_PART", size)
-        found.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
+        monkeypatch.setattr(module, "_CHUNK", size)
+        result.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
     # On some processors other sizes use other kernels, and the last bits differ.
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
+    torch.testing.assert_close(result[0], result[1], rtol=0, atol=1e-4)
 
 
 def test_average_precision_by_hand() -> None:
@@ -297,7 +304,7 @@ def test_a_class_without_an_item_is_left_out() -> None:
         mean_average_precision.__wrapped__(scores, targets, absent="none")
 
 
-def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_class() -> None:
+def test_double_softmax_keeps_item_order() -> None:
     probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.3, 0.4, 0.3]])
     hot = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
     # Items 0 and 1 tie for class 0; a second softmax (0.384 and 0.391) puts item 1 first.
@@ -336,8 +343,8 @@ def test_what_cannot_be_ranked(scores: torch.Tensor, targets: torch.Tensor, doub
 def test_the_calibration_error_is_of_the_best_probability():
     # Two items of 0.75 with one right: 25 points.
     scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
-    found = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
-    assert found.calibration_error == pytest.approx(25, abs=1e-4)
+    result = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
+    assert result.calibration_error == pytest.approx(25, abs=1e-4)
 
 
 def test_scores_that_are_no_numbers_are_an_error() -> None:

@@ -47,13 +47,13 @@ class FirstFrame(nn.Module):
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Videos that begin in one colour and end in another; the class is the first colour."""
-    found = []
+    result = []
     for first, last in [("red", "blue"), ("blue", "red")] * 4:
         folder = tmp_path_factory.mktemp(first)
-        for place, colour in enumerate((first, first, last, last), 1):
-            Image.new("RGB", (32, 32), COLOURS[colour]).save(folder / f"img_{place:05d}.png")
-        found.append(Item(folder / "img_{:05d}.png", first))
-    return Dataset(tuple(found), "drawn")
+        for index, colour in enumerate((first, first, last, last), 1):
+            Image.new("RGB", (32, 32), COLOURS[colour]).save(folder / f"img_{index:05d}.png")
+        result.append(Item(folder / "img_{:05d}.png", first))
+    return Dataset(tuple(result), "drawn")
 
 
 HEAD = FrozenHead(torch.tensor([[0.0, 0, 1], [1.0, 0, 0]]), names=["blue", "red"])
@@ -61,9 +61,9 @@ BY_FIRST_FRAME = Recognizer(Visual(Mean(), replace(SPEC, dim=3)), FirstFrame(), 
 
 
 def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
-    found = order_test(BY_FIRST_FRAME, clips, PROTOCOL, seeds=(0, 1, 2))
-    assert (found.count, found.top1, found.seeds) == (8, 100.0, (0, 1, 2))
-    back, mixed = found.rows
+    result = order_test(BY_FIRST_FRAME, clips, PROTOCOL, seeds=(0, 1, 2))
+    assert (result.count, result.top1, result.seeds) == (8, 100.0, (0, 1, 2))
+    back, mixed = result.rows
     assert (back.order, back.top1, back.lost, back.changed) == ("reversed", 0.0, 100.0, 100.0)
     assert (back.low, back.high) == paired_interval(8, 0, 8)
     # Orders that begin with one of the first two frames lose nothing, all others lose everything.
@@ -78,8 +78,8 @@ def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
 
 def test_mean_pooling_loses_exactly_nothing_by_construction(clips):
     plain = Recognizer(BY_FIRST_FRAME.visual, MeanPool(), HEAD)
-    found = order_test(plain, clips, PROTOCOL)
-    assert [(row.lost, row.changed) for row in found.rows] == [(0.0, 0.0), (0.0, 0.0)]
+    result = order_test(plain, clips, PROTOCOL)
+    assert [(row.lost, row.changed) for row in result.rows] == [(0.0, 0.0), (0.0, 0.0)]
     prints(str(blind_to_order(plain, FRAMES)), "mean")
     assert blind_to_order(BY_FIRST_FRAME, 1) == ""
     assert blind_to_order(BY_FIRST_FRAME, FRAMES) is None
@@ -96,15 +96,15 @@ def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
     model = Recognizer(visual, temporal, LinearHead(256, names=["blue", "red"])).eval()
     cache = tmp_path if kind == "transformer" else False
     protocol = Protocol(FRAMES, PIXELS, Views(origin="centre"))
-    found = order_test(model, clips, protocol, Reading(cache=cache))
-    assert found.top1 == evaluate(model, clips, protocol).top1
+    result = order_test(model, clips, protocol, Reading(cache=cache))
+    assert result.top1 == evaluate(model, clips, protocol).top1
     # Reverse by hand: pass the reversed clip through the model.
     paths = [item.path for item in clips.items]
     views = ViewClips(paths, [0] * len(clips), frames=FRAMES, views=protocol.views, pixels=PIXELS)
     with torch.inference_mode():
         answers = [("blue", "red")[int(model(views[i][0].flip(1)).argmax())] for i in range(len(clips))]
     right = [answer == item.label for answer, item in zip(answers, clips.items, strict=True)]
-    assert found.rows[0].top1 == pytest.approx(100 * sum(right) / len(right))
+    assert result.rows[0].top1 == pytest.approx(100 * sum(right) / len(right))
 
 
 def test_an_order_is_another_and_the_same_for_the_same_seed():

@@ -32,7 +32,7 @@ def picture(name: str, quarter: tuple[int, int], size: int, seed: int) -> np.nda
     canvas = Image.fromarray((clouds + rng.integers(-6, 7, (size, size, 3))).clip(0, 255).astype(np.uint8))
     draw, half, reach = ImageDraw.Draw(canvas), size // 2, size // 8
     for row, column in (quarter, (1 - quarter[0], 1 - quarter[1])):
-        y, x = (half * place + half // 2 + int(rng.integers(-2, 3)) for place in (row, column))
+        y, x = (half * index + half // 2 + int(rng.integers(-2, 3)) for index in (row, column))
         box = (x - reach, y - reach, x + reach, y + reach)
         if (row, column) != quarter:
             draw.rectangle(box, fill=(128, 128, 128))
@@ -49,7 +49,7 @@ def compare_heat(heat: Tensor, quarter: tuple[int, int]) -> float:
     """Return the mean heat of a quarter of a frame divided by that of the rest."""
     inside = torch.zeros_like(heat, dtype=torch.bool)
     half = len(heat) // 2
-    rows, columns = (slice(0, half) if place == 0 else slice(-half, None) for place in quarter)
+    rows, columns = (slice(0, half) if index == 0 else slice(-half, None) for index in quarter)
     inside[rows, columns] = True
     return float(heat[inside].mean() / heat[~inside].mean())
 
@@ -58,11 +58,11 @@ def compare_heat(heat: Tensor, quarter: tuple[int, int]) -> float:
 def test_the_heat_of_mini_lies_on_the_disc():
     """The unchanged encoder, with a logistic head fitted to features of drawn pictures."""
     visual = load_encoder("mini").visual.eval()
-    drawn = [(place, number) for number in range(16) for place in range(len(NAMES))]
-    pictures = [picture(NAMES[place], QUARTERS[number % 4], 96, 10 * number + place) for place, number in drawn]
+    drawn = [(index, number) for number in range(16) for index in range(len(NAMES))]
+    pictures = [picture(NAMES[index], QUARTERS[number % 4], 96, 10 * number + index) for index, number in drawn]
     with torch.inference_mode():
         seen = torch.cat([visual(clip_of(shown)) for shown in pictures]).clone()
-    head = logistic_head(seen, torch.tensor([place for place, _ in drawn]), names=list(NAMES))
+    head = logistic_head(seen, torch.tensor([index for index, _ in drawn]), names=list(NAMES))
     model = Recognizer(visual, MeanPool(), head)
     # A picture with the disc in each quarter.
     for number, (colour, quarter) in enumerate(zip(("red", "green", "blue", "red"), QUARTERS, strict=True)):
@@ -87,7 +87,7 @@ def score(model: Recognizer, clip: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("kind", "rtol"), [("mean", 1.3e-6), ("transformer", 1.3e-6), ("conv", 1e-4)])
-def test_a_covered_region_scores_as_the_clip_with_that_region_covered(kind, rtol):
+def test_cover_equals_covered_clip(kind, rtol):
     """By hand: fill the square around region (2, 5) with its mean, in frame 1 or (for conv) in all frames."""
     torch.manual_seed(1)
     visual, temporal, covered = tiny_visual(), MeanPool(), slice(1, 2)
@@ -97,13 +97,13 @@ def test_a_covered_region_scores_as_the_clip_with_that_region_covered(kind, rtol
     elif kind == "conv":
         temporal, covered = TemporalConv(visual), slice(None)
     model = Recognizer(visual, temporal, LinearHead(256, names=["a", "b", "c"])).eval()
-    found = cover(model, CLIP, grid=7)
-    assert found.covered.shape == (3, 7, 7, 3)
-    torch.testing.assert_close(found.plain, score(model, CLIP), rtol=rtol, atol=1e-5)
+    result = cover(model, CLIP, grid=7)
+    assert result.covered.shape == (3, 7, 7, 3)
+    torch.testing.assert_close(result.plain, score(model, CLIP), rtol=rtol, atol=1e-5)
     other = CLIP.clone()
     other[covered, :, 9:21, 27:39] = CLIP[covered].float().mean((2, 3), keepdim=True).round().to(torch.uint8)
-    torch.testing.assert_close(found.covered[1, 2, 5], score(model, other), rtol=rtol, atol=1e-5)
-    assert torch.equal(found.covered[0], found.covered[2]) == (kind == "conv")
+    torch.testing.assert_close(result.covered[1, 2, 5], score(model, other), rtol=rtol, atol=1e-5)
+    assert torch.equal(result.covered[0], result.covered[2]) == (kind == "conv")
 
 
 def test_heat_by_hand():

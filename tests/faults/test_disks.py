@@ -41,8 +41,8 @@ def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
             train(make_model(), data, None, recipe, out=disk / "run")
         assert sorted(path.name for path in (disk / "run" / "state").iterdir()) == ["last.json", "step-3"]
         shutil.copytree(disk / "run", tmp_path / "larger")
-    found = train(make_model(), data, None, recipe, out=tmp_path / "larger", resume=True)
-    assert timeless(found) == timeless(expected)
+    result = train(make_model(), data, None, recipe, out=tmp_path / "larger", resume=True)
+    assert timeless(result) == timeless(expected)
 
 
 def test_shards_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.files import read_json
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.parallel.worker_pool import StatefulWorker
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run, save_calibration
@@ -95,20 +95,20 @@ ODD = [None, -1, 0, 1, 2**31, 10**30, 0.5, 1e308, "", "../x", "{}", "a" * 1000, 
 def mutated_json(data: bytes, rng: random.Random) -> bytes:
     """Replace or delete one value of the JSON."""
     value = json.loads(data)
-    place, key = value, rng.choice(list(value))
-    while isinstance(place[key], dict | list) and place[key] and rng.random() < 0.85:
-        place = place[key]
-        key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
+    node, key = value, rng.choice(list(value))
+    while isinstance(node[key], dict | list) and node[key] and rng.random() < 0.85:
+        node = node[key]
+        key = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))
     if rng.random() < 0.15:
-        del place[key]
+        del node[key]
     else:
-        place[key] = rng.choice(ODD)
+        node[key] = rng.choice(ODD)
     return json.dumps(value).encode()
 
 
 def read_media(path: Path) -> None:
     """Read a few frames of a file, as for a clip."""
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         media.frames_at(sorted({0, media.num_frames // 2, media.num_frames - 1}))
 
 

@@ -25,8 +25,8 @@ from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading
-from texthead.parallel.progress import Progress
-from texthead.training.execution import Callbacks, Execution
+from texthead.parallel.progress import Reporter
+from texthead.training.execution import Execution
 from texthead.training.train import train
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
@@ -41,9 +41,7 @@ def saves(out: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("saving", [False, True], ids=["at any time", "while saving"])
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
-    data: Dataset, tmp_path: Path, saving: bool
-) -> None:
+def test_repeatedly_killed_run_matches_uninterrupted(data: Dataset, tmp_path: Path, saving: bool) -> None:
     """Kill it ten times at random moments: creating the folder, in a step, or writing a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
     every = Execution(checkpoint_every=1)
@@ -86,16 +84,16 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
 
 
 def calls(
-    data: Dataset, out: Path, *, progress: Progress | None = None, resume: bool = False
+    data: Dataset, out: Path, *, reporter: Reporter = Reporter(), resume: bool = False
 ) -> dict[str, Callable[[], object]]:
     """Return the calls that read data with two workers."""
     model, paths, first = make_model(dropout=0.4), [item.path for item in data.items], partial(evenly, most=1)
-    recipe, callbacks = replace(RECIPE, epochs=3), Callbacks(progress) if progress else Callbacks()
-    training = {"execution": Execution(2), "callbacks": callbacks, "resume": resume}
+    recipe = replace(RECIPE, epochs=3)
+    training = {"execution": Execution(2), "reporter": reporter, "resume": resume}
     return {
         "train": lambda: train(model, data, None, recipe, out=out, **training),
-        "score": lambda: evaluate(model, data, PROTOCOL, READING, progress=progress),
-        "encode": lambda: frame_features(model.visual, paths, first, PIXELS, READING, progress),
+        "score": lambda: evaluate(model, data, PROTOCOL, READING, reporter=reporter),
+        "encode": lambda: frame_features(model.visual, paths, first, PIXELS, READING, reporter),
     }
 
 
@@ -112,8 +110,8 @@ def ends_in_time(call: Callable[[], object], *parts: str) -> None:
     assert "\n" not in message
 
 
-def kill_a_worker(after: int) -> Callable[[int, int], None]:
-    """Return a progress callback that kills one worker after this many clips."""
+def kill_a_worker(after: int) -> Reporter:
+    """Return a reporter that kills one worker after this many clips."""
     killed: list[int] = []
 
     def progress(done: int, total: int) -> None:
@@ -121,14 +119,14 @@ def kill_a_worker(after: int) -> Callable[[int, int], None]:
             killed.append(multiprocessing.active_children()[0].pid or 0)
             os.kill(killed[0], signal.SIGKILL)
 
-    return progress
+    return Reporter().counting(progress)
 
 
 @pytest.mark.slow
-def test_a_killed_loader_worker_ends_training_and_the_run_can_be_resumed(data: Dataset, tmp_path: Path) -> None:
+def test_killed_loader_worker_then_resume(data: Dataset, tmp_path: Path) -> None:
     recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
-    ends_in_time(calls(data, out, progress=kill_a_worker(after=14))["train"], "resume")
+    ends_in_time(calls(data, out, reporter=kill_a_worker(after=14))["train"], "resume")
     assert timeless(calls(data, out, resume=True)["train"]()) == timeless(expected)
 
 
@@ -137,12 +135,12 @@ def test_a_killed_loader_worker_ends_training_and_the_run_can_be_resumed(data: D
 def test_a_killed_loader_worker_ends_scoring(data: Dataset, tmp_path: Path, what: str) -> None:
     """Repeat, because the loader may first notice either that the worker died or that it does not answer."""
     for _ in range(10):
-        ends_in_time(calls(data.repeat(10), tmp_path, progress=kill_a_worker(after=3))[what])
+        ends_in_time(calls(data.repeat(10), tmp_path, reporter=kill_a_worker(after=3))[what])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "train", "encode"])
-def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path, what: str) -> None:
+def test_hung_call_ends_job(data: Dataset, tmp_path: Path, what: str) -> None:
     process = multiprocessing.get_context("spawn").Process(target=hang, args=(data, tmp_path / "run", what))
     process.start()
     process.join(3 * SECONDS)
@@ -181,9 +179,7 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(
-    data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int
-) -> None:
+def test_killed_rank_then_resume(data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int) -> None:
     (words, expected), out = whole, tmp_path / "run"
     with start(*words, "--out", out) as process:
         while not (out / "state" / "last.json").is_file() and process.poll() is None:

@@ -75,8 +75,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
-    found = json.loads(ends_well(called(locale, data, "classes", "run", "list", "--json")))
-    assert [row["label"] for row in found["classes"]] == sorted(LABELS)
+    result = json.loads(ends_well(called(locale, data, "classes", "run", "list", "--json")))
+    assert [row["label"] for row in result["classes"]] == sorted(LABELS)
 
 
 @pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")

@@ -58,15 +58,15 @@ def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> Non
 
 def of_session(number: int) -> list[str]:
     """Return the processes of a session that are still running."""
-    found = []
+    result = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, session = status.read_text().rpartition(")")[2].split()[:4]
         except OSError:
             continue
         if int(session) == number and state != "Z":
-            found.append(status.parent.name)
-    return found
+            result.append(status.parent.name)
+    return result
 
 
 def none_left(process: subprocess.Popen[str], folder: Path) -> None:
@@ -78,7 +78,7 @@ def none_left(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_an_interrupt_and_the_same_again_is_none(tmp_path: Path, number: signal.Signals) -> None:
+def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     code = ALONE.format(block="time.sleep(60)", after="print(sys.stdin.readline(), flush=True)")
     with started(["-c", code], tmp_path, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None

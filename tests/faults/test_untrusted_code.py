@@ -16,7 +16,7 @@ KINDS = sorted(traps(Path()))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures of two classes, an encoder's weights and a run trained on them."""
     from texthead.cli.main import main
 
@@ -43,10 +43,12 @@ FILES = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("command", FILES)
-def test_a_file_of_weights(place: Path, wrong: Callable, tmp_path: Path, command: str, suffix: str, kind: str) -> None:
+def test_a_file_of_weights(
+    trained: Path, wrong: Callable, tmp_path: Path, command: str, suffix: str, kind: str
+) -> None:
     file = tmp_path / f"strange{suffix}"
     traps(tmp_path / "ran")[kind](file)
-    words = FILES[command].format(file=file, data=place / "data", out=tmp_path / "out").split()
+    words = FILES[command].format(file=file, data=trained / "data", out=tmp_path / "out").split()
     assert str(file) in wrong(*words)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
@@ -63,7 +65,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("source", FOLDERS)
-def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: Path, source: str, kind: str) -> None:
+def test_a_folder_of_weights(trained: Path, wrong: Callable[..., str], tmp_path: Path, source: str, kind: str) -> None:
     config, settings, weights = FOLDERS[source]
     folder = tmp_path / "strange"
     folder.mkdir()
@@ -72,7 +74,7 @@ def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: P
         traps(tmp_path / "ran")[kind](folder / name)
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "CLIPImageProcessor"}))
     option = "--text" if source == "text" else "--encoder"
-    wrong("predict", place / "data", "--classes", "a, b", option, f"{source}:{folder}", "--workers", 0)
+    wrong("predict", trained / "data", "--classes", "a, b", option, f"{source}:{folder}", "--workers", 0)
     assert not (tmp_path / "ran").exists()
 
 
@@ -92,12 +94,14 @@ RUNS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", [*sorted(set(RUNS) - {"ui"}), pytest.param("ui", marks=pytest.mark.slow)])
-def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str) -> None:
-    run, clip = Path(shutil.copytree(place / "run", tmp_path / "run")), write_video(tmp_path / "clip.mp4", "red")
+def test_the_weights_of_a_run(
+    trained: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str
+) -> None:
+    run, clip = Path(shutil.copytree(trained / "run", tmp_path / "run")), write_video(tmp_path / "clip.mp4", "red")
     (file,) = run.glob("state/step-*/*.safetensors" if command == "resume" else "model.safetensors")
     file.unlink()
     traps(tmp_path / "ran")[kind](file)
-    words = RUNS[command].format(run=run, data=place / "data", out=tmp_path / "out", clip=clip).split()
+    words = RUNS[command].format(run=run, data=trained / "data", out=tmp_path / "out", clip=clip).split()
     assert str(file.parent if command == "resume" else file) in wrong(*words)
     assert not (tmp_path / "ran").exists()
 
@@ -113,8 +117,8 @@ YAML = [
 
 @pytest.mark.parametrize("payload", YAML)
 @pytest.mark.parametrize("key", ["epochs", "template", "unknown"])
-def test_options_in_yaml(place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
+def test_options_in_yaml(trained: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
     config = tmp_path / "options.yaml"
     config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
-    assert key in wrong("train", place / "data", "--out", tmp_path / "run", "--config", config)
+    assert key in wrong("train", trained / "data", "--out", tmp_path / "run", "--config", config)
     assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]

@@ -15,6 +15,7 @@ from texthead.errors import TextheadError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
+from texthead.parallel.progress import Reporter
 
 ROW = np.arange(4, dtype=np.float32).tobytes()
 
@@ -64,12 +65,12 @@ EDITS = {
 
 @pytest.mark.parametrize("kind", EDITS)
 def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path], tmp_path: Path, kind: str) -> None:
-    cache, said = FeatureCache(encoder_key(visual, PIXELS), tmp_path), []
-    reading = Reading(cache=tmp_path, say=said.append)
+    cache, messages = FeatureCache(encoder_key(visual, PIXELS), tmp_path), []
+    reading, reporter = Reading(cache=tmp_path), Reporter(say=messages.append)
 
     def features() -> list[torch.Tensor]:
-        found = frame_features(visual, videos, everything, PIXELS, reading)
-        features = [entry.features for entry in found if isinstance(entry, FrameFeatures)]
+        result = frame_features(visual, videos, everything, PIXELS, reading, reporter)
+        features = [entry.features for entry in result if isinstance(entry, FrameFeatures)]
         assert len(features) == len(videos)
         return features
 
@@ -77,11 +78,11 @@ def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path],
     edit(cache, *EDITS[kind])
     again = features()
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    (line,) = said
+    (line,) = messages
     assert str(cache.path) in line
     assert "rows were damaged or edited" in line
     features()
-    assert len(said) == 1, "they are whole again"
+    assert len(messages) == 1, "they are whole again"
 
 
 @pytest.mark.parametrize("value", ["NULL", "x''", "x'00'", "'text'", "x'000000000000f87f'"])
@@ -93,7 +94,7 @@ def test_times_that_were_edited_are_missing(tmp_path: Path, value: str) -> None:
     assert cache.times("a") is None
 
 
-def test_a_file_that_has_the_name_of_another_cache_has_no_rows(tmp_path: Path) -> None:
+def test_misnamed_cache_file_ignored(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
     cache.put("a", 1, [0], torch.ones(1, 4))
     cache.close()

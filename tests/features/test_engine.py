@@ -19,6 +19,7 @@ from texthead.features.reading import Reading, engines_text
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TokenConv
+from texthead.parallel.progress import Reporter
 
 MANY = 10_000
 
@@ -51,7 +52,7 @@ def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [97, 128])
-def test_a_graph_of_mini_gives_the_same_features_for_any_number_of_frames(mini, size):
+def test_mini_graph_matches_for_any_frame_count(mini, size):
     encode = Engine(mini, "onnxruntime")
     with torch.inference_mode():
         for count in (8, 1, 3):
@@ -85,7 +86,7 @@ def test_few_frames_need_no_graph_and_many_store_one(mini, cache, monkeypatch):
         assert torch.equal(few(frames(64)), mini(frames(64)))
     assert (few.name, list(cache.glob("*"))) == ("eager", [])
     lines: list[str] = []
-    many = Engine(mini, "auto", MANY, lines.append)
+    many = Engine(mini, "auto", MANY, Reporter(say=lines.append))
     many(frames(64))
     assert many.name == "onnxruntime"
     prints(lines[0], "engine: onnxruntime")
@@ -93,7 +94,7 @@ def test_few_frames_need_no_graph_and_many_store_one(mini, cache, monkeypatch):
     # A cached graph is used for fewer frames too, but not for one clip, where a lookup does not pay off.
     monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
     for count, name in ((200, "onnxruntime"), (8, "eager")):
-        again = Engine(mini, "auto", count, lines.append)
+        again = Engine(mini, "auto", count, Reporter(say=lines.append))
         again(frames(64))
         assert again.name == name
     assert len(lines) == 1
@@ -130,7 +131,7 @@ def test_what_is_damaged_or_foreign_is_made_again(mini, cache, damage):
     assert json.loads(record.read_text())["exact"] is True
 
 
-def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
+def test_graph_with_external_weights_refused(tmp_path):
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -145,7 +146,7 @@ def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
     assert engines._open_session(helper.make_model(graph).SerializeToString()) is None
 
 
-def test_other_weights_sizes_and_versions_have_graphs_of_their_own(mini, monkeypatch):
+def test_graph_key_has_weights_size_and_versions(mini, monkeypatch):
     own = StoredGraph.of(weights_digest(mini), 64)
     assert own == StoredGraph.of(weights_digest(mini), 64)
     assert own != StoredGraph.of(weights_digest(mini), 65)
@@ -162,7 +163,7 @@ class Odd(nn.Module):
         return torch.linalg.svdvals(x.flatten(1).unflatten(1, (4, -1)))
 
 
-def test_what_onnx_cannot_express_runs_as_torch_runs_it_without_noise(capfd, cache):
+def test_onnx_fallback_matches_torch(capfd, cache):
     visual = small_visual(Odd())
     encode = Engine(visual, "auto", MANY)
     with torch.inference_mode():
@@ -184,7 +185,7 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
 
 def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeypatch):
     lines: list[str] = []
-    encode = Engine(mini, "bf16", say=lines.append)
+    encode = Engine(mini, "bf16", reporter=Reporter(say=lines.append))
     with torch.inference_mode():
         gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
     assert 1e-6 < gap < 1e-2
@@ -201,8 +202,8 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
     pixels = Pixels(64, 64, "bicubic")
 
     def feature(engine):
-        (found,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine))
-        return found.features
+        (result,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine))
+        return result.features
 
     exact = feature("eager")
     assert torch.equal(feature("onnxruntime"), exact)
@@ -217,7 +218,8 @@ def test_cached_features_name_the_engine_that_computed_them(mini, tmp_path):
     used: list[str] = []
 
     def read(engine):
-        frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine, used=used.append))
+        reading, reporter = Reading(cache=tmp_path, engine=engine), Reporter(used=used.append)
+        frame_features(mini, [path], lambda _: [0], pixels, reading, reporter)
 
     for engine in ("onnxruntime", "eager", "bf16", "bf16"):
         read(engine)
@@ -240,7 +242,7 @@ def test_a_full_gpu_gets_half_as_many_frames(most):
             return x.float().mean((2, 3))
 
     lines: list[str] = []
-    encode = Engine(Full(), "eager", say=lines.append)
+    encode = Engine(Full(), "eager", reporter=Reporter(say=lines.append))
     if not most:
         with refuses(RunError, "one frame"):
             encode(frames(8))
@@ -252,7 +254,7 @@ def test_a_full_gpu_gets_half_as_many_frames(most):
     assert len(lines) == 2
 
 
-def test_modules_that_are_no_visual_run_as_they_are():
+def test_plain_modules_run_without_engine():
     class Means(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.float().mean((2, 3))
@@ -262,7 +264,7 @@ def test_modules_that_are_no_visual_run_as_they_are():
     assert encode.name == "eager"
 
 
-def test_a_temporal_module_inside_the_encoder_runs_without_engine(mini, tmp_path):
+def test_temporal_encoder_runs_without_engine(mini, tmp_path):
     from made import write_image
     from texthead.data.protocol import Protocol
     from texthead.features.views import item_features
@@ -277,7 +279,7 @@ def test_a_temporal_module_inside_the_encoder_runs_without_engine(mini, tmp_path
 # --- lazily built networks
 
 
-def test_a_lazy_visual_is_built_when_something_needs_it_and_not_before():
+def test_lazy_visual_built_on_demand():
     built = []
 
     def build() -> nn.Module:
@@ -304,7 +306,7 @@ def test_a_lazy_visual_is_built_when_something_needs_it_and_not_before():
         assert other.digest is None
 
 
-def test_a_digest_is_known_while_the_files_stay_as_they_are(tmp_path):
+def test_digest_cached_while_files_unchanged(tmp_path):
     file = tmp_path / "model.safetensors"
     assert known_digest([file]) is None
     file.write_bytes(b"weights")

@@ -25,8 +25,10 @@ from texthead.features import frames as module
 from texthead.features.cache import FeatureCache, encoder_key, open_cache
 from texthead.features.frames import FrameFeatures, frame_features, readable
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.parallel import loaders
+from texthead.parallel.progress import Reporter
 
 choose = functools.partial(evenly, most=4)
 
@@ -49,11 +51,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def read(
-    visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, progress=None
+    visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, reporter=Reporter()
 ) -> list[torch.Tensor]:
     """Return the features of files that can all be read."""
     entries = frame_features(
-        visual, paths, choose, pixels, Reading(cache=cache.path.parent if cache else False), progress
+        visual, paths, choose, pixels, Reading(cache=cache.path.parent if cache else False), reporter
     )
     assert all(isinstance(entry, FrameFeatures) for entry in entries)
     return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
@@ -70,10 +72,10 @@ def assert_unusable(folder: Path, use: Callable[[], object]) -> None:
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: MediaPath) -> None:
         raise AssertionError(f"{path} was opened")
 
-    monkeypatch.setattr(module, "open_media", refuse)
+    monkeypatch.setattr(MediaPath, "open", refuse)
 
 
 def test_evenly_gives_all_frames_or_segment_centres() -> None:
@@ -87,10 +89,10 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
 
 
 def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
-    found = frame_features(visual, videos, choose, PIXELS)
-    for path, entry in zip(videos, found, strict=True):
+    result = frame_features(visual, videos, choose, PIXELS)
+    for path, entry in zip(videos, result, strict=True):
         assert isinstance(entry, FrameFeatures)
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             indices = evenly(media.num_frames, 4)
             frames = media.frames_at(indices)
             assert (entry.length, entry.indices) == (media.num_frames, indices)
@@ -112,15 +114,15 @@ def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_many_small_batches_keep_every_file_in_its_place(
+def test_small_batches_keep_file_order(
     visual: Visual, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(9)]
     paths.insert(4, tmp_path / "missing.mp4")
     paths.insert(7, write_broken(tmp_path / "broken.mp4"))
-    monkeypatch.setattr(module, "frames_together", lambda device: 2)
-    found = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
-    for i, (path, entry) in enumerate(zip(paths, found, strict=True)):
+    monkeypatch.setattr(module, "frames_at_once", lambda device: 2)
+    result = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
+    for i, (path, entry) in enumerate(zip(paths, result, strict=True)):
         if i in (4, 7):
             assert isinstance(entry, MediaError)
             assert entry.path == path
@@ -154,17 +156,19 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
         assert b.features.dtype == torch.float32
 
 
-def test_a_subset_of_kept_frames_hits_and_other_frames_are_computed(
+def test_cache_hits_for_subset_of_frames(
     visual: Visual, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
     opened: list[Path] = []
 
-    def counted(path: str, *how: int):
-        opened.append(Path(path))
-        return open_media(path, *how)
+    opening = MediaPath.open
 
-    monkeypatch.setattr(module, "open_media", counted)
+    def counted(media: MediaPath) -> Media:
+        opened.append(media.path)
+        return opening(media)
+
+    monkeypatch.setattr(MediaPath, "open", counted)
     (two,) = read(visual, videos[2:], cache, lambda n: [2, 6])
     assert torch.equal(two, four[[1, 3]])
     assert opened == []
@@ -177,12 +181,12 @@ def test_a_subset_of_kept_frames_hits_and_other_frames_are_computed(
 def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
     (red,) = read(visual, videos[:1], cache)
     seen: list[tuple[int, int]] = []
-    found = read(visual, videos, cache, progress=lambda *done: seen.append(done))
-    assert torch.equal(found[0], red)
+    result = read(visual, videos, cache, reporter=Reporter().counting(lambda *done: seen.append(done)))
+    assert torch.equal(result[0], red)
     assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
 
 
-def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual) -> None:
+def test_address_has_weights_sizes_and_interpolation(visual: Visual) -> None:
     nearly = tiny_visual()
     with torch.no_grad():
         nearly.get_parameter("net.conv_stem.weight").view(-1)[5].add_(1e-6)
@@ -203,18 +207,16 @@ def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual
     assert encoder_key(tiny_visual(), PIXELS) == keys[0], "the same weights, the same address"
 
 
-def test_other_weights_or_sizes_have_a_cache_of_their_own(
-    visual: Visual, videos: list[Path], cache: FeatureCache
-) -> None:
+def test_cache_key_has_weights_and_sizes(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
     frame_features(visual, videos[:1], choose, PIXELS, Reading(cache=cache.path.parent))
     wider = replace(PIXELS, resize=44)
     other = FeatureCache(encoder_key(visual, wider), cache.path.parent)
     assert other.length(other.digest(videos[0])) is None
-    (found,) = read(visual, videos[:1], other, pixels=wider)
+    (result,) = read(visual, videos[:1], other, pixels=wider)
     (expected,) = read(visual, videos[:1], pixels=wider)
     (before,) = read(visual, videos[:1], cache)
-    assert torch.equal(found, expected)
-    assert not torch.allclose(found, before, atol=1e-4)
+    assert torch.equal(result, expected)
+    assert not torch.allclose(result, before, atol=1e-4)
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -295,9 +297,7 @@ def test_a_damaged_cache_file_or_folder_is_a_clear_error(tmp_path: Path) -> None
     assert_unusable(cache.path / "cache", lambda: FeatureCache("key", cache.path / "cache"))
 
 
-def test_the_cache_lies_where_the_environment_says(
-    visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
     with open_cache(visual, PIXELS, True, "eager") as cache:
         assert cache is not None
@@ -305,7 +305,7 @@ def test_the_cache_lies_where_the_environment_says(
     assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}.sqlite").is_file()
 
 
-def test_a_full_disk_is_a_clear_error_and_keeps_what_is_there(tmp_path: Path) -> None:
+def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
     cache.put("kept", 1, [0], torch.ones(1, 64))
     # SQLite's page limit raises the same error as a full disk.

@@ -7,7 +7,8 @@ import pytest
 
 from messages import refuses
 from texthead.errors import MediaError
-from texthead.media.frame_folder import clips_below, frame_file, frame_files, is_template
+from texthead.media.frame_folder import clips_below, frame_file, frame_files
+from texthead.media.paths import MediaPath
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -18,11 +19,11 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def test_a_template_has_one_place_for_a_number():
-    assert all(map(is_template, ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", Path("v/{:04d}.JPG"), "v1/*"]))
-    assert not any(
-        map(is_template, ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"])
-    )
-    assert not any(map(is_template, ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]))
+    templates = ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", "v/{:04d}.JPG", "v1/*"]
+    others = ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"]
+    others += ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]
+    assert all(MediaPath(name).is_template for name in templates)
+    assert not any(MediaPath(name).is_template for name in others)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +40,14 @@ def test_the_file_of_a_frame(tmp_path, name, number, file):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_files_come_by_number_and_others_are_passed_over(tmp_path, first):
+def test_files_sorted_by_number(tmp_path, first):
     names = [f"img_{number:02d}.jpg" for number in range(first, 112)]
     others = ["img_1.jpg", "img_003.jpg", "img_05.JPG", "img_-1.jpg", "ximg_01.jpg", "img_٠١.jpg", "notes.txt"]
     touch(tmp_path, *names, *others)
     assert frame_files(tmp_path / "img_{:02d}.jpg") == [tmp_path / name for name in names]
 
 
-def test_numbers_without_zeros_and_signs_of_regular_expressions(tmp_path):
+def test_unpadded_numbers_and_regex_characters(tmp_path):
     touch(tmp_path, *(f"{number}.png" for number in range(12)), "01.png", "00.png")
     assert [file.name for file in frame_files(tmp_path / "{:d}.png")] == [f"{number}.png" for number in range(12)]
     touch(tmp_path, "a.(b)[1]+_01.png", "aX(b)[1]+_02.png")

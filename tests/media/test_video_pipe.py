@@ -142,7 +142,7 @@ def test_a_stream_that_breaks_off_is_no_whole_video(tmp_path: Path, suffix: str)
     assert caught.value.fault in ("cut short", "damaged")
 
 
-def test_a_file_whose_times_step_back_is_not_put_in_another_order(tmp_path: Path):
+def test_decreasing_times_are_not_reordered(tmp_path: Path):
     path = remux(write_noise(tmp_path / "a.mp4"), tmp_path / "a.ts")
     twice = tmp_path / "twice.ts"
     twice.write_bytes(path.read_bytes() * 2)

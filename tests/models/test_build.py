@@ -70,7 +70,7 @@ def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
         SPEC.pixels(replace(plain, frames=1, size=4096))
 
 
-def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:
+def test_temporal_module_from_recipe_and_seed() -> None:
     visual = tiny_visual()
     assert isinstance(make_temporal_for(replace(RECIPE, temporal="mean"), visual), MeanPool)
     assert isinstance(make_temporal_for(replace(RECIPE, frames=1), visual), MeanPool)
@@ -294,7 +294,7 @@ def test_fixed_rows_can_be_trained_from(encoder: Encoder, kind: str) -> None:
     assert isinstance(free.weight, nn.Parameter)
 
 
-def test_the_center_is_the_mean_of_the_pretrained_training_features(encoder: Encoder) -> None:
+def test_center_is_mean_of_training_features(encoder: Encoder) -> None:
     features, targets = 2 + draw(12, SPEC.dim, seed=7), torch.arange(12) % 3
     recipe = replace(RECIPE, center=True)
     for kind in ("text", "normal", "cosine"):
@@ -345,7 +345,7 @@ def tower(kind: str) -> Visual:
 
 
 @pytest.mark.parametrize("kind", ["openclip", "vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
-def test_a_part_of_the_patches_is_left_out_in_training_only(kind: str) -> None:
+def test_patch_dropout_in_training_only(kind: str) -> None:
     visual, seen = tower(kind), []
     blocks = encoder_blocks(visual)
     assert len(blocks) == 2
@@ -380,8 +380,8 @@ def test_attention_in_training_is_torch_s_fused_one(kind: str, half: bool) -> No
     module = TemporalTransformer(64, layers=2, heads=2) if kind == "temporal" else tower(kind)
     inputs = torch.randn(2, 4, 64) if kind == "temporal" else torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        found, nodes = module.train()(inputs), set()
-    ahead = [found.grad_fn]
+        result, nodes = module.train()(inputs), set()
+    ahead = [result.grad_fn]
     while ahead:
         node = ahead.pop()
         if node is not None and node not in nodes:

@@ -48,7 +48,7 @@ def names(count: int) -> list[str]:
 
 @pytest.mark.parametrize("make", [FrozenHead, TrainableHead])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16, torch.float64])
-def test_rows_of_any_real_kind_are_normalised_and_the_given_ones_left_alone(make, dtype):
+def test_rows_normalised_without_changing_input(make, dtype):
     rows = torch.tensor([[3, 4], [0, 2]], dtype=dtype)
     head = make(rows, names=names(2))
     assert head.weight.dtype == torch.float32
@@ -240,7 +240,7 @@ FROZEN = FrozenHead(noise(3, 8), names=names(3), center=noise(8, seed=1))
         (LinearHead(8, names=names(3)), MeanPool()),
     ],
 )
-def test_frozen_rows_are_bit_identical_after_training_and_all_else_moves(head, temporal):
+def test_only_frozen_rows_unchanged_by_training(head, temporal):
     """Compare a tiny recogniser before and after ten steps."""
     torch.manual_seed(0)
     parts = nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(128, 8), nn.Tanh()
@@ -262,7 +262,7 @@ def test_frozen_rows_are_bit_identical_after_training_and_all_else_moves(head, t
 # ---- Eq. 1
 
 
-def test_the_linear_head_is_the_product_and_nothing_else():
+def test_linear_head_is_plain_product():
     head, features = LinearHead(8, names=names(3), generator=seeded()), noise(5, 8)
     assert torch.allclose(head(features), features @ head.weight.T, rtol=1e-6, atol=1e-6)
     assert torch.allclose(head(3 * features), 3 * head(features), atol=1e-5)
@@ -321,7 +321,7 @@ def test_text_rows_need_names_and_a_template(letters, given, template):
     assert not letters.asked
 
 
-def test_a_row_of_several_prompts_is_the_mean_of_their_directions(letters):
+def test_row_is_mean_of_prompt_directions(letters):
     rows = text_rows(letters, ["run", ["run", "jump", "aaa"]])
     each = F.normalize(letters.encode_text(["run", "jump", "aaa"]), dim=-1)
     assert torch.allclose(rows[0], each[0])
@@ -346,7 +346,7 @@ def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
 # ---- several templates
 
 
-def test_a_head_of_several_templates_scores_with_mean_rows_or_mean_probabilities():
+def test_template_pooling_of_rows_or_probabilities():
     variants, features = noise(3, 4, 8), noise(5, 8, seed=1)
     rows = F.normalize(variants, dim=-1)
     options = {"names": names(4), "scale": 7.0, "center": noise(8, seed=2)}

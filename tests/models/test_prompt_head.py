@@ -49,7 +49,7 @@ def drawn_head(text: Text, vectors: int = 4, *, names: list[str] = NAMES, **opti
 
 
 @pytest.mark.parametrize("template", ["a boat on a {}", "a tree on {} lake"])
-def test_the_words_of_a_template_give_the_rows_of_the_template(encoder: Encoder, template: str) -> None:
+def test_initial_context_gives_template_rows(encoder: Encoder, template: str) -> None:
     text = encoder.text
     context = template_context(text, template)
     assert len(context) == len(template.split("{}")[0].split())
@@ -91,7 +91,7 @@ def losses_of(head: PromptHead, steps: int = 30) -> list[float]:
     return losses
 
 
-def test_only_the_vectors_are_learned_and_testing_takes_their_rows(small: Encoder) -> None:
+def test_only_context_vectors_are_learned(small: Encoder) -> None:
     weights = {key: value.clone() for key, value in small.text.net.state_dict().items()}
     head = drawn_head(small.text, scale=10.0)
     assert sorted(head.state_dict()) == ["context", "log_scale", "weight"]
@@ -110,18 +110,18 @@ def test_only_the_vectors_are_learned_and_testing_takes_their_rows(small: Encode
 
 def test_many_names_go_through_in_parts(small: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{a} {b}" for a in ("cat", "dog", "boat") for b in ("tree", "lake", "on")]
-    found = []
+    result = []
     for size in (64, 2):
         monkeypatch.setattr(prompt_head, "_CHUNK", size)
         head = drawn_head(small.text, 3, names=names)
         head(noise(2, small.dim)).square().sum().backward()
         assert head.context.grad is not None
-        found.append((head.weight.clone(), head.context.grad.clone()))
-    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
-    assert torch.allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-4)
+        result.append((head.weight.clone(), head.context.grad.clone()))
+    assert torch.allclose(result[0][0], result[1][0], atol=1e-5)
+    assert torch.allclose(result[0][1], result[1][1], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_holds_a_learned_template_and_puts_it_before_other_names(tmp_path: Path) -> None:
+def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:
     source = bert(tmp_path / "bert", 16)
     torch.save(tiny_visual().net.state_dict(), tmp_path / "tiny.pt")
     encoder = pair(load_encoder(f"timm:test_efficientnet/{tmp_path / 'tiny.pt'}"), source)

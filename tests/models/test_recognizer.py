@@ -44,20 +44,20 @@ def model(request) -> Recognizer:
 
 
 def test_frames_are_encoded_in_one_call_and_stay_in_order(model):
-    given = clips()
-    features = model.visual(given.reshape(10, 3, 8, 12)).reshape(2, 5, DIM)
+    inputs = clips()
+    features = model.visual(inputs.reshape(10, 3, 8, 12)).reshape(2, 5, DIM)
     model.visual.calls.clear()
-    logits = model(given)
+    logits = model(inputs)
     assert model.visual.calls == [10]
     assert torch.allclose(logits, model.head(model.temporal(features)), atol=1e-5)
-    assert torch.allclose(model.features(given), model.temporal(features), atol=1e-6)
+    assert torch.allclose(model.features(inputs), model.temporal(features), atol=1e-6)
 
 
 def test_a_clip_does_not_see_its_neighbours(model):
-    given = clips(4)
-    together = model(given)
+    inputs = clips(4)
+    together = model(inputs)
     for i in range(4):
-        assert torch.allclose(model(given[i : i + 1]), together[i : i + 1], atol=1e-4)
+        assert torch.allclose(model(inputs[i : i + 1]), together[i : i + 1], atol=1e-4)
 
 
 def test_with_head_shares_everything_but_the_head(model):
@@ -83,11 +83,11 @@ def test_with_head_takes_any_head_for_features_of_this_length(model):
         model.with_head(head(3, 32))
 
 
-def test_on_features_is_the_same_model_behind_the_encoder(model):
-    given = clips()
-    features = model.visual(given.flatten(0, 1)).unflatten(0, (2, 5))
+def test_on_features_matches_model(model):
+    inputs = clips()
+    features = model.visual(inputs.flatten(0, 1)).unflatten(0, (2, 5))
     short = model.on_features()
-    assert torch.allclose(short(features), model(given), atol=1e-5)
+    assert torch.allclose(short(features), model(inputs), atol=1e-5)
     assert short.temporal is model.temporal
     assert short.head is model.head
     behind = {f"temporal.{key}" for key in model.temporal.state_dict()} | {"head.weight", "head.log_scale"}

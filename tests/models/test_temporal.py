@@ -46,7 +46,7 @@ def test_mean_pool_is_the_mean_in_any_order():
     assert not list(MeanPool().parameters())
 
 
-def test_without_positions_and_outputs_the_transformer_is_twice_the_mean():
+def test_zeroed_transformer_is_twice_mean():
     module, features = TemporalTransformer(128, 3), noise(4, 6, 128)
     with torch.no_grad():
         module.frame_position_embeddings.weight.zero_()
@@ -64,7 +64,7 @@ def test_without_positions_and_outputs_the_transformer_is_twice_the_mean():
     assert torch.allclose(module(features), 2 * mean + positions[:6].mean(0), atol=1e-6)
 
 
-def test_the_narrow_transformer_starts_as_mean_pool_exactly():
+def test_narrow_transformer_starts_as_mean():
     features = noise(4, 8, 96)
     for module in (TemporalTransformer(96, 2, 32, heads=2), TemporalTransformer(96, 2, 128)):
         assert torch.equal(module(features), MeanPool()(features))
@@ -113,7 +113,7 @@ def test_one_block_is_computed_as_written():
     assert torch.allclose(module(features), (features + x).mean(1), atol=1e-5)
 
 
-def test_training_teaches_the_order_that_the_mean_cannot_see():
+def test_training_learns_frame_order():
     features = noise(8, 4, 16)
     clips, labels = torch.cat([features, features.flip(1)]), torch.arange(2).repeat_interleave(8)
     module = TemporalTransformer(16, 2, 16, heads=2)
@@ -268,7 +268,7 @@ def test_a_frame_conv_is_the_sum_over_its_taps(shape, frames):
     assert torch.allclose(module(x, frames), along_frames(x, module.weight, frames), atol=1e-5)
 
 
-def test_the_shift_takes_a_quarter_from_the_next_frame_and_one_from_the_last():
+def test_shift_moves_quarters_of_channels():
     x = noise(3, 8)
     y = FrameConv(8, "shift")(x, 3)
     assert torch.equal(y[:, :2], torch.cat([x[1:, :2], torch.zeros(1, 2)]))
@@ -326,28 +326,28 @@ def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> 
     ],
 )
 @torch.no_grad()
-def test_the_encoder_is_the_one_written_out_with_convolutions(make, name, by_hand, frames):
+def test_encoder_matches_explicit_convolutions(make, name, by_hand, frames):
     visual = tower(name)
     temporal = moved(make(visual))
-    given = clips(name, 2, frames)
-    expected = by_hand(visual, [conv.weight for conv in temporal.convs], given)
-    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(given), expected, atol=2e-5)
-    assert differ(expected, visual(given.flatten(0, 1)).unflatten(0, (2, frames)).mean(1))
+    inputs = clips(name, 2, frames)
+    expected = by_hand(visual, [conv.weight for conv in temporal.convs], inputs)
+    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(inputs), expected, atol=2e-5)
+    assert differ(expected, visual(inputs.flatten(0, 1)).unflatten(0, (2, frames)).mean(1))
 
 
 @pytest.mark.parametrize(("make", "name"), CONVS)
 @torch.no_grad()
-def test_the_identity_is_the_plain_encoder_and_the_shift_is_not(make, name):
-    visual, given = tower(name), clips(name, 2, 3)
+def test_identity_convolution_is_plain_encoder(make, name):
+    visual, inputs = tower(name), clips(name, 2, 3)
     keys = list(visual.state_dict())
-    plain = visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
+    plain = visual(inputs.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
     same = Recognizer(visual, make(visual, "identity"), nn.Identity())
-    assert torch.allclose(same(given), plain, atol=1e-5)
+    assert torch.allclose(same(inputs), plain, atol=1e-5)
     other = Recognizer(visual, make(visual), nn.Identity())
-    assert differ(other(given), plain)
+    assert differ(other(inputs), plain)
     # Two modules on one encoder do not disturb each other, nor the encoder alone.
-    assert torch.allclose(same(given), plain, atol=1e-5)
-    assert torch.equal(visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1), plain)
+    assert torch.allclose(same(inputs), plain, atol=1e-5)
+    assert torch.equal(visual(inputs.flatten(0, 1)).unflatten(0, (2, 3)).mean(1), plain)
     assert list(visual.state_dict()) == keys
     assert [key for key in other.state_dict() if key.startswith("temporal.")] == [
         f"temporal.convs.{i}.weight" for i in range(len(other.temporal.convs))
@@ -356,30 +356,30 @@ def test_the_identity_is_the_plain_encoder_and_the_shift_is_not(make, name):
 
 @pytest.mark.parametrize(("make", "name"), CONVS)
 @torch.no_grad()
-def test_clips_of_a_batch_do_not_see_each_other_and_any_length_will_do(make, name):
+def test_clips_independent_for_any_length(make, name):
     visual = tower(name)
     model = Recognizer(visual, moved(make(visual)), nn.Identity())
-    given = clips(name, 3, 4)
-    together = model(given)
-    assert torch.allclose(together, torch.cat([model(clip[None]) for clip in given]), atol=2e-5)
+    inputs = clips(name, 3, 4)
+    together = model(inputs)
+    assert torch.allclose(together, torch.cat([model(clip[None]) for clip in inputs]), atol=2e-5)
     assert model(clips(name, 1, 7)).shape == together[:1].shape
-    assert differ(model(given.flip(1)), together)
+    assert differ(model(inputs.flip(1)), together)
 
 
-def gradients(model: Recognizer, given: Tensor) -> list[Tensor]:
+def gradients(model: Recognizer, inputs: Tensor) -> list[Tensor]:
     model.zero_grad()
-    loss = model(given).square().sum()
+    loss = model(inputs).square().sum()
     # Another forward pass in between must not matter.
     with torch.no_grad():
-        model(given[:1, :2] + 1)
+        model(inputs[:1, :2] + 1)
     loss.backward()
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
-def assert_same_gradients_when_blocks_run_again(model: Recognizer, given: Tensor) -> None:
-    plain = gradients(model, given)
+def assert_same_gradients_when_blocks_run_again(model: Recognizer, inputs: Tensor) -> None:
+    plain = gradients(model, inputs)
     model.visual.net.set_grad_checkpointing(True)
-    again = gradients(model, given)
+    again = gradients(model, inputs)
     assert len(plain) == len(again) > len(list(model.temporal.parameters()))
     for a, b in zip(plain, again, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()) + 1e-7)
@@ -389,9 +389,9 @@ def assert_same_gradients_when_blocks_run_again(model: Recognizer, given: Tensor
 def test_gradient_checkpointing_gives_the_same_gradients(make, name):
     visual = tower(name)
     model = Recognizer(visual, moved(make(visual)), nn.Identity())
-    given = clips(name, 2, 3)
+    inputs = clips(name, 2, 3)
 
-    assert_same_gradients_when_blocks_run_again(model, given)
+    assert_same_gradients_when_blocks_run_again(model, inputs)
     assert any(getattr(m, "grad_checkpointing", False) for m in visual.modules())
 
 
@@ -400,21 +400,21 @@ def test_the_model_can_be_exported():
     """Models with a timm encoder or a TokenConv are tested in apps/export/test_export.py."""
     visual = tower("resnet")
     model = Recognizer(visual, moved(TemporalConv(visual)), nn.Identity()).eval()
-    given = clips("resnet", 2, 4)
-    program = torch.export.export(model, (given,))
-    assert torch.allclose(program.module()(given), model(given), atol=1e-5)
+    inputs = clips("resnet", 2, 4)
+    program = torch.export.export(model, (inputs,))
+    assert torch.allclose(program.module()(inputs), model(inputs), atol=1e-5)
 
 
 @torch.no_grad()
 def test_a_copy_has_convolutions_of_its_own():
     visual = tower("vit")
     model = Recognizer(visual, moved(TokenConv(visual)), nn.Identity())
-    given = clips("vit", 1, 3)
-    before = model(given)
+    inputs = clips("vit", 1, 3)
+    before = model(inputs)
     copied = model.frozen_copy()
     moved(model.temporal, seed=50)
-    assert torch.allclose(copied(given), before, atol=1e-5)
-    assert differ(model(given), before)
+    assert torch.allclose(copied(inputs), before, atol=1e-5)
+    assert differ(model(inputs), before)
 
 
 def test_an_encoder_of_another_build_is_refused():
@@ -456,12 +456,12 @@ def test_shortcuts_are_left_alone(name):
 
 
 def test_an_earlier_module_does_not_disturb_a_later_one():
-    visual, given = tower("vit"), clips("vit", 2, 3)
-    Recognizer(visual, moved(TokenConv(visual)), nn.Identity())(given).square().sum().backward()
-    assert_same_gradients_when_blocks_run_again(Recognizer(visual, MeanPool(), nn.Identity()), given)
+    visual, inputs = tower("vit"), clips("vit", 2, 3)
+    Recognizer(visual, moved(TokenConv(visual)), nn.Identity())(inputs).square().sum().backward()
+    assert_same_gradients_when_blocks_run_again(Recognizer(visual, MeanPool(), nn.Identity()), inputs)
 
 
-def test_an_interrupted_pass_leaves_nothing_behind():
+def test_interrupted_pass_removes_hooks():
     visual = tower("vit")
     model = Recognizer(visual, TokenConv(visual), nn.Identity())
     handle = visual.net.transformer.resblocks[1].mlp.register_forward_hook(lambda *_: 1 / 0)

@@ -9,11 +9,11 @@ from scipy.stats import t as student
 
 from paper import deciding
 from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
-from paper.data import Place
+from paper.data import Runtime
 from paper.report import SUMMARY_HEADERS, summary
 from paper.results import Store
 from paper.running import Setting
-from paper.section import Section, judged
+from paper.section import Section, judge
 from paper.stats import paired
 
 TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
@@ -55,7 +55,7 @@ def test_a_claim_is_all_of_its_comparisons(findings, expected):
 
 
 @pytest.mark.nightly("paper")
-def test_all_looks_together_miss_the_mean_in_one_of_twenty():
+def test_looks_miss_mean_in_5_percent():
     """With 95 % intervals at 5, 10, 20 and 40 seeds one in eight plans would miss."""
     rng, missed, plain, times = np.random.default_rng(0), 0, 0, 3000
     for values in rng.normal(size=(times, LOOKS[-1])):
@@ -101,18 +101,18 @@ def test_the_plan_says_what_the_code_does():
 
 
 def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
-    found = judged(3, "x", [("a", *seeds(4.0, 5.0, 6)), ("b", *seeds(9.0, 1.0, 6))])
-    assert (found.answer, found.seeds) == ("undecided", 6)
-    assert found.needed == seeds_needed(*seeds(4.0, 5.0, 6))
-    assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", found.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
-    assert judged(3, "x", [("b", *seeds(9.0, 1.0, 6))]).needed is None
+    result = judge(3, "x", [("a", *seeds(4.0, 5.0, 6)), ("b", *seeds(9.0, 1.0, 6))])
+    assert (result.answer, result.seeds) == ("undecided", 6)
+    assert result.needed == seeds_needed(*seeds(4.0, 5.0, 6))
+    assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", result.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
+    assert judge(3, "x", [("b", *seeds(9.0, 1.0, 6))]).needed is None
 
 
 def test_the_summary_counts_each_group_of_claims_once():
     assert CLAIMS.keys() == QUOTED.keys()
     first, second = Section("x", "X"), Section("y", "Y")
-    first.verdicts += [judged(5, "a", [("p", *seeds(9.0, 1.0))]), judged(5, "b", [("p", *seeds(1.0, 9.0))])]
-    second.verdicts += [judged(5, "c", [("p", *seeds(9.0, 1.0))]), judged(3, "d", [("p", *seeds(-9.0, 1.0))])]
+    first.verdicts += [judge(5, "a", [("p", *seeds(9.0, 1.0))]), judge(5, "b", [("p", *seeds(1.0, 9.0))])]
+    second.verdicts += [judge(5, "c", [("p", *seeds(9.0, 1.0))]), judge(3, "d", [("p", *seeds(-9.0, 1.0))])]
     assert SUMMARY_HEADERS[3:] == ("holds", "does not hold", "equivalent", "undecided")
     assert summary([first, second]) == [
         ("3", CLAIMS[3], "y", "", "1", "", ""),
@@ -120,7 +120,7 @@ def test_the_summary_counts_each_group_of_claims_once():
     ]
 
 
-def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch, tmp_path):
+def test_claim_keeps_first_decisive_verdict(monkeypatch, tmp_path):
     at: dict[int, list[tuple]] = {
         5: [("early", 9.0, 1.0), ("late", 1.0, 9.0)],
         10: [("early", 0.0, 9.0), ("late", -4.0, 3.0)],
@@ -130,7 +130,7 @@ def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch
     def follow(plan, setting, store, finish):
         section = Section("x", "x")
         count = len(setting.seeds)
-        section.verdicts += [judged(1, name, [("a", *seeds(mean, half, count))]) for name, mean, half in at[count]]
+        section.verdicts += [judge(1, name, [("a", *seeds(mean, half, count))]) for name, mean, half in at[count]]
         return section, [f"seed {seed}" for seed in setting.seeds]
 
     monkeypatch.setattr(deciding, "follow", follow)
@@ -138,13 +138,13 @@ def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch
     store = Store(tmp_path, "mini")
     for count, expected in ((5, ["holds", "undecided"]), (10, ["holds", "does not hold"])):
         store.lines |= {f"seed {seed}": {} for seed in range(count)}
-        result = deciding.last_look("x", Setting(Place("mini"), ()), store)
+        result = deciding.last_look("x", Setting(Runtime("mini"), ()), store)
         assert (result.seeds, [verdict.answer for verdict in result.section.verdicts]) == (count, expected)
         assert [verdict.seeds for verdict in result.section.verdicts] == [5, count]
     assert result.undecided == []
 
 
-def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypatch, tmp_path):
+def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):
     state = {"cheap": 5, "dear": 5, "done": 5}
     price = {"cheap": 10.0, "dear": 1000.0, "done": 1.0}
     ran: list[tuple[str, int]] = []
@@ -153,7 +153,7 @@ def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypa
         section = Section(name, name)
         decided = name == "done" or (name == "cheap" and state[name] >= 20)
         pair = seeds(9.0, 1.0, 6) if decided else seeds(1.0, 9.0, 6)
-        section.verdicts.append(judged(1, f"{name} claim", [("a", *pair)]))
+        section.verdicts.append(judge(1, f"{name} claim", [("a", *pair)]))
         return deciding.LookResult(section, {name}, state[name])
 
     def run(name, plan, setting, store, pool, *, say):
@@ -167,6 +167,6 @@ def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypa
     monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
     monkeypatch.setattr(deciding, "cost", lambda result, store: price[result.section.name])
     messages: list[str] = []
-    deciding.decide(Setting(Place("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, messages.append)
+    deciding.decide(Setting(Runtime("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, messages.append)
     assert ran == [("cheap", 10), ("cheap", 20), ("dear", 10)]
     assert "dear" in messages[-1]

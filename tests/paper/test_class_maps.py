@@ -21,22 +21,22 @@ def symmetric(classes: int, seed: int) -> np.ndarray:
 @given(st.integers(3, 12), st.integers(0, 1000))
 def test_the_correlation_of_maps_is_scipy_s(classes, seed):
     a, b = symmetric(classes, seed), symmetric(classes, seed + 1)
-    found, upper = map_correlation(a, b), np.triu_indices(classes, 1)
-    assert found == pytest.approx(scipy_stats.pearsonr(a[upper], b[upper]).statistic)
-    assert map_correlation(b, a) == pytest.approx(found)
+    result, upper = map_correlation(a, b), np.triu_indices(classes, 1)
+    assert result == pytest.approx(scipy_stats.pearsonr(a[upper], b[upper]).statistic)
+    assert map_correlation(b, a) == pytest.approx(result)
     # The diagonal, scaling and shifting have no effect.
-    assert map_correlation((3 * a + 5 * np.eye(classes) - 1).tolist(), b) == pytest.approx(found)
+    assert map_correlation((3 * a + 5 * np.eye(classes) - 1).tolist(), b) == pytest.approx(result)
 
 
 def test_noise_is_not_related():
     """The p-value of unrelated maps is uniform: about one in twenty is below 0.05."""
     maps = [symmetric(12, seed) for seed in range(400)]
-    found = [permutation_test(maps[2 * i], maps[2 * i + 1], permutations=199, seed=i) for i in range(200)]
-    assert 1 <= sum(p <= 0.05 for p in found) <= 20
-    assert 0.4 < np.mean(found) < 0.6
+    result = [permutation_test(maps[2 * i], maps[2 * i + 1], permutations=199, seed=i) for i in range(200)]
+    assert 1 <= sum(p <= 0.05 for p in result) <= 20
+    assert 0.4 < np.mean(result) < 0.6
 
 
-def test_a_related_map_has_the_lowest_p_that_the_permutations_allow():
+def test_related_map_has_lowest_p():
     a = symmetric(12, 0)
     assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)
     assert permutation_test(a, 2 * a + 1, permutations=999, seed=0) == pytest.approx(1 / 1000)
@@ -50,11 +50,11 @@ def test_a_related_map_has_the_lowest_p_that_the_permutations_allow():
     assert permutation_test(c, c + noise, permutations=999, seed=0) < 0.01
 
 
-def test_permutations_of_entries_alone_would_be_wrong():
+def test_permutations_of_classes_not_entries():
     """Unrelated rank-one maps of 8 classes: permuting single entries would find significant relations."""
     drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
-    found = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
-    assert sum(p <= 0.05 for p in found) <= 12
+    result = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
+    assert sum(p <= 0.05 for p in result) <= 12
 
 
 def test_the_same_seed_gives_the_same_p():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paper import data, fit, worlds
-from paper.data import Place
+from paper.data import Runtime
 from paper.rows import Job, Row
 from texthead.data.splits import half_classes
 from texthead.evaluation.evaluate import Evaluation
@@ -16,52 +16,52 @@ pytestmark = pytest.mark.nightly("paper")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Place:
-    return Place("smoke", kept=tmp_path_factory.mktemp("kept"))
+def runtime(tmp_path_factory) -> Runtime:
+    return Runtime("smoke", cache_folder=tmp_path_factory.mktemp("kept"))
 
 
-def result(row: Row, place: Place, seed: int = 0) -> dict:
-    return fit.fit(Job("row", seed, row), place)
+def result(row: Row, runtime: Runtime, seed: int = 0) -> dict:
+    return fit.fit(Job("row", seed, row), runtime)
 
 
-def test_a_row_trains_and_is_scored_on_every_test_item(place):
-    other = result(replace(worlds.CLOTHING, scored="airborne"), place)
-    assert other["count"] == len(data.test_items(data.read("airborne", place)))
-    found = result(worlds.CLOTHING, place)
-    assert found["count"] == len(data.test_items(data.read("clothing", place))) == 6
-    assert (found["steps"], found["rows_moved"]) == (2, False)
-    assert found["views"]["1x1"]["top1"] == found["top1"]
-    assert len(found["halves"]) == 10
+def test_a_row_trains_and_is_scored_on_every_test_item(runtime):
+    other = result(replace(worlds.CLOTHING, scored="airborne"), runtime)
+    assert other["count"] == len(data.test_items(data.read("airborne", runtime)))
+    actual = result(worlds.CLOTHING, runtime)
+    assert actual["count"] == len(data.test_items(data.read("clothing", runtime))) == 6
+    assert (actual["steps"], actual["rows_moved"]) == (2, False)
+    assert actual["views"]["1x1"]["top1"] == actual["top1"]
+    assert len(actual["halves"]) == 10
 
 
-def test_the_seed_decides_the_numbers_and_looking_at_validation_items_no_loss(place):
+def test_seed_determines_curve_despite_validation(runtime):
     row = replace(worlds.CLOTHING, watch=1)
-    curve = result(row, place)["curve"]
-    assert result(row, place)["curve"] == curve
-    assert result(row, place, 1)["curve"] != curve
-    bench = fit.prepare(worlds.smoke(worlds.CLOTHING), 0, place)
+    curve = result(row, runtime)["curve"]
+    assert result(row, runtime)["curve"] == curve
+    assert result(row, runtime, 1)["curve"] != curve
+    bench = fit.prepare(worlds.smoke(worlds.CLOTHING), 0, runtime)
     unwatched = [record for record in fit.train(bench, bench.model()) if record["kind"] == "train"]
     assert [loss for _, loss, _ in curve] == [loss for _, loss, _ in fit.curve_of(unwatched)]
     # A second training run starts from the first one's weights.
-    assert result(replace(row, after="airborne"), place)["curve"][0][1] != curve[0][1]
+    assert result(replace(row, after="airborne"), runtime)["curve"][0][1] != curve[0][1]
 
 
-def test_a_learned_head_moves_and_its_rate_is_the_row_s(place):
+def test_a_learned_head_moves_and_its_rate_is_the_row_s(runtime):
     row = replace(worlds.CLOTHING, head="linear", head_rate=30.0)
-    assert result(row, place)["rows_moved"]
+    assert result(row, runtime)["rows_moved"]
     assert fit.recipe_for(row, 16, 0).lr_new == pytest.approx(30 * fit.recipe_for(row, 16, 0).lr)
 
 
-def test_a_k_shot_row_sees_exactly_k_items_a_class_and_the_published_draw_more(place):
+def test_k_shot_items_per_class(runtime):
     for k in (1, 3):
-        assert result(replace(worlds.CLOTHING, k=k), place)["different_items_a_class"] == (k, k)
-    least, most = result(replace(worlds.CLOTHING, k=1, drawing_processes=8), place)["different_items_a_class"]
+        assert result(replace(worlds.CLOTHING, k=k), runtime)["different_items_a_class"] == (k, k)
+    least, most = result(replace(worlds.CLOTHING, k=1, drawing_processes=8), runtime)["different_items_a_class"]
     assert 1 <= least <= most <= 8
     assert most > 1
 
 
-def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
-    whole = data.read("clothing", place)
+def test_held_out_items_are_not_trained_on(runtime):
+    whole = data.read("clothing", runtime)
     train, _, held = fit.chosen(replace(worlds.CLOTHING, score="held-out"), whole, 0)
     trained, scored, every = ({item.path for item in part.items} for part in (train, held, whole.split("train")))
     assert trained | scored == every
@@ -72,19 +72,19 @@ def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
     assert len(train) + len(held) == 18
 
 
-def test_unseen_classes_are_scored_among_themselves(place):
+def test_unseen_classes_are_scored_among_themselves(runtime):
     row = replace(worlds.CLOTHING, unseen=0.4, score="unseen")
-    train, _, test = fit.chosen(row, data.read("clothing", place), 0)
+    train, _, test = fit.chosen(row, data.read("clothing", runtime), 0)
     assert len(test.classes) == 2
     assert not set(test.classes) & set(train.classes)
-    bench = fit.prepare(worlds.smoke(row), 0, place)
+    bench = fit.prepare(worlds.smoke(row), 0, runtime)
     model = bench.model()
     other = model.with_head(bench.text_head(model, test.classes))  # pyright: ignore[reportArgumentType]
     assert bench.evaluate(other, test).scores.shape[1] == 2
 
 
-def test_all_items_of_unseen_classes_are_scored_and_none_is_trained_on(place):
-    whole, row = data.read("clothing", place), replace(worlds.CLOTHING, unseen=0.4)
+def test_all_unseen_scores_all_items(runtime):
+    whole, row = data.read("clothing", runtime), replace(worlds.CLOTHING, unseen=0.4)
     some, more = (fit.chosen(replace(row, score=score), whole, 0) for score in ("unseen", "all unseen"))
     assert some[0].items == more[0].items
     left_out = set(some[2].classes)
@@ -92,19 +92,19 @@ def test_all_items_of_unseen_classes_are_scored_and_none_is_trained_on(place):
     assert not {item.path for item in more[0].items} & {item.path for item in more[2].items}
 
 
-def test_lda_and_maps(place):
-    names = tuple(data.read("emoji", place).classes[:3])
-    found = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), place)
-    assert [round(found["map"][i][i], 3) for i in range(3)] == [1.0, 1.0, 1.0]
-    assert found["map"][0][1] == found["map"][1][0]
+def test_lda_and_maps(runtime):
+    names = tuple(data.read("emoji", runtime).classes[:3])
+    actual = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), runtime)
+    assert [round(actual["map"][i][i], 3) for i in range(3)] == [1.0, 1.0, 1.0]
+    assert actual["map"][0][1] == actual["map"][1][0]
 
 
 def test_halves_are_the_published_ones():
     scores = torch.eye(10)
     taken, other = half_classes(10, 0)[:2]
     scores[taken, other] = 2.0  # one class is mistaken for another where both are candidates
-    found = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
-    for seed, top1 in enumerate(found):
+    actual = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
+    for seed, top1 in enumerate(actual):
         half = half_classes(10, seed)
         assert top1 == pytest.approx(100 * (len(half) - ({taken, other} <= {*half})) / len(half))
-    assert {round(value) for value in found} == {80, 100}
+    assert {round(value) for value in actual} == {80, 100}

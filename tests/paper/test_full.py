@@ -10,7 +10,7 @@ from messages import prints, refuses
 from paper import data, fit, tinyclip, worlds
 from paper.__main__ import main
 from paper.alone import launched, share
-from paper.data import Place
+from paper.data import Runtime
 from paper.rows import Job
 from texthead.errors import DataError, RunError
 
@@ -33,14 +33,14 @@ def lists(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Place:
+def runtime(tmp_path_factory) -> Runtime:
     root = tmp_path_factory.mktemp("data")
     for name in ("k400", "ucf101"):
         lists(root / name)
     for split, seed in (("train", 0), ("val", 1)):
         for wnid, colour in (("n01440764", "red"), ("n01443537", "blue")):
             write_image(root / "imagenet" / split / wnid / f"a{seed}.JPEG", colour, seed)
-    return Place("full", root, tmp_path_factory.mktemp("kept"), accumulate=2)
+    return Runtime("full", root, tmp_path_factory.mktemp("kept"), accumulate=2)
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,11 @@ def encoder(tmp_path_factory) -> str:
     return f"openclip:local-dir:{tinyclip.pretrain('vit', tmp_path_factory.mktemp('vit') / 'clip', steps=2)}"
 
 
-def test_lists_and_folders_are_read_with_their_names(place):
-    dataset = data.read("k400", place)
+def test_lists_and_folders_are_read_with_their_names(runtime):
+    dataset = data.read("k400", runtime)
     assert dataset.classes == list(NAMES)
     assert (len(dataset.split("train")), len(data.test_items(dataset))) == (6, 3)
-    assert data.read("imagenet", place).classes == ["goldfish", "tench"]
+    assert data.read("imagenet", runtime).classes == ["goldfish", "tench"]
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_lists_and_folders_are_read_with_their_names(place):
         replace(worlds.IMAGENET, views=("1x1", "1x3")),
     ],
 )
-def test_a_row_of_the_paper_s_own_setting_runs(place, encoder, row):
-    found = fit.fit(Job("row", 0, replace(row, encoder=encoder).changed(epochs=1, frames=2)), place)
-    assert found["count"] == len(data.test_items(data.read(row.scored or row.data, place)))
-    assert found["steps"] == found["epochs"] == 1
-    assert found["items"] == (6 if row.data == "k400" else 2)
+def test_a_row_of_the_paper_s_own_setting_runs(runtime, encoder, row):
+    result = fit.fit(Job("row", 0, replace(row, encoder=encoder).changed(epochs=1, frames=2)), runtime)
+    assert result["count"] == len(data.test_items(data.read(row.scored or row.data, runtime)))
+    assert result["steps"] == result["epochs"] == 1
+    assert result["items"] == (6 if row.data == "k400" else 2)
 
 
 @pytest.mark.parametrize(("gather", "online"), [(True, True), (False, False)])
-def test_a_matching_row_runs_under_torchrun_on_all_processes(place, encoder, gather, online):
+def test_a_matching_row_runs_under_torchrun_on_all_processes(runtime, encoder, gather, online):
     """Table 6 without gather: a pass compares the clips of one of eight processes, here in four passes."""
     row = replace(
         worlds.KINETICS,
@@ -83,7 +83,7 @@ def test_a_matching_row_runs_under_torchrun_on_all_processes(place, encoder, gat
         processes=8,
         alone=True,
     ).changed(epochs=1, frames=2, precision="fp32", grad_checkpointing=False)
-    two = replace(place, accumulate=1, processes=2)
+    two = replace(runtime, accumulate=1, processes=2)
     result, seconds = launched(Job("row", 0, row), two)
     assert (result["steps"], result["items"], result["count"]) == (1, 6, 3)
     assert result["peak_mb"] > 100
@@ -94,16 +94,16 @@ def test_a_matching_row_runs_under_torchrun_on_all_processes(place, encoder, gat
         share(replace(row, gather=False), replace(two, processes=3))
 
 
-def test_a_row_that_fails_under_torchrun_is_named(place):
+def test_a_row_that_fails_under_torchrun_is_named(runtime):
     row = replace(worlds.KINETICS, encoder="openclip:local-dir:/none").changed(epochs=1, frames=2)
     with refuses(RunError, "a row", "seed 0"):
-        launched(Job("a row", 0, row), replace(place, processes=2))
+        launched(Job("a row", 0, row), replace(runtime, processes=2))
 
 
-def test_missing_data_is_named_and_its_rows_are_left_out(place, tmp_path, capsys):
-    assert not data.has("hmdb51", place)
-    with refuses(DataError, place.data / "hmdb51"):
-        data.read("hmdb51", place)
+def test_missing_data_is_named_and_its_rows_are_left_out(runtime, tmp_path, capsys):
+    assert not data.has("hmdb51", runtime)
+    with refuses(DataError, runtime.data / "hmdb51"):
+        data.read("hmdb51", runtime)
     assert main(["run", "table11", "--data", str(tmp_path), "--results", str(tmp_path / "r")]) == 0
     output = capsys.readouterr().out
     prints(output, "clothing", "3 rows", tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from messages import prints, refuses
 from paper import quoted, worlds
 from paper.__main__ import main
-from paper.data import Place
+from paper.data import Runtime
 from paper.experiments import NAMES, module
 from paper.planned import ITEMS, Amount, Planned, planned, trained_items
 from paper.rows import Job
@@ -22,7 +22,7 @@ TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 
 def plans(name: str) -> Iterator[tuple[Job, Planned]]:
     """Yield every row of an experiment at full scale once."""
-    jobs = outline(module(name).plan, Setting(Place("full"), (0,)))
+    jobs = outline(module(name).plan, Setting(Runtime("full"), (0,)))
     for job in {job.title: job for job in jobs}.values():
         yield job, planned(job)
 
@@ -60,7 +60,7 @@ def test_every_row_of_full_scale_is_the_papers(name):
 
 
 @pytest.mark.nightly("paper")
-def test_table_7_is_of_32_frames_and_table_4_s_learned_template_ends_with_a_full_stop():
+def test_table_7_frames_and_table_4_template():
     large = {plan.title: plan for _, plan in plans("table7")}
     assert [(plan.recipe.frames, plan.pixels.size) for plan in large.values()] == [(32, 224), (32, 336)]
     learned = [job.row for job, _ in plans("table4") if job.row.head == "prompt"]

@@ -14,7 +14,7 @@ import pytest
 from messages import prints, refuses
 from paper import data, head_rate, section, table8, worlds
 from paper.__main__ import main
-from paper.data import Place
+from paper.data import Runtime
 from paper.experiments import NAMES, module
 from paper.fit import recipe_for
 from paper.results import Results, Store
@@ -23,16 +23,16 @@ from paper.running import Setting, follow, outline
 from texthead.encoders.load import spec_of
 from texthead.errors import DataError
 
-PLACE = Place("smoke")
+RUNTIME = Runtime("smoke")
 ROOT = Path(__file__).parents[2]
 HOLDS, REFUTED, _, UNCLEAR = get_args(section.Answer)
 
 
 def setting(**digests: str) -> Setting:
-    return Setting(PLACE, (0, 1, 2, 3, 4), digests=digests)
+    return Setting(RUNTIME, (0, 1, 2, 3, 4), digests=digests)
 
 
-def test_an_address_depends_on_what_decides_the_numbers_and_on_nothing_else():
+def test_address_of_job():
     job = Job("text", 0, Row("emoji", changes={"frames": 8, "batch": 4}))
     others = [
         job._replace(seed=1),
@@ -65,10 +65,12 @@ def test_a_finished_row_is_read_back_in_a_new_process(tmp_path):
 
 
 def test_results_come_by_ascending_seed_and_views():
-    found = Results({("a", seed): {"top1": float(seed), "views": {"4x3": {"top1": 10.0 * seed}}} for seed in (2, 0, 1)})
-    assert found.values("a") == [0.0, 1.0, 2.0]
-    assert found.values("a", views="4x3") == [0.0, 10.0, 20.0]
-    assert found.values("b") == []
+    result = Results(
+        {("a", seed): {"top1": float(seed), "views": {"4x3": {"top1": 10.0 * seed}}} for seed in (2, 0, 1)}
+    )
+    assert result.values("a") == [0.0, 1.0, 2.0]
+    assert result.values("a", views="4x3") == [0.0, 10.0, 20.0]
+    assert result.values("b") == []
 
 
 def test_follow_finds_a_row_under_two_titles_once():
@@ -133,7 +135,7 @@ UP, DOWN, FLAT = (
     ],
 )
 def test_a_verdict_follows_the_paired_intervals(pairs, answer):
-    assert section.judged(3, "x", [("pair", *pair) for pair in pairs]).answer == answer
+    assert section.judge(3, "x", [("pair", *pair) for pair in pairs]).answer == answer
 
 
 def test_cells_show_mean_and_interval():
@@ -155,7 +157,7 @@ def uncounted(monkeypatch):
 @pytest.mark.parametrize("scale", ["mini", "full"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_experiment_lists_what_it_would_run(name, scale):
-    jobs = outline(module(name).plan, Setting(Place(scale), (0,)))
+    jobs = outline(module(name).plan, Setting(Runtime(scale), (0,)))
     assert jobs
     assert all(job.row.to_json() for job in jobs)
     assert {job.row.recipe for job in jobs} == {"paper" if scale == "full" else "small"}
@@ -164,7 +166,7 @@ def test_every_experiment_lists_what_it_would_run(name, scale):
 @pytest.mark.usefixtures("uncounted")
 def test_full_scale_rows_are_the_paper_s_own():
     def rows(name):
-        return {job.title: job.row for job in outline(module(name).plan, Setting(Place("full"), (0,)))}
+        return {job.title: job.row for job in outline(module(name).plan, Setting(Runtime("full"), (0,)))}
 
     text = recipe_for(rows("table1")["K400: text"], 240_000, 0)
     assert (text.epochs, text.warmup, text.batch, text.lr) == (30, 5, 128, 5e-6)
@@ -198,7 +200,7 @@ def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_a_result_that_a_stop_has_cut_is_named_with_its_line(tmp_path, capsys):
+def test_truncated_result_names_line(tmp_path, capsys):
     Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
     file = tmp_path / "mini" / "table1.jsonl"
     file.write_text(file.read_text() + '{"key": "k2", "tit')
@@ -206,17 +208,17 @@ def test_a_result_that_a_stop_has_cut_is_named_with_its_line(tmp_path, capsys):
     prints(capsys.readouterr().err, f"{file}:2")
 
 
-def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
+def test_table_8_without_defect_rows(tmp_path):
     captions = []
     for processes in (0, 8):
-        here = Setting(PLACE, (0,), digests={}, processes_drawing=processes)
-        found, _ = follow(table8.plan(here), here, Store(tmp_path, "smoke"), lambda _: None)
-        captions.append(" ".join(table.caption for table in found.tables))
+        here = Setting(RUNTIME, (0,), digests={}, processes_drawing=processes)
+        result, _ = follow(table8.plan(here), here, Store(tmp_path, "smoke"), lambda _: None)
+        captions.append(" ".join(table.caption for table in result.tables))
     assert ["8 processes" in caption for caption in captions] == [False, True]
 
 
 @pytest.mark.nightly("paper")
-def test_a_list_whose_reader_has_gone_ends_without_a_word():
+def test_closed_pipe_ends_silently():
     command = [sys.executable, "-m", "paper", "list"]
     reader, writer = os.pipe()
     os.close(reader)
@@ -225,6 +227,6 @@ def test_a_list_whose_reader_has_gone_ends_without_a_word():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_an_unknown_data_set_names_those_that_are_known():
+def test_unknown_data_set_lists_names():
     with refuses(DataError, "imagenett", "clothing"):
-        data.read("imagenett", Place("mini", Path()))
+        data.read("imagenett", Runtime("mini", Path()))

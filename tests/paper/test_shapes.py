@@ -42,7 +42,7 @@ def test_seen_and_unseen_pairs_are_disjoint_and_balanced(seed: int):
     assert set(shapes.unseen_pairs(seed + 1)) != set(unseen)
 
 
-def test_videos_show_unseen_pairs_of_different_colours_and_shapes():
+def test_videos_show_unseen_pairs():
     pairs = shapes.video_pairs(8)
     assert set(pairs) <= set(shapes.unseen_pairs())
     assert len({pair.colour for pair in pairs}) == len({pair.shape for pair in pairs}) == 8
@@ -62,7 +62,7 @@ def test_a_draw_is_a_function_of_its_generator():
         assert (draw(rng(1)) != draw(rng(2))).mean() > 0.5
 
 
-def test_every_pair_is_drawn_in_its_colour_and_no_two_shapes_are_alike():
+def test_pairs_have_own_colour_and_shape():
     masks = {}
     for pair in shapes.all_pairs():
         sprite = np.asarray(shapes.draw_sprite(pair, pixels=80, rng=rng()).convert("RGBA").resize((40, 40))).astype(int)
@@ -152,7 +152,7 @@ def test_videos_are_listed_with_their_classes(tmp_path: Path):
     assert len({row["path"] for row in rows}) == len(rows) == len(list(tmp_path.rglob("*.mp4")))
 
 
-def test_the_first_clips_of_a_larger_draw_are_those_of_a_smaller_one(tmp_path: Path):
+def test_larger_draw_extends_smaller(tmp_path: Path):
     shapes.draw_shape_videos(tmp_path / "few", **SMALL)
     shapes.draw_shape_videos(tmp_path / "more", **{**SMALL, "train": 3, "pairs": 3})
     for path in (tmp_path / "few").rglob("*.mp4"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paper.data import Place
+from paper.data import Runtime
 from paper.experiments import NAMES, module
 from paper.report import html, markdown
 from paper.results import Store
@@ -22,7 +22,7 @@ def test_every_row_runs_and_is_kept(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     store = Store(tmp_path / "results", "smoke")
-    setting = Setting(Place("smoke"), (0,), digests=store.digests)
+    setting = Setting(Runtime("smoke"), (0,), digests=store.digests)
     sections = []
     for name in NAMES:
         section, keys = follow(module(name).plan(setting), setting, store, lambda _: None)
@@ -33,11 +33,11 @@ def test_every_row_runs_and_is_kept(tmp_path):
         assert keys
         assert set(keys) <= set(store.lines), name
         for key in keys:
-            found = store.lines[key]["result"]
-            assert 0 <= found["top1"] <= found["top5"] <= 100
-            assert found["count"] > 0
+            result = store.lines[key]["result"]
+            assert 0 <= result["top1"] <= result["top5"] <= 100
+            assert result["count"] > 0
             zero_shot = store.lines[key]["row"].get("k") == 0
-            assert found["steps"] == (0 if zero_shot else 2), store.lines[key]
+            assert result["steps"] == (0 if zero_shot else 2), store.lines[key]
         assert section.tables
     # Smoke results are not reported, but the report can be written.
     counts = dict.fromkeys(NAMES, (1, 1, 0))

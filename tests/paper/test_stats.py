@@ -55,8 +55,8 @@ def test_the_gap_by_hand():
     # "playing" and "tying" are shared; "a", "the" and "of" are ignored.
     assert correlation_gap(matrix, names) == pytest.approx((0.7, 0.15, 2))
     # With "a" counted the last three share a word with each other, and "playing" is shared by the first two.
-    found = correlation_gap(matrix.tolist(), names, ignore=())
-    assert found == pytest.approx(((0.8 + 0.3 + 0.0 + 0.6) / 4, 0.15, 4))
+    result = correlation_gap(matrix.tolist(), names, ignore=())
+    assert result == pytest.approx(((0.8 + 0.3 + 0.0 + 0.6) / 4, 0.15, 4))
     # The order does not matter.
     order = [2, 0, 3, 1]
     moved = correlation_gap(matrix[np.ix_(order, order)], [names[i] for i in order])
@@ -64,10 +64,10 @@ def test_the_gap_by_hand():
 
 
 def test_no_pair_has_no_mean():
-    found = correlation_gap(np.eye(2), ["a cat", "a dog"])
-    assert found == pytest.approx((math.nan, 0.0, 0), nan_ok=True)
-    found = correlation_gap(np.ones((2, 2)), ["red cat", "red dog"])
-    assert found == pytest.approx((1.0, math.nan, 1), nan_ok=True)
+    result = correlation_gap(np.eye(2), ["a cat", "a dog"])
+    assert result == pytest.approx((math.nan, 0.0, 0), nan_ok=True)
+    result = correlation_gap(np.ones((2, 2)), ["red cat", "red dog"])
+    assert result == pytest.approx((1.0, math.nan, 1), nan_ok=True)
 
 
 def test_values_that_do_not_fit_are_errors():

@@ -16,6 +16,7 @@ from texthead.apps.demo.drawn_videos import MOTIONS
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
+from texthead.parallel.progress import Reporter
 
 WEIGHTS = "open_clip_model.safetensors"
 TOWERS: tuple[tinyclip.Tower, ...] = ("vit", "resnet")
@@ -25,7 +26,7 @@ TOWERS: tuple[tinyclip.Tower, ...] = ("vit", "resnet")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Both towers after two steps; do not modify."""
     base = tmp_path_factory.mktemp("tinyclip")
-    return {tower: tinyclip.kept(tower, base, steps=2) for tower in TOWERS}
+    return {tower: tinyclip.cached_tower(tower, base, steps=2) for tower in TOWERS}
 
 
 def load(folder: Path, *, keep_text: bool = False) -> Encoder:
@@ -69,7 +70,7 @@ def test_every_caption_fits_and_every_word_of_it_is_trained():
     assert set(tokens.flatten().tolist()) <= set(words.tokens.tolist())
 
 
-def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
+def test_batch_captions_unique_and_twins_paired():
     rng = np.random.default_rng(0)
     pool = tinyclip._draw_pool(all_pairs()[:12], 2, rng)
     for share in (0.0, 1.0):
@@ -80,7 +81,7 @@ def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
         assert len(named) == (6 if share else 12)
 
 
-def test_frames_varied_by_nothing_stay_as_they_are():
+def test_zero_variation_keeps_frames():
     frames = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(tinyclip._augment(frames, 0.0), frames, atol=1e-5, rtol=0)
     assert (tinyclip._augment(frames, 1.0) - frames).abs().mean() > 0.01
@@ -88,10 +89,10 @@ def test_frames_varied_by_nothing_stay_as_they_are():
 
 @pytest.mark.nightly("paper")
 def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path], tmp_path: Path):
-    seen: list[tuple[int, int, float]] = []
-    one = tinyclip.pretrain("vit", tmp_path / "one", steps=4, progress=lambda *step: seen.append(step))
-    assert [step[:2] for step in seen] == [(number, 4) for number in range(1, 5)]
-    assert seen[-1][2] < seen[0][2]
+    seen: list[dict] = []
+    one = tinyclip.pretrain("vit", tmp_path / "one", steps=4, reporter=Reporter(record=seen.append))
+    assert [record["step"] for record in seen] == [1, 2, 3, 4]
+    assert seen[-1]["loss"] < seen[0]["loss"]
     threads = torch.get_num_threads()
     again = tinyclip.pretrain("vit", tmp_path / "again", steps=4)
     assert torch.get_num_threads() == threads
@@ -111,7 +112,7 @@ def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path],
 def test_a_finished_tower_is_kept(folders: dict[str, Path]):
     folder = folders["vit"]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert tinyclip.kept("vit", folder.parent, steps=2) == folder
+    assert tinyclip.cached_tower("vit", folder.parent, steps=2) == folder
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert len({path.name for path in folder.parent.iterdir()}) == 2
 
@@ -120,10 +121,14 @@ def test_an_unfinished_or_another_tower_is_trained(tmp_path: Path, monkeypatch: 
     trained: list[Path] = []
     monkeypatch.setattr(tinyclip, "pretrain", lambda tower, out, **options: trained.append(out) or out)
     monkeypatch.setitem(os.environ, "TEXTHEAD_CACHE", str(tmp_path))
-    same = [tinyclip.kept("vit"), tinyclip.kept("vit")]
+    same = [tinyclip.cached_tower("vit"), tinyclip.cached_tower("vit")]
     assert same[0] == same[1]
     assert same[0].parent == tmp_path / "paper"
-    others = [tinyclip.kept("resnet"), tinyclip.kept("vit", seed=1), tinyclip.kept("vit", steps=3)]
+    others = [
+        tinyclip.cached_tower("resnet"),
+        tinyclip.cached_tower("vit", seed=1),
+        tinyclip.cached_tower("vit", steps=3),
+    ]
     assert len({*same, *others}) == 4
     assert len(trained) == 5
 
@@ -150,7 +155,7 @@ def test_what_cannot_be_resized_or_trained_is_an_error(folders: dict[str, Path],
         with refuses(EncoderError, "size", size):
             tinyclip.at_size(folders[tower], size, tmp_path / "other")
     with refuses(EncoderError, "tower", "lstm"):
-        tinyclip.kept("lstm", tmp_path)  # pyright: ignore[reportArgumentType]
+        tinyclip.cached_tower("lstm", tmp_path)  # pyright: ignore[reportArgumentType]
     with refuses(EncoderError, "steps", 0):
         tinyclip.pretrain("vit", tmp_path, steps=0)
     assert not list(tmp_path.iterdir())

@@ -79,10 +79,10 @@ def test_processes_share_each_batch_of_one_process(length: int, batch: int, accu
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4), (2, 2), (0, 2)])
-def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
+def test_gather_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
     rows = [torch.arange(float(3 * count)).view(-1, 3) + 100 * number for number, count in enumerate(counts)]
-    found = two(ranked.gathered, counts)
-    for number, each in enumerate(found):
+    result = two(ranked.gathered, counts)
+    for number, each in enumerate(result):
         assert each["list"] == [f"{n}-{i}" for n in (0, 1) for i in range(counts[n])]
         assert torch.equal(each["rows"], torch.cat(rows))
         assert each["numbers"].tolist() == [0] * counts[0] + [1] * counts[1]
@@ -92,7 +92,7 @@ def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, coun
         assert torch.equal(each["grad"], expected)
 
 
-def test_gradients_are_summed_and_what_has_none_stays_without(two: Two) -> None:
+def test_gradients_summed_and_missing_stay_none(two: Two) -> None:
     for kernel, of_first, of_none, frozen in two(ranked.summed):
         assert torch.equal(kernel, 3 * torch.arange(96.0).view(2, 3, 4, 4))
         assert of_first.tolist() == [1, 2]
@@ -141,7 +141,7 @@ def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_pa
             torch.testing.assert_close(scores, expected[2], rtol=0, atol=1e-5)
 
 
-def test_unreadable_items_are_listed_or_an_error_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
+def test_unreadable_items_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
     odd = Dataset((*val.items[:4], Item(broken, "red"), val.items[4]), "made here")
     expected = ranked.evaluated(odd, None, True)
@@ -154,7 +154,7 @@ def test_unreadable_items_are_listed_or_an_error_in_all_processes(two: Two, val:
         assert message.startswith(f"MediaError: {broken}")
 
 
-def test_processes_that_were_given_different_things_all_refuse(two: Two, data: Dataset, tmp_path: Path) -> None:
+def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_path: Path) -> None:
     for things, job, args in (
         ("words", ranked.differs, ()),
         ("files", ranked.evaluate_own, (data,)),
@@ -186,8 +186,8 @@ def test_two_processes_train_as_one(
     two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict, shard: Shard
 ) -> None:
     expected, weights, lines = ranked.trained(data, val, changes, tmp_path / "one")
-    found = two(ranked.trained, data, val, changes, tmp_path / "two", {"execution": Execution(shard=shard)})
-    (records, own, printed), (others, other, silent) = found
+    result = two(ranked.trained, data, val, changes, tmp_path / "two", {"execution": Execution(shard=shard)})
+    (records, own, printed), (others, other, silent) = result
     assert [r["kind"] for r in records] == [r["kind"] for r in expected]
     for now, before in zip(records, expected, strict=True):
         for key in set(before) - {"clips_per_second"}:
@@ -212,9 +212,9 @@ def test_gradients_are_those_of_one_process_on_the_joined_batch(
     expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
     args = (ranked.trained, data, None, changes, tmp_path / "two", {"execution": Execution(shard=shard)})
     assert len(expected) > 40
-    for found in two(ranked.first_gradients, *args):
+    for result in two(ranked.first_gradients, *args):
         largest = max(float(grad.abs().max()) for grad in expected.values())
-        assert_close(found, expected, 1e-6 * largest)
+        assert_close(result, expected, 1e-6 * largest)
 
 
 @pytest.fixture(scope="module")
@@ -284,8 +284,8 @@ def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_p
 def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:
     whole = two(ranked.trained, data, None, {}, tmp_path / "whole")
     two(ranked.stopped, 4, ranked.trained, data, None, {}, tmp_path / "cut")
-    found = two(ranked.trained, data, None, {}, tmp_path / "cut", {"resume": True})
-    for (records, weights, _), (expected, kept, _) in zip(found, whole, strict=True):
+    result = two(ranked.trained, data, None, {}, tmp_path / "cut", {"resume": True})
+    for (records, weights, _), (expected, kept, _) in zip(result, whole, strict=True):
         assert losses(records) == losses(expected)
         assert all(torch.equal(weights[key], kept[key]) for key in kept)
 
@@ -325,12 +325,12 @@ def test_a_folder_that_holds_a_run_is_refused_by_both(two: Two, data: Dataset, t
 # --- data-loader workers
 
 
-def test_processes_that_decode_are_not_forked_from_one_with_a_group(two: Two) -> None:
+def test_workers_not_forked_with_process_group(two: Two) -> None:
     """The process group has threads, and locks that they hold at a fork would stay locked."""
-    for pid, grouped, found in two(own_facts, 2):
+    for pid, grouped, result in two(own_facts, 2):
         assert grouped
-        assert len({fact.pid for fact in found}) == 2
-        for fact in found:
+        assert len({fact.pid for fact in result}) == 2
+        for fact in result:
             assert pid not in (fact.pid, fact.parent)
             assert "forkserver" in fact.command
             assert not fact.grouped
@@ -351,9 +351,7 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
 
 
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
-    data: Dataset, tmp_path: Path, shard: Shard
-) -> None:
+def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path, shard: Shard) -> None:
     with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="1 of 2"):
         run(ranked.ends_in_a_step, data, tmp_path / "run", shard)
     message = (tmp_path / "message-0").read_text()
@@ -362,7 +360,7 @@ def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_what_cannot_be_cut_is_refused_before_a_run_begins(two: Two, data: Dataset, tmp_path: Path) -> None:
+def test_unshardable_model_refused_before_run(two: Two, data: Dataset, tmp_path: Path) -> None:
     args = (ranked.train_plain, data, tmp_path / "run")
     frozen = two(ranked.message_of, *args, {"freeze_encoder": True}, "fsdp")
     for message in (ranked.message_of(*args, {}, "fsdp"), *frozen):

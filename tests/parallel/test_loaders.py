@@ -42,7 +42,7 @@ def test_a_temporary_folder_with_a_long_name(tmp_path: Path) -> None:
     assert (count, Path(made).parent) == ("4", folder)
 
 
-def test_a_program_that_ends_waits_for_the_threads_that_fed_workers() -> None:
+def test_exit_waits_for_feeder_threads() -> None:
     done, never = threading.Event(), threading.Event()
 
     def feed() -> None:
@@ -59,7 +59,7 @@ def test_a_program_that_ends_waits_for_the_threads_that_fed_workers() -> None:
 
 
 @pytest.mark.slow
-def test_processes_end_with_the_one_that_they_decode_for() -> None:
+def test_workers_end_with_parent() -> None:
     """They must notice by themselves that the process was killed."""
     code = "import facts, time; it = iter(facts.data_loader(facts.Facts(), 2, batch_size=None)); "
     code += "print(*(f'{fact.pid} {fact.parent}' for fact in it), flush=True); time.sleep(600)"

@@ -33,13 +33,13 @@ def behave(task: str) -> str:
 def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
     tasks = ["a", "hang", "b", "die", "c", "leave", "d", "fail", "hang deaf", "e"]
     began = time.monotonic()
-    found = dict(run_tasks(behave, tasks, workers=2, seconds=1.0))
-    assert sorted(found) == list(range(len(tasks)))
-    assert {i: found[i] for i in (0, 2, 4, 6, 9)} == {0: "A", 2: "B", 4: "C", 6: "D", 9: "E"}
-    assert [place for place in (1, 3, 5, 7, 8) if found[place].late] == [1, 8]
+    result = dict(run_tasks(behave, tasks, workers=2, seconds=1.0))
+    assert sorted(result) == list(range(len(tasks)))
+    assert {i: result[i] for i in (0, 2, 4, 6, 9)} == {0: "A", 2: "B", 4: "C", 6: "D", 9: "E"}
+    assert [index for index in (1, 3, 5, 7, 8) if result[index].late] == [1, 8]
     reasons = {1: "1 s", 3: "exit code -11", 5: "exit code 3", 7: "ZeroDivisionError: of a library", 8: "1 s"}
-    for place, part in reasons.items():
-        prints(found[place].reason, part)
+    for index, part in reasons.items():
+        prints(result[index].reason, part)
     assert time.monotonic() - began < 60
 
 
@@ -50,17 +50,17 @@ def test_no_task_and_no_worker() -> None:
 
 
 @pytest.mark.slow
-def test_who_stops_asking_leaves_no_process_behind() -> None:
+def test_abandoned_pool_leaves_no_process() -> None:
     others = set(multiprocessing.active_children())
-    asked = run_tasks(behave, ["a", "hang", "hang"], workers=2, seconds=300.0)
-    assert next(asked) == (0, "A")
+    outcomes = run_tasks(behave, ["a", "hang", "hang"], workers=2, seconds=300.0)
+    assert next(outcomes) == (0, "A")
     processes = set(multiprocessing.active_children()) - others
     assert processes
-    asked.close()
+    outcomes.close()
     assert not any(process.is_alive() for process in processes)
 
 
-def test_the_error_of_a_process_that_does_not_begin_holds_the_time_limit(monkeypatch) -> None:
+def test_start_error_names_time_limit(monkeypatch) -> None:
     monkeypatch.setattr("texthead.parallel.worker_pool._START_SECONDS", 0.01)
     with refuses(RunError, "0.01 s"):
         list(run_tasks(behave, ["a"], workers=1, seconds=20.0))
@@ -76,11 +76,11 @@ def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
 
 def counter():
     """Return a function that runs `behave` and counts its tasks."""
-    asked = []
+    outcomes = []
 
     def answer(task: str) -> str:
-        asked.append(task)
-        return f"{behave(task)} {len(asked)}"
+        outcomes.append(task)
+        return f"{behave(task)} {len(outcomes)}"
 
     return answer
 
@@ -90,7 +90,7 @@ def raise_data_error():
 
 
 @pytest.mark.slow
-def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
+def test_stateful_worker_keeps_state() -> None:
     others = set(multiprocessing.active_children())
     with StatefulWorker(counter) as held:
         held.begin()
@@ -110,7 +110,7 @@ def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_while_nobody_asks_is_replaced_before_the_next_task() -> None:
+def test_idle_dead_worker_is_replaced() -> None:
     with StatefulWorker(counter) as held:
         assert held.run("a", 30.0) == "A 1"
         process = held._worker.process
@@ -121,7 +121,7 @@ def test_a_process_that_ends_while_nobody_asks_is_replaced_before_the_next_task(
 
 
 @pytest.mark.slow
-def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
+def test_failing_initialiser_is_error_each_time() -> None:
     with StatefulWorker(raise_data_error) as held:
         for ask in (held.begin, lambda: held.run("a", 30.0)):
             with refuses(DataError, "no model of that name"):

@@ -16,10 +16,11 @@ from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.media.find import find_media
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest
@@ -44,7 +45,7 @@ def predict_by_hand(
 ) -> dict[str, float]:
     """Return the probability of each name, computed view by view."""
     features = []
-    with open_media(path) as media, torch.no_grad():
+    with MediaPath(path).open() as media, torch.no_grad():
         for indices in views.frame_indices(media.num_frames, frames):
             clips = view_crops(media.frames_at(indices), pixels.size, pixels.resize, views.crops, pixels.interpolation)
             features += [model.features(clip[None])[0] for clip in clips]
@@ -68,7 +69,7 @@ def tree(tmp_path: Path) -> Path:
 # --- input files ----------------------------------------------------------------------------------------------------
 
 
-def test_inputs_stay_in_order_and_folders_are_read_below_and_sorted(tree: Path) -> None:
+def test_inputs_in_order_and_folders_sorted(tree: Path) -> None:
     video, image, text = tree / "b.mp4", tree / "z.jpg", tree / "notes.txt"
     deep = [tree / "deep" / "a.mkv", tree / "deep" / "er" / "c.PNG"]
     assert find_media([tree]) == find_media([str(tree)]) == [video, *deep, image]
@@ -85,13 +86,13 @@ def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
     assert find_media([tmp_path / ".a.mp4"]) == [tmp_path / ".a.mp4"]
 
 
-def test_names_without_a_file_behind_them_are_errors_where_they_are_read(tmp_path: Path) -> None:
+def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
     (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
     assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
-    found = predict(make_run(1), [tmp_path], reading=Reading(skip_unreadable=True))
-    assert [bool(each.error) for each in found] == [True, True, False]
+    result = predict(make_run(1), [tmp_path], reading=Reading(skip_unreadable=True))
+    assert [bool(each.error) for each in result] == [True, True, False]
     for inputs, name in ((tmp_path, "lost.mp4"), (tmp_path / "pipe.mp4", "pipe.mp4")):
         with refuses(MediaError, tmp_path / name):
             predict(make_run(1), [inputs])
@@ -112,9 +113,9 @@ def test_what_is_not_there(tree: Path) -> None:
 @pytest.mark.parametrize("origin", ["first", "centre"])
 def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, frames: int, origin: str) -> None:
     run = make_run(frames, origin)
-    found = predict(run, [tree], top=5)
-    assert [prediction.path for prediction in found] == find_media([tree])
-    for prediction in found:
+    result = predict(run, [tree], top=5)
+    assert [prediction.path for prediction in result] == find_media([tree])
+    for prediction in result:
         expected = predict_by_hand(run.model, prediction.path, frames, Views(origin=origin))
         assert prediction.error is None
         assert dict(prediction.top) == pytest.approx(expected, abs=1e-5)
@@ -122,17 +123,17 @@ def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, fra
         values = [value for _, value in prediction.top]
         assert values == sorted(values, reverse=True)
     # With mean pooling, a clip that repeats one picture scores like the picture.
-    assert dict(found[-1].top) == pytest.approx(predict_by_hand(run.model, tree / "z.jpg", 1), abs=1e-5)
-    assert len({tuple(round(v, 6) for _, v in sorted(prediction.top)) for prediction in found}) == 4, "files differ"
+    assert dict(result[-1].top) == pytest.approx(predict_by_hand(run.model, tree / "z.jpg", 1), abs=1e-5)
+    assert len({tuple(round(v, 6) for _, v in sorted(prediction.top)) for prediction in result}) == 4, "files differ"
 
 
 def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
     path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 7)
     assert find_media([path, tree / "b.mp4"]) == [path, tree / "b.mp4"]
     for views in (Views(1, 1), Views(2, 3)):
-        (found,) = predict(make_run(3), [str(path)], Protocol(3, views=views), top=5)
-        assert found.path == path
-        assert dict(found.top) == pytest.approx(predict_by_hand(make_model(), path, 3, views), abs=1e-5)
+        (result,) = predict(make_run(3), [str(path)], Protocol(3, views=views), top=5)
+        assert result.path == path
+        assert dict(result.top) == pytest.approx(predict_by_hand(make_model(), path, 3, views), abs=1e-5)
     (tree / "clips" / "v1" / "img_00004.png").unlink()
     with refuses(MediaError, path, "img_00004.png"):
         predict(make_run(3), [path])
@@ -148,7 +149,7 @@ def test_the_best_names_come_first(tree: Path, top: int) -> None:
     assert prediction.top[0][1] == pytest.approx(expected[0][1], abs=1e-5), "of all names, not of the best alone"
 
 
-def test_the_protocol_is_the_run_s_unless_given_and_so_are_its_pixels(tree: Path) -> None:
+def test_protocol_defaults_to_run(tree: Path) -> None:
     """A bare model uses eight centred frames at its encoder's own size."""
     model, views, pixels = make_model(), Views(2, 3, "centre"), Pixels(40, 44, "bicubic")
     own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
@@ -179,8 +180,8 @@ def test_a_model_left_in_training_mode_predicts_the_same(tree: Path) -> None:
     run.model.eval()
     (expected,) = predict(run, [tree / "b.mp4"])
     run.model.train()
-    (found,) = predict(run, [tree / "b.mp4"])
-    assert found == expected
+    (result,) = predict(run, [tree / "b.mp4"])
+    assert result == expected
 
 
 def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
@@ -190,29 +191,30 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     run = make_run(1)
     first = tmp_path / names[0]
-    found = predict(run, [first, tmp_path], reading=Reading(workers=2), progress=lambda *done: seen.append(done))
-    assert [prediction.path.name for prediction in found] == [first.name, *names]
-    assert found[0] == found[1], "a file that is named twice is answered twice"
+    reporter = Reporter().counting(lambda *done: seen.append(done))
+    result = predict(run, [first, tmp_path], reading=Reading(workers=2), reporter=reporter)
+    assert [prediction.path.name for prediction in result] == [first.name, *names]
+    assert result[0] == result[1], "a file that is named twice is answered twice"
     assert seen[-1] == (12, 12)
-    for prediction, alone in zip(found[1:], (predict(run, [tmp_path / name])[0] for name in names), strict=True):
+    for prediction, alone in zip(result[1:], (predict(run, [tmp_path / name])[0] for name in names), strict=True):
         assert dict(prediction.top) == pytest.approx(dict(alone.top), abs=1e-5)
 
 
 @pytest.mark.parametrize("heat", [None, 4.0])
-def test_with_unlabelled_files_the_batch_is_refined_behind_the_temperature(tree: Path, heat: float | None) -> None:
+def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) -> None:
     run, item = make_run(1), tree / "z.jpg"
     if heat:
         digest, protocol = rows_digest(run.head.weight), run.protocol.to_json()
         run = replace(run, calibration=Calibration(heat, 40, Threshold(0.05, 0.99, 19), None, digest, protocol))
     write_broken(tree / "broken.mp4")
     reading = Reading(skip_unreadable=True)
-    (found,) = predict(run, [item], reading=reading, unlabelled=[tree])
+    (result,) = predict(run, [item], reading=reading, unlabelled=[tree])
     entries = item_features(run.model, [item, *(path for path in find_media([tree]) if path != item)], run.protocol)
     features = torch.stack([entry[0] for entry in entries if isinstance(entry, torch.Tensor)])
     x = torch.nn.functional.normalize(features - features.mean(0), dim=-1)
     scores = refine(run.model.head(features).detach() / (heat or 1), x).scores[0]
-    assert dict(found.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
-    assert found.known, "the threshold is of files that are scored alone"
+    assert dict(result.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
+    assert result.known, "the threshold is of files that are scored alone"
 
 
 # --- unreadable files -----------------------------------------------------------------------------------------------
@@ -226,11 +228,11 @@ def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> 
     with pytest.raises(DataError, match=r"1 .*c\.mp4: "):
         predict(make_run(2), [broken], reading=Reading(skip_unreadable=True))
     inputs = [tree, text, tree / "b.mp4"]
-    found = predict(make_run(2), inputs, reading=Reading(skip_unreadable=True))
-    assert [prediction.path for prediction in found] == find_media(inputs)
-    assert [prediction.path for prediction in found if prediction.error] == [broken, text]
-    for prediction in found:
+    result = predict(make_run(2), inputs, reading=Reading(skip_unreadable=True))
+    assert [prediction.path for prediction in result] == find_media(inputs)
+    assert [prediction.path for prediction in result if prediction.error] == [broken, text]
+    for prediction in result:
         assert bool(prediction.error) != bool(prediction.top)
         assert str(prediction.path) not in (prediction.error or "")
     expected = {prediction.path: prediction for prediction in predict(make_run(2), [tree / "b.mp4", tree / "z.jpg"])}
-    assert all(dict(p.top) == pytest.approx(dict(expected[p.path].top), abs=1e-5) for p in found if p.path in expected)
+    assert all(dict(p.top) == pytest.approx(dict(expected[p.path].top), abs=1e-5) for p in result if p.path in expected)

@@ -74,7 +74,7 @@ def test_several_runs_share_a_panel_and_differ_without_colour():
     assert figure.get_suptitle() == "Training loss"
 
 
-def test_accuracy_stays_within_percent_and_a_lost_loss_is_a_gap():
+def test_accuracy_range_and_loss_gap():
     (panel,) = figures.plot_curves([{"kind": "val", "step": step, "top1": 100.0} for step in range(3)]).axes
     assert panel.get_ylim()[1] == 100
     lines = records(10)
@@ -111,9 +111,9 @@ def test_running_mean_is_the_mean_of_the_neighbours(values, reach):
 def test_confusion_is_row_normalised_and_counted():
     matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
     axes, bar = plot_confusion(matrix, ["a", "b", "c"]).axes
-    shown = axes.images[0].get_array()
-    np.testing.assert_allclose(shown[:2], [[80, 20, 0], [0, 100, 0]])
-    assert np.ma.getmaskarray(shown)[2].all()
+    values = axes.images[0].get_array()
+    np.testing.assert_allclose(values[:2], [[80, 20, 0], [0, 100, 0]])
+    assert np.ma.getmaskarray(values)[2].all()
     assert read_texts(axes) == ["8", "2", "·", "·", "5", "·", "·", "·", "·"]
     assert axes.images[0].get_clim() == (0, 100)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
@@ -153,7 +153,7 @@ def test_correlation_is_centred_and_limited_off_the_diagonal():
     assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
 
 
-def test_few_correlations_are_written_since_the_most_alike_pair_is_as_dark_as_the_diagonal():
+def test_few_correlations_are_annotated():
     axes, bar = plot_correlation(np.array([[1.0, 0.8], [0.8, 1.0]]), ["a", "b"], center=0.7).axes
     assert read_texts(axes) == ["1.00", "0.80", "0.80", "1.00"]
     assert not plot_correlation(np.eye(13), names_of(13)).axes[0].texts
@@ -254,7 +254,7 @@ def test_names_are_text_not_formulas():
     assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")
 
 
-def test_matplotlib_is_imported_when_something_is_drawn_and_pyplot_never():
+def test_matplotlib_imported_lazily_without_pyplot():
     code = """
 import sys
 from texthead.report import figures, html

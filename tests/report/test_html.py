@@ -40,7 +40,7 @@ def test_blocks_appear_in_order():
     ]
 
 
-def test_controls_of_a_name_are_shown_and_turn_nothing_around():
+def test_control_characters_escaped():
     """`exe.gpj` after U+202E is displayed as `jpg.exe`; right-to-left marks are a normal part of names."""
     report = Report(title="a\x1b[31m\u202egpj.\u2066", subtitle="\u200fשלום")
     assert Page(report.html()).strings[1:] == [r"a\x1b[31m\u202egpj.\u2066", "\u200fשלום"]

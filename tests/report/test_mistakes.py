@@ -15,6 +15,7 @@ from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
 from texthead.report.mistakes import mistake_strips, most_confident
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -25,24 +26,24 @@ def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> 
     return Evaluation(NAMES, paths, torch.tensor(targets), torch.tensor(scores))
 
 
-def test_the_surest_mistakes_come_first_then_the_surest_hits():
+def test_confident_mistakes_first():
     scores = [[2.0, 0, 0, 0, 0], [9.0, 0, 0, 0, 0], [5.0, 0, 0, 0, 0], [0, 7.0, 0, 0, 0], [0, 3.0, 0, 0, 0]]
-    found = result([Path(f"{i}.png") for i in range(5)], scores, [1, 2, 0, 1, 1])
-    assert most_confident(found, mistakes=5, hits=5) == [1, 0, 3, 2, 4]
-    assert most_confident(found, mistakes=1, hits=1) == [1, 3]
-    assert most_confident(found, mistakes=0, hits=0) == []
+    actual = result([Path(f"{i}.png") for i in range(5)], scores, [1, 2, 0, 1, 1])
+    assert most_confident(actual, mistakes=5, hits=5) == [1, 0, 3, 2, 4]
+    assert most_confident(actual, mistakes=1, hits=1) == [1, 3]
+    assert most_confident(actual, mistakes=0, hits=0) == []
 
 
-def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path):
+def test_mistake_includes_true_class(tmp_path):
     paths = [write_image(tmp_path / "x" / f"{i}.png", "red", seed=i) for i in range(3)]
     scores = [[5.0, 4, 3, 2, 1]] * 3
     last, second, right = mistake_strips(result(paths, scores, [4, 1, 0]), Protocol(1, PIXELS))
     chances = torch.tensor(scores[0]).softmax(-1).tolist()
     assert last.top == [(name, pytest.approx(chances["abcde".index(name)])) for name in "abce"]
-    assert (last.truth, last.place, last.name) == ("e", 5, "x/0.png")
+    assert (last.truth, last.rank, last.name) == ("e", 5, "x/0.png")
     assert [name for name, _ in second.top] == ["a", "b", "c"]
-    assert (second.truth, second.place) == ("b", 2)
-    assert (right.truth, right.place, right.heats, right.note) == ("a", 1, {}, "")
+    assert (second.truth, second.rank) == ("b", 2)
+    assert (right.truth, right.rank, right.heats, right.note) == ("a", 1, {}, "")
 
 
 def test_frames_are_those_that_the_model_sees(tmp_path):
@@ -57,10 +58,16 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     torch.manual_seed(0)
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(COLOURS)))
     model.head.weight.data.mul_(400)  # pyright: ignore
-    found = evaluate(model, data, PROTOCOL)
+    actual = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
     first, *others = mistake_strips(
-        found, PROTOCOL, mistakes=3, hits=3, saliency_maps=1, model=model, progress=lambda *c: calls.append(c)
+        actual,
+        PROTOCOL,
+        mistakes=3,
+        hits=3,
+        saliency_maps=1,
+        model=model,
+        reporter=Reporter().counting(lambda *c: calls.append(c)),
     )
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]
@@ -71,7 +78,7 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     assert "%" in first.note
 
 
-def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
+def test_faint_saliency_not_shown(tmp_path):
     path = write_image(tmp_path / "x.png", "red")
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
     model.head.weight.data.zero_()  # pyright: ignore

@@ -88,8 +88,8 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
         assert row in page.rows
     assert len(page.attributes("src")) == 6
     # The least recognised classes come first.
-    place = page.rows.index(["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"])
-    assert [page.rows[place + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]
+    index = page.rows.index(["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"])
+    assert [page.rows[index + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]
 
 
 def test_run_report_leaves_out_missing_parts():
@@ -111,7 +111,7 @@ def draw_answers(items: int = 60, seed: int = 0) -> Evaluation:
     return Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(items)], targets, 3 * scores)
 
 
-def test_a_page_without_calibration_shows_raw_probabilities_and_the_command_to_run():
+def test_page_without_calibration():
     result = draw_answers()
     report = calibration_report(result)
     page = build_page(names=["a", "b", "c"], calibration_report=report)

@@ -28,7 +28,7 @@ def test_strip_shows_frames_and_probabilities():
 
 
 @pytest.mark.parametrize(
-    ("truth", "place", "title", "labels", "hatched"),
+    ("truth", "rank", "title", "labels", "hatched"),
     [
         ("archery", None, ("✓", "archery"), ["✓ archery", "yoga", "zumba", "surf"], 0),
         ("yoga", None, ("✗", 2, "yoga"), ["✗ archery", "✓ yoga", "zumba", "surf"], 1),
@@ -36,8 +36,8 @@ def test_strip_shows_frames_and_probabilities():
         ("surf", 17, ("✗", 17, "surf"), ["✗ archery", "yoga", "zumba", "✓ surf"], 1),
     ],
 )
-def test_right_and_wrong_differ_without_colour(truth, place, title, labels, hatched):
-    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth, place=place)
+def test_right_and_wrong_differ_without_colour(truth, rank, title, labels, hatched):
+    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth, rank=rank)
     bars = figure.axes[-1]
     prints(figure.get_suptitle(), *title)
     assert read_texts(bars)[::2] == labels
@@ -52,14 +52,14 @@ def test_no_percent_is_rounded_to_certainty(probability, text):
     assert strips.percent(probability) == text
 
 
-def test_what_is_hot_is_lit_and_what_is_not_is_dark_and_grey():
+def test_hot_regions_bright_others_grey():
     frame = np.zeros((63, 63, 3), np.uint8)
     frame[...] = (200, 40, 90)
     heat = np.zeros((7, 7))
     heat[2, 5] = 1.0
-    shown = strips.overlay_heat(frame, heat)
-    assert shown[22, 49].tolist() == [200, 40, 90]
-    dark = shown[58, 4].tolist()
+    pixels = strips.overlay_heat(frame, heat)
+    assert pixels[22, 49].tolist() == [200, 40, 90]
+    dark = pixels[58, 4].tolist()
     assert dark[0] == dark[1] == dark[2] == round(strips.DIM * 110)
     assert strips.overlay_heat(frame, np.ones((7, 7))).tolist() == frame.tolist()
 
@@ -67,9 +67,9 @@ def test_what_is_hot_is_lit_and_what_is_not_is_dark_and_grey():
 def test_saliency_has_a_row_a_name_under_the_frames():
     heats = {"yoga": np.zeros((3, 7, 7)), "true: archery": np.ones((3, 7, 7))}
     figure = draw(strips.plot_saliency(200 + clip(3), heats))
-    shown = [axes.images[0].get_array()[0, 0, 0] for axes in figure.axes]
+    pixels = [axes.images[0].get_array()[0, 0, 0] for axes in figure.axes]
     dark = round(strips.DIM * 200)
-    assert shown == [200, 201, 202, dark, dark, dark, 200, 201, 202]
+    assert pixels == [200, 201, 202, dark, dark, dark, 200, 201, 202]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [title for title in titles if title][1:] == list(heats)
 
@@ -82,7 +82,7 @@ def test_a_single_frame_has_its_saliency_beside_it():
 
 
 @pytest.mark.slow
-def test_a_strip_and_its_saliency_show_the_same_eight_frames_of_a_long_clip():
+def test_strip_and_saliency_show_same_frames():
     strip = draw(strips.plot_strip(clip(15), TOP))
     assert len(strip.axes) == 9
     prints(str(strip.get_supxlabel()), 8, 15)

@@ -105,7 +105,7 @@ def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_item_is_known_as_one_by_its_content(client, world):
+def test_training_item_recognised_by_content(client, world):
     client("export", world.run, "--to", "hub:me/colours")
     code = (
         "import sys, texthead as th; from pathlib import Path\n"
@@ -210,7 +210,7 @@ def strange(client: Client, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_run_from_elsewhere_asks_before_it_downloads(client, strange, tmp_path):
+def test_hub_run_asks_before_download(client, strange, tmp_path):
     picture = write_image(tmp_path / "a.png", "red")
     named = ("predict", strange, picture, "--classes", "a kite, a bird", "--json")
     assert client("predict", strange, picture).code == 0
@@ -249,7 +249,7 @@ def test_a_text_encoder_and_a_mix_ask_too(client, strange, tmp_path):
         "hf:me/clip@v1",
     ],
 )
-def test_encoders_that_are_not_here_are_named_with_their_place(source, monkeypatch, tmp_path):
+def test_missing_encoders_named_with_location(source, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with refuses(EncoderError, source, "allow_download"):

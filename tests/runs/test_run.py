@@ -130,7 +130,7 @@ def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
     assert [again.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
 
 
-def test_an_own_head_or_module_is_refused_before_anything_is_written() -> None:
+def test_custom_head_or_module_refused() -> None:
     class Means(FrozenHead):
         pass
 
@@ -299,7 +299,7 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
         assert (disk / "model.safetensors").read_bytes() == before
 
 
-def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Path) -> None:
+def test_checkpoint_of_tied_and_sliced_weights(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     module[1].weight = module[0].weight
     module.register_buffer("rows", torch.arange(12.0).view(4, 3)[1:3])
@@ -324,7 +324,7 @@ def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Pat
     assert module[1].weight is module[0].weight
 
 
-def test_a_folder_that_cannot_be_made_or_is_held_by_another_process(tmp_path: Path) -> None:
+def test_unusable_or_locked_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with refuses(RunError, tmp_path / "file" / "run" / "a.json"):
         write_json(tmp_path / "file" / "run" / "a.json", {})

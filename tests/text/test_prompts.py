@@ -51,7 +51,7 @@ def test_cleaning_twice_changes_nothing_and_loses_no_letter(label):
     assert name.replace(" ", "").lower() == label.replace("_", "").replace(" ", "").lower()
 
 
-def test_names_keep_their_order_and_verbatim_ones_may_differ_in_what_cleaning_removes():
+def test_name_order_and_verbatim_names():
     assert clean_names(["push_up", "ApplyEyeMakeup", "run"]) == ["push up", "apply eye makeup", "run"]
     check_names(["push_up", "push up"])
 
@@ -127,7 +127,7 @@ def test_names_come_from_a_csv_in_the_order_of_its_rows(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["more.txt", "more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml"])
-def test_the_name_of_a_file_that_is_not_there_is_no_class(source, tmp_path, monkeypatch):
+def test_missing_file_name_is_no_class(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refuses(DataError, source):
         read_names(source)
@@ -223,7 +223,7 @@ def test_several_templates_give_every_name_a_prompt_each():
             fill_templates(wrong, ["cat"])
 
 
-def test_templates_are_read_from_a_file_or_are_what_is_given(tmp_path):
+def test_templates_from_file_or_text(tmp_path):
     path = tmp_path / "templates.txt"
     path.write_text("a photo of {}.\n\n{} in motion\n")
     assert read_template(str(path)) == ("a photo of {}.", "{} in motion")

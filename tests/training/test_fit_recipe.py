@@ -13,7 +13,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
-from texthead.training.fit_recipe import check_overrides_are_used, suit
+from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 
 
 @pytest.fixture(scope="module")
@@ -26,46 +26,46 @@ def many(count: int, classes: Sequence[str] = "ab", suffix: str = ".mp4") -> Dat
     return items(*((f"{c}{i}", c, "train") for c in classes for i in range(count)), suffix=suffix)
 
 
-def test_suit_images(mini):
+def test_adapt_to_images(mini):
     data = many(100, suffix=".png")
-    changed, (note,) = suit(recipes.small, {}, data, mini)
+    changed, (note,) = adapt_recipe(recipes.small, {}, data, mini)
     assert changed == recipes.small(frames=1, temporal="mean")
     prints(note, "1 frame", "mean")
     with refuses(RunError, "frames", 4):
-        suit(recipes.small, {"frames": 4}, data, mini)
-    assert suit(recipes.small, {"frames": 1}, data, mini)[0] == recipes.small(frames=1, temporal="mean")
+        adapt_recipe(recipes.small, {"frames": 4}, data, mini)
+    assert adapt_recipe(recipes.small, {"frames": 1}, data, mini)[0] == recipes.small(frames=1, temporal="mean")
 
 
-def test_suit_flips_and_leaves_a_fitting_recipe(mini):
-    assert suit(recipes.small, {}, many(100), mini) == (recipes.small(), [])
+def test_adapt_flips_and_keep_fitting_recipe(mini):
+    assert adapt_recipe(recipes.small, {}, many(100), mini) == (recipes.small(), [])
     data = many(100, classes=("turn left", "turn right"))
-    changed, (note,) = suit(recipes.small, {}, data, mini)
+    changed, (note,) = adapt_recipe(recipes.small, {}, data, mini)
     assert changed == recipes.small(flip=0.0)
     prints(note, "flip", 2, "'turn left'")
-    assert suit(recipes.small, {"flip": 0.5}, data, mini) == (recipes.small(), [])
+    assert adapt_recipe(recipes.small, {"flip": 0.5}, data, mini) == (recipes.small(), [])
 
 
 @pytest.mark.parametrize("make", [recipes.paper, recipes.text4vis])
-def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
+def test_adapt_to_larger_encoder(mini, make):
     """As in the published code: 224 of 256 pixels, and 336 of 336."""
     large = Encoder(Visual(mini.visual.net, replace(mini.visual.spec, size=336, any_size=False)), None, scale=1.0)
-    changed, (note,) = suit(make, {}, many(100), large)
+    changed, (note,) = adapt_recipe(make, {}, many(100), large)
     assert (changed.resize, large.visual.spec.pixels(changed).size) == (336, 336)
     prints(note, 336, 256)
-    assert suit(make, {"resize": 384}, many(100), large)[0].resize == 384
+    assert adapt_recipe(make, {"resize": 384}, many(100), large)[0].resize == 384
     small = replace(mini.visual.spec, size=224)
     assert small.pixels(make()) == Pixels(224, 256, small.interpolation)
 
 
-def test_suit_few_items(mini):
+def test_adapt_to_few_items(mini):
     # 10 items make one step (batch 16) per epoch, so 40 steps take 40 epochs; a tenth of them is warm-up.
-    changed, (note,) = suit(recipes.small, {}, many(5), mini)
+    changed, (note,) = adapt_recipe(recipes.small, {}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 4.0)
     prints(note, "epochs", 10, 40)
-    assert suit(recipes.small, {"epochs": 10}, many(5), mini) == (recipes.small(), [])
-    changed, _ = suit(recipes.small, {"warmup": 2.0}, many(5), mini)
+    assert adapt_recipe(recipes.small, {"epochs": 10}, many(5), mini) == (recipes.small(), [])
+    changed, _ = adapt_recipe(recipes.small, {"warmup": 2.0}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 2.0)
-    assert suit(recipes.paper, {}, many(5), mini) == (recipes.paper(), [])
+    assert adapt_recipe(recipes.paper, {}, many(5), mini) == (recipes.paper(), [])
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import processes
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
-from texthead.training.execution import Callbacks, Execution, Shard
+from texthead.training.execution import Execution, Shard
 from texthead.training.matching import Matching, matching_loss, target_mass
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
@@ -65,12 +65,12 @@ def two() -> Iterator[Two]:
 # --- the loss by hand
 
 
-def test_one_hot_is_the_cross_entropy_of_each_video_over_the_texts_of_the_batch() -> None:
+def test_one_hot_is_cross_entropy() -> None:
     video = torch.tensor([[7.0, 0.0], [0.0, 0.5]])
     text = torch.tensor([[3.0, 4.0], [0.0, 2.0]])  # cosines 0.6 and 0 with the first video, 0.8 and 1 with the second
     expected = (math.log(1 + math.exp(2 * (0.0 - 0.6))) + math.log(1 + math.exp(2 * (0.8 - 1.0)))) / 2
-    found = matching_loss(video, text, torch.tensor([0, 1]), scale=2.0, targets="one_hot")
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    result = matching_loss(video, text, torch.tensor([0, 1]), scale=2.0, targets="one_hot")
+    assert result.item() == pytest.approx(expected, rel=1e-6)
     turned = matching_loss(text, video, torch.tensor([0, 1]), scale=2.0, targets="one_hot")
     assert turned.item() != pytest.approx(expected, rel=1e-2), "one direction: video to text"
 
@@ -81,10 +81,10 @@ def by_hand(video: np.ndarray, text: np.ndarray, labels: list[int], scale: float
     logits, count, total = scale * video @ text.T, len(labels), 0.0
     for side in (logits, logits.T):
         for i in range(count):
-            wanted = [math.exp(10.0 * (labels[i] == label)) for label in labels]
-            found = [math.exp(value) for value in side[i]]
-            for want, find in zip(wanted, found, strict=True):
-                p, q = want / sum(wanted), find / sum(found)
+            expected = [math.exp(10.0 * (labels[i] == label)) for label in labels]
+            result = [math.exp(value) for value in side[i]]
+            for want, find in zip(expected, result, strict=True):
+                p, q = want / sum(expected), find / sum(result)
                 total += p * (math.log(p) - math.log(q))
     return total / count / 2
 
@@ -92,19 +92,19 @@ def by_hand(video: np.ndarray, text: np.ndarray, labels: list[int], scale: float
 @pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4], [0, 1, 1, 2, 0], [3, 3, 3, 3, 3], [5]])
 def test_multi_positive_is_the_divergence_of_both_directions(labels: list[int]) -> None:
     video, text = noise(len(labels), 6, seed=1), noise(len(labels), 6, seed=2)
-    found = matching_loss(video, text, torch.tensor(labels), scale=3.0, targets="multi_positive")
-    assert found.item() == pytest.approx(by_hand(video.numpy(), text.numpy(), labels, 3.0), rel=1e-5, abs=1e-6)
+    result = matching_loss(video, text, torch.tensor(labels), scale=3.0, targets="multi_positive")
+    assert result.item() == pytest.approx(by_hand(video.numpy(), text.numpy(), labels, 3.0), rel=1e-5, abs=1e-6)
 
 
 def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
     for count, mass in ((128, 0.994), (256, 0.989), (1024, 0.956)):
         assert target_mass(torch.arange(count)).diagonal().numpy() == pytest.approx(mass, abs=5e-4)
-    found = target_mass(torch.tensor([0, 0, 1]))
+    result = target_mass(torch.tensor([0, 0, 1]))
     expected = [[0.49999, 0.49999, 0.00002], [0.49999, 0.49999, 0.00002], [0.00005, 0.00005, 0.99991]]
-    assert found.numpy() == pytest.approx(np.array(expected), abs=5e-6)
+    assert result.numpy() == pytest.approx(np.array(expected), abs=5e-6)
 
 
-def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positive() -> None:
+def test_same_label_in_one_hot_and_multi_positive() -> None:
     """Two pairs have equal rows and are perfectly separated from a third pair; only one_hot ignores their labels."""
     rows, one, two = (
         torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
@@ -112,8 +112,8 @@ def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positi
         torch.tensor([4, 5, 1]),
     )
     for labels in (one, two):
-        found = matching_loss(rows, rows, labels, scale=100.0, targets="one_hot")
-        assert found.item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
+        result = matching_loss(rows, rows, labels, scale=100.0, targets="one_hot")
+        assert result.item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
     # At a scale of 10 the prediction is softmax(10 G) itself.
     assert matching_loss(rows, rows, one, scale=10.0, targets="multi_positive").item() == pytest.approx(0, abs=1e-6)
     assert matching_loss(rows, rows, two, scale=10.0, targets="multi_positive").item() > 0.4
@@ -123,8 +123,8 @@ def test_a_batch_of_every_class_once_is_the_recognition_loss() -> None:
     """Eq. 2 equals Eq. 3 if the batch's texts are the classifier."""
     head = FrozenHead(noise(3, 8), names=NAMES, scale=20.0, center=noise(8, seed=2))
     features, labels = noise(3, 8, seed=1), torch.tensor([2, 0, 1])
-    found = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0, targets="one_hot")
-    assert found.item() == pytest.approx(F.cross_entropy(head(features), labels).item(), rel=1e-5)
+    result = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0, targets="one_hot")
+    assert result.item() == pytest.approx(F.cross_entropy(head(features), labels).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("targets", TARGETS)
@@ -140,7 +140,7 @@ def test_gradients_are_those_of_finite_differences(targets: str, labels: list[in
 
 
 @pytest.mark.parametrize("targets", TARGETS)
-def test_neither_lengths_nor_half_precision_around_it_matter(targets: str) -> None:
+def test_loss_ignores_lengths_and_autocast(targets: str) -> None:
     video, text, labels = noise(4, 6, seed=1), noise(4, 6, seed=2), torch.tensor([0, 1, 2, 1])
     expected = matching_loss(video, text, labels, scale=100.0, targets=targets)
     other = matching_loss(3 * video, 0.1 * text, labels, scale=100.0, targets=targets)
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_an_error() -> None:
 
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
-def test_the_objective_is_the_loss_of_the_head_s_own_comparison(source: str, targets: str, online: bool) -> None:
+def test_objective_matches_head_scores(source: str, targets: str, online: bool) -> None:
     model, encoder = pair(source)
     clips, labels = frames(8, 32).unflatten(0, (4, 2)), torch.tensor([1, 0, 1, 2])
     objective = objective_for(encoder, online=online, targets=targets)
@@ -222,7 +222,7 @@ def test_several_prompts_a_class_are_averaged(source: str) -> None:
     assert (head.weight - before).abs().max() > 1e-2
 
 
-def test_text_is_trained_at_the_rate_of_what_was_pretrained(source: str) -> None:
+def test_text_trained_at_pretrained_rate(source: str) -> None:
     model, encoder = pair(source)
     objective = objective_for(encoder, online=True)
     (group,) = parameter_groups(model, RECIPE, objective)
@@ -231,9 +231,7 @@ def test_text_is_trained_at_the_rate_of_what_was_pretrained(source: str) -> None
     assert len(group["params"]) == len([*model.parameters(), *objective.parameters()])
 
 
-def test_a_model_that_cannot_be_matched_is_refused_before_a_run_begins(
-    source: str, data: Dataset, tmp_path: Path
-) -> None:
+def test_unsuitable_model_refused_before_run(source: str, data: Dataset, tmp_path: Path) -> None:
     model, encoder = pair(source)
     linear = model.with_head(LinearHead(24, names=NAMES))
     bare = model.with_head(FrozenHead(noise(3, 24), names=NAMES))
@@ -299,15 +297,13 @@ def train_online(source: str, data: Dataset, val: Dataset, out: Path, **options)
 
 
 @pytest.mark.slow
-def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
-    source: str, data: Dataset, val: Dataset, tmp_path: Path
-) -> None:
+def test_resumed_online_text_matches_bitwise(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, tuned = train_online(source, data, val, whole)
     with pytest.raises(Stop):
-        train_online(source, data, val, cut, callbacks=Callbacks(stop_after(9 + 4)))
-    found, again = train_online(source, data, val, cut, resume=True)
-    assert timeless(found) == timeless(expected)
+        train_online(source, data, val, cut, reporter=stop_after(9 + 4))
+    result, again = train_online(source, data, val, cut, resume=True)
+    assert timeless(result) == timeless(expected)
     assert_same_weights(again, tuned)
     assert_same_weights(*(load_file(out / "model.safetensors") for out in (whole, cut)))
     (shard,) = (cut / "state").glob("step-*/*.safetensors")
@@ -317,7 +313,7 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
 @pytest.mark.slow
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_online(source, data, val, tmp_path, callbacks=Callbacks(stop_after(9 + 4)))
+        train_online(source, data, val, tmp_path, reporter=stop_after(9 + 4))
     model, encoder = pair(source)
     for other, part in (
         (None, "cross-entropy"),
@@ -340,18 +336,18 @@ def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset,
     torch.testing.assert_close(model.head.weight[2:], rows, rtol=0, atol=1e-6)
 
 
-def test_without_gather_the_parts_of_a_batch_are_matched_apart(source: str, data: Dataset, tmp_path: Path) -> None:
+def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Path) -> None:
     """The first step's loss is the mean over its halves; splitting a batch does not change its clips."""
-    found = {}
+    result = {}
     for name, changes in {"whole": {}, "parts": {"accumulate": 2}}.items():
         model, encoder = pair(source)
         recipe = replace(RECIPE, batch=8, epochs=1, **changes)
         objective, seen = objective_for(encoder, online=False, targets="one_hot"), []
         objective.register_forward_hook(lambda _, __, loss, seen=seen: seen.append(loss.item()))
         records = train(model, data, None, recipe, out=tmp_path / name, objective=objective)
-        found[name] = losses(records)[0], seen
-    assert found["parts"][0] == pytest.approx(np.mean(found["parts"][1][:2]), rel=1e-9)
-    assert found["parts"][0] < found["whole"][0] - 0.2, "fewer negatives"
+        result[name] = losses(records)[0], seen
+    assert result["parts"][0] == pytest.approx(np.mean(result["parts"][1][:2]), rel=1e-9)
+    assert result["parts"][0] < result["whole"][0] - 0.2, "fewer negatives"
 
 
 # --- two processes
@@ -368,12 +364,12 @@ def test_two_processes_train_with_gather_as_one(
     settings, recipe = {"targets": targets, "gather": True}, replace(RECIPE, epochs=1)
     job, cut, after = ranked.trained_matching, {"execution": Execution(shard=shard)}, (online, settings)
     expected, tuned = job(source, data, val, recipe, tmp_path / "one", *after)
-    found = two(job, source, data, val, recipe, tmp_path / "two", *after, cut)
-    for records, own in found:
+    result = two(job, source, data, val, recipe, tmp_path / "two", *after, cut)
+    for records, own in result:
         assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
         assert records[-1]["top1"] == expected[-1]["top1"]
         assert_close(own, tuned, 1e-5)
-    assert_same_weights(found[0][1], found[1][1])
+    assert_same_weights(result[0][1], result[1][1])
     # Compare gradients too, because AdamW hides their scale. Five items make unequal shares.
     args = (job, source, data, None, replace(recipe, batch=5, clip_norm=0.0))
     grads = ranked.first_gradients(*args, tmp_path / "grads", *after)
@@ -384,7 +380,7 @@ def test_two_processes_train_with_gather_as_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_processes(
+def test_online_text_resumes_with_other_process_count(
     two: Two, source: str, data: Dataset, tmp_path: Path, shard: Shard
 ) -> None:
     recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
@@ -392,20 +388,18 @@ def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_p
     args = (source, data, None, recipe, tmp_path / "run", True, settings)
     two(ranked.stopped, 5, ranked.trained_matching, *args, {"execution": Execution(shard=shard, checkpoint_every=2)})
     assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["step"] == 4
-    found, own = ranked.trained_matching(*args, {"resume": True})
-    assert losses(found) == pytest.approx(losses(expected), abs=1e-9)
+    result, own = ranked.trained_matching(*args, {"resume": True})
+    assert losses(result) == pytest.approx(losses(expected), abs=1e-9)
     assert_close(own, tuned, 1e-7)
 
 
 @pytest.mark.slow
-def test_two_processes_without_gather_train_as_the_two_parts_of_one(
-    two: Two, source: str, data: Dataset, tmp_path: Path
-) -> None:
+def test_no_gather_matches_two_micro_batches(two: Two, source: str, data: Dataset, tmp_path: Path) -> None:
     """Table 6's rows without gather: in one process, `accumulate` takes the place of processes."""
     eight = data.pick(range(8))  # both halves of each batch have two items
     recipe = replace(RECIPE, accumulate=2)
     expected, tuned = ranked.trained_matching(source, eight, None, recipe, tmp_path / "one", True, {})
-    found = two(ranked.trained_matching, source, eight, None, RECIPE, tmp_path / "two", True, {})
-    for records, own in found:
+    result = two(ranked.trained_matching, source, eight, None, RECIPE, tmp_path / "two", True, {})
+    for records, own in result:
         assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
         assert_close(own, tuned, 1e-5)

@@ -21,17 +21,18 @@ from texthead.errors import RunError
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.parallel.testing import processes
 from texthead.recipes import Recipe, small
 from texthead.training import precision
-from texthead.training.execution import Callbacks, Execution
+from texthead.training.execution import Execution
 from texthead.training.inputs import pixel_clips
-from texthead.training.precision import Trial, settled, try_both
+from texthead.training.precision import PrecisionTrial, choose_precision, try_both
 from texthead.training.step import set_training
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, copied, losses, make_model, stop_after
 
-FASTER, SLOWER = Trial((3.0, 1.0), (0.7, 0.7), 1.0), Trial((1.0, 3.0), (0.7, 0.7), 1.0)
+FASTER, SLOWER = PrecisionTrial((3.0, 1.0), (0.7, 0.7), 1.0), PrecisionTrial((1.0, 3.0), (0.7, 0.7), 1.0)
 # Eight items in batches of two: 40 steps.
 AUTO = replace(RECIPE, frames=1, temporal="mean", size=24, resize=26, batch=2, epochs=10, precision="auto")
 
@@ -56,11 +57,11 @@ def images(seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randint(256, (4, 2, 3, 48, 48), dtype=torch.uint8, generator=generator), torch.tensor([0, 1, 0, 1])
 
 
-def give(trial: Trial) -> Callable[..., Trial]:
+def give(trial: PrecisionTrial) -> Callable[..., PrecisionTrial]:
     return lambda *_: trial
 
 
-def never(*_: object) -> Trial:
+def never(*_: object) -> PrecisionTrial:
     pytest.fail("a trial")
 
 
@@ -87,10 +88,10 @@ def auto_model() -> Recognizer:
         ((2.0, 1.0), (5.0, math.nan), math.nan, "fp32"),
     ],
 )
-def test_bfloat16_is_chosen_where_it_is_faster_and_loss_and_gradient_agree(
+def test_bfloat16_chosen_if_faster_and_close(
     seconds: tuple[float, float], both: tuple[float, float], cosine: float, chosen: str
 ) -> None:
-    trial = Trial(seconds, both, cosine)
+    trial = PrecisionTrial(seconds, both, cosine)
     assert trial.chosen == chosen
     prints(str(trial))
 
@@ -114,13 +115,13 @@ def test_a_trial_takes_the_least_of_two_times_of_each(half: float) -> None:
 def test_the_cosine_of_a_trial_is_that_of_the_gradients() -> None:
     model, (clips, labels) = mini(), images()
     set_training(model, small())
-    weights, found = list(model.parameters()), []
+    weights, result = list(model.parameters()), []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             logits = model(clips)
         loss = F.cross_entropy(logits.float(), labels)
-        found.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)]).double())
-    expected = F.cosine_similarity(*found, dim=0)
+        result.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, weights)]).double())
+    expected = F.cosine_similarity(*result, dim=0)
     assert expected < 0.9999
     assert try_both(model, clips, labels, small()).cosine == pytest.approx(float(expected), abs=1e-6)
 
@@ -141,27 +142,23 @@ def test_a_trial_leaves_weights_statistics_and_generators_alone(frozen: bool) ->
 
 
 @pytest.mark.slow
-def test_a_run_where_bfloat16_is_slower_is_the_float32_run_to_the_bit(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slower_bfloat16_gives_float32_run(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial is real; only its times are faked."""
     seen: list[str] = []
     monkeypatch.setattr(precision, "try_both", lambda *given: replace(try_both(*given), seconds=(1.0, 1.1)))
-    tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", callbacks=Callbacks(message=seen.append))
-    told = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
-    assert losses(tried) == losses(told)
+    tried = train(auto_model(), data, None, AUTO, out=tmp_path / "auto", reporter=Reporter(say=seen.append))
+    fixed = train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "fp32")
+    assert losses(tried) == losses(fixed)
     assert recorded(tmp_path / "auto") == "fp32"
     assert seen[0] == "precision fp32: a trial step in bf16 is 0.91 times as fast"
 
 
 @pytest.mark.slow
-def test_a_run_that_is_resumed_keeps_its_precision_and_tries_none(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_keeps_precision(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "try_both", give(FASTER))
     whole = train(auto_model(), data, None, AUTO, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(auto_model(), data, None, AUTO, out=tmp_path / "cut", callbacks=Callbacks(stop_after(20)))
+        train(auto_model(), data, None, AUTO, out=tmp_path / "cut", reporter=stop_after(20))
     monkeypatch.setattr(precision, "try_both", never)
     resumed = train(auto_model(), data, None, AUTO, out=tmp_path / "cut", resume=True)
     assert losses(resumed) == losses(whole)
@@ -188,7 +185,9 @@ def test_where_a_trial_does_not_pay_there_is_none(
     assert recorded(tmp_path / "run") == "fp32"
 
 
-def _settled_by(rank_trials: tuple[Trial, Trial], data: Dataset, recipe: Recipe, out: Path) -> tuple[str, list[str]]:
+def _settled_by(
+    rank_trials: tuple[PrecisionTrial, PrecisionTrial], data: Dataset, recipe: Recipe, out: Path
+) -> tuple[str, list[str]]:
     own = rank_trials[torch.distributed.get_rank()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "try_both", give(own))
@@ -196,8 +195,10 @@ def _settled_by(rank_trials: tuple[Trial, Trial], data: Dataset, recipe: Recipe,
         clips = pixel_clips(model, data, recipe)
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
-        found = settled(model, clips, batches, recipe, Execution(), out, tries=True, say=lines.append)
-    return found.precision, lines
+        result = choose_precision(
+            model, clips, batches, recipe, Execution(), out, tries=True, reporter=Reporter(say=lines.append)
+        )
+    return result.precision, lines
 
 
 @pytest.mark.slow

@@ -32,17 +32,18 @@ from texthead.data.transforms import Augmentation
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features import frames as features_module
 from texthead.features.reading import Reading
+from texthead.media.paths import MediaPath
 from texthead.models.build import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
 from texthead.training import optimizer as optimizing
-from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import augmentation_for
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import set_training
@@ -130,7 +131,7 @@ def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, t
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_the_logit_scale_and_batch_norms_move_where_the_recipe_says_so(data: Dataset, tmp_path: Path, on: bool) -> None:
+def test_logit_scale_and_batch_norms_follow_recipe(data: Dataset, tmp_path: Path, on: bool) -> None:
     model = make_model()
     before = copied(model)
     train(model, data, None, replace(ONE, learn_scale=on, freeze_batchnorm=not on), out=tmp_path)
@@ -282,7 +283,7 @@ def whole(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [None, 2], ids=["between epochs", "within an epoch"])
-def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+def test_resumed_run_matches_bitwise(
     whole: tuple[Recipe, Path, dict[str, Tensor]],
     data: Dataset,
     val: Dataset,
@@ -291,9 +292,11 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     every: int | None,
 ) -> None:
     recipe, uncut, weights = whole
-    monkeypatch.setattr("texthead.training.execution.SECONDS", 0)  # saves a checkpoint every epoch on features too
+    monkeypatch.setattr(
+        "texthead.training.execution.CHECKPOINT_SECONDS", 0
+    )  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
-        options = {"callbacks": Callbacks(stop_after(20)), "execution": Execution(checkpoint_every=every)}
+        options = {"reporter": stop_after(20), "execution": Execution(checkpoint_every=every)}
         train(make_free_model(), data, val, recipe, out=tmp_path, **options)
     assert not (tmp_path / "model.safetensors").exists()
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
@@ -301,8 +304,9 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     torch.manual_seed(12345)
     model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
-    callbacks, execution = Callbacks(lambda *done: seen.append(done), lines.append), Execution(0 if every else 1)
-    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, callbacks=callbacks)
+    reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
+    execution = Execution(0 if every else 1)
+    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, reporter=reporter)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
     assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
@@ -331,7 +335,7 @@ def test_a_run_without_checkpoints_has_the_same_weights(data: Dataset, uncut: Pa
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3, freeze_encoder=True)
     with pytest.raises(Stop):
-        train(make_model(), data, None, recipe, out=tmp_path, callbacks=Callbacks(stop_after(20)))
+        train(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
     assert not list((tmp_path / "state").glob("step-*"))
     train(make_model(), data, None, recipe, out=tmp_path, resume=True)
     assert [path.name for path in (tmp_path / "state").glob("step-*")] == ["step-9"]
@@ -339,15 +343,15 @@ def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_pat
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_short(data, tmp_path, callbacks=Callbacks(stop_after(8)))
+        train_short(data, tmp_path, reporter=stop_after(8))
     train_short(data, tmp_path, resume=True)
     assert_same_run(tmp_path, uncut)
 
 
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
     before, model = contents(uncut), make_model(dropout=0.4)
-    idle = Callbacks(lambda *_: pytest.fail("a step was made"))
-    assert train(model, data, None, SHORT, out=uncut, resume=True, callbacks=idle) == on_disk(uncut)
+    idle = Reporter().counting(lambda *_: pytest.fail("a step was made"))
+    assert train(model, data, None, SHORT, out=uncut, resume=True, reporter=idle) == on_disk(uncut)
     assert contents(uncut) == before
     assert_same_weights(copied(model), load_file(uncut / "model.safetensors"))
 
@@ -357,7 +361,7 @@ def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run stopped after the first of two checkpoints; copy it before changing it."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stop):
-        train_short(data, out, callbacks=Callbacks(stop_after(14)))
+        train_short(data, out, reporter=stop_after(14))
     return out
 
 
@@ -367,7 +371,7 @@ def again(stopped: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-def test_another_number_of_threads_is_written_down(data: Dataset, again: Path) -> None:
+def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
     pointer = again / "state" / "last.json"
     counts = json.loads(pointer.read_text())
     assert counts["threads"] == torch.get_num_threads()
@@ -407,7 +411,7 @@ def test_a_run_is_resumed_as_it_was_begun_only(
     assert contents(stopped) == before
 
 
-def test_resume_is_for_a_folder_with_a_run_and_needed_there(stopped: Path, data: Dataset, tmp_path: Path) -> None:
+def test_resume_needs_run_folder(stopped: Path, data: Dataset, tmp_path: Path) -> None:
     before = contents(stopped)
     with refuses(RunError, tmp_path / "run", "resume"):
         train_short(data, tmp_path / "run", resume=True)
@@ -416,7 +420,7 @@ def test_resume_is_for_a_folder_with_a_run_and_needed_there(stopped: Path, data:
     assert contents(stopped) == before
 
 
-def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(data: Dataset, again: Path) -> None:
+def test_old_checkpoint_format_not_resumed(data: Dataset, again: Path) -> None:
     shutil.rmtree(again / "state")
     (again / "state").mkdir()
     torch.save({"model": {}, "optimizer": {}}, again / "state" / "last.pt")
@@ -473,9 +477,7 @@ def test_a_checkpoint_that_is_none_is_refused(
     assert not (again / "model.safetensors").exists()
 
 
-def test_what_lies_beside_a_checkpoint_is_neither_read_nor_kept(
-    data: Dataset, uncut: Path, again: Path, tmp_path: Path
-) -> None:
+def test_stray_checkpoint_files_ignored(data: Dataset, uncut: Path, again: Path, tmp_path: Path) -> None:
     """Half of the next checkpoint, partial files of a killed process, and a file that torch would unpickle."""
     state = again / "state"
     shutil.copytree(state / "step-3", state / "step-6")
@@ -588,7 +590,7 @@ def test_augmentation_is_the_recipes() -> None:
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])
-def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
+def test_accumulated_gradient_matches_batch(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, accumulate: int
 ) -> None:
     seen = spy_on_adamw(monkeypatch)
@@ -615,9 +617,7 @@ def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
     assert all(bool(tensor.isfinite().all()) for tensor in load_file(shard).values())
 
 
-def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_checkpoint(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second epoch's first update ruins the weights; its second loss shows it.
     monkeypatch.setattr(optimizing, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
     batches = EpochBatches(10, 4, 4, seed=3)
@@ -632,9 +632,7 @@ def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_check
     assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
 
 
-def test_weights_that_overflow_in_an_epoch_s_last_step_are_not_saved(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No loss has revealed the overflow yet."""
     step, done = torch.optim.AdamW.step, []
 
@@ -672,7 +670,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
 
 
 @pytest.mark.slow
-def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, "red")))
     with pytest.raises(MediaError, match=str(path)):
@@ -685,7 +683,7 @@ def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Datase
 
 
 @pytest.mark.slow
-def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tmp_path: Path) -> None:
+def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) -> None:
     def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
         given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}
         with refuses(kind, *parts):
@@ -764,25 +762,23 @@ def test_features_for_a_frozen_encoder_are_kept(
     cache = tmp_path / "cache"
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
     first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
-    monkeypatch.setattr(features_module, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
     again = train(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
-def test_a_run_on_features_holds_their_engine_and_is_resumed_with_it(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, out = replace(RECIPE, epochs=2, freeze_encoder=True), tmp_path / "run"
     train(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
-    wanted = []
-    monkeypatch.setattr(training, "frozen_clips", lambda *given: wanted.append(given[-3].engine) or 1 / 0)
+    engines = []
+    monkeypatch.setattr(training, "frozen_clips", lambda *given: engines.append(given[-3].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
-    assert wanted == ["onnxruntime", "eager"]
+    assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
 
 
@@ -795,7 +791,7 @@ def convolved(**changes: object) -> tuple[Recognizer, Recipe]:
     return Recognizer(visual, make_temporal_for(recipe, visual), head), recipe
 
 
-def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+def test_encoder_convolutions_train_and_load(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     model, recipe = convolved()
     before = copied(model.temporal)
     assert all(key.startswith("convs.") for key in before)
@@ -810,7 +806,7 @@ def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset
     assert not torch.allclose(evaluate(plain, val, Protocol(2, PIXELS)).scores, again.scores, atol=1e-3)
 
 
-def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+def test_no_cache_for_frames_with_context(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     model, _ = convolved()
     cache = tmp_path / "cache"
     plain = evaluate(model, val, Protocol(2, PIXELS))

@@ -18,10 +18,10 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.runs.mixture import mixed
 from texthead.runs.run import load_run
-from texthead.training.execution import Callbacks
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
 
@@ -69,7 +69,7 @@ def test_a_part_is_trained_and_nothing_else_moves(
     before, kinds = copied(model), [type(module) for module in model.modules()]
     size = {"size": None, "resize": None} if source == "vit" else {}
     recipe = replace(ONE, tune=tune, **size)
-    train(model, data, None, recipe, out=tmp_path, callbacks=Callbacks(message=lines.append))
+    train(model, data, None, recipe, out=tmp_path, reporter=Reporter(say=lines.append))
     after = copied(model)
     expected = {name for name in before if re.search(f"{part}$", name)}
     assert {name for name in before if not torch.equal(before[name], after[name])} == expected
@@ -91,7 +91,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tune: str, clip: str, data: Dataset, 
     whole, model = model_of(clip), model_of(clip)
     train(whole, data, data, recipe, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(model_of(clip), data, data, recipe, out=tmp_path / "run", callbacks=Callbacks(stop_after(12)))
+        train(model_of(clip), data, data, recipe, out=tmp_path / "run", reporter=stop_after(12))
     torch.manual_seed(1)
     train(model, data, data, recipe, out=tmp_path / "run", resume=True)
     assert timeless(on_disk(tmp_path / "run")) == timeless(on_disk(tmp_path / "whole"))

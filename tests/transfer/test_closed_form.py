@@ -11,7 +11,7 @@ from messages import refuses
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 from texthead.transfer import closed_form
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head, text_worth
+from texthead.transfer.closed_form import class_center, logistic_head, text_evidence, text_probe_head
 
 NAMES = ["a", "b", "c"]
 
@@ -22,7 +22,7 @@ def clouds(items: int, *, dim: int = 16, spread: float = 0.5, seed: int = 0) -> 
     return 2 * noise(3, dim, seed=9)[targets] + spread * noise(3 * items, dim, seed=seed) + 5, targets
 
 
-def test_the_center_is_the_mean_of_the_class_means_whatever_their_numbers() -> None:
+def test_center_is_mean_of_class_means() -> None:
     features, targets = torch.tensor([[0.0, 0.0], [0.0, 2.0], [0.0, 4.0], [6.0, 0.0]]), torch.tensor([0, 0, 0, 1])
     assert torch.equal(class_center(features, targets), torch.tensor([3.0, 1.0]))
 
@@ -33,21 +33,21 @@ def guided(items: int, *, spread: float = 2.0) -> tuple[torch.Tensor, torch.Tens
     return 2 * rows[targets] + spread * noise(3 * items, 16, seed=1) + 5, targets, rows
 
 
-def test_text_that_knows_the_classes_is_worth_its_scale_and_text_that_does_not_is_worth_nothing() -> None:
+def test_text_evidence_of_matching_and_random_rows() -> None:
     features, targets, rows = guided(20)
-    known = text_worth(rows, features, targets)
+    known = text_evidence(rows, features, targets)
     assert known.right > 50
     assert known.scale > 1
     assert known.weight > 0.95
     assert "weight of the names" in str(known)
     # With rows of other classes, the best scale is zero.
-    wrong = text_worth(rows.roll(1, 0), features, targets)
+    wrong = text_evidence(rows.roll(1, 0), features, targets)
     assert wrong.weight == 0
     assert "are not used" in str(wrong)
-    assert text_worth(7 * rows, features, targets) == pytest.approx(known, rel=1e-5), "the length of rows counts"
+    assert text_evidence(7 * rows, features, targets) == pytest.approx(known, rel=1e-5), "the length of rows counts"
 
 
-def test_text_helps_where_items_are_few_and_does_no_harm_where_it_knows_nothing() -> None:
+def test_text_helps_few_items() -> None:
     tests, truth, rows = guided(200, spread=4.0)
 
     def top1(head: ProbeHead) -> float:
@@ -64,12 +64,12 @@ def test_text_helps_where_items_are_few_and_does_no_harm_where_it_knows_nothing(
     assert top1(useless) > top1(logistic_head(features, targets, names=NAMES)) - 0.02
 
 
-def test_text_and_items_are_the_sum_that_the_docstring_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_probe_matches_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
     features, targets, rows = guided(5)
     x = F.normalize((features - class_center(features, targets)).double(), dim=-1)
     w = F.normalize(rows.double(), dim=-1)
-    worth, hot = text_worth(rows, features, targets), torch.eye(3, dtype=torch.float64)[targets]
-    start = 0.5 * worth.weight * worth.scale * w
+    evidence, hot = text_evidence(rows, features, targets), torch.eye(3, dtype=torch.float64)[targets]
+    start = 0.5 * evidence.weight * evidence.scale * w
 
     weight, bias = start.clone().requires_grad_(), torch.zeros(3, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
@@ -82,16 +82,16 @@ def test_text_and_items_are_the_sum_that_the_docstring_says(monkeypatch: pytest.
         return value
 
     solver.step(step)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(closed_form, "RIDGE_PART", 0.0)
+    monkeypatch.setattr(closed_form, "RIDGE_SHARE", 0.0)
     logistic = text_probe_head(rows, features, targets, names=NAMES)
     torch.testing.assert_close(logistic.weight.detach(), weight.detach().float(), rtol=1e-3, atol=3e-3)
 
     text = w - w.mean(0)
     prior = x @ text.T
-    slope = 0.5 * worth.weight * (hot * prior).sum() / prior.square().sum()
+    slope = 0.5 * evidence.weight * (hot * prior).sum() / prior.square().sum()
     left = hot - hot.mean(0) - slope * prior
     ridge = slope * text + torch.linalg.solve(x.T @ x + 0.4 * torch.eye(16), x.T @ left).T
-    monkeypatch.setattr(closed_form, "RIDGE_PART", 0.5)
+    monkeypatch.setattr(closed_form, "RIDGE_SHARE", 0.5)
     both = text_probe_head(rows, features, targets, names=NAMES)
     added = (both.weight - logistic.weight).detach().double()
     torch.testing.assert_close(added / added.norm(), ridge / ridge.norm(), rtol=1e-4, atol=1e-5)
@@ -114,13 +114,13 @@ def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> t
 
 
 def logistic_scores(train: torch.Tensor, targets: torch.Tensor, test: torch.Tensor, classes: int) -> torch.Tensor:
-    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test).detach()
+    return logistic_head(train, targets, names=[str(index) for index in range(classes)])(test).detach()
 
 
 @pytest.mark.parametrize(
     ("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4), ([2], 4)], ids=str
 )
-def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: list[int], classes: int) -> None:
+def test_probe_separates_and_handles_missing_classes(present: list[int], classes: int) -> None:
     train, targets = clusters(present, 6, seed=1)
     test, expected = clusters(present, 20, seed=2)
     scores = logistic_scores(train, targets, test, classes=classes)
@@ -132,7 +132,7 @@ def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: l
     assert bool(scores.softmax(-1).isfinite().all())
 
 
-def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_items() -> None:
+def test_probe_ignores_scale_and_order() -> None:
     train, targets = clusters([0, 1, 2], 6, seed=1, spread=1.0)
     test, _ = clusters([0, 1, 2], 5, seed=2, spread=1.0)
     scores = logistic_scores(train, targets, test, classes=3)
@@ -146,7 +146,7 @@ def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_it
     assert float(weaker.abs().max()) < 0.5 * float(scores.abs().max())
 
 
-def test_a_probe_of_one_item_a_class_warns_of_nothing(recwarn):
+def test_probe_of_single_items_without_warning(recwarn):
     features = noise(30, 8)
     logistic_scores(features, torch.arange(30), features, classes=30)
     assert not list(recwarn)

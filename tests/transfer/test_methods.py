@@ -30,15 +30,15 @@ def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
     return FrozenItems(Dataset(items), 5 * torch.eye(8)[targets] + noise, targets)
 
 
-def test_three_to_five_folds_score_each_item_once_and_keep_every_class_in_training() -> None:
+def test_folds_score_items_once() -> None:
     for counts, number in (({"a": 3, "b": 7}, 3), ({"a": 4, "b": 4}, 4), ({"a": 20, "b": 30}, 5)):
         items = few(counts)
-        parts, whole = folds(items, seed=0)
-        assert len(parts) == number
+        pairs, whole = folds(items, seed=0)
+        assert len(pairs) == number
         assert whole
-        assert sorted(p for _, scored in parts for p in scored) == list(range(len(items.data)))
-        assert all(not set(train) & set(scored) for train, scored in parts)
-        assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in parts)
+        assert sorted(p for _, scored in pairs for p in scored) == list(range(len(items.data)))
+        assert all(not set(train) & set(scored) for train, scored in pairs)
+        assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in pairs)
 
     assert folds(few({"a": 2, "b": 9}), seed=0).pairs == []
     assert folds(items, seed=1) == folds(items, seed=1)
@@ -51,19 +51,19 @@ def test_the_order_of_the_items_does_not_matter() -> None:
         order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
         moved = items.pick(order)
         names, other_names = items.data.names, moved.data.names
-        parts = [{names[i] for i in scored} for _, scored in folds(items, seed=0).pairs]
-        assert [{other_names[i] for i in scored} for _, scored in folds(moved, seed=0).pairs] == parts
+        pairs = [{names[i] for i in scored} for _, scored in folds(items, seed=0).pairs]
+        assert [{other_names[i] for i in scored} for _, scored in folds(moved, seed=0).pairs] == pairs
 
 
-def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -> None:
+def test_folds_keep_groups_if_possible() -> None:
     items = few({"a": 10, "b": 10}, [f"scene {i // 2}" for i in range(20)])
-    parts, whole = folds(items, seed=0)
+    pairs, whole = folds(items, seed=0)
     assert whole
-    for train, scored in parts:
+    for train, scored in pairs:
         assert not {items.groups[i] for i in train} & {items.groups[i] for i in scored}
-    parts, whole = folds(few({"a": 4, "b": 4}, ["one"] * 3 + ["two"] + ["three"] * 4), seed=0)
+    pairs, whole = folds(few({"a": 4, "b": 4}, ["one"] * 3 + ["two"] + ["three"] * 4), seed=0)
     assert not whole
-    assert sorted(p for _, scored in parts for p in scored) == list(range(8))
+    assert sorted(p for _, scored in pairs for p in scored) == list(range(8))
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -
     [((20, 20), None, 0.0), ((20, 19), None, 0.0), ((20, 26), "second", 15.0), ((20, 26, 30), "third", 25.0)],
 )
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
-    places, titles = np.arange(40), ("first", "second", "third")
-    answers = {name: places < count for name, count in zip(titles, right, strict=False)}
-    lead = best_rival(answers, places.tolist())
+    positions, titles = np.arange(40), ("first", "second", "third")
+    answers = {name: positions < count for name, count in zip(titles, right, strict=False)}
+    lead = best_rival(answers, positions.tolist())
     assert (lead and lead.rival) == rival
     if lead:
         assert lead.points == pytest.approx(points)
         assert lead.low < points < lead.high
         # The same lead over fewer scenes is less certain.
-        fewer = best_rival(answers, (places // 10).tolist())
+        fewer = best_rival(answers, (positions // 10).tolist())
         assert fewer is not None
         assert fewer.low < lead.low
 
@@ -88,15 +88,15 @@ def probe(items: FrozenItems) -> ProbeHead:
     return logistic_head(items.features, items.targets, names=["a", "b"])
 
 
-def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
+def test_cross_validation_leaves_item_out() -> None:
     items = few({"a": 6, "b": 6})
-    parts, steps = folds(items, seed=0).pairs, []
-    right = cross_validated(probe, items, parts, lambda: steps.append(1))
+    pairs, steps = folds(items, seed=0).pairs, []
+    right = cross_validated(probe, items, pairs, lambda: steps.append(1))
     assert right.all()
-    assert len(steps) == len(parts)
+    assert len(steps) == len(pairs)
     # With one label changed, only that item is wrong: the fold that scores an item has not seen its label.
     items.targets[0] = 1
-    changed = cross_validated(probe, items, parts)
+    changed = cross_validated(probe, items, pairs)
     assert changed.tolist() == [False] + [True] * 11
 
 

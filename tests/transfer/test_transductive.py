@@ -33,7 +33,7 @@ def top1(scores: torch.Tensor, targets: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_where_classes_are_clusters_few_labels_become_many(k: int) -> None:
+def test_clusters_improve_few_labels(k: int) -> None:
     gains, later = [], []
     tests, truth = clouds(60, 3.0, seed=77)
     for seed in range(10):
@@ -47,7 +47,7 @@ def test_where_classes_are_clusters_few_labels_become_many(k: int) -> None:
     assert np.mean(later) > 5, "files that are not of the batch"
 
 
-def test_features_that_say_nothing_leave_a_head_that_is_right() -> None:
+def test_random_features_keep_good_head() -> None:
     items, targets = noise(CLASSES * 8, DIM, seed=3), torch.arange(CLASSES * 8) % CLASSES
     truth = torch.arange(100) % CLASSES
     scores = 4.0 * F.one_hot(truth, CLASSES) + 0.5 * noise(100, CLASSES, seed=4)
@@ -57,7 +57,7 @@ def test_features_that_say_nothing_leave_a_head_that_is_right() -> None:
     assert top1(refine(scores, x).scores, truth) == 100, "nor without labelled items"
 
 
-def test_many_labelled_items_leave_the_answers_to_the_head() -> None:
+def test_many_labels_keep_head() -> None:
     files, _ = clouds(2, 2.0, seed=1)
     changes = []
     for k in (2, 200):
@@ -69,39 +69,39 @@ def test_many_labelled_items_leave_the_answers_to_the_head() -> None:
     assert changes[1] < changes[0] / 50
 
 
-def test_the_batch_s_scores_are_linear_and_the_head_of_them_is_the_same() -> None:
+def test_refined_scores_equal_linear_head() -> None:
     (items, targets), (files, _) = clouds(2, 1.0, seed=0), clouds(20, 1.0, seed=1)
     head = fitted(items, targets)
     x = head.directions(files)
-    found = refine(head(files).detach(), x, head.directions(items), targets)
+    result = refine(head(files).detach(), x, head.directions(items), targets)
     again = refine(head(files).detach(), x, head.directions(items), targets)
-    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(result, again, strict=True))
     refined = refined_head(head, files, items, targets)
-    torch.testing.assert_close(refined(files).detach(), found.scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(refined(files).detach(), result.scores, atol=1e-4, rtol=1e-4)
     assert refined.names == head.names
     assert torch.equal(refined.directions(files), x)
     # Scaling the scores changes nothing else: the densities adopt the scale.
     louder = refine(7 * head(files).detach(), x, head.directions(items), targets)
-    torch.testing.assert_close(louder.scores / 7, found.scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(louder.scores / 7, result.scores, atol=1e-4, rtol=1e-4)
 
 
-def test_a_class_that_is_never_named_stays_so_and_does_not_change_the_others() -> None:
+def test_never_predicted_class_changes_nothing() -> None:
     (items, targets), (files, _) = clouds(2, 1.0, seed=0), clouds(20, 1.0, seed=1)
     head = fitted(items, targets)
     x, seen, scores = head.directions(files), head.directions(items), head(files).detach()
     wider = torch.cat([scores[:, :2], torch.full((len(scores), 1), -torch.inf), scores[:, 2:]], dim=1)
-    found = refine(wider, x, seen, targets + (targets >= 2))
-    assert (found.scores[:, 2] == -torch.inf).all()
-    kept = [0, 1, 3, 4, 5]
-    torch.testing.assert_close(found.scores[:, kept], refine(scores, x, seen, targets).scores)
+    result = refine(wider, x, seen, targets + (targets >= 2))
+    assert (result.scores[:, 2] == -torch.inf).all()
+    present = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(result.scores[:, present], refine(scores, x, seen, targets).scores)
 
 
 @pytest.mark.parametrize("files", [1, 2])
-def test_a_file_or_two_are_finite_and_named_as_before(files: int) -> None:
+def test_few_files_finite_and_unchanged(files: int) -> None:
     scores, x = noise(files, CLASSES), F.normalize(noise(files, DIM), dim=-1)
-    found = refine(scores, x)
-    assert found.scores.isfinite().all()
-    assert torch.equal(found.scores.argmax(1), scores.argmax(1))
+    result = refine(scores, x)
+    assert result.scores.isfinite().all()
+    assert torch.equal(result.scores.argmax(1), scores.argmax(1))
     one = refine(scores[:, :1], x).scores
     torch.testing.assert_close(one, scores[:, :1])
 

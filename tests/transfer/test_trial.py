@@ -17,7 +17,7 @@ from texthead.models.heads import ProbeHead
 from texthead.recipes import Recipe
 from texthead.transfer import trial as trials
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.trial import Trial, try_tuning
+from texthead.transfer.trial import TuningTrial, try_tuning
 
 # The package offers the function under this name.
 training = import_module("texthead.training.train")
@@ -30,30 +30,30 @@ def rows_of(prompts: list[str]) -> torch.Tensor:
 
 def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     right = np.array([True] * 6 + [False] * 4)
-    groups = [str(place) for place in range(10)]
-    assert not Trial(right, right[::-1].copy() & False, groups).tuned_is_ahead
-    assert not Trial(right, right, groups).tuned_is_ahead
-    ahead = Trial(right, np.array([True] * 9 + [False]), groups)
+    groups = [str(index) for index in range(10)]
+    assert not TuningTrial(right, right[::-1].copy() & False, groups).tuned_is_ahead
+    assert not TuningTrial(right, right, groups).tuned_is_ahead
+    ahead = TuningTrial(right, np.array([True] * 9 + [False]), groups)
     assert ahead.tuned_is_ahead
     assert not ahead.is_decided(0)
-    assert Trial(right & False, right | True, groups).is_decided(0)
+    assert TuningTrial(right & False, right | True, groups).is_decided(0)
     # Tied so far: undecided while fine-tuning could still fix mistakes of the text-probe.
-    assert not Trial(right, right, groups).is_decided(1)
-    assert Trial(right, right, groups).is_decided(0)
+    assert not TuningTrial(right, right, groups).is_decided(1)
+    assert TuningTrial(right, right, groups).is_decided(0)
     assert "10 cross-validated training items" in str(ahead)
     assert "fine-tuning classifies 90.0 % correctly and the text-probe 60.0 % (+30.0 points" in str(ahead)
 
 
 @pytest.mark.parametrize(("enough", "wrong", "tried"), [(4, True, 2), (100, True, 5), (100, False, 1)])
-def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
+def test_trial_stops_when_decided(
     enough: int, wrong: bool, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A text-probe that is always right cannot be beaten."""
     colours = ("blue", "red")
     items = tuple(
-        Item(write_image(tmp_path / f"{colour}{place}.png", colour, seed=place), colour)
+        Item(write_image(tmp_path / f"{colour}{index}.png", colour, seed=index), colour)
         for colour in colours
-        for place in range(5)
+        for index in range(5)
     )
     data, visual = Dataset(items), tiny_visual()
     recipe = Recipe(name="test", frames=1, size=32, epochs=2, warmup=0.5, batch=4, center=True, temporal="mean")
@@ -77,8 +77,8 @@ def test_folds_are_tried_until_enough_items_are_scored_or_nothing_can_be_gained(
     monkeypatch.setattr(trials, "train", spied)
     monkeypatch.setattr(trials, "ENOUGH", enough)
     monkeypatch.setattr(trials, "lead_interval", lambda *_: (-1.0, 1.0))
-    found = try_tuning(quick, encoded, inputs, protocol)
-    assert found.quick.all() != wrong
-    assert len(found.quick) == len(found.tuned) == len(found.groups) == 2 * tried
+    result = try_tuning(quick, encoded, inputs, protocol)
+    assert result.quick.all() != wrong
+    assert len(result.quick) == len(result.tuned) == len(result.groups) == 2 * tried
     assert [len(paths) for paths in trained_on] == [8] * tried
     assert all(torch.equal(before[name], tensor) for name, tensor in visual.state_dict().items())

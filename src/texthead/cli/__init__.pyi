@@ -15,7 +15,7 @@ from .options import ReadingOptions as ReadingOptions
 from .options import TemplateOptions as TemplateOptions
 from .options import ToolOptions as ToolOptions
 from .options import default_workers as default_workers
-from .options import local_run as local_run
+from .options import run_argument as run_argument
 from .parser import NonNegativeInt as NonNegativeInt
 from .parser import PositiveFloat as PositiveFloat
 from .parser import PositiveInt as PositiveInt

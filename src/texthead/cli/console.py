@@ -16,6 +16,7 @@ from rich.text import Text
 
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.errors import MediaError, listed, printable
+from texthead.parallel.progress import Reporter
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ class _Screen:
     Attributes:
         notes: notes to print after the result; None prints them at once.
         next: the command to suggest as the last line.
+        said: the library's messages so far.
     """
 
     quiet: bool = False
     json: bool = False
     notes: list[str] | None = None
     next: str | None = None
+    said: set[str] = field(default_factory=set)
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
 
 
@@ -45,15 +48,15 @@ _screens = [_Screen()]  # The last one is that of the running command.
 def screen(*, quiet: bool = False, json: bool = False) -> Iterator[None]:
     """Apply --quiet and --json to what a command prints; afterwards print its notes and the next command."""
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    own = _Screen(quiet, json, notes=[], line=StatusLine(shown=first and not quiet))
-    _screens.append(own)
+    current = _Screen(quiet, json, notes=[], line=StatusLine(shown=first and not quiet))
+    _screens.append(current)
     try:
-        with own.line:
+        with current.line:
             yield
         flush_notes()
-        if own.next:
+        if current.next:
             sys.stdout.flush()
-            notes().print(f"next: {own.next}", soft_wrap=True)
+            notes().print(f"next: {current.next}", soft_wrap=True)
     finally:
         flush_notes()
         _screens.pop()
@@ -118,9 +121,19 @@ def hide_progress() -> None:
 @contextmanager
 def bar(title: str, unit: str) -> Iterator[ProgressBar]:
     """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
-    progress = ProgressBar(title, unit, say=lambda line: notes().print(line))
+    progress = ProgressBar(title, unit)
     with _screens[-1].line.showing(progress):
         yield progress
+
+
+def _say(text: str) -> None:
+    """Print a message of the library at once; a repeated one only the first time."""
+    if text not in _screens[-1].said:
+        _screens[-1].said.add(text)
+        notes().print(text)
+
+
+reporter = Reporter(bar, _say)
 
 
 def next_command(*words: object) -> None:
@@ -160,14 +173,14 @@ class _Console(Console):
     A terminal gets lines that are wrapped between words, everything else whole lines.
     """
 
-    def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(printable(text), **how)
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
 
-    def print(self, *objects: Any, **how: Any) -> None:
-        if self.is_terminal and not how.get("soft_wrap"):
+    def print(self, *objects: Any, **options: Any) -> None:
+        if self.is_terminal and not options.get("soft_wrap"):
             objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
         with _screens[-1].line.hidden():
-            super().print(*objects, **how)
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         raise
@@ -247,7 +260,7 @@ def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) 
 
 def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
     """Print what a run loses when text rows replace its own."""
-    say_notes(run.lost_by_other_classes())
+    say_notes(run.notes_on_other_classes())
     say_residual(run, by_class)
 
 

@@ -15,7 +15,7 @@ from texthead.cli.parser import (
     Parser,
     add_command,
     build,
-    check_given,
+    check_required,
     config_text,
     did_you_mean,
     print_error,
@@ -61,7 +61,7 @@ GROUPS = {
         "encoders": "texthead.commands.encoders:Encoders",
     },
 }
-COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
+COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -101,11 +101,11 @@ def command_of(name: str) -> type:
         DataError: there is no such command.
         RunError: a package brings it and is broken.
     """
-    known = commands()
-    if name not in known:
-        near = did_you_mean(name, [*known])
+    extensions = commands()
+    if name not in extensions:
+        near = did_you_mean(name, [*extensions])
         raise DataError(f"there is no command {name!r}{near} (see texthead --help)")
-    return _loaded(known[name])
+    return _loaded(extensions[name])
 
 
 def _loaded(extension: Extension) -> type:
@@ -119,13 +119,13 @@ def _loaded(extension: Extension) -> type:
 def full_help() -> str:
     """Return what `texthead --help` prints: every command by its group, without making their parsers."""
     lines = ["usage: texthead COMMAND [options]", "", "Class names in, recogniser out."]
-    known = commands()
-    strangers = [name for name, command in known.items() if not command.ours]
+    extensions = commands()
+    strangers = [name for name, command in extensions.items() if not command.ours]
     for title, group in {**GROUPS, **({"from packages": strangers} if strangers else {})}.items():
         lines += ["", f"{title}:"]
         for name in group:
             try:
-                text = summary_of(_loaded(known[name]))
+                text = summary_of(_loaded(extensions[name]))
             except RunError as error:
                 text = str(error)
             more = wrap(text, 64) or [""]
@@ -186,12 +186,12 @@ def _run(command: type, values: dict[str, Any]) -> int:
     keep_freed_memory()
     with screen(quiet=values.pop("quiet", False), json=values.pop("json", False)):
         built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
-        own = values_of(built)
-        if "max_megapixels" in own:
-            set_max_megapixels(own["max_megapixels"])
+        options = values_of(built)
+        if "max_megapixels" in options:
+            set_max_megapixels(options["max_megapixels"])
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        if getattr(built, "decodes_many", False) and own["workers"]:
+        if getattr(built, "decodes_many", False) and options["workers"]:
             begin_server()  # It imports libraries in parallel with this process.
         return built() or 0
 
@@ -270,7 +270,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if values.pop("print_config", False):
         print(config_text(command, values), end="")
         return 0
-    check_given(command, values)
+    check_required(command, values)
     ending.line = partial(_interrupted, name, values)
     with _group(name, command):
         return _run(command, values)

@@ -96,8 +96,8 @@ class ToolOptions:
         name, _, path = (self.export or "").partition(":")
         tools = find("texthead.tools")
         if name not in tools or not path:
-            known = either([f"{tool}:PATH" for tool in sorted(tools)])
-            raise DataError(f"--export must be {known}, got {self.export!r}")
+            sources = either([f"{tool}:PATH" for tool in sorted(tools)])
+            raise DataError(f"--export must be {sources}, got {self.export!r}")
         return tools[name].load(("check", "write")), Path(path)
 
     def write(
@@ -186,7 +186,7 @@ class ProtocolOptions:
     crops_along: Literal["width", "long-side"] | None = None
     resize: PositiveInt | None = None
 
-    def on(self, own: "Protocol") -> "Protocol":
+    def on(self, default: "Protocol") -> "Protocol":
         """Return the protocol with these changes.
 
         Raises:
@@ -194,15 +194,15 @@ class ProtocolOptions:
         """
         from texthead.data.protocol import Protocol, Views
 
-        along = self.crops_along or own.views.along
-        stride = own.views.stride if self.stride is None else self.stride
-        views = Views.parse(self.views, self.origin or own.views.origin, along, stride)
+        along = self.crops_along or default.views.along
+        stride = default.views.stride if self.stride is None else self.stride
+        views = Views.parse(self.views, self.origin or default.views.origin, along, stride)
         if self.pooling is not None and views.count == 1:
             raise DataError(f"--pooling {self.pooling} has no effect with one view; give --views too, such as 4x3")
         if self.crops_along is not None and views.crops != 3:
             raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, such as 1x3")
-        pixels = own.sizes.with_resize(self.resize)
-        return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
+        pixels = default.sizes.with_resize(self.resize)
+        return Protocol(self.frames or default.frames, pixels, views, self.pooling or default.pooling)
 
 
 @dataclass(frozen=True)
@@ -254,17 +254,9 @@ class ReadingOptions(EncodingOptions):
 
     def reading(self, cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
-        from texthead.cli.console import say_notes
         from texthead.features.reading import Reading
 
-        return Reading(
-            self.workers,
-            1,
-            cache,
-            self.skip_unreadable,
-            self.engine,
-            lambda line: say_notes([line]),
-        )
+        return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine)
 
 
 @dataclass(frozen=True)
@@ -315,7 +307,7 @@ class EncoderOptions:
                 raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
 
 
-def local_run(typed: str) -> str:
+def run_argument(typed: str) -> str:
     """Return the folder of a run; download `hub:ORG/NAME[@REVISION]` if it is not on this machine."""
     if not typed.startswith("hub:"):
         return typed
@@ -347,7 +339,7 @@ class LabelledRun:
 
     decodes_many: ClassVar = True
 
-    run: str = argument("RUN", read=local_run)
+    run: str = argument("RUN", read=run_argument)
     data: str | None = argument("DATA", nargs="?")
     downloads: DownloadOptions = DownloadOptions()
     labelled: DataOptions = DataOptions()

@@ -6,7 +6,7 @@ from typing import Any
 
 from texthead.cli.parser import values_of
 from texthead.errors import DataError, either
-from texthead.media.paths import file_of
+from texthead.media.paths import MediaPath
 
 # A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
 _OWN = {
@@ -23,7 +23,7 @@ _TOOL = "label-studio:"
 
 
 def check_outputs(command: Any, **endings: str) -> None:
-    """Raise DataError if an output file of a command is one of its inputs, or as `check_file`.
+    """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
 
     Args:
         endings: endings of the file of each option, as plot=".png .svg .pdf"; no two options share one, so that no two
@@ -33,7 +33,7 @@ def check_outputs(command: Any, **endings: str) -> None:
     for name, ends in endings.items():
         for path in _paths(values.pop(name)):
             flag, real = f"--{name} {path}", path.resolve()
-            check_file(flag, path, ends)
+            check_out_file(flag, path, ends)
             written[real] = flag
     for source in _inputs(values):
         for path, flag in written.items():
@@ -46,7 +46,7 @@ def check_outputs(command: Any, **endings: str) -> None:
 _TEXTS = (".csv", ".html", ".htm", ".json", ".srt", ".xml")
 
 
-def check_file(flag: str, path: Path, endings: str) -> None:
+def check_out_file(flag: str, path: Path, endings: str) -> None:
     """Raise DataError unless a path has one of these endings and can be written.
 
     Files that texthead reads from a folder it made cannot be replaced.
@@ -62,14 +62,14 @@ def check_file(flag: str, path: Path, endings: str) -> None:
             raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
     except OSError as error:
         raise DataError(f"{flag}: cannot be written ({error.strerror}); choose another name") from None
-    check_folder(flag, path.parent)
+    check_out_folder(flag, path.parent)
     for folder in path.resolve().parents[:_DEPTH]:
-        for mark, own in _OWN.items():
-            if path.suffix.lower() in own and (folder / mark).is_file():
-                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(own)}; name another folder")
+        for mark, names in _OWN.items():
+            if path.suffix.lower() in names and (folder / mark).is_file():
+                raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(names)}; name another folder")
 
 
-def check_folder(flag: str, path: Path) -> None:
+def check_out_folder(flag: str, path: Path) -> None:
     """Raise DataError if a folder is a file, or cannot be made or written to."""
     try:
         there = next(each for each in (path, *path.absolute().parents) if each.exists())
@@ -93,11 +93,11 @@ def _paths(value: str | None) -> list[Path]:
 def _inputs(values: dict[str, Any]) -> list[Path]:
     """Return the existing files and folders named by options, as DATA or hf:FOLDER."""
     texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
-    named = [part for text in texts if isinstance(text, str) for part in (text, text.partition(":")[2]) if part]
-    found = []
-    for path in map(file_of, named):
+    named = [name for text in texts if isinstance(text, str) for name in (text, text.partition(":")[2]) if name]
+    paths = []
+    for path in map(MediaPath, named):
         try:
-            found += [path.resolve()] if path.exists() else []
+            paths += [path.file.resolve()] if path.file.exists() else []
         except (OSError, ValueError):  # Class names may be longer than file names.
             continue
-    return found
+    return paths

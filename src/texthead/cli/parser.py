@@ -60,7 +60,7 @@ def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], An
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
     return dataclasses.field(
-        default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs, "read": read}
+        default=default, metadata={"positional": True, "metavar": metavar, "nargs": nargs, "read": read}
     )
 
 
@@ -109,7 +109,7 @@ def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
         reads = [_kind(each)[1] for each in get_args(hint)]
         text = f"{len(reads)} numbers, such as [0.35, 1.0]"
         return text, lambda typed: tuple(
-            read(part) for read, part in zip(reads, typed.strip("[]").split(","), strict=True)
+            read(word) for read, word in zip(reads, typed.strip("[]").split(","), strict=True)
         )
     if get_origin(hint) is Annotated:
         base, text, holds = get_args(hint)
@@ -136,7 +136,7 @@ class Option:
         optional: whether the value may be None: `null`.
         default: MISSING if the option is required, SUPPRESS if it is not and has no default of its own.
         metavar: name of the value in the help, or of the argument.
-        place: whether it is a positional argument.
+        positional: whether it is a positional argument.
         nargs: "?", "*" or "+" of an argument.
         repeated: whether it may be given several times.
         section: title and summary of its section in the help.
@@ -148,7 +148,7 @@ class Option:
     optional: bool = False
     default: Any = dataclasses.MISSING
     metavar: str | None = None
-    place: bool = False
+    positional: bool = False
     nargs: str | None = None
     repeated: bool = False
     section: tuple[str, str] | None = None
@@ -165,7 +165,7 @@ class Option:
     @property
     def label(self) -> str:
         """The option as typed, or the name of the argument."""
-        return str(self.metavar) if self.place else f"--{self.name.replace('_', '-')}"
+        return str(self.metavar) if self.positional else f"--{self.name.replace('_', '-')}"
 
     @property
     def labels(self) -> list[str]:
@@ -175,7 +175,7 @@ class Option:
     @property
     def is_switch(self) -> bool:
         """Whether the option takes no value."""
-        return self.hint is bool and not self.place
+        return self.hint is bool and not self.positional
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -236,18 +236,18 @@ class Option:
             complete: shtab's completion of its value, if it takes any text.
         """
         text = self.text + (f" (default: {self.shown_default})" if self.shown_default else "")
-        how: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
+        base: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
         if self.is_switch:
             kind = "store_true" if self.default is False else argparse.BooleanOptionalAction
-            target.add_argument(self.label, dest=self.name, action=kind, **how)
+            target.add_argument(self.label, dest=self.name, action=kind, **base)
             return
-        how |= {"metavar": self.metavar, "type": self.read}
-        if self.place:
-            action = target.add_argument(self.name, nargs=self.nargs, **how)
-            action.required = False  # It may be in --config: `check_given` looks.
+        base |= {"metavar": self.metavar, "type": self.read}
+        if self.positional:
+            action = target.add_argument(self.name, nargs=self.nargs, **base)
+            action.required = False  # It may be in --config: `check_required` looks.
         else:
             kind = "append" if self.repeated else "store"
-            action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **how)
+            action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **base)
         if complete is not None and not self.choices:
             action.complete = complete
 
@@ -349,14 +349,14 @@ def usage_of(command: type) -> str:
     """Return the arguments and required options of a command in one line."""
     if hasattr(command, "USAGE"):
         return command.USAGE
-    words, places = [f"texthead {name_of(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
+    words, styles = [f"texthead {name_of(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
     options = options_of(command)
     for each in options:
-        if each.place:
-            words.append(places.get(str(each.nargs), "{}").format(each.metavar))
+        if each.positional:
+            words.append(styles.get(str(each.nargs), "{}").format(each.metavar))
         elif each.default is dataclasses.MISSING:
             words.append(f"{each.label} {each.metavar}")
-    others = any(not each.place and each.default is not dataclasses.MISSING for each in options)
+    others = any(not each.positional and each.default is not dataclasses.MISSING for each in options)
     return " ".join([*words, *["[options]"] * others])
 
 
@@ -368,18 +368,18 @@ class Parser(argparse.ArgumentParser):
 
     actions: Sequence[str] = ()
 
-    def __init__(self, **how: Any):
+    def __init__(self, **options: Any):
         form = partial(argparse.RawTextHelpFormatter, max_help_position=_INDENT, width=_width())
-        super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=form, **how)
+        super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=form, **options)
 
-    def parse_known_args(self, *args: Any, **how: Any) -> tuple[argparse.Namespace, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the options and the words that are none.
 
         Raises:
             DataError: an option without its value, or a value of another type.
         """
         try:
-            return super().parse_known_args(*args, **how)
+            return super().parse_known_args(*args, **options)
         except argparse.ArgumentError as error:
             if error.argument_name == "ACTION":
                 self.error(f"ACTION must be {either(self.actions)}")
@@ -435,9 +435,9 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         options = options_of(command)
         line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
         if unknown[0].startswith("-"):
-            flags = [label for each in options if not each.place for label in each.labels]
+            flags = [label for each in options if not each.positional for label in each.labels]
             line += did_you_mean(unknown[0].partition("=")[0], flags)
-        elif any(each.place and each.many for each in options):
+        elif any(each.positional and each.many for each in options):
             line += ": put all files together before the options"
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
     if "config" in values:
@@ -445,9 +445,9 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return the end of a message on an unknown word: the known one that is most like it, if any is."""
-    near = difflib.get_close_matches(word, known, 1)
+def did_you_mean(word: str, candidates: Sequence[str]) -> str:
+    """Return the end of a message on an unknown word: the candidate that is most like it, if any is."""
+    near = difflib.get_close_matches(word, candidates, 1)
     return f": did you mean {near[0]}?" if near else ""
 
 
@@ -473,17 +473,17 @@ def read_config(command: type, path: Path) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode | None):
         start = " ".join(text.split())[:40]
         raise DataError(f"--config {path}: needs lines `option: value`, as --print-config prints them, got {start!r}")
-    known = {each.name: each for each in options_of(command) if each.name not in _ABOUT_CONFIG}
+    options = {each.name: each for each in options_of(command) if each.name not in _ABOUT_CONFIG}
     values: dict[str, Any] = {}
     for key, value in node.value if node else ():
         name = str(key.value).replace("-", "_")
-        if name not in known:
-            near = did_you_mean(name, [*known])
+        if name not in options:
+            near = did_you_mean(name, [*options])
             raise DataError(f"--config {path}: {name_of(command)} has no option {name!r:.40}{near}")
         if name in values:
             raise DataError(f"--config {path}: {name} occurs twice; set it once")
         try:
-            values[name] = known[name].read_plain(_plain(value))
+            values[name] = options[name].read_plain(_plain(value))
         except DataError as error:
             raise DataError(f"--config {path}: {name} {error}") from None
     return values
@@ -502,11 +502,11 @@ def config_text(command: type, values: Mapping[str, Any]) -> str:
     """Return the options as a YAML file for --config: given values, and the defaults of the others."""
     import yaml
 
-    whole = {each.name: values.get(each.name, each.default) for each in options_of(command)}
+    all_values = {each.name: values.get(each.name, each.default) for each in options_of(command)}
     silent = (SUPPRESS, dataclasses.MISSING)
     plain = {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in whole.items()
+        for name, value in all_values.items()
         if name not in _ABOUT_CONFIG and value not in silent
     }
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
@@ -527,7 +527,7 @@ def values_of(command: Any) -> dict[str, Any]:
     return values
 
 
-def check_given(command: type, values: Mapping[str, Any]) -> None:
+def check_required(command: type, values: Mapping[str, Any]) -> None:
     """Raise DataError if a required option, or the action, is not given."""
     name, actions = name_of(command), actions_of(command)
     for each in options_of(command):
@@ -537,7 +537,7 @@ def check_given(command: type, values: Mapping[str, Any]) -> None:
         about = usage_of(command).removeprefix("texthead ").removesuffix(" [options]")
         raise DataError(f"{about} needs {either([*actions])} (see texthead {name} --help)")
     if actions:
-        check_given(actions[values["action"]], values)
+        check_required(actions[values["action"]], values)
 
 
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
@@ -550,15 +550,15 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
         more["action"] = build(actions[values["action"]], values)
     groups = groups_of(command)
     parts = {name: build(group, values) for name, group in groups.items()}
-    own = {}
+    fields = {}
     for field in dataclasses.fields(command):
         name = field.name.removesuffix("_")
         if name in values and field.name not in (*groups, *more):
             read, value = field.metadata.get("read"), values[name]
             if read and value is not None:
                 value = [read(each) for each in value] if isinstance(value, list) else read(value)
-            own[field.name] = value
-    return command(**own, **parts, **more)
+            fields[field.name] = value
+    return command(**fields, **parts, **more)
 
 
 def print_error(line: str) -> None:

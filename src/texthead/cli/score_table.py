@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from torch import Tensor
 
-from texthead.cli.console import bar, cell, results, say_skipped
+from texthead.cli.console import cell, reporter, results, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
@@ -17,56 +17,56 @@ from texthead.evaluation.intervals import lead_interval
 from texthead.features.reading import Reading
 from texthead.runs.run import Run
 from texthead.runs.scores import Score
-from texthead.transfer.baselines import Comparison
+from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES
 
 
-def show_table(comparison: Comparison) -> None:
+def show_table(scores: ScoreTable) -> None:
     """Print the scores, the skipped items, and a line if a baseline is ahead of the run."""
     # Top-5 of five classes or fewer is always 100 %.
-    many = any(len(r.names) > 5 for _, r in comparison.rows)
+    many = any(len(r.names) > 5 for _, r in scores.rows)
     headers = ["method", "top-1", "95 % interval", *["top-5"] * many, "ECE", "items"]
-    table = Table(*headers, title=f"{comparison.division.scored_name} items")
-    for method, r in comparison.rows:
+    table = Table(*headers, title=f"{scores.division.scored_name} items")
+    for method, r in scores.rows:
         top5 = [f"{r.top5:.1f}"] if many else []
         table.add_row(method, f"{r.top1:.1f}", r.interval_text, *top5, f"{r.calibration_error:.1f}", str(r.count))
     results().print(table)
     results().print("ECE: expected calibration error, in points")
-    uses = legend([name for name, _ in comparison.rows])
+    uses = legend([name for name, _ in scores.rows])
     if uses:
         results().print(uses)
-    groups = comparison.division.scored.groups
+    groups = scores.division.scored.groups
     if len(set(groups)) < len(groups):
         results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
-    skipped = _skipped(comparison)
+    skipped = _skipped(scores)
     say_skipped(skipped)
     if skipped:
         results().print(f"{len(skipped)} unreadable items are not counted")
-    *others, (_, own) = comparison.rows
+    *others, (_, run_row) = scores.rows
     ahead = max(others, key=lambda row: row[1].top1, default=None)
     # Compare as printed: with many items, a lead of one item is none.
-    if ahead and round(ahead[1].top1, 1) > round(own.top1, 1):
-        results().print(_lead(*ahead, own))
-    for line in comparison.lines:
+    if ahead and round(ahead[1].top1, 1) > round(run_row.top1, 1):
+        results().print(_lead(*ahead, run_row))
+    for line in scores.lines:
         results().print(line)
 
 
 def legend(rows: Sequence[str]) -> str:
     """Return a line on what each method uses; rows are named `probe`, `this run (text-probe)`, `zero-shot, 1 view`."""
-    shown = {part for row in rows for part in re.split(r", |[()]", row)}
-    return "; ".join(f"{name}: {uses}" for name, uses in USES.items() if name in shown)
+    words = {word for row in rows for word in re.split(r", |[()]", row)}
+    return "; ".join(f"{name}: {uses}" for name, uses in USES.items() if name in words)
 
 
-def scores_json(comparison: Comparison) -> dict[str, Any]:
+def scores_json(table: ScoreTable) -> dict[str, Any]:
     """Return the table as JSON: the score of each method, the run's last, and the run's rates per class.
 
     Rates are in percent, with 95 % intervals.
     """
-    classes = comparison.rows[-1][1].classes if comparison.rows else ()
+    classes = table.rows[-1][1].classes if table.rows else ()
     return {
-        "data": comparison.division.scored.source,
-        "split": comparison.division.scored_name,
-        "methods": [Score.of(method, result)._asdict() for method, result in comparison.rows],
+        "data": table.division.scored.source,
+        "split": table.division.scored_name,
+        "methods": [Score.of(method, result)._asdict() for method, result in table.rows],
         "classes": [
             {
                 "name": row.name,
@@ -77,8 +77,8 @@ def scores_json(comparison: Comparison) -> dict[str, Any]:
             }
             for row in classes
         ],
-        "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(comparison)],
-        "notes": comparison.lines,
+        "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(table)],
+        "notes": table.lines,
     }
 
 
@@ -86,17 +86,17 @@ def _rate_json(rate: Rate | None) -> dict[str, float] | None:
     return rate and dict(zip(("percent", "low", "high"), rate, strict=True))
 
 
-def _skipped(comparison: Comparison) -> list[MediaError]:
+def _skipped(table: ScoreTable) -> list[MediaError]:
     """Return the error of each file that a method could not read."""
-    return list({str(error.path): error for _, r in comparison.rows for error in r.skipped}.values())
+    return list({str(error.path): error for _, r in table.rows for error in r.skipped}.values())
 
 
-def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:
+def _lead(method: str, ahead: Evaluation, run: Evaluation) -> str:
     """Return how far a method is ahead of the run, with an interval if both were scored on the same items."""
-    lead = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(own.top1, 1):.1f} points on these items"
-    if ahead.paths != own.paths:
+    lead = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(run.top1, 1):.1f} points on these items"
+    if ahead.paths != run.paths:
         return lead
-    low, high = lead_interval(ahead.right & ~own.right, own.right & ~ahead.right, own.groups or range(own.count))
+    low, high = lead_interval(ahead.right & ~run.right, run.right & ~ahead.right, run.groups or range(run.count))
     return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
 
 
@@ -114,8 +114,8 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
     results().print(table)
     pairs = wrong_pairs(confusion)
     for truth, predicted, count in pairs[:most]:
-        whole = int(confusion[truth].sum())
-        results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {whole}")
+        items = int(confusion[truth].sum())
+        results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
     if len(pairs) > most:
         more = len(pairs) - most
         results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")
@@ -123,7 +123,6 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
 
 def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:
     """Return (the scores of the readable items, these items)."""
-    with bar(title, "files") as progress:
-        scored = score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
+    scored = score(run.model, [item.path for item in dataset.items], protocol, reading, reporter, title)
     say_skipped(scored.skipped)
     return scored.scores, dataset.pick(scored.positions)

@@ -1,89 +1,80 @@
 """One line on a terminal that shows what a command is doing: a step with its seconds, or a progress bar.
 
-A terminal without control characters (TERM=dumb) or with NO_COLOR gets a plain line for each long wait instead.
+A terminal without control characters (TERM=dumb) or with NO_COLOR gets a plain line for each step instead.
 """
 
 import os
-import shutil
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO
 
-from rich.cells import set_cell_size
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
 
-# Seconds: between two drawings, before a step is shown, between two plain lines, and over which a rate is measured.
-_TICK, _SHORT, _PLAIN, _WINDOW = 0.1, 0.3, 10.0, 30.0
+# Seconds before a step is shown, and over which a rate is measured.
+_SHORT, _WINDOW = 0.3, 30.0
 
-_WIDTH = 20  # characters of a bar
 
-_CLEAR = "\r\x1b[2K"
+class _Terminal(Console):
+    """A terminal that keeps its cursor: a process that is killed could not bring it back."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return False
+
+
+class _Rate(ProgressColumn):
+    """Items per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.1f} {task.fields['unit']}/s")
 
 
 class ProgressBar:
-    """A progress bar: call it with (done, total); `say` prints a line above it."""
+    """A progress bar: call it with (done, total)."""
 
-    def __init__(self, title: str, unit: str, say: Callable[[str], None]):
-        self.say = say
-        self.title = title
-        self._unit = unit
-        self._total = 0
-        self._times: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+    def __init__(self, title: str, unit: str):
+        name, count, rate = (Column(no_wrap=True) for _ in range(3))
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(20),
+            MofNCompleteColumn(table_column=count),
+            _Rate(rate),
+            TimeRemainingColumn(compact=True),
+            speed_estimate_period=_WINDOW,
+        )
+        self._task = self.progress.add_task(title, total=None, unit=unit)
 
     def __call__(self, done: int, total: int) -> None:
-        now, self._total = time.monotonic(), total
-        self._times.append((now, done))
-        while len(self._times) > 2 and now - self._times[0][0] > _WINDOW:
-            self._times.popleft()
-
-    def text(self, full: str, empty: str, width: int) -> str:
-        """Return title, bar, count, rate and time left; an empty text before the first call.
-
-        Args:
-            full, empty: a character of the bar that is done, and one that is not.
-            width: characters of the line; the bar, then the title, gets shorter to fit.
-        """
-        (began, first), (last, done) = self._times[0], self._times[-1]
-        if not self._total:
-            return ""
-        rate = (done - first) / (last - began) if last > began else 0.0
-        speed = f"  {rate:.1f} {self._unit}/s" if rate > 0 else ""
-        left = f"  {_clock((self._total - done) / rate - (time.monotonic() - last))} left" if rate > 0 else ""
-        numbers = f" {done:,}/{self._total:,}{speed}{left}"
-        title = self.title[: max(1, width - len(numbers))]
-        cells = min(_WIDTH, max(0, width - len(title) - 1 - len(numbers)))
-        filled = full * (cells * min(done, self._total) // self._total)
-        return f"{title} {filled:{empty}<{cells}}{numbers}" if cells else f"{title}{numbers}"
-
-
-def _clock(seconds: float) -> str:
-    """Return seconds as 0:07 or 1:02:03."""
-    minutes, whole = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{whole:02d}" if hours else f"{minutes}:{whole:02d}"
+        self.progress.update(self._task, completed=done, total=total)
 
 
 class StatusLine:
-    """The line; a thread draws it on standard error, or another stream, until the block ends."""
+    """The line, drawn on standard error or another stream until the block ends."""
 
     def __init__(self, stream: TextIO | None = None, *, shown: bool):
-        self._stream = stream or sys.stderr
-        self._shown = shown and self._stream.isatty()
+        self._stream: TextIO = stream or sys.stderr
         self._plain = os.environ.get("TERM") in (None, "", "dumb", "unknown") or bool(os.environ.get("NO_COLOR"))
-        self._lock = threading.RLock()
-        self._ended = threading.Event()
+        self._shown = shown and self._stream.isatty()
         self._bars: list[ProgressBar] = []
-        self._drawn = False
-        self.show("starting")
+        self._what, self._since = "starting", time.monotonic()
+        self._live = Live(
+            console=_Terminal(file=self._stream, highlight=False, markup=False),
+            get_renderable=self._line,
+            refresh_per_second=10,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> "StatusLine":
-        if self._shown:
-            self._thread = threading.Thread(target=self._draw_always, daemon=True)
-            self._thread.start()
+        if self._shown and not self._plain:
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -91,61 +82,40 @@ class StatusLine:
 
     def end(self) -> None:
         """Clear the line and draw no more."""
-        self._ended.set()
-        with self.hidden():
-            self._shown = False
+        self._shown = False
+        self._live.stop()
 
     def show(self, what: str) -> None:
         """Show a step that has no count."""
-        self._what, self._since, self._printed = what, time.monotonic(), time.monotonic()
+        self._what, self._since = what, time.monotonic()
+        if self._shown and self._plain:
+            self._stream.write(f"{what} ...\n")
+            self._stream.flush()
 
     @contextmanager
     def showing(self, progress: ProgressBar) -> Iterator[None]:
         """Show a progress bar in the block."""
         self._bars.append(progress)
-        self._since = self._printed = time.monotonic()
         try:
             yield
         finally:
             self._bars.remove(progress)
-            self.show(self._what)
-            with self.hidden():
-                pass
+            self._since = time.monotonic()
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """Clear the line, and draw nothing in the block."""
-        with self._lock:
-            if self._drawn:
-                self._drawn = False
-                with suppress(OSError, ValueError):  # The terminal may be gone.
-                    self._stream.write(_CLEAR)
-                    self._stream.flush()
+        drawn = self._live.is_started
+        self._live.stop()
+        try:
             yield
+        finally:
+            if drawn and self._shown:
+                self._live.start()
 
-    def _draw_always(self) -> None:
-        while not self._ended.wait(_TICK):
-            with self._lock, suppress(OSError, ValueError, RuntimeError):
-                if self._shown and not self._ended.is_set():
-                    self._draw()
-
-    def _draw(self) -> None:
-        now = time.monotonic()
-        if self._plain:
-            if now - self._printed > (_PLAIN if self._printed > self._since else 2):
-                self._printed = now
-                self._stream.write(f"{self._text(now, '#', '.', 79)}\n")
-        elif now - self._since > _SHORT:
-            bright = "utf" in (self._stream.encoding or "").lower()
-            full, empty = "━ " if bright else "#."
-            width = shutil.get_terminal_size().columns - 1
-            text = self._text(now, full, empty, width)
-            self._stream.write(f"{_CLEAR}{set_cell_size(text, width).rstrip()}")
-            self._drawn = True
-        self._stream.flush()
-
-    def _text(self, now: float, full: str, empty: str, width: int) -> str:
-        if self._bars and (text := self._bars[-1].text(full, empty, width)):
-            return text
-        seconds, what = int(now - self._since), self._bars[-1].title if self._bars else self._what
-        return f"{what} ..." + (f" {seconds} s" if seconds else "")
+    def _line(self) -> RenderableType:
+        if self._bars:
+            return self._bars[-1].progress.get_renderable()
+        seconds = time.monotonic() - self._since
+        text = f"{self._what} ..." + (f" {int(seconds)} s" if seconds >= 1 else "")
+        return Text(text if seconds > _SHORT else "", no_wrap=True, overflow="ellipsis")

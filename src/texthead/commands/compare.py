@@ -65,9 +65,9 @@ class Compare:
 
     def __call__(self) -> None:
         from texthead.cli.console import (
-            bar,
             doing,
             next_command,
+            reporter,
             results,
             say_names,
             say_notes,
@@ -92,7 +92,7 @@ class Compare:
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
             reading=self.files.reading(self.features.folder),
-            bar=bar,
+            reporter=reporter,
         )
         say_notes(lines)
         if self.classes:
@@ -104,8 +104,8 @@ class Compare:
             results().print(scores.line)
         say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
-        if scores.worth:
-            results().print(str(scores.worth))
+        if scores.evidence:
+            results().print(str(scores.evidence))
         _say_lead(task.methods[0], scores)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:
@@ -174,11 +174,11 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
     from texthead.transfer import methods
 
     if not scores.right:
-        results().print(f"not cross-validated: a class has fewer than {methods.FEWEST} items")
+        results().print(f"not cross-validated: a class has fewer than {methods.MIN_ITEMS} items")
         return
-    whole = "each group in one fold" if scores.folds.whole else "groups divided between folds, since there are too few"
+    text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)
-    how = f"{len(scores.folds.pairs)} folds{f', {whole}' if grouped else ''}"
+    how = f"{len(scores.folds.pairs)} folds{f', {text}' if grouped else ''}"
     lead = scores.lead
     if lead is None:
         results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")

@@ -134,7 +134,7 @@ def _show(encoders: "list[EncoderFigures]") -> None:
     from rich.table import Table
 
     from texthead.cli.console import next_command, notes, prints_json, results, show_json, write
-    from texthead.encoders.figures import SOURCES
+    from texthead.encoders.figures import FIGURE_SOURCES
     from texthead.encoders.load import forms
 
     next_command("texthead", "encoders", encoders[0].source)
@@ -164,7 +164,7 @@ def _show(encoders: "list[EncoderFigures]") -> None:
             cells = (*astuple(encoder), encoder.download)
             write("\t".join("" if cell is None else str(cell) for cell in cells))
     for key in sorted({encoder.figures for encoder in encoders} - {""}):
-        notes().print(f"zero-shot top-1 in percent, {key}: {SOURCES[key]}")
+        notes().print(f"zero-shot top-1 in percent, {key}: {FIGURE_SOURCES[key]}")
 
 
 def _short(value: int | None, units: tuple[tuple[str, int], ...], about: str = "") -> str:

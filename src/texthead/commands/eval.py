@@ -47,7 +47,16 @@ class Eval(ScoredRun):
         check_outputs(self, out=".csv")
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, next_command, notes, prints_json, results, say_notes, show_json
+        from texthead.cli.console import (
+            doing,
+            next_command,
+            notes,
+            prints_json,
+            reporter,
+            results,
+            say_notes,
+            show_json,
+        )
 
         doing("loading torch")
         from texthead.cli.score_table import scores_json, show_classes, show_table
@@ -72,7 +81,7 @@ class Eval(ScoredRun):
             mix=self.mix,
             baselines=self.beside.baselines,
             cache=self.beside.folder,
-            bar=bar,
+            reporter=reporter,
             begin=_say_plan,
         )
         say_notes(scores.notes)

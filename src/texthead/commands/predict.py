@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.cli.model import ModelOptions
-from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
+from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
 from texthead.errors import DataError
-from texthead.media.paths import address, check_not_missing
+from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
 from texthead.text.class_names import NONE
 
@@ -45,7 +45,7 @@ class Predict:
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=local_run)
+    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
     model: ModelOptions = ModelOptions()
     top: int | None = option(None, "N")
     sets: bool = False
@@ -71,7 +71,7 @@ class Predict:
         return self.unlabelled is not None or _are_many(self.inputs)
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, say_notes
+        from texthead.cli.console import doing, reporter, say_notes
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
@@ -86,18 +86,17 @@ class Predict:
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
-        with bar("predict", "files") as progress:
-            results = predictions(
-                model,
-                inputs,
-                protocol,
-                reading,
-                top=self.top or _TOP,
-                sets=self.sets,
-                unlabelled=others,
-                progress=progress,
-            )
-            _print_predictions(results, calibration, self, model.model.names)
+        results = predictions(
+            model,
+            inputs,
+            protocol,
+            reading,
+            top=self.top or _TOP,
+            sets=self.sets,
+            unlabelled=others,
+            reporter=reporter,
+        )
+        _print_predictions(results, calibration, self, model.model.names)
         if note:
             say_notes([note])
         _suggest(self, run_folder)
@@ -143,7 +142,7 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
         raise DataError(f"{first} is a run: name files or folders after it")
     _check_no_list(rest)
     for path in rest:
-        check_not_missing(path)
+        MediaPath(path).check()
     return first, _inputs(rest, command.frame_template)
 
 
@@ -166,16 +165,16 @@ def _are_many(inputs: Sequence[str]) -> bool:
 
 def _holds_many(path: Path) -> bool:
     """Return whether a path is shards or an address, which may hold any number of clips."""
-    return address(path) is not None or bool(list(path.glob("*.tar")))
+    return MediaPath(path).address is not None or bool(list(path.glob("*.tar")))
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     """Return the inputs; with a template, folders become the clips of frames in them."""
-    from texthead.media.frame_folder import clips_below, is_template
+    from texthead.media.frame_folder import clips_below
 
     if template is None:
         return [*inputs]
-    if not is_template(template):
+    if not MediaPath(template).is_template:
         raise DataError(
             "--frame-template must be * or have a place for the frame's number, such as img_{:05d}.jpg, "
             f"got {template!r}"

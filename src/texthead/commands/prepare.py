@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli.options import DataOptions, DecodingOptions, default_workers
-from texthead.cli.outputs import check_folder
+from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
-from texthead.media.paths import address
+from texthead.media.paths import MediaPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,11 @@ class Prepare:
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
         check_source(self.data)
-        if address(self.out) is None:
-            check_folder(f"--out {self.out}", Path(self.out))
+        if MediaPath(self.out).address is None:
+            check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, next_command, problems, results, show_json
+        from texthead.cli.console import doing, next_command, problems, reporter, results, show_json
 
         doing(f"reading {self.data}")
         from texthead.data import prepare as shards
@@ -60,15 +60,9 @@ class Prepare:
         out = Path(self.out)
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
         dataset = self.labelled.read_noted(self.data)
-        with bar("prepare", "clips") as progress:
-            done = shards.prepare(
-                dataset,
-                out,
-                wanted,
-                workers=self.workers,
-                skip_unreadable=self.skip_unreadable,
-                progress=progress,
-            )
+        done = shards.prepare(
+            dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=reporter
+        )
         for path, problem in done.unreadable:
             problems().print(f"not prepared: {path}: {problem}")
         before = f", {done.skipped} of them were finished before" if done.skipped else ""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli.options import BaselineOptions, LabelledRun, ReadingOptions, SplitName
-from texthead.cli.outputs import check_file, check_outputs
+from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, option
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
@@ -50,10 +50,10 @@ class ReportCommand(LabelledRun):
             raise DataError(f"--out {self.out}: there is no folder {Path(self.out).parent}; make it first")
         if self.out is None:
             page = Path(self.run) / "report.html"
-            check_file(str(page), page, ".html")
+            check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, next_command, results, show_json
+        from texthead.cli.console import doing, next_command, reporter, results, show_json
 
         doing("loading torch")
         from texthead.cli.score_table import scores_json
@@ -69,7 +69,7 @@ class ReportCommand(LabelledRun):
             unknown=None if self.unknown is None else self.labelled.read(self.unknown),
             examples=Examples(self.mistakes, self.hits, self.saliency),
             baselines=self.beside.baselines,
-            bar=bar,
+            reporter=reporter,
             tell=_tell,
         )
         results().print(f"report: {path}")

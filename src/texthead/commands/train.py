@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
 
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
-from texthead.cli.outputs import check_folder
+from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
@@ -150,7 +150,7 @@ class Train:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         check_head(self.head)
         check_source(self.data)
-        check_folder(f"--out {self.out}", Path(self.out))
+        check_out_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
         if self.tensorboard:
@@ -159,7 +159,7 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.cli.console import bar, doing, notes
+        from texthead.cli.console import doing, reporter
 
         doing("loading torch")
         from texthead.training.execution import Execution
@@ -180,8 +180,7 @@ class Train:
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume or self.downloads.allow_download,
             command=self.run_options,
-            bar=bar,
-            say=lambda line: notes().print(line),
+            reporter=reporter,
             tell=self._tell,
         )
         _show(trained)
@@ -263,12 +262,12 @@ class Train:
         from texthead.data.division import HELD_OUT
         from texthead.models.build import takes_sentences
 
-        parts, inputs = plan.parts, plan.inputs
+        division, inputs = plan.division, plan.inputs
         say_notes(plan.notes)
         share = f"{100 * (self.held_out or HELD_OUT):g} % of each class"
         drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
-        scored = f"{len(parts.scored)} {parts.scored_name} items" if len(parts.scored) else "none"
-        notes().print(f"{len(parts.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}")
+        scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
+        notes().print(f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}")
         sentences = any(inputs.sentences or ())
         template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
         say_names(inputs.labels, inputs.names or inputs.labels, template)
@@ -301,14 +300,14 @@ ADVICE = {
 
 
 def _say_fitted(fitted: "FittedMethod") -> None:
-    """Print what a fit found: the worth of the class names, and its score."""
+    """Print how well the class names classify the training items, and the score."""
     from texthead.cli.console import results, say_skipped
 
     if fitted.line:
         results().print(fitted.line)
     say_skipped(fitted.skipped)
-    if fitted.worth:
-        results().print(str(fitted.worth))
+    if fitted.evidence:
+        results().print(str(fitted.evidence))
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
         results().print(

@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import signal
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -32,12 +32,11 @@ from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
-from texthead.media.fingerprints import fingerprints
 from texthead.media.limits import MAX_SIDE
-from texthead.media.open import is_image, open_media
-from texthead.media.paths import address, file_of, is_part, resolved
-from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
+from texthead.media.paths import MediaPath, fingerprints
+from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
+from texthead.parallel.progress import Reporter
 from texthead.parallel.startup import begin_tracker
 
 # Frame times are stored in milliseconds.
@@ -138,7 +137,7 @@ def prepare(
     *,
     workers: int = 1,
     skip_unreadable: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Prepared:
     """Write the dataset's clips into shards in the folder `out`; finished shards there are not written again.
 
@@ -149,7 +148,7 @@ def prepare(
         workers: number of processes; each writes one shard at a time.
         skip_unreadable: finish without the unreadable files. Otherwise shards with unreadable files are written again
             the next time, like shards whose source files have changed.
-        progress: called with the number of finished clips and the total.
+        reporter: gets progress.
 
     Raises:
         DataError: `out` is remote, is inside the class folders, or holds anything but shards of this data with these
@@ -159,23 +158,21 @@ def prepare(
         RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
     """
     options, root = options or ShardOptions(), _folder_of(dataset)
-    if address(out):
-        raise DataError(f"{out}: must be a local folder; give one, and copy it to {address(out)} afterwards")
+    if address := MediaPath(out).address:
+        raise DataError(f"{out}: must be a local folder; give one, and copy it to {address} afterwards")
     if root is not None and out.resolve().is_relative_to(root):
         raise DataError(f"{out}: is inside {root}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
     _check_empty(out)
-    with locked(out):
+    with locked(out), reporter.bar("prepare", "clips") as progress:
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
         skipped, clips = len(finished), sum(len(task.items) for task in tasks if task.number in finished)
-        if progress:
-            progress(clips, len(dataset))
+        progress(clips, len(dataset))
         for number, done in _written([task for task in tasks if task.number not in finished], workers):
             finished[number] = done
             clips += len(tasks[number].items)
-            if progress:
-                progress(clips, len(dataset))
+            progress(clips, len(dataset))
         shards = [finished[task.number] for task in tasks]
         lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
         if lost and not skip_unreadable:
@@ -219,10 +216,10 @@ def _row(position: int, item: Item) -> dict[str, Any]:
         "order": position,
         "label": item.label,
         "split": item.split,
-        "group": item.group or (str(file_of(resolved(item.path))) if is_part(item.path) else None),
+        "group": item.group or (str(item.media.resolved().file) if item.media.is_part else None),
         "extra": [list(pair) for pair in item.extra],
         "name": item.name or str(item.path),
-        "source": str(resolved(item.path)),
+        "source": str(item.media.resolved()),
     }
 
 
@@ -232,13 +229,14 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: the folder is for other data or options, or holds other files.
     """
-    content = [FORMAT, asdict(options), [_row(position, item) for position, item in enumerate(dataset.items)]]
+    content = [SHARD_FORMAT, asdict(options), [_row(position, item) for position, item in enumerate(dataset.items)]]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
         marked = read_json(mark)
-        if marked.get("format") != FORMAT:
-            raise DataError(f"{out}: holds shards of format {marked.get('format')}, not {FORMAT}; give a new folder")
+        if marked.get("format") != SHARD_FORMAT:
+            made = marked.get("format")
+            raise DataError(f"{out}: holds shards of format {made}, not {SHARD_FORMAT}; give a new folder")
         if marked.get("of") != digest:
             raise DataError(
                 f"{out}: holds shards of other data or with other options; give the same data and options, or a new "
@@ -248,7 +246,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
             partial_file.unlink()
         return
     _check_empty(out)
-    write_json(mark, {"format": FORMAT, "of": digest, "options": asdict(options)})
+    write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
 
 def _check_empty(out: Path) -> None:
@@ -336,7 +334,7 @@ def _write(task: _Task) -> _Done:
         done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
     tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
     prints = [fingerprint for *_, fingerprint in task.items]
-    index = {"format": FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
+    index = {"format": SHARD_FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
     write_json(task.listing, index)
     return done
 
@@ -357,7 +355,7 @@ def _write_index(
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    extra = {"format": FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
+    extra = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 
@@ -372,7 +370,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         MediaError: the file cannot be read, or its clip would exceed the size limit of shards.
     """
     try:
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             chosen = evenly(media.num_frames, options.frames)
             frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
@@ -380,7 +378,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
     except OSError as error:
         raise MediaError(path, f"cannot be read ({error.strerror}); check its permissions") from None
     pictures = [jpeg(frame, options.quality) for frame in frames]
-    if is_image(path) and len(chosen) == 1:
+    if MediaPath(path).is_image and len(chosen) == 1:
         clip = Clip(".jpg", pictures[0], b"", about)
     else:
         data = motion_jpeg(pictures, _rate(seconds), height=frames.shape[-2], width=frames.shape[-1])

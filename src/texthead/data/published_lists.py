@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
-from texthead.media.frame_folder import EVERY, frame_file, is_template
-from texthead.text.label_files import LabelFile
+from texthead.media.frame_folder import EVERY, frame_file
+from texthead.media.paths import MediaPath
+from texthead.text.label_files import ClassIds
 
 # Fields are separated by one space; a path may contain spaces, so the numbers are matched from the right.
 _FRAMES_LINE = re.compile(r"(.+)\s([0-9]+)\s([0-9]+)")
@@ -31,7 +32,7 @@ class ListedFile(NamedTuple):
 
 
 def read_list(
-    source: Path, labels: LabelFile, *, root: Path | None, frame_template: str | None, suffix: str | None
+    source: Path, labels: ClassIds, *, root: Path | None, frame_template: str | None, suffix: str | None
 ) -> tuple[list[tuple[Path, str]], list[str]]:
     """Return the path and class name of each line, and notes on inconsistencies.
 
@@ -82,7 +83,7 @@ def _entries(source: Path) -> list[ListedFile]:
     return entries
 
 
-def _check_labels(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> None:
+def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> None:
     most = len(labels.names) - 1
     wrong = next((entry for entry in entries if entry.label > most), None)
     if wrong is None:
@@ -108,7 +109,7 @@ def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffi
                 f"{source}: lines are `file label`, but frame_template {frame_template!r} is for "
                 "`path n_frames label`; leave it out"
             )
-        if not is_template(frame_template) or frame_template == EVERY:
+        if not MediaPath(frame_template).is_template or frame_template == EVERY:
             raise DataError(
                 f"frame_template must have one placeholder for the number, as in img_{{:05d}}.jpg, got "
                 f"{frame_template!r}"
@@ -128,7 +129,7 @@ def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffi
     return ""
 
 
-def _label_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> list[str]:
+def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
     notes: list[str] = []
     if labels.ids != tuple(str(row) for row in range(len(labels.ids))):
         row = next(row for row, name in enumerate(labels.ids) if name != str(row))
@@ -144,7 +145,7 @@ def _label_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile)
     return notes
 
 
-def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> list[str]:
+def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
     """Return a note on paths that contradict their labels: `kick/a.avi` with the label of `kick ball`."""
     label_rows: dict[str, set[int]] = defaultdict(set)
     for row, name in enumerate(labels.names):

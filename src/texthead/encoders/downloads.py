@@ -25,12 +25,12 @@ def no_downloads() -> Iterator[None]:
 
 
 @contextmanager
-def downloads(source: str, place: Callable[[], str], *, allowed: bool) -> Iterator[None]:
+def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Iterator[None]:
     """Forbid downloads in the block unless `allowed`.
 
     Args:
         source: the encoder that the block loads, for the message.
-        place: returns where it is published, for the message.
+        location: returns where it is published, for the message.
         allowed: whether it may be downloaded.
 
     Raises:
@@ -46,8 +46,8 @@ def downloads(source: str, place: Callable[[], str], *, allowed: bool) -> Iterat
         if not _was_blocked(error):
             raise
         raise EncoderError(
-            f"the run needs encoder {source}, which is not on this machine and would be downloaded from {place()}: if "
-            "you trust the run, allow that (--allow-download, or load_run(..., allow_download=True))"
+            f"the run needs encoder {source}, which is not on this machine and would be downloaded from {location()}: "
+            "if you trust the run, allow that (--allow-download, or load_run(..., allow_download=True))"
         ) from None
 
 

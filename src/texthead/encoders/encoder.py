@@ -18,8 +18,8 @@ from texthead.extensions import find
 from texthead.recipes import WITHOUT_TEXT, Recipe, check_clip_size
 
 # The entry points of encoder modules, and the functions that each needs.
-GROUP = "texthead.encoders"
-NEEDS = ("load", "spec")
+ENCODER_GROUP = "texthead.encoders"
+ENCODER_FUNCTIONS = ("load", "spec")
 
 # The source and architecture of encoders from `Encoder.from_functions`.
 _FUNCTIONS = "functions"
@@ -242,7 +242,7 @@ def clip_features(
 ) -> Float[Tensor, "batch tokens dim"]:
     """Return the features of clips from a video encoder, in time order.
 
-    Clips longer than the encoder's input are encoded in parts.
+    Clips longer than the encoder's input are encoded in chunks.
 
     Raises:
         EncoderError: the length of the clips is not a multiple of the encoder's `frames`.
@@ -252,8 +252,8 @@ def clip_features(
         raise EncoderError(
             f"{visual.spec.source} takes {frames} frames at once, got clips of {length}: use {frames} or a multiple"
         )
-    parts = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
-    return parts.unflatten(0, (-1, length // frames)).flatten(1, 2)
+    features = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
+    return features.unflatten(0, (-1, length // frames)).flatten(1, 2)
 
 
 class Text(nn.Module):
@@ -528,8 +528,8 @@ def build_visual(spec: VisualSpec) -> Visual:
         from texthead.encoders.transformers_model import build_tower
 
         return Visual(build_tower(spec.source, spec.config, spec.frames, spec.size, spec.tokens), spec)
-    package = find(GROUP).get(kind)
-    module: Any = package.load(NEEDS, EncoderError) if package else None
+    package = find(ENCODER_GROUP).get(kind)
+    module: Any = package.load(ENCODER_FUNCTIONS, EncoderError) if package else None
     if not callable(getattr(module, "build", None)):
         raise EncoderError(
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "

@@ -19,7 +19,7 @@ from texthead.errors import EncoderError
 By = Literal["imagenet", "kinetics"]
 
 # Sources of the accuracies, by their names in the table.
-SOURCES = {
+FIGURE_SOURCES = {
     "metaclip": "https://github.com/facebookresearch/MetaCLIP",
     "mobileclip": "https://github.com/apple/ml-mobileclip",
     "open_clip": "https://github.com/mlfoundations/open_clip/blob/main/docs/openclip_results.csv",
@@ -61,7 +61,7 @@ class EncoderFigures:
         size: side of the input in pixels.
         imagenet: zero-shot top-1 on ImageNet-1k, in percent.
         kinetics: zero-shot top-1 on Kinetics-400, in percent.
-        figures: source of these accuracies, a key of `SOURCES`.
+        figures: source of these accuracies, a key of `FIGURE_SOURCES`.
         licence: licence of the weights.
     """
 
@@ -82,7 +82,7 @@ class EncoderFigures:
 
 
 @cache
-def table() -> dict[str, dict[str, str]]:
+def published_figures() -> dict[str, dict[str, str]]:
     """Return the rows of `figures.csv` by source, without empty cells."""
     with Path(__file__).with_name("figures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -93,7 +93,7 @@ def figures_of(source: str, weights: str) -> EncoderFigures:
     """Return the published facts on a source, from the rows of its architecture and its weights."""
     # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
-    cells = {**table().get(plain.partition("/")[0], {}), **table().get(plain, {})}
+    cells = {**published_figures().get(plain.partition("/")[0], {}), **published_figures().get(plain, {})}
     parameters = cells.get("parameters")
     return EncoderFigures(
         source=source,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
-from texthead.encoders.figures import table
+from texthead.encoders.figures import published_figures
 from texthead.encoders.transformers_model import (
     Tower,
     config_of,
@@ -88,10 +88,12 @@ def spec(rest: str) -> VisualSpec:
 
 def known() -> list[tuple[str, str]]:
     """Return the hub models in `figures.csv`; there is no complete list."""
-    return [(source, f"hub: {source.removeprefix('hf:')}") for source in table() if source.startswith("hf:")]
+    return [
+        (source, f"hub: {source.removeprefix('hf:')}") for source in published_figures() if source.startswith("hf:")
+    ]
 
 
-def place(rest: str) -> str:
+def location(rest: str) -> str:
     """Return where the weights of ORG/NAME[@REVISION] are published."""
     return f"hub: {rest}"
 
@@ -240,7 +242,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
         return torch.cat(rows)
 
     embeddings = [
-        part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == config.vocab_size
+        each for each in model.modules() if isinstance(each, nn.Embedding) and len(each.weight) == config.vocab_size
     ]
     return Text(model, tokenize, encode, embeddings[0])
 

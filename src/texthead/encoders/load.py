@@ -25,7 +25,7 @@ from torch import Tensor
 
 from texthead.encoders import mini
 from texthead.encoders.downloads import downloads
-from texthead.encoders.encoder import GROUP, NEEDS, Encoder, VisualSpec
+from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, Encoder, VisualSpec
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.pairing import pair
 from texthead.errors import EncoderError, TextheadError, line_of
@@ -53,7 +53,7 @@ class EncoderModule(Protocol):
         ...
 
     def known(self) -> list[tuple[str, str]]:
-        """Return (source, place of its weights) of every published encoder."""
+        """Return (source, location of its weights) of every published encoder."""
         ...
 
 
@@ -93,13 +93,13 @@ def load_encoder(
         EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
     extension, module, rest = _resolve(source)
-    block = partial(downloads, source, partial(_place, source), allowed=allow_download)
+    block = partial(downloads, source, partial(_location, source), allowed=allow_download)
     with block():
         encoder = _call(module, "load", source, rest)
     if not extension.ours:
         _check_package(encoder, source, module)
     if text is not None:
-        block = partial(downloads, text, partial(_place, text), allowed=allow_download)
+        block = partial(downloads, text, partial(_location, text), allowed=allow_download)
         with block():
             encoder = pair(encoder, text, text_map=text_map, prompts=prompts)
     if encoder.load_text is not None:
@@ -121,7 +121,7 @@ def spec_of(source: str) -> VisualSpec:
 def names_encoder(word: str) -> bool:
     """Return whether a word has the form of an encoder source: a known prefix and a rest."""
     prefix, _, rest = word.partition(":")
-    return bool(rest and find_one(GROUP, prefix, BUILT_IN)) or word in mini.FORMS
+    return bool(rest and find_one(ENCODER_GROUP, prefix, BUILT_IN)) or word in mini.FORMS
 
 
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
@@ -136,10 +136,10 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
 
 
 def known_encoders() -> list[tuple[str, str]]:
-    """Return (source, place of its weights) of every published encoder."""
+    """Return (source, location of its weights) of every published encoder."""
     return [
         row
-        for extension in find(GROUP, BUILT_IN).values()
+        for extension in find(ENCODER_GROUP, BUILT_IN).values()
         for row in (
             extension.load().known() if extension.ours else [(f"{extension.name}:...", f"package {extension.package}")]
         )
@@ -155,7 +155,7 @@ def forms() -> str:
     """Return the forms of all sources, including those of installed packages."""
     return ", ".join(
         form
-        for extension in find(GROUP, BUILT_IN).values()
+        for extension in find(ENCODER_GROUP, BUILT_IN).values()
         for form in (extension.load().FORMS if extension.ours else [f"{extension.name}:..."])
     )
 
@@ -163,8 +163,8 @@ def forms() -> str:
 def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
     """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
-    extension = find_one(GROUP, prefix, BUILT_IN)
-    module = extension.load(NEEDS, EncoderError) if extension else None
+    extension = find_one(ENCODER_GROUP, prefix, BUILT_IN)
+    module = extension.load(ENCODER_FUNCTIONS, EncoderError) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         raise EncoderError(f"unknown encoder {source!r}: use {forms()}")
     return extension, module, rest
@@ -183,7 +183,7 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
     if prefix == source.partition(":")[0]:
         buildable = callable(getattr(module, "build", None))
     else:
-        buildable = prefix in ("timm", "openclip", "hf", *find(GROUP))
+        buildable = prefix in ("timm", "openclip", "hf", *find(ENCODER_GROUP))
     if not buildable:
         raise EncoderError(
             f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
@@ -205,15 +205,15 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
         )
 
 
-def _place(source: str) -> str:
+def _location(source: str) -> str:
     """Return where the weights of a source are published: a URL, or a package."""
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
-    extension = find_one(GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
-    own = getattr(extension.load(), "place", None) if extension and extension.ours else None
-    place = own(rest) if own else f"package {prefix}"
-    return place.replace("hub: ", f"{constants.ENDPOINT}/", 1)
+    extension = find_one(ENCODER_GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
+    function = getattr(extension.load(), "location", None) if extension and extension.ours else None
+    location = function(rest) if function else f"package {prefix}"
+    return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)
 
 
 def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: str) -> Any:

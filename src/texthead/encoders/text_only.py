@@ -99,15 +99,15 @@ class Sentences(TextOnly):
     def encode(self, tokens: Sequence[Sequence[int]], batch: int = 64) -> Float[Tensor, "prompts width"]:
         """Return the embeddings, in order; sentences of similar length share a batch."""
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        parts: list[Tensor] = []
+        embeddings: list[Tensor] = []
         for start in range(0, len(tokens), batch):
             picked = [list(tokens[i]) for i in order[start : start + batch]]
             inputs = self.tokenizer.pad({"input_ids": picked}, return_tensors="pt").to(self.model.device)
             hidden = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
-            parts.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
-        if not parts:
+            embeddings.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
+        if not embeddings:
             return torch.empty(0, self.width)
-        places = torch.empty(len(tokens), dtype=torch.long)
-        places[torch.tensor(order)] = torch.arange(len(tokens))
-        return torch.cat(parts)[places]
+        positions = torch.empty(len(tokens), dtype=torch.long)
+        positions[torch.tensor(order)] = torch.arange(len(tokens))
+        return torch.cat(embeddings)[positions]

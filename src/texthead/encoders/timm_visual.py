@@ -54,13 +54,13 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return (source, place of its weights) of every network with weights in timm."""
+    """Return (source, location of its weights) of every network with weights in timm."""
     import timm
 
-    return [(f"timm:{name}", place(name)) for name in timm.list_models(pretrained=True)]
+    return [(f"timm:{name}", location(name)) for name in timm.list_models(pretrained=True)]
 
 
-def place(rest: str) -> str:
+def location(rest: str) -> str:
     """Return where the weights of NAME are published."""
     import timm
 

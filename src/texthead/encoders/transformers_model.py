@@ -100,7 +100,7 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    check_size(folder, source)
+    check_folder_size(folder, source)
     model, info = AutoModel.from_pretrained(
         folder,
         config=config_of(folder),
@@ -118,7 +118,7 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
     return model.eval().requires_grad_(False), set(info["missing_keys"])
 
 
-def check_size(folder: Path, source: str) -> None:
+def check_folder_size(folder: Path, source: str) -> None:
     """Check the network's size before transformers builds it.
 
     Raises:

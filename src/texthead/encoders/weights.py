@@ -216,12 +216,12 @@ def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iter
     Raises:
         EncoderError: a limit is exceeded.
     """
-    here = threading.get_ident()
+    thread = threading.get_ident()
     values = tensors = 0
 
     def count(_: nn.Module, __: str, value: Tensor | None) -> None:
         nonlocal values, tensors
-        if value is None or threading.get_ident() != here:
+        if value is None or threading.get_ident() != thread:
             return
         values, tensors = values + value.numel(), tensors + 1
         if values > most_values or tensors > most_tensors:

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.evaluation.reliability import Reliability, confidences, group_places, reliability
+from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
-FORMAT = 1
+CALIBRATION_FORMAT = 1
 
 
 # Margins for scores that differ in the last bits when an item is encoded again: of log-odds, and relative to the
@@ -159,7 +159,7 @@ class Calibration:
         measured = None if self.measured is None else self.measured.to_json()
         items = {"content": sorted(self.content), "measured": measured} if with_items else {}
         return {
-            "format": FORMAT,
+            "format": CALIBRATION_FORMAT,
             "classes": self.classes,
             "items": self.items,
             "source": self.source,
@@ -177,8 +177,8 @@ class Calibration:
         Raises:
             ValueError: another format, a missing key or a number out of range.
         """
-        if value.get("format") != FORMAT:
-            raise ValueError(f"has format {value.get('format')!r}, but this version reads format {FORMAT}")
+        if value.get("format") != CALIBRATION_FORMAT:
+            raise ValueError(f"has format {value.get('format')!r}, but this version reads format {CALIBRATION_FORMAT}")
         try:
             threshold, coverage, measured = value["threshold"], value["coverage"], value["measured"]
             calibration = cls(
@@ -282,10 +282,10 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
     if not len(scores):
         raise DataError("no item to fit a temperature to: give at least one")
     table = scores.double()
-    own = table.gather(1, targets[:, None].long())[:, 0]
-    if not own.isfinite().all():
+    true = table.gather(1, targets[:, None].long())[:, 0]
+    if not true.isfinite().all():
         raise DataError(
-            f"label {int(targets[~own.isfinite()][0])} can never be predicted (its score is {own.min()}); "
+            f"label {int(targets[~true.isfinite()][0])} can never be predicted (its score is {true.min()}); "
             "leave out its items"
         )
     if bool((table.argmax(1) == targets).all()):
@@ -296,7 +296,7 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
     def slope(logarithm: float) -> float:
         """Return the slope of the mean cross-entropy in 1/T, which grows with 1/T."""
         expected = ((table * math.exp(logarithm)).softmax(-1) * finite).sum(-1)
-        return float((expected - own).mean())
+        return float((expected - true).mean())
 
     from scipy.optimize import brentq
 
@@ -325,9 +325,9 @@ def cross_fitted(
     """
     if len(scores) < 2:
         raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
-    places = group_places(groups, len(scores))
-    order = np.random.default_rng(seed).permutation(places.max() + 1)
-    fold = torch.from_numpy(order % 5)[torch.from_numpy(places)]
+    numbers = group_numbers(groups, len(scores))
+    order = np.random.default_rng(seed).permutation(numbers.max() + 1)
+    fold = torch.from_numpy(order % 5)[torch.from_numpy(numbers)]
     fitted = scores.double().clone()
     for number in fold.unique().tolist():
         out = fold == number

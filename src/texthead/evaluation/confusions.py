@@ -48,24 +48,24 @@ def class_rows(
             independent.
     """
     right, rows = truth == predicted, []
-    for place, name in enumerate(names):
-        own, assigned = truth == place, predicted == place
-        others = np.bincount(predicted[own & ~right], minlength=len(names))
+    for index, name in enumerate(names):
+        actual, assigned = truth == index, predicted == index
+        others = np.bincount(predicted[actual & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        recall, precision = (_rate(right, these, groups) for these in (own, assigned))
-        rows.append(ClassRow(name, int(own.sum()), recall, int(assigned.sum()), precision, taken_for))
+        recall, precision = (_rate(right, among, groups) for among in (actual, assigned))
+        rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, taken_for))
     return rows
 
 
 def _rate(
-    right: Bool[np.ndarray, " items"], these: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
+    right: Bool[np.ndarray, " items"], among: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate | None:
     """Return the percentage of these items that are right, with its interval; None if there are no items."""
-    if not these.any():
+    if not among.any():
         return None
-    own_groups = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
-    return 100 * float(right[these].mean()), *grouped_interval(right[these], own_groups)
+    own_groups = None if groups is None else [groups[index] for index in np.flatnonzero(among).tolist()]
+    return 100 * float(right[among].mean()), *grouped_interval(right[among], own_groups)
 
 
 def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:

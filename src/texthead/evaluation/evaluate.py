@@ -19,14 +19,14 @@ from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import features_in_parts
+from texthead.features.views import features_in_chunks
 from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
 from texthead.notebook import html_table
-from texthead.parallel.progress import Progress, bar_or
+from texthead.parallel.progress import Reporter
 
 # Items scored at once.
-_PART = 256
+_CHUNK = 256
 
 # Classes that a notebook shows of an evaluation.
 WORST = 10
@@ -134,10 +134,10 @@ class Evaluation:
         """Return the scores and the worst classes, for a notebook."""
         top5 = f", top-5 {self.top5:.1f} %" if len(self.names) > 5 else ""
         caption = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){top5}, {self.count} items"
-        rated = sorted((row.recall[0], place) for place, row in enumerate(self.classes) if row.recall)
+        rated = sorted((row.recall[0], index) for index, row in enumerate(self.classes) if row.recall)
         rows = []
-        for recall, place in rated[:WORST]:
-            row = self.classes[place]
+        for recall, index in rated[:WORST]:
+            row = self.classes[index]
             wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
             rows.append([row.name, row.items, recall, "{1:.1f}-{2:.1f}".format(*row.recall or ()), wrong])
         notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []
@@ -152,11 +152,15 @@ def score(
     paths: Sequence[Path],
     protocol: Protocol,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
+    title: str = "score",
 ) -> Scores:
     """Return the scores of each file.
 
     Of several processes all must call it; each gets the whole result.
+
+    Args:
+        title: title of the progress bar.
 
     Raises:
         MediaError: a file cannot be read and `reading` does not skip such files.
@@ -166,18 +170,18 @@ def score(
     waiting: list[Tensor] = []
     positions: list[int] = []
     errors: list[MediaError] = []
-    for entries in features_in_parts(model, paths, protocol, reading, progress):
+    for entries in features_in_chunks(model, paths, protocol, reading, reporter, title):
         for entry in entries:
             if isinstance(entry, MediaError):
                 errors.append(entry)
                 continue
             positions.append(len(positions) + len(errors))
             waiting.append(entry)
-        # Whole parts only, so that items are grouped as in `head_scores` of all at once.
-        whole = len(waiting) // _PART * _PART
-        if whole:
-            rows.append(head_scores(model, torch.stack(waiting[:whole]), pooling=protocol.pooling))
-            del waiting[:whole]
+        # Whole chunks only, so that items are grouped as in `head_scores` of all at once.
+        complete = len(waiting) // _CHUNK * _CHUNK
+        if complete:
+            rows.append(head_scores(model, torch.stack(waiting[:complete]), pooling=protocol.pooling))
+            del waiting[:complete]
     readable(errors, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     if waiting:
@@ -196,9 +200,9 @@ def head_scores(
     """
     model.eval()
     head_device = next(model.head.parameters()).device
-    # In parts to limit memory: a head of several templates has several scores per item, view and class.
-    parts = (part.to(head_device) for part in features.split(_PART))
-    scores = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
+    # In chunks to limit memory: a head of several templates has several scores per item, view and class.
+    chunks = (chunk.to(head_device) for chunk in features.split(_CHUNK))
+    scores = torch.cat([average_views(chunk, model.head, pooling=pooling).float().cpu() for chunk in chunks])
     check_scores(scores)
     return scores
 
@@ -220,7 +224,7 @@ def evaluate(
     reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Evaluation:
     """Evaluate the model on every readable item, each exactly once on any number of processes.
 
@@ -228,15 +232,14 @@ def evaluate(
 
     Args:
         labels: the data's label for each row of the head; the model's names if None.
-        progress: called with (files done, total files); if None, a notebook shows a progress bar.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: the head has no row for a label.
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
     targets = torch.tensor(label_indices(dataset, labels or model.names))
-    with bar_or(progress, "evaluate", "files") as progress:
-        scored = score(model, [item.path for item in dataset.items], protocol, reading, progress)
+    scored = score(model, [item.path for item in dataset.items], protocol, reading, reporter, "evaluate")
     groups = dataset.pick(scored.positions).groups
     return Evaluation(model.names, scored.paths, targets[scored.positions], scored.scores, scored.skipped, groups)
 

@@ -15,9 +15,9 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 
-SEEDS = (0, 1, 2, 3, 4)
+ORDER_SEEDS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def order_test(
     reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    seeds: Sequence[int] = SEEDS,
-    progress: Progress | None = None,
+    seeds: Sequence[int] = ORDER_SEEDS,
+    reporter: Reporter = Reporter(),
 ) -> OrderTest:
     """Compare top-1 with frames in order, reversed and shuffled, on the same items.
 
@@ -90,6 +90,7 @@ def order_test(
         labels: the data's label for each row of the head; the model's names if None.
         protocol: one clip and one crop per item.
         seeds: one shuffled order per seed, the same for all items.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: the head has no row for a label.
@@ -105,7 +106,8 @@ def order_test(
         [item.path for item in dataset.items],
         protocol,
         reading,
-        progress,
+        reporter,
+        "test frame order",
     )
     positions, _ = readable(entries, skip=reading.skip_unreadable)
     scores = torch.stack([entry[0] for entry in entries if not isinstance(entry, Exception)])
@@ -113,17 +115,17 @@ def order_test(
     right = answers == targets[positions][:, None]
     columns = {"reversed": [1], "shuffled": list(range(2, len(orders)))}
     groups = dataset.pick(positions).groups
-    rows = tuple(_reordered(name, right, answers, places, groups) for name, places in columns.items() if places)
+    rows = tuple(_reordered(name, right, answers, chosen, groups) for name, chosen in columns.items() if chosen)
     return OrderTest(len(right), _percent(right[:, 0]), tuple(seeds), rows)
 
 
 def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int], groups: Sequence[Hashable]) -> Reordered:
     """Compare the orders at `columns` with the first; rates are means over these orders."""
-    plain, other = right[:, :1], right[:, columns]
-    only_plain, only_other = (plain & ~other).float().mean(1), (other & ~plain).float().mean(1)
+    plain, reordered = right[:, :1], right[:, columns]
+    only_plain, only_other = (plain & ~reordered).float().mean(1), (reordered & ~plain).float().mean(1)
     low, high = lead_interval(only_plain.numpy(), only_other.numpy(), groups)
     changed = _percent(answers[:, columns] != answers[:, :1])
-    return Reordered(name, _percent(other), _percent(plain) - _percent(other), low, high, changed)
+    return Reordered(name, _percent(reordered), _percent(plain) - _percent(reordered), low, high, changed)
 
 
 def _percent(hits: Tensor) -> float:

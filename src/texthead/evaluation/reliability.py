@@ -95,10 +95,10 @@ def reliability_bins(
     confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
 ) -> Bins:
     """Bin items by confidence (0-1), in bins of equal width that include their upper edge."""
-    place = _bin(confidences, bins)
-    counts = np.bincount(place, minlength=bins)
+    bin_of = _bin(confidences, bins)
+    counts = np.bincount(bin_of, minlength=bins)
     totals = np.where(counts, counts, np.nan)
-    means = (np.bincount(place, values, bins) / totals for values in (confidences, correct.astype(float)))
+    means = (np.bincount(bin_of, values, bins) / totals for values in (confidences, correct.astype(float)))
     return Bins(np.linspace(0, 1, bins + 1), counts, *means)
 
 
@@ -119,8 +119,8 @@ def expected_calibration_error(
     return _error(_bin(confidences, bins), correct - confidences, np.ones(len(correct)), bins)
 
 
-def _error(place: np.ndarray, gaps: np.ndarray, weights: np.ndarray, bins: int) -> float:
-    return 100 * float(np.abs(np.bincount(place, weights * gaps, bins)).sum() / weights.sum())
+def _error(bin_of: np.ndarray, gaps: np.ndarray, weights: np.ndarray, bins: int) -> float:
+    return 100 * float(np.abs(np.bincount(bin_of, weights * gaps, bins)).sum() / weights.sum())
 
 
 def error_interval(
@@ -137,12 +137,12 @@ def error_interval(
     It is the error +- 1.96 bootstrap standard deviations, clipped at 0. The bootstrap resamples items, or groups if
     given. The error by chance (`chance_error`) is not subtracted.
     """
-    place, gaps, group = _bin(confidences, bins), correct - confidences, group_places(groups, len(correct))
+    bin_of, gaps, group = _bin(confidences, bins), correct - confidences, group_numbers(groups, len(correct))
     generator, count = np.random.default_rng(seed), int(group.max()) + 1
     errors = []
     for _ in range(draws):
         times = np.bincount(generator.integers(0, count, count), minlength=count)
-        errors.append(_error(place, gaps, times[group], bins))
+        errors.append(_error(bin_of, gaps, times[group], bins))
     error, half = expected_calibration_error(confidences, correct, bins), 1.96 * float(np.std(errors))
     return max(0.0, error - half), min(100.0, error + half)
 
@@ -151,12 +151,12 @@ def chance_error(
     confidences: Float[np.ndarray, " items"], bins: int = 10, *, seed: int = 0, draws: int = 1000
 ) -> float:
     """Return the mean expected calibration error, in points, that perfectly calibrated predictions would have."""
-    generator, place, ones = np.random.default_rng(seed), _bin(confidences, bins), np.ones(len(confidences))
+    generator, bin_of, ones = np.random.default_rng(seed), _bin(confidences, bins), np.ones(len(confidences))
     drawn = (generator.random(len(confidences)) < confidences for _ in range(draws))
-    return float(np.mean([_error(place, right - confidences, ones, bins) for right in drawn]))
+    return float(np.mean([_error(bin_of, right - confidences, ones, bins) for right in drawn]))
 
 
-def group_places(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:
+def group_numbers(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:
     """Return the group number of each item; with fewer than two groups, each item is its own group."""
-    number = {group: place for place, group in enumerate(dict.fromkeys(groups or ()))}
+    number = {group: index for index, group in enumerate(dict.fromkeys(groups or ()))}
     return np.array([number[group] for group in groups or ()]) if len(number) > 1 else np.arange(items)

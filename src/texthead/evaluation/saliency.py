@@ -15,7 +15,7 @@ from torch import Tensor
 
 from texthead.errors import DataError
 from texthead.features.engine import Engine
-from texthead.features.frames import frames_together
+from texthead.features.frames import frames_at_once
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import EngineName
 
@@ -32,35 +32,35 @@ class Covered(NamedTuple):
         """Return the scores divided by a temperature of `calibrate`, so that probabilities agree with `predict`."""
         return Covered(self.plain / temperature, self.covered / temperature)
 
-    def heat(self, place: int) -> Float[Tensor, "frames rows columns"]:
-        """Return how much covering each region lowers the score of class `place`, relative to the largest drop (0-1).
+    def heat(self, target: int) -> Float[Tensor, "frames rows columns"]:
+        """Return how much covering each region lowers the score of class `target`, relative to the largest drop (0-1).
 
         Drops are of the log-odds against all other classes, which do not saturate when the probability is close to 1.
         All are 0 if no cover lowers the score.
         """
-        lost = self._lost(place)
+        lost = self._drops(target)
         return lost / lost.max() if lost.max() > 0 else lost
 
-    def strength(self, place: int) -> float:
-        """Return the largest drop of the log-odds of class `place`: 0.7 halves the odds, below 0.1 is negligible."""
-        return float(self._lost(place).max())
+    def strength(self, target: int) -> float:
+        """Return the largest drop of the log-odds of class `target`: 0.7 halves the odds, below 0.1 is negligible."""
+        return float(self._drops(target).max())
 
-    def probabilities(self, place: int) -> tuple[float, float]:
-        """Return the probability of class `place` without a cover and with its hottest region covered."""
-        lowest = _log_odds(self.covered, place).argmin()
-        covered = self.covered.softmax(-1)[..., place].flatten()[lowest]
-        return float(self.plain.softmax(-1)[place]), float(covered)
+    def probabilities(self, target: int) -> tuple[float, float]:
+        """Return the probability of class `target` without a cover and with its hottest region covered."""
+        lowest = _log_odds(self.covered, target).argmin()
+        covered = self.covered.softmax(-1)[..., target].flatten()[lowest]
+        return float(self.plain.softmax(-1)[target]), float(covered)
 
-    def _lost(self, place: int) -> Float[Tensor, "frames rows columns"]:
-        return (_log_odds(self.plain, place) - _log_odds(self.covered, place)).clamp(min=0)
+    def _drops(self, target: int) -> Float[Tensor, "frames rows columns"]:
+        return (_log_odds(self.plain, target) - _log_odds(self.covered, target)).clamp(min=0)
 
 
-def _log_odds(scores: Float[Tensor, "*places classes"], place: int) -> Float[Tensor, "*places"]:
+def _log_odds(scores: Float[Tensor, "*covers classes"], target: int) -> Float[Tensor, "*covers"]:
     """Return log(p / (1 - p)) of the class; its score if it is the only class."""
     if scores.shape[-1] == 1:
         return scores[..., 0]
-    others = [other for other in range(scores.shape[-1]) if other != place]
-    return scores[..., place] - scores[..., others].logsumexp(-1)
+    others = [other for other in range(scores.shape[-1]) if other != target]
+    return scores[..., target] - scores[..., others].logsumexp(-1)
 
 
 def saliency(
@@ -108,58 +108,58 @@ def cover(
     model.eval()
     if model.sees_frames_apart:
         encoder = Engine(model.visual, engine, frames * (1 + grid * grid))
-        plain, covered = _apart(model, encoder, clip, grid)
+        plain, covered = _cover_each(model, encoder, clip, grid)
     else:
-        plain, covered = _together(model, clip, grid)
+        plain, covered = _cover_all(model, clip, grid)
     return Covered(
         plain.float().cpu(), covered.float().cpu().reshape(-1, grid, grid, plain.shape[-1]).expand(frames, -1, -1, -1)
     )
 
 
-def _apart(
+def _cover_each(
     model: Recognizer, encoder: Engine, clip: UInt8[Tensor, "frames 3 height width"], grid: int
 ) -> tuple[Tensor, Tensor]:
     """Cover the region in one frame at a time; only that frame is encoded again."""
     plain = _encoded(encoder, clip, model.device)
     scores = []
-    for place, frame in enumerate(clip):
+    for index, frame in enumerate(clip):
         covered = plain.expand(grid * grid, -1, -1).clone()
-        covered[:, place] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
+        covered[:, index] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
         scores.append(model.head(model.temporal(covered)))
     return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
 
 
-def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
+def _cover_all(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
     """Cover the region in all frames of the clip at once."""
     device = model.device
-    most = max(1, frames_together(device) // len(clip))
-    parts = torch.cat([clip[None], _covers(clip, grid)]).split(most)
-    scores = torch.cat([model(part.to(device)) for part in parts])
+    most = max(1, frames_at_once(device) // len(clip))
+    chunks = torch.cat([clip[None], _covers(clip, grid)]).split(most)
+    scores = torch.cat([model(chunk.to(device)) for chunk in chunks])
     return scores[0], scores[1:]
 
 
 def _encoded(
     encoder: Engine, frames: UInt8[Tensor, "frames 3 height width"], device: torch.device
 ) -> Float[Tensor, "frames dim"]:
-    return torch.cat([encoder(part.to(device)) for part in frames.split(frames_together(device))])
+    return torch.cat([encoder(chunk.to(device)) for chunk in frames.split(frames_at_once(device))])
 
 
-def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "places frames 3 height width"]:
+def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "covers frames 3 height width"]:
     """Return a copy of the clip for each region, row by row, with that region covered in all frames."""
     height, width = clip.shape[-2:]
     colour = clip.float().mean((-2, -1), keepdim=True).round().to(torch.uint8)
     copies = clip.expand(grid * grid, *clip.shape).clone()
-    for place, copy in enumerate(copies):
-        top, bottom = _box(place // grid, height, grid)
-        left, right = _box(place % grid, width, grid)
+    for index, copy in enumerate(copies):
+        top, bottom = _box(index // grid, height, grid)
+        left, right = _box(index % grid, width, grid)
         copy[..., top:bottom, left:right] = colour
     return copies
 
 
-def _box(place: int, side: int, grid: int) -> tuple[int, int]:
+def _box(index: int, side: int, grid: int) -> tuple[int, int]:
     """Return where a cover begins and ends along a side: half a region beyond its own on either side.
 
     Worked example, side 112, grid 7: regions of 16. The first cover is 0..24, the second 8..40, the last 88..112.
     """
-    begin, end = (place - 0.5) * side / grid, (place + 1.5) * side / grid
+    begin, end = (index - 0.5) * side / grid, (index + 1.5) * side / grid
     return max(0, math.floor(begin)), min(side, math.ceil(end))

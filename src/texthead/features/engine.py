@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
 from texthead.features.cache import weights_key
-from texthead.features.reading import silent
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
 # Largest 1 - cosine of features that count as equal.
@@ -54,8 +54,6 @@ _MOST_KEPT = 2**30
 
 _FORMAT = 1
 
-Say = Callable[[str], None]
-
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
 
 
@@ -66,50 +64,50 @@ class Engine:
         visual: the frozen encoder. Modules other than `Visual` run in plain torch.
         wanted: "auto", or the engine to use.
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
-        say: called with messages: a new graph, inexact features, too little GPU memory.
-        used: called with the engine's name when it is chosen.
+        reporter: gets the engine's name when it is chosen, and messages: a new graph, inexact features, too little GPU
+            memory.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
     """
 
     def __init__(
-        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent, used: Say = silent
+        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, reporter: Reporter = Reporter()
     ):
         self.name: EngineName = "eager"
-        self._say, self._used = say, used
+        self._reporter = reporter
         self._visual, self._frames = visual, frames
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
     def __call__(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """Return the features of frames, on the encoder's device; if a GPU has too little memory, encode in parts.
+        """Return the features of frames, on the encoder's device; if a GPU has too little memory, encode in chunks.
 
         Raises:
             RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
         """
         features: list[Tensor] = []
         while len(frames):
-            part = frames[: self._most]
+            chunk = frames[: self._most]
             try:
-                features.append(self._run(part))
-                frames = frames[len(part) :]
+                features.append(self._run(chunk))
+                frames = frames[len(chunk) :]
                 continue
             except torch.OutOfMemoryError:
                 pass  # Handled below, after the exception has released its tensors.
-            if len(part) == 1:
+            if len(chunk) == 1:
                 raise RunError("the GPU has no memory for one frame; use device cpu, or a smaller encoder")
-            self._most = len(part) // 2
-            self._say(
-                f"the GPU has no memory for {len(part)} frames at once; encoding {self._most} at once from now on"
+            self._most = len(chunk) // 2
+            self._reporter.say(
+                f"the GPU has no memory for {len(chunk)} frames at once; encoding {self._most} at once from now on"
             )
         return features[0] if len(features) == 1 else torch.cat(features)
 
     def _run(self, frames: Tensor) -> Tensor:
         if self._encode is None:
             self._encode = self._choose(frames)
-            self._used(self.name)
+            self._reporter.used(self.name)
         return self._encode(frames)
 
     def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
@@ -120,7 +118,7 @@ class Engine:
         if wanted == "bf16":
             self.name = wanted
             encode, message = _in_bf16(visual, frames)
-            self._say(message)
+            self._reporter.say(message)
             return encode
         if wanted == "compiled":
             self.name = wanted
@@ -129,14 +127,14 @@ class Engine:
             if wanted == "onnxruntime":
                 raise RunError(f"engine onnxruntime runs on the CPU, but the device is {visual.mean.device}; use auto")
             return visual
-        session = _session_for(visual, frames, self._frames, wanted, self._say)
+        session = _session_for(visual, frames, self._frames, wanted, self._reporter)
         if session is None:
             return visual
         self.name = "onnxruntime"
         return partial(_run_session, session)
 
 
-def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
+def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
     """Return the onnxruntime session of an encoder; None if eager is chosen."""
     digest = visual.digest if isinstance(visual, LazyVisual) else None
     if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
@@ -146,7 +144,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     if record is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
         if record is not None:
-            say(_message(record))
+            reporter.say(_message(record))
     if record is not None and record["exact"]:
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
     if wanted == "onnxruntime":
@@ -253,7 +251,7 @@ def known_digest(files: Sequence[Path]) -> str | None:
 
 
 def _digest_file(files: Sequence[Path]) -> Path:
-    name = hashlib.sha256(repr([str(resolved(path)) for path in files]).encode()).hexdigest()[:32]
+    name = hashlib.sha256(repr([str(MediaPath(path).resolved()) for path in files]).encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 
@@ -277,8 +275,8 @@ def _processor() -> str:
     """Return the model and features of the processor, on which the comparison depends."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
-        return repr(dict(line.split(":", 1) for line in lines if line.startswith(wanted)))
+        fields = ("vendor_id", "model name", "flags", "Features", "CPU part")
+        return repr(dict(line.split(":", 1) for line in lines if line.startswith(fields)))
     return f"{platform.machine()} {platform.processor()}"
 
 
@@ -433,7 +431,7 @@ def _stdout_discarded() -> Iterator[None]:
 @torch.inference_mode()
 def _gap(eager: Encode, other: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> float:
     """Return the largest 1 - cosine between two engines' features, for all frames in a batch and for one alone."""
-    return max(1 - float(_cosines(eager(part), other(part)).min()) for part in (frames, frames[:1]))
+    return max(1 - float(_cosines(eager(each), other(each)).min()) for each in (frames, frames[:1]))
 
 
 def _cosines(a: Float[Tensor, "frames dim"], b: Float[Tensor, "frames dim"]) -> Float[Tensor, " frames"]:

@@ -20,11 +20,9 @@ from texthead.errors import DataError, MediaError
 from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
-from texthead.media.open import check_part, is_image, open_media
-from texthead.media.paths import file_of, is_part
-from texthead.media.reader import frames_within
+from texthead.media.paths import MediaPath
 from texthead.parallel.loaders import data_loader, worker_faults
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 
 Choose = Callable[[int], list[int]]
 
@@ -71,7 +69,7 @@ class _Times(torch.utils.data.Dataset):
 
     def __getitem__(self, position: int) -> Float[Tensor, " frames"] | MediaError:
         try:
-            with open_media(self.paths[position]) as media:
+            with MediaPath(self.paths[position]).open() as media:
                 return torch.tensor(media.times, dtype=torch.float64)
         except MediaError as error:
             return error
@@ -90,7 +88,7 @@ class _Frames(torch.utils.data.Dataset):
 
     def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
         try:
-            with open_media(self.paths[position]) as media:
+            with MediaPath(self.paths[position]).open() as media:
                 length = media.num_frames
                 indices = sorted(set(self.choose(length)))
                 return length, indices, media.frames_at(indices, self._crop)
@@ -110,7 +108,7 @@ def frame_features(
     choose: Choose,
     pixels: Pixels,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -128,25 +126,27 @@ def frame_features(
         if features is None:
             return None
         for name in cache.engines(address.digest):
-            reading.used(name)
+            reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    with open_cache(visual, pixels, reading.cache, reading.engine) as cache:
-        entries, addresses = _look_up(cache, paths, look_up, reading)
+    with (
+        reporter.bar("encode", "files") as progress,
+        open_cache(visual, pixels, reading.cache, reading.engine) as cache,
+    ):
+        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         frames = _Frames([paths[i] for i in missing], choose, pixels)
         loader = data_loader(frames, reading.workers, batch_size=None)
         # An estimate: lengths are unknown, so count each video as a long one.
         most = len(set(choose(10_000)))
-        count = sum(1 if is_image(paths[i]) else most for i in missing)
-        engine = Engine(visual, reading.engine, count, reading.say, reading.used)
+        count = sum(1 if MediaPath(paths[i]).is_image else most for i in missing)
+        engine = Engine(visual, reading.engine, count, reporter)
         for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
             entries[position] = entry
             if cache and isinstance(entry, FrameFeatures):
                 digest, frames, file_length = _with_length(addresses[position], entry.length)
                 cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
-            if progress:
-                progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
     return [entry for entry in entries if entry is not None]
 
 
@@ -158,7 +158,7 @@ def features_of_clips(
     choose: ChooseClips,
     pixels: Pixels,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> list[ClipFeatures | MediaError]:
     """Return, for each file, the features of the clips that `choose` returns for its length, or its MediaError.
 
@@ -174,18 +174,21 @@ def features_of_clips(
             if features is None:
                 return None
             cached.append(features)
-        reading.used("eager")
+        reporter.used("eager")
         return ClipFeatures(length, clips, torch.stack(cached))
 
-    with open_cache(visual, pixels, reading.cache, reading.engine) as cache:
-        entries, addresses = _look_up(cache, paths, look_up, reading)
+    with (
+        reporter.bar("encode", "files") as progress,
+        open_cache(visual, pixels, reading.cache, reading.engine) as cache,
+    ):
+        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
         for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
             if not isinstance(entry, MediaError):
-                reading.used("eager")
+                reporter.used("eager")
                 length, indices, pictures = entry
                 position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
                 # One clip at a time, to save memory.
@@ -202,8 +205,7 @@ def features_of_clips(
                     for clip, rows in zip(clips, features, strict=True):
                         cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
             entries[position] = entry
-            if progress:
-                progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
         visual.train(was_training)
     return [entry for entry in entries if entry is not None]
 
@@ -213,28 +215,30 @@ def _look_up(
     paths: Sequence[Path],
     look_up: Callable[[FeatureCache, _Address], Entry | None],
     reading: Reading,
+    reporter: Reporter,
 ) -> tuple[list[Entry | MediaError | None], list[_Address]]:
     """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
 
     Args:
         look_up: returns the cached entry for an address.
-        reading: how to open files whose frame times are not cached yet; `say` gets messages about damaged rows.
+        reading: how to open files whose frame times are not cached yet.
     """
     entries: list[Entry | MediaError | None] = [None] * len(paths)
     addresses = [_Address("", range(0), 0)] * len(paths)
     if cache is None:
         return entries, addresses
     digests: dict[int, str] = {}
-    for position, path in enumerate(paths):
+    with_parts: dict[str, Path] = {}
+    for position, media in enumerate(map(MediaPath, paths)):
         try:
-            if is_part(path):
-                check_part(path)
+            media.check_part()
             # The same bytes read as a picture and as a video have different frames.
-            digests[position] = cache.digest(file_of(path)) + (" as a picture" if is_image(path) else "")
+            digest = digests[position] = cache.digest(media.file) + (" as a picture" if media.is_image else "")
+            if media.is_part:
+                with_parts[digest] = media.file
         except MediaError as error:
-            entries[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
-    files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
-    times = _frame_times(cache, files, reading)
+            entries[position] = MediaError(media.path, error.problem, error.fault) if media.is_part else error
+    times = _frame_times(cache, with_parts, reading)
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
@@ -242,7 +246,7 @@ def _look_up(
             entries[position] = MediaError(paths[position], error.problem, error.fault)
             continue
         entries[position] = look_up(cache, address) if address.file_length else None
-    cache.say_misfits(reading.say)
+    cache.say_misfits(reporter)
     return entries, addresses
 
 
@@ -254,9 +258,9 @@ def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | 
     """
     if isinstance(times, MediaError):
         raise times
-    if is_part(path):
+    if (media := MediaPath(path)).is_part:
         assert times is not None, "the times of every file with parts are read"
-        return _Address(digest, frames_within(path, times), len(times))
+        return _Address(digest, media.frames(times), len(times))
     length = cache.length(digest) or 0
     return _Address(digest, range(length), length)
 
@@ -295,7 +299,7 @@ def _flat(length: int, choose: ChooseClips) -> list[int]:
     return [index for clip in choose(length) for index in clip]
 
 
-def frames_together(device: torch.device) -> int:
+def frames_at_once(device: torch.device) -> int:
     """Return the number of frames to encode at once without gradients.
 
     On a CPU it is small, since larger activations do not fit its caches and are newly allocated each time.
@@ -313,16 +317,16 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
 
     def flush() -> Iterator[FrameFeatures | MediaError]:
         frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
-        parts = torch.cat(frames).split(frames_together(device)) if frames else ()
-        encoded = [engine(part.to(device)).float().cpu() for part in parts]
-        rows = iter(torch.cat(encoded).split([len(part) for part in frames]) if frames else ())
+        chunks = torch.cat(frames).split(frames_at_once(device)) if frames else ()
+        encoded = [engine(chunk.to(device)).float().cpu() for chunk in chunks]
+        rows = iter(torch.cat(encoded).split([len(chunk) for chunk in frames]) if frames else ())
         for entry in waiting:
             yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
         waiting.clear()
 
     for entry in entries:
         waiting.append(entry)
-        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_together(device):
+        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_at_once(device):
             yield from flush()
     yield from flush()
     visual.train(was_training)

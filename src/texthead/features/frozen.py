@@ -1,9 +1,8 @@
 """A frozen encoder with its test settings: labelled items, or files, to mean features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +17,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -71,20 +70,20 @@ class FrozenEncoder:
         encoder: as from `load_encoder`; only its visual part is used.
         protocol: frames, sizes and views; the encoder's own if None.
         reading: how files are read.
-        bar: opens a progress bar.
+        reporter: gets progress and messages.
     """
 
     def __init__(
-        self, encoder: Encoder, protocol: Protocol | None = None, reading: Reading = Reading(), bar: Bar = no_bar
+        self,
+        encoder: Encoder,
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        reporter: Reporter = Reporter(),
     ):
         self.encoder = encoder
         self.protocol = encoder.visual.spec.protocol() if protocol is None else protocol
         self.reading = reading
-        self.bar = bar
-
-    def with_reading(self, **changes: Any) -> "FrozenEncoder":
-        """Return the same encoder with other options of `reading`."""
-        return FrozenEncoder(self.encoder, self.protocol, replace(self.reading, **changes), self.bar)
+        self.reporter = reporter
 
     def files(self, paths: Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
         """Return the features of the readable files.
@@ -96,8 +95,7 @@ class FrozenEncoder:
             MediaError: a file cannot be read, unless `reading` skips such files.
         """
         model = Recognizer(self.encoder.visual, MeanPool(), nn.Identity())
-        with self.bar(title, "files") as progress:
-            entries = item_features(model, [*map(Path, paths)], self.protocol, self.reading, progress)
+        entries = item_features(model, [*map(Path, paths)], self.protocol, self.reading, self.reporter, title)
         positions, errors = readable(entries, skip=self.reading.skip_unreadable)
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)

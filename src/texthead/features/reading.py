@@ -1,6 +1,6 @@
 """Options for reading files while a model encodes them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -8,10 +8,6 @@ from typing import get_args
 from texthead.errors import DataError
 from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
-
-
-def silent(_: str) -> None:
-    """Discard a message."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,6 @@ class Reading:
         engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for onnxruntime on a CPU if
             there are many frames and its features are equal (1 - cosine up to 1e-6), else eager; or the name of an
             engine, of which only "bf16" changes the features.
-        say: called with messages: a new graph of the encoder, an inexact engine, damaged cache rows.
-        used: called with the name of each engine that computed features, now or when they were cached.
 
     Raises: DataError for a batch below 1, or an unknown engine.
     """
@@ -40,8 +34,6 @@ class Reading:
     cache: str | Path | bool = False
     skip_unreadable: bool = False
     engine: EngineName = "eager"
-    say: Callable[[str], None] = silent
-    used: Callable[[str], None] = silent
 
     def __post_init__(self) -> None:
         if self.batch < 1:

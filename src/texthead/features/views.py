@@ -14,15 +14,15 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import features_of_clips, frame_features, frames_together
+from texthead.features.frames import features_of_clips, frame_features, frames_at_once
 from texthead.features.reading import Reading
-from texthead.media.shard import is_member
+from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter, silent
 
-_FILES_OF_PART = 1000
+_FILES_OF_CHUNK = 1000
 
 
 def item_features(
@@ -30,12 +30,16 @@ def item_features(
     paths: Sequence[Path],
     protocol: Protocol,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
+    title: str = "encode",
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return, for each file, the feature of each view (after the temporal module, before the head), or its MediaError.
 
-    With several processes, each encodes a share of the batches and all return the whole list; `progress` counts the
-    share of the first process.
+    With several processes, each encodes a share of the batches and all return the whole list; the progress bar counts
+    the share of the first process.
+
+    Args:
+        title: title of the progress bar.
 
     Raises:
         RunError: another process has stopped.
@@ -43,39 +47,43 @@ def item_features(
     cacheable = model.sees_frames_apart or model.sees_clips
     use_cache = protocol.views.crops == 1 and cacheable and bool(reading.cache)
     # `_view_features` reports prepared clips, which have no windows, as errors.
-    use_cache = use_cache and not (protocol.views.of_windows and any(map(is_member, paths)))
+    use_cache = use_cache and not (protocol.views.of_windows and any(MediaPath(path).is_member for path in paths))
     encode = _cached_features if use_cache else _view_features
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.
     batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
-    own = paths[reading.batch * batches.start : reading.batch * batches.stop]
-    with together():
-        features = encode(model, own, protocol, reading, progress if rank() == 0 else None)
+    chunk = paths[reading.batch * batches.start : reading.batch * batches.stop]
+    with together(), reporter.bar(title, "files") as progress:
+        features = encode(model, chunk, protocol, reading, reporter.counting(progress if rank() == 0 else silent))
     return gather_list(features)
 
 
-def features_in_parts(
+def features_in_chunks(
     model: Recognizer,
     paths: Sequence[str | Path],
     protocol: Protocol,
     reading: Reading = Reading(),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
+    title: str = "encode",
 ) -> Iterator[list[Float[Tensor, "views dim"] | MediaError]]:
     """Yield the results of `item_features` for about a thousand files at a time, to limit memory.
+
+    Args:
+        title: title of the progress bar.
 
     Raises:
         RunError: another process has stopped.
     """
     # Whole batches, so that a file is encoded with the same other files.
-    size = reading.batch * math.ceil(_FILES_OF_PART / reading.batch)
-    for start in range(0, len(paths), size):
-        part = [Path(path) for path in paths[start : start + size]]
+    size = reading.batch * math.ceil(_FILES_OF_CHUNK / reading.batch)
+    with reporter.bar(title, "files") as progress:
+        for start in range(0, len(paths), size):
+            chunk = [Path(path) for path in paths[start : start + size]]
 
-        def count(done: int, share: int, start: int = start, files: int = len(part)) -> None:
-            if progress:
+            def count(done: int, share: int, start: int = start, files: int = len(chunk)) -> None:
                 progress(start + done * files // share, len(paths))
 
-        yield item_features(model, part, protocol, reading, count)
+            yield item_features(model, chunk, protocol, reading, reporter.counting(count))
 
 
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
@@ -85,7 +93,7 @@ def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
 
 @worker_faults()
 def _view_features(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, without the cache."""
     pixels = pixels_of(model, protocol)
@@ -98,10 +106,10 @@ def _view_features(
     )
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
-    engine = Engine(model.visual, reading.engine, count, reading.say, reading.used)
-    for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
-        features += encode_views(model, [clip for clip, _, _ in entries], engine)
-        if progress:
+    engine = Engine(model.visual, reading.engine, count, reporter)
+    with reporter.bar("encode", "files") as progress:
+        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
+            features += encode_views(model, [clip for clip, _, _ in entries], engine)
             progress(len(features), len(paths))
     return features
 
@@ -111,12 +119,12 @@ def _encode(
 ) -> Float[Tensor, "clips dim"]:
     """Return the feature of each clip; on a CPU, encode a few at a time."""
     device = model.device
-    most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
-    parts = [part.to(device) for part in clips.split(most)]
+    most = max(1, frames_at_once(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
+    chunks = [chunk.to(device) for chunk in clips.split(most)]
     if engine is None or not model.sees_frames_apart:
-        return torch.cat([model.features(part).cpu() for part in parts])
+        return torch.cat([model.features(chunk).cpu() for chunk in chunks])
     pool = model.on_features()
-    return torch.cat([pool.features(engine(part.flatten(0, 1)).unflatten(0, part.shape[:2])).cpu() for part in parts])
+    return torch.cat([pool.features(engine(each.flatten(0, 1)).unflatten(0, each.shape[:2])).cpu() for each in chunks])
 
 
 @torch.inference_mode()
@@ -138,14 +146,14 @@ def encode_views(
 
 @torch.inference_mode()
 def _cached_features(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, using the feature cache."""
     model.eval()
     if model.sees_clips:
-        return _cached_clips(model, paths, protocol, reading, progress)
+        return _cached_clips(model, paths, protocol, reading, reporter)
     choose = partial(_view_indices, frames=protocol.frames, views=protocol.views)
-    entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, progress)
+    entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, reporter)
     device = model.device
     features: list[Tensor | MediaError] = []
     for entry in entries:
@@ -162,12 +170,12 @@ def _cached_features(
 
 
 def _cached_clips(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the same as `_cached_features`, for an encoder of whole clips."""
     choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
     pixels, device = pixels_of(model, protocol), model.device
-    entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, progress)
+    entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, reporter)
     return [
         entry if isinstance(entry, MediaError) else model.temporal(entry.features.to(device)).cpu() for entry in entries
     ]

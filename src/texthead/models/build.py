@@ -120,14 +120,14 @@ def _published_heads(spec: VisualSpec) -> int | None:
     return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
 
 
-def drop_patches(visual: nn.Module, part: float) -> None:
+def drop_patches(visual: nn.Module, fraction: float) -> None:
     """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
 
     Raises:
         RunError: the encoder does not support patch dropout.
     """
     net = network(visual)
-    if not part:
+    if not fraction:
         for name in ("patch_dropout", "patch_drop"):
             if hasattr(getattr(net, name, None), "prob"):
                 getattr(net, name).prob = 0.0
@@ -138,11 +138,11 @@ def drop_patches(visual: nn.Module, part: float) -> None:
     from timm.models.vision_transformer import VisionTransformer
 
     if isinstance(net, open_clip.transformer.VisionTransformer):
-        net.patch_dropout = open_clip.transformer.PatchDropout(part).train(net.training)
+        net.patch_dropout = open_clip.transformer.PatchDropout(fraction).train(net.training)
     elif isinstance(net, VisionTransformer):
-        net.patch_drop = PatchDropout(part, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
+        net.patch_drop = PatchDropout(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
     elif isinstance(net, Eva):
-        net.patch_drop = PatchDropoutWithIndices(part, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
+        net.patch_drop = PatchDropoutWithIndices(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
     else:
         raise RunError(
             f"{type(net).__name__} does not support patch_dropout; use a ViT of open_clip or timm, or leave "

@@ -77,7 +77,7 @@ def _countable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-ROUNDS = 5
+TIMED_STEPS = 5
 
 
 def measure_speed(model: Recognizer, frames: int, size: int, device: torch.device) -> tuple[float, float]:
@@ -86,7 +86,7 @@ def measure_speed(model: Recognizer, frames: int, size: int, device: torch.devic
     clip = torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device)
     seconds: list[float] = []
     with torch.inference_mode():
-        for _ in range(ROUNDS + 1):
+        for _ in range(TIMED_STEPS + 1):
             start = time.perf_counter()
             model(clip).cpu()
             seconds.append(time.perf_counter() - start)

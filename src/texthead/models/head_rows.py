@@ -114,7 +114,7 @@ def prompt_rows(
     if not all(prompt_lists):
         raise DataError(f"class {prompt_lists.index([]) + 1} of {len(prompt_lists)} has no prompt; give it one")
     rows = F.normalize(encode(flat(prompt_lists)), dim=-1)
-    return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(one) for one in prompt_lists])]), dim=-1)
+    return F.normalize(torch.stack([group.mean(0) for group in rows.split([len(one) for one in prompt_lists])]), dim=-1)
 
 
 def text_weights(

@@ -71,5 +71,5 @@ def _name_of(kind: type[Head]) -> str | None:
     """Return the name of a class in the table, None if it has none; no other package is imported."""
     package = kind.__module__.partition(".")[0]
     entries = find(HEAD_GROUP, _SAVED).values()
-    own = [entry for entry in entries if entry.value.replace(":", ".").startswith(f"{package}.")]
-    return next((entry.name for entry in own if entry.load() is kind), None)
+    in_package = [entry for entry in entries if entry.value.replace(":", ".").startswith(f"{package}.")]
+    return next((entry.name for entry in in_package if entry.load() is kind), None)

@@ -17,7 +17,7 @@ from texthead.text.class_names import check_names
 from texthead.text.prompts import check_template
 
 # Placeholder for a learned vector in a prompt: one token in every vocabulary that we know.
-_PLACE = "x"
+_PLACEHOLDER = "x"
 
 # Prompts per pass through the text encoder; in training, activations are recomputed in the backward pass.
 _CHUNK = 64
@@ -64,7 +64,7 @@ class PromptHead(CosineHead):
         vectors = len(context)
         tokens, start = None, 0
         if text is not None:
-            tokens = text.tokenize([" ".join([_PLACE] * vectors + [name]) + after for name in (read or names)])
+            tokens = text.tokenize([" ".join([_PLACEHOLDER] * vectors + [name]) + after for name in (read or names)])
             start = _start(text, tokens[0], vectors)
             with torch.no_grad():
                 rows = _encoded(text, tokens, context, start)
@@ -75,7 +75,7 @@ class PromptHead(CosineHead):
         self.context = nn.Parameter(context.detach().float().clone())
         self.after = after
         self._tokens = tokens
-        self._place = start
+        self._offset = start
         # In a list, so that the text encoder is not saved with the model.
         self._text = [] if text is None else [text]
         # The version that the rows were made from; optimisers and load_state_dict increment it.
@@ -126,7 +126,7 @@ class PromptHead(CosineHead):
                 "make a new PromptHead"
             )
         self._text[0].net.to(self.context.device)
-        return F.normalize(_encoded(self._text[0], self._tokens, self.context, self._place), dim=-1)
+        return F.normalize(_encoded(self._text[0], self._tokens, self.context, self._offset), dim=-1)
 
     def train(self, mode: bool = True) -> "PromptHead":
         """Set training mode; in evaluation mode, first update the stored rows if the vectors have changed."""
@@ -203,11 +203,11 @@ def _start(text: Text, tokens: Any, vectors: int) -> int:
     Raises:
         DataError: a placeholder is not one token.
     """
-    placeholder, ids = _words(text, _PLACE), [int(token) for token in tokens]
+    placeholder, ids = _words(text, _PLACEHOLDER), [int(token) for token in tokens]
     start = ids.index(placeholder[0]) if len(placeholder) == 1 and placeholder[0] in ids else 0
     if ids[start : start + vectors] != placeholder * vectors:
         raise DataError(
-            f"{_PLACE!r} is not one token of this text encoder, so it cannot learn a template; use another head"
+            f"{_PLACEHOLDER!r} is not one token of this text encoder, so it cannot learn a template; use another head"
         )
     return start
 
@@ -219,14 +219,14 @@ def _encoded(text: Text, tokens: Any, context: Tensor, start: int) -> Tensor:
         vectors = context.to(embedded).expand(len(embedded), -1, -1)
         return torch.cat([embedded[:, :start], vectors, embedded[:, start + len(context) :]], dim=1)
 
-    def encode(part: Any) -> Tensor:
+    def encode(chunk: Any) -> Tensor:
         handle = text.embedding.register_forward_hook(insert)
         try:
-            return text.encode(part)
+            return text.encode(chunk)
         finally:
             handle.remove()
 
-    parts = [tokens[i : i + _CHUNK] for i in range(0, len(tokens), _CHUNK)]
-    if len(parts) == 1 or not torch.is_grad_enabled():
-        return torch.cat([encode(part) for part in parts])
-    return torch.cat([checkpoint(encode, part, use_reentrant=False) for part in parts])  # pyright: ignore
+    chunks = [tokens[i : i + _CHUNK] for i in range(0, len(tokens), _CHUNK)]
+    if len(chunks) == 1 or not torch.is_grad_enabled():
+        return torch.cat([encode(chunk) for chunk in chunks])
+    return torch.cat([checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks])  # pyright: ignore

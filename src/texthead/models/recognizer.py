@@ -78,7 +78,7 @@ class Recognizer(nn.Module):
         Raises:
             RunError: the new head has another feature dimension.
         """
-        old, new = (getattr(part.weight, "shape", (0, 0))[1] for part in (self.head, head))
+        old, new = (getattr(each.weight, "shape", (0, 0))[1] for each in (self.head, head))
         if old != new:
             raise RunError(f"head of dim {new} does not fit features of dim {old}; encode the names with this encoder")
         return Recognizer(self.visual, self.temporal, head)
@@ -86,8 +86,8 @@ class Recognizer(nn.Module):
     @property
     def device(self) -> torch.device:
         """The model's device, read from the head if possible, since asking a lazy encoder would build it."""
-        parts = (self.head, self.temporal, self.visual)
-        return next(each.device for part in parts for each in chain(part.parameters(), part.buffers()))
+        modules = (self.head, self.temporal, self.visual)
+        return next(each.device for module in modules for each in chain(module.parameters(), module.buffers()))
 
     @property
     def sees_clips(self) -> bool:

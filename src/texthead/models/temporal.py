@@ -267,7 +267,7 @@ class FrameConv(nn.Module):
         kernel[2 * quarter :, 0, 1] = 1
         self.weight = nn.Parameter(kernel)
 
-    def forward(self, x: Float[Tensor, "all_frames channels *place"], frames: Count) -> Tensor:
+    def forward(self, x: Float[Tensor, "all_frames channels *grid"], frames: Count) -> Tensor:
         """Return the same shape; each run of `frames` entries along the first axis is a clip."""
         clips = x.reshape(-1, frames, x.shape[1], x.shape[2:].numel())
         kernel = self.weight.unsqueeze(-1)

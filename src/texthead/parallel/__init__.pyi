@@ -2,9 +2,9 @@
 
 from . import distributed as distributed
 from .device import pick_device as pick_device
-from .progress import Bar as Bar
 from .progress import Progress as Progress
-from .progress import no_bar as no_bar
+from .progress import Reporter as Reporter
+from .progress import silent as silent
 from .startup import keep_freed_memory as keep_freed_memory
 from .testing import processes as processes
 from .worker_pool import FailedTask as FailedTask

@@ -53,7 +53,7 @@ def gather_list(own: Sequence[T]) -> list[T]:
     gathered: list[list[T]] = [[] for _ in range(ranks())]
     with peer_faults():
         dist.all_gather_object(gathered, list(own))
-    return [item for part in gathered for item in part]
+    return [item for items in gathered for item in items]
 
 
 def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
@@ -76,12 +76,12 @@ class _GatherRows(torch.autograd.Function):
         # all_gather needs tensors of equal size.
         padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in counts]
+        chunks = [torch.empty_like(padded) for _ in counts]
         with peer_faults():
-            dist.all_gather(parts, padded)
+            dist.all_gather(chunks, padded)
         start = sum(counts[: rank()])
         ctx.own = slice(start, start + len(rows))
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return torch.cat([chunk[:count] for chunk, count in zip(chunks, counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -123,10 +123,10 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         with peer_faults():
             dist.all_reduce(flat)
         sizes = [grad.numel() for grad in grads]
-        *parts, counts = flat.split([*sizes, len(trainable)])
-        for parameter, grad, part, count in zip(trainable, grads, parts, counts.tolist(), strict=True):
+        *chunks, counts = flat.split([*sizes, len(trainable)])
+        for parameter, grad, chunk, count in zip(trainable, grads, chunks, counts.tolist(), strict=True):
             if count:
-                parameter.grad = grad.copy_(part.view_as(grad))
+                parameter.grad = grad.copy_(chunk.view_as(grad))
 
 
 def same_as_first(tensors: Iterable[Tensor]) -> None:

@@ -1,32 +1,45 @@
-"""Progress callbacks: the library calls them and prints nothing itself, except for a bar in a notebook."""
+"""What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
 
 from texthead.notebook import NotebookBar, in_notebook
 
 # Called with (items done, items in all).
 Progress = Callable[[int, int], None]
 
-# Opens a progress bar with a title and the unit of its items.
-Bar = Callable[[str, str], AbstractContextManager[Progress]]
 
-
-def silent(done: int, total: int) -> None:
+def silent(*_: object) -> None:
     """Show nothing."""
 
 
-@contextmanager
-def no_bar(title: str, unit: str) -> Iterator[Progress]:
-    """Open a bar that shows nothing."""
-    yield silent
+def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
+    """Open a bar in a notebook; elsewhere it shows nothing."""
+    return closing(NotebookBar(title, unit)) if in_notebook() else nullcontext(silent)
 
 
-@contextmanager
-def bar_or(progress: Progress | None, title: str, unit: str) -> Iterator[Progress]:
-    """Yield the caller's function; for None, a bar in a notebook and elsewhere a function that shows nothing."""
-    if progress is None and in_notebook():
-        with closing(NotebookBar(title, unit)) as bar:
-            yield bar
-    else:
-        yield progress or silent
+@dataclass(frozen=True)
+class Reporter:
+    """What to do with progress, messages and metrics while the library works; by default, show bars in a notebook.
+
+    Args:
+        bar: called with a title and the unit of the items; opens a progress bar for the `with` block, which gets a
+            function to call with (items done, items in all).
+        say: called with each message, such as the loss of an epoch, or damaged rows of the cache.
+        record: called with each record of the metrics of a training; on resume, with the earlier ones too.
+        used: called with the name of each engine that computed features, now or when they were cached.
+    """
+
+    bar: Callable[[str, str], AbstractContextManager[Progress]] = _notebook_bar
+    say: Callable[[str], object] = silent
+    record: Callable[[dict], object] = silent
+    used: Callable[[str], object] = silent
+
+    def counting(self, count: Progress, title: str | None = None) -> "Reporter":
+        """Return a reporter that calls `count` in place of opening bars, such as for a part of a larger bar.
+
+        Args:
+            title: the bar that `count` replaces, such as "train"; the others show nothing. None: every bar.
+        """
+        return replace(self, bar=lambda own, unit: nullcontext(count if title in (None, own) else silent))

@@ -14,7 +14,7 @@ import torch
 
 from texthead.errors import RunError, TextheadError
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ class FailedTask(NamedTuple):
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, seconds: float
+    function: Callable[[Job], Result], tasks: Sequence[Job], *, workers: int, seconds: float
 ) -> Generator[tuple[int, Result | FailedTask], None, None]:
     """Yield (position, result) of each task when it is done; FailedTask if the task takes too long or kills its worker.
 
@@ -43,31 +43,31 @@ def run_tasks(
         RunError: a worker fails to start.
     """
     waiting = deque(enumerate(tasks))
-    staff = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
+    running = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
     try:
-        while staff:
-            soonest = min(worker.deadline for worker in staff) - time.monotonic()
-            ready = wait([worker.pipe for worker in staff], timeout=max(0.0, soonest))
-            for worker in list(staff):
+        while running:
+            soonest = min(worker.deadline for worker in running) - time.monotonic()
+            ready = wait([worker.pipe for worker in running], timeout=max(0.0, soonest))
+            for worker in list(running):
                 if worker.pipe not in ready and time.monotonic() < worker.deadline:
                     continue
                 position, outcome = worker.position, worker.outcome()
                 if isinstance(outcome, FailedTask) and position is None:
                     raise RunError(f"a worker process did not start ({outcome.reason}); use fewer workers")
                 if worker.stopped:
-                    staff.remove(worker)
+                    running.remove(worker)
                     worker = _Worker(_serve, function) if waiting else None
-                    staff += [worker] if worker else []
+                    running += [worker] if worker else []
                 elif not worker.begin(waiting, seconds):
-                    staff.remove(worker)
+                    running.remove(worker)
                 if position is not None:
                     yield position, outcome  # pyright: ignore[reportReturnType]
     finally:
-        for worker in staff:
+        for worker in running:
             worker.stop()
 
 
-class StatefulWorker(Generic[Task, Result]):
+class StatefulWorker(Generic[Job, Result]):
     """A worker process that keeps state, such as a model, and runs one task at a time.
 
     A process that takes too long or ends is replaced at once. Threads may share it: their tasks run in turn.
@@ -77,12 +77,12 @@ class StatefulWorker(Generic[Task, Result]):
             of one.
     """
 
-    def __init__(self, make: Callable[[], Callable[[Task], Result]]):
+    def __init__(self, make: Callable[[], Callable[[Job], Result]]):
         self._make = make
         self._turn = threading.Lock()
-        self._worker = _Worker(_serve_made, make)
+        self._worker = _Worker(_serve_with_state, make)
 
-    def __enter__(self) -> "StatefulWorker[Task, Result]":
+    def __enter__(self) -> "StatefulWorker[Job, Result]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,7 +97,7 @@ class StatefulWorker(Generic[Task, Result]):
         with self._turn:
             self._begin()
 
-    def run(self, task: Task, seconds: float) -> Result | FailedTask:
+    def run(self, task: Job, seconds: float) -> Result | FailedTask:
         """Return the result of a task; FailedTask if it takes more than `seconds` or its process ends.
 
         Raises:
@@ -131,7 +131,7 @@ class StatefulWorker(Generic[Task, Result]):
 
     def _replace(self) -> None:
         self._worker.stop()
-        self._worker = _Worker(_serve_made, self._make)
+        self._worker = _Worker(_serve_with_state, self._make)
 
 
 class _Worker:
@@ -185,7 +185,7 @@ def _serve(pipe: Connection, function: Callable) -> None:
     _answer(pipe, lambda: function)
 
 
-def _serve_made(pipe: Connection, make: Callable[[], Callable]) -> None:
+def _serve_with_state(pipe: Connection, make: Callable[[], Callable]) -> None:
     """Run tasks with the function that `make` returns; if `make` raises a TextheadError, send only that."""
     try:
         _answer(pipe, make)

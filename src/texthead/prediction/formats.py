@@ -36,16 +36,16 @@ class Predictions(list[Prediction]):
     """A list of predictions that a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
-        places = range(max((min(len(prediction.top), MOST_NAMES) for prediction in self if prediction.top), default=1))
+        ranks = range(max((min(len(prediction.top), MOST_NAMES) for prediction in self if prediction.top), default=1))
         rows = []
         for prediction in self:
-            names = [f"{name} ({100 * value:.1f} %)" for name, value in prediction.top[: len(places)]]
+            names = [f"{name} ({100 * value:.1f} %)" for name, value in prediction.top[: len(ranks)]]
             if not prediction.known:
                 names[:1] = [f"{NONE} (best: {names[0]})"]
             if prediction.error:
                 names = [f"not readable: {prediction.error}"]
-            rows.append([prediction.path, *names, *[None] * (len(places) - len(names))])
-        columns = ("file", *("prediction" if place == 0 else str(place + 1) for place in places))
+            rows.append([prediction.path, *names, *[None] * (len(ranks) - len(names))])
+        columns = ("file", *("prediction" if rank == 0 else str(rank + 1) for rank in ranks))
         return html_table(columns, rows, caption=f"{len(self)} files")
 
 

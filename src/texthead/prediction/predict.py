@@ -17,13 +17,13 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import features_in_parts, item_features
+from texthead.features.views import features_in_chunks, item_features
 from texthead.media.find import find_names
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Progress, bar_or
+from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction as Prediction
 from texthead.prediction.formats import Predictions
 from texthead.runs.run import Run
@@ -62,13 +62,12 @@ def predict(
     top: int = 5,
     sets: bool = False,
     unlabelled: Sequence[str | Path] = (),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Predictions:
     """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
-    with bar_or(progress, "predict", "files") as progress:
-        return Predictions(
-            predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
-        )
+    return Predictions(
+        predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, reporter=reporter)
+    )
 
 
 def predictions(
@@ -80,7 +79,7 @@ def predictions(
     top: int = 5,
     sets: bool = False,
     unlabelled: Sequence[str | Path] = (),
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Iterator[Prediction]:
     """Yield the `top` classes of each file, in the order of `find_media`, with the run's calibration where valid.
 
@@ -92,6 +91,7 @@ def predictions(
         unlabelled: more files and folders for transductive prediction: `refine` scores all files as one batch, so the
             probabilities of a file depend on the others, and all features are held in memory. A calibrated temperature
             is applied first; a threshold is ignored.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: a path does not exist, a folder has no media, no file can be read, or `sets` is given without
@@ -108,23 +108,23 @@ def predictions(
     names = find_names(inputs)
     others: list[str] = []
     if unlabelled:
-        here = {resolved(Path(name)) for name in names}
-        others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in here]
-        parts = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
+        resolved_names = {MediaPath(name).resolved() for name in names}
+        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in resolved_names]
+        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
     else:
-        parts = features_in_parts(model, names, protocol, reading, progress)
+        chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
     errors: list[MediaError] = []
     start = 0
-    for entries in parts:
+    for entries in chunks:
         errors += [entry for entry in entries if isinstance(entry, MediaError)]
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
             check_any(names + others, range(len(entries) - len(errors)), errors)
             scores, calibration = _refined(model, entries, scores, calibration), None
         paths = [Path(name) for name in names[start : start + len(entries)]]
-        own = slice(len(paths))
+        listed = slice(len(paths))
         yield from predictions_of(
-            model.names, paths, scores[own], problems[own], top=top, calibration=calibration, sets=sets
+            model.names, paths, scores[listed], problems[listed], top=top, calibration=calibration, sets=sets
         )
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)
@@ -178,8 +178,8 @@ def predictions_of(
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        places = order[i, : max(top, sizes[i] or 0)].tolist()
-        pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
+        indices = order[i, : max(top, sizes[i] or 0)].tolist()
+        pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return result
 

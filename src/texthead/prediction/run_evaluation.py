@@ -14,13 +14,12 @@ from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.evaluation.intervals import rate_text
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
-from texthead.media.fingerprints import fingerprint
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.text.prompts import class_prompts, labelled_classes, read_template
-from texthead.transfer.baselines import Comparison, When, before_training, eval_baselines
+from texthead.transfer.baselines import ScoreTable, When, before_training, eval_baselines
 
 
 class EvaluationPlan(NamedTuple):
@@ -57,7 +56,7 @@ class RunEvaluation(NamedTuple):
 
     result: Evaluation
     raw: Evaluation
-    table: Comparison
+    table: ScoreTable
     engine: str
     notes: list[str]
 
@@ -76,7 +75,7 @@ def evaluate_run(
     mix: float = 1.0,
     baselines: When = "auto",
     cache: str | Path | bool = False,
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
     begin: Callable[[EvaluationPlan], object] | None = None,
 ) -> RunEvaluation:
     """Score a run on labelled items that it was not trained on, at its temperature and beside baselines.
@@ -92,7 +91,7 @@ def evaluate_run(
         mix: share of the run's encoder weights; the rest comes from the pretrained encoder.
         baselines: when to score zero-shot and a probe (with a new head: zero-shot) too.
         cache: folder for the features of the baselines, as in `Reading`.
-        bar: opens a progress bar.
+        reporter: gets progress and messages.
         begin: called with what is scored, before that takes time.
 
     Raises:
@@ -107,33 +106,32 @@ def evaluate_run(
     plan = EvaluationPlan(run, items, name, trained_on)
     if classes is not None or zero_shot:
         made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
-        own = None if template is None else read_template(template)
-        other = run.with_classes(made.labels, names=made.names, template=own, prompts=made.sentences)
+        new_template = None if template is None else read_template(template)
+        other = run.with_classes(made.labels, names=made.names, template=new_template, prompts=made.sentences)
         other.model.to(next(run.model.parameters()).device)
-        prompts = class_prompts(own or run.recipe.template, made.names, made.sentences)
+        prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     if begin:
         begin(plan)
     engines, model = set[str](), (plan.other or run).model
-    with bar("score", "files") as progress:
-        result = raw = evaluate(model, items, protocol, replace(reading, used=engines.add), progress=progress)
+    result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)
-    engine, parts = engines_text(engines), Division(items, None, items, name)
+    engine, division = engines_text(engines), Division(items, None, items, name)
     if plan.other is None:
         result, temperature, lines, notes = _calibrated(run, protocol, result, items)
-        table = eval_baselines(run, parts, baselines, cached, bar)
+        table = eval_baselines(run, division, baselines, cached, reporter)
         title = f"this run ({run.head.title})"
     else:
         temperature, lines, notes = "", [], []
-        table = before_training(run, model, parts, baselines, cached, bar)
+        table = before_training(run, model, division, baselines, cached, reporter)
         title = "this run, new text head"
         lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
-    frames, beside, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
+    frames, suffix, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
     if protocol.frames != frames:
-        beside, views = f", {frames} frames", f", {protocol.frames} frames{views}"
+        suffix, views = f", {frames} frames", f", {protocol.frames} frames{views}"
     if protocol.views.count > 1:
-        beside, views = f", 1 view{beside}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
-    table.rows = [(f"{method}{beside}", score) for method, score in table.rows]
+        suffix, views = f", 1 view{suffix}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
+    table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
     return RunEvaluation(result, raw, table, engine, notes)
@@ -154,7 +152,7 @@ def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability."""
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((path, result.names[target], result.names[place], f"{value:.4f}") for path, target, place, value in items)
+    rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
@@ -173,18 +171,18 @@ def _calibrated(
 def _promises(calibration: Calibration, result: Evaluation, items: Dataset) -> list[str]:
     """Return lines on what threshold and sets do to these items, and on items used for the calibration."""
     lines: list[str] = []
-    seen = sum(fingerprint(item.path) in calibration.content for item in items.items)
+    seen = sum(item.media.fingerprint() in calibration.content for item in items.items)
     if seen:
         lines.append(
             f"the calibration was fitted to {seen} of these {len(items)} items, so ECE, threshold and sets look too "
             "good here; report them on other items"
         )
     if calibration.threshold:
-        away = ~calibration.is_known(result.scores)
-        right = int((away & (result.scores.argmax(1) == result.targets)).sum())
+        rejected = ~calibration.is_known(result.scores)
+        right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: the threshold rejects {rate_text(away, result.groups)} of the items (best probability not "
-            f"above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
+            f"none of these: the threshold rejects {rate_text(rejected, result.groups)} of the items (best probability "
+            f"not above {calibration.threshold.probability:.3f}); the best name of {right} of them is correct"
         )
     if calibration.coverage:
         sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)

@@ -10,8 +10,8 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import score
 from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.features.reading import Reading
-from texthead.media.fingerprints import fingerprints
-from texthead.parallel.progress import Bar, no_bar
+from texthead.media.paths import fingerprints
+from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import EvaluationPlan, RunEvaluation, evaluate_run
 from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
@@ -48,7 +48,7 @@ def report_run(
     unknown: Dataset | None = None,
     examples: Examples = Examples(),
     baselines: When = "auto",
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
     tell: Callable[[EvaluationPlan | RunEvaluation | MediaError], object] = lambda _: None,
 ) -> RunReport:
     """Write the HTML report of a run and return its path and scores, as `texthead report` does.
@@ -61,7 +61,7 @@ def report_run(
         unknown: items of none of the run's classes, to measure how many get a class.
         examples: the predictions to show.
         baselines: when to score zero-shot and a probe too.
-        bar: opens a progress bar.
+        reporter: gets progress and messages.
         tell: called with what is scored, the scores, and each unreadable unknown item, before the next step takes time.
 
     Raises:
@@ -79,32 +79,38 @@ def report_run(
         unknown, left_out = _unseen(run, calibration, why, unknown)
         lines += left_out
     scores = evaluate_run(
-        run, dataset, protocol, reading, split=split, baselines=baselines, cache=reading.cache, bar=bar, begin=tell
+        run,
+        dataset,
+        protocol,
+        reading,
+        split=split,
+        baselines=baselines,
+        cache=reading.cache,
+        reporter=reporter,
+        begin=tell,
     )
     tell(scores)
     unknown_scores = None
     if unknown is not None:
-        with bar("score unknown items", "files") as progress:
-            scored = score(run.model, [item.path for item in unknown.items], protocol, reading, progress)
+        paths = [item.path for item in unknown.items]
+        scored = score(run.model, paths, protocol, reading, reporter, "score unknown items")
         unknown_scores = scored.scores
         for error in scored.skipped:
             tell(error)
     reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
     items, order = scores.table.division.scored, blind_to_order(run.model, protocol.frames)
     if order is None:
-        with bar("test frame order", "files") as progress:
-            order = order_test(run.model, items, protocol, reading, progress=progress)
-    with bar("draw examples", "clips") as progress:
-        strips = mistake_strips(
-            scores.raw,
-            protocol,
-            mistakes=examples.mistakes,
-            hits=examples.hits,
-            saliency_maps=examples.saliency,
-            engine=reading.engine,
-            model=run.model,
-            progress=progress,
-        )
+        order = order_test(run.model, items, protocol, reading, reporter=reporter)
+    strips = mistake_strips(
+        scores.raw,
+        protocol,
+        mistakes=examples.mistakes,
+        hits=examples.hits,
+        saliency_maps=examples.saliency,
+        engine=reading.engine,
+        model=run.model,
+        reporter=reporter,
+    )
     parts = PageParts(strips=strips, order=order, calibration_report=reliability)
     write_report(path, run.folder, run.model, records, scores.table, parts)
     return RunReport(path, scores)

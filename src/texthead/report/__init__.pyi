@@ -3,8 +3,8 @@
 from .class_maps import plot_confusion as plot_confusion
 from .class_maps import plot_correlations as plot_correlations
 from .figures import COLOURS as COLOURS
+from .figures import FIGURE_WIDTH as FIGURE_WIDTH
 from .figures import LINE_STYLES as LINE_STYLES
-from .figures import WIDTH as WIDTH
 from .figures import font_file as font_file
 from .figures import plot_bars as plot_bars
 from .figures import plot_curves as plot_curves

@@ -113,15 +113,15 @@ def plot_correlations(
     grid = figure.subplots(lines, columns, squeeze=False)
     limit = colour_limit(list(matrices.values()), center=center)
     image = None
-    for place, (name, matrix) in enumerate(matrices.items()):
-        axes = grid.flat[place]
+    for index, (name, matrix) in enumerate(matrices.items()):
+        axes = grid.flat[index]
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=center - limit, vmax=center + limit, interpolation="none")
         if len(matrices) == 1:
             _write_cells(
                 axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix - center) > 0.6 * limit, layout
             )
         _label_classes(axes, names, layout.font)
-        axes.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(matrices))
+        axes.tick_params(labelleft=index % columns == 0, labelbottom=index + columns >= len(matrices))
         _map_title(axes, name)
     for axes in grid.flat[len(matrices) :]:
         axes.set_axis_off()
@@ -175,10 +175,10 @@ def _map_layout(names: Sequence[str], columns: int = 1) -> _MapLayout:
     width = SMALL_MAP_WIDTH if columns == 1 and len(names) <= 10 else MAP_WIDTH
     longest = max(len(short(name)) for name in names)
     for font in NAME_FONTS:
-        beside = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
-        side = (width - 1.0 - beside) / columns
+        margin = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
+        side = (width - 1.0 - margin) / columns
         if 72 * side / len(names) >= 1.08 * font:
-            return _MapLayout(width, side, beside, font)
+            return _MapLayout(width, side, margin, font)
     return _MapLayout(width, (width - 1.4) / columns, 0.4, 0.0)
 
 

@@ -32,7 +32,7 @@ LINE_STYLES = ("-", "--", "-.", ":")
 
 GREY, DARK, PALE = "#7a7a7a", "#222222", "#e9e9e9"
 
-WIDTH = 5.8  # inches; labels are still readable at two thirds of the size, as on a phone
+FIGURE_WIDTH = 5.8  # inches; labels are still readable at two thirds of the size, as on a phone
 
 MAP_WIDTH = 7.0
 
@@ -81,7 +81,7 @@ def plot_curves(
             raise TextheadError(f"no record has {key!r}; choose from {', '.join(_known_keys(runs))}")
     if not drawn:
         raise TextheadError("no record has 'loss' or 'top1'; choose what to draw with `keys`")
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
     panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
     for panel, key in zip(panels, drawn, strict=True):
         _draw_curves(panel, runs, key, x)
@@ -182,8 +182,8 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
 
     samples = [Line2D([], [], linewidth=1.8, **_style(index)) for index in range(len(names))]
     # Names are set afterwards, because matplotlib ignores labels with a leading underscore.
-    places = [str(index) for index in range(len(names))]
-    legend = panel.legend(samples, places, frameon=False, fontsize=9, handlelength=3)
+    numbers = [str(index) for index in range(len(names))]
+    legend = panel.legend(samples, numbers, frameon=False, fontsize=9, handlelength=3)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set(text=short(name, 40), parse_math=False)
 
@@ -199,8 +199,8 @@ def without_glyph(names: Sequence[str]) -> list[str]:
     """Return the names with letters that the font lacks."""
     from matplotlib.ft2font import FT2Font
 
-    known = FT2Font(font_file()).get_charmap()
-    return [name for name in names if not all(ord(letter) in known for letter in name)]
+    characters = FT2Font(font_file()).get_charmap()
+    return [name for name in names if not all(ord(letter) in characters for letter in name)]
 
 
 # ---------------------------------------------------------------- calibration
@@ -284,7 +284,7 @@ def plot_bars(
 
     if not rows:
         raise TextheadError("no rows to compare; give at least one (name, percent, half-width or None)")
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.38 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.9 + 0.38 * len(rows)), layout="constrained")
     axes = figure.subplots()
     positions = list(range(len(rows)))
     axes.barh(positions, [value for _, value, _ in rows], height=0.62, color=COLOURS[0])

@@ -14,7 +14,7 @@ from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.saliency import cover
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 from texthead.report.run_page import Strip
 from texthead.report.strips import percent
@@ -60,7 +60,7 @@ def mistake_strips(
     saliency_maps: int = 0,
     model: Recognizer | None = None,
     engine: EngineName = "eager",
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> list[Strip]:
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
@@ -73,15 +73,15 @@ def mistake_strips(
     """
     done = []
     chosen = most_confident(result, mistakes=mistakes, hits=hits)
-    for number, item in enumerate(chosen):
-        clip = clip_of(result.paths[item], protocol)
-        strip = _strip(result, item, clip)
-        done.append(
-            _with_heat(strip, result.names, model, clip, engine)
-            if model is not None and number < saliency_maps
-            else strip
-        )
-        if progress:
+    with reporter.bar("draw examples", "clips") as progress:
+        for number, item in enumerate(chosen):
+            clip = clip_of(result.paths[item], protocol)
+            strip = _strip(result, item, clip)
+            done.append(
+                _with_heat(strip, result.names, model, clip, engine)
+                if model is not None and number < saliency_maps
+                else strip
+            )
             progress(len(done), len(chosen))
     return done
 
@@ -91,10 +91,10 @@ def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size siz
     probabilities = result.scores[item].softmax(-1)
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
     truth = int(result.targets[item])
-    place = order.index(truth)
-    top = [(result.names[c], float(probabilities[c])) for c in order[:3] + ([truth] if place >= 3 else [])]
+    index = order.index(truth)
+    top = [(result.names[c], float(probabilities[c])) for c in order[:3] + ([truth] if index >= 3 else [])]
     name = "/".join(result.paths[item].parts[-2:])
-    return Strip(name, _frames(clip), top, result.names[truth], place + 1)
+    return Strip(name, _frames(clip), top, result.names[truth], index + 1)
 
 
 def _frames(clip: UInt8[Tensor, "frames 3 size size"]):

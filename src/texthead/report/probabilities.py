@@ -12,7 +12,7 @@ from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval, wilson_interval
 from texthead.evaluation.reliability import Reliability, reliability
-from texthead.media.fingerprints import fingerprints
+from texthead.media.paths import fingerprints
 from texthead.report.figures import plot_bins
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def calibration_report(
     if calibration is None:
         return CalibrationReport(raw, lines=tuple(lines))
     contents = fingerprints(result.paths)
-    fresh = [place for place, content in enumerate(contents) if content not in calibration.content]
+    fresh = [index for index, content in enumerate(contents) if content not in calibration.content]
     notes, here, intervals = list(lines), None, {}
     if len(fresh) < result.count:
         notes.append(
@@ -104,7 +104,7 @@ def calibration_report(
         )
     if fresh:
         scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
-        groups = result.groups and [result.groups[place] for place in fresh]
+        groups = result.groups and [result.groups[index] for index in fresh]
         here = measure(calibration, scores, targets, unknown=unknown, groups=groups)
         if here.unknown_accepted:
             intervals["unknown_accepted"] = wilson_interval(*here.unknown_accepted)
@@ -122,9 +122,9 @@ def _error(measured: Reliability) -> str:
 def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     """Return the cells of one column by row name."""
 
-    def rate(name: str, part: int, items: int) -> str:
+    def rate(name: str, count: int, items: int) -> str:
         low, high = intervals.get(name, (None, None))
-        return f"{100 * part / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
+        return f"{100 * count / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
 
     cells = {
         "calibration error before (points)": _error(rates.before),

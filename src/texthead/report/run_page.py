@@ -22,7 +22,7 @@ from texthead.report.figures import plot_curves, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import CalibrationReport
 from texthead.report.strips import plot_saliency, plot_strip
-from texthead.transfer.baselines import Comparison
+from texthead.transfer.baselines import ScoreTable
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -36,7 +36,7 @@ class Strip(NamedTuple):
         frames: as the model gets them.
         top: the most probable classes, best first; followed by the true class if it ranks lower.
         truth: the true class, if known.
-        place: rank of the true class by probability, from 1.
+        rank: rank of the true class by probability, from 1.
         heats: saliency maps by title.
         note: text below the heat maps.
     """
@@ -45,7 +45,7 @@ class Strip(NamedTuple):
     frames: UInt8[np.ndarray, "frames height width 3"]
     top: Sequence[tuple[str, float]]
     truth: str | None = None
-    place: int | None = None
+    rank: int | None = None
     heats: Mapping[str, Float[np.ndarray, "frames rows columns"]] = MappingProxyType({})
     note: str = ""
 
@@ -56,7 +56,7 @@ class Strip(NamedTuple):
 
     def picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames and the most probable classes."""
-        return plot_strip(self.frames, self.top, truth=self.truth, place=self.place)
+        return plot_strip(self.frames, self.top, truth=self.truth, rank=self.rank)
 
     def heat_picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames with their saliency maps."""
@@ -153,7 +153,7 @@ class PageParts:
 
 
 def write_report(
-    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: Comparison, parts: PageParts
+    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: ScoreTable, parts: PageParts
 ) -> None:
     """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")

@@ -11,14 +11,14 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from texthead.errors import TextheadError
-from texthead.report.figures import COLOURS, GREY, PALE, WIDTH, short
+from texthead.report.figures import COLOURS, FIGURE_WIDTH, GREY, PALE, short
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
 
-MOST_FRAMES = 8  # drawn of one clip
+STRIP_FRAMES = 8  # drawn of one clip
 
 BAR_PITCH = 0.38  # distance between predictions, in inches
 
@@ -30,13 +30,13 @@ def plot_strip(
     top: Sequence[tuple[str, float]],
     *,
     truth: str | None = None,
-    place: int | None = None,
+    rank: int | None = None,
 ) -> "matplotlib.figure.Figure":
     """Draw the frames of one clip with its most probable classes as bars beside them.
 
     `top` has class names and probabilities 0..1, best first. With `truth`, the title says whether the first is
     correct; the true class is bold and blue with a tick, a wrong first prediction is hatched with a cross. The last
-    entry of `top` may be a true class that ranks lower; `place` is its rank among all classes. Of more than 8 frames,
+    entry of `top` may be a true class that ranks lower; `rank` is its rank among all classes. Of more than 8 frames,
     8 evenly spaced ones are drawn, with a line that says so. Five or more frames take two rows.
 
     Raises: TextheadError without frames or predictions, or if a probability is outside 0..1.
@@ -48,21 +48,21 @@ def plot_strip(
     for name, probability in top:
         if not 0 <= probability <= 1:
             raise TextheadError(f"probability of {name!r} is {probability}; it must be between 0 and 1")
-    chosen = _spaced(len(frames), MOST_FRAMES)
+    chosen = _spaced(len(frames), STRIP_FRAMES)
     lines = 1 if len(chosen) <= 4 else 2
     columns = -(-len(chosen) // lines)
     left = min(3.7, 1.9 * columns)  # inches for the frames
     high = max(min(lines * left / columns * frames.shape[1] / frames.shape[2], 3.2), BAR_PITCH * len(top))
-    figure = Figure(figsize=(WIDTH, 0.4 + high), layout="constrained")
-    grid = figure.add_gridspec(1, 2, width_ratios=(left, WIDTH - left))
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.4 + high), layout="constrained")
+    grid = figure.add_gridspec(1, 2, width_ratios=(left, FIGURE_WIDTH - left))
     cells = grid[0].subgridspec(lines, columns, wspace=0.03, hspace=0.03)
     for cell, index in enumerate(chosen):
         axes = figure.add_subplot(cells[cell // columns, cell % columns])
         axes.imshow(frames[index], interpolation="none")
         axes.set_anchor("S" if cell + columns < len(chosen) else "N")  # so that the two rows touch
         axes.set_axis_off()
-    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, WIDTH - left)
-    heading = _verdict(top, truth, place)
+    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, FIGURE_WIDTH - left)
+    heading = _verdict(top, truth, rank)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
     if len(chosen) < len(frames):
         figure.supxlabel(f"{len(chosen)} of {len(frames)} frames", x=0.01, ha="left", fontsize=8, color=GREY)
@@ -84,14 +84,14 @@ def percent(probability: float) -> str:
     return ">99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
 
 
-def _verdict(top: Sequence[tuple[str, float]], truth: str | None, place: int | None) -> str:
+def _verdict(top: Sequence[tuple[str, float]], truth: str | None, rank: int | None) -> str:
     names = [name for name, _ in top]
     if truth is None:
         return f"predicted: {short(names[0], 40)}"
     if names[0] == truth:
         return f"✓ correct: {short(truth, 40)}"
-    place = place or (names.index(truth) + 1 if truth in names else None)
-    where = f"ranked {place}" if place else f"not in the top {len(names)}"
+    rank = rank or (names.index(truth) + 1 if truth in names else None)
+    where = f"ranked {rank}" if rank else f"not in the top {len(names)}"
     return f"✗ wrong, true class {where}: {short(truth)}"
 
 
@@ -103,19 +103,19 @@ def _draw_probabilities(
     from matplotlib.textpath import TextPath
 
     room = 72 * wide - 50  # points for a name, beside its number
-    for place, (name, probability) in enumerate(top):
+    for index, (name, probability) in enumerate(top):
         right = name == truth
-        wrong = truth is not None and place == 0 and not right
+        wrong = truth is not None and index == 0 and not right
         colour = COLOURS[0] if right else COLOURS[1] if wrong else GREY
-        axes.barh(place, 1.0, height=0.3, color=PALE)
+        axes.barh(index, 1.0, height=0.3, color=PALE)
         hatch = "////" if wrong else ""
-        axes.barh(place, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")
+        axes.barh(index, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")
         mark = "✓ " if right else "✗ " if wrong else ""
         font: dict[str, Any] = {"fontweight": "bold" if right else "normal", "va": "bottom"}
         label = mark + short(name)
         long = TextPath((0, 0), label, size=9, prop=FontProperties(weight=font["fontweight"])).get_extents().width
-        axes.text(0, place - 0.22, label, fontsize=9 * min(1, room / long), parse_math=False, **font)
-        axes.text(1, place - 0.22, percent(probability), ha="right", fontsize=9, **font)
+        axes.text(0, index - 0.22, label, fontsize=9 * min(1, room / long), parse_math=False, **font)
+        axes.text(1, index - 0.22, percent(probability), ha="right", fontsize=9, **font)
     axes.set_xlim(0, 1)
     axes.set_ylim(inches / BAR_PITCH - 0.75, -0.75)
     axes.set_axis_off()
@@ -139,25 +139,25 @@ def plot_saliency(
     for name, heat in heats.items():
         if len(heat) != len(frames):
             raise TextheadError(f"heat of {name!r} has {len(heat)} frames; the clip has {len(frames)}")
-    chosen = _spaced(len(frames), MOST_FRAMES)
+    chosen = _spaced(len(frames), STRIP_FRAMES)
     rows = {"frame" if len(chosen) == 1 else "frames": [frames[index] for index in chosen]}
     rows |= {name: [overlay_heat(frames[index], heat[index]) for index in chosen] for name, heat in heats.items()}
-    beside = len(chosen) == 1
-    columns = max(len(rows), 4) if beside else len(chosen)
-    side = min(WIDTH / columns, 1.9)
-    high = side * frames.shape[1] / frames.shape[2] + (0.22 if beside else 0)
-    figure = Figure(figsize=(WIDTH, high if beside else len(rows) * (high + 0.22)), layout="constrained")
+    in_row = len(chosen) == 1
+    columns = max(len(rows), 4) if in_row else len(chosen)
+    side = min(FIGURE_WIDTH / columns, 1.9)
+    high = side * frames.shape[1] / frames.shape[2] + (0.22 if in_row else 0)
+    figure = Figure(figsize=(FIGURE_WIDTH, high if in_row else len(rows) * (high + 0.22)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # pyright: ignore
-    grid = figure.subplots(1 if beside else len(rows), columns, squeeze=False)
+    grid = figure.subplots(1 if in_row else len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (title, pictures) in enumerate(rows.items()):
         for column, picture in enumerate(pictures):
-            axes = grid[0, row] if beside else grid[row, column]
+            axes = grid[0, row] if in_row else grid[row, column]
             axes.imshow(picture, interpolation="none")
             axes.set_anchor("NW")
             if not column:
-                axes.set_title(short(title, 26 if beside else 60), loc="left", fontsize=8, pad=2, parse_math=False)
+                axes.set_title(short(title, 26 if in_row else 60), loc="left", fontsize=8, pad=2, parse_math=False)
     return figure
 
 

@@ -24,7 +24,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 1
+RUN_FORMAT = 1
 
 # Subfolder for the encoder of an imported run.
 ENCODER = "encoder"
@@ -42,7 +42,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
         RunError: a head or temporal module that cannot be rebuilt from the folder alone.
     """
     return {
-        "format": FORMAT,
+        "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
         "encoder": as_visual(model.visual).spec.to_json(),
         "pixels": asdict(pixels),
@@ -67,8 +67,8 @@ def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequen
 def save_model(path: Path, model: nn.Module) -> None:
     """Write all parameters and buffers to one safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as beside:
-        save_file(tensors, beside)
+    with replacing(path) as temp:
+        save_file(tensors, temp)
 
 
 def write_run(
@@ -107,13 +107,13 @@ def saved_split(folder: Path) -> dict[str, Any]:
         RunError: the file is missing, lacks a list, or its lists of paths and labels have different lengths.
     """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
-    for part in ("train", "held_out"):
-        paths, labels = split.get(part), split.get(f"{part}_labels")
+    for name in ("train", "held_out"):
+        paths, labels = split.get(name), split.get(f"{name}_labels")
         if not isinstance(paths, list) or not isinstance(labels, list):
-            raise RunError(f"{folder}/split.json: {part} and {part}_labels must be lists: restore it from a copy")
+            raise RunError(f"{folder}/split.json: {name} and {name}_labels must be lists: restore it from a copy")
         if len(paths) != len(labels):
             raise RunError(
-                f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
+                f"{folder}/split.json: {name} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
             )
     return split
 
@@ -124,13 +124,13 @@ def data_name(split: Mapping[str, Any]) -> str:
     return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 
-def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = bool) -> None:
-    """Load the `wanted` keys of a safetensors file into a model; keys and shapes must match exactly.
+def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = bool) -> None:
+    """Load the keys to `keep` of a safetensors file into a model; keys and shapes must match exactly.
 
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    shapes = {key: shape for key, shape in saved_shapes(path).items() if wanted(key)}
+    shapes = {key: shape for key, shape in saved_shapes(path).items() if keep(key)}
     try:
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
         for key in sorted(set(shapes) | set(expected)):

@@ -31,12 +31,12 @@ def local_run(run: str | Path) -> Path:
     """
     if not str(run).startswith(PREFIX):
         return Path(run)
-    place = str(run).removeprefix(PREFIX)
-    if not _NAME.fullmatch(place):
-        raise RunError(f"{run}: a run on a hub must be hub:ORG/NAME or hub:ORG/NAME@REVISION, got {place!r}")
+    address = str(run).removeprefix(PREFIX)
+    if not _NAME.fullmatch(address):
+        raise RunError(f"{run}: a run on a hub must be hub:ORG/NAME or hub:ORG/NAME@REVISION, got {address!r}")
     from huggingface_hub import snapshot_download
 
-    name, _, revision = place.partition("@")
+    name, _, revision = address.partition("@")
     with hub_errors(str(run)):
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[*_FILES, f"{ENCODER}/*"]))
     if not (folder / "recipe.json").is_file():
@@ -67,7 +67,7 @@ def check_repository(repo_id: str) -> None:
 
 
 @contextmanager
-def hub_errors(place: str) -> Iterator[None]:
+def hub_errors(address: str) -> Iterator[None]:
     """Convert errors of the hub's client to RunError."""
     try:
         yield
@@ -75,6 +75,6 @@ def hub_errors(place: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
         raise RunError(
-            f"{place}: the hub refused or cannot be reached ({reason}); check name, revision, connection and token "
+            f"{address}: the hub refused or cannot be reached ({reason}); check name, revision, connection and token "
             "(hf auth login)"
         ) from None

@@ -2,24 +2,24 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_text, replacing
+from texthead.parallel.progress import Reporter
 
 
 class MetricsLog:
     """The log of a training run, in memory (`records`) and in `metrics.jsonl`.
 
-    With several processes only one writes the file (`write`). It also calls `follow` with each record, and after a
-    resume with the earlier ones.
+    With several processes only one writes the file (`write`). The reporter gets each record, and after a resume the
+    earlier ones.
     """
 
-    def __init__(self, path: Path, *, write: bool = True, follow: Callable[[dict], None] | None = None):
+    def __init__(self, path: Path, *, write: bool = True, reporter: Reporter = Reporter()):
         self.path = path
         self.write = write
-        self.follow = follow
+        self.reporter = reporter
         self.records: list[dict] = []
 
     def add(self, **record: object) -> None:
@@ -32,8 +32,7 @@ class MetricsLog:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}); the last checkpoint is kept") from None
-        if self.follow:
-            self.follow(record)
+        self.reporter.record(record)
 
     def note(self, text: str) -> None:
         """Append a note."""
@@ -59,11 +58,10 @@ class MetricsLog:
             )
         if not self.write:
             return
-        with replacing(self.path) as beside:
-            beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        if self.follow:
-            for record in self.records:
-                self.follow(record)
+        with replacing(self.path) as temp:
+            temp.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        for record in self.records:
+            self.reporter.record(record)
 
 
 def read_records(folder: Path) -> list[dict]:

@@ -11,7 +11,7 @@ from texthead.data.protocol import Protocol
 from texthead.encoders.figures import figures_of, trained_on
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import wilson_interval
-from texthead.media.fingerprints import fingerprint
+from texthead.media.paths import MediaPath
 from texthead.runs.folder import data_name, saved_split, was_edited
 from texthead.runs.metrics import read_records
 from texthead.runs.scores import RunScores, read_scores
@@ -74,7 +74,7 @@ def model_card(
         edited=was_edited(run.classes) if run.classes else False,
         classes=_classes(run),
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
-        weights=fingerprint(run.folder / "model.safetensors"),
+        weights=MediaPath(run.folder / "model.safetensors").fingerprint(),
         code=code,
         rate=rate,
     )
@@ -85,7 +85,7 @@ def _results(scores: RunScores, task: str, data: str) -> list[Any]:
     """Return the run's top-1 in the format of the hub's index of results."""
     from huggingface_hub import EvalResult
 
-    own = scores.methods[-1]
+    score = scores.methods[-1]
     return [
         EvalResult(
             task_type=task,
@@ -93,7 +93,7 @@ def _results(scores: RunScores, task: str, data: str) -> list[Any]:
             dataset_name=f"{data}, {scores.scored} items",
             metric_type="accuracy",
             metric_name="top-1",
-            metric_value=round(own.top1, 2),
+            metric_value=round(score.top1, 2),
         )
     ]
 
@@ -124,8 +124,8 @@ def _classes(run: "Run") -> list[tuple[str, Sequence[str]]]:
     if run.classes and "classes" in run.classes:
         prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
     else:
-        own = run.head.prompts or [None] * len(run.labels)
-        prompts = dict(zip(run.labels, own, strict=True))
+        row_prompts = run.head.prompts or [None] * len(run.labels)
+        prompts = dict(zip(run.labels, row_prompts, strict=True))
     return [(label, [text] if isinstance(text, str) else text or ()) for label, text in prompts.items()]
 
 

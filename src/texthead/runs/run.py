@@ -30,9 +30,7 @@ from texthead.errors import DataError, EncoderError, RunError, TextheadError, li
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
-from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import Span, resolved, shares_frames, spans_by_file
-from texthead.media.shard import is_member
+from texthead.media.paths import MediaPath, Span, spans_by_file
 from texthead.models.head_table import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
@@ -41,7 +39,7 @@ from texthead.notebook import html_table
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
-    FORMAT,
+    RUN_FORMAT,
     check_not_edited,
     empty_head,
     load_weights,
@@ -141,13 +139,14 @@ class Run:
 
     def was_trained_on(self, path: Path) -> bool:
         """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
-        if self._is_among(path, self.trained_on, self._only_trained, self._held):
+        if self._is_among(path, self.trained_on, self._only_trained, self._held_out_set):
             return True
-        return not is_member(path) and shares_frames(resolved(path), self._trained_spans)
+        media = MediaPath(path)
+        return not media.is_member and media.resolved().shares_frames(self._trained_spans)
 
     def was_held_out(self, path: Path) -> bool:
         """Return whether the file is a held-out item of the run or a copy of one."""
-        return self._is_among(path, self._held, self.held_out_content, self.trained_on)
+        return self._is_among(path, self._held_out_set, self.held_out_content, self.trained_on)
 
     @cached_property
     def _only_trained(self) -> frozenset[str]:
@@ -155,10 +154,10 @@ class Run:
 
     @cached_property
     def _trained_spans(self) -> dict[Path, list[Span]]:
-        return spans_by_file(self.trained_on)
+        return spans_by_file(map(MediaPath, self.trained_on))
 
     @cached_property
-    def _held(self) -> frozenset[str]:
+    def _held_out_set(self) -> frozenset[str]:
         return frozenset(self.held_out)
 
     @property
@@ -168,10 +167,11 @@ class Run:
 
     @staticmethod
     def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
-        if is_member(path):  # A position in a shard does not identify a clip, since shards can be rewritten.
-            return fingerprint(path) in contents
-        name = str(resolved(path))
-        return name in paths or (name not in others and fingerprint(path) in contents)
+        media = MediaPath(path)
+        if media.is_member:  # A position in a shard does not identify a clip, since shards can be rewritten.
+            return media.fingerprint() in contents
+        name = str(media.resolved())
+        return name in paths or (name not in others and media.fingerprint() in contents)
 
     @property
     def protocol(self) -> Protocol:
@@ -232,7 +232,7 @@ class Run:
             allow_download=self.allow_download,
         )
 
-    def check_text_is_kept(self) -> None:
+    def check_text_saved(self) -> None:
         """Raise RunError if the text encoder was trained with the run and not saved, so that no rows can be added."""
         if self.text_tuned:
             raise RunError(
@@ -240,7 +240,7 @@ class Run:
                 "train with a frozen text encoder for that"
             )
 
-    def lost_by_other_classes(self) -> list[str]:
+    def notes_on_other_classes(self) -> list[str]:
         """Return messages on what is lost if text rows of other classes replace the run's rows."""
         messages = []
         if not self.head.takes_text:
@@ -277,7 +277,7 @@ class Run:
         Raises:
             RunError: the text encoder was trained with the run and not saved.
         """
-        self.check_text_is_kept()
+        self.check_text_saved()
         encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
         if self.head.learned_template and template is None:
             if any(own_prompts):
@@ -441,8 +441,10 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     written_as = about.get("format")
     if written_as is None:
         raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
-    if written_as != FORMAT:
-        raise RunError(f"{folder}: format {written_as!r}, this version reads {FORMAT}: use the version that made it")
+    if written_as != RUN_FORMAT:
+        raise RunError(
+            f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
+        )
     try:
         spec = _spec(about["encoder"], folder)
         recipe, pixels = _recipe_and_pixels(about, folder)

@@ -50,14 +50,14 @@ def push_to_hub(
         raise RunError(
             f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"
         )
-    api, place = HfApi(token=token), f"{PREFIX}{repo_id}"
-    with hub_errors(place):
+    api, address = HfApi(token=token), f"{PREFIX}{repo_id}"
+    with hub_errors(address):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
     with scratch_folder() as folder:
         write_public(run, folder, repo_id)
-        with hub_errors(place):
+        with hub_errors(address):
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -79,8 +79,8 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     if run.carries_encoder:
         shutil.copytree(run.folder / ENCODER, folder / ENCODER)
     split = saved_split(run.folder)
-    for part in ("train", "held_out"):
-        split[part] = [f"{part}/{place}" for place in range(len(split[part]))]
+    for key in ("train", "held_out"):
+        split[key] = [f"{key}/{index}" for index in range(len(split[key]))]
     write_json(folder / "split.json", {**split, "source": data_name(split)})
     for name in ("recipe.json", "classes.json", "calibration.json"):
         if (run.folder / name).is_file():

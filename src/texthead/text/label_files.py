@@ -11,7 +11,7 @@ from texthead.files import read_text
 
 
 @dataclass(frozen=True)
-class LabelFile:
+class ClassIds:
     """The ids and class names of a label file, in the order of its rows."""
 
     path: Path
@@ -29,7 +29,7 @@ class LabelFile:
         return self.names[self.ids.index(label)]
 
 
-def read_labels(path: Path) -> LabelFile:
+def read_labels(path: Path) -> ClassIds:
     """Read a CSV with the columns `id,name`. `imagenet` gives ImageNet's classes if there is no such file.
 
     Raises:
@@ -57,10 +57,10 @@ def read_labels(path: Path) -> LabelFile:
         value, count = Counter(values).most_common(1)[0]
         if count > 1:
             raise DataError(f"{path}: {what} {value!r} occurs {count} times: each class needs its own")
-    return LabelFile(path, ids, names)
+    return ClassIds(path, ids, names)
 
 
-def _imagenet_labels() -> LabelFile:
+def _imagenet_labels() -> ClassIds:
     """Return ImageNet's 1,000 classes by WordNet id: the first name, with its definition if two classes share it."""
     from timm.data.imagenet_info import ImageNetInfo
 
@@ -70,7 +70,7 @@ def _imagenet_labels() -> LabelFile:
     counts = Counter(name.casefold() for name in first)
     detailed = [info.label_name_to_description(each, detailed=True) for each in ids]
     names = (one if counts[one.casefold()] == 1 else long for one, long in zip(first, detailed, strict=True))
-    return LabelFile(Path("imagenet"), tuple(ids), tuple(names))
+    return ClassIds(Path("imagenet"), tuple(ids), tuple(names))
 
 
 def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:

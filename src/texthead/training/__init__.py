@@ -1,7 +1,7 @@
 """Fine-tune a model on clips.
 
 train        the training loop
-execution    options of `train`: execution, callbacks, metadata of the run
+execution    options of `train`: execution, metadata of the run
 start        validate the inputs and create the run folder
 inputs       training clips: pixels, or features of a frozen encoder
 step         forward and backward pass on one or several processes (DDP, FSDP2)

@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from .execution import Callbacks as Callbacks
 from .execution import Execution as Execution
 from .execution import RunInfo as RunInfo
 from .fit_recipe import with_margin as with_margin

@@ -101,19 +101,19 @@ def restore(
         # Safetensors, since torch's own format starts with a pickle, which can run code.
         reader = HuggingFaceStorageReader(str(folder))
         saved = reader.read_metadata().state_dict_metadata
-        wanted = {**module.state_dict(), **_empty_optimizer_state(saved, module, optimizer)}
-        if set(saved) != set(wanted):
-            raise KeyError(*sorted(set(saved) ^ set(wanted))[:1])
+        expected = {**module.state_dict(), **_empty_optimizer_state(saved, module, optimizer)}
+        if set(saved) != set(expected):
+            raise KeyError(*sorted(set(saved) ^ set(expected))[:1])
         with _quiet():
-            load(wanted, storage_reader=reader, no_dist=ranks() == 1)
+            load(expected, storage_reader=reader, no_dist=ranks() == 1)
         # AdamW expects `step` on a particular device; reloading the state dict moves it there.
         optimizer.load_state_dict(optimizer.state_dict())
     except (Exception, CheckpointException) as error:  # On damaged files, torch raises errors of nearly any type.
         raise _bad_checkpoint(folder, _first_failure(error)) from None
     log.cut(state["records"])
-    here, before = torch.get_num_threads(), state["threads"]
-    if here != before:
-        log.note(f"threads: {before} at the start, now {here}: results may differ in the last bits")
+    current, before = torch.get_num_threads(), state["threads"]
+    if current != before:
+        log.note(f"threads: {before} at the start, now {current}: results may differ in the last bits")
     if ranks() != state["processes"]:
         count = state["processes"]
         log.note(f"processes: {count} at the start, now {ranks()}: results may differ in the last bits")
@@ -151,8 +151,8 @@ def save_state(
         if rank() == 0:
             sync_folder(folder)
             sync_folder(folder.parent)
-            here = {"threads": torch.get_num_threads(), "processes": ranks()}
-            write_json(folder.parent / _POINTER, {**counts, **here})
+            current = {"threads": torch.get_num_threads(), "processes": ranks()}
+            write_json(folder.parent / _POINTER, {**counts, **current})
             for old in folder.parent.iterdir():
                 if old == folder or old.name == _POINTER:
                     continue

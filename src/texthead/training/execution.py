@@ -1,7 +1,7 @@
-"""Options of `train` besides model, data and recipe: execution, callbacks and metadata of the run."""
+"""Options of `train` besides model, data and recipe: execution, and metadata of the run."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,17 +9,12 @@ from typing import Literal
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
 from texthead.parallel.distributed import gather_list, rank
-from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName
 
 Shard = Literal["ddp", "fsdp"]
 
 # Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
-SECONDS = 60
-
-
-def _silent(*_: object) -> None:
-    """Do nothing."""
+CHECKPOINT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -60,22 +55,7 @@ class Execution:
         if self.checkpoint_every or not frozen:
             return due
         # All processes must agree, so they use the clock of the first.
-        return due and any(gather_list([time.monotonic() - saved >= SECONDS] if rank() == 0 else [False]))
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    """Functions that the first process calls during training.
-
-    Args:
-        progress: called with (clips done, total clips); if None, a notebook shows a progress bar.
-        message: called with a line of text after each epoch.
-        record: called with every record of the metrics; on resume, with the earlier ones too.
-    """
-
-    progress: Progress | None = None
-    message: Callable[[str], None] = _silent
-    record: Callable[[dict], None] = _silent
+        return due and any(gather_list([time.monotonic() - saved >= CHECKPOINT_SECONDS] if rank() == 0 else [False]))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from texthead.text.class_names import mirrored_names
 FEW_STEPS = 40
 
 
-def suit(
+def adapt_recipe(
     make: Callable[..., Recipe], overrides: Mapping[str, Any], train_set: Dataset, encoder: Encoder
 ) -> tuple[Recipe, list[str]]:
     """Return the recipe adapted to the data and the encoder, and a message for each changed value.

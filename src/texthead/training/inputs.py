@@ -16,7 +16,7 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 
 
@@ -39,7 +39,7 @@ def feature_clips(
     recipe: Recipe,
     pixels: Pixels,
     reading: Reading,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 
@@ -55,32 +55,32 @@ def feature_clips(
             for path in paths if recipe.stride else ():
                 check_windows(path, windows=True)
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-            own = features_of_clips(visual, paths, choose, pixels, reading, progress)
+            rows = features_of_clips(visual, paths, choose, pixels, reading, reporter)
         else:
             choose = partial(evenly, most=2 * recipe.frames)
-            own = frame_features(visual, paths, choose, pixels, reading, progress)
+            rows = frame_features(visual, paths, choose, pixels, reading, reporter)
     # Cloned, since a view of a large tensor would be sent with the whole tensor.
-    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
+    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in rows])
     readable(entries, skip=False)
     bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
 
 
-def readable_parts(frozen: FrozenEncoder, parts: Division) -> tuple[FrozenItems, Division]:
-    """Return the readable training items with their pretrained features, and the parts without unreadable items.
+def readable_division(frozen: FrozenEncoder, division: Division) -> tuple[FrozenItems, Division]:
+    """Return the readable training items with their pretrained features, and the division without unreadable items.
 
-    Unreadable test items stay in the parts, so that they are reported with the result.
+    Unreadable test items stay in the division, so that they are reported with the result.
 
     Raises:
         MediaError: an item cannot be read and `frozen.reading` does not skip such items.
         DataError: a class has no readable training item.
     """
-    items = frozen.items(parts.train, title="encode training items")
-    check_no_class_lost(parts.train, items.data)
-    val = parts.val
+    items = frozen.items(division.train, title="encode training items")
+    check_no_class_lost(division.train, items.data)
+    val = division.val
     if frozen.reading.skip_unreadable and val is not None:
         val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions)
-    return items, replace(parts, train=items.data, val=val if val is not None and len(val) else None)
+    return items, replace(division, train=items.data, val=val if val is not None and len(val) else None)
 
 
 def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:

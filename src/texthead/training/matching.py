@@ -66,8 +66,8 @@ def matching_loss(
         logits = scale * video @ text.T
         pairs = max(1, len(logits))
         if targets == "one_hot":
-            own = torch.arange(len(logits), device=logits.device)
-            return F.cross_entropy(logits, own, reduction="sum") / pairs
+            diagonal = torch.arange(len(logits), device=logits.device)
+            return F.cross_entropy(logits, diagonal, reduction="sum") / pairs
         target = target_mass(labels).to(logits.dtype)
         sides = [F.kl_div(side.log_softmax(-1), target, reduction="sum") for side in (logits, logits.T)]
         return (sides[0] + sides[1]) / (2 * pairs)
@@ -143,15 +143,15 @@ class Matching(nn.Module):
         Source: Eq. 2.
         """
         head = as_frozen(model.head)
-        own = labels >= 0
+        valid = labels >= 0
         if len(clips):
-            features = model.features(clips)[own]
+            features = model.features(clips)[valid]
         else:  # A process without a clip must still take part in the gather and its backward pass.
             features = torch.zeros(0, head.weight.shape[1], device=clips.device, requires_grad=True)
         return matching_loss(
             head.directions(features),
-            self._rows(head, labels[own]),
-            labels[own],
+            self._rows(head, labels[valid]),
+            labels[valid],
             scale=head.log_scale.exp(),
             targets=self.targets,
             gather=self.gather,
@@ -161,16 +161,16 @@ class Matching(nn.Module):
         """Return the text row of each label, with each label encoded once."""
         if self.text is None or not len(labels):
             return head.weight[labels]
-        unique, places = labels.unique(return_inverse=True)
-        return prompt_rows(self.text, _prompts(head, unique.tolist()))[places]
+        unique, inverse = labels.unique(return_inverse=True)
+        return prompt_rows(self.text, _prompts(head, unique.tolist()))[inverse]
 
     @torch.no_grad()
     def refresh(self, model: Recognizer) -> None:
         """Copy the current rows of the text encoder to the head; does nothing offline."""
         if self.text is not None:
             head = as_frozen(model.head)
-            parts = torch.arange(len(head.weight)).split(_CHUNK)
-            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, part.tolist())) for part in parts]))
+            chunks = torch.arange(len(head.weight)).split(_CHUNK)
+            head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, chunk.tolist())) for chunk in chunks]))
 
 
 def _prompts(head: FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:

@@ -50,8 +50,8 @@ def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | N
 
 def begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps_per_epoch: int) -> None:
     """Set the learning rates of a step and the random seed of its dropout."""
-    at = step_epoch(step, steps_per_epoch=steps_per_epoch, schedule_every=recipe.schedule_every)
-    factor = lr_factor(at, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
+    epoch = step_epoch(step, steps_per_epoch=steps_per_epoch, schedule_every=recipe.schedule_every)
+    factor = lr_factor(epoch, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
     # Dropout depends only on seed, step and process. Seeds of processes are far apart within 32 bits, since the CPU

@@ -17,6 +17,7 @@ from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.files import read_json, write_json
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, together
+from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution
 from texthead.training.step import keep_statistics
@@ -30,7 +31,7 @@ FEWEST_STEPS = 40
 
 
 @dataclass(frozen=True)
-class Trial:
+class PrecisionTrial:
     """The same step in float32 and in bfloat16: seconds, losses, and the cosine of the gradients."""
 
     seconds: tuple[float, float]
@@ -65,7 +66,7 @@ def try_both(
     labels: Int[Tensor, " batch"],
     recipe: Recipe,
     clock: Callable[[], float] = time.perf_counter,
-) -> Trial:
+) -> PrecisionTrial:
     """Time two steps without an update in each precision; weights, statistics and random state do not change.
 
     Args:
@@ -86,7 +87,7 @@ def try_both(
                 each.gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
                 each.seconds, each.loss = min(each.seconds, clock() - started), loss.item()
     cosine = _cosine(single.gradients, half.gradients)
-    return Trial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
+    return PrecisionTrial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
 
 
 @dataclass
@@ -106,7 +107,7 @@ def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return dot(a, b) / norms if norms else math.nan
 
 
-def settled(
+def choose_precision(
     model: Recognizer,
     clips: TrainClips | TrainFeatures,
     batches: EpochBatches,
@@ -115,7 +116,7 @@ def settled(
     out: Path,
     *,
     tries: bool,
-    say: Callable[[str], None],
+    reporter: Reporter = Reporter(),
 ) -> Recipe:
     """Return the recipe with "auto" replaced by a precision.
 
@@ -123,7 +124,7 @@ def settled(
 
     Args:
         tries: whether bfloat16 may be chosen, which needs the loss of the logits.
-        say: called with a line on the trial, if there is one.
+        reporter: gets a message on the trial, if there is one.
 
     Raises:
         MediaError: an item of the first batch cannot be read.
@@ -141,7 +142,7 @@ def settled(
                     inputs, labels, _ = read(collate([clips[key] for key in next(iter(batches))], blank=clips.blank))
                     trial = try_both(model, inputs, labels, recipe)
                     precision = trial.chosen
-                    say(str(trial))
+                    reporter.say(str(trial))
                 about["recipe"]["precision"] = precision
                 write_json(out / "recipe.json", about)
             choice = [precision]

@@ -14,13 +14,12 @@ from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
 from texthead.features.reading import Reading, engines_text
 from texthead.files import locked, read_json, write_json
-from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved
+from texthead.media.paths import fingerprints
 from texthead.models.build import drop_patches
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
-from texthead.parallel.progress import Progress
+from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
@@ -88,8 +87,8 @@ def run_folder(
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
     pixels = as_visual(model.visual).spec.pixels(recipe)
-    own = {} if objective is None else {"objective": objective.config()}
-    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **own}))
+    objective_json = {} if objective is None else {"objective": objective.config()}
+    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **objective_json}))
     classes = classes_json(as_head(model.head), info.names, recipe.template)
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
@@ -113,8 +112,8 @@ def run_folder(
 def engine_of(out: Path, wanted: EngineName) -> EngineName:
     """Return the engine for a run's features: for `auto` the recorded one if it is known, else `wanted`."""
     recorded = read_json(out / "recipe.json").get("engine")
-    known: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
-    return known.get(recorded, wanted) if wanted == "auto" else wanted
+    engines: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
+    return engines.get(recorded, wanted) if wanted == "auto" else wanted
 
 
 def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
@@ -132,11 +131,11 @@ def frozen_clips(
     pixels: Pixels,
     reading: Reading,
     out: Path,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> TrainFeatures:
     """Return `feature_clips`, and record in the run which engines computed the features."""
     engines: set[str] = set()
-    clips = feature_clips(model, dataset, recipe, pixels, replace(reading, used=engines.add), progress)
+    clips = feature_clips(model, dataset, recipe, pixels, reading, replace(reporter, used=engines.add))
     record_engines(out, engines)
     return clips
 
@@ -156,10 +155,10 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     held_out_items = held_out.items if held_out else ()
     return {
         "source": train_set.source,
-        "train": [str(resolved(item.path)) for item in train_set.items],
+        "train": [str(item.media.resolved()) for item in train_set.items],
         "train_labels": train_set.labels,
         "train_content": fingerprints([item.path for item in train_set.items]),
-        "held_out": [str(resolved(item.path)) for item in held_out_items],
+        "held_out": [str(item.media.resolved()) for item in held_out_items],
         "held_out_labels": held_out.labels if held_out else [],
         "held_out_content": fingerprints([item.path for item in held_out_items]),
         "held_out_groups": [item.group for item in held_out_items],

@@ -83,7 +83,7 @@ class ParallelModel:
             trained.visual.compile()
 
     @contextmanager
-    def part(self, count: int, *, last: bool) -> Iterator[None]:
+    def micro_batch(self, count: int, *, last: bool) -> Iterator[None]:
         """Enclose forward and backward pass of a micro-batch of `count` items; the last one sums gradients.
 
         Raises: RunError if another process has died.
@@ -102,7 +102,7 @@ class ParallelModel:
             set_training(self.trained.model, self._recipe)
 
     def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
-        """Return the output of `Trained` in the recipe's precision; call inside `part`."""
+        """Return the output of `Trained` in the recipe's precision; call inside `micro_batch`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
             return self._run(clips, labels)
 

@@ -20,17 +20,17 @@ from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, same_as_first, sum_numbers, together
 from texthead.parallel.loaders import worker_faults
-from texthead.parallel.progress import bar_or, silent
+from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
-from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.precision import settled
+from texthead.training.precision import choose_precision
 from texthead.training.start import check_trainable, frozen_clips, reading_of, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
@@ -48,7 +48,7 @@ def train(
     resume: bool = False,
     execution: Execution = Execution(),
     info: RunInfo = RunInfo(),
-    callbacks: Callbacks = Callbacks(),
+    reporter: Reporter = Reporter(),
 ) -> list[dict]:
     """Train a model in place, write the run folder, and return the records of the metrics.
 
@@ -65,6 +65,7 @@ def train(
         val_set: scored after every epoch; not used to select anything.
         objective: a loss of its own (Eq. 2); None for the cross-entropy of the logits.
         resume: continue the run in `out` after its last checkpoint.
+        reporter: gets progress, a message after each epoch, and the records of the metrics, in the first process.
 
     Source: Eq. 3, Sec. 4.1.
 
@@ -76,13 +77,13 @@ def train(
         DataError: there is no item to train on, or the head has no row for a label.
     """
     out, first = Path(out), rank() == 0
-    callbacks = callbacks if first else Callbacks(silent)
+    reporter = reporter if first else Reporter()
     check_trainable(model, train_set, val_set, recipe, objective, execution)
     pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
         tuned(model, recipe) as tuning,
         run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
-        bar_or(callbacks.progress, "train", "clips") as progress,
+        reporter.bar("train", "clips") as progress,
     ):
         # --- data: pixels, or features of a frozen encoder
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
@@ -90,61 +91,59 @@ def train(
         protocol = as_visual(model.visual).spec.protocol(recipe)
         reading = reading_of(execution, recipe, out)
         if recipe.freeze_encoder:
-            # The caller's function counts the clips of training alone.
-            with bar_or(callbacks.progress and silent, "encode", "files") as encoded:
-                clips = frozen_clips(model, train_set, recipe, protocol.sizes, reading, out, encoded)
+            clips = frozen_clips(model, train_set, recipe, protocol.sizes, reading, out, reporter)
         else:
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
-        recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)
+        recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=not objective, reporter=reporter)
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(model, objective, clips.blank, recipe, execution)
         optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
-            trained, total_count = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
-            callbacks.message(f"tune {recipe.tune}: {trained} of {total_count} parameters are trained")
+            trained, total_count = (f"{sum(map(torch.numel, group)):,}" for group in (weights, model.parameters()))
+            reporter.say(f"tune {recipe.tune}: {trained} of {total_count} parameters are trained")
         clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, parallel.device)
 
         # --- resume
-        log = MetricsLog(out / "metrics.jsonl", write=first, follow=callbacks.record)
+        log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
         validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, step = (0, 0) if state is None else restore(state, parallel.trained, optimizer, log, out)
         parallel.publish()
         steps = batches.steps_per_epoch
         batches.first_step, saved = step - first_epoch * steps, time.monotonic()
         if batches.first_step:
-            callbacks.message(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
+            reporter.say(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
         elif first_epoch:
-            callbacks.message(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
+            reporter.say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
 
         for epoch in range(first_epoch, recipe.epochs):
             # --- epoch
             batches.epoch = epoch
             set_training(parallel.trained.model, recipe)
-            started, parts = time.perf_counter(), iter(clip_loader)
+            started, micro_batches = time.perf_counter(), iter(clip_loader)
             done = done_before = epoch * len(clips) + batches.first_step * recipe.batch
             for items, micro in batches.steps():
-                # --- step: forward and backward, part by part
+                # --- step: forward and backward, micro-batch by micro-batch
                 begin_step(optimizer, recipe, step, steps)
                 loss, right, taken, not_finite = 0.0, 0, 0, []
                 for left in reversed(range(micro)):
                     with together():
-                        inputs, labels, positions = read(next(parts))
+                        inputs, labels, positions = read(next(micro_batches))
                     inputs, labels = (tensor.to(parallel.device, non_blocking=True) for tensor in (inputs, labels))
-                    with parallel.part(len(positions), last=not left):
+                    with parallel.micro_batch(len(positions), last=not left):
                         output = parallel(inputs, labels)
                         if objective:
-                            part = output * (len(positions) / items)
+                            share = output * (len(positions) / items)
                         else:
-                            part = (
+                            share = (
                                 F.cross_entropy(output.float(), labels, reduction="sum", ignore_index=NO_ITEM) / items
                             )
                             right += (output.argmax(-1) == labels).sum()
-                        (part * parallel.factor).backward()
-                    loss, taken = loss + part.item(), taken + len(positions)
+                        (share * parallel.factor).backward()
+                    loss, taken = loss + share.item(), taken + len(positions)
                     not_finite = not_finite or ([] if math.isfinite(loss) else positions)
                     if left:
                         progress(done + taken, total)
@@ -180,7 +179,7 @@ def train(
             batches.first_step = 0
             parallel.publish()
             loss = _mean_loss(log.records, epoch, recipe.batch, len(clips))
-            callbacks.message(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
+            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
 
         # --- finish: merge adapters into the weights, and mix these with the pretrained ones
         tuning.close()
@@ -205,7 +204,7 @@ def _validate(
     """Score the validation items after an epoch, log the result, and return it as text."""
     if not val_set:
         return ""
-    scored = evaluate(model, val_set, protocol, reading, progress=silent)
+    scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
     with together():
         log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
     return f", top-1 {scored.top1:.1f} on {scored.count} held-out items"

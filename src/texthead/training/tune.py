@@ -60,8 +60,8 @@ def _norms(visual: Visual) -> list[nn.Parameter]:
 def _projection(visual: Visual) -> list[nn.Parameter]:
     """Return the weights of the last projection, which computes the feature."""
     for name in _PROJECTIONS:
-        part = reduce(lambda module, inner: getattr(module, inner, None), name.split("."), visual.net)
-        parameters = [part] if isinstance(part, nn.Parameter) else [*getattr(part, "parameters", list)()]
+        target = reduce(lambda module, inner: getattr(module, inner, None), name.split("."), visual.net)
+        parameters = [target] if isinstance(target, nn.Parameter) else [*getattr(target, "parameters", list)()]
         if parameters:
             return parameters
     raise EncoderError(f"{visual.spec.source} has no last projection: use tune=norm or tune=all")

@@ -2,7 +2,7 @@
 
 from .closed_form import class_center as class_center
 from .closed_form import logistic_head as logistic_head
+from .closed_form import text_evidence as text_evidence
 from .closed_form import text_probe_head as text_probe_head
-from .closed_form import text_worth as text_worth
-from .comparison import FRAMES as FRAMES
+from .comparison import QUICK_FRAMES as QUICK_FRAMES
 from .methods import evaluation_of as evaluation_of

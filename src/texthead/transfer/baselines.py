@@ -1,6 +1,7 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,11 +11,11 @@ from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.evaluate import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
-from texthead.media.shard import is_there
+from texthead.media.paths import MediaPath
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
 from texthead.runs.folder import saved_split
 from texthead.runs.run import Run
@@ -33,7 +34,7 @@ def are_few(when: When, items: int) -> bool:
     return when == "always" or (when == "auto" and items <= FEW_ITEMS)
 
 
-class Comparison:
+class ScoreTable:
     """Scores of several methods on the same items."""
 
     def __init__(self, division: Division):
@@ -65,7 +66,7 @@ class Comparison:
         return RunScores(self.division.scored_name, tuple(Score.of(*row) for row in self.rows))
 
 
-def add_baselines(table: Comparison, task: Task, items: FrozenItems) -> None:
+def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
     Zero-shot is centred if the recipe centres features.
@@ -79,48 +80,51 @@ def add_baselines(table: Comparison, task: Task, items: FrozenItems) -> None:
     table.add_note(task)
 
 
-def _pretrained(run: Run, reading: Reading, bar: Bar) -> FrozenEncoder:
+def _pretrained(run: Run, reading: Reading, reporter: Reporter) -> FrozenEncoder:
     """Return the run's encoder before training."""
     encoder = run.encoder()
     encoder.visual.to(next(run.model.parameters()).device)
-    return FrozenEncoder(encoder, run.protocol, reading, bar)
+    return FrozenEncoder(encoder, run.protocol, reading, reporter)
 
 
 def before_training(
-    run: Run, model: Recognizer, parts: Division, when: When, reading: Reading, bar: Bar = no_bar
-) -> Comparison:
+    run: Run, model: Recognizer, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
+) -> ScoreTable:
     """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
     The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
     """
-    table = Comparison(parts)
-    if run.carries_encoder or not are_few(when, len(parts.scored)):
+    table = ScoreTable(division)
+    if run.carries_encoder or not are_few(when, len(division.scored)):
         return table
-    tests = _pretrained(run, reading, bar).items(parts.scored, model.names, "encode scored items")
+    tests = _pretrained(run, reading, reporter).items(division.scored, model.names, "encode scored items")
     table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
     return table
 
 
-def eval_baselines(run: Run, parts: Division, when: When, reading: Reading, bar: Bar = no_bar) -> Comparison:
+def eval_baselines(
+    run: Run, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
+) -> ScoreTable:
     """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
-    table = Comparison(parts)
+    table = ScoreTable(division)
     assert run.classes is not None
     split = saved_split(run.folder)
     # A probe needs the labels of the training items.
     pairs = zip(split["train"], split["train_labels"], strict=True)
-    known = [(Path(path), label) for path, label in pairs if label in run.labels]
-    paths = [path for path, _ in known]
+    labelled = [(Path(path), label) for path, label in pairs if label in run.labels]
+    paths = [path for path, _ in labelled]
     if not paths or not are_few(when, len(paths)):
         return table  # All trained classes may have been removed.
-    missing = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
+    missing = gather_list([path for path in paths if not MediaPath(path).exists()] if rank() == 0 else [])
     if missing:
         table.lines.append(
             f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
         )
         return table
-    frozen = _pretrained(run, reading, bar)
-    trained = Dataset(tuple(Item(path, label) for path, label in known), split["source"])
-    items = frozen.with_reading(skip_unreadable=False).items(trained, run.labels, "encode training items")
+    frozen = _pretrained(run, reading, reporter)
+    trained = Dataset(tuple(Item(path, label) for path, label in labelled), split["source"])
+    strict = FrozenEncoder(frozen.encoder, run.protocol, replace(reading, skip_unreadable=False), reporter)
+    items = strict.items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]
     # The recorded prompts of a learned template have placeholders that other encoders cannot read.

@@ -23,7 +23,7 @@ STRENGTH = 10.0
 RIDGE = 0.4
 
 # Fraction of its best scale that the text prior has in both fits, and weight of the least-squares fit in their sum.
-TEXT_PART, RIDGE_PART = 0.5, 0.5
+TEXT_SHARE, RIDGE_SHARE = 0.5, 0.5
 
 # Log-likelihood in nats that one scale >= 0 gains by chance: half the mean of a chi-squared, half of the time.
 BY_CHANCE = 0.25
@@ -37,7 +37,7 @@ def class_center(features: Float[Tensor, "items dim"], targets: Int[Tensor, " it
     return torch.stack([features[targets == label].mean(0) for label in targets.unique()]).mean(0)
 
 
-class TextWorth(NamedTuple):
+class TextEvidence(NamedTuple):
     """How well text rows alone (zero-shot) classify the labelled items.
 
     Args:
@@ -57,15 +57,15 @@ class TextWorth(NamedTuple):
     def __str__(self) -> str:
         share = f"{100 * self.right / self.items:.0f} % of the {self.items} training items"
         chance = f"chance {100 / self.classes:.0f} %"
-        known = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
+        summary = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
         if not self.weight:
-            return f"{known}: no better than chance, so the names are not used"
-        return f"{known}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"
+            return f"{summary}: no better than chance, so the names are not used"
+        return f"{summary}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"
 
 
-def text_worth(
+def text_evidence(
     rows: Float[Tensor, "classes dim"], features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]
-) -> TextWorth:
+) -> TextEvidence:
     """Measure zero-shot with centred features on labelled items.
 
     Only the scale is fitted. With L its log-likelihood ratio to scale 0, the weight is (L - BY_CHANCE) / L, at least 0
@@ -75,17 +75,17 @@ def text_worth(
     from scipy.special import log_softmax
 
     x, w, labels = _units(features - class_center(features, targets)), _units(rows), targets.numpy()
-    scores, places = x @ w.T, np.arange(len(labels))
+    scores, items = x @ w.T, np.arange(len(labels))
 
     def loss(scale: float) -> float:
-        return -float(log_softmax(scale * scores, axis=1)[places, labels].sum())
+        return -float(log_softmax(scale * scores, axis=1)[items, labels].sum())
 
     result: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
     scale = float(result.x)
     evidence = loss(0.0) - loss(scale)
     weight = max(0.0, 1 - BY_CHANCE / evidence) if evidence > 0 else 0.0
     right = int((scores.argmax(1) == labels).sum())
-    return TextWorth(right, len(labels), len(w), scale, weight)
+    return TextEvidence(right, len(labels), len(w), scale, weight)
 
 
 def logistic_head(
@@ -103,8 +103,8 @@ def logistic_head(
     center = class_center(features, targets)
     x = _units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
-    present, places = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _logistic(x, places, weight[present], strength)
+    present, numbers = np.unique(targets.numpy(), return_inverse=True)
+    weight[present], bias[present] = _logistic(x, numbers, weight[present], strength)
     return _probe(weight, bias, center, names, "logistic")
 
 
@@ -119,11 +119,12 @@ def text_probe_head(
 
     It is the sum of two linear classifiers with the text rows t_c as a prior:
 
-        logistic: minimise cross-entropy + |W - s t|^2 / (2 STRENGTH), s = TEXT_PART x weight x scale of `text_worth`
-        ridge:    minimise |Y - r x t - x A|^2 + RIDGE |A|^2, r = TEXT_PART x weight x least-squares slope of Y on x t
+        logistic: minimise cross-entropy + |W - s t|^2 / (2 STRENGTH), s = TEXT_SHARE x weight x scale
+        ridge:    minimise |Y - r x t - x A|^2 + RIDGE |A|^2, r = TEXT_SHARE x weight x least-squares slope of Y on x t
 
-    where x are the features, Y the one-hot labels, and the scores of both are scaled to the same spread. So text
-    decides when items are few, counts less with each item, and not at all if its weight is 0.
+    where x are the features, Y the one-hot labels, weight and scale those of `text_evidence`, and the scores of both
+    are scaled to the same spread. So text decides when items are few, counts less with each item, and not at all if its
+    weight is 0.
 
     Args:
         rows: text rows, of any length; they are normalised.
@@ -133,17 +134,17 @@ def text_probe_head(
     """
     center, labels = class_center(features, targets), targets.numpy()
     x, text = _units(features - center), _units(rows)
-    worth = text_worth(rows, features, targets)
-    part = TEXT_PART * worth.weight
-    weight, bias = _logistic(x, labels, part * worth.scale * text, STRENGTH)
+    evidence = text_evidence(rows, features, targets)
+    text_weight = TEXT_SHARE * evidence.weight
+    weight, bias = _logistic(x, labels, text_weight * evidence.scale * text, STRENGTH)
     text = text - text.mean(0)
     hot = np.eye(len(text))[labels]
     prior = x @ text.T
     slope = max(0.0, float((hot * prior).sum() / max((prior * prior).sum(), 1e-12)))
-    residual = hot - hot.mean(0) - part * slope * prior
-    ridge = part * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), residual).T @ x
+    residual = hot - hot.mean(0) - text_weight * slope * prior
+    ridge = text_weight * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), residual).T @ x
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
-    return _probe(weight + RIDGE_PART * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if worth.weight else "items")
+    return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if text_weight else "items")
 
 
 def _spread(scores: np.ndarray) -> float:
@@ -172,7 +173,7 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
     values, vectors = np.linalg.eigh(x @ x.T)
     nonzero = values > 1e-9 * values[-1]
     values, vectors = values[nonzero], vectors[:, nonzero]
-    classes, rank, places = len(prior), len(values), np.arange(len(x))
+    classes, rank, items = len(prior), len(values), np.arange(len(x))
     curvature = 2 * (classes - 1) / classes**2
     step = 1 / np.sqrt(curvature * values + 1 / strength)
     step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(x))
@@ -183,7 +184,7 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
         u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
         logs = log_softmax(prior_scores + z @ u.T + bias, axis=1)
         error = np.exp(logs) - hot
-        value = (penalty * u * u).sum() / 2 - logs[places, labels].sum()
+        value = (penalty * u * u).sum() / 2 - logs[items, labels].sum()
         return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])
 
     zeros, options = np.zeros(classes * rank + classes), {"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}

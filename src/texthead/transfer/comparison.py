@@ -1,5 +1,6 @@
 """Fit methods to the features of a frozen encoder: compare them, or save one as a run."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,16 +25,16 @@ from texthead.media.find import find_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
-from texthead.parallel.progress import Bar, bar_or
+from texthead.parallel.progress import Progress, Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import Score, write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
-from texthead.training.fit_recipe import suit
+from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
-from texthead.transfer.baselines import Comparison, When, are_few
-from texthead.transfer.closed_form import TextWorth
+from texthead.transfer.baselines import ScoreTable, When, are_few
+from texthead.transfer.closed_form import TextEvidence
 from texthead.transfer.methods import (
     Folds,
     Lead,
@@ -46,9 +47,7 @@ from texthead.transfer.methods import (
 )
 
 # Default number of frames per video.
-FRAMES = 4
-
-_NOTEBOOK_BAR: Bar = partial(bar_or, None)
+QUICK_FRAMES = 4
 
 
 # --- the task
@@ -64,7 +63,7 @@ def load_task(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     device: torch.device | None = None,
     reading: Reading = Reading(cache=True),
-    bar: Bar = _NOTEBOOK_BAR,
+    reporter: Reporter = Reporter(),
 ) -> tuple[Task, list[str]]:
     """Return (encoder, prompts and recipe that all methods share; a line for each value that the data changed).
 
@@ -75,6 +74,7 @@ def load_task(
         clean: whether to clean labels for use as class names, such as removing underscores.
         overrides: recipe values, as in `make_task`.
         device: device of the encoder; the CPU if None.
+        reporter: gets progress and messages.
     """
     template = overrides.get("template")
     names, sentences, lines = classes_to_train(
@@ -83,7 +83,7 @@ def load_task(
     prompts = class_prompts(template or small().template, names, sentences)
     encoder = load_encoder(source, text=text, prompts=flat(prompts))
     encoder.visual.to(device or torch.device("cpu"))
-    task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, bar)
+    task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, reporter)
     return task, [*lines, *changes]
 
 
@@ -94,7 +94,7 @@ def make_task(
     sentences: Sequence[str | Sequence[str] | None],
     overrides: Mapping[str, Any] = MappingProxyType({}),
     reading: Reading = Reading(cache=True),
-    bar: Bar = _NOTEBOOK_BAR,
+    reporter: Reporter = Reporter(),
 ) -> tuple[Task, list[str]]:
     """Do the same as `load_task` with a loaded encoder, class names, and prompts that replace the template.
 
@@ -105,9 +105,9 @@ def make_task(
     fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
     spec = encoder.visual.spec
     if spec.unit == "frame" and not train_set.only_images:
-        fixed["frames"] = FRAMES
-    recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
-    frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, bar)
+        fixed["frames"] = QUICK_FRAMES
+    recipe, changes = adapt_recipe(small, {**fixed, **overrides}, train_set, encoder)
+    frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, reporter)
     prompts = class_prompts(recipe.template, names, sentences)
     return Task(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
 
@@ -131,7 +131,7 @@ class _Encoded(NamedTuple):
     engine: str
 
 
-def _encode(task: Task, parts: Division, unlabelled: str | None) -> _Encoded:
+def _encode(task: Task, division: Division, unlabelled: str | None) -> _Encoded:
     """Encode training and scored items, and the files of a folder.
 
     Raises:
@@ -139,10 +139,11 @@ def _encode(task: Task, parts: Division, unlabelled: str | None) -> _Encoded:
         MediaError: a file cannot be read, unless the task's reading skips such files.
     """
     engines: set[str] = set()
-    frozen = task.frozen.with_reading(used=engines.add)
-    items = frozen.items(parts.train, task.labels, "encode training items")
-    check_no_class_lost(parts.train, items.data)
-    tests = frozen.items(parts.scored, task.labels, "encode held-out items") if parts.scored else None
+    frozen = copy.copy(task.frozen)
+    frozen.reporter = replace(frozen.reporter, used=engines.add)
+    items = frozen.items(division.train, task.labels, "encode training items")
+    check_no_class_lost(division.train, items.data)
+    tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
     skipped, line = [*items.skipped, *(tests.skipped if tests else ())], ""
     if unlabelled:
         paths = find_media([unlabelled])
@@ -166,7 +167,7 @@ class MethodScores:
         scored_name: the split of the held-out items.
         items: the training items.
         folds: the folds of the cross-validation.
-        worth: how well the class names classify the training items; None for an encoder without text.
+        evidence: how well the class names classify the training items; None for an encoder without text.
         skipped: errors of unreadable files.
         line: how much unlabelled files help; empty without any.
         engine: the engines that computed the features.
@@ -177,7 +178,7 @@ class MethodScores:
     scored_name: str
     items: FrozenItems
     folds: Folds
-    worth: TextWorth | None
+    evidence: TextEvidence | None
     skipped: tuple[MediaError, ...] = ()
     line: str = ""
     engine: str = ""
@@ -190,14 +191,14 @@ class MethodScores:
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
         groups = self.items.groups
-        folds = {name: (100 * float(own.mean()), *grouped_interval(own, groups)) for name, own in self.right.items()}
+        folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
         scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
-        return {title: own for title, own in (("cross-validated", folds), (self.scored_name, scores)) if own}
+        return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
 
     def __repr__(self) -> str:
         columns = self.columns().items()
-        shown = (f"{title}: {name} {own[0]:.1f}" for title, column in columns for name, own in column.items())
-        return f"MethodScores(top-1 in percent, {', '.join(shown)})"
+        columns_text = (f"{title}: {name} {own[0]:.1f}" for title, column in columns for name, own in column.items())
+        return f"MethodScores(top-1 in percent, {', '.join(columns_text)})"
 
     def _repr_html_(self) -> str:
         columns = self.columns()
@@ -218,6 +219,7 @@ def compare(
     seed: int = 0,
     unlabelled: str | None = None,
     reading: Reading = Reading(cache=True),
+    reporter: Reporter = Reporter(),
 ) -> MethodScores:
     """Score the methods on a frozen encoder side by side, as `texthead compare` does.
 
@@ -225,34 +227,35 @@ def compare(
 
     Args:
         encoder: as `load_encoder` takes it.
-        task: encoder, classes and recipe, in place of `encoder` and `reading`.
+        task: encoder, classes and recipe, in place of `encoder`, `reading` and `reporter`.
         k: training items drawn for each class; all if None.
         unlabelled: folder of files like those to predict; they refine the probes if they help.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    parts = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
-    task = task or load_task(parts.train, encoder, overrides={"seed": seed}, reading=reading)[0]
-    task, items, tests, skipped, line, engine = _encode(task, parts, unlabelled)
-    own = folds(items, seed=task.recipe.seed)
+    division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
+    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
+    task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
+    cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
     tested: dict[str, Score] = {}
-    total = len(task.methods) * (len(own.pairs) + (tests is not None))
-    with task.frozen.bar("compare", "fits") as progress:
+    total = len(task.methods) * (len(cv.pairs) + (tests is not None))
+    with task.frozen.reporter.bar("compare", "fits") as progress:
         step = _counter(progress, total)
         for name in task.methods:
-            if own.pairs:
-                right[name] = cross_validated(partial(task.fit, name), items, own.pairs, step)
+            if cv.pairs:
+                right[name] = cross_validated(partial(task.fit, name), items, cv.pairs, step)
             if tests is not None:
                 tested[name] = Score.of(name, evaluation_of(task.fit(name, items), tests))
                 step()
-    worth = task.text_worth(items)
-    return MethodScores(right, tested, parts.scored_name or "held out", items, own, worth, skipped, line, engine)
+    evidence = task.text_evidence(items)
+    return MethodScores(right, tested, division.scored_name or "held out", items, cv, evidence, skipped, line, engine)
 
 
-def _counter(progress: Callable[[int, int], None], total: int) -> Callable[[], None]:
+def _counter(progress: Progress, total: int) -> Callable[[], None]:
     """Return a function that reports one more step of `total`."""
     steps = iter(range(1, total + 1))
     return lambda: progress(next(steps), total)
@@ -267,14 +270,14 @@ class FittedMethod:
 
     Attributes:
         table: the scores on the held-out items, the method's own last; empty without such items.
-        worth, skipped, line, engine: as in `MethodScores`.
+        evidence, skipped, line, engine: as in `MethodScores`.
     """
 
     task: Task
     name: MethodName
     items: FrozenItems
-    table: Comparison
-    worth: TextWorth | None
+    table: ScoreTable
+    evidence: TextEvidence | None
     skipped: tuple[MediaError, ...]
     line: str
     engine: str
@@ -314,6 +317,7 @@ def fit_method(
     baselines: When = "never",
     unlabelled: str | None = None,
     reading: Reading = Reading(cache=True),
+    reporter: Reporter = Reporter(),
 ) -> FittedMethod:
     """Fit a method to the training items on a frozen encoder, as `texthead train --tune none` does.
 
@@ -322,12 +326,13 @@ def fit_method(
             "zero-shot-centred".
         out: run folder to write; None writes none.
         encoder: as `load_encoder` takes it.
-        task: encoder, classes and recipe, in place of `encoder` and `reading`.
+        task: encoder, classes and recipe, in place of `encoder`, `reading` and `reporter`.
         k: training items drawn for each class; all if None.
         held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
         seed: random seed.
         baselines: whether to score the other methods too; "auto": with at most 2,000 training items.
         unlabelled: folder of files like those to predict; they refine a probe if they help.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: the encoder or `unlabelled` does not allow the method, a class has no readable training item, or no
@@ -337,19 +342,19 @@ def fit_method(
     """
     if out is not None:
         check_out(Path(out), resume=False)
-    parts = data if isinstance(data, Division) else divide(data, seed=seed, part=held_out, k=k)
-    task = task or load_task(parts.train, encoder, overrides={"seed": seed}, reading=reading)[0]
+    division = data if isinstance(data, Division) else divide(data, seed=seed, held_out=held_out, k=k)
+    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
-    task, items, tests, skipped, line, engine = _encode(task, parts, unlabelled)
-    table = Comparison(replace(parts, train=items.data))
+    task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
+    table = ScoreTable(replace(division, train=items.data))
     if tests is not None:
         if are_few(baselines, len(items.data)):
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
         table.add_methods(task, [name], items, tests)
     table.add_note(task)
-    fitted = FittedMethod(task, name, items, table, task.text_worth(items), skipped, line, engine)
+    fitted = FittedMethod(task, name, items, table, task.text_evidence(items), skipped, line, engine)
     if out is not None:
         fitted.save(out)
     return fitted

@@ -87,17 +87,17 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         paths, labels = _paths(X), np.asarray(y)
         if labels.shape != (len(paths),):
             raise DataError(f"{len(paths)} paths and labels of shape {labels.shape}: give one label per path")
-        missing = [place for place, label in enumerate(labels.tolist()) if label is None or label != label]
+        missing = [index for index, label in enumerate(labels.tolist()) if label is None or label != label]
         if missing:
             raise DataError(f"path {missing[0] + 1} of {len(paths)} has no label: give it one, or leave it out")
-        self.classes_, places = np.unique(labels, return_inverse=True)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(f"all labels are {self.classes_.tolist()[0]!r}: a classifier needs at least 2 classes")
         encoder = self._encoder()
         features = self._features(encoder, paths)
         self.encoder_key_ = self._key(encoder)
         self.prompts_ = None if self.method == "probe" else self._prompts()
-        self.head_ = self._head(encoder, features, torch.from_numpy(places)).eval()
+        self.head_ = self._head(encoder, features, torch.from_numpy(numbers)).eval()
         return self
 
     def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:

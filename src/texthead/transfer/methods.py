@@ -18,11 +18,11 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import MethodName, Recipe
-from texthead.transfer.closed_form import TextWorth, class_center, logistic_head, text_probe_head, text_worth
+from texthead.transfer.closed_form import TextEvidence, class_center, logistic_head, text_evidence, text_probe_head
 from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
-FEWEST = 3
+MIN_ITEMS = 3
 
 
 # What each method uses, for the line under a table.
@@ -113,21 +113,21 @@ class Task:
             return head
         return refined_head(head, self.unlabelled, items.features, items.targets)
 
-    def text_worth(self, items: FrozenItems) -> TextWorth | None:
+    def text_evidence(self, items: FrozenItems) -> TextEvidence | None:
         """Measure the text rows on the items; None for an encoder without text."""
         if not self.encoder.has_text:
             return None
-        return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
+        return text_evidence(text_rows(self.encoder, self.prompts), items.features, items.targets)
 
 
 # --- cross-validation
 
 
 class Folds(NamedTuple):
-    """(training positions, scored positions) of each fold, and whether all groups stay whole."""
+    """(training positions, scored positions) of each fold, and whether each group is in one fold."""
 
     pairs: list[tuple[list[int], list[int]]]
-    whole: bool
+    grouped: bool
 
 
 def folds(items: FrozenItems, *, seed: int) -> Folds:
@@ -142,7 +142,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     order = np.array(sorted(range(len(names)), key=names.__getitem__))
     labels, groups = items.targets.numpy()[order], [items.groups[position] for position in order]
     counts = np.bincount(labels)
-    if counts.min() < FEWEST:
+    if counts.min() < MIN_ITEMS:
         return Folds([], True)
     number = int(min(5, counts.min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
@@ -150,9 +150,9 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     group_folds = min(number, len(set(keys)))
     if group_folds >= 2:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
-        whole = [(train, test) for train, test in grouped if len(test)]
-        if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
-            return Folds(_sorted(whole, order), True)
+        usable = [(train, test) for train, test in grouped if len(test)]
+        if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in usable):
+            return Folds(_sorted(usable, order), True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
     return Folds(_sorted(plain, order), False)
 
@@ -173,11 +173,11 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
 
 
 def cross_validated(
-    fit: Fit, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None] = lambda: None
+    fit: Fit, items: FrozenItems, pairs: Sequence[tuple[list[int], list[int]]], step: Callable[[], None] = lambda: None
 ) -> Bool[np.ndarray, " items"]:
     """Return whether each item is correct when the head is fitted without its fold."""
     right = np.zeros(len(items.data), dtype=bool)
-    for train_positions, scored in parts:
+    for train_positions, scored in pairs:
         right[scored] = evaluation_of(fit(items.pick(train_positions)), items.pick(scored)).right
         step()
     return right
@@ -195,12 +195,12 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     if not pairs:
         return task, f"{files} are used; there are too few labelled items to check whether they help"
     without = replace(task, unlabelled=None)
-    own, plain = (cross_validated(partial(each.fit, each.methods[0]), items, pairs).mean() for each in (task, without))
+    used, plain = (cross_validated(partial(each.fit, each.methods[0]), items, pairs).mean() for each in (task, without))
     line = (
-        f"with {files} {100 * own:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
+        f"with {files} {100 * used:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
         "(cross-validated)"
     )
-    if own >= plain:
+    if used >= plain:
         return task, f"{line}; they are used"
     return without, f"{line}; they are not used"
 
@@ -220,9 +220,9 @@ def best_rival(right: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence
     Args:
         right: the items that each method gets right.
     """
-    own, *rivals = right
-    best = max(rivals, key=lambda name: int(right[name].sum()), default=own)
-    first, second = right[best], right[own]
+    default, *rivals = right
+    best = max(rivals, key=lambda name: int(right[name].sum()), default=default)
+    first, second = right[best], right[default]
     if first.sum() <= second.sum():
         return None
     low, high = lead_interval(first & ~second, second & ~first, groups)

@@ -16,26 +16,26 @@ from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading, silent
+from texthead.features.reading import Reading
 from texthead.models.build import make_recognizer, needs_features, takes_sentences
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
-from texthead.parallel.progress import Bar, no_bar
+from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
-from texthead.training.execution import Callbacks, Execution, RunInfo
-from texthead.training.fit_recipe import check_overrides_are_used, suit
-from texthead.training.inputs import readable_parts
+from texthead.training.execution import Execution, RunInfo
+from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
+from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
 from texthead.training.tensorboard import TensorBoardLog
 from texthead.training.train import train
-from texthead.transfer.baselines import Comparison, When, add_baselines, are_few
+from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
-from texthead.transfer.methods import FEWEST, Task, cross_validated, folds
+from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds
 from texthead.transfer.trial import try_tuning
 
 # Cross-validated top-1 from which on fine-tuning could gain two points at most.
@@ -94,13 +94,13 @@ class TrainingPlan(NamedTuple):
     """What a run is trained on.
 
     Attributes:
-        parts: the items for training and for scoring.
+        division: the items for training and for scoring.
         drawn: whether the items to score were drawn.
         inputs: encoder, labels, class names and recipe.
         notes: on the data and the class names.
     """
 
-    parts: Division
+    division: Division
     drawn: bool
     inputs: RowInputs
     notes: tuple[str, ...]
@@ -138,7 +138,7 @@ class TrainedRun:
 
     out: Path
     model: Recognizer
-    table: Comparison
+    table: ScoreTable
     protocol: Protocol
     reading: Reading
     records: Sequence[dict] = ()
@@ -160,8 +160,7 @@ def train_run(
     device: torch.device | None = None,
     allow_download: bool = True,
     command: dict[str, object] | None = None,
-    bar: Bar = no_bar,
-    say: Callable[[str], None] = silent,
+    reporter: Reporter = Reporter(),
     tell: Callable[[News], object] = lambda _: None,
 ) -> TrainedRun:
     """Train a run and score it beside baselines, as `texthead train` does.
@@ -177,8 +176,7 @@ def train_run(
         device: device to compute on; the CPU if None.
         allow_download: whether the encoder may be downloaded.
         command: the options to save in the run folder.
-        bar: opens a progress bar.
-        say: called with lines about the progress.
+        reporter: gets progress, messages and the records of fine-tuning.
         tell: called with each `News`, before the next step takes time.
 
     Raises:
@@ -188,20 +186,20 @@ def train_run(
     """
     check_out(Path(out), resume=resume)
     shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
-    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, bar, say, tell)
-    inputs, parts, changes = training.plan(data, device or torch.device("cpu"), allow_download)
+    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, tell)
+    inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
     if training.must_tune:
         tell(Choice(True, "option", "fine_tune=True", changes=changes))
-        return training.fine_tune(training.start(inputs, parts))
-    return training.choose(inputs, parts, changes)
+        return training.fine_tune(training.start(inputs, division))
+    return training.choose(inputs, division, changes)
 
 
 class _Start(NamedTuple):
     """What fine-tuning starts from."""
 
     inputs: RowInputs
-    parts: Division
-    table: Comparison
+    division: Division
+    table: ScoreTable
     protocol: Protocol
     reading: Reading
 
@@ -216,8 +214,7 @@ class _Training:
     execution: Execution
     resume: bool
     command: dict[str, object] | None
-    bar: Bar
-    say: Callable[[str], None]
+    reporter: Reporter
     tell: Callable[[News], object]
 
     @property
@@ -232,11 +229,11 @@ class _Training:
         options, make = self.options, RECIPES[self.options.recipe]
         recipe = make(**options.overrides)
         drawn = not splits_of(data) and options.held_out != 0
-        parts = divide(data, seed=recipe.seed, part=options.held_out, k=options.k)
-        labels = parts.train.classes
+        division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
+        labels = division.train.classes
         names, sentences, lines = classes_to_train(
             labels,
-            parts.train.source,
+            division.train.source,
             options.classes,
             template=options.overrides.get("template"),
             clean=options.clean,
@@ -250,24 +247,26 @@ class _Training:
                 f"head {options.head}: {options.encoder} has no text encoder: give it one (text), or take another "
                 f"head: {WITHOUT_TEXT}"
             )
-        recipe, changes = suit(make, options.overrides, parts.train, encoder)
+        recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
         encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
-        self.tell(TrainingPlan(parts, drawn, inputs, (*data.notes, *parts.notes, *lines)))
-        return inputs, parts, changes
+        self.tell(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
+        return inputs, division, changes
 
-    def choose(self, inputs: RowInputs, parts: Division, changes: Sequence[str]) -> TrainedRun:
+    def choose(self, inputs: RowInputs, division: Division, changes: Sequence[str]) -> TrainedRun:
         """Fit a method on the frozen encoder, and fine-tune if a trial says so."""
         options = self.options
         values = {key: value for key, value in options.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
-        task, _ = make_task(inputs.encoder, parts.train, names, sentences, values, self.reading, self.bar)
-        quick = fit_method(parts, options.method, task=task, baselines=options.baselines, unlabelled=options.unlabelled)
+        task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
+        quick = fit_method(
+            division, options.method, task=task, baselines=options.baselines, unlabelled=options.unlabelled
+        )
         self.tell(quick)
         choice = self._before_trial(quick)
         if choice.tuned is None:
             self.tell(choice)
-            start = self.start(inputs, replace(parts, train=quick.items.data), quick.table)
+            start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
                 self.tell(choice._replace(changes=changes))
@@ -286,9 +285,9 @@ class _Training:
             return Choice(False, "no text", "the encoder has no text encoder to fine-tune against", name)
         counts = quick.items.targets.bincount()
         label, count = quick.task.labels[int(counts.argmin())], int(counts.min())
-        if count < FEWEST:
+        if count < MIN_ITEMS:
             few = f"class {label!r} has {count} training item{'s' * (count > 1)}"
-            return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {FEWEST}", name)
+            return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
         pairs = folds(quick.items, seed=quick.task.recipe.seed).pairs
         rate = cross_validated(partial(quick.task.fit, name), quick.items, pairs).mean()
         why = f"cross-validated, {100 * rate:.1f} % of the training items are correct"
@@ -302,14 +301,12 @@ class _Training:
         """Decide by a trial."""
         fit, reading = partial(quick.task.fit, quick.name), Reading(self.reading.workers)
         try:
-            trial = try_tuning(
-                fit, quick.items, start.inputs, start.protocol, reading=reading, bar=self.bar, say=self.say
-            )
+            trial = try_tuning(fit, quick.items, start.inputs, start.protocol, reading=reading, reporter=self.reporter)
         except KeyboardInterrupt:
             return Choice(False, "interrupted", "the trial of fine-tuning was interrupted", quick.name)
         return Choice(trial.tuned_is_ahead, "trial", str(trial), quick.name)
 
-    def start(self, inputs: RowInputs, parts: Division, table: Comparison | None = None) -> _Start:
+    def start(self, inputs: RowInputs, division: Division, table: ScoreTable | None = None) -> _Start:
         """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
 
         Without a `table` of the baselines' scores, score zero-shot and a probe.
@@ -319,46 +316,45 @@ class _Training:
         engine = engine_of(self.out, wanted) if self.resume else wanted
         exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
         reading = replace(self.reading, engine=exact)
-        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.bar)
-        compare = table is None and are_few(self.options.baselines, len(parts.train))
+        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
+        compare = table is None and are_few(self.options.baselines, len(division.train))
         items = None
         if compare or needs_features(self.options.head, recipe) or reading.skip_unreadable:
-            items, parts = readable_parts(frozen, parts)
+            items, division = readable_division(frozen, division)
             for error in items.skipped:
                 self.tell(error)
-        table = table or Comparison(parts)
-        if compare and items is not None and len(parts.scored):
+        table = table or ScoreTable(division)
+        if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
             add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
-        targets = items.targets if items else torch.tensor(label_indices(parts.train, inputs.labels))
+        targets = items.targets if items else torch.tensor(label_indices(division.train, inputs.labels))
         features = items.features if items else None
-        inputs = replace(inputs, features=features, targets=targets, items=parts.train.names)
-        return _Start(inputs, parts, table, frozen.protocol, reading)
+        inputs = replace(inputs, features=features, targets=targets, items=division.train.names)
+        return _Start(inputs, division, table, frozen.protocol, reading)
 
     def fine_tune(self, start: _Start) -> TrainedRun:
         """Train the run and score it."""
-        (inputs, parts, table, protocol, reading), options = start, self.options
+        (inputs, division, table, protocol, reading), options = start, self.options
         log = TensorBoardLog(self.out / "tensorboard") if options.tensorboard and rank() == 0 else None
         visual = inputs.encoder.visual
         model = make_recognizer(options.head, inputs, trainable=options.train_head).to(next(visual.parameters()).device)
         self.tell(model)
-        with self.bar("train", "clips") as progress, log or nullcontext():
+        with log or nullcontext():
             records = train(
                 model,
-                parts.train,
-                parts.val,
+                division.train,
+                division.val,
                 inputs.recipe,
                 out=self.out,
                 resume=self.resume,
                 execution=replace(self.execution, engine=reading.engine),
-                info=RunInfo(inputs.names, parts.scored, self.command),
-                callbacks=Callbacks(progress, self.say, log.add if log else Callbacks().record),
+                info=RunInfo(inputs.names, division.scored, self.command),
+                reporter=replace(self.reporter, record=log.add) if log else self.reporter,
             )
         # The cache holds features of the encoder before training.
         reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
-        if len(parts.scored):
-            with self.bar("score", "files") as progress:
-                scored = evaluate(model, parts.scored, protocol, reading, progress=progress)
+        if len(division.scored):
+            scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
             table.add(f"this run ({options.head} head)", scored)
             if rank() == 0:
                 write_scores(self.out, table.scores())

@@ -15,7 +15,7 @@ from torch import Tensor
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
-ROUNDS = 10  # As in TransCLIP (NeurIPS 2024).
+EM_STEPS = 10  # As in TransCLIP (NeurIPS 2024).
 
 # Spread of the scores before the softmax of the assignments, which makes these nearly hard: 3 and 8 work as well, hard
 # assignments gain less.
@@ -65,22 +65,22 @@ def refine(
     head, x = scores[:, finite].double(), features.double()
     y = torch.zeros(0, dtype=torch.long) if targets is None else (finite.cumsum(0) - 1)[targets]
     items = x[:0] if labelled is None else labelled.double()
-    hot, every = F.one_hot(y, head.shape[1]).double(), torch.cat([x, items])
+    hot, all_features = F.one_hot(y, head.shape[1]).double(), torch.cat([x, items])
     checks, answers = (slice(len(x), None), y) if len(items) else (slice(None), head.argmax(1))
-    most_weight = len(x) / len(every) if len(items) else UNCHECKED
-    refined, squares = head, every.square().sum(0)
+    most_weight = len(x) / len(all_features) if len(items) else UNCHECKED
+    refined, squares = head, all_features.square().sum(0)
     weight, bias = torch.zeros(head.shape[1], x.shape[1]).double(), torch.zeros(head.shape[1]).double()
-    for _ in range(ROUNDS):
-        parts = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
-        counts = parts.sum(0)[:, None]
-        means = parts.T @ every / counts.clamp(min=1e-9)
-        variance = (squares - (counts * means.square()).sum(0)) / len(every)
+    for _ in range(EM_STEPS):
+        weights = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
+        counts = weights.sum(0)[:, None]
+        means = weights.T @ all_features / counts.clamp(min=1e-9)
+        variance = (squares - (counts * means.square()).sum(0)) / len(all_features)
         # Unit features of 1,000 dimensions have variances of about 0.001.
         variance = variance.clamp(min=1e-6)
         weight, bias = means / variance, -(means.square() / variance).sum(1) / 2
         weight, bias = weight - weight.mean(0), bias - bias.mean()
-        own = parts[checks].gather(1, answers[:, None])
-        skill = _skill(every[checks], answers, own, means, variance, counts)
+        share = weights[checks].gather(1, answers[:, None])
+        skill = _skill(all_features[checks], answers, share, means, variance, counts)
         factor = most_weight * skill * _spread(head) / _spread(x @ weight.T + bias)
         weight, bias = factor * weight, factor * bias
         refined = head + x @ weight.T + bias
@@ -99,7 +99,7 @@ def _spread(scores: Float[Tensor, "files classes"]) -> Tensor:
 def _skill(
     items: Float[Tensor, "items dim"],
     targets: Int[Tensor, " items"],
-    own: Float[Tensor, "items 1"],
+    share: Float[Tensor, "items 1"],
     means: Float[Tensor, "classes dim"],
     variance: Float[Tensor, " dim"],
     counts: Float[Tensor, "classes 1"],
@@ -107,10 +107,10 @@ def _skill(
     """Return the mean class accuracy of the Gaussians, rescaled: 0 at chance, 1 if all are correct.
 
     Args:
-        own: the weight of each item in the mean of its class, which is left out when the item is scored.
+        share: the weight of each item in the mean of its class, which is left out when the item is scored.
     """
     scores = items @ (means / variance).T - (means.square() / variance).sum(1) / 2
-    without = (means[targets] * counts[targets] - own * items) / (counts[targets] - own).clamp(min=1e-6)
+    without = (means[targets] * counts[targets] - share * items) / (counts[targets] - share).clamp(min=1e-6)
     alone = ((items * without - without.square() / 2) / variance).sum(1, keepdim=True)
     hits = (scores.scatter(1, targets[:, None], alone).argmax(1) == targets).double()
     rate = torch.stack([hits[targets == label].mean() for label in targets.unique()]).mean()

@@ -1,7 +1,6 @@
 """Test whether fine-tuning beats the text-probe, by cross-validation on the training items."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,21 +12,21 @@ from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
-from texthead.features.reading import Reading, silent
+from texthead.features.reading import Reading
 from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
-from texthead.parallel.progress import Bar, no_bar
-from texthead.training.execution import Callbacks, Execution
+from texthead.parallel.progress import Reporter
+from texthead.training.execution import Execution
 from texthead.training.train import train
-from texthead.transfer.methods import FEWEST, Fit, evaluation_of, folds
+from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
 
 # Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningTrial:
     """The training items that each recogniser gets right, cross-validated."""
 
     quick: Bool[np.ndarray, " items"]
@@ -69,9 +68,8 @@ def try_tuning(
     protocol: Protocol,
     *,
     reading: Reading = Reading(),
-    bar: Bar = no_bar,
-    say: Callable[[str], None] = silent,
-) -> Trial:
+    reporter: Reporter = Reporter(),
+) -> TuningTrial:
     """Compare fine-tuning with a text head to the text-probe, on folds of the training items.
 
     Folds are tried until one of the two is significantly ahead, enough items are scored, or fine-tuning would not be
@@ -82,36 +80,38 @@ def try_tuning(
         inputs: inputs of the head for all items, in their order; its encoder does not change.
         protocol: the test protocol of the fine-tuned model.
         reading: only its workers are used.
-        say: called with a line after each fold that decides nothing.
+        reporter: gets progress, and a message after each fold that decides nothing.
 
     Raises:
         DataError: a class has too few items for folds.
     """
     pairs = folds(items, seed=inputs.recipe.seed).pairs
     if not pairs:
-        raise DataError(f"a trial needs at least {FEWEST} items of each class: use the text-probe")
+        raise DataError(f"a trial needs at least {MIN_ITEMS} items of each class: use the text-probe")
     assert inputs.features is not None
     assert inputs.targets is not None
     quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
-    trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
-    with bar("try fine-tuning", "clips") as progress:
-        for place, (trained, scored) in enumerate(pairs):
+    trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [])
+    with reporter.bar("try fine-tuning", "clips") as progress:
+        for fold, (trained, scored) in enumerate(pairs):
             train_set, tests = items.data.pick(trained), items.pick(scored)
             features, targets = inputs.features[trained], inputs.targets[trained]
-            part = replace(inputs, features=features, targets=targets, items=train_set.names)
+            fold_inputs = replace(inputs, features=features, targets=targets, items=train_set.names)
 
-            def in_all(done: int, total: int, place: int = place) -> None:
-                progress(place * total + done, len(pairs) * total)
+            def in_all(done: int, total: int, fold: int = fold) -> None:
+                progress(fold * total + done, len(pairs) * total)
 
-            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(in_all))
-            trial = Trial(
-                np.concatenate([trial.quick, quick_right[place]]),
+            tuned = _tuned_right(
+                fold_inputs, train_set, tests.data, protocol, reading, Reporter().counting(in_all, "train")
+            )
+            trial = TuningTrial(
+                np.concatenate([trial.quick, quick_right[fold]]),
                 np.concatenate([trial.tuned, tuned]),
                 [*trial.groups, *tests.groups],
             )
-            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[place + 1 :])):
+            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[fold + 1 :])):
                 break
-            say(f"fold {place + 1} of at most {len(pairs)}: {trial}")
+            reporter.say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
     return trial
 
 
@@ -121,12 +121,12 @@ def _tuned_right(
     scored: Dataset,
     protocol: Protocol,
     reading: Reading,
-    callbacks: Callbacks,
+    reporter: Reporter,
 ) -> Bool[np.ndarray, " items"]:
     """Fine-tune a copy of the encoder on some items, and return whether it gets each of the others right."""
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with scratch_folder() as folder:
         execution = Execution(reading.workers, checkpoint_every=0)
-        train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
+        train(model, train_set, None, inputs.recipe, out=folder, execution=execution, reporter=reporter)
     return evaluate(model, scored, protocol, Reading(reading.workers)).right

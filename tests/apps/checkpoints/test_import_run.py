@@ -21,7 +21,7 @@ from messages import prints
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.encoders.openclip import save_openclip
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
 Tensors = dict[str, Tensor]
@@ -248,7 +248,7 @@ def looked_at(
     antialias: bool = True,
 ) -> Tensor:
     """Return normalised crops (crops, frames, 3, size, size) of the square video resized to `short` pixels."""
-    with open_media(video) as media:
+    with MediaPath(video).open() as media:
         frames = media.frames_at(indices)
     if short != frames.shape[-1]:
         resized = F.interpolate(frames.float(), (short, short), mode="bilinear", antialias=antialias)
@@ -347,7 +347,7 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 @torch.no_grad()
 @pytest.mark.parametrize("temporal", ["mean", "token-shift"])
-def test_text4vis_without_weights_of_a_temporal_module(
+def test_text4vis_without_temporal_weights(
     tmp_path: Path, video: Path, base, import_file, predict, refused_file, temporal: str
 ) -> None:
     model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
@@ -398,7 +398,7 @@ def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path, import_file, predict) -> None:
+def test_bike_spotting_of_prompt_words(tmp_path: Path, video: Path, import_file, predict) -> None:
     """BIKE's files have the keys of Text4Vis trained by matching."""
     template, head = "This is a video about {}", fusion(TINY, 9)
     w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
@@ -530,7 +530,7 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
     assert published.original(config) == f"openclip:{name}-quickgelu/openai"
 
 
-def test_the_short_side_before_a_crop_is_each_kind_s_own() -> None:
+def test_resize_of_each_kind() -> None:
     sides = {kind: [made.resize(size) for size in (224, 336)] for kind, made in published.CONVENTIONS.items()}
     assert sides["openai"] == [224, 336]
     assert sides["text4vis"] == sides["text4vis-nce"] == [256, 336]
@@ -600,7 +600,7 @@ def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base
     refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
 
 
-def test_other_contents_and_options_that_are_missing_or_do_nothing_are_named(tmp_path: Path, refused_file) -> None:
+def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) -> None:
     path = tmp_path / "x.pt"
     text4vis(path, TINY)
     refused_file("encoder", path)

@@ -104,8 +104,8 @@ def saved(run: Run) -> Run:
 
 def entry(run: Run, label: str) -> dict:
     assert run.classes is not None
-    (found,) = [each for each in run.classes["classes"] if each["label"] == label]
-    return found
+    (result,) = [each for each in run.classes["classes"] if each["label"] == label]
+    return result
 
 
 # --- rows and scores -------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_an_edited_run_is_not_resumed(folder):
 # --- labels of items -------------------------------------------------------------------------------------------------
 
 
-def test_the_split_knows_what_the_items_are_called_now(folder):
+def test_split_follows_renamed_classes(folder):
     run = saved(rename_class(load_run(folder), "a cat", "hound"))
     assert read_json(run.folder / "split.json")["train_labels"] == ["hound", "a dog"]
     # The name of a removed class can be reused, but the old items do not belong to the new class.
@@ -326,7 +326,7 @@ def test_the_split_knows_what_the_items_are_called_now(folder):
     assert (split["train_labels"], split["held_out_labels"]) == (["either", "a dog"], ["either"])
 
 
-def test_items_of_removed_classes_are_not_scored_and_stay_known(folder, tmp_path):
+def test_items_of_removed_classes(folder, tmp_path):
     for name in ("a", "b"):
         write_image(tmp_path / f"{name}.png", "red")
     train, held_out = (str(tmp_path / f"{name}.png") for name in "ab")
@@ -461,7 +461,7 @@ def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path:
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
 
 
-def test_rows_of_a_tuned_text_encoder_get_no_row_of_the_untuned_one_beside_them(make):
+def test_tuned_text_rows_refuse_untuned_row(make):
     run = replace(load_run(make()), text_tuned=True)
     for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", encode=True)):
         with refuses(RunError, run.folder, "text encoder"):

@@ -214,13 +214,13 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
 
 
 @pytest.mark.slow
-def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, wrong, tmp_path):
+def test_several_sentences_per_class(run, data, works, wrong, tmp_path):
     path, own = tmp_path / "classes.json", tmp_path / "own.json"
     path.write_text('{"red": ["something red", "a red wall"], "blue": "a blue wall", "green": null}')
     own.write_text('{"red": "a red wall", "blue": ["x"]}')
     item, quick = data / "red" / "0.png", ["--workers", 0]
-    found = json.loads(works("predict", item, "--classes", path, "--json", *quick)[0])[0]["top"]
-    assert {each["name"] for each in found} == {*LABELS}
+    result = json.loads(works("predict", item, "--classes", path, "--json", *quick)[0])[0]["top"]
+    assert {each["name"] for each in result} == {*LABELS}
     ours = json.loads(works("predict", run, item, "--classes", path, "--json", "--template", "a {} thing", *quick)[0])
     direct = load_run(run).with_classes(
         ["red", "blue", "green"], prompts=[["something red", "a red wall"], "a blue wall", "a green thing"]

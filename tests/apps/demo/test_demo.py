@@ -19,7 +19,7 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setattr(
         experiment, "run_demo", lambda *args, **options: outcomes.append(run_demo(*args, **options)) or outcomes[0]
     )
-    monkeypatch.setattr(experiment, "SEEDS", 1)
+    monkeypatch.setattr(experiment, "DEMO_SEEDS", 1)
     Demo(out=str(tmp_path), workers=1, device="cpu")()
     rows = outcomes[0].rows
     text = rows["text, frozen"].mean(0)

@@ -24,6 +24,7 @@ from texthead.apps.demo.drawn_videos import (
     unseen_combinations,
 )
 from texthead.errors import DataError
+from texthead.parallel.progress import Reporter
 
 GREY = (200, 200, 200)
 SMALL: dict[str, Any] = {"train": 2, "test": 1, "frames": 4, "size": 48}
@@ -105,7 +106,7 @@ def test_unseen_combinations_must_leave_something_seen(count: int):
         unseen_combinations(count)
 
 
-def test_train_and_test_pictures_are_disjoint_where_there_are_several():
+def test_train_and_test_pictures_are_disjoint():
     for object, pictures in OBJECTS.items():
         one_picture = set(pictures.train) == set(pictures.test) and len(pictures.train) == 1
         assert one_picture or not set(pictures.train) & set(pictures.test), object
@@ -265,7 +266,7 @@ def test_an_interrupted_draw_is_not_taken_as_whole(tmp_path: Path):
 
     out, options = tmp_path / "draw", {"train": 1, "test": 1, "frames": 2, "size": 32}
     with pytest.raises(KeyboardInterrupt):
-        draw_small(out, progress=interrupt, **options)
+        draw_small(out, reporter=Reporter().counting(interrupt), **options)
     assert not (out / "drawn.json").exists()
     with refuses(DataError, out, "'seed': 1"):
         draw_small(out, **options, seed=1)

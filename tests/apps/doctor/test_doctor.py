@@ -66,9 +66,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
-    bad: Path, tmp_path: Path, doctor, monkeypatch
-) -> None:
+def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     cleaned = tmp_path / "new.csv"
     out, err = doctor(bad, "--quick", "--json", "--k", "2", "--out", tmp_path / "out", "--fix", cleaned)
@@ -132,7 +130,7 @@ def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], mon
     assert bad.read_bytes() == before
 
 
-def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
+def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
     facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
     monkeypatch.setattr("texthead.apps.doctor.examine.read_facts", lambda *_, **__: [facts])  # No process needs to start.
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
@@ -143,9 +141,7 @@ def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, doctor, 
 
 
 @pytest.mark.slow
-def test_nothing_serious_ends_with_0_and_prepared_shards_are_examined_too(
-    tmp_path: Path, doctor, findings, works
-) -> None:
+def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works) -> None:
     clips, shards = tmp_path / "clips", tmp_path / "shards"
     for number, colour in itertools.product(range(2), ("red", "green")):
         write_video(clips / colour / f"{number}.mp4", colour, frames=9, seed=number)
@@ -170,10 +166,10 @@ def test_flat_pictures_are_compared_by_their_bytes_alone(tmp_path: Path, finding
     rows = [["a.png", "sky", "train"], *([name, "sky", "test"] for name in ("b.png", "c.bmp", "d.png"))]
     for name, _, _ in rows:
         PIL.Image.new("RGB", (48, 48), (91 if name == "d.png" else 90, 120, 200)).save(tmp_path / name)
-    found = findings(write_manifest(tmp_path / "items.csv", rows), "--quick")
-    pairs = [({Path(path).name for path in f["paths"]}, f["fault"]) for f in found if len(f["paths"]) > 1]
+    result = findings(write_manifest(tmp_path / "items.csv", rows), "--quick")
+    pairs = [({Path(path).name for path in f["paths"]}, f["fault"]) for f in result if len(f["paths"]) > 1]
     assert pairs == [({"a.png", "b.png"}, "leak")]
-    assert [f["fault"] for f in found].count("one colour") == 4
+    assert [f["fault"] for f in result].count("one colour") == 4
 
 
 @pytest.mark.slow
@@ -206,25 +202,23 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
         smaller = again.resize((again.width // 2, again.height // 2))
         (smaller if number == 3 else PIL.ImageOps.mirror(again)).save(tmp_path / name, quality=60)
         rows.append([name, photos[number].label, "test"])
-    found = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
-    leaks = [{Path(path).name for path in f["paths"]} for f in found if f["fault"] == "near leak"]
+    result = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
+    leaks = [{Path(path).name for path in f["paths"]} for f in result if f["fault"] == "near leak"]
     assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shade", ["side", "middle"])
-def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
-    tmp_path: Path, cache: Path, findings, shade: str
-) -> None:
+def test_shapes_on_shaded_backgrounds_differ(tmp_path: Path, cache: Path, findings, shade: str) -> None:
     """A smooth background determines nearly all bits of a hash."""
     draws, side = np.random.default_rng(0), 128
     across, down = np.meshgrid(*2 * [np.linspace(-1, 1, side)])
     for name in ("disc", "square"):
         for number in range(12):
             angle, (low, high) = draws.uniform(0, 0.4), draws.uniform(0, 255, (2, 3))
-            ground = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
+            background = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
             picture = PIL.Image.fromarray(
-                (low + (high - low) * np.clip(ground / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
+                (low + (high - low) * np.clip(background / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
             )
             x, y = draws.uniform(40, 88, 2)
             box, colour = (x - 20, y - 20, x + 20, y + 20), tuple(draws.integers(0, 256, 3).tolist())
@@ -232,17 +226,17 @@ def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
             (pen.ellipse if name == "disc" else pen.rectangle)(box, fill=colour)
             (tmp_path / name).mkdir(exist_ok=True)
             picture.save(tmp_path / name / f"{number}.png")
-    found = findings(tmp_path, "--cache", cache, code=0)
-    accused = sum(len(each["paths"]) for each in found if each["fault"] == "near duplicate, two labels")
-    assert accused <= 4, found
+    result = findings(tmp_path, "--cache", cache, code=0)
+    accused = sum(len(each["paths"]) for each in result if each["fault"] == "near duplicate, two labels")
+    assert accused <= 4, result
 
 
 @pytest.mark.slow
-def test_names_that_mini_reads_alike_or_not_at_all(tmp_path: Path, cache: Path, findings) -> None:
+def test_near_synonyms_and_long_names(tmp_path: Path, cache: Path, findings) -> None:
     names = ["couch", "sofa", "volcano", "very " * 300 + "long"]
     rows = [[write_image(tmp_path / f"{number}.png", "red", number).name, name] for number, name in enumerate(names)]
-    found = findings(write_manifest(tmp_path / "items.csv", rows, "path,label"), "--cache", cache)
-    assert [f["about"] for f in found if f["fault"] == "near-synonyms"] == ["couch"]
-    (long,) = [f for f in found if f["fault"] == "name too long"]
+    result = findings(write_manifest(tmp_path / "items.csv", rows, "path,label"), "--cache", cache)
+    assert [f["about"] for f in result if f["fault"] == "near-synonyms"] == ["couch"]
+    (long,) = [f for f in result if f["fault"] == "name too long"]
     assert long["about"] == names[3]
     assert "tokens" in long["detail"]

@@ -27,7 +27,7 @@ def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
     assert encoder_findings.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
 
 
-def test_cosines_are_of_what_features_have_beside_the_mean_of_the_classes() -> None:
+def test_cosines_of_centred_features() -> None:
     # The class means are (5, 5) plus (0, 2) and (0, -2): the larger class does not pull the centre.
     seen = np.array([[5.0, 7.0], [5.0, 7.0], [6.0, 7.0], [4.0, 7.0], [5.0, 3.0]])
     rows = np.array([[0.0, 1.0], [1.0, 0.0]])
@@ -56,7 +56,7 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
     rng = np.random.default_rng(0)
     labels = [label for label in shown for _ in range(6)]
     seen = [5 + rows[shown[label]] + rng.normal(0, 0.02, mini.dim) for label in labels]
-    items = [Item(Path(f"{place}"), label) for place, label in enumerate([*labels, LONG])]
+    items = [Item(Path(f"{index}"), label) for index, label in enumerate([*labels, LONG])]
     seen.append(np.zeros(mini.dim))
     long, swap = encoder_findings.class_findings(mini, dict.fromkeys(names), names, items, seen)
     assert (long.fault, long.about) == ("name too long", LONG)
@@ -74,11 +74,11 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
 # The numbers in README and LOG.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("place", "pairs", "least", "most"),
+    ("manifest", "pairs", "least", "most"),
     [("image/clothing/images.csv", 45, 36, 4), ("video/airborne/clips.csv", 6, 4, 0)],
 )
-def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, place, pairs, least, most) -> None:
-    data = read_dataset(shared / place)
+def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, manifest, pairs, least, most) -> None:
+    data = read_dataset(shared / manifest)
     whole = known(mini, data.items, tmp_path)
     false_swaps, right, others = planted_swaps(mini, whole, data.labels)
     assert false_swaps == 0

@@ -11,7 +11,7 @@ from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, scene, truncate, turn, x264
 from messages import prints
 from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, facts_of_task, uneven_part
-from texthead.media.fingerprints import content_digest
+from texthead.media.paths import MediaPath
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_a_whole_video(plain: Path) -> None:
     assert (facts.frames, facts.listed, facts.width, facts.height) == (36, 36, 64, 48)
     assert facts.seconds == pytest.approx(36 / 25)
     assert (facts.turned, facts.uneven) == (False, 0.0)
-    assert facts.digest == content_digest(plain)
+    assert facts.digest == MediaPath(plain).digest()
     assert facts.appearance is not None
     assert facts.appearance.brightest > 100
     assert facts.appearance.contrast > 30
@@ -96,7 +96,7 @@ def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
         assert part in facts.problem
 
 
-def test_a_file_that_is_cut_before_its_index_is_cut_short_and_not_unreadable(plain: Path, tmp_path: Path) -> None:
+def test_truncated_file_without_index_is_cut_short(plain: Path, tmp_path: Path) -> None:
     data = plain.read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) // 2])
@@ -147,7 +147,7 @@ def test_black_still_and_plain(tmp_path: Path) -> None:
     assert frozen.contrast > 30
 
 
-def test_the_hash_survives_another_size_and_quality_but_no_other_picture(tmp_path: Path) -> None:
+def test_hash_ignores_size_and_quality(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     coarse = [rng.integers(0, 256, (9, 12, 3), np.uint8) for _ in range(2)]
     smooth = [PIL.Image.fromarray(grid).resize((320, 240), PIL.Image.Resampling.BICUBIC) for grid in coarse]

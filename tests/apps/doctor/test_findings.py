@@ -49,9 +49,9 @@ def test_a_file_by_itself(facts: Facts, found: dict[str, str]) -> None:
 def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
     """Return items a, b, c, ... and their facts from rows of `label [split] digest`; the default split is train."""
     items, facts = [], []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         label, *split, digest = row.split()
-        items.append(Item(Path("abcdefghi"[place]), label, *(split or ["train"])))  # pyright: ignore[reportArgumentType]
+        items.append(Item(Path("abcdefghi"[index]), label, *(split or ["train"])))  # pyright: ignore[reportArgumentType]
         facts.append(replace(VIDEO, path=items[-1].path, digest=digest))
     return items, facts
 
@@ -78,13 +78,13 @@ def test_copies() -> None:
     ],
 )
 def test_near_copies(rows, pairs, fault, severity, members, parts) -> None:
-    (found,) = doctor.near_copies(*make_items(*rows.split(", ")), dict.fromkeys(pairs, "like two peas"))
-    assert (found.fault, found.severity, found.items) == (fault, severity, members)
-    prints(found.detail, "like two peas", *parts)
+    (result,) = doctor.near_copies(*make_items(*rows.split(", ")), dict.fromkeys(pairs, "like two peas"))
+    assert (result.fault, result.severity, result.items) == (fault, severity, members)
+    prints(result.detail, "like two peas", *parts)
 
 
 def test_near_copies_come_in_groups() -> None:
-    items, facts = make_items(*(f"cat {place}" for place in range(8)))
+    items, facts = make_items(*(f"cat {index}" for index in range(8)))
     pairs = dict.fromkeys([(0, 4), (4, 6), (1, 2)], "alike")
     first, second = doctor.near_copies(items, facts, pairs)
     assert (first.fault, first.severity) == ("near duplicate", "warning")
@@ -99,7 +99,7 @@ def parts(*rows: str) -> list[Item]:
 
 def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
     items = parts("a.mp4#t=0,1 cat train", "a.mp4#t=1,2 cat train", "a.mp4#t=2,3 cat test", "b.mp4 cat train")
-    facts = [replace(VIDEO, path=item.path, digest=str(place)) for place, item in enumerate(items)]
+    facts = [replace(VIDEO, path=item.path, digest=str(index)) for index, item in enumerate(items)]
     assert doctor.near_copies(items, facts, {(0, 1): "alike"}) == []
     (leak,) = doctor.near_copies(items, facts, {(0, 1): "alike", (1, 2): "alike"})
     assert (leak.fault, leak.items) == ("near leak", (1, 2))
@@ -109,14 +109,14 @@ def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
 
 def test_parts_that_overlap() -> None:
     rows = ["a.mp4#t=0,2 cat train", "a.mp4#t=2,4 dog train", "b.mp4#t=2,4 dog train", "a.mp4#t=1,3 cat train"]
-    (found,) = doctor.overlaps(parts(*rows))
-    assert (found.fault, found.severity, found.about, found.items) == (
+    (result,) = doctor.overlaps(parts(*rows))
+    assert (result.fault, result.severity, result.about, result.items) == (
         "parts overlap, two labels",
         "warning",
         "a.mp4",
         (1, 3),
     )
-    prints(found.detail, "1 s to 3 s is labelled cat", "2 s to 4 s dog")
+    prints(result.detail, "1 s to 3 s is labelled cat", "2 s to 4 s dog")
     assert doctor.overlaps(parts(*rows[:3])) == []
     assert doctor.overlaps(parts("a.mp4 cat train", "b.mp4 dog train")) == []
     labels, splits = doctor.overlaps(parts("a.mp4 cat train", *rows[:2], "a.mp4#t=3,3.5 cat test"))[::-1]
@@ -127,16 +127,16 @@ def test_parts_that_overlap() -> None:
 
 
 def test_files_with_parts_in_two_splits() -> None:
-    (found,) = doctor.group_leaks(parts("a.mp4#t=0,2 cat train", "a.mp4#t=2,4 cat val", "b.mp4 cat train"))
-    assert (found.fault, found.severity, found.about) == ("parts in two splits", "warning", "a.mp4")
-    prints(found.detail, "train and val")
+    (result,) = doctor.group_leaks(parts("a.mp4#t=0,2 cat train", "a.mp4#t=2,4 cat val", "b.mp4 cat train"))
+    assert (result.fault, result.severity, result.about) == ("parts in two splits", "warning", "a.mp4")
+    prints(result.detail, "train and val")
 
 
 def test_groups_in_two_splits() -> None:
     rows = [("train", "g1"), ("test", "g1"), ("train", "g2"), ("train", "g2"), ("test", None), ("train", None)]
-    (found,) = doctor.group_leaks([Item(Path("a"), "cat", split, group) for split, group in rows])  # pyright: ignore
-    assert (found.about, found.severity) == ("g1", "serious")
-    prints(found.detail, "test and train")
+    (result,) = doctor.group_leaks([Item(Path("a"), "cat", split, group) for split, group in rows])  # pyright: ignore
+    assert (result.about, result.severity) == ("g1", "serious")
+    prints(result.detail, "test and train")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_names() -> None:
 
 def test_folders() -> None:
     labels = {"dress": "hat", "hat": "hat", "files": "dress", "Long_Sleeve": "long sleeve"}
-    (found,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", label) for folder, label in labels.items()])
-    assert (found.items, found.severity) == ((0,), "serious")
+    (result,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", label) for folder, label in labels.items()])
+    assert (result.items, result.severity) == ((0,), "serious")
     # Two labels that differ only in spelling, one of them in a folder of that name.
     same = [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
     assert not doctor.folder_findings(same)
@@ -182,10 +182,10 @@ def test_folders() -> None:
 
 def test_synonyms_come_closest_first() -> None:
     cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
-    found = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
-    assert [finding.about for finding in found] == ["b", "a"]
-    prints(found[0].detail, " c ", 0.95)
-    prints(found[1].detail, " b ", 0.90)
+    result = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
+    assert [finding.about for finding in result] == ["b", "a"]
+    prints(result[0].detail, " c ", 0.95)
+    prints(result[1].detail, " b ", 0.90)
     (swap,) = doctor.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
     assert (swap.about, swap.severity) == ("a", "serious")
     prints(swap.detail, " c", "0.30", 0.05)

@@ -30,13 +30,13 @@ def test_pairs_connect_the_same_groups_as_all_cosines(part: int, above: float, m
     every = [(i, j) for i in range(50) for j in range(i + 1, 50) if unit[i] @ unit[j] > above]
     expected = label_groups(50, every)
     monkeypatch.setattr(near_duplicates, "_BLOCK", part)
-    found = near_duplicates.near_pairs(rows, above)
-    pairs = {(first, second) for first, second, _ in found}
+    result = near_duplicates.near_pairs(rows, above)
+    pairs = {(first, second) for first, second, _ in result}
     assert pairs <= set(every)
     # No more pairs than these groups need.
     assert label_groups(50, pairs) == expected
-    assert len(found) == 50 - len(set(expected))
-    for first, second, cosine in found:
+    assert len(result) == 50 - len(set(expected))
+    for first, second, cosine in result:
         assert cosine == pytest.approx(unit[first] @ unit[second], abs=1e-6)
     # A row of zeros is similar to no other.
     assert near_duplicates.near_pairs(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), 0.0) == []
@@ -74,18 +74,18 @@ def test_files_are_alike_by_hash_up_to_a_tenth_of_the_bits() -> None:
     assert near_duplicates.alike_by_hash([*facts, facts[3]]) == pairs
 
 
-def test_files_are_alike_by_what_features_have_of_their_own() -> None:
+def test_alike_by_centred_features() -> None:
     own = np.random.default_rng(1).normal(size=(40, 30))
-    features = {place: row + 100 for place, row in enumerate(own)}
+    features = {index: row + 100 for index, row in enumerate(own)}
     features[41] = features[7] + 0.05
-    facts = [make_facts(np.zeros(HASH_BITS, bool), place) for place in range(42)]
+    facts = [make_facts(np.zeros(HASH_BITS, bool), index) for index in range(42)]
     assert set(near_duplicates.alike_by_feature(facts, features)) == {(7, 41)}
     facts[7] = make_facts(np.zeros(HASH_BITS, bool), 7, contrast=4.0)
     assert near_duplicates.alike_by_feature(facts, features) == {}
     assert near_duplicates.alike_by_feature(facts, {}) == {}
 
 
-def test_pictures_that_grow_brighter_to_one_side_are_not_alike_for_that() -> None:
+def test_gradients_alone_are_not_alike() -> None:
     """All bits of a smooth gradient are equal, whatever the picture shows."""
     draws = np.random.default_rng(0)
     shades = [np.ones(HASH_BITS, bool) ^ (draws.random(HASH_BITS) < 0.04) for _ in range(2)]

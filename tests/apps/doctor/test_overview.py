@@ -18,8 +18,8 @@ from texthead.apps.doctor.overview import (
     example_positions,
     examples_text,
     overview_of,
+    overview_table,
     spread_text,
-    table,
 )
 from texthead.data.dataset import Item
 
@@ -40,7 +40,7 @@ def of_sizes(counts: Sequence[int]) -> Overview:
 
 
 def test_numbers_of_each_class_and_of_all() -> None:
-    found = overview(
+    result = overview(
         (replace(VIDEO, frames=10, seconds=0.4), "b", "test"),
         (replace(VIDEO, frames=20, seconds=0.8), "b", "train"),
         (replace(VIDEO, frames=50, seconds=2.0, width=32), "b", "train"),
@@ -48,28 +48,28 @@ def test_numbers_of_each_class_and_of_all() -> None:
         (BROKEN, "b", "train"),
         (IMAGE, "a", "val"),
     )
-    b, a = found.classes
+    b, a = result.classes
     assert (b.name, b.items, b.splits, b.kinds) == ("b", 5, {"train": 4, "test": 1}, {"video": 5})
     # The unreadable file counts only as an item; the median of four is the lower middle one.
     assert (b.unreadable, b.frames, b.all_frames) == (1, Spread(20, 10, 90), 170)
     assert (b.seconds, b.all_seconds) == (Spread(0.8, 0.4, 3.6), pytest.approx(6.8))
     assert (b.size, b.sizes) == ((64, 48), 2)
     assert (a.name, a.kinds, a.frames, a.seconds) == ("a", {"image": 1}, Spread(1, 1, 1), None)
-    assert found.whole.splits == {"train": 4, "val": 1, "test": 1}
-    assert (found.whole.items, found.whole.kinds, found.whole.sizes) == (6, {"video": 5, "image": 1}, 2)
-    assert json.loads(json.dumps(asdict(found)))["classes"][0]["size"] == [64, 48]
+    assert result.whole.splits == {"train": 4, "val": 1, "test": 1}
+    assert (result.whole.items, result.whole.kinds, result.whole.sizes) == (6, {"video": 5, "image": 1}, 2)
+    assert json.loads(json.dumps(asdict(result)))["classes"][0]["size"] == [64, 48]
 
 
 def test_a_class_of_which_nothing_can_be_read() -> None:
-    found = overview((BROKEN, "a", None), (VIDEO, "b", None))
-    a = found.classes[0]
+    result = overview((BROKEN, "a", None), (VIDEO, "b", None))
+    a = result.classes[0]
     assert (a.frames, a.seconds, a.size, a.all_frames) == (None, None, None, 0)
-    in_words = table(found, 20)
+    in_words = overview_table(result, 20)
     assert in_words.headers == ["class", "items", "frames", "seconds"]
     assert in_words.rows[1] == ["a", "1", "-", "-"]
     prints(in_words.unreadable, "1 of 2")
-    assert table(overview((VIDEO, "b", None)), 20).unreadable == ""
-    prints(table(overview((BROKEN, "a", None)), 20).headline, "1 video", "1 class")
+    assert overview_table(overview((VIDEO, "b", None)), 20).unreadable == ""
+    prints(overview_table(overview((BROKEN, "a", None)), 20).headline, "1 video", "1 class")
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,14 @@ def test_a_duration_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_headline_holds_what_all_have_in_common() -> None:
-    prints(table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48")
-    videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
-    prints(table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
+def test_headline_of_common_facts() -> None:
     prints(
-        table(overview(*videos, (IMAGE, "b", None)), 20).headline,
+        overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48"
+    )
+    videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
+    prints(overview_table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
+    prints(
+        overview_table(overview(*videos, (IMAGE, "b", None)), 20).headline,
         "2 videos, 1 image",
         "2 classes",
         "61 frames",
@@ -117,12 +119,14 @@ def test_the_headline_holds_what_all_have_in_common() -> None:
 
 
 def test_columns_that_tell_nothing_are_left_out() -> None:
-    images = table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
+    images = overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
     assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
     assert (images.headers, images.rows[1], images.legend) == (["class", "items"], ["a", "1"], "")
-    assert [row[0] for row in table(overview((VIDEO, "a", None)), 20).rows] == ["a"], "of one class no row of all"
+    assert [row[0] for row in overview_table(overview((VIDEO, "a", None)), 20).rows] == ["a"], (
+        "of one class no row of all"
+    )
     wide = replace(VIDEO, path=Path("w.mp4"), width=128)
-    full = table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
+    full = overview_table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
     assert full.headers == ["class", "train", "none", "kinds", "frames", "seconds", "size"]
     assert full.sides == ["left", "right", "right", "left", "right", "right", "left"]
     assert full.rows == [
@@ -133,14 +137,14 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
     prints(full.legend, "frames, seconds", "median", "size")
 
 
-def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
-    found = table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
-    *largest, between, fifth, sixth = (name for name, _ in found.rows)
+def test_rows_of_largest_and_smallest_classes() -> None:
+    result = overview_table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
+    *largest, between, fifth, sixth = (name for name, _ in result.rows)
     assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
     prints(between, 2, "3-4")
-    prints(table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
-    assert len(table(of_sizes([1] * 20), 20).rows) == 21
-    assert len(table(of_sizes([1] * 21), 20).rows) == 22
+    prints(overview_table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
+    assert len(overview_table(of_sizes([1] * 20), 20).rows) == 21
+    assert len(overview_table(of_sizes([1] * 21), 20).rows) == 22
 
 
 # ---- which files are shown
@@ -149,20 +153,20 @@ def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
 def with_thumbnails(labels: Sequence[str], unreadable: Sequence[int] = ()) -> list[Facts]:
     """Return facts as they are read: a candidate has a thumbnail if it is readable."""
     able = candidates(labels) - set(unreadable)
-    return [replace(VIDEO, thumbnail=b"jpeg" if place in able else b"") for place in range(len(labels))]
+    return [replace(VIDEO, thumbnail=b"jpeg" if index in able else b"") for index in range(len(labels))]
 
 
 def test_items_to_show_are_evenly_placed_in_each_class() -> None:
     labels = ["b", "a"] * 40 + ["c"]
-    found = example_positions(labels, with_thumbnails(labels))
-    assert list(found) == ["a", "b", "c"]
-    assert found["b"] == [14, 34, 54, 74]
-    assert found["a"] == [15, 35, 55, 75]
-    assert found["c"] == [80]
+    result = example_positions(labels, with_thumbnails(labels))
+    assert list(result) == ["a", "b", "c"]
+    assert result["b"] == [14, 34, 54, 74]
+    assert result["a"] == [15, 35, 55, 75]
+    assert result["c"] == [80]
     assert candidates(labels) == candidates(list(labels))
 
 
-def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
+def test_unreadable_file_is_replaced_by_another() -> None:
     labels = ["a"] * 80 + ["b"] * 5
     before = example_positions(labels, with_thumbnails(labels))["a"]
     after = example_positions(labels, with_thumbnails(labels, unreadable=[*before, 80]))
@@ -173,11 +177,11 @@ def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
-def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pictured: int) -> None:
+def test_pictures_are_bounded(classes: int, each: int, pictured: int) -> None:
     labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
-    found = example_positions(labels, with_thumbnails(labels))
-    assert Counter(map(len, found.values())) == {each: pictured}
-    assert sum(map(len, found.values())) <= 200
+    result = example_positions(labels, with_thumbnails(labels))
+    assert Counter(map(len, result.values())) == {each: pictured}
+    assert sum(map(len, result.values())) <= 200
     # Of a million files at most twice as many are held as are shown.
     assert len(candidates(labels)) <= 400
 

@@ -23,17 +23,17 @@ def swap(targets: np.ndarray, first: int, second: int) -> np.ndarray:
 def test_every_planted_swap_is_found_and_nothing_else() -> None:
     assert swaps(COSINES, TARGETS, ALONE) == []
     for first, second in itertools.combinations(range(5), 2):
-        (found,) = swaps(COSINES, swap(TARGETS, first, second), ALONE)
-        assert (found.first, found.second) == (first, second)
-        assert abs(found.gain - 0.4) < 4 * found.error
+        (result,) = swaps(COSINES, swap(TARGETS, first, second), ALONE)
+        assert (result.first, result.second) == (first, second)
+        assert abs(result.gain - 0.4) < 4 * result.error
         # Two differences of two cosines with a standard deviation of 0.1, each averaged over 12 items.
-        assert found.error == pytest.approx((4 * 0.01 / 12) ** 0.5, rel=0.4)
+        assert result.error == pytest.approx((4 * 0.01 / 12) ** 0.5, rel=0.4)
     # Two swaps at once.
     mixed = swap(swap(TARGETS, 0, 3), 1, 4)
-    assert {(found.first, found.second) for found in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
+    assert {(result.first, result.second) for result in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
 
 
-def test_heights_of_names_and_of_pictures_make_no_gain() -> None:
+def test_class_offsets_cause_no_swaps() -> None:
     lifted = COSINES + np.array([0, 5, 0, -3, 1])[None, :] + np.array([2, 0, 0, 7, 0])[TARGETS][:, None]
     assert np.allclose(swap_gains(lifted, TARGETS), swap_gains(COSINES, TARGETS))
 
@@ -42,14 +42,14 @@ def test_items_of_one_group_count_as_one_witness() -> None:
     mixed = swap(TARGETS, 0, 1)
     assert swaps(COSINES, mixed, [str(target) for target in mixed]) == []
     two_scenes = [f"{target} {position % 2}" for position, target in enumerate(mixed)]
-    (found,) = swaps(COSINES, mixed, two_scenes, errors=0.1)
+    (result,) = swaps(COSINES, mixed, two_scenes, errors=0.1)
     (by_item,) = swaps(COSINES, mixed, ALONE)
-    assert found.gain == by_item.gain
-    assert found.error != by_item.error
+    assert result.gain == by_item.gain
+    assert result.error != by_item.error
 
 
 def test_a_class_without_items_is_in_no_swap() -> None:
     some = TARGETS != 2
     assert np.isneginf(swap_gains(COSINES[some], TARGETS[some])[2]).all()
-    (found,) = swaps(COSINES[some], swap(TARGETS[some], 0, 4), ALONE[12:])
-    assert (found.first, found.second) == (0, 4)
+    (result,) = swaps(COSINES[some], swap(TARGETS[some], 0, 4), ALONE[12:])
+    assert (result.first, result.second) == (0, 4)

@@ -182,11 +182,11 @@ def card_of(run, made: Calibration | None = None) -> str:
 
 
 @pytest.mark.parametrize("promises", [True, False])
-def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
+def test_card_lists_exported_calibration(tmp_path, promises):
     run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
     scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
-    found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
-    run = save_calibration(run, replace(run.calibration, measured=found))
+    result = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
+    run = save_calibration(run, replace(run.calibration, measured=result))
     made, _ = exporting.exportable_calibration(run, run.protocol, promises=promises)
     card = card_of(run, made)
     assert ("0.600" in prints(card, "32x32 pixels")) == promises
@@ -225,7 +225,7 @@ def test_other_classes(world, say, tmp_path):
         predictor.predict(path.parent, 5)
 
 
-def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
+def test_card_has_run_content_and_prompts(world):
     card = card_of(load_run(world.run))
     split = json.loads((world.run / "split.json").read_text())
     own = read_scores(world.run).methods[-1]
@@ -275,7 +275,7 @@ def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_int8_of_a_convolutional_encoder_is_smaller_and_prints_what_it_costs(world, say, tmp_path):
+def test_int8_convolutional_smaller_with_cost(world, say, tmp_path):
     code, out, _ = say("export", world.run, "--out", tmp_path / "int8", "--int8")
     assert code == 0
     prints(out, "held-out", "right")
@@ -306,7 +306,7 @@ def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tmp_path, monkeypatch):
+def test_int8_refused_without_files_or_parity(tmp_path, monkeypatch):
     """The tolerance is so small that the last bits exceed it."""
     run = run_of(tmp_path / "run", "frozen", "mean")
     with refuses(RunError, "int8"):
@@ -327,12 +327,12 @@ def test_no_number_is_no_parity():
 
 
 def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
-    files = [str(write_image(tmp_path / f"{place:02d}.png", "red")) for place in range(63)]
+    files = [str(write_image(tmp_path / f"{index:02d}.png", "red")) for index in range(63)]
     split = {"held_out": files, "held_out_labels": ["a hat"] * 63}
     run = run_of(tmp_path / "run", "frozen", "mean", split=split)
-    places = [int(path.stem) for path in parity._held_out(run)[0]]
-    assert len(places) == parity.CHECKED
-    assert places[-1] >= 61
+    indices = [int(path.stem) for path in parity._held_out(run)[0]]
+    assert len(indices) == parity.CHECKED
+    assert indices[-1] >= 61
 
 
 @pytest.mark.slow
@@ -342,6 +342,6 @@ def test_a_real_run_on_real_clips(shared, tmp_path):
     files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
     split = {"held_out": files, "held_out_labels": ["a hat"] * len(files)}
     run = run_of(tmp_path / "run", "frozen", "transformer", frames=8, split=split)
-    found = export(run, tmp_path / "out")
-    assert (found.files, found.agree, found.same_pixels) == (10, 10, True)
-    assert found.scores <= 1e-4
+    result = export(run, tmp_path / "out")
+    assert (result.files, result.agree, result.same_pixels) == (10, 10, True)
+    assert result.scores <= 1e-4

@@ -63,13 +63,13 @@ def change(file: Path, *keys: str | int, value: object) -> None:
     """Set a value in a JSON file; `...` removes the key."""
     values = json.loads(file.read_text())
     *parents, last = keys
-    place = values
+    node = values
     for parent in parents:
-        place = place[parent]
+        node = node[parent]
     if value is ...:
-        del place[last]
+        del node[last]
     else:
-        place[last] = value
+        node[last] = value
     file.write_text(json.dumps(values))
 
 
@@ -84,8 +84,8 @@ def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_sound_folder_predicts(folder, image):
-    found = standalone.Predictor(folder).predict(image, 2)
-    assert [pair["name"] for pair in found["top"]] == ["hat", "shoes"]
+    result = standalone.Predictor(folder).predict(image, 2)
+    assert [pair["name"] for pair in result["top"]] == ["hat", "shoes"]
 
 
 DAMAGES = [
@@ -117,10 +117,10 @@ def test_a_damaged_file(folder, image, capfd, name, content):
     fails(folder, image, capfd)
 
 
-@pytest.mark.parametrize("places", [slice(2), slice(1, None)], ids=["first", "last"])
-def test_another_number_of_classes_than_scores(folder, image, capfd, places):
+@pytest.mark.parametrize("part", [slice(2), slice(1, None)], ids=["first", "last"])
+def test_another_number_of_classes_than_scores(folder, image, capfd, part):
     values = json.loads((folder / "classes.json").read_text())
-    change(folder / "classes.json", "classes", value=values["classes"][places])
+    change(folder / "classes.json", "classes", value=values["classes"][part])
     assert "2 classes" in fails(folder, image, capfd)
 
 

@@ -81,8 +81,8 @@ def test_frames_are_those_of_sampling(origin):
             views = Views(clips, 1, origin)
             for length in (1, 2, 3, 7, 8, 9, 31, 100, 127, 128, 129, 300, 1001):
                 for each in (views, replace(views, stride=3)):
-                    found = standalone.frame_indices(length, settings_of(frames, each, PIXELS))
-                    assert found == each.frame_indices(length, frames), (length, frames, clips)
+                    result = standalone.frame_indices(length, settings_of(frames, each, PIXELS))
+                    assert result == each.frame_indices(length, frames), (length, frames, clips)
 
 
 @pytest.mark.parametrize("along", get_args(Along))
@@ -91,9 +91,9 @@ def test_crops_in_the_model_are_those_of_the_library(along):
         short = 32 if crops == 3 and along == "long-side" else 36
         for width, height in ((short, short), (short + 1, short), (57, short), (short, 57), (short, 254), (999, short)):
             frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
-            found = scorer_of(2, Views(1, crops, along=along), PIXELS).crops(frames[None, None])[0]
+            result = scorer_of(2, Views(1, crops, along=along), PIXELS).crops(frames[None, None])[0]
             assert torch.equal(
-                found, view_crops(frames.permute(0, 3, 1, 2), 32, min(width, height), crops, along=along)
+                result, view_crops(frames.permute(0, 3, 1, 2), 32, min(width, height), crops, along=along)
             )
 
 
@@ -186,7 +186,7 @@ def test_an_image_turned_by_exif_gives_the_same_views(tmp_path, suffix, orientat
     check_same(tmp_path / f"a{suffix}", 1, Views(1, 3))
 
 
-def test_a_picture_that_is_damaged_or_too_large_is_refused_by_both(tmp_path):
+def test_damaged_or_large_picture_refused(tmp_path):
     sound = write_image(tmp_path / "a.png", "red").read_bytes()
     (tmp_path / "chunk.png").write_bytes(sound.replace(b"IDAT", b"\xe1\x06\xa8\xbf"))
     PIL.Image.new("1", (16_385, 1)).save(tmp_path / "long.png")
@@ -210,7 +210,7 @@ def test_what_is_no_video_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(shared):
+def test_views_match_for_many_codecs(shared):
     """Rotation, variable frame rate, 10 bits, odd sizes, damage: predict.py never reads a file differently."""
     derived, real = (sorted((shared / "decode" / name).iterdir()) for name in ("derived", "real"))
     files = [path for path in derived if path.is_file() and path.suffix != ".md"]
@@ -238,11 +238,11 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
             "threshold": {"false_accept": 0.05, "probability": needed},
             "coverage": {"level": 0.9, "quantile": 1.5},
         }
-        found = predictor.predict(path, 2)
-        assert [pair["name"] for pair in found["top"]] == ["a", "b"]
-        assert [pair["probability"] for pair in found["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
-        assert (found["answer"], found["set"]) == (answer, ["a", "b"])
-        assert (standalone.NONE in standalone.as_text(found)) == (answer != "a")
+        result = predictor.predict(path, 2)
+        assert [pair["name"] for pair in result["top"]] == ["a", "b"]
+        assert [pair["probability"] for pair in result["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
+        assert (result["answer"], result["set"]) == (answer, ["a", "b"])
+        assert (standalone.NONE in standalone.as_text(result)) == (answer != "a")
 
 
 def test_help_needs_no_model():

@@ -14,8 +14,8 @@ COLOURS = ("red", "green", "blue")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """18 pictures in three colours, not in class folders."""
-    for place in range(18):
-        write_image(tmp_path / "files" / f"{place:02d}.png", COLOURS[place % 3], seed=place)
+    for index in range(18):
+        write_image(tmp_path / "files" / f"{index:02d}.png", COLOURS[index % 3], seed=index)
     return tmp_path / "files"
 
 
@@ -24,7 +24,7 @@ def asked(output: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp_path: Path) -> None:
+def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) -> None:
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     out, err = works("label", folder, *options, "--next", 6)
     prints(err, "0 of 18 files")
@@ -52,7 +52,7 @@ def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp
 @pytest.mark.slow
 def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, tmp_path: Path) -> None:
     manifest = tmp_path / "files.csv"
-    names = [f"files/{place:02d}.png,{'one' if place else 'other'}" for place in range(18)]
+    names = [f"files/{index:02d}.png,{'one' if index else 'other'}" for index in range(18)]
     manifest.write_text("\n".join(["path,group", *names]) + "\n")
     options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
     rows = asked(works("label", manifest, *options, "--next", 2)[0])

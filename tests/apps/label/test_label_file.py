@@ -21,53 +21,53 @@ FILES = 12
 
 @pytest.fixture
 def files(tmp_path: Path) -> Dataset:
-    paths = [write_image(tmp_path / "files" / f"{place:02d}.png", "red", seed=place) for place in range(FILES)]
+    paths = [write_image(tmp_path / "files" / f"{index:02d}.png", "red", seed=index) for index in range(FILES)]
     return Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files"))
 
 
 def test_a_label_is_a_manifest_that_training_reads(files: Dataset, tmp_path: Path) -> None:
-    place = tmp_path / "labels.csv"
-    labels = LabelFile(place, files)
+    labels_csv = tmp_path / "labels.csv"
+    labels = LabelFile(labels_csv, files)
     assert labels.put(3, Mark("cat")).of == {3: "cat"}
     labels.put(5, Mark("a dog, or two"))
-    assert [item.label for item in read_dataset(place).items] == ["cat", "a dog, or two"]
-    assert place.read_text().splitlines()[1].startswith("files/03.png,cat,20")
+    assert [item.label for item in read_dataset(labels_csv).items] == ["cat", "a dog, or two"]
+    assert labels_csv.read_text().splitlines()[1].startswith("files/03.png,cat,20")
     # A new label replaces the old one.
     assert labels.put(3, Mark("dog")).of == {3: "dog", 5: "a dog, or two"}
-    found = labels.put(3, Mark(bad=True))
-    assert (found.of, found.bad) == ({5: "a dog, or two"}, {3})
+    result = labels.put(3, Mark(bad=True))
+    assert (result.of, result.bad) == ({5: "a dog, or two"}, {3})
     assert [row["path"] for row in csv.DictReader((tmp_path / "labels.bad.csv").open())] == ["files/03.png"]
-    found = labels.put(3, Mark("cat", checked=True))
-    assert (found.bad, found.checked, found.mark(3)) == (set(), {3}, Mark("cat", checked=True))
-    assert LabelFile(place, files).read() == found
+    result = labels.put(3, Mark("cat", checked=True))
+    assert (result.bad, result.checked, result.mark(3)) == (set(), {3}, Mark("cat", checked=True))
+    assert LabelFile(labels_csv, files).read() == result
     assert labels.put(3, Mark("cat")).checked == set()
     assert labels.rename("cat", "kitten").of == {3: "kitten", 5: "a dog, or two"}
     assert labels.rename("no such", "x").of[3] == "kitten"
     assert labels.put(3, Mark()).of == {5: "a dog, or two"}
     labels.put(5, Mark())
-    assert labels.read().of == LabelFile(place, files).read().of == {}
-    assert not place.exists()
+    assert labels.read().of == LabelFile(labels_csv, files).read().of == {}
+    assert not labels_csv.exists()
 
 
 def test_what_others_wrote_is_kept(files: Dataset, tmp_path: Path) -> None:
-    place = tmp_path / "labels.csv"
-    place.write_text(f"path,label,group\n{files.items[1].path},cat,indoors\n")
-    one, other = LabelFile(place, files), LabelFile(place, files)
+    labels_csv = tmp_path / "labels.csv"
+    labels_csv.write_text(f"path,label,group\n{files.items[1].path},cat,indoors\n")
+    one, other = LabelFile(labels_csv, files), LabelFile(labels_csv, files)
     one.put(2, Mark("dog"))
     assert other.put(4, Mark("bird")).of == {1: "cat", 2: "dog", 4: "bird"}
     one.put(1, Mark("dog"))
     assert other.read().of[1] == "dog"
-    assert read_dataset(place).items[0].group == "indoors"
+    assert read_dataset(labels_csv).items[0].group == "indoors"
 
 
 def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> None:
-    place = tmp_path / "labels.csv"
-    place.write_text("path,label\nelse.png,cat\n")
+    labels_csv = tmp_path / "labels.csv"
+    labels_csv.write_text("path,label\nelse.png,cat\n")
     with refuses(DataError, "else.png", "labels.csv:2"):
-        LabelFile(place, files)
-    place.write_text("path,label\nfiles/01.png,cat\nfiles/../files/01.png,dog\n")
+        LabelFile(labels_csv, files)
+    labels_csv.write_text("path,label\nfiles/01.png,cat\nfiles/../files/01.png,dog\n")
     with refuses(DataError, "twice", "labels.csv:3"):
-        LabelFile(place, files)
+        LabelFile(labels_csv, files)
     os.mkfifo(tmp_path / "pipe.csv")
     with refuses(DataError, "pipe.csv"):
         LabelFile(tmp_path / "pipe.csv", files)
@@ -75,9 +75,7 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
         LabelFile(tmp_path / "labels.txt", files)
 
 
-def test_a_clock_that_is_set_back_keeps_no_file_from_others(
-    files: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_claims_expire_after_clock_change(files: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = (LabelFile(tmp_path / "labels.csv", files) for _ in range(2))
     assert one.claim("ann", 3)
     now = time.time()
@@ -110,8 +108,8 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     assert one.claim("ann", 6)
 
 
-def _write(place: Path, files: Dataset, own: list[int], acknowledged: Path) -> None:
-    labels = LabelFile(place, files)
+def _write(labels_csv: Path, files: Dataset, own: list[int], acknowledged: Path) -> None:
+    labels = LabelFile(labels_csv, files)
     for number in range(10_000):
         position = own[number % len(own)]
         labels.put(position, Mark(f"class {number}"))
@@ -121,12 +119,13 @@ def _write(place: Path, files: Dataset, own: list[int], acknowledged: Path) -> N
 
 
 @pytest.mark.slow
-def test_three_writers_that_are_killed_lose_nothing_that_was_acknowledged(files: Dataset, tmp_path: Path) -> None:
-    place, context = tmp_path / "labels.csv", multiprocessing.get_context("spawn")
+def test_killed_writers_lose_no_acknowledged_label(files: Dataset, tmp_path: Path) -> None:
+    labels_csv, context = tmp_path / "labels.csv", multiprocessing.get_context("spawn")
     lists = [tmp_path / f"acknowledged-{writer}" for writer in range(3)]
     parts = [list(range(FILES))[writer::3] for writer in range(3)]
     writers = [
-        context.Process(target=_write, args=(place, files, part, own)) for part, own in zip(parts, lists, strict=True)
+        context.Process(target=_write, args=(labels_csv, files, part, own))
+        for part, own in zip(parts, lists, strict=True)
     ]
     for writer in writers:
         writer.start()
@@ -137,10 +136,10 @@ def test_three_writers_that_are_killed_lose_nothing_that_was_acknowledged(files:
         assert writer.pid
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-    found = LabelFile(place, files).read().of
+    result = LabelFile(labels_csv, files).read().of
     for own in lists:
         for line in own.read_text().splitlines()[-len(parts[0]) :]:
             position, number = map(int, line.split())
             # A later label may have been written but not acknowledged.
-            assert int(found[position].split()[1]) >= number
-    assert {item.path for item in read_dataset(place).items} <= {item.path for item in files.items}
+            assert int(result[position].split()[1]) >= number
+    assert {item.path for item in read_dataset(labels_csv).items} <= {item.path for item in files.items}

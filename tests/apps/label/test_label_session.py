@@ -39,7 +39,7 @@ def pool(tmp_path: Path) -> Pool:
     """Pictures of three colours whose features form clusters; the last file is a video."""
     paths = [write_image(tmp_path / "files" / f"{i:02d}.png", truth(i), seed=i) for i in range(FILES - 1)]
     paths.append(write_video(tmp_path / "files" / f"{FILES - 1:02d}.mp4", "red"))
-    features = MEANS[[place % 3 for place in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
+    features = MEANS[[index % 3 for index in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
     return Pool(Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files")), features)
 
 
@@ -77,17 +77,17 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_path: Path) -> None:
+def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
     session, seen = opened(("red", "green")), []
-    while (shown := session.next("ann")) is not None:
-        assert shown.label is None
-        assert {"red", "green"} <= {guess.name for guess in shown.guesses}
-        seen.append(shown.position)
-        session.label("ann", shown.position, truth(shown.position))
+    while (file := session.next("ann")) is not None:
+        assert file.label is None
+        assert {"red", "green"} <= {guess.name for guess in file.guesses}
+        seen.append(file.position)
+        session.label("ann", file.position, truth(file.position))
         # The label is on disk before the next file is shown.
         assert len(read_dataset(tmp_path / "labels.csv")) == len(seen)
     assert sorted(seen) == list(range(FILES))
-    assert {truth(place) for place in seen[:4]} == set(COLOURS), "one of each first"
+    assert {truth(index) for index in seen[:4]} == set(COLOURS), "one of each first"
     fitted(session)
     state = session.state("ann")
     assert (state["labelled"], state["files"]) == (FILES, FILES)
@@ -100,8 +100,8 @@ def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_
 
 def test_what_was_learned_is_guessed(opened: Open) -> None:
     session = opened()
-    for place in range(9):
-        session.label("ann", place, truth(place))
+    for index in range(9):
+        session.label("ann", index, truth(index))
     fitted(session)
     assert session.state("ann")["others"] is None, "too few labels to say"
     session.label("ann", 9, truth(9))
@@ -113,11 +113,11 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     session.label("ann", 9, truth(9))
     fitted(session)
     for _ in range(5):
-        shown = session.next("ann")
-        assert shown is not None
-        assert shown.guesses[0].name == truth(shown.position)
-        assert sum(guess.probability for guess in shown.guesses) == pytest.approx(1, abs=1e-4)
-        session.skip("ann", shown.position)
+        file = session.next("ann")
+        assert file is not None
+        assert file.guesses[0].name == truth(file.position)
+        assert sum(guess.probability for guess in file.guesses) == pytest.approx(1, abs=1e-4)
+        session.skip("ann", file.position)
 
 
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
@@ -130,9 +130,9 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     fitted(session)
     session.bad("ann", first.position)
     assert session.state("ann")["bad"] == 1
-    shown = session.next("ann")
-    assert shown is not None
-    assert shown.position != first.position
+    file = session.next("ann")
+    assert file is not None
+    assert file.position != first.position
     for label in ("purple", "red", None):
         back = session.undo("ann")
         assert back is not None
@@ -147,9 +147,9 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     assert session.undo("ann") is not None
     session.skip("ann", first.position)
     order = []
-    while (shown := session.next("ann")) is not None:
-        order.append(shown.position)
-        session.label("ann", shown.position, "red")
+    while (file := session.next("ann")) is not None:
+        order.append(file.position)
+        session.label("ann", file.position, "red")
     assert order[-1] == first.position
 
 
@@ -159,31 +159,31 @@ def names(session: LabelSession) -> list[str]:
 
 def test_a_page_that_is_loaded_again_shows_the_same_file(opened: Open) -> None:
     session = opened()
-    shown = session.next("ann")
-    assert session.next("ann") == shown
+    file = session.next("ann")
+    assert session.next("ann") == file
     session.state("bob")
-    assert session.next("bob") != shown
-    assert session.next("ann") == shown
+    assert session.next("bob") != file
+    assert session.next("ann") == file
 
 
 def test_without_names_the_first_class_is_typed(opened: Open) -> None:
     session = opened(())
-    shown = session.next("ann")
-    assert shown is not None
-    assert shown.guesses == ()
-    session.label("ann", shown.position, "red")
+    file = session.next("ann")
+    assert file is not None
+    assert file.guesses == ()
+    session.label("ann", file.position, "red")
     fitted(session)
-    shown = session.next("ann")
-    assert shown is not None
-    assert [guess.name for guess in shown.guesses] == ["red"]
+    file = session.next("ann")
+    assert file is not None
+    assert [guess.name for guess in file.guesses] == ["red"]
     session.undo("ann")
     assert names(session) == []
 
 
 def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path) -> None:
     session = opened(("red", "Red", "green"))
-    for place, name in enumerate(["red", "Red", "green", "Red"]):
-        session.label("ann", place, name)
+    for index, name in enumerate(["red", "Red", "green", "Red"]):
+        session.label("ann", index, name)
     session.rename("Red", "red")
     assert names(session) == ["red", "green"]
     assert read_dataset(tmp_path / "labels.csv").labels == ["red", "red", "green", "red"]
@@ -197,17 +197,17 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
             session.rename(old, new)
 
 
-def test_several_people_have_other_files_and_each_others_labels(opened: Open) -> None:
+def test_people_share_labels_but_not_files(opened: Open) -> None:
     one, other = opened(), opened()
-    shown = [one.next("ann"), one.next("bob"), other.next("cy")]
-    places = [each.position for each in shown if each]
-    assert len(set(places)) == 3
-    other.label("cy", places[2], "violet")
+    files = [one.next("ann"), one.next("bob"), other.next("cy")]
+    indices = [each.position for each in files if each]
+    assert len(set(indices)) == 3
+    other.label("cy", indices[2], "violet")
     assert "violet" in [entry["name"] for entry in one.state("ann")["classes"]]
     fitted(one)
     later = one.next("ann")
     assert later is not None
-    assert later.position not in places[1:]
+    assert later.position not in indices[1:]
     assert "violet" in {guess.name for guess in later.guesses}
     one.undo("bob")
     assert other.state("cy")["labelled"] == 1, "what others did is theirs"
@@ -216,20 +216,20 @@ def test_several_people_have_other_files_and_each_others_labels(opened: Open) ->
 @pytest.mark.slow
 def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
-    for place in range(FILES - 2):
-        session.label("ann", place, truth(place) if place != 4 else "red")
+    for index in range(FILES - 2):
+        session.label("ann", index, truth(index) if index != 4 else "red")
     fitted(session)
     assert session.state("bob")["review"] >= 1
-    shown = session.review("bob")
-    assert shown is not None
-    assert (shown.position, shown.label, shown.guesses[0].name) == (4, "red", "green")
-    assert "green" in shown.why
+    file = session.review("bob")
+    assert file is not None
+    assert (file.position, file.label, file.guesses[0].name) == (4, "red", "green")
+    assert "green" in file.why
     # A label that bob keeps is not shown to him again, nor to anyone after a restart; undo brings it back.
     session.keep("bob", 4)
     assert session.review("bob") is None
     back = session.undo("bob")
     assert back is not None
-    assert (back.position, back.label, back.why) == (4, "red", shown.why)
+    assert (back.position, back.label, back.why) == (4, "red", file.why)
     session.keep("bob", 4)
     other = opened()
     fitted(other)
@@ -239,32 +239,32 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     copied = pool.files.items[0].path.read_bytes()
     pool.files.items[7].path.write_bytes(copied)
     session.examine()
-    found = session.review("bob")
-    assert found is not None
-    assert found.position in (0, 7)
-    assert "two labels" in found.why
+    result = session.review("bob")
+    assert result is not None
+    assert result.position in (0, 7)
+    assert "two labels" in result.why
 
 
 def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
     session = opened(("red", "green"))
-    for place in range(20):
-        if truth(place) != "blue" or place == 2:
-            session.label("ann", place, truth(place))
+    for index in range(20):
+        if truth(index) != "blue" or index == 2:
+            session.label("ann", index, truth(index))
     fitted(session)
     assert session.review("ann") is None
 
 
-def test_a_list_that_is_broken_by_hand_is_said_and_mended(opened: Open, tmp_path: Path) -> None:
-    session, place = opened(), tmp_path / "labels.csv"
+def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> None:
+    session, labels_csv = opened(), tmp_path / "labels.csv"
     session.label("ann", 0, "red")
     fitted(session)
-    whole = place.read_text()
-    place.write_text(whole + "files/99.png,red,now\n")
+    whole = labels_csv.read_text()
+    labels_csv.write_text(whole + "files/99.png,red,now\n")
     with refuses(DataError, "files/99.png", "labels.csv:3"):
         session.next("ann")
     with refuses(DataError, "files/99.png"):
         session.label("ann", 1, "green")
-    place.write_text(whole)
+    labels_csv.write_text(whole)
     session.label("ann", 1, "green")
     fitted(session)
     assert session.state("ann")["labelled"] == 2
@@ -338,11 +338,11 @@ def test_keys_are_answered_with_the_next_file(served: str) -> None:
     assert ask(served, "undo")["item"]["position"] == item["position"]
     assert ask(served, "bad", position=item["position"])["state"]["bad"] == 1
     assert ask(served, "next", review=True)["item"] is None
-    with urllib.request.urlopen(f"{served}/api/state?who=ann&position=2", timeout=30) as found:
-        assert json.load(found)["training"] is None
+    with urllib.request.urlopen(f"{served}/api/state?who=ann&position=2", timeout=30) as result:
+        assert json.load(result)["training"] is None
 
 
-def test_what_is_no_request_of_the_page_is_refused_in_one_line(served: str) -> None:
+def test_malformed_requests_refused(served: str) -> None:
     for path in ("/media/99", "/preview/99", "/api/state", "/api/state?who=a%20b", f"/api/state?who={'a' * 99}"):
         code, text = refusal(f"{served}{path}")
         assert code == 400
@@ -368,8 +368,8 @@ def test_training_is_a_command_whose_lines_are_shown(served: str, tmp_path: Path
     assert "wait" in refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "quick"}'))[1]
 
     def state() -> dict[str, Any]:
-        with urllib.request.urlopen(f"{served}/api/state?who=ann", timeout=30) as found:
-            return json.load(found)["training"]
+        with urllib.request.urlopen(f"{served}/api/state?who=ann", timeout=30) as result:
+            return json.load(result)["training"]
 
     until(lambda: state()["done"])
     assert state()["failed"]

@@ -25,14 +25,14 @@ def test_few_labels_or_one_class_have_no_curve() -> None:
 
 
 @pytest.mark.slow
-def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
-    said, true, gains, true_gains, confidence = [], [], [], [], []
+def test_accuracy_and_gain_near_held_out() -> None:
+    estimated, true, gains, true_gains, confidence = [], [], [], [], []
     tests, truth = clouds(2000, 3.0, seed=99)
 
     def score(features: Tensor, targets: Tensor) -> float:
         both = torch.cat([features, tests])
-        found = guesses(None, both, range(len(targets)), targets, classes=CLASSES)[len(targets) :]
-        return 100 * float((found.argmax(-1) == truth).float().mean())
+        result = guesses(None, both, range(len(targets)), targets, classes=CLASSES)[len(targets) :]
+        return 100 * float((result.argmax(-1) == truth).float().mean())
 
     for seed in range(12):
         features, targets = clouds(60, 3.0, seed=seed)
@@ -43,12 +43,12 @@ def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
         assert curve.probabilities.shape == (40, CLASSES)
         others = guesses(None, torch.cat([features[:40], tests]), range(40), targets[:40], classes=CLASSES)[40:]
         confidence.append(100 * float(curve.calibrated(others).amax(-1).mean()))
-        said.append(curve.top1)
+        estimated.append(curve.top1)
         true.append(score(features[:40], targets[:40]))
         gains.append(curve.gain)
         true_gains.append(score(features, targets) - true[-1])
     # Fits on four fifths of the items are slightly worse than a fit on all.
-    assert -8 < np.mean(said) - np.mean(true) < 4
+    assert -8 < np.mean(estimated) - np.mean(true) < 4
     assert abs(np.mean(confidence) - np.mean(true)) < 8
     assert abs(np.mean(gains) - np.mean(true_gains)) < 4
     assert np.mean(true_gains) > 1
@@ -58,19 +58,19 @@ def test_groups_stay_whole_and_each_item_is_scored_once() -> None:
     features, targets = clouds(30, 4.0, seed=3)
     # Each item occurs twice; without groups, its copy leaks the label.
     twice, groups = torch.cat([features, features]), [*range(30), *range(30)]
-    told = learning_curve(None, twice, targets.repeat(2), classes=CLASSES)
+    curve = learning_curve(None, twice, targets.repeat(2), classes=CLASSES)
     apart = learning_curve(None, twice, targets.repeat(2), classes=CLASSES, groups=groups)
-    assert told is not None
+    assert curve is not None
     assert apart is not None
-    assert told.top1 > apart.top1
+    assert curve.top1 > apart.top1
     assert torch.allclose(apart.probabilities.sum(-1), torch.ones(60), atol=1e-4)
     assert torch.allclose(apart.probabilities[:30], apart.probabilities[30:], atol=1e-3)
 
 
 def test_a_class_with_one_label_is_found_by_text_alone() -> None:
     features, targets = clouds(30, 0.3, seed=4)
-    kept = [place for place in range(30) if targets[place] != 4] + [int((targets == 4).nonzero()[0, 0])]
+    positions = [index for index in range(30) if targets[index] != 4] + [int((targets == 4).nonzero()[0, 0])]
     rows = noise(CLASSES, DIM, seed=1)
-    with_text = learning_curve(rows, features[kept], targets[kept], classes=CLASSES)
+    with_text = learning_curve(rows, features[positions], targets[positions], classes=CLASSES)
     assert with_text is not None
     assert int(with_text.probabilities[-1].argmax()) == 4

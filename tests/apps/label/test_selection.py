@@ -42,7 +42,7 @@ def test_the_first_are_one_of_each_cluster() -> None:
         next_to_label(features, alike(len(features)), [], 0)
 
 
-def test_of_two_clusters_the_one_in_doubt_comes_first() -> None:
+def test_uncertain_cluster_comes_first() -> None:
     features, targets = clouds(20)
     sure = F.one_hot(targets, CLASSES).float()
     sure[targets == 2] = 1 / CLASSES
@@ -55,13 +55,13 @@ def test_copies_and_files_of_a_group_come_last() -> None:
     doubled = torch.cat([features, features + 1e-4])
     order = next_to_label(doubled, alike(len(doubled)), [], len(doubled))
     assert sorted(order) == list(range(len(doubled)))
-    assert len({place % len(features) for place in order[: len(features)]}) == len(features)
-    groups = [place % 3 for place in range(len(features))]
+    assert len({index % len(features) for index in order[: len(features)]}) == len(features)
+    groups = [index % 3 for index in range(len(features))]
     grouped = next_to_label(features, alike(len(features)), [], 6, groups=groups)
-    assert Counter(groups[place] for place in grouped) == {0: 2, 1: 2, 2: 2}
+    assert Counter(groups[index] for index in grouped) == {0: 2, 1: 2, 2: 2}
 
 
-def test_more_files_than_fit_are_stood_for_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pools_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "MOST", 60)
     features, _ = clouds(40)
     chosen = next_to_label(features, alike(len(features)), list(range(100)), 5, seed=1)
@@ -78,12 +78,12 @@ def test_guesses_come_from_names_then_from_labels() -> None:
     # Labels overrule text that swaps the first two classes.
     wrong = rows[[1, 0, 2, 3, 4, 5]]
     known = np.concatenate([np.flatnonzero(targets.numpy() == label)[:4] for label in range(CLASSES - 1)]).tolist()
-    found = guesses(wrong, features, known, targets[known], classes=CLASSES)
-    assert torch.allclose(found.sum(1), torch.ones(len(found)), atol=1e-5)
+    result = guesses(wrong, features, known, targets[known], classes=CLASSES)
+    assert torch.allclose(result.sum(1), torch.ones(len(result)), atol=1e-5)
     labelled = targets < CLASSES - 1
-    assert (found.argmax(1) == targets)[labelled].float().mean() > 0.9
+    assert (result.argmax(1) == targets)[labelled].float().mean() > 0.9
     # The last class has no label: text alone finds it.
-    assert (found.argmax(1) == targets)[~labelled].float().mean() > 0.5
+    assert (result.argmax(1) == targets)[~labelled].float().mean() > 0.5
     # Without text and labels, all classes are equally likely.
     assert torch.allclose(guesses(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
     assert (guesses(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5

@@ -13,7 +13,7 @@ from texthead.apps.label.windows import cut, cut_files
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 COLOURS = ("red", "green", "blue")
 
@@ -33,8 +33,8 @@ def test_windows_begin_where_scenes_do(spread: float) -> None:
 def test_windows_are_neither_short_nor_long() -> None:
     for seed in range(20):
         count = int(np.random.default_rng(seed).integers(4, 90))
-        found = [*cut(noise(count, 32, seed=seed)), count]
-        assert all(2 <= length <= 10 for length in np.diff(found)), found
+        result = [*cut(noise(count, 32, seed=seed)), count]
+        assert all(2 <= length <= 10 for length in np.diff(result)), result
     # A static video is cut into as few windows as possible.
     assert len(cut(torch.ones(60, 8))) == 6
     assert cut(torch.ones(3, 8)) == [0]
@@ -47,28 +47,28 @@ def film(tmp_path: Path) -> Path:
     return encode(tmp_path / "files" / "film.mp4", frames, rate=5)
 
 
-def test_a_long_video_is_cut_and_a_short_one_and_a_picture_are_not(film: Path, tmp_path: Path) -> None:
+def test_only_long_videos_are_cut(film: Path, tmp_path: Path) -> None:
     short = encode(tmp_path / "files" / "short.mp4", pictures("red", 8, 1), rate=5)
     picture = write_image(tmp_path / "files" / "a.png", "red")
     files = Dataset((Item(film, ""), Item(short, "", group="g"), Item(picture, "")), "files")
     encoder = Encoder(tiny_visual(), None, scale=10.0)
 
     def cut_them(*known: Path, above: float = 10.0) -> list[str]:
-        found = cut_files(files, encoder, Reading(cache=tmp_path / "cache"), above=above, known=known)
-        return [item.path.name for item in found.items]
+        result = cut_files(files, encoder, Reading(cache=tmp_path / "cache"), above=above, known=known)
+        return [item.path.name for item in result.items]
 
-    found = cut_them()
-    assert found[-2:] == ["short.mp4", "a.png"]
-    assert {"film.mp4#t=8,", "film.mp4#t=16,"} & {f"{name.partition(',')[0]}," for name in found}
+    result = cut_them()
+    assert result[-2:] == ["short.mp4", "a.png"]
+    assert {"film.mp4#t=8,", "film.mp4#t=16,"} & {f"{name.partition(',')[0]}," for name in result}
     ends = []
-    for name in found[:-2]:
-        with open_media(film.with_name(name)) as part:
+    for name in result[:-2]:
+        with MediaPath(film.with_name(name)).open() as part:
             ends.append(part.num_frames)
     assert sum(ends) == 120, "every frame is in one window"
     assert cut_them(above=60.0) == ["film.mp4", "short.mp4", "a.png"]
     # A labelled window changes nothing; another labelled part replaces the windows that it overlaps.
-    labelled = film.with_name(found[1])
-    assert cut_them(labelled) == found
+    labelled = film.with_name(result[1])
+    assert cut_them(labelled) == result
     moved = cut_them(film.with_name("film.mp4#t=5,7"))
     assert "film.mp4#t=5,7" in moved
     assert cut_them(film) == ["film.mp4", "short.mp4", "a.png"], "a label of the whole"

@@ -256,8 +256,8 @@ def test_label_studio_accepts_what_is_written(tmp_path: Path, kind: str) -> None
     guesses = {item.path: (NAMES[2], 0.5) for item in items}
     config = write_tasks(tmp_path / "tasks.json", items, guesses, NAMES, root=tmp_path, model="mini")
     environment = {"LOCAL_FILES_DOCUMENT_ROOT": str(tmp_path)}
-    found = run_with("label_studio_sdk", CHECK, config, tmp_path / "tasks.json", **environment)
-    assert found == {"files": [str(item.path) for item in items], "classes": NAMES, "counts": [2, 3]}
+    result = run_with("label_studio_sdk", CHECK, config, tmp_path / "tasks.json", **environment)
+    assert result == {"files": [str(item.path) for item in items], "classes": NAMES, "counts": [2, 3]}
 
 
 CONVERT = """

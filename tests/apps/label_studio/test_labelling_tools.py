@@ -19,17 +19,17 @@ COLOURS = ("red", "green", "blue")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Nine pictures in three colours, not in class folders."""
-    for place in range(9):
-        write_image(tmp_path / "my files" / f"{place}.png", COLOURS[place % 3], seed=place)
+    for index in range(9):
+        write_image(tmp_path / "my files" / f"{index}.png", COLOURS[index % 3], seed=index)
     return tmp_path / "my files"
 
 
 def answered(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tasks as Label Studio exports them once each is labelled by its colour."""
     for number, task in enumerate(tasks, 1):
-        place = int(Path(task["data"]["image"]).stem)
+        index = int(Path(task["data"]["image"]).stem)
         result = {"from_name": "label", "to_name": "image", "type": "choices"}
-        answer = [{**result, "id": "q", "value": {"choices": [COLOURS[place % 3]]}}]
+        answer = [{**result, "id": "q", "value": {"choices": [COLOURS[index % 3]]}}]
         task |= {"id": number, "annotations": [{"id": number, "was_cancelled": False, "result": answer}]}
     return tasks
 

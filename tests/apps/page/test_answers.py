@@ -75,8 +75,8 @@ def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Pat
     video = write_video(tmp_path / "clip.mp4", "red", frames=30)
     timed = of_run(Question(video, part="when"))
     expected = json.loads(say("timeline", run, video, "--json")[1])["events"]
-    found = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
-    assert found == [(event["name"], event["start"], event["end"]) for event in expected] != []
+    result = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
+    assert result == [(event["name"], event["start"], event["end"]) for event in expected] != []
     assert timed.names[0] == max(timed.events, key=lambda event: event.end - event.start).name
     assert timed.ends[-1] == pytest.approx(3.0)
     assert timed.scores.shape == (len(timed.ends), 2)
@@ -96,7 +96,7 @@ def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool)
     assert 0 <= lit.heat.min() <= lit.heat.max() <= 1
 
 
-def test_an_error_is_the_answer_and_holds_the_bare_name_of_the_file(of_run: Answerer, tmp_path: Path) -> None:
+def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
     for make in (write_broken, sound):
         file = tmp_path / f"{make.__name__}.mp4"
         make(file)

@@ -14,7 +14,7 @@ from made import write_broken, write_image, write_small_run, write_video
 from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import About, Answerer, Limits, ModelSource, Question
-from texthead.apps.page.app import MOST_TEXT, PARTS, Rules, answer_in_steps, load_model, ui_app
+from texthead.apps.page.app import MOST_TEXT, PARTS, Rules, answer_in_steps, open_model, ui_app
 from texthead.errors import EncoderError
 from texthead.parallel.worker_pool import StatefulWorker
 
@@ -67,12 +67,12 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
-    assert load_model(held) == About("Run run", ("a", "b"))
+    assert open_model(held) == About("Run run", ("a", "b"))
     with (
         StatefulWorker(partial(Answerer, ModelSource(encoder="nowhere"), Limits())) as wrong,
         refuses(EncoderError, "nowhere"),
     ):
-        load_model(wrong)
+        open_model(wrong)
 
 
 def test_a_file_is_asked_about_by_its_token(held: StatefulWorker, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def _ends() -> Callable[..., object]:
 
 
 @pytest.mark.slow
-def test_finished_parts_stay_where_another_takes_too_long(tmp_path: Path, monkeypatch) -> None:
+def test_finished_parts_stay_after_timeout(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
     video = write_video(tmp_path / "clip.mp4", "red", frames=20)
     with StatefulWorker(_slow_where) as late:

@@ -13,7 +13,7 @@ import pytest
 
 from messages import prints
 from pages import Page
-from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
+from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import (
     STEPS,
     _curve,
@@ -37,9 +37,9 @@ def named(name: str = "a cat", path: str = "clip.mp4") -> TopClasses:
     return TopClasses(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"))
 
 
-def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timeline:
+def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> VideoEvents:
     scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    return Timeline(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
+    return VideoEvents(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
 
 
 def test_every_name_is_text() -> None:
@@ -81,8 +81,8 @@ def test_bars_are_as_long_as_their_numbers() -> None:
 
 
 def test_for_none_of_these_no_bar_is_the_answer() -> None:
-    found = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), known=False)
-    unsure = named()._replace(prediction=found, calibration=CALIBRATION)
+    result = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), known=False)
+    unsure = named()._replace(prediction=result, calibration=CALIBRATION)
     html = top_classes_html(unsure)
     prints(Page(html).text, NONE)
     prints(Page(html).text, 1.5)
@@ -110,7 +110,7 @@ def test_an_event_stands_where_it_happens() -> None:
     assert "1.00 – 4.00" in page.text
 
 
-def test_without_an_event_the_page_has_the_highest_score_and_the_rule() -> None:
+def test_no_event_shows_highest_score_and_rule() -> None:
     prints(Page(timeline_html(timed())).text, "0.5 s", "a cat, 90 % at 0.0 s")
     low = timed()._replace(scores=np.array([[0.3, 0.2], [0.2, 0.4]], np.float32))
     prints(Page(timeline_html(low)).text, "50 %", "b, 40 % at 1.0 s")
@@ -142,8 +142,8 @@ def test_a_curve_is_the_area_below_the_scores() -> None:
     path = _curve(ends, scores)
     assert path.count("V") == STEPS + 1
     assert path.count("V0.0 ") == 1
-    (place,) = re.findall(r"V0\.0 H([\d.]+)", path)
-    assert float(place) == pytest.approx(777.8, abs=1000 / STEPS)
+    (x,) = re.findall(r"V0\.0 H([\d.]+)", path)
+    assert float(x) == pytest.approx(777.8, abs=1000 / STEPS)
 
 
 @pytest.mark.parametrize("whole", [0.04, 0.5, 3.0, 12.0, 299.9, 7000.0, 90_000.0])
@@ -182,14 +182,14 @@ def read_files(html: str) -> dict[str, str]:
 
 
 def test_files_hold_what_the_commands_print() -> None:
-    found = read_files(downloads_html(named("Kätzchen, klein"), timed(Event("b", 1.0, 4.0, 0.8, 0.81))))
-    assert sorted(found) == ["clip-events.csv", "clip.csv", "clip.json", "clip.srt"]
-    whole = json.loads(found["clip.json"])
+    result = read_files(downloads_html(named("Kätzchen, klein"), timed(Event("b", 1.0, 4.0, 0.8, 0.81))))
+    assert sorted(result) == ["clip-events.csv", "clip.csv", "clip.json", "clip.srt"]
+    whole = json.loads(result["clip.json"])
     assert whole["path"] == "clip.mp4"
     assert whole["top"] == [{"name": "Kätzchen, klein", "probability": 0.75}, {"name": "b", "probability": 0.25}]
     assert whole["timeline"]["events"] == [{"name": "b", "start": 1.0, "end": 4.0, "mean": 0.8, "peak": 0.81}]
-    _, *rows = csv.reader(io.StringIO(found["clip.csv"]))
+    _, *rows = csv.reader(io.StringIO(result["clip.csv"]))
     assert [row[:3] for row in rows] == [["clip.mp4", "1", "Kätzchen, klein"], ["clip.mp4", "2", "b"]]
-    assert found["clip-events.csv"].splitlines()[1] == "1.000,4.000,b,0.800000,0.810000"
-    assert found["clip.srt"].startswith("1\n00:00:01,000 --> 00:00:04,000\nb\n")
+    assert result["clip-events.csv"].splitlines()[1] == "1.000,4.000,b,0.800000,0.810000"
+    assert result["clip.srt"].startswith("1\n00:00:01,000 --> 00:00:04,000\nb\n")
     assert sorted(read_files(downloads_html(named(), None))) == ["clip.csv", "clip.json"]

@@ -51,7 +51,7 @@ def test_without_starlette_the_command_names_the_remedy() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("ends", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
-def test_the_end_leaves_nothing_and_another_host_is_warned_of(tmp_path: Path, run: Path, ends, code: int) -> None:
+def test_clean_exit_and_host_warning(tmp_path: Path, run: Path, ends, code: int) -> None:
     command = [sys.executable, "-m", "texthead", "ui", str(run), "--port", "0", "--host", "0.0.0.0"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)

@@ -64,7 +64,7 @@ def test_other_addresses_do_not_exist(served: Served, path: str) -> None:
         *(("127.0.0.1/.evil.com", 421), ("localhost.", 421)),
     ],
 )
-def test_a_site_elsewhere_whose_name_points_here_is_refused(served: Served, host: str, status: int) -> None:
+def test_dns_rebinding_refused(served: Served, host: str, status: int) -> None:
     assert ask(served, "GET /", f"Host: {host}").status == status
 
 
@@ -81,7 +81,7 @@ def test_other_sites_change_nothing(served: Served, header: str, method: str) ->
         assert ask(served, f"{method} {path}", header, "Content-Length: 0").status == 403
 
 
-def test_the_page_itself_may_ask_and_a_link_may_lead_to_it(served: Served) -> None:
+def test_same_origin_and_links_allowed(served: Served) -> None:
     own = f"Origin: http://127.0.0.1:{served.port}"
     own_request = (own, "Sec-Fetch-Site: same-origin", "Content-Length: 2")
     assert ask(served, f"POST {ACT}", *own_request, body=b"{}").status == 200

@@ -62,7 +62,7 @@ def test_nothing_is_answered_before_the_password(client: TestClient) -> None:
     assert cookie.get_nonstandard_attr("SameSite") == "strict"
 
 
-def test_after_ten_wrong_ones_the_right_one_waits_too(client: TestClient, clock: Clock) -> None:
+def test_lockout_after_ten_wrong_passwords(client: TestClient, clock: Clock) -> None:
     for _ in range(TRIES):
         assert sign_in(client, "wrong") == 401
     assert sign_in(client, WORD) == 429
@@ -74,8 +74,8 @@ def test_after_ten_wrong_ones_the_right_one_waits_too(client: TestClient, clock:
 
 def test_many_addresses_share_a_limit(clock: Clock) -> None:
     door = Password(Starlette(), WORD, now=clock)
-    for place in range(TRIES_OF_ALL):
-        assert sign_in(TestClient(door, client=(f"10.0.0.{place}", 1)), "wrong") == 401
+    for index in range(TRIES_OF_ALL):
+        assert sign_in(TestClient(door, client=(f"10.0.0.{index}", 1)), "wrong") == 401
     assert sign_in(TestClient(door, client=("10.0.1.1", 1)), WORD) == 429
     clock.now = 61
     assert sign_in(TestClient(door, client=("10.0.1.1", 1), follow_redirects=False), WORD) == 303
@@ -107,16 +107,16 @@ def test_the_guard_comes_before_the_password() -> None:
 
 
 def test_passwords_of_a_file(tmp_path: Path) -> None:
-    place = tmp_path / "password.txt"
-    place.write_text(f"{WORD}\nmore\n", encoding="utf-8")
-    assert read_password(place) == WORD
-    place.write_text("short\n")
+    password_file = tmp_path / "password.txt"
+    password_file.write_text(f"{WORD}\nmore\n", encoding="utf-8")
+    assert read_password(password_file) == WORD
+    password_file.write_text("short\n")
     with refuses(DataError, "5 characters", "8 or more"):
-        read_password(place)
+        read_password(password_file)
     for broken in (b"\xff\xfe", b"x" * 5000):
-        place.write_bytes(broken)
+        password_file.write_bytes(broken)
         with refuses(DataError, "password.txt"):
-            read_password(place)
+            read_password(password_file)
     with refuses(DataError, "nothing"):
         read_password(tmp_path / "nothing")
     assert len({new_password() for _ in range(100)}) == 100

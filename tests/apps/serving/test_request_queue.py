@@ -60,7 +60,7 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_one_after_the_other_and_each_knows_its_place(served: Served, steps: Steps, queue: RequestQueue) -> None:
+def test_queue_order_and_positions(served: Served, steps: Steps, queue: RequestQueue) -> None:
     with ThreadPoolExecutor(3) as clients:
         answers = []
         for number, name in enumerate("abc", 1):
@@ -104,7 +104,7 @@ def test_who_leaves_is_not_answered(served: Served, steps: Steps, queue: Request
     assert served.log == []
 
 
-def test_a_browser_that_reads_nothing_holds_nobody_up(served: Served, steps: Steps) -> None:
+def test_stalled_browser_blocks_nobody(served: Served, steps: Steps) -> None:
     steps.large = "x" * 30_000_000
     with closing(connect(served)) as connection:
         connection.sendall(head(served, "POST /ask", "Content-Length: 1") + b"a")

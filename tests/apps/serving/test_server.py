@@ -70,7 +70,7 @@ def test_a_body_that_comes_steadily_is(served: Served) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_no_line(served: Served) -> None:
+def test_disconnected_client_prints_nothing(served: Served) -> None:
     with closing(connect(served, timeout=10)) as connection:
         connection.sendall(HEAD + b"[1,")
         connection.shutdown(socket.SHUT_WR)

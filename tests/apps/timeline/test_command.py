@@ -19,7 +19,7 @@ from messages import prints
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.evaluation.calibration import NONE
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
 SHORT = ("--window", 0.5, "--rate", 10)
@@ -78,7 +78,7 @@ def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
     assert [cue[2] for cue in cues] == ["red", "blue", "green"]
     assert [cue[1].replace(",", ".") for cue in cues] == [f"00:00:{a:06.3f} --> 00:00:{b:06.3f}" for _, a, b in events]
     assert str(overlay) in err
-    with open_media(overlay) as drawn, open_media(world / "a.mkv") as source:
+    with MediaPath(overlay).open() as drawn, MediaPath(world / "a.mkv").open() as source:
         assert drawn.num_frames == source.num_frames == 60
         assert drawn.frames_at([0]).shape[-2:] == (240, 240)
 
@@ -138,8 +138,8 @@ def test_a_stream_prints_lines_as_events_begin_and_end(world, works, timeline, s
     ]
     events = json.loads(timeline("run", *SHORT, "--json")[0])["events"]
     ended = [{key: line[key] for key in events[0]} for line in lines if line["event"] == "end"]
-    for found, expected in zip(ended, events, strict=True):
-        assert found == pytest.approx(expected, abs=0.15)
+    for result, expected in zip(ended, events, strict=True):
+        assert result == pytest.approx(expected, abs=0.15)
     assert [line["start"] for line in lines if line["event"] == "begin"] == [event["start"] for event in ended]
     assert {line["dropped"] for line in lines} == {0}
     rows = list(csv.DictReader(io.StringIO(works("timeline", world / "run", served, *SHORT, "--csv")[0])))
@@ -207,9 +207,9 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
     finder = EventFinder(run.model.names, Hysteresis(min_length=0.3))
     with open_timed(world / "a.mkv") as video:
         stretches = scores_over_time(run, video, sliding=sliding)
-        found = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
-    assert {event.known for event in found} == {True, False}
-    return folder, in_order(found)
+        result = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
+    assert {event.known for event in result} == {True, False}
+    return folder, in_order(result)
 
 
 # The threshold equals the score of one window bit for bit, so the engine is fixed.
@@ -239,7 +239,7 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
 
 
-def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, timeline):
+def test_no_event_by_threshold_or_temperature(world, timeline):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
@@ -301,8 +301,8 @@ def test_places_that_cannot_be_written(world, refused, tmp_path):
     run, video, file = world / "run", world / "a.mkv", tmp_path / "file"
     file.write_text("a file")
     refused(("overlay", "b.avi", ".mp4"), "timeline", run, video, "--overlay", tmp_path / "b.avi")
-    for place in (tmp_path, video, file / "a.srt"):
-        refused(("srt", place), "timeline", run, video, "--srt", place)
+    for path in (tmp_path, video, file / "a.srt"):
+        refused(("srt", path), "timeline", run, video, "--srt", path)
     refused("overlay", "timeline", run, "-", "--overlay", tmp_path / "b.mp4")
     assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 

@@ -1,4 +1,4 @@
-"""Hysteresis against a second implementation; events are reported once they are settled; their text formats."""
+"""Hysteresis against a second implementation; events are reported once they are final; their text formats."""
 
 from pathlib import Path
 
@@ -69,30 +69,30 @@ def test_short_gaps_are_bridged_before_short_events_are_dropped():
     assert spans(short, min_length=4.0) == [(0.0, 7.0)]
 
 
-def test_mean_and_peak_are_weighed_by_time_and_leave_out_gaps():
+def test_mean_and_peak_weighted_by_time():
     rows = [Stretch(0.0, 1.0, (0.6,)), Stretch(1.0, 1.5, (0.1,)), Stretch(1.5, 4.5, (0.9,))]
     (event,) = events_in(rows, ["a"], Hysteresis(0.5, 0.5, 1.0))
     assert event == Event("a", 0.0, 4.5, event.mean, 0.9)
     assert event.mean == pytest.approx((0.6 + 3 * 0.9) / 4)
 
 
-def test_none_of_the_classes_ends_an_event_whatever_the_thresholds():
+def test_none_of_these_ends_event():
     rows = [Stretch(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
     rule = Hysteresis(0.0, 0.0, 1.5)
     assert events_in(rows, ["a", "b"], rule) == []
-    found = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
-    assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
-    found = run_finder(rows, ["a", "b"], rule)
-    assert found == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
-    assert event_json(found[0])["name"] is None
-    assert csv_row(found[0])[2] == "none of these"
-    assert srt([*found, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
+    result = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
+    assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
+    result = run_finder(rows, ["a", "b"], rule)
+    assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
+    assert event_json(result[0])["name"] is None
+    assert csv_row(result[0])[2] == "none of these"
+    assert srt([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
 
 
-def test_a_short_time_of_none_is_bridged_and_no_time_of_none():
+def test_short_none_of_these_is_bridged():
     rows = [Stretch(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
-    found = run_finder(rows, ["a"], Hysteresis(min_length=1.5))
-    assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 4.0)]
+    result = run_finder(rows, ["a"], Hysteresis(min_length=1.5))
+    assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 4.0)]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -103,13 +103,13 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     walk = np.clip(np.cumsum(rng.normal(0, 0.15, (2, 200)), axis=1) % 1 + rng.normal(0, 0.1, (2, 200)), 0, 1)
     leave, enter = sorted(rng.uniform(0.2, 0.9, 2).tolist())
     rule = Hysteresis(enter, leave, float(rng.choice([0, 0.25, 0.5, 1, 2])))
-    found = events_in(stretches(*walk.tolist(), step=step), ["a", "b"], rule)
+    result = events_in(stretches(*walk.tolist(), step=step), ["a", "b"], rule)
     for name, scores in zip("ab", walk, strict=True):
-        assert [(e.start, e.end) for e in found if e.name == name] == in_hindsight(scores, rule, step)
-    assert found == in_order(found)
+        assert [(e.start, e.end) for e in result if e.name == name] == in_hindsight(scores, rule, step)
+    assert result == in_order(result)
 
 
-def test_an_event_comes_out_when_no_gap_can_be_bridged_any_more():
+def test_event_reported_when_final():
     finder = EventFinder(["a"], Hysteresis(0.5, 0.5, 2.0))
     counts = [len(finder.add(stretch)) for stretch in stretches([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])]
     assert counts == [0, 0, 0, 1, 0, 0]
@@ -118,8 +118,8 @@ def test_an_event_comes_out_when_no_gap_can_be_bridged_any_more():
 
 
 def test_classes_may_overlap():
-    found = events_in(stretches([0.6, 0.45, 0.1], [0.1, 0.45, 0.6]), ["a", "b"], Hysteresis(0.4, 0.3, 0.0))
-    assert [(e.name, e.start, e.end) for e in found] == [("a", 0, 2), ("b", 1, 3)]
+    result = events_in(stretches([0.6, 0.45, 0.1], [0.1, 0.45, 0.6]), ["a", "b"], Hysteresis(0.4, 0.3, 0.0))
+    assert [(e.name, e.start, e.end) for e in result] == [("a", 0, 2), ("b", 1, 3)]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
     path = tmp_path / "a.srt"
     path.write_text(srt(Event(name, 2.0 * n, 2.0 * n + 1, 0.9, 0.9) for n, name in enumerate(names)), encoding="utf-8")
     with av.open(str(path)) as read:
-        found = [(packet.pts, packet.duration, bytes(packet).decode()) for packet in read.demux() if packet.size]
-    assert [times for *times, _ in found] == [[2000 * n, 1000] for n in range(len(names))]
-    texts = [text.replace("\u2060", "") for *_, text in found]
+        result = [(packet.pts, packet.duration, bytes(packet).decode()) for packet in read.demux() if packet.size]
+    assert [times for *times, _ in result] == [[2000 * n, 1000] for n in range(len(names))]
+    texts = [text.replace("\u2060", "") for *_, text in result]
     assert texts[:3] == names[:3]
     assert texts[3:] == [" ".join(names[3].split()), r"\x1b[1m\u202ed"]
 

@@ -65,7 +65,7 @@ def test_names_are_there_while_their_event_is_on(shown: tuple[Media, np.ndarray]
     assert np.abs(frames[0][:200].astype(int) - np.array([40, 190, 60])).mean() < 30
 
 
-def test_the_line_at_the_bottom_shows_all_events_and_the_place(shown: tuple[Media, np.ndarray]):
+def test_bottom_line_shows_events_and_position(shown: tuple[Media, np.ndarray]):
     frames, whole = shown[1], shown[0].duration_seconds
     for frame, seconds in zip(frames, UNEVEN, strict=True):
         white = np.nonzero(frame[-3:].min((0, 2)) > 180)[0]
@@ -76,8 +76,8 @@ def test_the_line_at_the_bottom_shows_all_events_and_the_place(shown: tuple[Medi
 
 def test_more_than_three_at_once_are_counted(tmp_path: Path):
     many = [Event("a cat", 0.0, 1.9, 0.5, 0.5)] * 5
-    with open_timed(drawn(tmp_path, many)) as found:
-        frame = found.frames_at([1])[0].permute(1, 2, 0).numpy()
+    with open_timed(drawn(tmp_path, many)) as result:
+        frame = result.frames_at([1])[0].permute(1, 2, 0).numpy()
     cat = colours(many)["a cat"]
     assert [bar_length(frame, row, cat) > 0.4 for row in range(4)] == [True, True, True, False]
     assert frame[19 * 3 + 3 : 19 * 3 + 14, 8:80].max() > 200
@@ -94,10 +94,10 @@ def test_small_and_odd_pictures(size: tuple[int, int], expected: tuple[int, int]
     assert np.array_equal(np.asarray(image)[[0, -1], [0, -1]], picture[[0, -1], [0, -1]])
 
 
-def test_a_width_that_is_even_alone_is_written_as_h264_where_it_is(tmp_path: Path):
+def test_even_width_as_h264(tmp_path: Path):
     frames = [np.full((240, 322, 3), 10 * i, np.uint8) for i in range(8)]
-    with open_timed(overlaid(tmp_path, EVENTS, write_timed(tmp_path / "a.mp4", frames, UNEVEN))) as found:
-        assert found.frames_at([0]).shape[-2:] == (240, 322)
+    with open_timed(overlaid(tmp_path, EVENTS, write_timed(tmp_path / "a.mp4", frames, UNEVEN))) as result:
+        assert result.frames_at([0]).shape[-2:] == (240, 322)
     assert codec() == ("libx264" if "libx264" in av.codecs_available else "mpeg4")
 
 

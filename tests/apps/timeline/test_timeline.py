@@ -32,7 +32,7 @@ from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import average_views
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.media.video_pipe import PipedVideo
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -77,7 +77,7 @@ def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Stre
 
 def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:
     """Return the scores of these frames, as predict computes them for a video of only those frames."""
-    with open_media(path) as media, torch.inference_mode():
+    with MediaPath(path).open() as media, torch.inference_mode():
         crops = [view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in indices]
         views = Views(clips, origin="centre").frame_indices(len(indices), frames)
         features = torch.cat([model.visual(crop) for crop in crops])[torch.tensor(views)]
@@ -86,21 +86,21 @@ def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clip
 
 
 @pytest.mark.parametrize("make", [colour_model, ordered_model])
-def test_a_window_is_what_predict_makes_of_its_frames(joined: Path, make: Callable[[], Recognizer]):
+def test_window_matches_predict(joined: Path, make: Callable[[], Recognizer]):
     model = make()
-    found = score_file(model, joined, frames=2, window=0.6, rate=10.0)
-    assert len(found) == 60 - 6 + 1
+    result = score_file(model, joined, frames=2, window=0.6, rate=10.0)
+    assert len(result) == 60 - 6 + 1
     for start in (0, 17, 54):
-        assert found[start].scores == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
+        assert result[start].scores == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
 
 
-def test_stretches_lie_around_the_middles_of_windows_without_a_gap(joined: Path):
-    found = score_file(colour_model(), joined, window=0.6, rate=10.0)
-    assert (found[0].start, found[-1].end) == (0.0, pytest.approx(6.0))
-    assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
+def test_stretches_cover_video_without_gap(joined: Path):
+    result = score_file(colour_model(), joined, window=0.6, rate=10.0)
+    assert (result[0].start, result[-1].end) == (0.0, pytest.approx(6.0))
+    assert all(before.end == after.start for before, after in zip(result, result[1:], strict=False))
     # Points 0-5 are centred at 0.3 s; the next window is a tenth of a second later.
-    assert [s.end for s in found[:3]] == pytest.approx([0.35, 0.45, 0.55])
-    assert found[-1].start == pytest.approx(6.0 - 0.35)
+    assert [s.end for s in result[:3]] == pytest.approx([0.35, 0.45, 0.55])
+    assert result[-1].start == pytest.approx(6.0 - 0.35)
 
 
 @pytest.mark.slow
@@ -120,35 +120,35 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
     rule = Hysteresis(min_length=0.5)
-    found = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
-    assert [event.name for event in found] == ["red", "blue"]
-    assert found[1].start == pytest.approx(1.0, abs=1 / 8)
+    result = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
+    assert [event.name for event in result] == ["red", "blue"]
+    assert result[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
-        assert found[1].end == pytest.approx(video.duration_seconds)
+        assert result[1].end == pytest.approx(video.duration_seconds)
 
 
-def test_a_frame_counts_at_the_points_at_which_it_is_on_the_screen():
+def test_frame_counts_while_on_screen():
     decoded: list[float] = []
     picture = np.full((48, 48, 3), 90, np.uint8)
     line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 4.0))
-    found: list[Stretch] = []
+    result: list[Stretch] = []
     # Points are at 0, 0.25, 0.5 ...: no point shows the frame at 0.1 s; those from 0.5 to 1.25 s show the one at 0.3 s.
     for seconds in (0.0, 0.1, 0.2, 0.3, 1.3, 1.5):
-        found += line.feed(seconds, lambda seconds=seconds: decoded.append(seconds) or picture)
-    found += line.finish(2.0)
+        result += line.feed(seconds, lambda seconds=seconds: decoded.append(seconds) or picture)
+    result += line.finish(2.0)
     assert decoded == [0.0, 0.2, 0.3, 1.5]
-    assert len(found) == 8 - 4 + 1
-    assert found[-1].end == 2.0
+    assert len(result) == 8 - 4 + 1
+    assert result[-1].end == 2.0
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_video_shorter_than_a_window_is_one_clip(tmp_path: Path, count: int):
     path = write_timed(tmp_path / "a.mkv", pictures("green", count, 0), [i / 10 for i in range(count)])
     model = colour_model()
-    (found,) = score_file(model, path, frames=2, window=2.0, rate=10.0)
+    (result,) = score_file(model, path, frames=2, window=2.0, rate=10.0)
     with open_timed(path) as video:
-        assert (found.start, found.end) == (0.0, video.duration_seconds)
-    assert found.scores == by_hand(model, path, list(range(count)), frames=2, clips=10)
+        assert (result.start, result.end) == (0.0, video.duration_seconds)
+    assert result.scores == by_hand(model, path, list(range(count)), frames=2, clips=10)
 
 
 def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
@@ -156,11 +156,11 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     with torch.random.fork_rng():
         temporal = TemporalConv(visual)
     model = Recognizer(visual, temporal, FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"], scale=8.0)).eval()
-    found = score_file(model, joined, frames=4, window=0.4, rate=10.0)
-    with open_media(joined) as media, torch.inference_mode():
+    result = score_file(model, joined, frames=4, window=0.4, rate=10.0)
+    with MediaPath(joined).open() as media, torch.inference_mode():
         crops = torch.cat([view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in range(7, 11)])
         expected = model(crops[None])[0].softmax(-1)
-    assert found[7].scores == tuple(expected.tolist())
+    assert result[7].scores == tuple(expected.tolist())
 
 
 def test_a_batch_changes_last_digits_alone(joined: Path):
@@ -172,37 +172,37 @@ def test_a_batch_changes_last_digits_alone(joined: Path):
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
     """A window within one colour is given that colour, so no boundary is off by more than half a window."""
-    found = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
-    assert [event.name for event in found] == ["red", "blue", "green"]
-    assert [event.start for event in found] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
-    assert [event.end for event in found] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
-    assert all(event.peak > 0.9 for event in found)
+    result = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
+    assert [event.name for event in result] == ["red", "blue", "green"]
+    assert [event.start for event in result] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
+    assert [event.end for event in result] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
+    assert all(event.peak > 0.9 for event in result)
     assert find_events(colour_model(), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
 
 
 @pytest.mark.slow
-def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Callable[..., Run]):
+def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
     """Scores are logits over the temperature; a window is known if its best probability is above the threshold."""
     bare = score_file(load(), joined, window=0.5, rate=10.0)
     best = sorted(max(np.power(s.scores, 0.25)) / sum(np.power(s.scores, 0.25)) for s in bare)
     middle = float(best[len(best) // 2])
-    found = score_file(load(temperature=4.0, threshold=middle), joined, window=0.5, rate=10.0)
-    assert [s[:2] for s in found] == [s[:2] for s in bare]
-    for before, after in zip(bare, found, strict=True):
+    result = score_file(load(temperature=4.0, threshold=middle), joined, window=0.5, rate=10.0)
+    assert [s[:2] for s in result] == [s[:2] for s in bare]
+    for before, after in zip(bare, result, strict=True):
         cooled = np.power(np.array(before.scores), 1 / 4.0)
         assert np.allclose(after.scores, cooled / cooled.sum(), atol=1e-4)
         assert after.known == (max(after.scores) > middle)
-    assert 0 < sum(s.known for s in found) < len(found)
+    assert 0 < sum(s.known for s in result) < len(result)
     assert all(s.known for s in bare)
     # A threshold for other views is not used, but the temperature is.
     other = score_file(load(temperature=4.0, threshold=1.0, frames=7), joined, window=0.5, rate=10.0)
-    assert other == [s._replace(known=True) for s in found]
+    assert other == [s._replace(known=True) for s in result]
 
 
 def test_none_of_these_makes_no_event(joined: Path, load: Callable[..., Run]):
     sliding = Sliding(0.5, 10.0)
-    found = find_events(load(temperature=1.0, threshold=0.0), joined, sliding=sliding)
-    assert [event.name for event in found] == ["red", "blue", "green"]
+    result = find_events(load(temperature=1.0, threshold=0.0), joined, sliding=sliding)
+    assert [event.name for event in result] == ["red", "blue", "green"]
     strict = load(temperature=1.0, threshold=1.0)
     assert find_events(strict, joined, sliding=sliding, rule=Hysteresis(0.0, 0.0, 0.0)) == []
 

@@ -62,7 +62,7 @@ class Import:
 
     def check(self) -> None:
         """Raise DataError if the run folder cannot be written."""
-        outputs.check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         from texthead.cli import console
@@ -72,8 +72,8 @@ class Import:
 
         labels = read_names(self.classes)
         names = clean_names(labels) if self.names == "clean" else labels
-        own = ("template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
-        convention: dict[str, Any] = {key: getattr(self, key) for key in own if getattr(self, key) is not None}
+        keys = ("template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
+        convention: dict[str, Any] = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         if self.template is not None:
             convention["template"] = prompts.read_template(self.template)
         if self.test_scale is not None:

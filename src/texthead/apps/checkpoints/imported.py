@@ -37,7 +37,7 @@ from texthead.encoders import (
 )
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
-from texthead.media import fingerprint
+from texthead.media import MediaPath
 from texthead.models import (
     FrameTransformer,
     Head,
@@ -127,7 +127,7 @@ def import_published(
         template_pooling=convention.template_pooling,
     )
     config = model_config(checkpoint.clip, str(path))
-    encoder, own = _encoder(checkpoint, config, str(path), options.encoder, notes)
+    encoder, clip_tensors = _encoder(checkpoint, config, str(path), options.encoder, notes)
     mean, std = PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = tower_spec(encoder.source, config, preprocess)
@@ -138,13 +138,13 @@ def import_published(
     head = _head(encoder, names, labels, convention, scale)
     short = convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
-    file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
+    file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):
         if is_run(out):
             raise RunError(f"{out}: another process has written a run there; choose another folder")
-        if own is not None:
-            save_openclip(out / ENCODER, model_config(own, str(path)), own)
+        if clip_tensors is not None:
+            save_openclip(out / ENCODER, model_config(clip_tensors, str(path)), clip_tensors)
         write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, names, split, imported=file)
     title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}"
     return Imported(title, convention, recipe, pixels.resize, scale, head.prompts or (), notes)
@@ -202,14 +202,14 @@ def _encoder(
                 "was fine-tuned from"
             )
         return encoder, None
-    own = dict(checkpoint.clip)
+    tensors = dict(checkpoint.clip)
     if base is not None and missing:
         if not base.startswith("openclip:"):
             raise EncoderError(f"encoder {base}: the missing {', '.join(missing)} can only come from openclip:...")
         first = openclip_tensors(base.removeprefix("openclip:"))
-        own |= {key: first[key] for key in missing}
+        tensors |= {key: first[key] for key in missing}
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
-    return assemble(Published(source, model_config(own, path), {}, lambda: own, openai_tokenizer)), own
+    return assemble(Published(source, model_config(tensors, path), {}, lambda: tensors, openai_tokenizer)), tensors
 
 
 def _temporal_kind(

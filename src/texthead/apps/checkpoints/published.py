@@ -211,7 +211,7 @@ def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tensor]) -> None:
-    across = [key for key in clip if any(part in key for part in _ACROSS) or not key.startswith(_CLIP)]
+    across = [key for key in clip if any(name in key for name in _ACROSS) or not key.startswith(_CLIP)]
     unknown = [key for key in fusion if not _FUSION.fullmatch(key)]
     if across or unknown:
         first = ", ".join(sorted(across + unknown)[:3])

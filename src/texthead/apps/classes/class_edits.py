@@ -17,7 +17,7 @@ from torch import Tensor
 
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.runs import CALIBRATION, ENCODER, Edit, Run, load_run, save_model, saved_split
 from texthead.runs import NAME as SCORES
 from texthead.text import check_names, class_prompts, flat
@@ -82,26 +82,26 @@ def rename_class(
         RunError: the row is to be encoded, but the head's rows are not text.
     """
     entries, rows = _entries(run), _rows(run)
-    place = _place(run, old)
+    index = _index(run, old)
     check_names([new])
     if new != old:
         _check_new(run, [new])
     elif prompt is None and not encode:
         raise DataError(f"class {old!r} already has this label; give another, or set encode to encode its row again")
-    was, text = entries[place], f"renamed {old!r} to {new!r}"
+    before, text = entries[index], f"renamed {old!r} to {new!r}"
     if prompt is not None or encode:
         _check_text(run)
         encoded, (used,) = _text_rows(run, [new], [name or new], template, [prompt])
-        others = [place != other for other in range(len(rows))]
+        others = [index != other for other in range(len(rows))]
         _check_distinct(rows[others], [label for label in run.labels if label != old], encoded, [new])
-        rows[place] = encoded[0]
-        now = _entry(new, name or new, used, row="text")
+        rows[index] = encoded[0]
+        entry = _entry(new, name or new, used, row="text")
         source = f"from {' | '.join(flat([used]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
         # A row that is not text has no class name but its label.
-        now = {**was, "label": new} if was["prompt"] is not None else {**was, "label": new, "name": name or new}
-    return _edited(run, rows, [*entries[:place], now, *entries[place + 1 :]], Edit(text, {old: new}))
+        entry = {**before, "label": new} | ({} if before["prompt"] is not None else {"name": name or new})
+    return _edited(run, rows, [*entries[:index], entry, *entries[index + 1 :]], Edit(text, {old: new}))
 
 
 def remove_classes(run: Run, labels: Sequence[str]) -> Run:
@@ -112,12 +112,12 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
     """
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
-    removed = {_place(run, label) for label in labels}
-    remaining = [place for place in range(len(entries)) if place not in removed]
+    removed = {_index(run, label) for label in labels}
+    remaining = [index for index in range(len(entries)) if index not in removed]
     if not remaining:
         raise DataError(f"all {len(entries)} classes would be removed: at least one must remain")
     edit = Edit(f"removed {_quoted(labels)}", dict.fromkeys(labels))
-    return _edited(run, rows[remaining], [entries[place] for place in remaining], edit)
+    return _edited(run, rows[remaining], [entries[index] for index in remaining], edit)
 
 
 def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
@@ -137,7 +137,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
             f"{run.folder}: classes of a linear head cannot be merged, since the lengths of its rows matter: use a "
             "cosine head, or train again"
         )
-    merging = [_place(run, label) for label in labels]
+    merging = [_index(run, label) for label in labels]
     if len(merging) < 2:
         raise DataError(f"merge needs at least two classes, got {labels[0]!r}: name another")
     if into not in labels:
@@ -145,16 +145,16 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     mean = F.normalize(rows[merging], dim=-1).mean(0)
     if float(mean.norm(dim=-1).min()) < 1e-6:
         raise DataError(f"the rows of {', '.join(map(repr, labels))} cancel out: their mean is zero; merge others")
-    merged, was = F.normalize(mean, dim=-1), [entries[place] for place in merging]
-    prompts = [entry["prompt"] for entry in was]
+    merged, before = F.normalize(mean, dim=-1), [entries[index] for index in merging]
+    prompts = [entry["prompt"] for entry in before]
     joined = None if None in prompts else flat(prompts)
-    name = next((entry["name"] for entry in was if entry["label"] == into), into)
-    now = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
-    others = [place for place in range(len(entries)) if place not in merging]
-    at = sum(place < _place(run, into) for place in others) if into in labels else len(others)
-    order = [*others[:at], -1, *others[at:]]
-    rows = torch.stack([merged if place < 0 else rows[place] for place in order])
-    entries = [now if place < 0 else entries[place] for place in order]
+    name = next((entry["name"] for entry in before if entry["label"] == into), into)
+    new = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
+    others = [index for index in range(len(entries)) if index not in merging]
+    target = sum(index < _index(run, into) for index in others) if into in labels else len(others)
+    order = [*others[:target], -1, *others[target:]]
+    rows = torch.stack([merged if index < 0 else rows[index] for index in order])
+    entries = [new if index < 0 else entries[index] for index in order]
     edit = Edit(f"merged {_quoted(labels)} into {into!r}", dict.fromkeys(labels, into))
     return _edited(run, rows, entries, edit)
 
@@ -204,7 +204,7 @@ def _text_rows(
     return learned.weight[:, None], list(learned.prompts or ())
 
 
-def _place(run: Run, label: str) -> int:
+def _index(run: Run, label: str) -> int:
     if label in run.labels:
         return run.labels.index(label)
     near = difflib.get_close_matches(label, run.labels, 1)
@@ -219,7 +219,7 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
 
 
 def _check_text(run: Run) -> None:
-    run.check_text_is_kept()
+    run.check_text_saved()
     if not run.head.takes_text:
         raise RunError(
             f"{run.folder}: its head is {run.head.kind!r}, and text rows cannot be compared with its rows: train with "
@@ -234,12 +234,12 @@ def _check_distinct(
     names: Sequence[str],
 ) -> None:
     """Raise DataError if a new row equals another row, so that the two classes would always score the same."""
-    every, every_label = F.normalize(torch.cat([rows, added]).mean(1), dim=-1), [*labels, *names]
-    for place in range(len(rows), len(every)):
-        same = (every[:place] @ every[place] > _SAME).nonzero()
+    all_rows, every_label = F.normalize(torch.cat([rows, added]).mean(1), dim=-1), [*labels, *names]
+    for index in range(len(rows), len(all_rows)):
+        same = (all_rows[:index] @ all_rows[index] > _SAME).nonzero()
         if len(same):
             raise DataError(
-                f"the text encoder gives {every_label[place]!r} and {every_label[int(same[0])]!r} the same embedding, "
+                f"the text encoder gives {every_label[index]!r} and {every_label[int(same[0])]!r} the same embedding, "
                 "so the two would always score the same: choose other words"
             )
 
@@ -260,7 +260,7 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     labels = [entry["label"] for entry in entries]
     head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
     edits = (*run.edits, edit)
-    record = {"run": str(media_paths.resolved(run.folder)), "edits": [each.text for each in edits]}
+    record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
 
@@ -282,8 +282,8 @@ def save_classes(run: Run, out: str | Path) -> Run:
     if not run.edits:
         raise RunError(f"{run.folder}: no edit to save")
     split = saved_split(run.folder)
-    for part in ("train_labels", "held_out_labels"):
-        split[part] = [_label_after(label, run.edits) for label in split[part]]
+    for key in ("train_labels", "held_out_labels"):
+        split[key] = [_label_after(label, run.edits) for label in split[key]]
     with new_folder(Path(out)) as folder:
         write_json(folder / "split.json", split)
         write_json(folder / "classes.json", run.classes)

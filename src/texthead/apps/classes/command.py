@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import DownloadOptions, TemplateOptions, argument, extra, local_run, option, outputs
+from texthead.cli import DownloadOptions, TemplateOptions, argument, extra, option, outputs, run_argument
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
 from texthead.text import check_names, clean_names, prompts
@@ -31,7 +31,7 @@ class EditedOptions:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
-        outputs.check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
         return Path(self.out)
 
 
@@ -64,9 +64,9 @@ class ShowClasses:
 
         rows, edited = saved_classes(run)
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
-        for place, row in enumerate(rows, 1):
+        for number, row in enumerate(rows, 1):
             prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
-            table.add_row(str(place), console.cell(row["label"]), console.cell(row["name"]), prompt, row["row"])
+            table.add_row(str(number), console.cell(row["label"]), console.cell(row["name"]), prompt, row["row"])
         console.results().print(table)
         if edited:
             console.results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
@@ -228,7 +228,7 @@ class Classes:
     USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
     ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
 
-    run: str = argument("RUN", read=local_run)
+    run: str = argument("RUN", read=run_argument)
     downloads: DownloadOptions = DownloadOptions()
     action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
 

@@ -1,6 +1,6 @@
 """`texthead demo`: generate videos, train and compare heads, predict, write a report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,7 +31,7 @@ class Demo:
     def check(self) -> None:
         """Raise DataError if the folder cannot be written, RunError if a package of the extra is missing."""
         check_extra("demo", "texthead demo")
-        outputs.check_folder(f"--out {self.out}", Path(self.out))
+        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         import time
@@ -47,8 +47,8 @@ class Demo:
         started, out, say = time.perf_counter(), Path(self.out), console.results().print
         if (out / "runs").exists():
             console.notes().print(f"note: replacing the runs of an earlier demo in {out / 'runs'}")
-        how = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
-        outcome = run_demo(out, **how, bar=console.bar, say=say, doing=console.doing)
+        options = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
+        outcome = run_demo(out, **options, reporter=replace(console.reporter, say=say), doing=console.doing)
         table = Table(*outcome.columns, title=spread_caption(outcome).rstrip("."))
         table.columns[0].no_wrap = True
         for title, values in outcome.rows.items():

@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from texthead.errors import DataError
 from texthead.extras import install_command, missing, needs
 from texthead.files import write_csv
+from texthead.parallel import Reporter
 
 CREDIT = (
     "Pictures: OpenMoji, https://openmoji.org, licence CC BY-SA 4.0 "
@@ -151,7 +152,7 @@ TILT = 12.0  # degrees, to either side
 
 RENDER = 1.25  # side of a rendered picture, in frame sides: enough for the largest radius
 
-MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
+OBJECT_MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
 
 
 def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
@@ -201,12 +202,12 @@ def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
 
 def _room(radius: float) -> float:
     """Return how far the centre of an object can move between two borders: 0.49 for a radius of 0.24."""
-    return 1 - 2 * (radius + MARGIN)
+    return 1 - 2 * (radius + OBJECT_MARGIN)
 
 
 def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
     """Draw a position along one axis, in frame sides, from which the object can move by `travel` inside the frame."""
-    return radius + MARGIN + rng.uniform(0, _room(radius) - travel)
+    return radius + OBJECT_MARGIN + rng.uniform(0, _room(radius) - travel)
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -412,13 +413,13 @@ def draw_videos(
     frames: int = 8,
     size: int = 112,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Path:
     """Draw `train` + `test` videos per class, unless they exist, and return their manifest `out`/clips.csv.
 
     The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so a larger draw
-    begins with the clips of a smaller one. `progress` is called with the number of clips done and in all. An unfinished
-    draw of the same parameters starts again.
+    begins with the clips of a smaller one. An unfinished draw of the
+    same parameters starts again.
 
     Raises: DataError if `out` holds anything but a draw of these parameters, for a count, size or seed out of range, or
     for missing packages.
@@ -442,7 +443,7 @@ def draw_videos(
         return draw_clip(item.object, item.motion, item.picture, frames=frames, size=size, rng=rng)
 
     items = list(_items(train, test))
-    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, progress=progress)
+    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, reporter=reporter)
 
 
 def draw_set(
@@ -453,12 +454,12 @@ def draw_set(
     columns: Sequence[str],
     parameters: Mapping[str, int | str],
     credit: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Path:
     """Draw one video per item, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
 
-    An unfinished draw of the same parameters starts again. `progress` is called with the number of clips done and in
-    all. An item has an attribute for each column; `path` is relative to the manifest.
+    An unfinished draw of the same parameters starts again. An item has an attribute for each column; `path` is relative
+    to the manifest.
 
     Raises: DataError if `out` holds anything but a draw of these parameters.
     """
@@ -469,9 +470,9 @@ def draw_set(
     note = out / "drawing.json"
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(described)
-    for done, item in enumerate(items, start=1):
-        write_video(out / item.path, draw(item))
-        if progress is not None:
+    with reporter.bar("draw videos", "clips") as progress:
+        for done, item in enumerate(items, start=1):
+            write_video(out / item.path, draw(item))
             progress(done, len(items))
     if credit is not None:
         (out / "CREDITS.txt").write_text(credit + "\n")

@@ -17,7 +17,6 @@ from texthead.encoders import Encoder, load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FrozenEncoder, Reading, frame_features, readable
-from texthead.media import open_media
 from texthead.models import (
     MeanPool,
     Recognizer,
@@ -28,7 +27,7 @@ from texthead.models import (
     make_temporal_for,
     text_head,
 )
-from texthead.parallel import Bar, no_bar, pick_device
+from texthead.parallel import Reporter, pick_device
 from texthead.prediction import Prediction, predict
 from texthead.recipes import Recipe
 from texthead.report import (
@@ -40,14 +39,14 @@ from texthead.report import (
     plot_curves,
     plot_strip,
 )
-from texthead.training import Callbacks, Execution, RunInfo, train
+from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN = 12
 
-SEEDS = 3
+DEMO_SEEDS = 3
 
-HEADS = {
+DEMO_HEADS = {
     "text, frozen": "text",
     "orthogonal, frozen": "orthogonal",
     "vision-only, learned": "linear",
@@ -72,7 +71,7 @@ class Bench:
     unseen_test: Dataset
     classes: list[str]
     center: torch.Tensor
-    bar: Bar
+    reporter: Reporter
 
     @property
     def runs(self) -> Path:
@@ -85,8 +84,8 @@ class Bench:
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for `names`, which may be classes without training clips."""
-        own = as_head(model.head).center
-        center = self.center if own is None else own
+        head_center = as_head(model.head).center
+        center = self.center if head_center is None else head_center
         return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
 
     def row(self, model: Recognizer) -> tuple[float, float, float]:
@@ -100,9 +99,9 @@ class Bench:
     def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
         """Train a model and return its metrics."""
         info = RunInfo(held_out=self.seen_test)
-        with self.bar(title, "clips") as progress:
-            callbacks = Callbacks(progress)
-            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, callbacks=callbacks)
+        with self.reporter.bar(title, "clips") as progress:
+            own = Reporter().counting(progress, "train")
+            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, reporter=own)
 
 
 class Changed(NamedTuple):
@@ -162,19 +161,18 @@ def run_demo(
     workers: int,
     device: str,
     quick: bool = False,
-    bar: Bar = no_bar,
-    say: Callable[[str], object] = str,
+    reporter: Reporter = Reporter(),
     doing: Callable[[str], object] = str,
 ) -> Outcome:
     """Draw videos, train and score each method, and write the runs and `report.html`.
 
     Args:
         quick: train each head with one seed instead of three, and leave the encoder frozen.
-        say: called with a line about each step that is done.
+        reporter: gets progress, and a message about each step that is done.
         doing: called with the step that begins.
     """
-    bench = _prepare(out, seed, workers, device, bar)
-    say(
+    bench = _prepare(out, seed, workers, device, reporter)
+    reporter.say(
         f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
         f"{len(bench.unseen_test.classes)} unseen; "
         f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
@@ -183,12 +181,12 @@ def run_demo(
     rows = _simple_rows(bench)
     doing("scoring the heads")
     models, records = {}, {}
-    seeds = 1 if quick else SEEDS
-    for title, kind in HEADS.items():
+    seeds = 1 if quick else DEMO_SEEDS
+    for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model, _ in trained])
         models[title], records[title] = trained[0]
-        say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
+        reporter.say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
     text = best = models["text, frozen"]
     run, changed = bench.runs / f"text-{seed}", None
     if not quick:
@@ -223,10 +221,9 @@ def _changed(before: Recognizer, after: Recognizer) -> Changed:
     )
 
 
-def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench:
+def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter) -> Bench:
     """Draw the videos, load the encoder, and encode the clips."""
-    with bar("draw videos", "clips") as progress:
-        data = read_dataset(drawn_videos.draw_videos(out, seed=seed, progress=progress))
+    data = read_dataset(drawn_videos.draw_videos(out, seed=seed, reporter=reporter))
     shutil.rmtree(out / "runs", ignore_errors=True)
     unseen = drawn_videos.unseen_combinations(UNSEEN, seed=seed)
     seen = [name for name in data.classes if name not in unseen]
@@ -238,8 +235,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     paths = [item.path for item in (*train_set.items, *test.items)]
     choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=True)
-    with bar("encode frames once", "clips") as progress:
-        entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, progress)
+    entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)
     readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     return Bench(
@@ -254,7 +250,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
         test.with_classes(sorted(unseen)),
         data.classes,
         torch.stack(frames).mean(0),
-        bar,
+        reporter,
     )
 
 
@@ -264,7 +260,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
     frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
-    items, tests = (frozen.items(part, seen) for part in (bench.train, bench.seen_test))
+    items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
         "zero-shot-centred": np.array([bench.row(plain)]),
@@ -319,9 +315,9 @@ def mean_text(values: np.ndarray) -> list[str]:
 
 
 def _columns(bench: Bench) -> list[str]:
-    parts = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
-    ways = [(part, len(names)) for part, names in parts.items()] + [("unseen", len(bench.classes))]
-    return ["method", *(f"{part}, {ways}-way (chance {100 / ways:.1f})" for part, ways in ways)]
+    splits = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
+    ways = [(split, len(names)) for split, names in splits.items()] + [("unseen", len(bench.classes))]
+    return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
 def _report(
@@ -360,13 +356,13 @@ def _report(
         report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
     report.section("Predictions")
     item = outcome.item
-    with open_media(item.path) as media:
+    with item.media.open() as media:
         frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
     name = f"{item.path.parent.name}/{item.path.name}"
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
     unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
     for strip in mistake_strips(unseen, bench.protocol):
-        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, rank=strip.rank)
         report.figure(figure, f"A class without training clips: {strip.truth}.")
     report.section("How to use it")
     new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'

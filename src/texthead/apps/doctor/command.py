@@ -77,7 +77,7 @@ class Doctor:
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         outputs.check_outputs(self, fix=".csv")
         if self.out is not None:
-            outputs.check_folder(f"--out {self.out}", Path(self.out))
+            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> int:
         """Return the exit code."""
@@ -86,10 +86,10 @@ class Doctor:
         console.doing(f"reading {self.data}")
         from texthead.apps.doctor.examine import EncoderSettings, diagnose
         from texthead.features import Reading
-        from texthead.media import paths as media_paths
+        from texthead.media import MediaPath
 
         fix = None if self.fix is None else Path(self.fix)
-        if fix and media_paths.address(self.data):
+        if fix and MediaPath(self.data).address:
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
@@ -108,7 +108,7 @@ class Doctor:
             limit=float(self.limit),
             workers=self.workers,
             pictures=self.out is not None,
-            bar=console.bar,
+            reporter=console.reporter,
         )
         self._show(diagnosis)
         if fix:
@@ -150,17 +150,17 @@ def _print_overview(counts: "Overview") -> None:
     from texthead.cli import console
     from texthead.report import short
 
-    content = overview.table(counts, _CLASSES)
+    content = overview.overview_table(counts, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header, side, *column in zip(content.headers, content.sides, *content.rows, strict=True):
         # Between words a line may end, inside a number it must not.
         longest = max(len(word) for cell in (header, *column) for word in cell.split())
         least = min(longest, _WORD) if header == "class" else longest
         table.add_column(header, justify=side, overflow="fold", min_width=least)
-    for place, row in enumerate(content.rows):
+    for index, row in enumerate(content.rows):
         cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
         cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
-        table.add_row(*cells.values(), end_section=place == 0 and len(content.rows) > 1)
+        table.add_row(*cells.values(), end_section=index == 0 and len(content.rows) > 1)
     console.results().print(f"{content.headline}\n")
     console.results().print(table)
     lines = [line for line in (content.legend, content.unreadable) if line]

@@ -37,11 +37,11 @@ def too_long(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> 
     """Return the text encoder's errors for prompts that are too long, by class position."""
     errors: dict[int, str] = {}
     text = encoder.text
-    for place, strings in enumerate(class_prompts):
+    for index, strings in enumerate(class_prompts):
         try:
             text.tokenize(prompts.flat([strings]))
         except EncoderError as error:
-            errors[place] = str(error)
+            errors[index] = str(error)
     return errors
 
 
@@ -72,7 +72,7 @@ def centred_cosines(
     rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: np.ndarray
 ) -> Float[np.ndarray, "items classes"]:
     """Return the cosine of each item's feature, centred on the mean of the class means, with each text row."""
-    centre = np.mean([seen[targets == own].mean(0) for own in np.unique(targets)], axis=0)
+    centre = np.mean([seen[targets == target].mean(0) for target in np.unique(targets)], axis=0)
     directions = seen - centre
     return directions / np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12) @ rows.T
 
@@ -90,16 +90,16 @@ def class_findings(
         seen: mean feature of each item.
     """
     errors = too_long(encoder, class_prompts)
-    labels = [label for place, label in enumerate(sentences) if place not in errors]
-    result = [Finding("serious", "name too long", list(sentences)[place], problem) for place, problem in errors.items()]
+    labels = [label for index, label in enumerate(sentences) if index not in errors]
+    result = [Finding("serious", "name too long", list(sentences)[index], problem) for index, problem in errors.items()]
     if not labels:
         return result
-    rows = rows_of(encoder, [strings for place, strings in enumerate(class_prompts) if place not in errors])
+    rows = rows_of(encoder, [strings for index, strings in enumerate(class_prompts) if index not in errors])
     result += findings.synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
-    place_of = {label: place for place, label in enumerate(labels)}
-    labelled = [place for place, item in enumerate(items) if item.label in place_of]
+    index_of = {label: index for index, label in enumerate(labels)}
+    labelled = [index for index, item in enumerate(items) if item.label in index_of]
     if labelled:
-        own, features = [items[place] for place in labelled], np.stack([seen[place] for place in labelled])
-        swaps = swapped(rows, features, [place_of[item.label] for item in own], own)
+        labelled_items, features = [items[index] for index in labelled], np.stack([seen[index] for index in labelled])
+        swaps = swapped(rows, features, [index_of[item.label] for item in labelled_items], labelled_items)
         result += findings.swap_findings(labels, swaps)
     return result

@@ -13,7 +13,7 @@ from texthead.apps.doctor.page import Diagnosis
 from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
-from texthead.parallel import Bar, no_bar, pick_device
+from texthead.parallel import Reporter, pick_device
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -50,7 +50,7 @@ def diagnose(
     limit: float = 120.0,
     workers: int = 1,
     pictures: bool = False,
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
 ) -> Diagnosis:
     """Find what is wrong with a dataset, as `texthead doctor` does.
 
@@ -63,11 +63,11 @@ def diagnose(
         limit: seconds per file.
         workers: number of processes that decode files.
         pictures: whether to keep pictures of a few items for the page.
-        bar: progress bar.
+        reporter: gets progress and messages.
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     pictured = overview.candidates(dataset.labels) if pictures else ()
-    facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, bar=bar)
+    facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, reporter=reporter)
     result = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),
@@ -83,16 +83,16 @@ def diagnose(
     if encoder_settings is not None:
         encoder = load_encoder(encoder_settings.encoder, keep_text=True)
         encoder.visual.to(pick_device(encoder_settings.device)).eval()
-        readable = [place for place, fact in enumerate(facts) if fact.fault is None]
+        readable = [index for index, fact in enumerate(facts) if fact.fault is None]
         spec = encoder.visual.spec
         protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
         protocol = replace(protocol, pixels=spec.pixels(small(size=encoder_settings.size)))
         reading = replace(encoder_settings.reading, skip_unreadable=True)
-        encoded = FrozenEncoder(encoder, protocol, reading, bar).files([items[place].path for place in readable])
-        features = {readable[own]: row for own, row in zip(encoded.positions, encoded.features.numpy(), strict=True)}
+        encoded = FrozenEncoder(encoder, protocol, reading, reporter).files([items[index].path for index in readable])
+        features = dict(zip([readable[i] for i in encoded.positions], encoded.features.numpy(), strict=True))
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
-            own_items = [items[place] for place in features]
+            own_items = [items[index] for index in features]
             result += encoder_findings.class_findings(encoder, classes, prompts, own_items, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:

@@ -15,9 +15,8 @@ from jaxtyping import Bool, Float, UInt8
 
 from texthead.data import Dataset, centre_in_segment, evenly
 from texthead.errors import MediaError
-from texthead.media import Media, boxes, content_digest, open_media
-from texthead.media import paths as media_paths
-from texthead.parallel import Bar, FailedTask, no_bar, run_tasks
+from texthead.media import Media, MediaPath, boxes
+from texthead.parallel import FailedTask, Reporter, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
 STOPPED = "reader crashed or hung"
@@ -97,11 +96,11 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     """Return the properties of the file at `path`; read errors are reported as its fault."""
     facts = Facts(path)
     try:
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
-                digest=content_digest(path),
+                digest=MediaPath(path).digest(),
                 frames=media.num_frames,
                 listed=media.listed_frames,
                 seconds=media.duration_seconds,
@@ -126,7 +125,7 @@ def bytes_missing(path: Path) -> int:
     A truncated file whose index is at the end has lost it, so that no decoder can say what is wrong. `path` may be a
     part of a video.
     """
-    path = media_paths.file_of(path)
+    path = MediaPath(path).file
     if not path.is_file():
         return 0
     size = end = path.stat().st_size
@@ -140,11 +139,11 @@ def bytes_missing(path: Path) -> int:
 
 def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     """Decode all frames and return the facts with size, appearance and thumbnail."""
-    wanted = evenly(media.num_frames, _ANALYSED_FRAMES)
+    indices = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
-    for index, picture in media.checked_frames(wanted):
+    for index, picture in media.checked_frames(indices):
         height, width = picture.shape[:2]
-        if thumbnail and index == wanted[len(wanted) // 2]:
+        if thumbnail and index == indices[len(indices) // 2]:
             facts = replace(facts, thumbnail=_thumbnail(picture))
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)
@@ -198,7 +197,7 @@ def read_facts(
     workers: int,
     seconds: float,
     pictured: Collection[int] = (),
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
 ) -> list[Facts]:
     """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
 
@@ -206,6 +205,7 @@ def read_facts(
         workers: number of processes.
         seconds: time limit per file.
         pictured: positions of items that get a thumbnail.
+        reporter: gets progress.
 
     Raises:
         RunError: no process can be started.
@@ -213,7 +213,7 @@ def read_facts(
     paths = [item.path for item in dataset.items]
     tasks = [(path, position in pictured) for position, path in enumerate(paths)]
     result: list[Facts] = [Facts(path) for path in paths]
-    with bar("read", "files") as progress:
+    with reporter.bar("read", "files") as progress:
         for done, (position, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
             if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"

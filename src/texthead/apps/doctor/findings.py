@@ -14,8 +14,7 @@ from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
 from texthead.apps.doctor.swapped_names import Swap
 from texthead.data import Item
 from texthead.errors import Fault
-from texthead.media import is_image
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.text import class_names, clean_name, mirrored_names
 
 Severity = Literal["serious", "warning", "note"]
@@ -66,26 +65,24 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
     Args:
         frames: frames per clip; shorter videos repeat frames.
     """
-    found = []
+    findings = []
     for position, fact in enumerate(facts):
         path, items = str(fact.path), (position,)
         if fact.fault:
-            found.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
+            findings.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
             continue
         for severity, fault, detail in _oddities(fact, frames):
-            found.append(Finding(severity, fault, path, detail, items))
-    return found
+            findings.append(Finding(severity, fault, path, detail, items))
+    return findings
 
 
 def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
     """Yield (severity, fault, detail) for a readable file."""
     if fact.listed and fact.listed != fact.frames:
-        detail = f"its header says {counted(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
+        detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
         yield "note", "wrong frame count in header", detail
-    if not is_image(fact.path) and fact.frames < frames:
-        detail = (
-            f"{counted(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
-        )
+    if not MediaPath(fact.path).is_image and fact.frames < frames:
+        detail = f"{plural(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
         yield "warning", "too few frames", detail
     if fact.turned:
         yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead rotates it, other tools may not"
@@ -122,7 +119,7 @@ def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Sever
         yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
 
 
-def counted(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
     """Return the number with its noun: `1 frame`, `1,200 frames`."""
     return f"{count:,} {word}{'s' * (count != 1)}"
 
@@ -168,35 +165,31 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
         pairs: similarity of two files, in words; of files with the same bytes, only the first is in a pair.
     """
     near = {
-        pair: how
-        for pair, how in pairs.items()
+        pair: similarity
+        for pair, similarity in pairs.items()
         if facts[pair[0]].digest != facts[pair[1]].digest and not _are_neighbours(items, *pair)
     }
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
-    words = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
-    found = []
+    words = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
+    findings = []
     for group in _connected([*near, *same]):
         about, others, labels, splits = _describe(items, group)
         # The first file may have no pair of its own, if it is an exact copy.
-        how = next(words[position] for position in group if position in words)
+        similarity = next(words[position] for position in group if position in words)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
         remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
         severity, fault = _near_fault(len(labels), len(splits))
-        detail = f"looks like {others}{where} ({how}{labelled}); {remedy}"
-        found.append(Finding(severity, fault, about, detail, tuple(group)))
-    return found
+        detail = f"looks like {others}{where} ({similarity}{labelled}); {remedy}"
+        findings.append(Finding(severity, fault, about, detail, tuple(group)))
+    return findings
 
 
 def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
     """Return whether two items are parts of one file in one split."""
     a, b = items[first], items[second]
-    return (
-        a.split == b.split
-        and (media_paths.is_part(a.path) or media_paths.is_part(b.path))
-        and media_paths.file_of(a.path) == media_paths.file_of(b.path)
-    )
+    return a.split == b.split and (a.media.is_part or b.media.is_part) and a.media.file == b.media.file
 
 
 def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
@@ -217,41 +210,39 @@ def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 def overlaps(items: Sequence[Item]) -> list[Finding]:
     """Find files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
-    if not any(media_paths.is_part(item.path) for item in items):
+    if not any(item.media.is_part for item in items):
         return []
     by_file: dict[Path, list[int]] = {}
     for position in range(len(items)):
-        by_file.setdefault(media_paths.file_of(media_paths.resolved(items[position].path)), []).append(position)
-    found = []
+        by_file.setdefault(items[position].media.resolved().file, []).append(position)
+    findings = []
     for positions in by_file.values():
         pairs = _overlapping(items, positions)
         leaks = [(a, b) for a, b in pairs if items[a].split != items[b].split]
         labelled = [(a, b) for a, b in pairs if items[a].label != items[b].label]
-        about = str(media_paths.file_of(items[positions[0]].path))
+        about = str(items[positions[0]].media.file)
         if leaks:
             a, b = leaks[0]
             detail = (
-                f"{media_paths.span_of(items[a].path)} is in {items[a].split}, "
-                f"{media_paths.span_of(items[b].path)} in {items[b].split}{_such(leaks)}: they share frames; "
-                "change their times"
+                f"{items[a].media.span} is in {items[a].split}, {items[b].media.span} in {items[b].split}"
+                f"{_pair_count(leaks)}: they share frames; change their times"
             )
-            found.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
+            findings.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
         if labelled:
             a, b = labelled[0]
             detail = (
-                f"{media_paths.span_of(items[a].path)} is labelled {items[a].label}, "
-                f"{media_paths.span_of(items[b].path)} {items[b].label}{_such(labelled)}; change their times, "
-                "unless both really happen at once"
+                f"{items[a].media.span} is labelled {items[a].label}, {items[b].media.span} {items[b].label}"
+                f"{_pair_count(labelled)}; change their times, unless both really happen at once"
             )
-            found.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
-    return found
+            findings.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
+    return findings
 
 
 def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[int, int]]:
     """Return pairs of positions whose times overlap, the earlier part first."""
     pairs: list[tuple[int, int]] = []
     on: list[int] = []
-    spans = {position: media_paths.span_of(items[position].path) for position in positions}
+    spans = {position: items[position].media.span for position in positions}
     for position in sorted(positions, key=lambda position: spans[position]):
         on = [other for other in on if spans[other].end > spans[position].start]
         pairs += [(other, position) for other in on]
@@ -259,7 +250,7 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
     return pairs
 
 
-def _such(pairs: Sequence[tuple[int, int]]) -> str:
+def _pair_count(pairs: Sequence[tuple[int, int]]) -> str:
     return f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
 
 
@@ -271,19 +262,19 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
     """Find groups in more than one split; the parts of a file form a group if the data names none."""
     splits: dict[tuple[bool, str], set[str]] = {}
     for item in items:
-        if item.split and (item.group or media_paths.is_part(item.path)):
+        if item.split and (item.group or item.media.is_part):
             splits.setdefault((item.group is not None, item.together), set()).add(item.split)
-    found = []
+    findings = []
     for (named, group), group_splits in splits.items():
         where = " and ".join(sorted(group_splits))
         if len(group_splits) > 1 and named:
-            found.append(
+            findings.append(
                 Finding("serious", "group in two splits", group, f"has items in {where}; put all in one split")
             )
         elif len(group_splits) > 1:
             detail = f"has parts in {where}, which may look alike; put all in one split"
-            found.append(Finding("warning", "parts in two splits", group, detail))
-    return found
+            findings.append(Finding("warning", "parts in two splits", group, detail))
+    return findings
 
 
 # ---- classes
@@ -292,25 +283,25 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
 def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
     """Find classes with no or too few training items. Items without a split count as training items."""
     train = Counter(item.label for item in items if item.split in (None, "train"))
-    found = []
+    findings = []
     for label in sorted({item.label for item in items}):
         count = train[label]
         if not count:
-            found.append(
+            findings.append(
                 Finding(
                     "serious", "no training item", label, "all its items are held out; move some to the training split"
                 )
             )
         elif k is not None and count < k:
-            detail = f"{counted(count, 'training item')}, K is {k}; add some, or use a smaller K"
-            found.append(Finding("serious", "too few items", label, detail))
+            detail = f"{plural(count, 'training item')}, K is {k}; add some, or use a smaller K"
+            findings.append(Finding("serious", "too few items", label, detail))
         elif count == 1:
-            found.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
+            findings.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
         elif max(train.values()) > _IMBALANCE * count:
             largest = train.most_common(1)[0]
-            detail = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
-            found.append(Finding("warning", "imbalance", label, detail))
-    return found
+            detail = f"{plural(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
+            findings.append(Finding("warning", "imbalance", label, detail))
+    return findings
 
 
 def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
@@ -320,40 +311,40 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
         clean: whether labels like `push_up` are split into words before encoding.
     """
     severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use names=clean")
-    found = []
+    findings = []
     for label in labels:
         words = class_names.run_together(label)
         if class_names.is_code(label):
-            found.append(Finding("serious", "code instead of a name", label, "set labels to a CSV of id,name"))
+            findings.append(Finding("serious", "code instead of a name", label, "set labels to a CSV of id,name"))
         elif words is not None:
-            found.append(Finding(severity, "words run together", label, detail.format(words)))
+            findings.append(Finding(severity, "words run together", label, detail.format(words)))
         if class_names.is_foreign(label):
-            found.append(
+            findings.append(
                 Finding(
                     "warning", "non-Latin letters", label, "most text encoders know only Latin letters; translate it"
                 )
             )
     for group in class_names.same_names(labels):
-        found.append(
+        findings.append(
             Finding("serious", "same name twice", group[0], f"reads the same as {', '.join(group[1:])}; merge them")
         )
     for label in mirrored_names(labels):
-        found.append(
+        findings.append(
             Finding("note", "left or right", label, "a flipped picture would make it wrong, so train turns flips off")
         )
-    return found
+    return findings
 
 
 def folder_findings(items: Sequence[Item]) -> list[Finding]:
     """Find items whose folder has the name of another class."""
     names = {clean_name(item.label).casefold() for item in items}
-    found = []
+    findings = []
     for position, item in enumerate(items):
         folder = clean_name(item.path.parent.name).casefold()
         if folder in names and folder != clean_name(item.label).casefold():
             detail = f"is labelled {item.label} but is in folder {item.path.parent.name}; check which is right"
-            found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
-    return found
+            findings.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
+    return findings
 
 
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
@@ -414,12 +405,12 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
         if finding.fault == "one file, two labels":
             reasons |= dict.fromkeys(finding.items, _reason(finding))
         elif finding.fault in ("leak", "near leak", "exact duplicate", "parts overlap, two splits"):
-            kept = [position for position in finding.items if position not in reasons]
-            kept.sort(key=lambda position: order.index(items[position].split))
+            remaining = [position for position in finding.items if position not in reasons]
+            remaining.sort(key=lambda position: order.index(items[position].split))
             copied = finding.fault in ("leak", "exact duplicate")
-            for position in kept[1:]:
-                if copied or items[position].split != items[kept[0]].split:
-                    reasons[position] = f"{finding.fault}: {items[kept[0]].path} is kept"
+            for position in remaining[1:]:
+                if copied or items[position].split != items[remaining[0]].split:
+                    reasons[position] = f"{finding.fault}: {items[remaining[0]].path} is kept"
     return dict(sorted(reasons.items()))
 
 
@@ -427,8 +418,8 @@ def _reason(finding: Finding) -> str:
     return f"{finding.fault}: {finding.detail}"
 
 
-def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
-    """Return (columns, rows) of a manifest without some items; paths inside the folder `beside` are relative to it.
+def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
+    """Return (columns, rows) of a manifest without some items; paths inside `folder` are relative to it.
 
     If any item is a part of a video, there are columns `start` and `end`, in seconds.
     """
@@ -436,11 +427,11 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) ->
     kept = [item for position, item in enumerate(items) if position not in excluded]
     extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
-    times = ["start", "end"] if any(media_paths.is_part(item.path) for item in kept) else []
+    times = ["start", "end"] if any(item.media.is_part for item in kept) else []
     rows = []
     for item in kept:
-        own = dict(item.extra)
-        tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
-        span = media_paths.span_cells(item.path) if times else ()
-        rows.append([media_paths.relative_below(media_paths.file_of(item.path), beside), *span, item.label, *tail])
+        extra_columns = dict(item.extra)
+        tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
+        span = item.media.span.cells() if times else ()
+        rows.append([MediaPath(item.media.file).text_below(folder), *span, item.label, *tail])
     return ["path", *times, "label", *optional, *extra], rows

@@ -48,8 +48,8 @@ def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim
     return alike_by_feature(facts, features) | {
         pair: how
         for pair, how in by_hash.items()
-        if not all(place in features for place in pair)
-        or _cosine(*(features[place] - centre for place in pair)) > NOT_CONTRADICTED
+        if not all(index in features for index in pair)
+        or _cosine(*(features[index] - centre for index in pair)) > NOT_CONTRADICTED
     }
 
 
@@ -71,12 +71,12 @@ def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.nda
     Args:
         features: of items, by position.
     """
-    places = [place for place in _comparable(facts) if place in features]
-    if not places:
+    indices = [index for index in _comparable(facts) if index in features]
+    if not indices:
         return {}
     centre = _centre(features)
-    rows = np.stack([features[place] - centre for place in places])
-    return _pairs_in_words(places, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
+    rows = np.stack([features[index] - centre for index in indices])
+    return _pairs_in_words(indices, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
 
 
 def _centre(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
@@ -99,9 +99,9 @@ def _comparable(facts: Sequence[Facts]) -> dict[int, Appearance]:
 
 
 def _pairs_in_words(
-    places: Sequence[int], rows: Float[np.ndarray, "items dim"], above: float, words: Callable[[float], str]
+    indices: Sequence[int], rows: Float[np.ndarray, "items dim"], above: float, words: Callable[[float], str]
 ) -> Alike:
-    return {(places[first], places[second]): words(cosine) for first, second, cosine in near_pairs(rows, above)}
+    return {(indices[first], indices[second]): words(cosine) for first, second, cosine in near_pairs(rows, above)}
 
 
 def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple[int, int, float]]:
@@ -114,9 +114,9 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
     count, pairs = len(rows), (np.zeros((2, 0), int), np.zeros(0))
     groups = np.arange(count)
     for start in range(0, count, _BLOCK):
-        here = _unit(rows[start : start + _BLOCK])
+        block = _unit(rows[start : start + _BLOCK])
         for other in range(start, count, _BLOCK):
-            cosines = here @ _unit(rows[other : other + _BLOCK]).T
+            cosines = block @ _unit(rows[other : other + _BLOCK]).T
             near = np.triu(cosines > above, k=1 + start - other)
             if near.any():
                 near &= groups[start : start + _BLOCK, None] != groups[other : other + _BLOCK]

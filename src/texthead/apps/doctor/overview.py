@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 from texthead.apps.doctor.facts import Facts
 from texthead.data import Item, evenly
-from texthead.media import kind_of
 
 _SPLITS = ("train", "val", "test", "none")
 
@@ -66,32 +65,32 @@ class Overview:
 
 def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
     """Summarise items from the facts of their files."""
-    places = _by_class([item.label for item in items])
-    classes = [_summary(name, [items[i] for i in own], [facts[i] for i in own]) for name, own in places.items()]
+    by_class = _by_class([item.label for item in items])
+    classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class.items()]
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
 def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
     """Return the positions of each class's items, sorted by size, then name."""
-    places: dict[str, list[int]] = {}
+    by_class: dict[str, list[int]] = {}
     for position, label in enumerate(labels):
-        places.setdefault(label, []).append(position)
-    return dict(sorted(places.items(), key=lambda entry: (-len(entry[1]), entry[0])))
+        by_class.setdefault(label, []).append(position)
+    return dict(sorted(by_class.items(), key=lambda entry: (-len(entry[1]), entry[0])))
 
 
 def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summary:
-    whole = [fact for fact in facts if fact.fault is None]
-    seconds = [fact.seconds for fact in whole if fact.seconds > 0]
+    readable = [fact for fact in facts if fact.fault is None]
+    seconds = [fact.seconds for fact in readable if fact.seconds > 0]
     splits = Counter(item.split or "none" for item in items)
-    sizes = Counter((fact.width, fact.height) for fact in whole)
+    sizes = Counter((fact.width, fact.height) for fact in readable)
     return Summary(
         name=name,
         items=len(items),
         splits={split: splits[split] for split in _SPLITS if splits[split]},
-        kinds=dict(Counter(kind_of(item.path) for item in items).most_common()),
-        unreadable=len(facts) - len(whole),
-        frames=_spread([fact.frames for fact in whole]),
-        all_frames=sum(fact.frames for fact in whole),
+        kinds=dict(Counter(item.media.reader.kind for item in items).most_common()),
+        unreadable=len(facts) - len(readable),
+        frames=_spread([fact.frames for fact in readable]),
+        all_frames=sum(fact.frames for fact in readable),
         seconds=_spread(seconds),
         all_seconds=sum(seconds, 0.0),
         size=sizes.most_common(1)[0][0] if sizes else None,
@@ -126,7 +125,7 @@ class Table(NamedTuple):
     unreadable: str
 
 
-def table(overview: Overview, most: int) -> Table:
+def overview_table(overview: Overview, most: int) -> Table:
     """Return an overview as text, with rows for at most `most` classes.
 
     Columns appear only if informative: splits if the data has any, kinds and sizes if there are several, frames if an
@@ -234,19 +233,19 @@ def candidates(labels: Sequence[str]) -> set[int]:
     At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
     more than 200 some classes have none. Twice as many are candidates, because some may be unreadable.
     """
-    places = _by_class(labels)
-    each = _CANDIDATES * _share(len(places))
-    return {places[name][i] for name in _with_pictures(list(places)) for i in evenly(len(places[name]), each)}
+    by_class = _by_class(labels)
+    each = _CANDIDATES * _share(len(by_class))
+    return {by_class[name][i] for name in _with_pictures(list(by_class)) for i in evenly(len(by_class[name]), each)}
 
 
 def example_positions(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
     """Return the positions of the examples by class, largest class first. Only items with a thumbnail are used."""
-    places = _by_class(labels)
+    by_class = _by_class(labels)
     examples: dict[str, list[int]] = {}
-    for name in _with_pictures(list(places)):
-        readable = [position for position in places[name] if facts[position].thumbnail]
+    for name in _with_pictures(list(by_class)):
+        readable = [position for position in by_class[name] if facts[position].thumbnail]
         if readable:
-            examples[name] = [readable[i] for i in evenly(len(readable), _share(len(places)))]
+            examples[name] = [readable[i] for i in evenly(len(readable), _share(len(by_class)))]
     return examples
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, counted
+from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, plural
 from texthead.apps.doctor.overview import Overview
 from texthead.data import Dataset
 from texthead.files import write_csv, write_json
@@ -45,9 +45,9 @@ class Diagnosis:
 
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
-        items, classes = counted(len(self.dataset), "item"), len(self.dataset.classes)
+        items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
         serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
-        findings = f"{serious:,} serious, {counted(warnings, 'warning')}, {counted(notes, 'note')}"
+        findings = f"{serious:,} serious, {plural(warnings, 'warning')}, {plural(notes, 'note')}"
         return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
@@ -82,11 +82,11 @@ class Diagnosis:
                     "fault": finding.fault,
                     "about": finding.about,
                     "detail": finding.detail,
-                    "paths": [paths[place] for place in finding.items],
+                    "paths": [paths[index] for index in finding.items],
                 }
                 for finding in self.findings
             ],
-            "left_out": [{"path": paths[place], "why": reason} for place, reason in self.left_out.items()],
+            "left_out": [{"path": paths[index], "why": reason} for index, reason in self.left_out.items()],
         }
 
     def write(self, folder: Path) -> Path:
@@ -106,7 +106,7 @@ class Diagnosis:
         """Render the page."""
         groups = self.groups()
         examples = overview.example_positions(self.dataset.labels, self.facts)
-        left_out = [(str(self.dataset.items[place].path), reason) for place, reason in self.left_out.items()]
+        left_out = [(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()]
         return render(
             "doctor.html",
             package="texthead.apps.doctor",
@@ -117,11 +117,11 @@ class Diagnosis:
             else "Without an encoder (`texthead doctor --quick`).",
             folder=self._folder.absolute(),
             notes=self.dataset.notes,
-            overview=overview.table(self.overview, _ROWS),
+            overview=overview.overview_table(self.overview, _ROWS),
             pictured=overview.examples_text(self.overview, len(examples)),
             pictures=[
-                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in places])
-                for name, places in examples.items()
+                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in items])
+                for name, items in examples.items()
             ],
             counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
             findings=[

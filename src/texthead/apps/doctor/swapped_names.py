@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 
 from texthead.evaluation import standard_error
 
-# A swap is reported if its gain in mean cosine exceeds MARGIN and ERRORS standard errors.
-MARGIN = 0.05
+# A swap is reported if its gain in mean cosine exceeds SWAP_MARGIN and ERRORS standard errors.
+SWAP_MARGIN = 0.05
 
 ERRORS = 3.0
 
@@ -33,7 +33,7 @@ def swaps(
     targets: Int[np.ndarray, " items"],
     groups: Sequence[str],
     *,
-    margin: float = MARGIN,
+    margin: float = SWAP_MARGIN,
     errors: float = ERRORS,
 ) -> list[Swap]:
     """Return the swaps whose gain exceeds `margin` and `errors` standard errors, largest gain first.
@@ -69,8 +69,8 @@ def swap_gains(
     that are close to all names, make no gain.
     """
     means = np.full((cosines.shape[1],) * 2, np.nan)
-    for own in np.unique(targets):
-        means[own] = cosines[targets == own].mean(0)
+    for target in np.unique(targets):
+        means[target] = cosines[targets == target].mean(0)
     straight = np.diag(means)
     gains = means + means.T - straight[:, None] - straight[None, :]
     return np.where(np.isnan(gains), -np.inf, gains)
@@ -80,8 +80,8 @@ def _error(
     cosines: Float[np.ndarray, "items classes"], targets: np.ndarray, groups: Sequence[str], first: int, second: int
 ) -> float:
     """Return the standard error of a gain; the errors of the two classes are independent."""
-    parts = []
+    errors = []
     for own, other in ((first, second), (second, first)):
-        here = np.flatnonzero(targets == own)
-        parts.append(standard_error(cosines[here, other] - cosines[here, own], np.asarray(groups)[here].tolist()))
-    return math.hypot(*parts)
+        items = np.flatnonzero(targets == own)
+        errors.append(standard_error(cosines[items, other] - cosines[items, own], np.asarray(groups)[items].tolist()))
+    return math.hypot(*errors)

@@ -36,18 +36,18 @@ def parity_section(parity: Parity, int8: str | None) -> str:
         int8: method of quantisation, or None.
     """
     files = f" and {parity.files} held-out files" if parity.files else ""
-    parts = [
+    lines = [
         f"Compared at export with the run in texthead, on clips of {', '.join(map(str, parity.frames))} frames{files}:",
         f"scores differ by at most {parity.scores:.1e}, probabilities by {parity.probabilities:.1e}.",
     ]
     if int8:
-        parts.append(f"The weights have 8 bits ({int8} quantisation).")
+        lines.append(f"The weights have 8 bits ({int8} quantisation).")
     if not parity.files:
-        return "\n".join([*parts, "No held-out file of the run was available."])
+        return "\n".join([*lines, "No held-out file of the run was available."])
     pixels = "exactly the same pixels" if parity.same_pixels else "different pixels for some files"
     return "\n".join(
         [
-            *parts,
+            *lines,
             f"Both predict the same class for {parity.agree} of them. Accuracy: {rate(parity.right, parity.files)};",
             f"of the run itself: {rate(parity.right_before, parity.files)}. `predict.py` gave the model {pixels}.",
         ]

@@ -9,9 +9,9 @@ from texthead.cli import (
     ProtocolOptions,
     TemplateOptions,
     argument,
-    local_run,
     option,
     outputs,
+    run_argument,
     values_of,
 )
 from texthead.errors import DataError
@@ -45,7 +45,7 @@ class Export:
         "run, url"
     )
 
-    run: str = argument("RUN", read=local_run)
+    run: str = argument("RUN", read=run_argument)
     downloads: DownloadOptions = DownloadOptions()
     out: str | None = option(None, "FOLDER")
     to: str = option("onnx", "TARGET")
@@ -68,7 +68,7 @@ class Export:
         elif self.private:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
         else:
-            outputs.check_folder(f"--out {self.out}", Path(self.out))
+            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
         if self.to == "onnx":
             check_extra("onnx", "--to onnx")
 
@@ -110,8 +110,7 @@ class Export:
         run = with_classes(run, self.classes, self.prompts)
         protocol = self.protocol.on(run.protocol)
         console.doing("writing the model (about a minute)")
-        with console.bar("write and compare", "files") as progress:
-            parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, progress=progress)
+        parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, reporter=console.reporter)
         for line in parity_lines(parity, int8=self.int8):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())
@@ -129,6 +128,6 @@ def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:
     ]
     if not parity.files:
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    what = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
+    agreement = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
     cost = f"; {parity.right} right, {parity.right_before} before" if int8 or parity.agree < parity.files else ""
-    return [*lines, what + cost]
+    return [*lines, agreement + cost]

@@ -20,7 +20,7 @@ from torch.export import Dim
 
 from texthead.apps.export import standalone
 from texthead.apps.export.card import parity_section, use_section
-from texthead.apps.export.int8 import FRAMES, quantise, way_for
+from texthead.apps.export.int8 import CALIBRATION_FRAMES, quantise, way_for
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
@@ -30,10 +30,9 @@ from texthead.evaluation import Calibration
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, scratch_folder, write_json
-from texthead.media import is_member
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.models import AttentivePool, TemporalTransformer
-from texthead.parallel import Progress
+from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
 from texthead.runs import Run, classes_json, model_card
 
@@ -49,7 +48,7 @@ def export(
     to: To = "onnx",
     int8: bool = False,
     protocol: Protocol | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Parity:
     """Write the folder of an exported run atomically, and return how its model differs from the run.
 
@@ -60,6 +59,7 @@ def export(
         int8: quantise the weights to 8 bits; the model card states the effect. Rejection threshold and prediction sets
             are then omitted, because they are valid only for the run's own scores.
         protocol: frames, views and sizes; None for the run's own.
+        reporter: gets progress.
 
     Raises:
         RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
@@ -76,7 +76,7 @@ def export(
         calibration, reason = exportable_calibration(run, protocol, promises=not int8)
         write_json(folder / "thresholds.json", thresholds(calibration, reason))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
-        measured = parity(folder, scorer, run, progress)
+        measured = parity(folder, scorer, run, reporter)
         if not int8:
             check_parity(measured)
         card = model_card(
@@ -114,7 +114,7 @@ def check_export(out: Path, to: str, *, int8: bool) -> To:
 
 def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To, int8: bool) -> str | None:
     """Write the model; return the method of quantisation, or None."""
-    program = traced(scorer)
+    program = trace_scorer(scorer)
     file = folder / MODELS[to]
     if to == "torch":
         torch.export.save(program, file)
@@ -135,17 +135,17 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
 
 def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     """Read clips of some training files that still exist, evenly spaced."""
-    files = sorted({str(media_paths.file_of(path)) for path in run.trained_on})
-    existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
-    most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
+    files = sorted({MediaPath(path).file for path in run.trained_on}, key=str)
+    existing = [path for path in files if path.is_file()]
+    most = max(4, CALIBRATION_FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
-    for place in evenly(len(existing), most):
+    for index in evenly(len(existing), most):
         with suppress(standalone.Refused, OSError):
-            clips.append(standalone.read_clips(existing[place], settings)[None])
+            clips.append(standalone.read_clips(existing[index], settings)[None])
     return clips
 
 
-def traced(scorer: Scorer) -> torch.export.ExportedProgram:
+def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
     """Trace the model for any batch size, number of frames and frame size.
 
     If the encoder sees several frames at once, the number of frames is that of the protocol.
@@ -226,5 +226,5 @@ def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str,
     if calibration is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
     values = calibration.to_json()
-    kept: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
-    return kept if reason is None else {**kept, "why": reason}
+    limits: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
+    return limits if reason is None else {**limits, "why": reason}

@@ -13,7 +13,7 @@ from texthead.errors import RunError
 Way = Literal["dynamic", "static"]
 
 # Frames of training files that set the ranges of static quantisation; their activations are in memory together.
-FRAMES = 64
+CALIBRATION_FRAMES = 64
 
 
 def way_for(model: Path) -> Way:

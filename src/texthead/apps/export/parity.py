@@ -15,8 +15,8 @@ from texthead.apps.export.scorer import Scorer
 from texthead.data import ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
-from texthead.media import Image, Video, is_member, reader_of
-from texthead.parallel import Progress
+from texthead.media import Image, MediaPath, Video
+from texthead.parallel import Reporter
 from texthead.runs import Run
 
 # Largest allowed difference in probability.
@@ -49,7 +49,7 @@ class Parity:
     right_before: int
 
 
-def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = None) -> Parity:
+def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter()) -> Parity:
     """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
     predictor, protocol = standalone.Predictor(folder), scorer.protocol
     limit = predictor.settings["input"]["most_frames"]
@@ -62,14 +62,14 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
     files, labels = _held_out(run)
     views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     same, best = True, []
-    for i, label in enumerate(labels):
-        own = views[i][0]
-        if not isinstance(own, MediaError):
-            clips = standalone.read_clips(files[i], predictor.settings)[None]
-            same = same and torch.equal(own[None], scorer.crops(torch.from_numpy(clips)))
-            pairs.append((_scores(scorer.of_views, own[None].numpy()), predictor.model(clips)))
-            best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
-        if progress:
+    with reporter.bar("write and compare", "files") as progress:
+        for i, label in enumerate(labels):
+            view = views[i][0]
+            if not isinstance(view, MediaError):
+                clips = standalone.read_clips(files[i], predictor.settings)[None]
+                same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
+                pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
+                best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
             progress(i + 1, len(files))
     return Parity(
         tuple(counts),
@@ -77,9 +77,9 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
         _largest_difference([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
         len(best),
         same,
-        agree=sum(own == exported for own, exported, _ in best),
+        agree=sum(predicted == exported for predicted, exported, _ in best),
         right=sum(exported == label for _, exported, label in best),
-        right_before=sum(own == label for own, _, label in best),
+        right_before=sum(predicted == label for predicted, _, label in best),
     )
 
 
@@ -88,9 +88,9 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
     # `predict.py` reads only images and videos.
-    readable = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
-    existing = [(path, label) for path, label in readable if path.is_file() and not is_member(path)]
-    chosen = [existing[place] for place in evenly(len(existing), CHECKED)]
+    readable = [(path, label) for path, label in rows if MediaPath(path).reader in (Image, Video)]
+    existing = [(path, label) for path, label in readable if path.is_file()]
+    chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 

@@ -53,10 +53,10 @@ def frame_indices(length: int, settings: dict) -> list[list[int]]:
         shifts = [k * max(0, length - frames) // (frames * max(1, clips - 1)) for k in range(clips)]
         return [[shift + i * length // frames for i in range(frames)] for shift in shifts]
     if origin == "centre":
-        places = [(2 * i + 1) * length // (2 * count) for i in range(count)]
+        indices = [(2 * i + 1) * length // (2 * count) for i in range(count)]
     else:
-        places = [(2 * i * length + max(0, length - count)) // (2 * count) for i in range(count)]
-    return [places[k::clips] for k in range(clips)]
+        indices = [(2 * i * length + max(0, length - count)) // (2 * count) for i in range(count)]
+    return [indices[k::clips] for k in range(clips)]
 
 
 def windows(length: int, frames: int, clips: int, stride: int, window: int) -> list[list[int]]:
@@ -109,9 +109,9 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
     expected = count_packets(path)
     while True:
         clips = frame_indices(expected, settings)
-        wanted, pictures, count = set(chain(*clips)), {}, 0
+        needed, pictures, count = set(chain(*clips)), {}, 0
         for count, frame in enumerate(decoded(path), 1):
-            if count - 1 in wanted:
+            if count - 1 in needed:
                 check_size(frame.width, frame.height)
                 pictures[count - 1] = upright(frame)
         if count == expected:
@@ -178,10 +178,10 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     weights = kernel(np.abs((taps - centres + 0.5) / wide), -0.5 if bicubic else None) * ((taps >= 0) & (taps < old))
     weights /= weights.sum(0)
     bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max() * 2 ** (b + 1)) >= 2**15)
-    whole = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
+    integers = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
     total = np.full((new, *rows.shape[1:]), 2 ** (bits - 1), np.int32)
-    for places, factors in zip(taps.clip(0, old - 1), whole, strict=True):
-        total += factors[:, None, None] * rows[places]
+    for indices, factors in zip(taps.clip(0, old - 1), integers, strict=True):
+        total += factors[:, None, None] * rows[indices]
     return (total >> bits).clip(0, 255).astype(np.uint8)
 
 
@@ -192,9 +192,9 @@ def sharp(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
     centres = centres if bicubic else centres.clip(0)
     total = np.zeros((new, *rows.shape[1:]), np.float32)
     for tap in (-1, 0, 1, 2) if bicubic else (0, 1):
-        places = np.floor(centres) + tap
-        weights = kernel(np.abs(centres - places), -0.75 if bicubic else None)
-        total += weights[:, None, None] * rows[places.astype(np.int64).clip(0, old - 1)]
+        indices = np.floor(centres) + tap
+        weights = kernel(np.abs(centres - indices), -0.75 if bicubic else None)
+        total += weights[:, None, None] * rows[indices.astype(np.int64).clip(0, old - 1)]
     return total
 
 

@@ -23,7 +23,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, listed
 from texthead.files import unused
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.text import read_names
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Label:
         """Raise DataError if DATA does not exist or options exclude each other."""
         from texthead.cli import console
 
-        media_paths.check_not_missing(Path(self.data))
+        MediaPath(self.data).check()
         self.tool.check()
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
@@ -87,7 +87,7 @@ class Label:
             raise DataError("--json needs --next, such as --next 20")
         outputs.check_outputs(self, export=".json .xml")
         if self.next is None:
-            outputs.check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+            outputs.check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None
@@ -98,24 +98,24 @@ class Label:
         from texthead.cli import console
 
         console.doing("loading torch")
-        from texthead.apps.label.label_file import check_place, paths_in
+        from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
         from texthead.apps.label.windows import cut_files
         from texthead.encoders import load_encoder
         from texthead.text import flat
 
         if self.next is None:
-            check_place(Path(self.out or ""))
+            check_csv(Path(self.out or ""))
         files = read_files(self.data)
         out = None if self.out is None else Path(self.out)
-        known = [] if out is None else paths_in(out, root_of(out, files))
-        labelled = {} if out is None else items_so_far(out, with_parts(files, known))
+        paths = [] if out is None else paths_in(out, root_of(out, files))
+        labelled = {} if out is None else items_so_far(out, with_parts(files, paths))
         labels = {path: item.label for path, item in labelled.items()}
-        given = [] if self.classes is None else read_names(self.classes)
-        more = sorted(set(labels.values()) - set(given))
-        if given and more:
+        names = [] if self.classes is None else read_names(self.classes)
+        more = sorted(set(labels.values()) - set(names))
+        if names and more:
             console.say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
-        classes = [*given, *more]
+        classes = [*names, *more]
         if not classes and (self.next is not None or self.text is not None):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if classes:
@@ -124,11 +124,11 @@ class Label:
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         reading = self.files.reading(self.features.folder)
-        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, bar=console.bar)
-        pool = encode_files(files, encoder, reading, console.bar)
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=paths, reporter=console.reporter)
+        pool = encode_files(files, encoder, reading, console.reporter)
         console.say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, given, encoder, password)
+            self._serve(pool, names, encoder, password)
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
         console.doing("choosing the next files")
@@ -140,8 +140,8 @@ class Label:
         console.show_json(
             {"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]}
         )
-        own = {item.path: item for item in files.items}
-        items = [*(own[path] for path, _, _ in suggestions), *labelled.values()]
+        item_of = {item.path: item for item in files.items}
+        items = [*(item_of[path] for path, _, _ in suggestions), *labelled.values()]
         guesses = {path: (guess, probability) for path, guess, probability in suggestions}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
         console.next_command(
@@ -172,11 +172,11 @@ class Label:
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        place, host = Path(self.out or ""), self.server.host
-        training = Training(self._training, place)
+        labels_csv, host = Path(self.out or ""), self.server.host
+        training = Training(self._training, labels_csv)
         with listening_socket(host, self.server.port) as listening:
             self.server.say_password(password)
-            session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
+            session = LabelSession(pool, classes, rows if encoder.has_text else None, labels_csv, seed=self.seed)
             try:
                 with suppress(KeyboardInterrupt):
                     serve(listening, label_app(session, training, host, password), host, self.server.show_address)
@@ -186,9 +186,9 @@ class Label:
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""
-        given = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
-        given |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
-        options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
+        flags = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
+        flags |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
+        options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
         quick = ["--tune", "none", "--held-out", "0"] if how == "quick" else []
         return ["train", str(self.out), *quick, "--out", str(run), *options]
 

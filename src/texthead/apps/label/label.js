@@ -135,7 +135,7 @@ const list = () => {
   if (wanted) {
     // Names that start with the text, then a new class, then names that contain it: "ship" is not "sailing ship".
     const rank = (name) => [name.toLowerCase() === wanted, name.toLowerCase().startsWith(wanted)].indexOf(true);
-    const grouped = [0, 1, -1].map((place) => choices.filter((guess) => rank(guess.name) === place));
+    const grouped = [0, 1, -1].map((fit) => choices.filter((guess) => rank(guess.name) === fit));
     const known = item && item.guesses.some((guess) => guess.name === typed);
     choices = [...grouped[0], ...grouped[1], ...(known ? [] : [{ name: typed, isNew: true }]), ...grouped[2]];
   }

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from texthead.data import Dataset, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 
 # Seconds until a claim on a file expires.
 CLAIMED = 300.0
 
-Row = dict[str, str]
+LabelRow = dict[str, str]
 
 # The column that marks labels as reviewed.
 _CHECKED = "checked"
@@ -43,32 +43,32 @@ class Labels(NamedTuple):
         return Mark(self.of.get(position), position in self.bad, position in self.checked)
 
 
-def check_place(place: Path) -> None:
+def check_csv(path: Path) -> None:
     """Raise DataError if labels cannot be written to this path."""
-    if place.suffix.lower() != ".csv":
-        raise DataError(f"{place}: labels are written as CSV; give a file that ends in .csv")
-    if place.exists() and not place.is_file():
-        raise DataError(f"{place}: not a regular file; give a file that ends in .csv")
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"{path}: labels are written as CSV; give a file that ends in .csv")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a regular file; give a file that ends in .csv")
 
 
-def paths_in(place: Path, root: Path | None = None) -> list[Path]:
+def paths_in(path: Path, root: Path | None = None) -> list[Path]:
     """Return the paths in a CSV of labels and in its list of unusable files; missing files have none.
 
     Args:
-        place: the CSV, or a labelling tool's `.json`.
+        path: the CSV, or a labelling tool's `.json`.
         root: the base folder of relative paths in a `.json`.
 
     Raises:
         DataError: a file cannot be read.
     """
-    if place.suffix.lower() == ".json":
-        return [item.path for item in read_dataset(place, root=root).items] if place.exists() else []
-    existing = [each for each in (place, _bad_list(place)) if each.suffix.lower() == ".csv" and each.exists()]
+    if path.suffix.lower() == ".json":
+        return [item.path for item in read_dataset(path, root=root).items] if path.exists() else []
+    existing = [each for each in (path, _bad_list(path)) if each.suffix.lower() == ".csv" and each.exists()]
     return [row_path(row, each, line) for each in existing for line, row in manifest_rows(each, ("path",))]
 
 
-def _bad_list(place: Path) -> Path:
-    return place.with_name(f"{place.stem}.bad.csv")
+def _bad_list(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.bad.csv")
 
 
 class LabelFile:
@@ -79,7 +79,7 @@ class LabelFile:
     two labels of a file wins, and rows and columns that others wrote are preserved.
 
     Args:
-        place: the CSV; it need not exist.
+        csv: the CSV; it need not exist.
         files: the files to label.
 
     Raises:
@@ -87,14 +87,14 @@ class LabelFile:
         RunError: its folder cannot be written.
     """
 
-    def __init__(self, place: Path, files: Dataset):
-        check_place(place)
+    def __init__(self, csv: Path, files: Dataset):
+        check_csv(csv)
         paths = [item.path for item in files.items]
-        self._claims = place.with_name(f".{place.name}.claims")
-        self._lock = place.with_name(f".{place.name}.lock")
-        self._labels = _Table(place, ("path", "label"), paths, files.source)
-        self._bad = _Table(_bad_list(place), ("path",), paths, files.source)
-        self._names = [media_paths.relative_below(path, place.parent) for path in paths]
+        self._claims = csv.with_name(f".{csv.name}.claims")
+        self._lock = csv.with_name(f".{csv.name}.lock")
+        self._labels = _Table(csv, ("path", "label"), paths, files.source)
+        self._bad = _Table(_bad_list(csv), ("path",), paths, files.source)
+        self._names = [MediaPath(path).text_below(csv.parent) for path in paths]
         self.read()
 
     def read(self) -> Labels:
@@ -142,14 +142,14 @@ class LabelFile:
                 self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
 
     def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
-        with replacing(self._claims, sync=False) as beside:
-            beside.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
+        with replacing(self._claims, sync=False) as temp:
+            temp.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
 
     def claimed_by(self, who: str) -> int | None:
         """Return the position of the file that a user has claimed; None if there is none."""
         with self._locked():
-            own = [name for name, claim in self._live_claims().items() if claim[0] == who]
-        return self._names.index(own[0]) if own and own[0] in self._names else None
+            claimed = [name for name, claim in self._live_claims().items() if claim[0] == who]
+        return self._names.index(claimed[0]) if claimed and claimed[0] in self._names else None
 
     def claimed_by_others(self, who: str) -> set[int]:
         """Return the positions of the files that other users have claimed."""
@@ -183,53 +183,53 @@ class LabelFile:
 class _Table:
     """Rows of a CSV by position of their file; read again when another process has changed it."""
 
-    def __init__(self, place: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
-        self._place = place
+    def __init__(self, csv: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
+        self._csv = csv
         self._needed = columns
         self._columns = [*columns, "time"]
         self._paths = paths
         self._source = source
-        self._positions: dict[Path, int] | None = None
+        self._positions: dict[MediaPath, int] | None = None
         self._known: dict[tuple[str, ...], int | None] = {}
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
 
-    def read(self) -> dict[int, Row]:
+    def read(self) -> dict[int, LabelRow]:
         """Return the current row of each position."""
-        stamp = _stamp(self._place)
+        stamp = _stamp(self._csv)
         if stamp != self._stamp:
             self._rows = self._load() if stamp else {}
             self._stamp = stamp
         return self._rows
 
-    def _load(self) -> dict[int, Row]:
-        rows: dict[int, Row] = {}
-        for line, row in manifest_rows(self._place, self._needed):
+    def _load(self) -> dict[int, LabelRow]:
+        rows: dict[int, LabelRow] = {}
+        for line, row in manifest_rows(self._csv, self._needed):
             position = self._position(row, line)
             if position is None:
                 raise DataError(
-                    f"{self._place}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
+                    f"{self._csv}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
                     "the labels belong to"
                 )
             if position in rows:
-                raise DataError(f"{self._place}:{line}: {row['path']} is listed twice: list it once")
+                raise DataError(f"{self._csv}:{line}: {row['path']} is listed twice: list it once")
             rows[position] = row
             self._columns += [name for name in row if name not in self._columns]
         return rows
 
-    def _position(self, row: Row, line: int) -> int | None:
+    def _position(self, row: LabelRow, line: int) -> int | None:
         if self._positions is None:
-            self._positions = {media_paths.resolved(path): position for position, path in enumerate(self._paths)}
+            self._positions = {MediaPath(path).resolved(): position for position, path in enumerate(self._paths)}
         name = tuple(row.get(column, "") for column in ("path", "start", "end"))
         if name not in self._known:
-            path = row_path({**row, "path": row["path"].strip()}, self._place, line)
-            self._known[name] = self._positions.get(media_paths.resolved(path))
+            path = row_path({**row, "path": row["path"].strip()}, self._csv, line)
+            self._known[name] = self._positions.get(MediaPath(path).resolved())
         return self._known[name]
 
     def put(self, position: int, values: Mapping[str, str]) -> None:
         """Write the row of a position with the current time; its other columns do not change."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        name = media_paths.relative_below(self._paths[position], self._place.parent)
+        name = MediaPath(self._paths[position]).text_below(self._csv.parent)
         row = {"path": name, **self.read().get(position, {}), **values, "time": now}
         self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})
@@ -245,23 +245,21 @@ class _Table:
     def remove(self, position: int) -> None:
         """Remove the row of a position, if it has one."""
         if position in self.read():
-            self._write({place: row for place, row in self.read().items() if place != position})
+            self._write({index: row for index, row in self.read().items() if index != position})
 
-    def _write(self, rows: dict[int, Row]) -> None:
+    def _write(self, rows: dict[int, LabelRow]) -> None:
         if rows:
-            write_csv(
-                self._place, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()]
-            )
+            write_csv(self._csv, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()])
         else:
-            self._place.unlink(missing_ok=True)  # An empty manifest would be an error.
-        sync_folder(self._place.parent)
-        self._rows, self._stamp = rows, _stamp(self._place)
+            self._csv.unlink(missing_ok=True)  # An empty manifest would be an error.
+        sync_folder(self._csv.parent)
+        self._rows, self._stamp = rows, _stamp(self._csv)
 
 
-def _stamp(place: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     """Return values that change when a file is rewritten; None if it does not exist."""
     try:
-        status = place.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -15,11 +15,10 @@ from texthead.data import Dataset, Item, manifest_rows, read_dataset, row_path
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
-from texthead.media import find_media
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, find_media
 from texthead.models import text_rows
-from texthead.parallel import Bar, no_bar
-from texthead.transfer import FRAMES
+from texthead.parallel import Reporter
+from texthead.transfer import QUICK_FRAMES
 
 
 class Suggestion(NamedTuple):
@@ -47,7 +46,7 @@ class Pool:
     @property
     def groups(self) -> list[str] | None:
         """The group of each file (for a part of a video, the video if no group is given); None if all are separate."""
-        grouped = any(item.group or media_paths.is_part(item.path) for item in self.files.items)
+        grouped = any(item.group or item.media.is_part for item in self.files.items)
         return self.files.groups if grouped else None
 
     def next(
@@ -66,14 +65,14 @@ class Pool:
             labels: the labels so far.
             count, seed: as in `next_to_label`.
         """
-        classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
-        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
+        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
+        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in labelled], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
-        probabilities = guesses(rows, self.features, known, targets, classes=len(classes))
-        places = next_to_label(self.features, probabilities, known, count, groups=self.groups, seed=seed)
+        probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
+        chosen = next_to_label(self.features, probabilities, labelled, count, groups=self.groups, seed=seed)
         best = probabilities.max(-1)
         return [
-            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
+            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in chosen
         ]
 
 
@@ -86,14 +85,14 @@ def read_files(source: str | Path) -> Dataset:
     Raises:
         DataError: there is no such path, or no file in it.
     """
-    place = Path(source)
-    if place.suffix.lower() not in (".csv", ".tsv"):
-        return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
-    rows = [*manifest_rows(place, ("path",))]
+    manifest = Path(source)
+    if manifest.suffix.lower() not in (".csv", ".tsv"):
+        return Dataset(tuple(Item(path, "") for path in find_media([manifest])), str(source))
+    rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
     items = (
-        Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
+        Item(row_path({**row, "path": row["path"].strip()}, manifest, line), "", group=row.get("group") or None)
         for line, row in rows
     )
     return Dataset(tuple(items), str(source))
@@ -101,24 +100,22 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    own = {media_paths.resolved(item.path): item for item in files.items}
+    item_of = {item.media.resolved(): item for item in files.items}
     parts = [
-        (own.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
-        for path in paths
-        if media_paths.is_part(path)
+        (item_of.get(MediaPath(media.file).resolved()), media.span) for media in map(MediaPath, paths) if media.is_part
     ]
-    items = [replace(item, path=media_paths.part_path(item.path, span)) for item, span in parts if item is not None]
+    items = [replace(item, path=item.media.part(span).path) for item, span in parts if item is not None]
     return replace(files, items=(*files.items, *items))
 
 
-def root_of(place: Path, files: Dataset) -> Path | None:
+def root_of(path: Path, files: Dataset) -> Path | None:
     """Return the base folder of the paths in a labelling tool's `.json`; None for other files."""
-    if place.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json":
         return None
     return document_root(Path(files.source), (item.path for item in files.items))
 
 
-def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
+def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
     """Return the labelled item of each file in a manifest or a tool's `.json`; empty if that does not exist.
 
     Paths of Label Studio are relative to the `document_root` of the files.
@@ -126,29 +123,30 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     Raises:
         DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
     """
-    if not place.exists():
+    if not labels_path.exists():
         return {}
-    own = {media_paths.resolved(item.path): item.path for item in files.items}
+    path_of = {item.media.resolved(): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
-    for item in read_dataset(place, root=root_of(place, files)).items:
-        path = own.get(media_paths.resolved(item.path))
+    for item in read_dataset(labels_path, root=root_of(labels_path, files)).items:
+        path = path_of.get(item.media.resolved())
         if path is None:
             raise DataError(
-                f"{place}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
+                f"{labels_path}: labels {item.path}, which is not in {files.source}: "
+                "give the data that the labels belong to"
             )
         labelled[path] = replace(item, path=path)
     return labelled
 
 
-def encode_files(files: Dataset, encoder: Encoder, reading: Reading, bar: Bar = no_bar) -> Pool:
+def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:
     """Return the readable files with their features.
 
     Raises:
         MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
-    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else FRAMES)
+    protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
     paths = [item.path for item in files.items]
-    encoded = FrozenEncoder(encoder, protocol, reading, bar).files(paths)
+    encoded = FrozenEncoder(encoder, protocol, reading, reporter).files(paths)
     check_any(paths, encoded.positions, encoded.skipped)
     return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped)

@@ -14,7 +14,7 @@ from texthead.evaluation import fit_temperature, grouped_interval, lead_interval
 FOLDS = 5
 
 # Fewest labels for a meaningful curve.
-FEWEST = 10
+MIN_CURVE_ITEMS = 10
 
 # Lower bound of probabilities before the logarithm.
 LEAST = 1e-9
@@ -71,7 +71,7 @@ def learning_curve(
         seed: random seed of folds and halves.
     """
     count = len(targets)
-    if count < FEWEST or len(targets.unique()) < 2:
+    if count < MIN_CURVE_ITEMS or len(targets.unique()) < 2:
         return None
     if groups is not None and len(set(groups)) < FOLDS:
         groups = None
@@ -85,8 +85,8 @@ def learning_curve(
         sizes.append((len(full), len(half)))
         for train, probabilities in ((full, by_full), (half, by_half)):
             picked = features[[*train, *scored]]
-            own = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
-            probabilities[scored] = own[len(train) :].float()
+            fold_guesses = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
+            probabilities[scored] = fold_guesses[len(train) :].float()
     right, right_half = ((probabilities.argmax(-1) == targets).numpy() for probabilities in (by_full, by_half))
     keys = list(range(count)) if groups is None else list(groups)
     large, small = np.mean(sizes, axis=0)
@@ -103,6 +103,6 @@ def learning_curve(
 def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " items"]:
     """Return the fold of each item: whole groups are assigned in turn, in the order of their first item's class."""
     first = list(dict(zip(reversed(groups), reversed(targets), strict=True)).items())
-    order = sorted(rng.permutation(len(first)).tolist(), key=lambda place: first[place][1])
-    fold_of = {first[place][0]: number % FOLDS for number, place in enumerate(order)}
+    order = sorted(rng.permutation(len(first)).tolist(), key=lambda index: first[index][1])
+    fold_of = {first[index][0]: number % FOLDS for number, index in enumerate(order)}
     return np.array([fold_of[group] for group in groups])

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.transfer import class_center, text_probe_head, text_worth
+from texthead.transfer import class_center, text_evidence, text_probe_head
 
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
-WIDTH = 0.2
+KERNEL_WIDTH = 0.2
 
 # Files whose centred features have a higher cosine are near copies, of which one is enough.
 COPY = 0.97
@@ -36,26 +36,26 @@ def guesses(
     """Return the probability of each class for each file, from class names and the labels so far.
 
     Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with
-    text weighted by its worth on the labelled files. With fewer than two labelled classes, zero-shot decides alone, and
-    without text the probabilities are uniform.
+    text weighted by `text_evidence`. With fewer than two labelled classes, zero-shot decides alone, and without text
+    the probabilities are uniform.
 
     Args:
         rows: text rows; None for an encoder without text.
         labelled: positions of the labelled files; `targets` are their classes.
     """
-    present, places = targets.unique(return_inverse=True)
+    present, numbers = targets.unique(return_inverse=True)
     if rows is None:
         rows = torch.zeros(classes, features.shape[1])
     picked = features[list(labelled)]
     scale = SCALE
     if len(present) > 1:
-        worth = text_worth(rows, picked, targets)
-        scale = worth.weight * worth.scale
+        evidence = text_evidence(rows, picked, targets)
+        scale = evidence.weight * evidence.scale
     center = features.mean(0) if len(present) < 2 else class_center(picked, targets)
     text = (scale * F.normalize(features - center, dim=-1) @ F.normalize(rows, dim=-1).T).softmax(-1)
     if len(present) < 2:
         return text
-    head = text_probe_head(rows[present], picked, places, names=[str(int(place)) for place in present])
+    head = text_probe_head(rows[present], picked, numbers, names=[str(int(index)) for index in present])
     probabilities = text.clone()
     labelled_mass = text[:, present].sum(1, keepdim=True)
     probabilities[:, present] = head(features).detach().softmax(-1) * labelled_mass
@@ -70,7 +70,7 @@ def margin_uncertainty(probabilities: Float[Tensor, "files classes"]) -> Float[T
     return 1 - (best[:, 0] - best[:, -1])
 
 
-class Coverage:
+class Similarities:
     """Similarities between files, computed once and used again after every label.
 
     Args:
@@ -94,12 +94,12 @@ class Coverage:
         if len(features) > MOST:
             drawn = np.random.default_rng(seed).permutation(np.setdiff1d(self.pool, labelled))[:MOST]
             self.pool = np.sort(drawn)
-        own = self._units[self.pool]
-        near = own @ own.T
+        pooled = self._units[self.pool]
+        near = pooled @ pooled.T
         self._copies = near > COPY
-        self._width = 2 * WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
+        self._width = 2 * KERNEL_WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
         self._near = self._nearness(near)
-        self._place = {int(position): index for index, position in enumerate(self.pool)}
+        self._index_of = {int(position): index for index, position in enumerate(self.pool)}
 
     def _nearness(self, cosines: Float[np.ndarray, "some files"]) -> Float[np.ndarray, "some files"]:
         """Return exp(-distance^2 / width); 1 for a file and itself."""
@@ -115,9 +115,10 @@ class Coverage:
     ) -> list[int]:
         """Return the positions of up to `count` files, as `next_to_label` does, except those in `without`."""
         groups = self._groups
-        taken = [self._place[position] for position in labelled if position in self._place]
+        taken = [self._index_of[position] for position in labelled if position in self._index_of]
         others = (
-            self._units[[position for position in labelled if position not in self._place]] @ self._units[self.pool].T
+            self._units[[position for position in labelled if position not in self._index_of]]
+            @ self._units[self.pool].T
         )
         covered = np.zeros(len(self.pool), dtype=self._near.dtype)
         copies = np.zeros(len(self.pool), dtype=bool)
@@ -127,7 +128,7 @@ class Coverage:
         weight = margin_uncertainty(probabilities[self.pool]).clamp(min=0).sqrt().numpy()
         used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
         free = np.ones(len(self.pool), dtype=bool)
-        free[[*taken, *(self._place[position] for position in without if position in self._place)]] = False
+        free[[*taken, *(self._index_of[position] for position in without if position in self._index_of)]] = False
         chosen: list[int] = []
         while free.any() and len(chosen) < count:
             gain = np.maximum(self._near - covered, 0) @ weight
@@ -157,9 +158,9 @@ def next_to_label(
     """Return the positions of the files to label next, most informative first.
 
     Each choice maximises, summed over all files, the root of their uncertainty times the increase of their similarity
-    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x WIDTH x median distance^2)). So the
-    chosen files represent many others. Near copies, and files of groups that already have more labelled or chosen
-    files than others, come last.
+    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x KERNEL_WIDTH x median
+    distance^2)). So the chosen files represent many others. Near copies, and files of groups that already have more
+    labelled or chosen files than others, come last.
 
     Args:
         probabilities: current class probabilities, as from `guesses`.
@@ -173,4 +174,4 @@ def next_to_label(
     """
     if count < 1:
         raise DataError(f"count must be at least 1, got {count}")
-    return Coverage(features, labelled, groups=groups, seed=seed).next(probabilities, labelled, count)
+    return Similarities(features, labelled, groups=groups, seed=seed).next(probabilities, labelled, count)

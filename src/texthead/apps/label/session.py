@@ -17,10 +17,10 @@ from texthead.apps.doctor import near_duplicates, read_facts
 from texthead.apps.label.label_file import LabelFile, Labels, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
-from texthead.apps.label.selection import Coverage, guesses
+from texthead.apps.label.selection import Similarities, guesses
 from texthead.data import Dataset
 from texthead.errors import DataError, TextheadError
-from texthead.media import kind_of
+from texthead.media import MediaPath
 from texthead.text import check_names
 
 # Maximum length of a typed class name, in characters.
@@ -58,7 +58,7 @@ class FileToLabel(NamedTuple):
     why: str = ""
 
 
-class Fit(NamedTuple):
+class FittedLabels(NamedTuple):
     """A model fitted to some labels: its classes, and their probabilities for every file."""
 
     labels: Labels
@@ -83,7 +83,7 @@ class LabelSession:
     Args:
         names: the initial classes.
         encode: returns the text rows of classes; None if the encoder has no text encoder.
-        place: the CSV of labels.
+        labels_csv: the CSV of labels.
     """
 
     def __init__(
@@ -91,19 +91,19 @@ class LabelSession:
         pool: Pool,
         names: Sequence[str],
         encode: Callable[[list[str]], Float[Tensor, "classes dim"]] | None,
-        place: Path,
+        labels_csv: Path,
         *,
         seed: int = 0,
     ):
         self.pool = pool
-        self.place = place
-        self._file = LabelFile(place, pool.files)
+        self.labels_csv = labels_csv
+        self._file = LabelFile(labels_csv, pool.files)
         self._names = list(names)
         self._encode, self._rows = encode, dict[str, Tensor]()
         self._seed = seed
         self._groups = pool.groups
         labels = self._file.read()
-        self._coverage = Coverage(pool.features, list(labels.of), groups=self._groups, seed=seed)
+        self._coverage = Similarities(pool.features, list(labels.of), groups=self._groups, seed=seed)
         self._people = defaultdict[str, _Person](_Person)
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
@@ -128,12 +128,12 @@ class LabelSession:
         """Return the initial classes, then further classes of labels."""
         return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
 
-    def _fitted(self, labels: Labels) -> Fit:
+    def _fitted(self, labels: Labels) -> FittedLabels:
         classes = self.classes(labels)
-        known = list(labels.of)
-        targets = torch.tensor([classes.index(labels.of[position]) for position in known], dtype=torch.long)
+        labelled = list(labels.of)
+        targets = torch.tensor([classes.index(labels.of[position]) for position in labelled], dtype=torch.long)
         rows = self._rows_of(classes)
-        return Fit(labels, classes, guesses(rows, self.pool.features, known, targets, classes=len(classes)))
+        return FittedLabels(labels, classes, guesses(rows, self.pool.features, labelled, targets, classes=len(classes)))
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
         if self._encode is None or not classes:
@@ -144,7 +144,7 @@ class LabelSession:
         return torch.stack([self._rows[name] for name in classes])
 
     def _fit_in_background(self) -> None:
-        """Fit after each label; measure accuracy when no new label has arrived meanwhile."""
+        """FittedLabels after each label; measure accuracy when no new label has arrived meanwhile."""
         while self._wake.wait() and not self._closed:
             self._wake.clear()
             # A CSV broken by hand is reported by the next request; fitting resumes once it is fixed.
@@ -155,13 +155,13 @@ class LabelSession:
                 if not self._wake.is_set():
                     self._measure(self._fit)
 
-    def _measure(self, fit: Fit) -> None:
-        known = list(fit.labels.of)
-        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in known], dtype=torch.long)
-        groups = [self._groups[position] for position in known] if self._groups else None
+    def _measure(self, fit: FittedLabels) -> None:
+        labelled = list(fit.labels.of)
+        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in labelled], dtype=torch.long)
+        groups = [self._groups[position] for position in labelled] if self._groups else None
         curve = learning_curve(
             self._rows_of(fit.classes),
-            self.pool.features[known],
+            self.pool.features[labelled],
             targets,
             classes=len(fit.classes),
             groups=groups,
@@ -169,12 +169,12 @@ class LabelSession:
         )
         with self._turn:
             # Drop measurements with labels that have since been undone.
-            before = [old for old in self.curves if old.items < len(known)]
+            before = [old for old in self.curves if old.items < len(labelled)]
             self.curves = [] if curve is None else [*before, curve]
-            self._doubtful = {} if curve is None else self._doubts(fit, curve, known)
-            self._measured = tuple(known)
+            self._doubtful = {} if curve is None else self._doubts(fit, curve, labelled)
+            self._measured = tuple(labelled)
 
-    def _doubts(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, Guesses]:
+    def _doubts(self, fit: FittedLabels, curve: LearningCurve, labelled: Sequence[int]) -> dict[int, Guesses]:
         """Return the files for which a fit without them predicts another class, with its guesses, most confident first.
 
         The only label of a class is never doubtful, because a fit without it doesn't know the class.
@@ -184,9 +184,9 @@ class LabelSession:
         confidences = probabilities.amax(-1)
         doubtful: dict[int, Guesses] = {}
         for row in confidences.argsort(descending=True).tolist():
-            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[known[row]]
+            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[labelled[row]]
             if guesses[0].name != label and counts[label] > 1:
-                doubtful[known[row]] = guesses
+                doubtful[labelled[row]] = guesses
         return doubtful
 
     @property
@@ -205,9 +205,9 @@ class LabelSession:
         with self._turn:
             person, labels = self._people[who], self._file.read()
             taken = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
-            own = self._file.claimed_by(who)
-            if own is not None and own not in {*taken, *person.skipped}:
-                return self._file_to_label(own, labels)
+            claimed = self._file.claimed_by(who)
+            if claimed is not None and claimed not in {*taken, *person.skipped}:
+                return self._file_to_label(claimed, labels)
             while True:
                 candidates = (
                     self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*taken, *person.skipped])
@@ -237,7 +237,7 @@ class LabelSession:
         classes = self.classes(labels)
         unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
         known = [guess for guess in guesses if guess.name in classes]
-        return FileToLabel(position, path, kind_of(path), (*known, *unfitted), label, "; ".join(reasons))
+        return FileToLabel(position, path, MediaPath(path).reader.kind, (*known, *unfitted), label, "; ".join(reasons))
 
     def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -284,7 +284,7 @@ class LabelSession:
         with self._turn:
             person = self._people[who]
             person.done.append((position, self._mark_of(position)))
-            person.skipped = [place for place in person.skipped if place != position] + [position]
+            person.skipped = [index for index in person.skipped if index != position] + [position]
 
     def _mark_of(self, position: int) -> Mark:
         if not 0 <= position < len(self.pool.files):
@@ -308,7 +308,7 @@ class LabelSession:
             if not person.done:
                 return None
             position, before = person.done.pop()
-            person.skipped = [place for place in person.skipped if place != position]
+            person.skipped = [index for index in person.skipped if index != position]
             labels = self._file.put(position, before)
             self._file.claim(who, position)
             # Refit now, so that the guesses for this file don't come from its own label.
@@ -329,7 +329,7 @@ class LabelSession:
             self._file.rename(old, self._class_name(new))
             self._names = [name for name in self._names if name != old]
             for person in self._people.values():
-                person.done = [(place, mark) for place, mark in person.done if mark.label != old]
+                person.done = [(index, mark) for index, mark in person.done if mark.label != old]
             self._fit = self._fitted(self._file.read())
         self._wake.set()
 
@@ -356,20 +356,20 @@ class LabelSession:
     def examine(self) -> None:
         """Check the labelled files like `doctor`: unreadable, one colour, copies with two labels."""
         labels = self._file.read()
-        known = sorted(labels.of)
-        if set(known) == self._checked:
+        labelled = sorted(labels.of)
+        if set(labelled) == self._checked:
             return
-        items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
-        facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
-        features = dict(enumerate(self.pool.features[known].numpy()))
+        items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
+        facts = read_facts(Dataset(items, str(self.labels_csv)), workers=1, seconds=READ_SECONDS)
+        features = dict(enumerate(self.pool.features[labelled].numpy()))
         alike = near_duplicates.alike(facts, features)
         of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
         of_copies = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
         findings = [*of_files, *(finding for finding in of_copies if finding.severity == "serious")]
         with self._turn:
-            self._checked = set(known)
+            self._checked = set(labelled)
             self._findings = {
-                known[place]: f"{finding.fault}: {finding.detail}" for finding in findings for place in finding.items
+                labelled[index]: f"{finding.fault}: {finding.detail}" for finding in findings for index in finding.items
             }
 
     # ---- state
@@ -416,4 +416,4 @@ def _gain(curve: LearningCurve) -> dict[str, Any]:
 
 def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
     order = probabilities.argsort(descending=True, stable=True)
-    return tuple(Guess(classes[int(place)], float(probabilities[place])) for place in order)
+    return tuple(Guess(classes[int(index)], float(probabilities[index])) for index in order)

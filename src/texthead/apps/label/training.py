@@ -21,12 +21,12 @@ class Training:
 
     Args:
         arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
-        place: the CSV of labels; runs are written beside it.
+        labels_csv: the CSV of labels; runs are written beside it.
     """
 
-    def __init__(self, arguments: Callable[[How, Path], Sequence[str]], place: Path):
+    def __init__(self, arguments: Callable[[How, Path], Sequence[str]], labels_csv: Path):
         self._arguments = arguments
-        self._place = place
+        self._labels_csv = labels_csv
         self._process: subprocess.Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._run: Path | None = None
@@ -50,7 +50,7 @@ class Training:
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
     def _new_folder(self, how: How) -> Path:
-        return unused(self._place.with_name(f"{self._place.stem}-{'quick' if how == 'quick' else 'tuned'}"))
+        return unused(self._labels_csv.with_name(f"{self._labels_csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

@@ -16,16 +16,15 @@ from texthead.data import Dataset, Item
 from texthead.encoders import Encoder
 from texthead.errors import MediaError
 from texthead.features import Reading, frame_features
-from texthead.media import Media, Video, kind_of, open_media
-from texthead.media import paths as media_paths
-from texthead.parallel import Bar, no_bar
+from texthead.media import Media, MediaPath, Span, Video, spans_by_file
+from texthead.parallel import Reporter
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10
 
 # How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
 # neighbouring frames; and a lower bound of that, for still videos.
-WORTH, LEAST_WORTH = 3.0, 0.02
+PENALTY, LEAST_PENALTY = 3.0, 0.02
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
@@ -42,15 +41,15 @@ def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
         return [0]
     sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
     neighbours = 1 - (x[1:] * x[:-1]).sum(1)
-    worth = max(WORTH * float(np.median(neighbours)), LEAST_WORTH)
+    penalty = max(PENALTY * float(np.median(neighbours)), LEAST_PENALTY)
     best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
-    best[0] = -worth
+    best[0] = -penalty
     for end in range(SHORTEST, count + 1):
         starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
         spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
-        costs = best[starts] + spread + worth
-        place = int(costs.argmin())
-        best[end], before[end] = costs[place], starts[place]
+        costs = best[starts] + spread + penalty
+        index = int(costs.argmin())
+        best[end], before[end] = costs[index], starts[index]
     begins, end = [], count
     while end:
         end = int(before[end])
@@ -65,7 +64,7 @@ def cut_files(
     *,
     above: float,
     known: Sequence[Path] = (),
-    bar: Bar = no_bar,
+    reporter: Reporter = Reporter(),
 ) -> Dataset:
     """Return the files with each long video replaced by its windows.
 
@@ -76,22 +75,18 @@ def cut_files(
         known: labelled paths. Labelled files are not cut, labelled parts stay, and windows that overlap with them are
             left out.
     """
-    labelled = media_paths.spans_by_file(media_paths.resolved(path) for path in known)
+    labelled = spans_by_file(MediaPath(path).resolved() for path in known)
     items: list[Item] = []
-    with bar("look for long videos", "files") as progress:
+    with reporter.bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
-            own = labelled.get(media_paths.resolved(item.path), [])
+            labelled_spans = labelled.get(item.media.resolved().path, [])
             starts: list[float] = []
-            if (
-                not media_paths.is_part(item.path)
-                and kind_of(item.path) == Video.kind
-                and media_paths.Span() not in own
-            ):
+            if not item.media.is_part and item.media.reader.kind == Video.kind and Span() not in labelled_spans:
                 starts = _starts(item.path, encoder, reading, above)
-            windows = [media_paths.Span(*pair) for pair in pairwise([*starts, math.inf])]
-            free = [window for window in windows if not any(window.overlaps(span) for span in own)]
-            spans = sorted({*free, *own}) if starts or own else [media_paths.Span()]
-            items += [replace(item, path=media_paths.part_path(item.path, span)) for span in spans]
+            windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
+            free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
+            spans = sorted({*free, *labelled_spans}) if starts or labelled_spans else []
+            items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
 
@@ -99,20 +94,20 @@ def cut_files(
 def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> list[float]:
     """Return where windows of a video begin, in seconds; an empty list if it is short or unreadable."""
     try:
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             if media.duration_seconds <= above:
                 return []
             frames = _frames(media)
     except MediaError:
         return []  # The error is reported when the file is encoded.
     if encoder.visual.spec.unit != "frame":
-        return [EVERY * place for place in range(0, len(frames), LONGEST // 2)]
+        return [EVERY * row_of for row_of in range(0, len(frames), LONGEST // 2)]
     choose = partial(_fixed_frames, frames=frames)
     (entry,) = frame_features(encoder.visual, [path], choose, encoder.visual.spec.pixels(), reading)
     if isinstance(entry, MediaError):
         return []
-    place = {index: row for row, index in enumerate(entry.indices)}
-    return [EVERY * start for start in cut(entry.features[[place[index] for index in frames]])]
+    row_of = {index: row for row, index in enumerate(entry.indices)}
+    return [EVERY * start for start in cut(entry.features[[row_of[index] for index in frames]])]
 
 
 def _frames(media: Media) -> list[int]:

@@ -12,11 +12,10 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from texthead.data import SPLIT_NAMES, Dataset
 from texthead.errors import DataError, listed
 from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
-from texthead.media import check_part, frames_within, is_media, open_media
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, Span
 
 # Path, label, split, group and extra fields: the arguments of `Item`.
-Row = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
+TaskRow = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
 
 # The name of the labelling control in tasks that we write.
 CONTROL = "label"
@@ -73,7 +72,7 @@ def read(source: str, root: Path | None = None) -> Dataset:
     return Dataset.of_rows(path, rows, notes)
 
 
-def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row], list[str]]:
+def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[TaskRow], list[str]]:
     """Return the labelled files and parts of files of an export, and notes for the user.
 
     Cancelled annotations are ignored. If the annotations of a task disagree, those marked as ground truth are used. The
@@ -86,7 +85,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row],
     """
     tasks = [*_tasks(source, value if isinstance(value, list) else [value])]
     root = source.parent if root is None else root
-    rows: list[Row] = []
+    rows: list[TaskRow] = []
     controls: set[str] = set()
     unlabelled = decided_by_truth = assumed_rates = 0
     for task in tasks:
@@ -113,7 +112,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[Row],
         notes.append(
             f"{source}: annotations of {decided_by_truth} tasks disagree; those marked as ground truth are used"
         )
-    if rows and not any(_exists(media_paths.file_of(row[0])) for row in rows):
+    if rows and not any(_exists(MediaPath(row[0]).file) for row in rows):
         raise DataError(
             f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
@@ -214,8 +213,8 @@ class _Task:
             ranges, label = content["ranges"], content.get("timelinelabels")
         else:
             ranges, label = [content], content.get("labels")
-        known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
-        if not known or not isinstance(label, list) or "text" in content:
+        valid = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
+        if not valid or not isinstance(label, list) or "text" in content:
             raise DataError(
                 f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
                 f"got {content!r:.80}; label whole files or time ranges"
@@ -291,7 +290,7 @@ def _each(content: object) -> list[Any]:
 
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
-    """Return the label of each range of a task, or of its file, and whether ground truth settled a disagreement."""
+    """Return the label of each range of a task, or of its file, and whether ground truth decided a disagreement."""
     by_range = _by_range(votes)
     truth = _by_range([vote for vote in votes if vote.truth])
     by_truth = bool(truth) and truth != by_range
@@ -325,7 +324,7 @@ class Frames:
     """The frames of a video as labelling tools number them: from 1, ranges including both ends."""
 
     def __init__(self, file: Path):
-        with open_media(file) as media:
+        with MediaPath(file).open() as media:
             self.file, self.times = file, [*media.times]
             self.rate = media.num_frames / media.duration_seconds if media.duration_seconds else 0.0
 
@@ -335,10 +334,10 @@ class Frames:
         Raises:
             MediaError: the part contains no frame.
         """
-        within = frames_within(part, self.times)
+        within = MediaPath(part).frames(self.times)
         return within.start + 1, within.stop
 
-    def part(self, place: Range) -> Path:
+    def part(self, span: Range) -> Path:
         """Return the part of the video with the frames of a range.
 
         The range may end up to a second late: players count frames by the longest stream of a file, which may be the
@@ -347,7 +346,7 @@ class Frames:
         Raises:
             ValueError: frames outside the video.
         """
-        first, last, count = int(place.start), int(place.end), len(self.times)
+        first, last, count = int(span.start), int(span.end), len(self.times)
         if not 1 <= first <= min(last, count) or last > count + self.rate:
             raise ValueError(
                 f"frames {first} to {last} are not all within 1 to {count}, the frames of the video; correct the "
@@ -355,9 +354,7 @@ class Frames:
             )
         # Parts have times in milliseconds.
         end = math.inf if last >= count else round(self.times[last], 3)
-        return media_paths.part_path(
-            self.file, media_paths.Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end)
-        )
+        return MediaPath(self.file).part(Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end)).path
 
 
 def _labelled_parts(
@@ -376,7 +373,7 @@ def _labelled_parts(
         yield file, labels[None]
         return
     try:
-        check_part(media_paths.part_path(file, media_paths.Span(0.0, 1.0)))
+        MediaPath(file).part(Span(0.0, 1.0)).check_part()
         if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
                 f"{where}: {file} does not exist, but its frame times are needed, since its ranges are in frames; give "
@@ -392,13 +389,10 @@ def _labelled_parts(
 
 def _part_paths(file: Path, label_ranges: Sequence[Range], known: object) -> list[Path]:
     if not any(range_.in_frames for range_ in label_ranges):
-        return [
-            media_paths.part_path(file, media_paths.read_span(str(range_.start), str(range_.end)))
-            for range_ in label_ranges
-        ]
+        return [MediaPath(file).part(Span.read(str(range_.start), str(range_.end))).path for range_ in label_ranges]
     frames = Frames(file)
     names = [name for name in known if isinstance(name, str)] if isinstance(known, list) else []
-    parts = [path for path in (Path(f"{file}{name}") for name in names) if media_paths.file_of(path) == file]
+    parts = [path for path in (Path(f"{file}{name}") for name in names) if MediaPath(path).file == file]
     by_numbers = {frames.numbers(path): path for path in parts}
     paths = [frames.part(range_) for range_ in label_ranges]
     return [by_numbers.get(frames.numbers(path), path) for path in paths]
@@ -427,7 +421,7 @@ def _is_source(content: object) -> bool:
     """Return whether a field of a task's data names a video or image."""
     if not isinstance(content, str):
         return False
-    return is_media(_parts(content).path if _is_elsewhere(content) else _path_of(content))
+    return MediaPath(_parts(content).path if _is_elsewhere(content) else _path_of(content)).is_media
 
 
 def _path_of(address: str) -> str:
@@ -443,7 +437,7 @@ def _path_of(address: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
 
 
-def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[Row]:
+def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[TaskRow]:
     sources = [name for name, content in task.data.items() if _is_source(content)]
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
@@ -490,7 +484,7 @@ def _checked_row(
     *,
     split: object,
     extra: tuple[tuple[str, str], ...],
-) -> Row:
+) -> TaskRow:
     """Return a row for `Item`, with label and split checked.
 
     Raises:

@@ -22,7 +22,7 @@ from texthead.encoders import Encoder, as_visual, load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
-from texthead.media import open_media
+from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import pick_device
 from texthead.prediction import Prediction, predict, zero_shot
@@ -90,7 +90,7 @@ class TopClasses(NamedTuple):
     calibration: Calibration | None = None
 
 
-class Timeline(NamedTuple):
+class VideoEvents(NamedTuple):
     """The events of a video sorted by start, and the probabilities (0-1) over time of the most relevant classes.
 
     Events include times of none of the classes. Row i of `scores` lasts from `ends[i - 1]` to `ends[i]` seconds.
@@ -118,7 +118,7 @@ class Saliency(NamedTuple):
     faint: bool
 
 
-Answer = About | TopClasses | Timeline | Saliency | TextheadError
+Answer = About | TopClasses | VideoEvents | Saliency | TextheadError
 
 
 class Answerer:
@@ -170,11 +170,11 @@ class Answerer:
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
         """Return caveats for answers with typed names."""
-        lost = [] if self._run is None else self._run.lost_by_other_classes()
+        lost = [] if self._run is None else self._run.notes_on_other_classes()
         note = zero_shot_note(as_visual(model.visual).spec.source, model.names)
         return (*lost, *([note] if note else []))
 
-    def timeline(self, question: Question) -> Timeline:
+    def timeline(self, question: Question) -> VideoEvents:
         """Return the events of the classes, with the defaults of `timeline`.
 
         Raises:
@@ -204,12 +204,12 @@ class Answerer:
         saliency = cover(model, clip, engine=self._source.engine)
         if calibration is not None:
             saliency = saliency.at_temperature(calibration.temperature)
-        place = int(saliency.plain.argmax())
-        heat = saliency.heat(place)
-        kept = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
-        frames = clip[kept].permute(0, 2, 3, 1).contiguous().numpy()
-        faint = saliency.strength(place) < FAINT
-        return Saliency(model.names[place], frames, heat[kept].numpy(), *saliency.probabilities(place), faint)
+        target = int(saliency.plain.argmax())
+        heat = saliency.heat(target)
+        indices = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[indices].permute(0, 2, 3, 1).contiguous().numpy()
+        faint = saliency.strength(target) < FAINT
+        return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.
@@ -249,7 +249,7 @@ def video_length(path: Path, limits: Limits) -> tuple[float, int]:
     Raises:
         MediaError: the file cannot be read, or exceeds the limits.
     """
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         seconds = media.duration_seconds
         if seconds > limits.seconds:
             problem = f"{seconds:.0f} s long; this page allows {limits.seconds:g} s. Cut out a part"
@@ -262,11 +262,11 @@ def video_length(path: Path, limits: Limits) -> tuple[float, int]:
 
 def _timeline(
     events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
-) -> Timeline:
+) -> VideoEvents:
     """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
     known = [event for event in events if event.known]
     seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]
     order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
     ends = np.array([stretch.end for stretch in stretches], np.float32)
-    return Timeline(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)
+    return VideoEvents(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from texthead.apps.page.answers import About, Answer, Limits, Question, Saliency, Timeline, TopClasses
+from texthead.apps.page.answers import About, Answer, Limits, Question, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
 from texthead.apps.serving import RequestQueue, Uploads, file_route, json_body, page_app
 from texthead.errors import DataError, RunError, TextheadError
@@ -39,7 +39,7 @@ class Rules:
     waiting: int = 4
 
 
-def load_model(worker: StatefulWorker) -> About:
+def open_model(worker: StatefulWorker) -> About:
     """Load the model in its process; return its title and classes.
 
     Raises:
@@ -129,7 +129,7 @@ def _steps(
     if "when" in parts and classes.seconds:
         yield {**named, "status": PARTS["when"]}
         timeline = _ask_model(worker, question._replace(part="when"), until, limit)
-        assert isinstance(timeline, Timeline)
+        assert isinstance(timeline, VideoEvents)
         named = {"when": timeline_html(timeline), "downloads": downloads_html(classes, timeline)}
     if "where" in parts:
         yield {**named, "status": PARTS["where"]}

@@ -13,8 +13,8 @@ from texthead.cli import (
     PositiveInt,
     TemplateOptions,
     argument,
-    local_run,
     option,
+    run_argument,
 )
 from texthead.errors import DataError, RunError
 from texthead.files import scratch_folder
@@ -56,7 +56,7 @@ class Ui:
         encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
     """
 
-    run: str | None = argument("RUN", nargs="?", read=local_run)
+    run: str | None = argument("RUN", nargs="?", read=run_argument)
     downloads: DownloadOptions = DownloadOptions()
     encoder: str | None = None
     prompts: TemplateOptions = TemplateOptions()
@@ -72,7 +72,7 @@ class Ui:
 
         console.doing("starting the page")
         from texthead.apps.page.answers import Answerer, Limits
-        from texthead.apps.page.app import Rules, load_model, ui_app
+        from texthead.apps.page.app import Rules, open_model, ui_app
         from texthead.apps.serving import listening_socket, serve
         from texthead.parallel import StatefulWorker
 
@@ -86,7 +86,7 @@ class Ui:
         ):
             self.server.say_password(password)
             rules = Rules(self.limits.max_mb, self.limits.limit, self.limits.waiting)
-            app = ui_app(worker, load_model(worker), folder, rules, limits, self.server.host, password)
+            app = ui_app(worker, open_model(worker), folder, rules, limits, self.server.host, password)
             with suppress(KeyboardInterrupt):
                 serve(listening, app, self.server.host, self.server.show_address)
 

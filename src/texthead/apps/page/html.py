@@ -11,10 +11,10 @@ from jaxtyping import Float, UInt8
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from texthead.apps.page.answers import About, Saliency, Timeline, TopClasses
+from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.timeline import events, timeline_json
 from texthead.evaluation import NONE
-from texthead.media import is_image
+from texthead.media import MediaPath
 from texthead.prediction import csv_columns, csv_rows, json_entry
 from texthead.report import COLOURS, environment, overlay_heat
 
@@ -42,25 +42,26 @@ def page_html(about: About, megabytes: int, seconds: float, suffixes: Sequence[s
 def top_classes_html(answer: TopClasses) -> str:
     """Return the top classes of a file as bars."""
     path = answer.prediction.path
-    return _render("top_classes", answer=answer, path=path, is_image=is_image(path), none_of_these=NONE)
+    return _render("top_classes", answer=answer, path=path, is_image=MediaPath(path).is_image, none_of_these=NONE)
 
 
-def timeline_html(timeline: Timeline) -> str:
+def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
-    whole = float(timeline.ends[-1])
+    seconds = float(timeline.ends[-1])
     lanes = []
-    for place, name in enumerate(timeline.names):
-        own = [event for event in timeline.events if event.known and event.name == name]
+    for index, name in enumerate(timeline.names):
+        class_events = [event for event in timeline.events if event.known and event.name == name]
         lane = {
             "name": name,
-            "colour": COLOURS[place % len(COLOURS)],
-            "events": own,
-            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in own) or "no event",
-            "curve": _curve(timeline.ends, timeline.scores[:, place]),
+            "colour": COLOURS[index % len(COLOURS)],
+            "events": class_events,
+            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in class_events) or "no event",
+            "curve": _curve(timeline.ends, timeline.scores[:, index]),
         }
         lanes.append(lane)
     no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
-    return _render("timeline", whole=whole, lanes=lanes, ticks=_ticks(whole), events=timeline.events, no_event=no_event)
+    ticks = _ticks(seconds)
+    return _render("timeline", seconds=seconds, lanes=lanes, ticks=ticks, events=timeline.events, no_event=no_event)
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
@@ -68,21 +69,21 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
 
     Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
     """
-    parts = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
-    steps = (f"V{100 - 100 * scores[part].max():.1f} H{1000 * ends[part[-1]] / ends[-1]:.1f}" for part in parts)
+    chunks = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
+    steps = (f"V{100 - 100 * scores[chunk].max():.1f} H{1000 * ends[chunk[-1]] / ends[-1]:.1f}" for chunk in chunks)
     return f"M0,100 {' '.join(steps)} V100 Z"
 
 
-def _ticks(whole: float) -> list[float]:
-    """Return up to ten round times from 0 to `whole` seconds.
+def _ticks(seconds: float) -> list[float]:
+    """Return up to ten round times from 0 to `seconds`.
 
     Worked example: 12 s gives 0 2 4 6 8 10 12.
     """
-    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, whole)
-    return [tick for tick in ticks if 0 <= tick <= whole]
+    ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, seconds)
+    return [tick for tick in ticks if 0 <= tick <= seconds]
 
 
-def _no_event(timeline: Timeline) -> str:
+def _no_event(timeline: VideoEvents) -> str:
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
     start = timeline.ends[row - 1] if row else 0.0
     top, rule = float(timeline.scores[row, column]), timeline.rule
@@ -111,7 +112,7 @@ def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     return _data_url("image/jpeg", data.getvalue())
 
 
-def downloads_html(answer: TopClasses, timeline: Timeline | None) -> str:
+def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     """Return download links with the output of `predict` and `timeline`; the files are embedded."""
     path = answer.prediction.path
     entry = json_entry(answer.prediction, answer.calibration)
@@ -122,11 +123,11 @@ def downloads_html(answer: TopClasses, timeline: Timeline | None) -> str:
         entry["timeline"] = timeline_json(
             path, answer.seconds, timeline.sliding, timeline.rule, all_events, answer.calibration
         )
-        rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, all_events)])
+        rows = csv_text([events.EVENT_COLUMNS, *map(events.csv_row, all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
         files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))
-    whole = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
-    files.insert(0, ("JSON", f"{path.stem}.json", "application/json", whole))
+    json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
+    files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [
         (title, name, _data_url(f"{kind};charset=utf-8", text.encode("utf-8", "replace")))
         for title, name, kind, text in files

@@ -77,7 +77,7 @@ class Guard:
             origin is not None and origin.lower().partition("://")[2] != host
         ):
             return 403, "this page accepts no requests from other sites"
-        longest = max(len(part.encode()) for part in scope["path"].split("/"))
+        longest = max(len(name.encode()) for name in scope["path"].split("/"))
         if longest > _SEGMENT_BYTES or len(scope["query_string"]) > _QUERY_BYTES:
             return 414, "the address is too long"
         return None if scope["type"] == "http" else (404, "not part of this page")

@@ -33,20 +33,18 @@ BROWSERS = 1000
 _MOST_BYTES = 4096
 
 
-def read_password(place: Path) -> str:
+def read_password(path: Path) -> str:
     """Return the first line of a file.
 
     Raises:
         DataError: it cannot be read, or the password is too short.
     """
     try:
-        password = read_text(place, most=_MOST_BYTES).partition("\n")[0].strip()
+        password = read_text(path, most=_MOST_BYTES).partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{place}: cannot be read as a password ({error}); put the password on the first line"
-        ) from None
+        raise DataError(f"{path}: cannot be read as a password ({error}); put the password on the first line") from None
     if len(password) < SHORTEST:
-        raise DataError(f"{place}: the password has {len(password)} characters; use {SHORTEST} or more")
+        raise DataError(f"{path}: the password has {len(password)} characters; use {SHORTEST} or more")
     return password
 
 

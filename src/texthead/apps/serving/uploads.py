@@ -81,8 +81,8 @@ class Uploads:
         try:
             path.parent.mkdir()
             async with await anyio.open_file(path, "wb") as file:
-                async for part in request.stream():
-                    await file.write(part)
+                async for chunk in request.stream():
+                    await file.write(chunk)
         except OSError as error:
             self._remove(token)
             raise DataError(f"{name}: cannot be stored ({error.strerror}); free some disk space") from None

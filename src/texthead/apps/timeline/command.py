@@ -3,19 +3,26 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import EncodingOptions, ModelOptions, PositiveInt, PrintOptions, argument, local_run, option, outputs
+from texthead.cli import (
+    EncodingOptions,
+    ModelOptions,
+    PositiveInt,
+    PrintOptions,
+    argument,
+    option,
+    outputs,
+    run_argument,
+)
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
 from texthead.files import replacing, write_csv
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 
 if TYPE_CHECKING:
     from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
@@ -60,7 +67,7 @@ class TimelineCommand:
         "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
     )
 
-    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=local_run)
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=run_argument)
     model: ModelOptions = ModelOptions()
     window: float = option(1.0, "SECONDS")
     rate: float = option(8.0, "FRAMES")
@@ -77,8 +84,8 @@ class TimelineCommand:
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
-        if path != PIPE and not media_paths.is_live(path):
-            media_paths.check_not_missing(path)
+        if not _is_stream(path):
+            MediaPath(path).check()
         _check_outputs(self, path)
 
     def __call__(self) -> None:
@@ -98,12 +105,13 @@ class TimelineCommand:
             model = self.model.load(run_folder, self.encoding.pick_device())
             recognizer, protocol = model.model, model.protocol
             names = recognizer.names
-            _say_how(recognizer, protocol, sliding, video)
+            _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
             printer = _Printer(self, video)
             curve = Curve() if self.overlay else None
             console.doing("looking for events")
-            stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
+            engine, reporter = self.encoding.engine, console.reporter
+            stretches = scores_over_time(model, video, sliding=sliding, engine=engine, reporter=reporter)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
             begin = video.start_seconds if isinstance(video, Part) else 0.0
@@ -116,14 +124,14 @@ class TimelineCommand:
             console.show_json(timeline_json(path, seconds, sliding, rule, events, calibration))
         events = [event for event in events if event.known]
         if not events and not console.prints_json():
-            console.notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+            console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
-            _write_manifest(Path(self.manifest), media_paths.file_of(path), events, begin)
+            _write_manifest(Path(self.manifest), MediaPath(path).file, events, begin)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
             console.say_notes([note])
-        if not self.overlay and path != PIPE and not media_paths.is_live(path):
+        if not self.overlay and not _is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
             console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
 
@@ -147,14 +155,18 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
     return first, rest[0]
 
 
+def _is_stream(path: str) -> bool:
+    return path == PIPE or MediaPath(path).is_live
+
+
 def _check_outputs(command: TimelineCommand, path: str) -> None:
     """Raise DataError if outputs exclude each other or cannot be written."""
     command.printed.check()
-    if command.overlay and (path == PIPE or media_paths.is_live(path)):
+    if command.overlay and _is_stream(path):
         raise DataError(
             "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
         )
-    if command.manifest and (path == PIPE or media_paths.is_live(path)):
+    if command.manifest and _is_stream(path):
         raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
     outputs.check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
     if command.overlay:
@@ -165,7 +177,7 @@ def _opened(path: str) -> "TimedVideo":
     from texthead.apps.timeline.timeline import open_timed
     from texthead.media import LiveStream, PipedVideo
 
-    if media_paths.is_live(path):
+    if MediaPath(path).is_live:
         return LiveStream(path)
     if path != PIPE:
         return open_timed(path)
@@ -200,7 +212,7 @@ def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Cali
     return calibration
 
 
-def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
+def _print_protocol(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
     """Print how the video is scored, and note what makes that slow or inexact."""
     from texthead.cli import console
 
@@ -223,7 +235,7 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
 
 
 class _Printer:
-    """Prints events, those of a pipe as soon as they are settled, and holds all of them.
+    """Prints events, those of a pipe as soon as they are final, and holds all of them.
 
     For a live stream it prints JSON `lines`, one as an event begins and one as it ends, unless --csv is given.
     """
@@ -240,14 +252,14 @@ class _Printer:
         self._begun = False
 
     def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
-        """Add settled events, and the name and start of those that have begun."""
+        """Add final events, and the name and start of those that have begun."""
         from texthead.apps.timeline.events import event_json
         from texthead.cli import console
 
         self.events += events
         if self.lines:
             lines = [{"event": "end", **event_json(event)} for event in events if event.known]
-            lines += [{"event": "begin", "name": name, "start": at} for name, at in open_events]
+            lines += [{"event": "begin", "name": name, "start": start} for name, start in open_events]
             for line in lines:
                 line["dropped"] = getattr(self._video, "dropped", 0)
                 console.write(json.dumps(line, ensure_ascii=False))
@@ -267,12 +279,12 @@ class _Printer:
         return self._begun
 
     def _print(self, events: "Sequence[Event]") -> None:
-        from texthead.apps.timeline.events import CSV_COLUMNS, csv_row
+        from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
         from texthead.cli import console
 
         if self._csv:
             text = StringIO()
-            csv.writer(text).writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+            csv.writer(text).writerows(([] if self._begun else [EVENT_COLUMNS]) + [csv_row(event) for event in events])
             console.write(text.getvalue(), end="")
         elif events:
             show = console.results()
@@ -291,7 +303,7 @@ def _percent(share: float) -> str:
 
 
 def _watch(
-    stretches: "Callable[..., Iterator[Stretch]]",
+    stretches: "Iterable[Stretch]",
     video: "TimedVideo",
     finder: "EventFinder",
     printer: _Printer,
@@ -305,18 +317,14 @@ def _watch(
         MediaError: the video cannot be read to its end.
     """
     from texthead.apps.timeline.events import Stretch
-    from texthead.cli import console
-    from texthead.media import Media
 
     best: Stretch | None = None
     try:
-        # The end of a pipe or a stream is unknown, so there is no bar.
-        with console.bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
-            for stretch in stretches(progress=progress):
-                printer.add(finder.add(stretch), finder.open_events())
-                best = stretch if best is None or _height(stretch) > _height(best) else best
-                if curve is not None:
-                    curve.add(stretch.end, stretch.scores)
+        for stretch in stretches:
+            printer.add(finder.add(stretch), finder.open_events())
+            best = stretch if best is None or _height(stretch) > _height(best) else best
+            if curve is not None:
+                curve.add(stretch.end, stretch.scores)
     except MediaError as error:
         if not printer.has_printed:
             raise
@@ -332,7 +340,7 @@ def _height(stretch: "Stretch") -> tuple[bool, float]:
     return stretch.known, max(stretch.scores)
 
 
-def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
+def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
     """Return why there is no event."""
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
@@ -351,7 +359,7 @@ def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: fl
     from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
     from texthead.cli import console
 
-    name = media_paths.relative_below(video, out.parent)
+    name = MediaPath(video).text_below(out.parent)
     write_csv(out, MANIFEST_COLUMNS, [manifest_row(event, name, begin=begin) for event in events])
     console.notes().print(f"manifest: {out}")
 
@@ -368,15 +376,15 @@ def _write_files(
 
     say = console.notes()
     if command.srt:
-        with replacing(Path(command.srt)) as beside:
-            beside.write_text(srt(events), encoding="utf-8")
+        with replacing(Path(command.srt)) as temp:
+            temp.write_text(srt(events), encoding="utf-8")
         say.print(f"subtitles: {command.srt}")
     if curve is None or command.overlay is None:
         return
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
         console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
-    with open_timed(path) as video, console.bar("overlay", "frames") as progress:
-        write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
-    other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {command.overlay}{other}")
+    with open_timed(path) as video:
+        write_overlay(Path(command.overlay), video, events, names, curve, reporter=console.reporter)
+    note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
+    say.print(f"overlay: {command.overlay}{note}")

@@ -170,11 +170,11 @@ def in_order(events: Iterable[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.start, event.end, event.name))
 
 
-CSV_COLUMNS = ("start", "end", "name", "mean", "peak")
+EVENT_COLUMNS = ("start", "end", "name", "mean", "peak")
 
 
 def csv_row(event: Event) -> tuple[str, ...]:
-    """Return a row with `CSV_COLUMNS`; times in seconds, to a thousandth."""
+    """Return a row with `EVENT_COLUMNS`; times in seconds, to a thousandth."""
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
 
 

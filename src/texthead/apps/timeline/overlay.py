@@ -19,7 +19,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from texthead.apps.timeline.events import Event
 from texthead.files import replacing
 from texthead.media import Media
-from texthead.parallel import Progress
+from texthead.parallel import Progress, Reporter
 from texthead.report import COLOURS, font_file
 
 # Ticks per second, as in MPEG; a multiple of the usual frame rates.
@@ -77,7 +77,7 @@ def write_overlay(
     names: Sequence[str],
     curve: Curve,
     *,
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> None:
     """Write every frame at its original time with the current events; no audio.
 
@@ -85,7 +85,11 @@ def write_overlay(
         MediaError: a frame cannot be read.
         RunError: the file cannot be written; an existing file is kept.
     """
-    with replacing(out) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with (
+        reporter.bar("overlay", "frames") as progress,
+        replacing(out) as temporary,
+        av.open(str(temporary), "w", format="mp4") as container,
+    ):
         for packet in _encoded_frames(container, video, events, names, curve, progress):
             container.mux(packet)
 
@@ -96,10 +100,10 @@ def _encoded_frames(
     events: Sequence[Event],
     names: Sequence[str],
     curve: Curve,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Iterator[Packet]:
     """Yield the encoded frames with their current events."""
-    place = {name: index for index, name in enumerate(names)}
+    index_of = {name: index for index, name in enumerate(names)}
     colour_of = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
@@ -110,10 +114,9 @@ def _encoded_frames(
             stream = _add_stream(container, picture.size, _rate(video))
         scores = curve.at(seconds)
         on = [event.name for event in events if event.start <= seconds < event.end]
-        painter.draw(picture, [Line(name, colour_of[name], scores[place[name]]) for name in on], seconds)
+        painter.draw(picture, [Line(name, colour_of[name], scores[index_of[name]]) for name in on], seconds)
         yield from stream.encode(_timed(picture, seconds))
-        if progress:
-            progress(number, video.num_frames)
+        progress(number, video.num_frames)
     assert stream is not None, "a video that opens has a frame, or in_order has raised"
     yield from stream.encode(None)
 
@@ -192,8 +195,8 @@ class _Painter:
             pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
 
     def _text(self, pen: ImageDraw.ImageDraw, row: int, text: str, x: float) -> None:
-        place = x, row * self.height + 0.2 * self.unit
-        pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
+        corner = x, row * self.height + 0.2 * self.unit
+        pen.text(corner, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
 
 
 def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -9,6 +9,7 @@ a video. The result of a window applies to the time around its middle, half a po
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from texthead.data import Pooling, Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration, average_views, check_scores
 from texthead.features import Engine
-from texthead.media import LiveStream, Media, PipedVideo, Take, open_media
+from texthead.media import LiveStream, Media, MediaPath, PipedVideo, Take
 from texthead.models import Recognizer
-from texthead.parallel import Progress
+from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs import Run
@@ -203,9 +204,9 @@ TimedVideo = Media | PipedVideo | LiveStream
 def open_timed(path: str | Path) -> Media:
     """Open the video at `path`.
 
-    Raises: MediaError for images and frame folders, which have no times, and like `open_media`.
+    Raises: MediaError for images and frame folders, which have no times, and like `MediaPath.open`.
     """
-    media = open_media(path)
+    media = MediaPath(path).open()
     if not media.times:
         media.close()
         raise MediaError(
@@ -222,7 +223,7 @@ def scores_over_time(
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
-    progress: Progress | None = None,
+    reporter: Reporter = Reporter(),
 ) -> Iterator[Stretch]:
     """Yield class probabilities over time, from the first frame to the end of the last without gaps.
 
@@ -234,7 +235,7 @@ def scores_over_time(
         video: a file from `open_timed`, or a pipe; the same frames give bit-identical stretches.
         protocol: as for `predict`; its views are ignored.
         engine: runs the encoder; see `Reading`.
-        progress: called with (seconds done, seconds in all), rounded; the latter is 0 if unknown.
+        reporter: gets progress in seconds if the end of the video is known, and messages.
 
     Raises:
         MediaError: a frame cannot be read, or its time is not later than the previous one's.
@@ -243,15 +244,16 @@ def scores_over_time(
     calibration, _ = run.calibration_for(protocol)
     sliding = sliding or Sliding()
     whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
-    encoder = Engine(model.visual, engine, int(whole * sliding.rate))
+    encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
     timeline = Timeline(model, protocol, sliding, calibration, encoder)
     if isinstance(video, LiveStream) and model.sees_frames_apart:
         # Warm up: the first pass takes seconds, during which a live stream would run on.
         size = protocol.sizes.size
         encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=model.device))
-    for seconds, take in video.in_order():
-        yield from _step(video, timeline.feed, seconds, take)
-        if progress:
+    # The end of a pipe or a stream is unknown, so there is no bar.
+    with reporter.bar("timeline", "s") if whole else nullcontext(silent) as progress:
+        for seconds, take in video.in_order():
+            yield from _step(video, timeline.feed, seconds, take)
             progress(int(seconds), whole)
     yield from _step(video, timeline.finish, video.duration_seconds)
 
