@@ -132,7 +132,9 @@ def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], mon
 
 def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
     facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
-    monkeypatch.setattr("texthead.apps.doctor.examine.read_facts", lambda *_, **__: [facts])  # No process needs to start.
+    monkeypatch.setattr(
+        "texthead.apps.doctor.examine.read_facts", lambda *_, **__: [facts]
+    )  # No process needs to start.
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
     out, err = doctor(manifest, "--quick", "--fix", tmp_path / "new.csv", code=2)
     prints(err, "fix", tmp_path / "new.csv")
