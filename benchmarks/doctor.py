@@ -36,7 +36,7 @@ from texthead.apps.doctor.facts import Facts, facts_of
 from texthead.cli import main as cli
 from texthead.data.dataset import Item
 from texthead.encoders.encoder import Encoder
-from texthead.media.open import is_image
+from texthead.media.paths import MediaPath
 
 CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}
@@ -84,7 +84,7 @@ def copied(source: Path, kind: str, folder: Path) -> Path:
     if kind == SAME:
         return Path(shutil.copy(source, folder))
     frames = [KINDS[kind](PIL.Image.fromarray(frame)) for frame in videos.whole(source)]
-    if is_image(source):
+    if MediaPath(source).is_image:
         path = folder / f"{source.stem}.jpg"
         frames[0].save(path, quality=30 if kind == POOR else 75)
         return path
@@ -111,7 +111,7 @@ def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     """Return facts and features of items, all of which must be readable."""
     paths = [item.path for item in items]
     sizes = encoder.visual.spec.pixels()
-    protocol = th.Protocol(1 if all(map(is_image, paths)) else FRAMES, sizes)
+    protocol = th.Protocol(1 if all(item.media.is_image for item in items) else FRAMES, sizes)
     seen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=cache)).files(paths).features.numpy()
     return Known(tuple(items), tuple(facts_of(path) for path in paths), seen)
 

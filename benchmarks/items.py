@@ -34,8 +34,7 @@ from texthead.data.transforms import Augmentation
 from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
 from texthead.files import write_json
-from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, SHARD_FORMAT, member
 
 CLIPS, CLASSES = 256, 400  # Clips in a shard, as in `texthead prepare`.
@@ -174,7 +173,7 @@ def split(folder: Path, count: int) -> Cost:
     out = folder / "run" / "split.json"
 
     def write() -> None:
-        files = [str(resolved(path)) for path in paths]
+        files = [str(MediaPath(path).resolved()) for path in paths]
         write_json(out, {"train": files, "train_labels": labels, "train_content": fingerprints(paths)})
 
     return cost(write)[0]._replace(disk=out.stat().st_size)

@@ -214,18 +214,18 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {**counts, "MB": [round(memory[0]), round(memory[-1])], "tracebacks": traces, "reasons": seen, "bad": bad}
 
 
-# ---- many files in parts
+# ---- many files in slices
 
 
 def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of rows, of files with no row or two, and of files whose row differs from an equal picture's."""
     run, paths = small_run(folder / "run"), pictures(folder / "files", options.files)
     (folder / "files.txt").write_text("".join(f"{path}\n" for path in paths))
-    out, part = folder / "out", max(1, min(500, options.files // 50))
+    out, size = folder / "out", max(1, min(500, options.files // 50))
     words = ("bulk", run, folder / "files.txt", "--out", out, "--workers", 0, "--engine", "eager")
 
     def begin(rank: int) -> subprocess.Popen[str]:
-        arguments = ("--part", part, "--top", 1, "--rank", rank, "--ranks", options.processes)
+        arguments = ("--slice", size, "--top", 1, "--rank", rank, "--ranks", options.processes)
         return start(folder / "log.txt", *words, *arguments, stdout=subprocess.DEVNULL)
 
     begun, killed = time.monotonic(), 0
@@ -233,15 +233,15 @@ def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     with ended(running):
         while any(process.poll() is None for process in running):
             time.sleep(0.05)
-            done = len([*out.glob("part-*.json")])
+            done = len([*out.glob("slice-*.json")])
             alive = [rank for rank, process in enumerate(running) if process.poll() is None]
-            if alive and killed < options.kills and done * part > (killed + 1) * options.files / (options.kills + 1):
+            if alive and killed < options.kills and done * size > (killed + 1) * options.files / (options.kills + 1):
                 rank = random.choice(alive)
                 running[rank].kill()
                 running[rank].wait()
                 running[rank], killed = begin(rank), killed + 1
-                print(f"{time.strftime('%H:%M:%S')} {done} parts, process {rank} killed", flush=True)
-    rows = [row for each in sorted(out.glob("part-*.csv")) for row in csv.DictReader(each.open(newline=""))]
+                print(f"{time.strftime('%H:%M:%S')} {done} slices, process {rank} killed", flush=True)
+    rows = [row for each in sorted(out.glob("slice-*.csv")) for row in csv.DictReader(each.open(newline=""))]
     times = Counter(row["path"] for row in rows)
     lost, twice = sum(not times[str(path)] for path in paths), sum(count > 1 for count in times.values())
     kinds = {(int(Path(row["path"]).stem) % PICTURES, row["name"], row["probability"]) for row in rows}

@@ -34,7 +34,7 @@ from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.sampling import random_in_segment
 from texthead.data.transforms import augment
 from texthead.media.jpeg import decode_jpeg, jpeg_size
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 FRAMES = 8
 GOPS = (12, 250)
@@ -60,7 +60,7 @@ Read = Callable[[Path, Wanted], object]
 
 def texthead_frames(path: Path, wanted: Wanted) -> torch.Tensor:
     """texthead's reader."""
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         return media.frames_at(wanted)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 import texthead as th
 from texthead.apps.demo import drawn_videos
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
 # Sets of real clips below a data folder; videos alternate between them.
@@ -46,7 +46,7 @@ def joined(data: Path, seconds: int, seed: int) -> Frames:
 
 def whole(path: Path) -> Sequence[UInt8[np.ndarray, "height width 3"]]:
     """Return all frames of a file."""
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         return list(media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy())
 
 

@@ -17,10 +17,10 @@ import torch
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
-from texthead.data import clips as clips_module
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.models.temporal import MeanPool
 
 FRAMES, GOP, CLASSES = 8, 250, 8
@@ -32,13 +32,13 @@ FORWARD, ONE, ALL = "forward pass of one view (frames in memory)", "evaluation, 
 def counted() -> Iterator[list[Path]]:
     """Collect the files that evaluations open inside the block, in order."""
     opened: list[Path] = []
-    original = open_media
+    original = MediaPath.open
 
-    def opening(path: Path) -> object:
-        opened.append(path)
-        return original(path)
+    def opening(media: MediaPath) -> Media:
+        opened.append(media.path)
+        return original(media)
 
-    with mock.patch.object(clips_module, "open_media", opening):
+    with mock.patch.object(MediaPath, "open", opening):
         yield opened
 
 

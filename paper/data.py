@@ -23,7 +23,6 @@ from texthead.apps.demo import drawn_videos
 from texthead.data import Dataset, read_dataset, with_validation
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
-from texthead.media import fingerprint
 
 GIVEN = {
     "clothing": "image/clothing/images.csv",
@@ -90,7 +89,7 @@ def digest(name: Any, runtime: Runtime) -> str:
         # Stems of the resized copies are fingerprints of the original photos; the copies' bytes depend on zlib.
         contents = [item.path.stem for item in dataset.items]
     else:
-        contents = [fingerprint(item.path) for item in dataset.items]
+        contents = [item.media.fingerprint() for item in dataset.items]
     for item, content in zip(dataset.items, contents, strict=True):
         checksum.update(f"{item.label}\t{item.split}\t{content}\n".encode())
     return checksum.hexdigest()[:16]
@@ -141,7 +140,7 @@ def _source(name: str, folder: Path) -> Path:
 def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
     """Resize the photos to a short side of 128 pixels; decoding the originals takes a third of a row's time."""
     items = []
-    for item, content in zip(dataset.items, [fingerprint(item.path) for item in dataset.items], strict=True):
+    for item, content in zip(dataset.items, [item.media.fingerprint() for item in dataset.items], strict=True):
         small = folder / f"{content}.png"
         if not small.is_file():
             with Image.open(item.path) as photo, replacing(small, sync=False) as temporary:

@@ -71,10 +71,10 @@ def write_manifest(folder: Path) -> Path:
 
 
 def table(out: Path) -> list[list[str]]:
-    """Return the rows of all parts, in order."""
+    """Return the rows of all slices, in order."""
     rows: list[list[str]] = []
-    for part in sorted(out.glob("part-*.csv")):
-        with part.open(newline="") as file:
+    for path in sorted(out.glob("slice-*.csv")):
+        with path.open(newline="") as file:
             columns, *own = csv.reader(file)
         assert tuple(columns) == CSV_COLUMNS
         rows += own

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from made import write_frames
 from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
-from texthead.media.fingerprints import fingerprint, fingerprints
+from texthead.media.paths import MediaPath, fingerprints
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:
@@ -87,33 +87,39 @@ def test_a_fingerprint_is_of_size_and_both_ends(tmp_path: Path) -> None:
     middle.write_bytes(content[:100_000] + b"x" + content[100_001:])
     end.write_bytes(content[:-1] + b"x")
     longer.write_bytes(content[:100_000] + b"x" + content[100_000:])
-    assert fingerprint(first) == fingerprint(copy)
-    assert fingerprint(first) == fingerprint(middle), "the middle is not read: this is what makes it quick"
-    assert len({fingerprint(path) for path in (first, end, longer)}) == 3
-    assert fingerprint(tmp_path / "gone") == fingerprint(tmp_path) == ""
-    assert fingerprints([first, tmp_path / "gone", end]) == [fingerprint(first), "", fingerprint(end)]
+    assert MediaPath(first).fingerprint() == MediaPath(copy).fingerprint()
+    assert MediaPath(first).fingerprint() == MediaPath(middle).fingerprint(), (
+        "the middle is not read: this is what makes it quick"
+    )
+    assert len({MediaPath(path).fingerprint() for path in (first, end, longer)}) == 3
+    assert MediaPath(tmp_path / "gone").fingerprint() == MediaPath(tmp_path).fingerprint() == ""
+    assert fingerprints([first, tmp_path / "gone", end]) == [
+        MediaPath(first).fingerprint(),
+        "",
+        MediaPath(end).fingerprint(),
+    ]
     for size in (0, 1, 65_536, 65_537, 131_072):
         (tmp_path / "small").write_bytes(content[:size])
-        assert len(fingerprint(tmp_path / "small")) == 32
+        assert len(MediaPath(tmp_path / "small").fingerprint()) == 32
 
 
 def test_a_fingerprint_of_a_folder_of_frames(tmp_path: Path) -> None:
     template = "img_{:05d}.png"
     first = write_frames(tmp_path / "first" / template, "red", 30)
     copy = Path(shutil.copytree(tmp_path / "first", tmp_path / "copies" / "second")) / template
-    assert fingerprint(first) == fingerprint(copy) != ""
-    assert len(fingerprint(first)) == 32
+    assert MediaPath(first).fingerprint() == MediaPath(copy).fingerprint() != ""
+    assert len(MediaPath(first).fingerprint()) == 32
     longer = write_frames(tmp_path / "longer" / template, "red", 31)
     blue = write_frames(tmp_path / "blue" / template, "blue", 30)
     named = write_frames(tmp_path / "named" / "{:05d}.png", "red", 30)
-    assert len({fingerprint(path) for path in (first, longer, blue, named)}) == 4
+    assert len({MediaPath(path).fingerprint() for path in (first, longer, blue, named)}) == 4
     shutil.copy(tmp_path / "blue" / "img_00030.png", tmp_path / "copies" / "second")
-    assert fingerprint(copy) != fingerprint(first), "the last frame is always looked at"
+    assert MediaPath(copy).fingerprint() != MediaPath(first).fingerprint(), "the last frame is always looked at"
     one = write_frames(tmp_path / "one" / template, "red", 1)
-    assert len(fingerprint(one)) == 32
+    assert len(MediaPath(one).fingerprint()) == 32
     (tmp_path / "first" / "img_00007.png").unlink()
-    assert fingerprint(first) == fingerprint(tmp_path / "gone" / template) == ""
-    assert fingerprints([one, first]) == [fingerprint(one), ""]
+    assert MediaPath(first).fingerprint() == MediaPath(tmp_path / "gone" / template).fingerprint() == ""
+    assert fingerprints([one, first]) == [MediaPath(one).fingerprint(), ""]
 
 
 def test_a_fingerprint_reads_few_frames(tmp_path: Path, monkeypatch) -> None:
@@ -125,7 +131,7 @@ def test_a_fingerprint_reads_few_frames(tmp_path: Path, monkeypatch) -> None:
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", count)
-    fingerprint(path)
+    MediaPath(path).fingerprint()
     assert (len(opened), opened[0], opened[-1]) == (8, "00001.png", "00040.png")
 
 

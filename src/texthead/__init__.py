@@ -4,7 +4,7 @@ load_encoder, text_head, Recognizer      load an encoder; make a head of text em
 read_dataset, train, load_run, evaluate, predict
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events, Timeline, Sliding, Hysteresis    locate events in a video or in a stream of frames
-open_parts, predict_parts                predict millions of files with any number of processes; predict_on_ray
+open_slices, predict_slices                predict millions of files with any number of processes; predict_on_ray
 recipes                                  functions that return all hyper-parameters
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files

@@ -86,8 +86,8 @@ def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
 
 def test_files_of_other_folders_of_texthead_stay(refused, world, tmp_path):
     (tmp_path / "predict.json").write_text("{}")
-    (tmp_path / "part-000000.csv").write_text("path\n")
-    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "part-000000.csv")
+    (tmp_path / "slice-000000.csv").write_text("path\n")
+    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "slice-000000.csv")
 
 
 def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path):

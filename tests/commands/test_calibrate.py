@@ -25,7 +25,6 @@ from texthead.data.dataset import Dataset
 from texthead.errors import DataError, RunError
 from texthead.evaluation import calibration
 from texthead.evaluation.evaluate import Evaluation
-from texthead.media.fingerprints import fingerprint
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -75,7 +74,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     split: dict[str, object] = {
         "train": [str(item.path.resolve()) for item in train.items],
         "train_labels": train.labels,
-        "train_content": [fingerprint(item.path) for item in train.items],
+        "train_content": [item.media.fingerprint() for item in train.items],
     }
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(name="test", frames=1, size=32, resize=36)
@@ -283,7 +282,7 @@ def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
 
 def test_sets_and_rates_need_calibration(run, data, refused):
     with refuses(DataError, "sets", "calibrate"):
-        th.open_parts(load_run(run), data, run.parent / "parts", options=th.PartOptions(sets=True))
+        th.open_slices(load_run(run), data, run.parent / "parts", options=th.SliceOptions(sets=True))
     refused("texthead calibrate", "report", run, data, "--unknown", data)
 
 
@@ -293,7 +292,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     few = data.parent / "few.csv"
     few.write_text("\n".join([first, *lines[::5]]) + "\n")
     parts, sure = tmp_path / "parts", tmp_path / "sure"
-    many = ("bulk", run, few, "--part", 10, "--workers", 0, "--out")
+    many = ("bulk", run, few, "--slice", 10, "--workers", 0, "--out")
     works(*many, parts)
     request = json.loads((parts / "predict.json").read_text())
     # A folder started before calibrations existed can be continued.
@@ -305,7 +304,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     works(*many, sure)
     refused((sure, "calibration"), *many, sure, "--sets")
     works(*many, tmp_path / "sets", "--sets")
-    rows = [row for part in sorted((tmp_path / "sets").glob("part-*.csv")) for row in table(part.read_text())]
+    rows = [row for part in sorted((tmp_path / "sets").glob("slice-*.csv")) for row in table(part.read_text())]
     predictions = th.predict(load_run(run), [item.path for item in th.read_dataset(few).items], sets=True)
     # Neither `predict` with single files nor a manifest sorts them.
     assert [(r["path"], r["name"], r["in_set"] == "yes") for r in rows] == [

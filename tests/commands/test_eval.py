@@ -17,7 +17,7 @@ from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval, rate_text, wilson_interval
-from texthead.media.fingerprints import fingerprint
+from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         named = [(write_image(root / "data" / c / f"{i}.png", c, i), c) for c in ("blue", "red") for i in numbers]
         split[part] = [str(path.resolve()) for path, _ in named]
         split[f"{part}_labels"] = [label for _, label in named]
-        split[f"{part}_content"] = [fingerprint(path) for path, _ in named]
+        split[f"{part}_content"] = [MediaPath(path).fingerprint() for path, _ in named]
         split[f"{part}_groups"] = [None] * len(named)
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["blue", "red"]))
     write_run(root / "run", model, Recipe(name="test", frames=1, size=32, resize=36), PIXELS, ["blue", "red"], split)

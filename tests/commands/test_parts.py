@@ -13,8 +13,7 @@ from messages import prints
 from run_folders import table
 from texthead.data.reading import read_dataset
 from texthead.files import write_csv
-from texthead.media.open import open_media
-from texthead.media.paths import file_of
+from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
 SMALL = ("--size", 32, "--workers", 0)
@@ -92,9 +91,9 @@ def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: P
     write_csv(data, ["path", "start", "end", "label"], [list(row.values())[:4] for row in read(scenes)])
     works("train", data, "--tune", "none", "--baselines", "never", "--out", tmp_path, "--cache", cache, *SMALL[2:])
     run = load_run(tmp_path)
-    held = {str(file_of(path)) for path in run.held_out}
+    held = {str(MediaPath(path).file) for path in run.held_out}
     assert len(held) * 2 == len(run.held_out) == 4
-    assert not held & {str(file_of(path)) for path in run.trained_on}
+    assert not held & {str(MediaPath(path).file) for path in run.trained_on}
 
 
 @pytest.mark.slow
@@ -106,7 +105,7 @@ def test_compare(scenes: Path, works: Callable, cache: Path) -> None:
 
 def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
     out = tmp_path / "parts"
-    works("bulk", run, scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
+    works("bulk", run, scenes, "--out", out, "--top", 1, "--slice", 7, "--workers", 0)
     rows = [(path, name) for path, _, name, *_ in table(out)]
     assert rows == [(str(item.path), item.label) for item in read_dataset(scenes).items]
     listed = tmp_path / "list.txt"
@@ -161,7 +160,7 @@ def test_label(scenes: Path, works: Callable, cache: Path) -> None:
     rows = list(csv.DictReader(works("label", scenes, *options)[0].splitlines()))
     assert len(rows) == 3
     assert all("#t=" in row["path"] for row in rows)
-    assert len({file_of(row["path"]) for row in rows}) == 3, "from as many files as there are"
+    assert len({MediaPath(row["path"]).file for row in rows}) == 3, "from as many files as there are"
 
 
 def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
@@ -185,7 +184,7 @@ def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refuse
     assert [float(row["start"]) for row in csv.DictReader(out.splitlines())] == pytest.approx([0, 1.5, 3.5], abs=0.3)
     assert [float(row["start"]) for row in read(part)] == pytest.approx([0.5, 2, 4], abs=0.3)
     assert float(read(part)[-1]["end"]) == pytest.approx(5.5, abs=0.01)
-    with open_media(tmp_path / "o.mp4") as overlay:
+    with MediaPath(tmp_path / "o.mp4").open() as overlay:
         assert overlay.duration_seconds == pytest.approx(5, abs=0.11)
     refused(("--manifest", ".csv"), "timeline", run, video, "--manifest", tmp_path / "events.json")
     refused(("--manifest", "file"), "timeline", run, "-", "--manifest", manifest)

@@ -14,7 +14,6 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
-from texthead.data import clips as clips_module
 from texthead.data import splits
 from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
@@ -22,6 +21,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
+from texthead.media.paths import MediaPath
 from texthead.media.reader import Change
 
 WIDTH, HEIGHT = 48, 32
@@ -584,12 +584,12 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
         return change(torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2))
 
     @contextmanager
-    def open_media(path: Path) -> Iterator[SimpleNamespace]:
+    def opened(media: MediaPath) -> Iterator[SimpleNamespace]:
         steps.append("opened")
         yield SimpleNamespace(num_frames=length, frames_at=frames_at)
         steps.append("closed")
 
-    monkeypatch.setattr(clips_module, "open_media", open_media)
+    monkeypatch.setattr(MediaPath, "open", opened)
     cut, _, _ = view_clips([Path("a.mp4")], views)[0]
     wanted = views.frame_indices(length, 4)
     assert read == [sorted({index for clip in wanted for index in clip})]

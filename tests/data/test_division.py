@@ -11,46 +11,46 @@ from texthead.errors import DataError
 
 def test_divide_draws_where_there_are_no_splits():
     data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
-    parts = divide(data, seed=0, part=0.2, k=None)
+    parts = divide(data, seed=0, held_out=0.2, k=None)
     assert (len(parts.train), len(parts.scored), parts.scored_name) == (16, 4, "val")
     assert parts.val == parts.scored
     assert not set(parts.train.items) & set(parts.scored.items)
-    assert parts == divide(data, seed=0, part=0.2, k=None)
-    assert parts != divide(data, seed=1, part=0.2, k=None)
+    assert parts == divide(data, seed=0, held_out=0.2, k=None)
+    assert parts != divide(data, seed=1, held_out=0.2, k=None)
 
 
 def test_divide_takes_the_datas_splits():
     rows = [("a0", "a", "train"), ("b0", "b", "train"), ("a1", "a", "val"), ("b1", "b", "test"), ("c1", "c", "test")]
-    parts = divide(items(*rows), seed=0, part=None, k=None)
+    parts = divide(items(*rows), seed=0, held_out=None, k=None)
     assert parts.scored_name == "test"
     assert parts.val is not None
     assert [i.path.stem for i in parts.val.items] == ["a1"]
     # Class c has no row in the head.
     assert [i.path.stem for i in parts.scored.items] == ["b1"]
-    only = divide(items(*rows[:3]), seed=0, part=None, k=None)
+    only = divide(items(*rows[:3]), seed=0, held_out=None, k=None)
     assert (only.scored_name, len(only.scored)) == ("val", 1)
-    none = divide(items(*rows[:2]), seed=0, part=None, k=None)
+    none = divide(items(*rows[:2]), seed=0, held_out=None, k=None)
     assert (none.val, len(none.scored)) == (None, 0)
     with refuses(DataError, "'train'", "{'val': 1, 'test': 2}"):
-        divide(items(*rows[2:]), seed=0, part=None, k=None)
+        divide(items(*rows[2:]), seed=0, held_out=None, k=None)
     with refuses(DataError, "0.3", "{'train': 2, 'val': 1, 'test': 2}"):
-        divide(items(*rows), seed=0, part=0.3, k=None)
+        divide(items(*rows), seed=0, held_out=0.3, k=None)
 
 
 def test_divide_k_leaves_held_out_items_alone():
     data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
-    whole, few = (divide(data, seed=0, part=0.2, k=k) for k in (None, 3))
+    whole, few = (divide(data, seed=0, held_out=0.2, k=k) for k in (None, 3))
     assert sorted(few.train.labels) == ["a"] * 3 + ["b"] * 3
     assert set(few.train.items) < set(whole.train.items)
     assert few.scored == whole.scored
     with refuses(DataError, "k", 9, 8):
-        divide(data, seed=0, part=0.2, k=9)
+        divide(data, seed=0, held_out=0.2, k=9)
 
 
 def test_single_class_training_set_refused():
     data = items(*((f"a{i}", "a", None) for i in range(5)))
     with refuses(DataError, 4, "'a'"):
-        divide(data, seed=0, part=0.2, k=None)
+        divide(data, seed=0, held_out=0.2, k=None)
     with refuses(DataError, 5, "'a'"):
         divide_or_train(data, seed=0, k=2)
     with refuses(DataError, 1, "'a'"):
@@ -67,7 +67,7 @@ def test_a_second_source_is_what_is_validated():
     assert [item.path.stem for item in dataset.split("train").items] == ["a0", "b0"]
     assert [item.path.stem for item in dataset.split("val").items] == ["a1", "b1"]
     assert (dataset.source, dataset.notes) == ("here", ("one", "both", "two"))
-    parts = divide(dataset, seed=0, part=None, k=None)
+    parts = divide(dataset, seed=0, held_out=None, k=None)
     assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
     assert parts.val == parts.scored
     # Splits that agree with how the sources are used are accepted.

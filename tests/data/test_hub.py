@@ -15,7 +15,6 @@ from messages import prints, refuses
 from texthead.data.dataset import splits_of
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError
-from texthead.media.open import check, open_media
 
 library: Any = import_module("datasets")
 CLASSES = library.ClassLabel(names=["red", "blue"])
@@ -60,7 +59,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
     assert [item.path.name for item in dataset.items] == ["00000000.png", "00000001.jpg", "00000002.webp"]
     assert [item.path.read_bytes() for item in dataset.items] == before
     assert all(item.path.parent.parent == own_cache for item in dataset.items)
-    assert all(check(item.path) == 1 for item in dataset.items)
+    assert all(item.media.open().check() == 1 for item in dataset.items)
     assert read_dataset(source) == dataset
     assert dataset.names == ["train/0", "train/1", "train/2"]
 
@@ -71,7 +70,7 @@ def test_pictures_from_memory(tmp_path):
     dataset = read_dataset(save(tmp_path / "data", columns, picture=library.Image(), kind=library.Value("string")))
     assert dataset.labels == ["a", "b"]
     for item, array in zip(dataset.items, arrays, strict=True):
-        with open_media(item.path) as media:
+        with item.media.open() as media:
             assert np.array_equal(media.frames_at([0])[0].permute(1, 2, 0).numpy(), array)
 
 
@@ -82,7 +81,7 @@ def test_videos_without_a_decoder(tmp_path):
     source = save(tmp_path / "data", columns, clip=library.Video(decode=False), label=library.Value("string"))
     dataset = read_dataset(source)
     assert [item.path.suffix for item in dataset.items] == suffixes
-    assert [check(item.path) for item in dataset.items] == [5, 5, 5]
+    assert [item.media.open().check() for item in dataset.items] == [5, 5, 5]
     assert not dataset.only_images
     # The same with decoding on (the default).
     columns = {"clip": [str(path) for path in given], "label": ["x", "y", "x"]}
@@ -143,7 +142,7 @@ def test_broken_bytes_fail_on_read(tmp_path):
     clips = read_dataset(save(tmp_path / "v", columns, video=library.Video(decode=False), label=CLASSES))
     for item in (*dataset.items, *clips.items):
         with pytest.raises(MediaError) as caught:
-            open_media(item.path)
+            item.media.open()
         assert (caught.value.path, caught.value.fault) == (item.path, "unreadable")
 
 

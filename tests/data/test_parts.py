@@ -15,7 +15,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 
 @pytest.fixture
@@ -133,13 +133,13 @@ def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
     ]
     assert dataset.groups[:2] == [str(tmp_path / "a.mkv")] * 2, "they stay together"
     for item, kept in zip(source.items, dataset.items, strict=True):
-        with open_media(item.path) as part, open_media(kept.path) as clip:
+        with item.media.open() as part, MediaPath(kept.path).open() as clip:
             assert clip.num_frames == part.num_frames
             assert clip.times == pytest.approx(part.times, abs=1e-3)
             ours, theirs = (media.frames_at(range(part.num_frames)).float() for media in (part, clip))
             assert (ours - theirs).abs().mean() < 4
     with refuses(MediaError, "prepared clip", "start and end"):
-        open_media(Path(f"{dataset.items[0].path}#t=0,1"))
+        MediaPath(f"{dataset.items[0].path}#t=0,1").open()
     path = manifest("path,start,end,label", "a.mkv,8,9,red", "a.mkv,0,1,red", name="late.csv")
     with refuses(MediaError, "#t=8,9"):
         prepare(read_dataset(path), tmp_path / "late")

@@ -51,10 +51,8 @@ from texthead.files import locked
 from texthead.media import jpeg, stored_clip
 from texthead.media import shard as shard_files
 from texthead.media.find import find_media
-from texthead.media.fingerprints import fingerprint
-from texthead.media.open import check, open_media
-from texthead.media.paths import address
-from texthead.media.shard import is_member, is_there, member, padded, read_member
+from texthead.media.paths import MediaPath
+from texthead.media.shard import member, padded, read_member
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -100,7 +98,7 @@ def listed(path: Path) -> list[tuple[int, int, str]]:
 
 
 def decode(path: Path) -> torch.Tensor:
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         return media.frames_at(range(media.num_frames))
 
 
@@ -129,7 +127,7 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
         # Some frames are nearly identical.
         assert (distances.diagonal() < 1.05 * distances.min(-1).values).all(), "its own frame is the nearest"
         assert apart.diagonal().mean(0).abs().max() < 1, "grey levels: no range is squeezed or shifted"
-        assert check(after.path) == len(expected)
+        assert MediaPath(after.path).open().check() == len(expected)
 
 
 def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
@@ -219,7 +217,7 @@ def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset,
     changed = {name for name in after if after[name] != before[name]} - {".lock"}
     assert changed == {"shard-000001.tar", "shard-000001.json", "shard-000002.tar", "shard-000002.json", "shards.json"}
     assert (seen[0], seen[-1]) == ((4, 10), (10, 10))
-    assert all(check(item.path) for item in read_dataset(copy).items)
+    assert all(item.media.open().check() for item in read_dataset(copy).items)
 
 
 @pytest.mark.slow
@@ -313,7 +311,7 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
     assert [Path(entry.path).name for entry in done.unreadable] == ["b.mp4"]
     (item,) = read_dataset(tmp_path / "s").items
     assert member(item.path).size == small
-    assert check(item.path) == 2
+    assert item.media.open().check() == 2
 
 
 # ---- readers
@@ -351,8 +349,10 @@ def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tm
     path = read_dataset(ready).items[0].path
     cache = FeatureCache(encoder_key(tiny_visual(), PIXELS), tmp_path)
     assert cache.digest(path) == member(path).sha256
-    assert fingerprint(path) == fingerprint(source.items[0].path), "it is known as the file that it was made from"
-    assert fingerprint(ready / "shard-000009.tar" / "000000000.avi") == ""
+    assert MediaPath(path).fingerprint() == MediaPath(source.items[0].path).fingerprint(), (
+        "it is known as the file that it was made from"
+    )
+    assert MediaPath(ready / "shard-000009.tar" / "000000000.avi").fingerprint() == ""
 
 
 def test_predict_names_all_clips(ready: Path) -> None:
@@ -368,7 +368,7 @@ def test_predict_names_all_clips(ready: Path) -> None:
 def test_any_frames_in_any_order(ready: Path) -> None:
     path = read_dataset(ready).items[1].path
     whole = decode(path)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         for indices in ([0], [31], [5, 6, 7], [30, 2, 2, 11], range(32)):
             frames = media.frames_at(indices)
             assert torch.equal(frames, whole[list(indices)])
@@ -389,7 +389,7 @@ def test_frames_match_pillow(ready: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_times_are_those_of_the_source(source: Dataset, ready: Path) -> None:
     for before, after in zip(source.items, read_dataset(ready).items, strict=True):
-        with open_media(before.path) as video, open_media(after.path) as clip:
+        with MediaPath(before.path).open() as video, MediaPath(after.path).open() as clip:
             times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
             assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
             assert bool(clip.duration_seconds) == bool(times)
@@ -398,9 +398,9 @@ def test_times_are_those_of_the_source(source: Dataset, ready: Path) -> None:
 def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = read_dataset(ready).items[1].path
     asked: list[tuple[int, int]] = []
-    parts = stored_clip.read_parts
-    monkeypatch.setattr(stored_clip, "read_parts", lambda at, spans: asked.extend(spans) or parts(at, spans))
-    with open_media(path) as media:
+    read = stored_clip.read_ranges
+    monkeypatch.setattr(stored_clip, "read_ranges", lambda at, ranges: asked.extend(ranges) or read(at, ranges))
+    with MediaPath(path).open() as media:
         media.frames_at([3, 4, 30])
     place, frames = member(path), listed(path)
     (_, head), (first, both), (second, one) = asked
@@ -421,22 +421,22 @@ def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     broken = bytearray(whole)
     broken[place.offset + offset + size // 2] ^= 1
     tar.write_bytes(broken)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert len(media.frames_at([0, 2])) == 2, "what is whole is read"
         with refuses(MediaError, path, "frame 1", size):
             media.frames_at([0, 1])
     with refuses(MediaError, path, "frame 1", size):
-        check(path)
+        MediaPath(path).open().check()
     broken[place.offset - tarfile.BLOCKSIZE - padded(place.table) + 40] ^= 1
     tar.write_bytes(broken)
     with refuses(MediaError, path, "table"):
-        open_media(path)
+        MediaPath(path).open()
     tar.write_bytes(whole[: place.offset + offset + 10])
-    with open_media(path) as media, refuses(MediaError, path, 10, size):
+    with MediaPath(path).open() as media, refuses(MediaError, path, 10, size):
         media.frames_at([1])
     tar.write_bytes(whole[: place.offset - tarfile.BLOCKSIZE - 1])
     with pytest.raises(MediaError) as caught:
-        open_media(path)
+        MediaPath(path).open()
     assert caught.value.path == path
     assert decode(tar / "000000000.avi").shape[0], "the clips before it are whole"
 
@@ -461,7 +461,7 @@ def test_a_table_that_breaks_a_rule_is_refused(copy: Path, change: dict) -> None
         table |= change
     put_stored(path, json.dumps(table).encode())
     with pytest.raises(MediaError) as caught:
-        check(path)
+        MediaPath(path).open().check()
     assert caught.value.path == path
     assert "\n" not in str(caught.value)
 
@@ -471,7 +471,7 @@ def test_a_table_that_is_no_json_is_refused(copy: Path, table: bytes) -> None:
     path = read_dataset(copy).items[0].path
     put_stored(path, table)
     with pytest.raises(MediaError):
-        check(path)
+        MediaPath(path).open().check()
 
 
 def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None:
@@ -508,7 +508,7 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
     (copy / "shard-000001.json").unlink()
     for path in (copy / "shard-000000.tar" / "000000000.avi", copy / "shard-000001.tar" / "000000003.avi"):
         with pytest.raises(MediaError) as caught:
-            open_media(path)
+            MediaPath(path).open()
         assert caught.value.path == path
     with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
@@ -548,7 +548,7 @@ def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: obj
     with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
     with pytest.raises(MediaError, match=r"shard-000001\.json"):
-        open_media(copy / "shard-000001.tar" / "000000003.avi")
+        MediaPath(copy / "shard-000001.tar" / "000000003.avi").open()
 
 
 @pytest.mark.parametrize(
@@ -576,7 +576,7 @@ def test_wrong_tar_members_refused(copy: Path, kind: bytes | None, name: str, is
     data[place.offset - tarfile.BLOCKSIZE : place.offset] = header
     path.parent.write_bytes(data)
     with pytest.raises(MediaError) as caught:
-        open_media(path)
+        MediaPath(path).open()
     assert "\n" not in str(caught.value)
     assert repr(name) in caught.value.problem or not is_named
     assert len(decode(copy / "shard-000000.tar" / "000000000.avi"))
@@ -589,13 +589,13 @@ def test_shards_that_are_made_anew_are_read_anew(source: Dataset, copy: Path) ->
     after = member(read_dataset(copy).items[0].path)
     assert after.sha256 != before.sha256
     assert after.source == before.source
-    assert all(check(item.path) for item in read_dataset(copy).items)
+    assert all(item.media.open().check() for item in read_dataset(copy).items)
 
 
 def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
     path = write_video(tmp_path / "part.tar" / "a.mp4", "red")
-    assert not is_member(path)
-    assert check(path) == 6
+    assert not MediaPath(path).is_member
+    assert MediaPath(path).open().check() == 6
 
 
 # ---- remote shards
@@ -603,11 +603,11 @@ def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
 
 def test_addresses() -> None:
     remote = ["http://host:80/a/b", "memory://a", "zip://a.tar::http://host/x.zip"]
-    assert [address(Path(path)) for path in remote] == remote
-    assert address("simplecache::https://host/a") == "simplecache::https://host/a"
-    assert [address(path) for path in (Path("a/b.tar"), Path("C:/a/b.tar"), "/a/x:/b")] == [None] * 3
-    assert is_member(Path("http://host/s.tar/1.avi"))
-    assert not is_member(Path("a/1.avi"))
+    assert [MediaPath(path).address for path in remote] == remote
+    assert MediaPath("simplecache::https://host/a").address == "simplecache::https://host/a"
+    assert [MediaPath(path).address for path in (Path("a/b.tar"), Path("C:/a/b.tar"), "/a/x:/b")] == [None] * 3
+    assert MediaPath("http://host/s.tar/1.avi").is_member
+    assert not MediaPath("a/1.avi").is_member
 
 
 def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None:
@@ -618,8 +618,8 @@ def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None
     assert found.labels == source.labels
     for item, here in zip(found.items, read_dataset(ready).items, strict=True):
         assert torch.equal(decode(item.path), decode(here.path))
-    assert is_there(found.items[0].path)
-    assert not is_there(Path("memory://shards/shard-000007.tar/000000000.avi"))
+    assert MediaPath(found.items[0].path).exists()
+    assert not MediaPath("memory://shards/shard-000007.tar/000000000.avi").exists()
     with pytest.raises(DataError, match=r"memory:/nothing/shards\.json"):
         read_dataset("memory://nothing")
 
@@ -666,7 +666,7 @@ def test_http_shards_send_only_needed_bytes(
     path, here = found.items[1].path, read_dataset(ready).items[1].path
     place, frames = member(path), listed(here)
     before = Ranged.sent
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert Ranged.sent - before == tarfile.BLOCKSIZE + padded(place.table) + tarfile.BLOCKSIZE
         three = sum(frames[index][1] for index in (3, 4, 30)) + frames[4][0] - frames[3][0] - frames[3][1]
         all_between = frames[30][0] + frames[30][1] - frames[3][0]
@@ -678,11 +678,11 @@ def test_http_shards_send_only_needed_bytes(
     assert torch.equal(decode(path), decode(here))
     picture = found.items[8].path
     size, before = member(picture).size, Ranged.sent
-    open_media(picture)
+    MediaPath(picture).open()
     assert Ranged.sent - before == tarfile.BLOCKSIZE + size
     Ranged.ranged = False
     with refuses(MediaError, path):
-        open_media(path)
+        MediaPath(path).open()
 
 
 # ---- the command

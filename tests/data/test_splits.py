@@ -85,7 +85,7 @@ def test_too_few_items_of_a_class():
     [
         *((draw, "k", value) for draw in (k_shot, PER_PROCESS, at_most) for value in (0, -1)),
         *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
-        *((hold_out, "part", value) for value in (0.0, 1.0, -0.5, float("nan"))),
+        *((hold_out, "share", value) for value in (0.0, 1.0, -0.5, float("nan"))),
         *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),
         *((lambda _, value, seed: half_classes(value, seed), "classes", value) for value in (0, 1, -3)),
         (lambda _, value, seed: k_shot_per_process(LABELS, 1, processes=value, seed=seed), "processes", 0),

@@ -22,10 +22,9 @@ from texthead.errors import EncoderError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
 from texthead.evaluation.saliency import cover
-from texthead.features import frames as kept
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
@@ -106,7 +105,7 @@ def test_what_is_kept_is_what_is_computed(
     model = recognizer(visual, AttentivePool(32, 16))
     plain, first = evaluate(model, data, protocol), evaluate(model, data, protocol, Reading(cache=cache))
     assert torch.allclose(plain.scores, first.scores, atol=1e-5)
-    monkeypatch.setattr(kept, "open_media", lambda path, *_: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, data, protocol, Reading(cache=cache)).scores, first.scores)
 
 
@@ -122,7 +121,7 @@ def test_clips_of_parts_are_kept_too(
     first = evaluate(model, parts, protocol, Reading(cache=cache)).scores
     assert torch.allclose(evaluate(model, parts, protocol).scores, first, atol=1e-5)
     assert not torch.allclose(first[0], first[1], atol=1e-4)
-    monkeypatch.setattr(kept, "open_media", lambda path, *_: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, parts, protocol, Reading(cache=cache)).scores, first)
 
 
@@ -158,7 +157,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     path, model = data.items[5].path, recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         expected = model(view_crops(media.frames_at(middle), pixels.size, pixels.resize, 1, pixels.interpolation))
     assert torch.allclose(score(model, [path], protocol_of(model, None)[1]).scores, expected, atol=1e-4)
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}

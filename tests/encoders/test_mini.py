@@ -23,7 +23,7 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.models.head_rows import text_weights
 
 
@@ -297,7 +297,7 @@ def test_mini_sees_what_is_in_photos(imagenet_photos, source):
     known = [folder for folder in imagenet_photos if folder.name.lower() in index_of][::20]
     result = []
     for folder in known:
-        with open_media(next(folder.iterdir())) as media, torch.no_grad():
+        with MediaPath(next(folder.iterdir())).open() as media, torch.no_grad():
             (crop,) = view_crops(media.frames_at([0]), pixels.size, pixels.resize, 1, pixels.interpolation)
             result += [*visual(crop)]
     features, truth = torch.stack(result), torch.tensor([index_of[folder.name.lower()] for folder in known])

@@ -18,7 +18,8 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
 from texthead.features import frames
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -116,7 +117,7 @@ def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None
     assert (result.positions, result.skipped, result.paths) == (list(range(6)), [], paths)
     for i, path in enumerate(paths):
         features = []
-        with open_media(path) as media, torch.no_grad():
+        with MediaPath(path).open() as media, torch.no_grad():
             for indices in views.frame_indices(media.num_frames, 4):
                 for crop in view_crops(media.frames_at(indices), 32, 36, views.crops, "bilinear"):
                     features.append(model.features(crop[None])[0])
@@ -183,7 +184,12 @@ def test_the_cache_changes_no_score_and_decodes_once(
     plain = evaluate(model, data, protocol)
     first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(frames, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
+
+    class Closed(MediaPath):
+        def open(self) -> Media:
+            pytest.fail(f"{self} was opened")
+
+    monkeypatch.setattr(frames, "MediaPath", Closed)
     assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
     other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
     assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)

@@ -21,12 +21,12 @@ import pytest
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
-from texthead.apps.bulk.bulk import open_parts, predict_parts
+from texthead.apps.bulk.bulk import open_slices, predict_slices
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
 from texthead.media import video as videos
-from texthead.media.open import check, open_media
+from texthead.media.paths import MediaPath
 from texthead.runs.run import Run, load_run
 
 SECONDS = 20.0
@@ -154,7 +154,7 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request:
     path, pattern = make(kind, tmp_path / "in", request)
     started = time.perf_counter()
     with pytest.raises(MediaError) as caught:
-        check(path)
+        MediaPath(path).open().check()
     error = caught.value
     assert re.match(pattern, f"{error.fault}: {error.problem}")
     assert "\n" not in str(error)
@@ -165,12 +165,12 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request:
 
     whole = write_video(tmp_path / "whole.mp4", "blue")
     (tmp_path / "list.txt").write_text(f"{path}\n{whole}\n")
-    state = predict_parts(open_parts(run, tmp_path / "list.txt", tmp_path / "named"), skip_unreadable=True)
+    state = predict_slices(open_slices(run, tmp_path / "list.txt", tmp_path / "named"), skip_unreadable=True)
     assert (state.files, state.finished) == (2, 1)
     assert state.unreadable == 1 or kind in MAY_PASS
     if kind not in MAY_PASS:
         with pytest.raises(MediaError, match="skip_unreadable"):
-            predict_parts(open_parts(run, tmp_path / "list.txt", tmp_path / "again"))
+            predict_slices(open_slices(run, tmp_path / "list.txt", tmp_path / "again"))
     assert time.perf_counter() - started < SECONDS
 
 
@@ -181,7 +181,7 @@ def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRe
     for number, kind in enumerate([*MADE, *REFERENCE]):
         path, _ = make(kind, tmp_path / str(number), request)
         with pytest.raises(MediaError) as caught:
-            check(path)
+            MediaPath(path).open().check()
         expected[str(path)] = "cut short" if kind in CUT else caught.value.fault
         assert kind not in CUT or caught.value.fault == "unreadable"
     whole = [write_video(tmp_path / f"{colour}.mp4", colour, frames=9) for colour in ("red", "blue")]
@@ -228,7 +228,7 @@ def test_no_library_prints_or_warns_on_its_own(
     loud_pictures(tmp_path / "in")
     sizes = {}
     for path in (tmp_path / "in").iterdir():
-        with suppress(MediaError), open_media(path) as media:
+        with suppress(MediaError), MediaPath(path).open() as media:
             sizes[path.name] = media.frames_at([0]).shape[-2:]
             assert media.turned == (sizes[path.name] == (64, 48))
     upright = {name for name, size in sizes.items() if size == (64, 48)}
@@ -255,8 +255,8 @@ def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "slow.gif"
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
     monkeypatch.setattr(videos, "MAX_SECONDS", 0.02)
-    for read in (check, lambda path: open_media(path).frames_at([5])):
+    for read in (lambda media: media.check(), lambda media: media.frames_at([5])):
         with refuses(MediaError, path, "more than 0 s"):
-            read(path)
+            read(MediaPath(path).open())
     monkeypatch.undo()
-    assert check(path) == 6
+    assert MediaPath(path).open().check() == 6

@@ -32,7 +32,7 @@ from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.files import read_json
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.parallel.worker_pool import StatefulWorker
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run, save_calibration
@@ -108,7 +108,7 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
 
 def read_media(path: Path) -> None:
     """Read a few frames of a file, as for a clip."""
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         media.frames_at(sorted({0, media.num_frames // 2, media.num_frames - 1}))
 
 

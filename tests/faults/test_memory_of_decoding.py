@@ -25,7 +25,7 @@ from texthead.data.transforms import Augmentation
 from texthead.errors import MediaError
 from texthead.media.image import Image
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, set_max_megapixels
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 # The pictures, plus loaded code and the crop.
 MOST = MAX_MEGAPIXELS * BYTES_A_MEGAPIXEL + 100 * 2**20
@@ -154,7 +154,7 @@ def test_pictures_at_the_limit_are_whole(tmp_path: Path, form: str) -> None:
     """A 50-megapixel phone photo is decoded at full size; phones also add a smaller picture to the file (MPO)."""
     path, more = tmp_path / "a.jpg", [PIL.Image.new("RGB", (64, 48))] if form == "MPO" else []
     PIL.Image.new("RGB", (8192, 6144), "red").save(path, form, save_all=bool(more), append_images=more)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         ((_, picture),) = media.pictures({0})
     assert picture.shape == (6144, 8192, 3)
 
@@ -193,7 +193,7 @@ def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path, monkeyp
 def test_a_jpeg_of_several_scans_needs_more_memory(tmp_path: Path, groups: list[bytes]) -> None:
     small = scans(tmp_path / "small.jpg", 64, groups)
     assert viewed(small) is not None
-    with open_media(scans(tmp_path / "large.jpg", 8000, groups)) as media:
+    with MediaPath(scans(tmp_path / "large.jpg", 8000, groups)).open() as media:
         if len(groups) == 1:
             assert dict(media.pictures({0}))[0].shape == (8000, 8000, 3)
         else:

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 
 from made import COLOURS, write_small_run, write_video
-from texthead.apps.bulk.bulk import Part, PartOptions, open_parts, predict_parts
+from texthead.apps.bulk.bulk import Slice, SliceOptions, open_slices, predict_slices
 from texthead.runs.run import load_run
 
-CLIPS, PART = 3000, 50
+CLIPS, SLICE = 3000, 50
 
 
 def sizes_of(folder: Path) -> list[tuple[int, int]]:
-    """Return the process's resident bytes after each part: (clips so far, bytes)."""
+    """Return the process's resident bytes after each slice: (clips so far, bytes)."""
     run = load_run(write_small_run(folder / "run"))
     clips = [write_video(folder / f"{n}.mp4", [*COLOURS][n % 3], frames=6 + n % 20, seed=n) for n in range(60)]
     (folder / "list.txt").write_text("\n".join(map(str, clips * (CLIPS // len(clips)))))
     sizes: list[tuple[int, int]] = []
 
-    def note(part: Part) -> None:
+    def note(finished: Slice) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        sizes.append((PART * (part.number + 1), pages * resource.getpagesize()))
+        sizes.append((SLICE * (finished.number + 1), pages * resource.getpagesize()))
 
-    predict_parts(open_parts(run, folder / "list.txt", folder / "named", options=PartOptions(PART)), done=note)
+    predict_slices(open_slices(run, folder / "list.txt", folder / "named", options=SliceOptions(SLICE)), done=note)
     return sizes
 
 
@@ -38,9 +38,9 @@ def test_memory_stays_flat_over_three_thousand_clips(tmp_path: Path, capsys: pyt
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         sizes = pool.submit(sizes_of, tmp_path).result()
     assert sizes[-1][0] == CLIPS
-    # The first parts fill caches.
+    # The first slices fill caches.
     size = np.array(sizes[10:])
-    # Neighbouring parts correlate, so average over five.
+    # Neighbouring slices correlate, so average over five.
     x, y = size[: len(size) // 5 * 5].reshape(-1, 5, 2).mean(1).T
     (rate, _), covariance = np.polyfit(x, y, 1, cov=True)
     half, growth = 1.96 * np.sqrt(covariance[0, 0]), (size[-1] - size[0])[1]

@@ -34,7 +34,7 @@ from texthead.encoders.text_only import Sentences
 from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
 from texthead.media import shard, video
-from texthead.media.open import check, open_media
+from texthead.media.paths import MediaPath
 from texthead.media.video_stream import open_stream
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run
@@ -133,7 +133,7 @@ MEDIA = {
 def test_pictures_of_sixty_thousand_pixels_a_side(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     MEDIA[name](path)
-    fails_cheaply(lambda: check(path), name)
+    fails_cheaply(lambda: MediaPath(path).open().check(), name)
 
 
 def patched(path: Path, kind: bytes, *numbers: int, at: int = 8) -> None:
@@ -194,16 +194,16 @@ def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str,
     path = tmp_path / name
     TABLES[name](path, count)
     assert path.stat().st_size < 250_000
-    fails_cheaply(lambda: check(path), "4194304", room=2**33)
+    fails_cheaply(lambda: MediaPath(path).open().check(), "4194304", room=2**33)
 
 
 def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a frame count in the header, frames are counted as packets are listed."""
     path = write_video(tmp_path / "a.mkv", "red", frames=9)
     monkeypatch.setattr(video, "MAX_FRAMES", 8)
-    fails_cheaply(lambda: check(path), "a.mkv", "8 frames")
+    fails_cheaply(lambda: MediaPath(path).open().check(), "a.mkv", "8 frames")
     monkeypatch.setattr(video, "MAX_FRAMES", 9)
-    assert check(path) == 9
+    assert MediaPath(path).open().check() == 9
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_an_index_of_shards_of_a_gigabyte(tmp_path: Path) -> None:
     fails_cheaply(lambda: read_dataset(tmp_path), "shards.json")
     sparse(tmp_path / "shard-000000.json", GIGABYTE, b"{")
     sparse(tmp_path / "shard-000000.tar", GIGABYTE)
-    fails_cheaply(lambda: open_media(tmp_path / "shard-000000.tar" / "000000000.avi"), "shard-000000.json")
+    fails_cheaply(lambda: MediaPath(tmp_path / "shard-000000.tar" / "000000000.avi").open(), "shard-000000.json")
 
 
 class Endless(http.server.BaseHTTPRequestHandler):
@@ -368,7 +368,7 @@ def test_a_server_that_sends_without_end(data: Dataset, tmp_path: Path, monkeypa
         fails_cheaply(lambda: read_dataset(source), "shards.json", "33,554,432 bytes")
         monkeypatch.setattr(Endless, "files", {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
         clip = read_dataset(source).items[0].path
-        fails_cheaply(lambda: open_media(clip), str(clip))
+        fails_cheaply(lambda: MediaPath(clip).open(), str(clip))
         server.shutdown()
 
 

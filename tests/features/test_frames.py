@@ -25,7 +25,8 @@ from texthead.features import frames as module
 from texthead.features.cache import FeatureCache, encoder_key, open_cache
 from texthead.features.frames import FrameFeatures, frame_features, readable
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.parallel import loaders
 from texthead.parallel.progress import Reporter
 
@@ -71,10 +72,10 @@ def assert_unusable(folder: Path, use: Callable[[], object]) -> None:
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: MediaPath) -> None:
         raise AssertionError(f"{path} was opened")
 
-    monkeypatch.setattr(module, "open_media", refuse)
+    monkeypatch.setattr(MediaPath, "open", refuse)
 
 
 def test_evenly_gives_all_frames_or_segment_centres() -> None:
@@ -91,7 +92,7 @@ def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> No
     result = frame_features(visual, videos, choose, PIXELS)
     for path, entry in zip(videos, result, strict=True):
         assert isinstance(entry, FrameFeatures)
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             indices = evenly(media.num_frames, 4)
             frames = media.frames_at(indices)
             assert (entry.length, entry.indices) == (media.num_frames, indices)
@@ -161,11 +162,13 @@ def test_cache_hits_for_subset_of_frames(
     (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
     opened: list[Path] = []
 
-    def counted(path: str, *how: int):
-        opened.append(Path(path))
-        return open_media(path, *how)
+    opening = MediaPath.open
 
-    monkeypatch.setattr(module, "open_media", counted)
+    def counted(media: MediaPath) -> Media:
+        opened.append(media.path)
+        return opening(media)
+
+    monkeypatch.setattr(MediaPath, "open", counted)
     (two,) = read(visual, videos[2:], cache, lambda n: [2, 6])
     assert torch.equal(two, four[[1, 3]])
     assert opened == []

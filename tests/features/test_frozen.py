@@ -17,7 +17,6 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 
@@ -42,7 +41,7 @@ def test_a_feature_is_the_mean_of_frames_and_views(data: Dataset, encoder: Encod
     items = encode(CENTRE).items(data)
     model = Recognizer(encoder.visual, MeanPool(), nn.Identity())
     for row, item in zip(items.features, data.items, strict=True):
-        with open_media(item.path) as media, torch.no_grad():
+        with item.media.open() as media, torch.no_grad():
             taken = media.frames_at(ONE.frame_indices(media.num_frames, 4)[0])
             crops = view_crops(taken, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)
             assert torch.allclose(row, model.features(crops)[0], atol=1e-5)

@@ -12,11 +12,10 @@ from messages import prints
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
-from texthead.features import frames as module
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 every = functools.partial(evenly, most=1000)
 
@@ -76,11 +75,11 @@ def test_a_file_makes_its_parts_free(
         assert (entry.length, entry.indices) == (stop - first, list(range(stop - first)))
         assert torch.equal(entry.features, whole.features[first:stop])
 
-    def refuse(path: Path) -> None:
+    def refuse(path: MediaPath) -> None:
         raise AssertionError(f"{path} was opened")
 
     # Frame times are cached, so other parts need not open the file either.
-    monkeypatch.setattr(module, "open_media", refuse)
+    monkeypatch.setattr(MediaPath, "open", refuse)
     (other,) = read(visual, [Path(f"{video}#t=1.5,1.7")], cache)
     assert torch.equal(other.features, whole.features[15:17])
 
@@ -99,7 +98,7 @@ def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureC
 def test_features_of_a_part_are_the_encoders_own(visual: Visual, video: Path, cache: FeatureCache) -> None:
     part = Path(f"{video}#t=0.5,1")
     (kept,), (computed,) = read(visual, [part], cache), read(visual, [part], None)
-    with open_media(part) as media:
+    with MediaPath(part).open() as media:
         frames = media.frames_at(range(5))
     assert torch.equal(kept.features, computed.features)
     assert kept.indices == computed.indices == list(range(5))

@@ -7,7 +7,8 @@ import pytest
 
 from messages import refuses
 from texthead.errors import MediaError
-from texthead.media.frame_folder import clips_below, frame_file, frame_files, is_template
+from texthead.media.frame_folder import clips_below, frame_file, frame_files
+from texthead.media.paths import MediaPath
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -18,11 +19,11 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def test_a_template_has_one_place_for_a_number():
-    assert all(map(is_template, ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", Path("v/{:04d}.JPG"), "v1/*"]))
-    assert not any(
-        map(is_template, ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"])
-    )
-    assert not any(map(is_template, ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]))
+    templates = ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", "v/{:04d}.JPG", "v1/*"]
+    others = ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"]
+    others += ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]
+    assert all(MediaPath(name).is_template for name in templates)
+    assert not any(MediaPath(name).is_template for name in others)
 
 
 @pytest.mark.parametrize(

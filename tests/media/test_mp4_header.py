@@ -12,7 +12,7 @@ from made import write_video, write_with_sound
 from messages import refuses
 from texthead.media import mp4_header
 from texthead.media.mp4_header import claimed_samples
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 
 def count_claimed(path: Path) -> int:
@@ -34,7 +34,7 @@ def test_sound_that_is_not_compressed_counts_in_pieces(tmp_path: Path) -> None:
         found = sum(len(stream.index_entries) for stream in container.streams.get())
     assert samples == 105 * 48_000
     assert found <= count_claimed(path) < 2 * found
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert media.num_frames == 1
 
 

@@ -37,7 +37,8 @@ from texthead.media import image as images
 from texthead.media import limits, video_stream
 from texthead.media import video as videos
 from texthead.media.image import FrameFolder, Image
-from texthead.media.open import check, is_image, is_media, media_suffixes, open_media, suffix_of
+from texthead.media.open import media_suffixes, suffix_of
+from texthead.media.paths import MediaPath
 from texthead.media.reader import Media
 from texthead.media.video import Video
 
@@ -65,7 +66,7 @@ def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
 
     With `each`, every frame is also read alone, so that decoding starts where it would for that frame.
     """
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert isinstance(media, Video)
         reference = sequential(path)
         n = media.num_frames
@@ -86,10 +87,12 @@ def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
 
 
 def test_a_name_says_whether_it_is_media_or_an_image():
-    assert all(map(is_media, ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm"), "v1/img_{:05d}.jpg"]))
-    assert not any(map(is_media, ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""]))
-    assert is_image("a/img_00001.JPG")
-    assert not any(map(is_image, ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"]))
+    assert all(
+        MediaPath(name).is_media for name in ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", "c.webm", "v1/img_{:05d}.jpg"]
+    )
+    assert not any(MediaPath(name).is_media for name in ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""])
+    assert MediaPath("a/img_00001.JPG").is_image
+    assert not any(MediaPath(name).is_image for name in ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"])
     assert not Video.suffixes & Image.suffixes
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in media_suffixes())
 
@@ -136,12 +139,12 @@ def test_random_access_is_exact(folder, monkeypatch, name, held):
     if not held:
         monkeypatch.setattr(videos, "_HELD_BYTES", 0)
     assert_random_access_is_exact(path, each=True)
-    assert check(path) == len(sequential(path))
+    assert MediaPath(path).open().check() == len(sequential(path))
 
 
 def test_shape_order_type_and_memory(folder):
     path = x264(folder / "plain.mp4")
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         frames = media.frames_at([5, 0, 5])
     assert frames.shape == (3, 3, HEIGHT, WIDTH)
     assert frames.dtype == torch.uint8
@@ -154,22 +157,22 @@ def test_shape_order_type_and_memory(folder):
 
 def test_variable_rate_times_and_duration(folder):
     times = [0, 1, 2, 10, 11, 30]
-    with open_media(x264(folder / "times.mp4", count=6, times=times)) as media:
+    with MediaPath(x264(folder / "times.mp4", count=6, times=times)).open() as media:
         assert media.times == pytest.approx([time / RATE for time in times])
         assert media.duration_seconds >= media.times[-1]
-    with open_media(x264(folder / "second.mp4", count=25)) as media:
+    with MediaPath(x264(folder / "second.mp4", count=25)).open() as media:
         assert media.duration_seconds == pytest.approx(1.0)
 
 
 def test_rotation_turns_the_picture(folder):
     plain = x264(folder / "upright.mp4")
-    with open_media(plain) as upright:
+    with MediaPath(plain).open() as upright:
         here = upright.frames_at([3])[0]
     for degrees in (90, 180, -90):
-        with open_media(turn(plain, folder / "turned_again.mp4", degrees)) as lying:
+        with MediaPath(turn(plain, folder / "turned_again.mp4", degrees)).open() as lying:
             there = lying.frames_at([3])[0]
         assert torch.equal(there, torch.rot90(here, degrees // 90, (1, 2)))
-    with open_media(turn(plain, folder / "askew.mp4", 30)) as askew:
+    with MediaPath(turn(plain, folder / "askew.mp4", 30)).open() as askew:
         assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
 
 
@@ -188,7 +191,7 @@ MATRICES = {
 def test_mirrored_videos_are_upright(tmp_path, matrix):
     """Phones store front-camera videos mirrored; FFmpeg's own player shows them as here."""
     plain = x264(tmp_path / "plain.mp4")
-    with open_media(plain) as stored, open_media(with_matrix(plain, tmp_path / "a.mp4", *matrix)) as media:
+    with MediaPath(plain).open() as stored, MediaPath(with_matrix(plain, tmp_path / "a.mp4", *matrix)).open() as media:
         assert torch.equal(media.frames_at([3])[0], MATRICES[matrix](stored.frames_at([3])[0]))
         assert media.turned
         assert not stored.turned
@@ -196,13 +199,13 @@ def test_mirrored_videos_are_upright(tmp_path, matrix):
 
 def test_a_matrix_of_zeros_is_an_error(tmp_path):
     path = with_matrix(x264(tmp_path / "plain.mp4"), tmp_path / "a.mp4", 0, 0, 0, 0)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert "multiple of 90" in catch(media.frames_at, [0]).problem
 
 
 def test_frames_decoded_once(folder, monkeypatch):
     path = x264(folder / "count.mp4", ":bframes=0")
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         spans: list[tuple[int, int]] = []
         decode = Video._decode
 
@@ -222,7 +225,7 @@ def test_hidden_vp8_pictures_are_no_frames(tmp_path):
         packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][4]
     hidden = bytes([packet[0] & 0xEF]) + packet[1:]  # bit 4 is show_frame
     path.write_bytes(path.read_bytes().replace(packet, hidden))
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert media.num_frames == 7
     assert_random_access_is_exact(path)
 
@@ -232,7 +235,7 @@ def test_a_stream_cut_at_the_front_starts_at_its_first_keyframe(tmp_path, name):
     path = RECIPES[name](tmp_path / name)
     whole, data = len(sequential(path)), path.read_bytes()
     path.write_bytes(data[188 * (len(data) // 188 // 3) :])
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert 0 < media.num_frames < whole
     assert_random_access_is_exact(path)
 
@@ -245,7 +248,7 @@ def test_ffmpeg_scripts_and_filters_refused(tmp_path):
     playlist.write_bytes(b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n")
     text.write_bytes(b"FFmpeg would draw this text as a video\n" * 50)
     for path in (playlist, text):
-        error = catch(open_media, path)
+        error = catch(MediaPath(path).open)
         assert (error.path, error.fault) == (path, "unreadable")
         assert "\n" not in str(error)
 
@@ -260,25 +263,25 @@ def test_missing_file_folder_and_sound(tmp_path):
     }
     for path, fault in faults.items():
         with refuses(MediaError, path) as caught:
-            open_media(path)
+            MediaPath(path).open()
         assert caught.value.fault == fault
 
 
 def test_cut_short_gives_both_numbers(tmp_path):
     path = truncate(x264(tmp_path / "a.mp4", container_options={"movflags": "faststart"}), 0.6)
-    assert re.search(r"\b36 frames\D+\d+\b", catch(open_media, path).problem)
+    assert re.search(r"\b36 frames\D+\d+\b", catch(MediaPath(path).open).problem)
     path = encode(tmp_path / "a.avi", "mpeg4")
     place, size = packet_place(path, 20)
     path.write_bytes(path.read_bytes()[: place + size // 2])
     with refuses(MediaError, "36 frames", 20) as caught:
-        open_media(path)
+        MediaPath(path).open()
     assert caught.value.fault == "cut short"
     # Cut between two packets, where no packet is incomplete.
     path.write_bytes(path.read_bytes()[: place - 8])
     with refuses(MediaError, "1.4 s", "0.8 s"):
-        open_media(path)
+        MediaPath(path).open()
     path = truncate(x264(tmp_path / "a.mkv"), 0.5)
-    assert re.search(r"\b1\.4 s\D+0\.\d s\b", catch(open_media, path).problem)
+    assert re.search(r"\b1\.4 s\D+0\.\d s\b", catch(MediaPath(path).open).problem)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
@@ -286,14 +289,14 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
     path = tmp_path / "a.mp4"
     encode(path, codec, {"x264-params": f"{X264}:bframes=0"} if codec == "libx264" else {}, gop=10)
     damage(path, 13)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert media.num_frames == 36
         media.frames_at([0, 9, 20, 35])
         for index in (13, 19):
             assert catch(media.frames_at, [index]).fault == "damaged"
         # Other frames can still be read after an error.
         media.frames_at([0, 9, 20, 35])
-    error = catch(check, path)
+    error = catch(lambda: MediaPath(path).open().check())
     assert error.fault == "damaged"
     assert "0.52 s" in error.problem
 
@@ -304,11 +307,11 @@ def test_giant_pictures_refused(tmp_path, monkeypatch):
     for file, (name, limit) in claims:
         with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", limit):
             patch.setattr(limits, name, limit)
-            open_media(file)
+            MediaPath(file).open()
     # A picture can also grow mid-stream, which no header announces.
     monkeypatch.setattr(video_stream, "MAX_PIXELS", 1000)
     monkeypatch.setattr(video_stream, "check_size", lambda path, width, height: None)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert catch(media.frames_at, [0]).fault == "damaged"
 
 
@@ -325,13 +328,13 @@ def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
     start = b"\xff\xc0\x00\x11\x08"
     assert start in data
     path.write_bytes(data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000)))
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert catch(media.frames_at, [0]).fault == "damaged"
 
 
 def test_wrong_indices(folder):
     path = x264(folder / "indices.mp4", count=12)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         for indices in ([12], [-1], [0, 99]):
             with refuses(DataError, indices[-1], "0 to 11"):
                 media.frames_at(indices)
@@ -349,13 +352,13 @@ def save_picture(path: Path, picture: np.ndarray, **kwargs) -> Path:
 
 def test_an_image_is_a_clip_of_one_frame(tmp_path):
     path = save_picture(tmp_path / "a.png", scene(1)[0])
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert isinstance(media, Image)
         assert media.num_frames == 1
         assert np.array_equal(pictures(media, [0, 0]), scene(1) * 2)
         with refuses(DataError, 1, "0 to 0"):
             media.frames_at([1])
-    assert check(path) == 1
+    assert MediaPath(path).open().check() == 1
 
 
 @pytest.mark.parametrize("suffix", sorted(Image.suffixes))
@@ -367,7 +370,7 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
         image.save(path)
     except (OSError, KeyError):
         pytest.skip(f"{suffix} has no {mode}")
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
 
 
@@ -393,24 +396,24 @@ def test_exif_orientation_is_applied(tmp_path, suffix, orientation, upright):
         save_picture(tmp_path / f"{name}{suffix}", scene(1)[0], exif=own, lossless=True)
         for name, own in (("plain", PIL.Image.Exif()), ("turned", exif))
     )
-    with open_media(plain) as stored, open_media(turned) as media:
+    with MediaPath(plain).open() as stored, MediaPath(turned).open() as media:
         assert np.array_equal(pictures(media, [0])[0], upright(pictures(stored, [0])[0]))
         assert media.turned == (1 < orientation < 9)
 
 
 def test_sixteen_bit_grey_keeps_its_range(tmp_path):
     ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
-    with open_media(save_picture(tmp_path / "a.png", ramp)) as media:
+    with MediaPath(save_picture(tmp_path / "a.png", ramp)).open() as media:
         assert np.array_equal(pictures(media, [0])[0][..., 0].ravel(), np.arange(256))
     path = save_picture(tmp_path / "a.tif", ramp.astype(np.float32))
-    with open_media(path) as media, refuses(MediaError, path, "mode F"):
+    with MediaPath(path).open() as media, refuses(MediaError, path, "mode F"):
         media.frames_at([0])
 
 
 def test_scripts_in_image_clothing_are_refused(tmp_path):
     # Pillow would run PostScript in an interpreter.
     path = save_picture(tmp_path / "a.jpg", scene(1)[0], format="EPS")
-    assert catch(open_media, path).fault == "unreadable"
+    assert catch(MediaPath(path).open).fault == "unreadable"
 
 
 # ---- the shared folder
@@ -444,7 +447,7 @@ def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
 
 @pytest.mark.slow
 def test_real_files_are_whole(real_files):
-    counts = {path.name: check(path) for path in real_files}
+    counts = {path.name: MediaPath(path).open().check() for path in real_files}
     assert len(counts) == 40
     # Intact with fewer frames than the header claims: dropped in recording, or hidden by an edit list.
     assert counts["zamba_cameratrap_4.avi"] == 60
@@ -453,13 +456,13 @@ def test_real_files_are_whole(real_files):
 
 
 def test_damage_elsewhere_may_go_unseen(shared):
-    with open_media(shared / "decode" / "real" / "decord_corrupted.mp4") as media:
+    with MediaPath(shared / "decode" / "real" / "decord_corrupted.mp4").open() as media:
         assert media.frames_at([0, 3]).shape[:2] == (2, 3)
 
 
 def test_phones_held_upright_give_portraits(shared):
     for name in ["skate_phone_hevc_1080p_rot-90.mov", "decord_rot90.mov", "decord_rot270.mov"]:
-        with open_media(shared / "decode" / "real" / name) as media:
+        with MediaPath(shared / "decode" / "real" / name).open() as media:
             height, width = media.frames_at([0]).shape[-2:]
             assert height > width
 
@@ -477,8 +480,8 @@ def test_frame_folder_matches_lossless_video(tmp_path, name, template, first):
         PIL.Image.fromarray(picture).save(tmp_path / name.format(number))
     indices = [7, 0, 7, 11, 3]
     with (
-        open_media(str(tmp_path / template)) as media,
-        open_media(lossless(tmp_path / "v.mkv", reference)) as video,
+        MediaPath(str(tmp_path / template)).open() as media,
+        MediaPath(lossless(tmp_path / "v.mkv", reference)).open() as video,
     ):
         assert isinstance(media, FrameFolder)
         assert media.num_frames == video.num_frames == 12
@@ -489,7 +492,7 @@ def test_frame_folder_matches_lossless_video(tmp_path, name, template, first):
         for bad in ([12], [-1], []):
             with pytest.raises(DataError):
                 media.frames_at(bad)
-    assert check(tmp_path / template) == 12
+    assert MediaPath(tmp_path / template).open().check() == 12
 
 
 def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
@@ -502,7 +505,7 @@ def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
             super().__init__(path, *how)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(images, "Image", Counted)
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert opened == []
         media.frames_at([8, 2, 8, 2])
     assert opened == ["003.png", "009.png"]
@@ -512,28 +515,28 @@ def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
     path = write_frames(tmp_path / "{:03d}.png", "red", 5)
     (tmp_path / "003.png").write_bytes(b"")
     (tmp_path / "004.png").write_bytes(b"no picture")
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         assert media.frames_at([0, 1, 4]).shape[0] == 3
         with refuses(MediaError, "003.png") as caught:
             media.frames_at([2])
         assert (caught.value.path, caught.value.fault) == (path, "empty")
         assert "004.png" in catch(media.frames_at, [3]).problem
     with refuses(MediaError, "003.png"):
-        check(path)
+        MediaPath(path).open().check()
 
 
 def test_frames_of_two_sizes_missing_or_mixed(tmp_path):
     path = write_frames(tmp_path / "{:03d}.png", "red", 5)
     PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
-    with open_media(path) as media:
-        for read in (lambda: media.frames_at([0, 3]), lambda: check(path)):
+    with MediaPath(path).open() as media:
+        for read in (lambda: media.frames_at([0, 3]), lambda: MediaPath(path).open().check()):
             with refuses(MediaError, "48x48", "32x48", "004.png"):
                 read()
     (tmp_path / "003.png").unlink()
     with refuses(MediaError, "003.png"):
-        open_media(path)
+        MediaPath(path).open()
     with refuses(MediaError, "'.mp4'"):
-        open_media(tmp_path / "{:03d}.mp4")
+        MediaPath(tmp_path / "{:03d}.mp4").open()
 
 
 # ---- suffixes from content

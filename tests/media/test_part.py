@@ -11,23 +11,12 @@ import torch
 from made import encode, joined_colours, pictures, write_frames, write_image, write_timed, write_video
 from messages import refuses
 from texthead.errors import DataError, MediaError
-from texthead.media import open as opening
 from texthead.media.find import find_media
-from texthead.media.fingerprints import content_digest, fingerprint
-from texthead.media.open import as_clip, check, is_image, is_media, kind_of, open_media
 from texthead.media.paths import (
+    MediaPath,
     Span,
-    check_not_missing,
-    file_of,
-    is_part,
-    part_path,
-    read_span,
-    resolved,
-    span_cells,
-    span_of,
-    surely_missing,
 )
-from texthead.media.reader import Part, frames_within
+from texthead.media.reader import Part
 from texthead.media.video import Video
 
 
@@ -51,37 +40,37 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_part_has_one_name_for_the_same_times(name: str, span: Span, same: str) -> None:
-    path = Path("clips") / name
-    assert (span_of(path), file_of(path)) == (span, Path("clips/a.mp4"))
-    assert part_path(file_of(path), span_of(path)) == Path("clips") / same
-    assert read_span(*span_cells(path)) == span
+    media = MediaPath(Path("clips") / name)
+    assert (media.span, media.file) == (span, Path("clips/a.mp4"))
+    assert media.part(media.span) == MediaPath(Path("clips") / same)
+    assert Span.read(*media.span.cells()) == span
 
 
 @pytest.mark.parametrize("times", ["", ",", "x", "1,2,3", "-1", "4,3", "3,3", "nan", "1,inf", "1_0,20"])
 def test_times_that_break_a_rule(times: str) -> None:
     with refuses(MediaError, f"#t={times}", "#t=3,7.5"):
-        span_of(f"a.mp4#t={times}")
+        _ = MediaPath(f"a.mp4#t={times}").span
 
 
 def test_what_a_name_tells_of_a_part(video: Path) -> None:
-    part = part_path(video, Span(0.5, 2))
-    assert is_part(part)
-    assert not is_part(video)
-    assert not is_part(Path("a.mp4#t=1,2") / "b.mp4"), "a folder"
-    assert is_media(part)
-    assert kind_of(part) == "video"
-    assert not is_image(part)
-    assert as_clip(part) == part
-    check_not_missing(part)
+    part = MediaPath(video).part(Span(0.5, 2))
+    assert part.is_part
+    assert not MediaPath(video).is_part
+    assert not MediaPath(Path("a.mp4#t=1,2") / "b.mp4").is_part, "a folder"
+    assert part.is_media
+    assert part.reader.kind == "video"
+    assert not part.is_image
+    assert part.clip() == part
+    part.check()
     named_so = video.with_name("a#t=0,1.mp4")
     named_so.touch()
     with refuses(DataError, named_so, "rename"):
-        check_not_missing(named_so)
-    assert surely_missing(part.with_name("b.mp4#t=1,2"))
-    assert find_media([part]) == [part]
+        MediaPath(named_so).check()
+    assert MediaPath(video.with_name("b.mp4#t=1,2")).surely_missing()
+    assert find_media([part.path]) == [part.path]
     link = video.with_name("link.mp4")
     link.symlink_to(video)
-    assert resolved(part_path(link, Span(0.5, 2))) == resolved(part)
+    assert MediaPath(link).part(Span(0.5, 2)).resolved() == part.resolved()
     link.unlink()
 
 
@@ -90,32 +79,32 @@ def test_what_a_name_tells_of_a_part(video: Path) -> None:
 )
 def test_frames_of_a_part_are_those_shown_in_it(start: float, end: float, first: int, stop: int) -> None:
     times = [i / 10 for i in range(60)]
-    path = part_path(Path("a.mp4"), Span(start, end))
+    part = MediaPath("a.mp4").part(Span(start, end))
     if first == stop:
         with refuses(MediaError, "5.95", "5.9"):
-            frames_within(path, times)
+            part.frames(times)
     else:
-        assert frames_within(path, times) == range(first, stop)
+        assert part.frames(times) == range(first, stop)
 
 
 def test_times_are_compared_as_manifests_write_them() -> None:
     """Manifests round times to a millisecond; each frame must be in exactly one of the two parts."""
     times = [i / 30 for i in range(30)]
     for cut in range(1, 29):
-        before, behind = (Path(f"a.mp4#t={span}") for span in (f",{times[cut]:.3f}", f"{times[cut]:.3f}"))
-        assert (frames_within(before, times), frames_within(behind, times)) == (range(cut), range(cut, 30))
+        before, behind = (MediaPath(f"a.mp4#t={span}") for span in (f",{times[cut]:.3f}", f"{times[cut]:.3f}"))
+        assert (before.frames(times), behind.frames(times)) == (range(cut), range(cut, 30))
 
 
 @pytest.mark.parametrize(
     ("start", "end", "first", "stop"), [(0, 0.3, 0, 3), (1.3, 3.71, 13, 38), (4, math.inf, 40, 60)]
 )
 def test_frames_of_a_part_are_the_files_own(video: Path, start: float, end: float, first: int, stop: int) -> None:
-    with open_media(video) as whole:
+    with MediaPath(video).open() as whole:
         frames, times = whole.frames_at(range(60)), list(whole.times)
-    path = part_path(video, Span(start, end))
-    with open_media(path) as part:
+    media = MediaPath(video).part(Span(start, end))
+    with media.open() as part:
         assert isinstance(part, Part)
-        assert (part.path, part.num_frames, part.frames) == (path, stop - first, range(first, stop))
+        assert (part.path, part.num_frames, part.frames) == (media.path, stop - first, range(first, stop))
         assert torch.equal(part.frames_at(range(part.num_frames)), frames[first:stop])
         assert torch.equal(part.frames_at([1, 0, 1]), frames[[first + 1, first, first + 1]])
         assert part.times == pytest.approx([time - times[first] for time in times[first:stop]])
@@ -128,7 +117,7 @@ def test_frames_of_a_part_are_the_files_own(video: Path, start: float, end: floa
             np.array_equal(picture.transpose(2, 0, 1), frames[first + i]) for i, (_, picture) in enumerate(shown)
         )
         assert dict(part.checked_frames({2}))[2].shape == (48, 48, 3)
-    assert check(path) == stop - first
+    assert media.open().check() == stop - first
 
 
 def test_only_what_a_part_needs_is_decoded(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,31 +130,31 @@ def test_only_what_a_part_needs_is_decoded(video: Path, monkeypatch: pytest.Monk
             yield frame
 
     monkeypatch.setattr(Video, "_decode", counted)
-    assert check(part_path(video, Span(3.0, 3.2))) == 2
+    assert MediaPath(video).part(Span(3.0, 3.2)).open().check() == 2
     assert len(decoded) <= 12, "one stretch between keyframes"
     del decoded[:]
-    with open_media(part_path(video, Span(3.0, 3.2))) as part:
+    with MediaPath(video).part(Span(3.0, 3.2)).open() as part:
         part.frames_at([0])
     assert len(decoded) <= 12
 
 
 def test_damage_elsewhere_does_not_matter(video: Path, tmp_path: Path) -> None:
     content = bytearray(video.read_bytes())
-    with open_media(video) as whole:
+    with MediaPath(video).open() as whole:
         assert isinstance(whole, Video)
         at = content.index(bytes(whole._held[30]))  # pyright: ignore[reportOptionalSubscript]
     content[at + 4 : at + 40] = bytes(36)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(content)
-    assert check(part_path(broken, Span(0, 2))) == 20
+    assert MediaPath(broken).part(Span(0, 2)).open().check() == 20
     with pytest.raises(MediaError) as caught:
-        check(part_path(broken, Span(2, 4)))
-    assert caught.value.path == part_path(broken, Span(2, 4))
+        MediaPath(broken).part(Span(2, 4)).open().check()
+    assert caught.value.path == MediaPath(broken).part(Span(2, 4)).path
 
 
 def test_variable_frame_rates(tmp_path: Path) -> None:
     path = write_timed(tmp_path / "a.mkv", pictures("blue", 5, 0), [0, 0.1, 0.5, 2.0, 2.1])
-    with open_media(part_path(path, Span(0.2, 2.05))) as part:
+    with MediaPath(path).part(Span(0.2, 2.05)).open() as part:
         assert part.times == pytest.approx([0, 1.5])
         assert part.duration_seconds == pytest.approx(1.6)
 
@@ -174,12 +163,12 @@ def test_what_has_no_parts(video: Path, tmp_path: Path) -> None:
     image, folder = write_image(tmp_path / "a.png", "red"), write_frames(tmp_path / "img_{:05d}.png", "red", 3)
     for path in (image, folder):
         with refuses(MediaError, f"{path.name}#t=1,2", "only videos have parts"):
-            open_media(part_path(path, Span(1, 2)))
+            MediaPath(path).part(Span(1, 2)).open()
     with refuses(MediaError, "#t=9,10", "5.9"):
-        open_media(part_path(video, Span(9, 10)))
+        MediaPath(video).part(Span(9, 10)).open()
     missing = tmp_path / "gone.mp4#t=1,2"
     with refuses(MediaError, "gone.mp4#t=1,2", "no such file") as caught:
-        open_media(missing)
+        MediaPath(missing).open()
     assert (caught.value.path, caught.value.fault) == (missing, "missing")
 
 
@@ -187,20 +176,20 @@ def test_a_file_with_the_name_of_a_part_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", "red")
     odd = path.rename(tmp_path / "a.mp4#t=1,2")
     with refuses(MediaError, "a.mp4#t=1,2", "rename"):
-        opening.open_media(odd)
+        MediaPath(odd).open()
 
 
 def test_digests_of_parts(video: Path, tmp_path: Path) -> None:
     copy = tmp_path / "b.mp4"
     copy.write_bytes(video.read_bytes())
     spans = [Span(0, 2), Span(2, 4), Span(1, math.inf), Span()]
-    for digest in (fingerprint, content_digest):
-        of = [digest(part_path(video, span)) for span in spans]
-        assert of == [digest(part_path(copy, span)) for span in spans]
+    for digest in (MediaPath.fingerprint, MediaPath.digest):
+        of = [digest(MediaPath(video).part(span)) for span in spans]
+        assert of == [digest(MediaPath(copy).part(span)) for span in spans]
         assert all(a != b for a, b in itertools.combinations(of, 2))
         assert len({len(each) for each in of}) == 1
-    assert fingerprint(tmp_path / "gone.mp4#t=1,2") == ""
-    assert fingerprint(tmp_path / "b.mp4#t=x") == ""
+    assert MediaPath(tmp_path / "gone.mp4#t=1,2").fingerprint() == ""
+    assert MediaPath(tmp_path / "b.mp4#t=x").fingerprint() == ""
 
 
 @pytest.mark.parametrize(
@@ -209,18 +198,18 @@ def test_digests_of_parts(video: Path, tmp_path: Path) -> None:
 )
 def test_parts_of_real_videos_in_many_formats(shared: Path, name: str) -> None:
     (path,) = (shared / "decode").rglob(name)
-    with open_media(path) as whole:
+    with MediaPath(path).open() as whole:
         frames, times = whole.frames_at(range(whole.num_frames)), whole.times
     first, stop = len(times) // 3, len(times) // 3 * 2
-    with open_media(part_path(path, Span(round(times[first], 3), round(times[stop], 3)))) as part:
+    with MediaPath(path).part(Span(round(times[first], 3), round(times[stop], 3))).open() as part:
         assert torch.equal(part.frames_at(range(part.num_frames)), frames[first:stop])
         pictures = [take() for _, take in part.in_order()]
     assert torch.equal(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), frames[first:stop])
-    assert check(part.path) == stop - first
+    assert MediaPath(part.path).open().check() == stop - first
 
 
 def test_joined_colours_come_apart(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue"], 2.0)
-    with open_media(part_path(path, Span(2, 4))) as part:
+    with MediaPath(path).part(Span(2, 4)).open() as part:
         red, _, blue = part.frames_at(range(20)).float().mean((0, 2, 3)).tolist()
     assert blue > 2 * red

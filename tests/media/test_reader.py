@@ -19,6 +19,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.features.frames import frame_features
 from texthead.media import open as opening
 from texthead.media.find import find_media
+from texthead.media.paths import MediaPath
 from texthead.media.reader import Picture
 from texthead.media.video import Video
 
@@ -52,17 +53,17 @@ def test_a_dataset_with_arrays_is_read_and_encoded(clips: Path):
     assert not isinstance(features, MediaError)
     assert (features.length, features.indices) == (9, [0, 8])
     first, last = (pictures("green", 9, 1)[index] for index in (0, 8))
-    with opening.open_media(path) as media:
+    with MediaPath(path).open() as media:
         frames = media.frames_at([8, 0, 8]).permute(0, 2, 3, 1)
         assert torch.equal(frames, torch.from_numpy(np.stack([last, first, last])))
         with refuses(DataError, path, 9):
             media.frames_at([9])
-    assert opening.check(path) == 9
+    assert MediaPath(path).open().check() == 9
 
 
 def test_names_and_content_of_arrays_are_known(clips: Path):
     path = clips / "a kite" / "1.npy"
-    assert (opening.kind_of(path), opening.is_image(path), opening.is_media(path)) == ("array", False, True)
+    assert (MediaPath(path).reader.kind, MediaPath(path).is_image, MediaPath(path).is_media) == ("array", False, True)
     assert ".npy" in opening.media_suffixes()
     assert opening.suffix_of(path.read_bytes()) == ".npy"
     facts = facts_of(path)
@@ -77,13 +78,13 @@ def test_arrays_that_are_damaged_or_missing(clips: Path):
     path = clips / "a kite" / "1.npy"
     path.write_bytes(path.read_bytes()[:100])
     with refuses(MediaError, path, "save it again"):
-        opening.open_media(path)
+        MediaPath(path).open()
     for content, fault in ((b"", "empty"), (None, "missing")):
         path.unlink()
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(MediaError) as caught:
-            opening.open_media(path)
+            MediaPath(path).open()
         assert caught.value.fault == fault
 
 
@@ -113,12 +114,12 @@ def test_broken_reader_is_one_line(clips: Path, install: Install, code: str, par
     path = clips / "a kite" / "2.CLIP"
     path.write_bytes(b"x")
     assert path in [item.path for item in th.read_dataset(clips).items]
-    assert opening.check(clips / "a kite" / "1.npy") == 9
+    assert MediaPath(clips / "a kite" / "1.npy").open().check() == 9
     with refuses(RunError, "reader 'clip'", "package broken", *parts) as caught:
-        opening.open_media(path)
+        MediaPath(path).open()
     assert "\n" not in str(caught.value)
 
 
 def test_a_suffix_of_ours_stays_ours(clips: Path, install: Install):
     install("films", "texthead.readers", "mp4 = films:Films", "raise RuntimeError")
-    assert opening.reader_of(clips / "a kite" / "0.mp4") is Video
+    assert MediaPath(clips / "a kite" / "0.mp4").reader is Video

@@ -16,7 +16,7 @@ from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.media.find import find_media
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -45,7 +45,7 @@ def predict_by_hand(
 ) -> dict[str, float]:
     """Return the probability of each name, computed view by view."""
     features = []
-    with open_media(path) as media, torch.no_grad():
+    with MediaPath(path).open() as media, torch.no_grad():
         for indices in views.frame_indices(media.num_frames, frames):
             clips = view_crops(media.frames_at(indices), pixels.size, pixels.resize, views.crops, pixels.interpolation)
             features += [model.features(clip[None])[0] for clip in clips]

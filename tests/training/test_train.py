@@ -32,8 +32,8 @@ from texthead.data.transforms import Augmentation
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features import frames as features_module
 from texthead.features.reading import Reading
+from texthead.media.paths import MediaPath
 from texthead.models.build import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
@@ -762,7 +762,7 @@ def test_features_for_a_frozen_encoder_are_kept(
     cache = tmp_path / "cache"
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
     first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
-    monkeypatch.setattr(features_module, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
     again = train(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)

@@ -16,8 +16,8 @@ from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
 from texthead import TextHeadClassifier
 from texthead.errors import DataError, MediaError
-from texthead.features import frames
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 
 METHODS = ["text-probe", "probe", "zero-shot-centred"]
 
@@ -92,13 +92,13 @@ def test_parameters_and_clone(files, cache):
 @pytest.mark.slow
 def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     opened: list[Path] = []
-    real = open_media
+    opening = MediaPath.open
 
-    def counted(path: Path, *how: int):
-        opened.append(path)
-        return real(path, *how)
+    def counted(media: MediaPath) -> Media:
+        opened.append(media.path)
+        return opening(media)
 
-    monkeypatch.setattr(frames, "open_media", counted)
+    monkeypatch.setattr(MediaPath, "open", counted)
     scores = cross_val_score(classifier(tmp_path, "probe"), *files, cv=3, error_score="raise")
     assert scores.tolist() == [1.0, 1.0, 1.0]
     assert sorted(map(str, opened)) == sorted(files[0])

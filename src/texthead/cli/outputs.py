@@ -6,7 +6,7 @@ from typing import Any
 
 from texthead.cli.parser import values_of
 from texthead.errors import DataError, either
-from texthead.media.paths import file_of
+from texthead.media.paths import MediaPath
 
 # A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
 _OWN = {
@@ -95,9 +95,9 @@ def _inputs(values: dict[str, Any]) -> list[Path]:
     texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
     named = [name for text in texts if isinstance(text, str) for name in (text, text.partition(":")[2]) if name]
     paths = []
-    for path in map(file_of, named):
+    for path in map(MediaPath, named):
         try:
-            paths += [path.resolve()] if path.exists() else []
+            paths += [path.file.resolve()] if path.file.exists() else []
         except (OSError, ValueError):  # Class names may be longer than file names.
             continue
     return paths

@@ -47,7 +47,7 @@ class Calibrate(LabelledRun):
         from texthead.data import dataset as datasets
         from texthead.data.dataset import splits_of
         from texthead.evaluation import calibration
-        from texthead.media.fingerprints import fingerprints
+        from texthead.media.paths import fingerprints
         from texthead.runs import run as runs
         from texthead.runs.folder import rows_digest
         from texthead.runs.hub import check_own

@@ -14,7 +14,7 @@ from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, 
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
 from texthead.errors import DataError
-from texthead.media.paths import address, check_not_missing
+from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
 from texthead.text.class_names import NONE
 
@@ -142,7 +142,7 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
         raise DataError(f"{first} is a run: name files or folders after it")
     _check_no_list(rest)
     for path in rest:
-        check_not_missing(path)
+        MediaPath(path).check()
     return first, _inputs(rest, command.frame_template)
 
 
@@ -165,16 +165,16 @@ def _are_many(inputs: Sequence[str]) -> bool:
 
 def _holds_many(path: Path) -> bool:
     """Return whether a path is shards or an address, which may hold any number of clips."""
-    return address(path) is not None or bool(list(path.glob("*.tar")))
+    return MediaPath(path).address is not None or bool(list(path.glob("*.tar")))
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     """Return the inputs; with a template, folders become the clips of frames in them."""
-    from texthead.media.frame_folder import clips_below, is_template
+    from texthead.media.frame_folder import clips_below
 
     if template is None:
         return [*inputs]
-    if not is_template(template):
+    if not MediaPath(template).is_template:
         raise DataError(
             "--frame-template must be * or have a place for the frame's number, such as img_{:05d}.jpg, "
             f"got {template!r}"

@@ -9,7 +9,7 @@ from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
-from texthead.media.paths import address
+from texthead.media.paths import MediaPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Prepare:
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
         check_source(self.data)
-        if address(self.out) is None:
+        if MediaPath(self.out).address is None:
             check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:

@@ -150,7 +150,7 @@ def _calibration_report(
 ) -> "CalibrationReport":
     """Return the reliability of the probabilities, and of the threshold on unknown items if there are any."""
     from texthead.cli.score_table import scores_of
-    from texthead.media.fingerprints import fingerprints
+    from texthead.media.paths import fingerprints
     from texthead.prediction.predict import calibration_for
     from texthead.report.probabilities import calibration_report
     from texthead.runs import run as runs

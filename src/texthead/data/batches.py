@@ -21,22 +21,22 @@ NO_ITEM = -100
 
 def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
     """Return this process's share of a recipe's batches."""
-    part = math.ceil(recipe.batch / recipe.accumulate)
-    return EpochBatches(length, recipe.batch, part, seed=recipe.seed, rank=rank(), ranks=ranks())
+    micro_batch = math.ceil(recipe.batch / recipe.accumulate)
+    return EpochBatches(length, recipe.batch, micro_batch, seed=recipe.seed, rank=rank(), ranks=ranks())
 
 
 class EpochBatches(torch.utils.data.Sampler):
     """Yield batches of (epoch, position) keys: every item once per epoch, in an order drawn from (seed, epoch).
 
     The last batch may be smaller and is never dropped. Each process takes its share of a batch and divides it into
-    parts of `part` items, one forward pass each. All processes have the same number of parts, so the last may be empty.
-    Iteration covers `epoch` from step `first_step` on.
+    micro-batches of `micro_batch` items, one forward pass each. All processes have the same number of micro-batches, so
+    the last may be empty. Iteration covers `epoch` from step `first_step` on.
     """
 
-    def __init__(self, length: int, batch: int, part: int, *, seed: int, rank: int = 0, ranks: int = 1):
+    def __init__(self, length: int, batch: int, micro_batch: int, *, seed: int, rank: int = 0, ranks: int = 1):
         self.length = length
         self.batch = batch
-        self.part = part
+        self.micro_batch = micro_batch
         self.seed = seed
         self.rank = rank
         self.ranks = ranks
@@ -49,21 +49,21 @@ class EpochBatches(torch.utils.data.Sampler):
         return math.ceil(self.length / self.batch)
 
     def steps(self) -> Iterator[tuple[int, int]]:
-        """Yield (items over all processes, parts per process) for each optimiser step from `first_step` on."""
+        """Yield (items over all processes, micro-batches per process) for each optimiser step from `first_step` on."""
         for start in range(self.first_step * self.batch, self.length, self.batch):
             items = min(self.batch, self.length - start)
-            yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
+            yield items, math.ceil(math.ceil(items / self.ranks) / self.micro_batch)
 
     def __len__(self) -> int:
-        return sum(parts for _, parts in self.steps())
+        return sum(count for _, count in self.steps())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
         for start in range(self.first_step * self.batch, self.length, self.batch):
             batch = order[start : start + self.batch]
             own = batch[share(len(batch), self.rank, self.ranks)]
-            for at in range(0, math.ceil(len(batch) / self.ranks), self.part):
-                yield [(self.epoch, position) for position in own[at : at + self.part]]
+            for at in range(0, math.ceil(len(batch) / self.ranks), self.micro_batch):
+                yield [(self.epoch, position) for position in own[at : at + self.micro_batch]]
 
 
 Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
@@ -72,7 +72,7 @@ Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
 def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
     """Return (clips, label indices, positions) of a batch, or the error of its first unreadable item.
 
-    An empty part becomes one blank clip: DDP and FSDP need a forward and a backward pass on every process.
+    An empty micro-batch becomes one blank clip: DDP and FSDP need a forward and a backward pass on every process.
     """
     if not entries:
         return blank[None], torch.tensor([NO_ITEM]), []

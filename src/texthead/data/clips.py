@@ -14,8 +14,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import Augmentation, augment, view_crops
 from texthead.errors import MediaError
-from texthead.media.open import open_media
-from texthead.media.shard import is_member
+from texthead.media.paths import MediaPath
 
 
 class TrainClips(torch.utils.data.Dataset):
@@ -60,7 +59,7 @@ class TrainClips(torch.utils.data.Dataset):
         rng = np.random.default_rng([self.seed, epoch, position])
         try:
             check_windows(self.paths[position], self.stride > 0)
-            with open_media(self.paths[position]) as media:
+            with MediaPath(self.paths[position]).open() as media:
                 indices = self._indices(media.num_frames, rng)
                 # Each call gets the same generator state, so all frames get the same augmentation.
                 clip = media.frames_at(indices, lambda frame: augment(frame, self.augmentation, deepcopy(rng)))
@@ -79,7 +78,7 @@ class TrainClips(torch.utils.data.Dataset):
 
 def check_windows(path: str | Path, windows: bool) -> None:
     """Raise MediaError if `windows` is set and the path is a prepared clip, which holds only some frames."""
-    if windows and is_member(path):
+    if windows and MediaPath(path).is_member:
         raise MediaError(
             path,
             "a prepared clip has no windows of frames; use stride=0 and origin=first or centre, or the original file",
@@ -118,7 +117,7 @@ class ViewClips(torch.utils.data.Dataset):
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
         check_windows(path, self.views.of_windows)
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             indices = sorted({index for clip in clips for index in clip})
             crops = media.frames_at(indices, self._crops)

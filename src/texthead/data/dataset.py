@@ -11,8 +11,7 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.errors import DataError
-from texthead.media.open import is_image
-from texthead.media.paths import file_of
+from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
 
 Split = Literal["train", "val", "test"]
@@ -44,9 +43,14 @@ class Item:
     name: str = field(default="", compare=False)
 
     @property
+    def media(self) -> MediaPath:
+        """What the path names: a file, a part of one, a frame folder or a clip in a shard."""
+        return MediaPath(self.path)
+
+    @property
     def together(self) -> str:
         """The group key: the item's group if set, else the path of its file, shared by all parts of the file."""
-        return self.group or str(file_of(self.path))
+        return self.group or str(self.media.file)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Dataset:
     @property
     def only_images(self) -> bool:
         """Whether every item is an image: a clip of one frame."""
-        return all(is_image(item.path) for item in self.items)
+        return all(item.media.is_image for item in self.items)
 
     def split(self, name: Split) -> "Dataset":
         """Return the items of one split."""
@@ -112,9 +116,9 @@ class Dataset:
         drawn = splits.k_shot_per_process(self.labels, k, names=self.names, processes=processes, seed=seed)
         return self.pick(drawn)
 
-    def fraction(self, part: float, *, seed: int) -> "Dataset":
+    def fraction(self, share: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.labels, part, names=self.names, seed=seed))
+        return self.pick(splits.fraction(self.labels, share, names=self.names, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
         """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
@@ -130,8 +134,8 @@ class Dataset:
             raise DataError(f"times must be at least 1, got {times}")
         return replace(self, items=self.items * times)
 
-    def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
-        """Return the items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
+    def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
+        """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
 
         A class with only one item or one group is used for training only, with a note.
 
@@ -150,7 +154,7 @@ class Dataset:
             )
         held_out = splits.hold_out(
             [self.items[position].label for position in free],
-            part,
+            share,
             names=[names[position] for position in free],
             seed=seed,
             groups=[groups[position] for position in free] if grouped else None,

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 
 from texthead.data.dataset import Dataset, splits_of
 from texthead.errors import DataError
-from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved, shares_frames, spans_by_file
+from texthead.media.paths import fingerprints, spans_by_file
 
 HELD_OUT = 0.2
 
@@ -21,25 +20,25 @@ class Division:
     notes: tuple[str, ...] = ()
 
 
-def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
+def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None) -> Division:
     """Divide by the data's own splits, or by a drawn one: seeded, stratified, groups whole.
 
     Args:
-        part: fraction to hold out if the data has no splits; None for 0.2, 0 to train on all items.
+        held_out: share of each class to hold out if the data has no splits; None for 0.2, 0 to train on all items.
         k: training items per class; None for all.
 
     Raises:
-        DataError: no training item, no item that can be held out, training items of a single class, or a `part` for
+        DataError: no training item, no item that can be held out, training items of a single class, or `held_out` for
             data that has splits.
     """
-    if part == 0 and not splits_of(dataset):
+    if held_out == 0 and not splits_of(dataset):
         return divide_or_train(dataset, seed=seed, k=k)
     earlier_notes = len(dataset.notes)
     if not splits_of(dataset):
-        dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
-    elif part is not None:
+        dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
+    elif held_out is not None:
         raise DataError(
-            f"held_out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave held_out unset"
+            f"held_out {held_out}: {dataset.source} has its own splits {splits_of(dataset)}; leave held_out unset"
         )
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     if not len(train):
@@ -56,7 +55,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
     """Divide by the data's own splits, as `divide` does; without splits, train on all items and hold out none."""
     if splits_of(dataset):
-        return divide(dataset, seed=seed, part=None, k=k)
+        return divide(dataset, seed=seed, held_out=None, k=k)
     _check_classes(dataset)
     return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "")
 
@@ -90,8 +89,8 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
                 f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source; "
                 "leave one out"
             )
-    trained = spans_by_file(resolved(item.path) for item in train_set.items)
-    both = [item for item in val_set.items if shares_frames(resolved(item.path), trained)]
+    trained = spans_by_file(item.media.resolved() for item in train_set.items)
+    both = [item for item in val_set.items if item.media.resolved().shares_frames(trained)]
     if both:
         raise DataError(
             f"{val_set.source}: {len(both)} of {len(val_set)} items are also in the training data "

@@ -10,7 +10,8 @@ from texthead.data.sources import HUB_PREFIX
 from texthead.errors import DataError
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, replacing
-from texthead.media.open import is_media, suffix_of
+from texthead.media.open import suffix_of
+from texthead.media.paths import MediaPath
 
 _BATCH = 256
 
@@ -29,19 +30,19 @@ def read_hub(source: str) -> tuple[list[tuple], list[str]]:
     """
     library = _library()
     loaded = _load(library, source)
-    parts: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-    if not any(name.lower() in SPLIT_NAMES for name in parts):
-        raise DataError(f"{source}: unknown splits {', '.join(parts)}; call them train, validation, test")
+    splits: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+    if not any(name.lower() in SPLIT_NAMES for name in splits):
+        raise DataError(f"{source}: unknown splits {', '.join(splits)}; call them train, validation, test")
     notes: list[str] = []
     read: dict[str, tuple[list[Path], list[str]]] = {}
-    for name, rows in parts.items():
-        where = source if len(parts) == 1 else f"{source} ({name})"
+    for name, rows in splits.items():
+        where = source if len(splits) == 1 else f"{source} ({name})"
         if name.lower() not in SPLIT_NAMES:
             notes.append(f"{where}: not one of train, validation, test; its {len(rows)} rows are not used")
             continue
         visual, label, column_notes = _columns(library, rows.features, where)
         labels = _labels(library, rows, label)
-        if not any(labels) and len(parts) > 1:
+        if not any(labels) and len(splits) > 1:
             notes.append(f"{where}: none of its {len(rows)} rows has a label; they are not used")
             continue
         if not all(labels):
@@ -146,4 +147,4 @@ def _local(name: str | None, row: str) -> Path:
 def _suffix(content: bytes, name: str | None, kind: str) -> str:
     """Return the suffix for the content. Unknown content gets a media suffix, so that reading it raises MediaError."""
     named = Path(name or "").suffix.lower()
-    return suffix_of(content) or (named if is_media(f"x{named}") else {"Image": ".png"}.get(kind, ".mp4"))
+    return suffix_of(content) or (named if MediaPath(f"x{named}").is_media else {"Image": ".png"}.get(kind, ".mp4"))

@@ -32,10 +32,8 @@ from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
-from texthead.media.fingerprints import fingerprints
 from texthead.media.limits import MAX_SIDE
-from texthead.media.open import is_image, open_media
-from texthead.media.paths import address, file_of, is_part, resolved
+from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.progress import Reporter
@@ -160,8 +158,8 @@ def prepare(
         RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
     """
     options, root = options or ShardOptions(), _folder_of(dataset)
-    if address(out):
-        raise DataError(f"{out}: must be a local folder; give one, and copy it to {address(out)} afterwards")
+    if address := MediaPath(out).address:
+        raise DataError(f"{out}: must be a local folder; give one, and copy it to {address} afterwards")
     if root is not None and out.resolve().is_relative_to(root):
         raise DataError(f"{out}: is inside {root}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
@@ -218,10 +216,10 @@ def _row(position: int, item: Item) -> dict[str, Any]:
         "order": position,
         "label": item.label,
         "split": item.split,
-        "group": item.group or (str(file_of(resolved(item.path))) if is_part(item.path) else None),
+        "group": item.group or (str(item.media.resolved().file) if item.media.is_part else None),
         "extra": [list(pair) for pair in item.extra],
         "name": item.name or str(item.path),
-        "source": str(resolved(item.path)),
+        "source": str(item.media.resolved()),
     }
 
 
@@ -372,7 +370,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         MediaError: the file cannot be read, or its clip would exceed the size limit of shards.
     """
     try:
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             chosen = evenly(media.num_frames, options.frames)
             frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
@@ -380,7 +378,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
     except OSError as error:
         raise MediaError(path, f"cannot be read ({error.strerror}); check its permissions") from None
     pictures = [jpeg(frame, options.quality) for frame in frames]
-    if is_image(path) and len(chosen) == 1:
+    if MediaPath(path).is_image and len(chosen) == 1:
         clip = Clip(".jpg", pictures[0], b"", about)
     else:
         data = motion_jpeg(pictures, _rate(seconds), height=frames.shape[-2], width=frames.shape[-1])

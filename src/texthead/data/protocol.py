@@ -82,10 +82,10 @@ class Views:
     def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
         """Return the frame indices of every clip, one list of `num_frames` per clip.
 
-        With origins "centre" and "middle" each segment is cut into `clips` equal parts; clip k takes its frame from
-        part k.
+        With origins "centre" and "middle" each segment is cut into `clips` equal intervals; clip k takes its frame
+        from interval k.
 
-        Worked example, "centre", length 40, 2 frames, 2 clips: parts of 10 with middles 5 15 | 25 35.
+        Worked example, "centre", length 40, 2 frames, 2 clips: intervals of 10 with middles 5 15 | 25 35.
         The clips are 5 25 and 15 35.
         Stride 3, length 40, 4 frames, 2 clips: windows of 12 frames from 0 and 28, so 0 3 6 9 and 28 31 34 37.
 
@@ -99,8 +99,8 @@ class Views:
         if self.origin == "dense":
             return dense_clips(length, num_frames, self.clips)
         choose = middle_in_segment if self.origin == "middle" else centre_in_segment
-        parts = choose(length, num_frames * self.clips)
-        return [parts[k :: self.clips] for k in range(self.clips)]
+        indices = choose(length, num_frames * self.clips)
+        return [indices[k :: self.clips] for k in range(self.clips)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
-from texthead.media.frame_folder import EVERY, frame_file, is_template
+from texthead.media.frame_folder import EVERY, frame_file
+from texthead.media.paths import MediaPath
 from texthead.text.label_files import ClassIds
 
 # Fields are separated by one space; a path may contain spaces, so the numbers are matched from the right.
@@ -108,7 +109,7 @@ def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffi
                 f"{source}: lines are `file label`, but frame_template {frame_template!r} is for "
                 "`path n_frames label`; leave it out"
             )
-        if not is_template(frame_template) or frame_template == EVERY:
+        if not MediaPath(frame_template).is_template or frame_template == EVERY:
             raise DataError(
                 f"frame_template must have one placeholder for the number, as in img_{{:05d}}.jpg, got "
                 f"{frame_template!r}"

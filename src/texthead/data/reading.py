@@ -17,9 +17,8 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
-from texthead.media.open import as_clip, check_part, is_media
-from texthead.media.paths import file_of, is_part, part_path, read_span, relative_below, span_of
-from texthead.media.shard import has_shards, read_rows
+from texthead.media.paths import MediaPath, Span
+from texthead.media.shard import read_rows
 from texthead.text.label_files import ClassIds, read_labels
 
 # The known columns of a manifest; others become an item's `extra`.
@@ -243,28 +242,23 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
     Raises:
         DataError: the times break a rule, or the file is not a video.
     """
-    path = manifest.parent / row["path"]
+    path = MediaPath(manifest.parent / row["path"])
     start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
-    if not (start or end or is_part(path)):
-        return as_clip(path)
+    if not (start or end or path.is_part):
+        return path.clip().path
     where = f"{manifest}:{line}"
-    if is_part(path) and (start or end):
+    if path.is_part and (start or end):
         raise DataError(
             f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
         )
     try:
-        part = (
-            part_path(file_of(path), span_of(path))
-            if is_part(path)
-            else part_path(as_clip(path), read_span(start, end))
-        )
-        if is_part(part):
-            check_part(part)
+        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
+        part.check_part()
     except MediaError as error:
         raise DataError(f"{where}: {error}") from None
     except ValueError as error:
         raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
-    return part
+    return part.path
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
@@ -292,9 +286,9 @@ def _read_class_folders(root: Path) -> Dataset:
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
             entries = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
             files = [p for p in entries if p.is_file()]
-            media = [p for p in files if is_media(p)]
+            media = [p for p in files if MediaPath(p).is_media]
             # Broken or circular links; pipes.
-            broken = [p for p in entries if is_media(p) and not p.is_file() and not p.is_dir()]
+            broken = [p for p in entries if MediaPath(p).is_media and not p.is_file() and not p.is_dir()]
             listed |= {*broken}
             if broken:
                 notes.append(
@@ -304,7 +298,7 @@ def _read_class_folders(root: Path) -> Dataset:
             if not media:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):
-                suffixes = sorted({p.suffix or p.name for p in files if not is_media(p)})
+                suffixes = sorted({p.suffix or p.name for p in files if not MediaPath(p).is_media})
                 notes.append(
                     f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
                     f"({', '.join(suffixes[:4])})"
@@ -354,12 +348,12 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 
 def _name(path: Path, root: Path) -> str:
     """Return a path relative to `root`, so that data keeps its names when it is moved; absolute if not below it."""
-    return os.path.normpath(path.relative_to(root) if path.is_relative_to(root) else relative_below(path, root))
+    return os.path.normpath(path.relative_to(root) if path.is_relative_to(root) else MediaPath(path).text_below(root))
 
 
 # Named in `sources.SOURCES`.
 lists = _Source(_is_list, _read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
-shards = _Source(lambda source: has_shards(Path(source)), _read_shards)
+shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 from texthead.errors import DataError
 from texthead.extensions import find
 from texthead.extras import check_extra
-from texthead.media.paths import surely_missing
+from texthead.media.paths import MediaPath
 
 HUB_PREFIX = "datasets:"
 
@@ -21,7 +21,7 @@ def check_source(source: str | Path) -> None:
     """Raise DataError if a data source is a path that does not exist, or needs an extra that is not installed."""
     if str(source).startswith(HUB_PREFIX):
         check_extra("datasets", f"{HUB_PREFIX}...", DataError)
-    elif surely_missing(source) and str(source).partition(":")[0] not in find(SOURCE_GROUP):
+    elif MediaPath(source).surely_missing() and str(source).partition(":")[0] not in find(SOURCE_GROUP):
         raise unknown_source(Path(source))
 
 
@@ -30,5 +30,6 @@ def unknown_source(path: Path) -> DataError:
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
     kinds = "class folders, a CSV with path,label, a .txt list, a .json of Label Studio"
-    problem = "no such file or folder; give" if surely_missing(path) else "holds labels in no known form; expected"
+    missing = MediaPath(path).surely_missing()
+    problem = "no such file or folder; give" if missing else "holds labels in no known form; expected"
     return DataError(f"{path}: {problem} {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")

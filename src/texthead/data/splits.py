@@ -85,7 +85,7 @@ def at_most(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -
     return sorted(_first(k, _shuffled(labels, names, seed), at_most=True))
 
 
-def fraction(labels: Sequence[str], part: float, *, names: Sequence[str], seed: int) -> list[int]:
+def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed: int) -> list[int]:
     """Draw a fraction of each class's items, at least one; return ascending positions.
 
     A smaller fraction draws a subset of a larger one's items.
@@ -93,34 +93,34 @@ def fraction(labels: Sequence[str], part: float, *, names: Sequence[str], seed: 
     Source: Fig. 3, label fractions.
 
     Raises:
-        DataError: `part` is outside (0, 1].
+        DataError: `share` is outside (0, 1].
     """
-    if not 0 < part <= 1:
-        raise DataError(f"fraction must be above 0 and at most 1, got {part}")
+    if not 0 < share <= 1:
+        raise DataError(f"fraction must be above 0 and at most 1, got {share}")
     picked: list[int] = []
     for positions in _shuffled(labels, names, seed).values():
-        picked += positions[: max(1, round(part * len(positions)))]
+        picked += positions[: max(1, round(share * len(positions)))]
     return sorted(picked)
 
 
 def hold_out(
     labels: Sequence[str],
-    part: float,
+    share: float,
     *,
     names: Sequence[str],
     seed: int,
     groups: Sequence[Hashable] | None = None,
 ) -> list[int]:
-    """Draw about `part` of each class's items to hold out of training; return ascending positions.
+    """Draw about `share` of each class's items to hold out of training; return ascending positions.
 
     Each class has at least one held-out item and at least one training item. With groups, a group is held out whole or
     not at all, so the held-out share is approximate.
 
     Raises:
-        DataError: `part` is outside (0, 1), a class has a single item or group, or no valid division was found.
+        DataError: `share` is outside (0, 1), a class has a single item or group, or no valid division was found.
     """
-    if not 0 < part < 1:
-        raise DataError(f"held-out part must be between 0 and 1, got {part}")
+    if not 0 < share < 1:
+        raise DataError(f"held-out share must be between 0 and 1, got {share}")
     keys: Sequence[Hashable] = groups if groups is not None else list(range(len(labels)))
     group_labels: dict[Hashable, set[str]] = defaultdict(set)
     for key, label in zip(keys, labels, strict=True):
@@ -135,7 +135,7 @@ def hold_out(
                 f"class {label!r} has only one {what}, so none of it can be held out; add {more}, or give the splits "
                 "in the column `split` of a CSV"
             )
-        wanted = max(1, round(part * len(positions)))
+        wanted = max(1, round(share * len(positions)))
         held = sum(count for key, count in members.items() if key in held_groups)
         for key, count in members.items():
             if held >= wanted:

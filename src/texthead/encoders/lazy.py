@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Visual, VisualSpec
 from texthead.errors import RunError
 from texthead.files import cache_dir, read_json, write_json
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
 
 
 class LazyVisual(Visual):
@@ -109,7 +109,7 @@ def known_digest(files: Sequence[Path]) -> str | None:
 
 
 def _digest_file(files: Sequence[Path]) -> Path:
-    name = hashlib.sha256(repr([str(resolved(path)) for path in files]).encode()).hexdigest()[:32]
+    name = hashlib.sha256(repr([str(MediaPath(path).resolved()) for path in files]).encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 

@@ -18,11 +18,8 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir
-from texthead.media.fingerprints import content_digest
-from texthead.media.frame_folder import frame_files, is_template
 from texthead.media.limits import check_file
-from texthead.media.paths import resolved
-from texthead.media.shard import is_member
+from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
@@ -112,22 +109,23 @@ class FeatureCache:
         Raises:
             MediaError: the file cannot be read.
         """
-        if is_member(path):
-            return content_digest(path)
-        files = frame_files(path) if is_template(path) else [path]
+        media = MediaPath(path)
+        if media.is_member:
+            return media.digest()
+        files = media.files()
         for file in files:
             check_file(file)
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
             stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
             # SQLite cannot store a name that is not UTF-8 as text.
-            name = str(resolved(path)).encode("utf-8", "backslashreplace").decode("utf-8")
+            name = str(media.resolved()).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
                 query = "SELECT stamp, digest, checksum FROM files WHERE path = ?"
                 row = self._db.execute(query, (name,)).fetchone()
             if row and row[0] == stamp and self._fits(row[2], row[1], name, stamp):
                 return row[1]
-            digest = content_digest(path)
+            digest = media.digest()
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:

@@ -20,9 +20,7 @@ from texthead.errors import DataError, MediaError
 from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
-from texthead.media.open import check_part, is_image, open_media
-from texthead.media.paths import file_of, is_part
-from texthead.media.reader import frames_within
+from texthead.media.paths import MediaPath
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Reporter
 
@@ -71,7 +69,7 @@ class _Times(torch.utils.data.Dataset):
 
     def __getitem__(self, position: int) -> Float[Tensor, " frames"] | MediaError:
         try:
-            with open_media(self.paths[position]) as media:
+            with MediaPath(self.paths[position]).open() as media:
                 return torch.tensor(media.times, dtype=torch.float64)
         except MediaError as error:
             return error
@@ -90,7 +88,7 @@ class _Frames(torch.utils.data.Dataset):
 
     def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
         try:
-            with open_media(self.paths[position]) as media:
+            with MediaPath(self.paths[position]).open() as media:
                 length = media.num_frames
                 indices = sorted(set(self.choose(length)))
                 return length, indices, media.frames_at(indices, self._crop)
@@ -141,7 +139,7 @@ def frame_features(
         loader = data_loader(frames, reading.workers, batch_size=None)
         # An estimate: lengths are unknown, so count each video as a long one.
         most = len(set(choose(10_000)))
-        count = sum(1 if is_image(paths[i]) else most for i in missing)
+        count = sum(1 if MediaPath(paths[i]).is_image else most for i in missing)
         engine = Engine(visual, reading.engine, count, reporter)
         for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
             entries[position] = entry
@@ -230,16 +228,17 @@ def _look_up(
     if cache is None:
         return entries, addresses
     digests: dict[int, str] = {}
-    for position, path in enumerate(paths):
+    with_parts: dict[str, Path] = {}
+    for position, media in enumerate(map(MediaPath, paths)):
         try:
-            if is_part(path):
-                check_part(path)
+            media.check_part()
             # The same bytes read as a picture and as a video have different frames.
-            digests[position] = cache.digest(file_of(path)) + (" as a picture" if is_image(path) else "")
+            digest = digests[position] = cache.digest(media.file) + (" as a picture" if media.is_image else "")
+            if media.is_part:
+                with_parts[digest] = media.file
         except MediaError as error:
-            entries[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
-    files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
-    times = _frame_times(cache, files, reading)
+            entries[position] = MediaError(media.path, error.problem, error.fault) if media.is_part else error
+    times = _frame_times(cache, with_parts, reading)
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
@@ -259,9 +258,9 @@ def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | 
     """
     if isinstance(times, MediaError):
         raise times
-    if is_part(path):
+    if (media := MediaPath(path)).is_part:
         assert times is not None, "the times of every file with parts are read"
-        return _Address(digest, frames_within(path, times), len(times))
+        return _Address(digest, media.frames(times), len(times))
     length = cache.length(digest) or 0
     return _Address(digest, range(length), length)
 

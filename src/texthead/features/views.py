@@ -16,7 +16,7 @@ from texthead.errors import MediaError
 from texthead.features.engine import Engine
 from texthead.features.frames import features_of_clips, frame_features, frames_at_once
 from texthead.features.reading import Reading
-from texthead.media.shard import is_member
+from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -47,7 +47,7 @@ def item_features(
     cacheable = model.sees_frames_apart or model.sees_clips
     use_cache = protocol.views.crops == 1 and cacheable and bool(reading.cache)
     # `_view_features` reports prepared clips, which have no windows, as errors.
-    use_cache = use_cache and not (protocol.views.of_windows and any(map(is_member, paths)))
+    use_cache = use_cache and not (protocol.views.of_windows and any(MediaPath(path).is_member for path in paths))
     encode = _cached_features if use_cache else _view_features
     check_same("files", paths)
     # Whole batches, so that a file is encoded with the same other files on any number of processes.

@@ -1,6 +1,6 @@
 """Files -> frames.
 
-open          open any media file by its name; the table of readers
+open          the table of readers; open a file with the reader of its name
 reader        Media, the base class of readers; Part, a time span of a file
 video         read the frames of a video by number
 video_stream  open a video stream, read its packets, check that it is complete
@@ -12,7 +12,8 @@ shard         clips stored in tar shards, local or remote
 stored_clip   read single frames of a clip in a shard
 jpeg          JPEG -> pixels
 find          find media files below a folder
-paths         local paths, remote addresses, and time spans of files
+paths         MediaPath, what a path names; Span, a time span of a file
+addresses     remote addresses and live streams
 fingerprints  content digests of files
 limits        limits for every clip: size, memory, frame numbers
 """

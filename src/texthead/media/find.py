@@ -6,8 +6,8 @@ from pathlib import Path
 
 from texthead.errors import DataError
 from texthead.media.frame_folder import EVERY
-from texthead.media.open import is_media
-from texthead.media.shard import has_shards, is_there, read_rows
+from texthead.media.paths import MediaPath
+from texthead.media.shard import read_rows
 
 
 def media_below(folder: Path) -> Iterator[str]:
@@ -28,7 +28,7 @@ def media_below(folder: Path) -> Iterator[str]:
             continue
         if entry.is_dir(follow_symlinks=False):
             folders.add(entry.name)
-        elif is_media(entry.name):
+        elif MediaPath(entry.name).is_media:
             files.append(entry.name)
     for name in sorted([*files, *folders]):
         path = folder / name
@@ -60,14 +60,15 @@ def find_names(inputs: Sequence[str | Path]) -> list[str]:
     """
     names: list[str] = []
     for path in map(Path, inputs):
-        if has_shards(path):
+        media = MediaPath(path)
+        if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]
         elif path.is_dir():
             inside = [*media_below(path)]
             if not inside:
                 raise DataError(f"{path}: folder has no video or image; name files or another folder")
             names += inside
-        elif is_there(path):
+        elif media.exists():
             names.append(str(path))
         else:
             raise DataError(f"{path}: no such file or folder; check the path")

@@ -14,10 +14,9 @@ EVERY = "*"
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
-def is_template(path: str | Path) -> bool:
-    """Return whether the last part of a path is `*` or has one placeholder for the frame number: `img_{:05d}.jpg`."""
-    name = Path(path).name
-    return name == EVERY or len(_NUMBER.findall(name)) == 1
+def is_template(path: Path) -> bool:
+    """Return whether a path's name is `*` or has one placeholder for the frame number: `img_{:05d}.jpg`."""
+    return path.name == EVERY or len(_NUMBER.findall(path.name)) == 1
 
 
 def frame_file(path: Path, number: int) -> Path:
@@ -57,8 +56,8 @@ def _images(folder: Path) -> dict[int, str]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    parts = re.split("([0-9]+)", name)  # Every second part is a number.
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    pieces = re.split("([0-9]+)", name)  # Every second piece is a number.
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
 def _matching(path: Path) -> dict[int, str]:

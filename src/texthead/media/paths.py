@@ -1,30 +1,27 @@
-"""Media paths and addresses, and parts of videos: `match.mp4#t=3,7.5` is 3 to 7.5 s of `match.mp4`."""
+"""MediaPath: what a path that names media is, and Span: `match.mp4#t=3,7.5` is 3 to 7.5 s of `match.mp4`.
 
+The readers, which need torch, and the shards, which need NumPy, are imported on first use.
+"""
+
+import hashlib
 import math
 import os
-import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError
-from texthead.media.frame_folder import is_template
+from texthead.media.addresses import STREAMS, address
+from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint, joined_digest
+from texthead.media.frame_folder import EVERY, frame_files, is_template
 
-_REMOTE = re.compile(r"(?:[a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+:/")
-
-# URL schemes of live streams, with the FFmpeg protocols that each needs.
-STREAMS = {
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "rtsps": "rtsp,rtp,udp,tcp,tls",
-    "http": "http,tcp",
-    "https": "https,http,tls,tcp",
-    "udp": "udp",
-    "tcp": "tcp",
-    "rtp": "rtp,udp",
-    "srt": "srt",
-}
-
-_SCHEME = re.compile(r"(^|::)([a-z][a-z0-9+.-]+):/+")
+if TYPE_CHECKING:
+    from texthead.media.reader import Media
+    from texthead.media.shard import Member
 
 # The separator between file name and times in W3C Media Fragments.
 _FRAGMENT = "#t="
@@ -32,55 +29,8 @@ _FRAGMENT = "#t="
 # Times of parts are rounded to a microsecond.
 _DIGITS = 6
 
-
-def address(path: str | Path) -> str | None:
-    """Return the URL of a remote path, for fsspec; None for a local path.
-
-    `Path("http://host/shards")` collapses to `http:/host/shards`; its address is `http://host/shards`.
-    """
-    text = str(path)
-    if not _REMOTE.match(text) or Path(path).exists():
-        return None
-    return _SCHEME.sub(r"\1\2://", text)
-
-
-def surely_missing(path: str | Path) -> bool:
-    """Return whether a path does not exist locally and cannot be remote, a template or in a shard."""
-    path = file_of(path)
-    elsewhere = address(path) is not None or is_template(path) or path.parent.suffix == ".tar"
-    return not elsewhere and not path.exists()
-
-
-def check_not_missing(path: str | Path) -> None:
-    """Raise DataError if a path is surely missing, or a file has the name of a part."""
-    if is_part(path) and Path(path).exists():
-        raise DataError(f"{path}: #t= in a name marks a part of {file_of(path).name}; rename the file")
-    if surely_missing(path):
-        raise DataError(f"{path}: no such file or folder; check the path")
-
-
-def resolved(path: Path) -> Path:
-    """Return the absolute path with links resolved; a part keeps its times, a remote path is unchanged."""
-    if address(path):
-        return path
-    # Unlike `Path.resolve`, realpath accepts links to themselves.
-    file, times = _split(path)
-    return Path(os.path.realpath(file) + times)
-
-
-def relative_below(path: Path, folder: Path) -> str:
-    """Return a path relative to the folder if it is below it, else absolute, as written in a list in that folder."""
-    whole, start = path.absolute(), folder.absolute()
-    return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)
-
-
-def is_live(source: str) -> bool:
-    """Return whether a source is a camera or the address of a live stream."""
-    scheme, colon, _ = source.partition("://")
-    return source.startswith("/dev/video") or (colon != "" and scheme in STREAMS)
-
-
-# ---- parts of videos
+# Manifests give times in thousandths of a second, so frame times are rounded to match.
+_FRAME_DIGITS = 3
 
 
 class Span(NamedTuple):
@@ -88,6 +38,22 @@ class Span(NamedTuple):
 
     start: float = 0.0
     end: float = math.inf
+
+    @classmethod
+    def read(cls, start: str, end: str) -> "Span":
+        """Parse a span from two strings of seconds; an empty one is the start or end of the file.
+
+        Raises:
+            ValueError: a string is not a number of at least 0, or the end is not above the start.
+        """
+        span = cls(_number("start", start) if start else 0.0, _number("end", end) if end else math.inf)
+        if span.end <= span.start:
+            raise ValueError(f"end must be above start {start or 0}, got {end}")
+        return span
+
+    def cells(self) -> tuple[str, str]:
+        """Return the manifest cells `start` and `end`; an empty one is the start or end of the file."""
+        return _seconds(self.start) if self.start else "", "" if math.isinf(self.end) else _seconds(self.end)
 
     def overlaps(self, other: "Span") -> bool:
         """Return whether two spans overlap."""
@@ -97,81 +63,288 @@ class Span(NamedTuple):
         return f"{_seconds(self.start)} s to {'the end' if math.isinf(self.end) else f'{_seconds(self.end)} s'}"
 
 
-def is_part(path: str | Path) -> bool:
-    """Return whether a path is a part of a file."""
-    return _split(path)[1] != ""
+@dataclass(frozen=True, slots=True, init=False)
+class MediaPath:
+    """What a path names: a file, a part of a video, a frame folder's template, a clip in a shard, or an address.
 
-
-def file_of(path: str | Path) -> Path:
-    """Return the file of a part; the path itself if it is not a part."""
-    return Path(_split(path)[0])
-
-
-def span_of(path: str | Path) -> Span:
-    """Return the span of a part; the full span if the path is not a part.
-
-    Raises:
-        MediaError: the times are invalid.
+    Attributes:
+        path: the whole path.
+        file: the path without the times of a part.
+        times: the times of a part as written, `#t=3,7.5`; "" if the path is not a part.
     """
-    times = _split(path)[1]
-    if not times:
-        return Span()
-    start, _, end = times.removeprefix(_FRAGMENT).removeprefix("npt:").partition(",")
-    try:
-        if not (start or end):
-            raise ValueError("no time")
-        return read_span(start, end)
-    except ValueError as error:
-        raise MediaError(
-            path, f"{times!r} is not a part of a file ({error}); write it as #t=3,7.5 in seconds"
-        ) from None
+
+    path: Path
+    file: Path = field(compare=False)
+    times: str = field(compare=False)
+
+    def __init__(self, path: str | Path):
+        path = path if isinstance(path, Path) else Path(path)  # Datasets have millions of paths; a copy takes time.
+        file, fragment, times = str(path).rpartition(_FRAGMENT)
+        part = fragment != "" and "/" not in times
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "file", Path(file) if part else path)
+        object.__setattr__(self, "times", fragment + times if part else "")
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    # ---- what it is
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the path is a part of a file."""
+        return self.times != ""
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the path is the template of a frame folder: `img_{:05d}.jpg` or `*`."""
+        return is_template(self.file)
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the path is a clip in a shard: its parent is a `.tar` that is not a folder."""
+        parent = self.file.parent
+        return parent.suffix == ".tar" and not parent.is_dir()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the path is a camera or the address of a live stream."""
+        text = str(self.path)
+        return text.startswith("/dev/video") or text.partition(":/")[0] in STREAMS
+
+    @property
+    def address(self) -> str | None:
+        """The URL of a remote path, for fsspec; None for a local path."""
+        return address(self.path)
+
+    @property
+    def reader(self) -> "type[Media]":
+        """The reader, chosen by the name alone; a file with an unknown suffix is opened as a video.
+
+        Raises:
+            RunError: the package of the reader is broken.
+        """
+        from texthead.media.open import reader_of
+
+        return reader_of(self.file)
+
+    @property
+    def is_media(self) -> bool:
+        """Whether the path has the suffix of a media file; the file itself is not read."""
+        from texthead.media.open import is_media
+
+        return is_media(self.file)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the path is read as one image; a template is a clip."""
+        return self.reader.kind == "image"
+
+    # ---- its file
+
+    def exists(self) -> bool:
+        """Return whether the file, a template's folder, or a clip in a shard exists."""
+        if self.is_template:
+            return self.file.parent.exists()
+        if not self.is_member:
+            return self.file.exists()
+        try:
+            self._member()
+        except MediaError:
+            return False
+        return True
+
+    def surely_missing(self) -> bool:
+        """Return whether the path does not exist locally and cannot be remote, a template or in a shard."""
+        elsewhere = address(self.file) is not None or self.is_template or self.file.parent.suffix == ".tar"
+        return not elsewhere and not self.file.exists()
+
+    def check(self) -> None:
+        """Raise DataError if the path is surely missing, or a file has the name of a part."""
+        if self.is_part and self.path.exists():
+            raise DataError(f"{self}: {_FRAGMENT} in a name marks a part of {self.file.name}; rename the file")
+        if self.surely_missing():
+            raise DataError(f"{self}: no such file or folder; check the path")
+
+    def has_shards(self) -> bool:
+        """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""
+        from texthead.media.shard import INDEX
+
+        return not self.is_member and (self.address is not None or (self.path / INDEX).is_file())
+
+    def files(self) -> list[Path]:
+        """Return the files of the frames, in order, of a frame folder, else the file alone.
+
+        Raises:
+            MediaError: a frame folder or one of its frames is missing.
+        """
+        return frame_files(self.file) if self.is_template else [self.file]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file's bytes; of a frame folder, the SHA-256 over its files' digests in order.
+
+        Raises:
+            OSError: the file cannot be read.
+            MediaError: a frame folder or one of its frames is missing, a shard does not list the clip, or the times of
+                a part are invalid.
+        """
+        if self.is_part:
+            return self._of_part(MediaPath(self.file).digest())
+        if self.is_member:
+            return self._member().sha256
+        digests = [*map(file_digest, self.files())]
+        return joined_digest(digests) if self.is_template else digests[0]
+
+    def fingerprint(self) -> str:
+        """Return a digest of the file's size and its first and last 64 kB; "" if it cannot be read.
+
+        Copies have equal fingerprints whatever their names, so a run's files are recognised without reading them whole.
+        For a frame folder it covers the names of all frames and the fingerprints of eight evenly spaced ones. A clip in
+        a shard has the fingerprint of its source file. A part's covers its file's fingerprint and its times.
+        """
+        with suppress(MediaError):
+            if self.is_part:
+                digest = MediaPath(self.file).fingerprint()
+                return self._of_part(digest) if digest else ""
+            if self.is_template:
+                return frames_fingerprint(self.file)
+            return self._member().source if self.is_member else file_fingerprint(self.file)
+        return ""
+
+    def open(self) -> "Media":
+        """Open the video, image or frame folder; use it as a context manager.
+
+        The name selects the reader.
+
+        Raises:
+            MediaError: a file is missing, empty, cut short, without frames, too large, or in an unknown format; a frame
+                folder is missing, empty, or lacks a frame; a part has no frame.
+        """
+        from texthead.media.open import open_file
+        from texthead.media.reader import Part, named_as
+
+        if not self.is_part:
+            return open_file(self.file, in_shard=self.is_member)
+        self.check_part()
+        with named_as(self.path):
+            whole = MediaPath(self.file).open()
+        try:
+            return Part(self.path, self.frames(whole.times), whole)
+        except BaseException:
+            whole.close()
+            raise
+
+    # ---- parts of videos
+
+    @property
+    def span(self) -> Span:
+        """The span of a part; the full span if the path is not a part.
+
+        Raises:
+            MediaError: the times are invalid.
+        """
+        if not self.times:
+            return Span()
+        start, _, end = self.times.removeprefix(_FRAGMENT).removeprefix("npt:").partition(",")
+        try:
+            if not (start or end):
+                raise ValueError("no time")
+            return Span.read(start, end)
+        except ValueError as error:
+            problem = f"{self.times!r} is not a part of a file ({error}); write it as #t=3,7.5 in seconds"
+            raise MediaError(self.path, problem) from None
+
+    def check_part(self) -> None:
+        """Raise MediaError if a part's file cannot have parts, the times are invalid, or a file has the part's name."""
+        if not self.is_part:
+            return
+        if os.path.lexists(self.path):  # Unlike pathlib's `exists` it accepts names that are too long for a file.
+            problem = f"a file has this name, but {_FRAGMENT} marks a part of {self.file.name}; rename the file"
+            raise MediaError(self.path, problem)
+        reader = self.reader
+        if not reader.one_file or self.is_image:
+            problem = f"only videos have parts, and this is of kind {reader.kind!r}; leave out its times"
+            raise MediaError(self.path, problem)
+        if self.is_member:
+            raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
+        _ = self.span
+
+    def frames(self, times: Sequence[float]) -> range:
+        """Return the frame numbers, in the file, of the span.
+
+        Worked example, frames at 0.0, 0.5, 1.0 and 1.5 s: #t=0.5,1.5 has the frames 1 and 2.
+
+        Args:
+            times: presentation time of each frame of the file, in seconds.
+
+        Raises:
+            MediaError: the times of the part are invalid, or no frame begins within them.
+        """
+        span = self.span
+        first = bisect_left(times, span.start, key=_to_thousandths)
+        stop = len(times) if math.isinf(span.end) else bisect_left(times, span.end, key=_to_thousandths)
+        if first >= stop:
+            last = f"the last of {len(times)} frames is at {times[-1]:.3f} s" if len(times) else "it has no times"
+            raise MediaError(self.path, f"no frame from {span}, {last}; use times within the file")
+        return range(first, stop)
+
+    def shares_frames(self, spans: Mapping[Path, Sequence[Span]]) -> bool:
+        """Return whether a resolved path overlaps in time with a span of `spans_by_file`."""
+        own = self.span
+        return any(own.overlaps(span) for span in spans.get(self.file, ()))
+
+    # ---- other paths
+
+    def part(self, span: Span) -> "MediaPath":
+        """Return a part of the file, under its canonical name; the file itself for the full span."""
+        if span == Span():
+            return MediaPath(self.file)
+        start, end = span.cells()
+        return MediaPath(f"{self.file}{_FRAGMENT}{start}{end and ','}{end}")
+
+    def clip(self) -> "MediaPath":
+        """Return `path/*`, the clip of its images, for a folder, else the path itself.
+
+        Paths with the suffix of a media file are not looked up on disk.
+        """
+        return MediaPath(self.path / EVERY) if not self.is_media and self.path.is_dir() else self
+
+    def resolved(self) -> "MediaPath":
+        """Return the absolute path with links resolved; a part keeps its times, a remote path is unchanged."""
+        # Unlike `Path.resolve`, realpath accepts links to themselves.
+        return self if self.address else MediaPath(os.path.realpath(self.file) + self.times)
+
+    def text_below(self, folder: Path) -> str:
+        """Return the path as written in a list in a folder: relative to the folder if it is below it, else absolute."""
+        whole, start = self.path.absolute(), folder.absolute()
+        return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)
+
+    def _member(self) -> "Member":
+        from texthead.media.shard import member
+
+        return member(self.file)
+
+    def _of_part(self, digest: str) -> str:
+        """Return the digest of a part of a file: of the file's digest and the part's times."""
+        return hashlib.sha256(f"{digest} {self.span}".encode()).hexdigest()[: len(digest)]
 
 
-def read_span(start: str, end: str) -> Span:
-    """Parse a span from two strings of seconds; an empty one is the start or end of the file.
-
-    Raises:
-        ValueError: a string is not a number of at least 0, or the end is not above the start.
-    """
-    span = Span(_number("start", start) if start else 0.0, _number("end", end) if end else math.inf)
-    if span.end <= span.start:
-        raise ValueError(f"end must be above start {start or 0}, got {end}")
-    return span
+def fingerprints(paths: Sequence[Path]) -> list[str]:
+    """Return the fingerprint of each path, reading with several threads."""
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(lambda path: MediaPath(path).fingerprint(), paths))
 
 
-def part_path(file: Path, span: Span) -> Path:
-    """Return the canonical path of a part of a file; the file's own path for the full span."""
-    if span == Span():
-        return file
-    start = _seconds(span.start) if span.start or math.isinf(span.end) else ""
-    return file.with_name(f"{file.name}{_FRAGMENT}{start}{'' if math.isinf(span.end) else f',{_seconds(span.end)}'}")
-
-
-def span_cells(path: Path) -> tuple[str, str]:
-    """Return the manifest cells `start` and `end` of a path; an empty one is the start or end of the file."""
-    span = span_of(path)
-    return _seconds(span.start) if span.start else "", "" if math.isinf(span.end) else _seconds(span.end)
-
-
-def spans_by_file(paths: Iterable[str | Path]) -> dict[Path, list[Span]]:
+def spans_by_file(paths: Iterable[MediaPath]) -> dict[Path, list[Span]]:
     """Group the spans of resolved paths by file."""
     spans: dict[Path, list[Span]] = {}
-    for path in paths:
-        spans.setdefault(file_of(path), []).append(span_of(path))
+    for media in paths:
+        spans.setdefault(media.file, []).append(media.span)
     return spans
 
 
-def shares_frames(path: Path, spans: Mapping[Path, list[Span]]) -> bool:
-    """Return whether a resolved path overlaps in time with a span of `spans_by_file`."""
-    own = span_of(path)
-    return any(own.overlaps(span) for span in spans.get(file_of(path), ()))
-
-
-def _split(path: str | Path) -> tuple[str, str]:
-    """Split a path into (file, times of the part as written, "" if it is not a part)."""
-    text = str(path)
-    file, fragment, times = text.rpartition(_FRAGMENT)
-    return (file, fragment + times) if fragment and "/" not in times else (text, "")
+def _to_thousandths(seconds: float) -> float:
+    return round(seconds, _FRAME_DIGITS)
 
 
 def _number(name: str, text: str) -> float:

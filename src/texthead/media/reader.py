@@ -1,9 +1,7 @@
 """Media, the base class of all readers: the frames of a file by number; and Part, a time span of a file."""
 
-import math
 import sys
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,6 @@ from torch import Tensor
 
 from texthead.errors import MediaError
 from texthead.media.limits import changed_size, check_indices
-from texthead.media.paths import span_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -89,14 +86,17 @@ class Media(ABC):
         frame, or frames of two sizes.
         """
         check_indices(self.path, indices, self.num_frames)
-        wanted, row_of, parts = set(indices), dict[int, int](), list[Tensor]()
+        wanted, row_of, batches = set(indices), dict[int, int](), list[Tensor]()
         for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
             row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
-            parts.append(change(frames) if change else frames)
+            batches.append(change(frames) if change else frames)
         if missing := wanted - row_of.keys():
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
-        clip, rows = torch.cat(parts, dim=-4) if len(parts) > 1 else parts[0], [row_of[index] for index in indices]
+        clip, rows = (
+            torch.cat(batches, dim=-4) if len(batches) > 1 else batches[0],
+            [row_of[index] for index in indices],
+        )
         if rows != [*range(len(row_of))]:
             clip = clip.index_select(clip.ndim - 4, torch.tensor(rows))
         return clip if change else clip.contiguous(memory_format=torch.channels_last)
@@ -180,33 +180,6 @@ class Media(ABC):
             raise MediaError(self.path, changed_size(before, after), "changing size")
 
 
-# Manifests give times in thousandths of a second, so frame times are rounded to match.
-_DIGITS = 3
-
-
-def frames_within(path: Path, times: Sequence[float]) -> range:
-    """Return the frame numbers, in the file, of the part that `path` names.
-
-    Worked example, frames at 0.0, 0.5, 1.0 and 1.5 s: #t=0.5,1.5 has the frames 1 and 2.
-
-    Args:
-        times: presentation time of each frame of the file, in seconds.
-
-    Raises: MediaError for invalid times, or if no frame begins within them.
-    """
-    span = span_of(path)
-    first = bisect_left(times, span.start, key=_to_thousandths)
-    stop = len(times) if math.isinf(span.end) else bisect_left(times, span.end, key=_to_thousandths)
-    if first >= stop:
-        last = f"the last of {len(times)} frames is at {times[-1]:.3f} s" if len(times) else "it has no times"
-        raise MediaError(path, f"no frame from {span}, {last}; use times within the file")
-    return range(first, stop)
-
-
-def _to_thousandths(seconds: float) -> float:
-    return round(seconds, _DIGITS)
-
-
 class Part(Media):
     """The frames of a part of a file, numbered from 0; only the packets that they need are decoded.
 
@@ -218,10 +191,9 @@ class Part(Media):
         frames: its frame numbers in the file.
     """
 
-    def __init__(self, path: Path, whole: Media):
+    def __init__(self, path: Path, frames: range, whole: Media):
         super().__init__(path)
-        self._whole = whole
-        frames = self.frames = frames_within(path, whole.times)
+        self._whole, self.frames = whole, frames
         self.start_seconds = whole.times[frames.start]
         self.num_frames = len(frames)
         self.times = [whole.times[index] - self.start_seconds for index in frames]

@@ -22,8 +22,7 @@ import numpy as np
 from texthead.errors import DataError, MediaError, line_of
 from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
-from texthead.media.frame_folder import is_template
-from texthead.media.paths import address, file_of
+from texthead.media.addresses import address
 
 INDEX = "shards.json"
 
@@ -76,33 +75,6 @@ class _Places(NamedTuple):
     sources: bytes
 
 
-def is_member(path: str | Path) -> bool:
-    """Return whether a path is a clip in a shard: its parent is a `.tar` that is not a folder."""
-    parent = Path(path).parent
-    return parent.suffix == ".tar" and not parent.is_dir()
-
-
-def is_there(path: str | Path) -> bool:
-    """Return whether a path's file, a template's folder, or a clip in a shard exists."""
-    path = file_of(path)
-    if is_template(path):
-        return path.parent.exists()
-    if not is_member(path):
-        return path.exists()
-    try:
-        member(path)
-    except MediaError:
-        return False
-    return True
-
-
-def has_shards(source: str | Path) -> bool:
-    """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""
-    if is_member(source):
-        return False
-    return address(source) is not None or (Path(source) / INDEX).is_file()
-
-
 def member(path: Path) -> Member:
     """Return the position of a clip in its shard.
 
@@ -135,7 +107,7 @@ def read_member(path: Path, place: Member) -> bytes:
         MediaError: the shard cannot be read, ends early, or its data differs from the index: other bytes, or a link
             instead of a file.
     """
-    (read,) = read_parts(path, [(place.offset - BLOCK, BLOCK + place.size)])
+    (read,) = read_ranges(path, [(place.offset - BLOCK, BLOCK + place.size)])
     check_header(path, read[:BLOCK], path.name, place.size)
     data = read[BLOCK:]
     if hashlib.sha256(data).hexdigest() != place.sha256:
@@ -144,14 +116,14 @@ def read_member(path: Path, place: Member) -> bytes:
     return data
 
 
-def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     """Yield the bytes of each (offset, size) of the shard of a clip; remote requests run in parallel.
 
     Raises:
         MediaError: the shard cannot be read, or its server sends more than requested.
     """
     try:
-        for (_, size), read in zip(spans, _parts(path.parent, spans), strict=True):
+        for (_, size), read in zip(ranges, _ranges(path.parent, ranges), strict=True):
             if len(read) > size:
                 problem = "its server ignores range requests and sends the whole shard; use a server that supports them"
                 raise MediaError(path, problem)
@@ -162,19 +134,19 @@ def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
 
 
-def _parts(tar: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def _ranges(tar: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     if address(tar) is None:
         with tar.open("rb", buffering=0) as file:
-            for offset, size in spans:
+            for offset, size in ranges:
                 file.seek(offset)
                 yield file.read(size)
-    elif len(spans) == 1:
-        yield _read(tar, *spans[0])
+    elif len(ranges) == 1:
+        yield _read(tar, *ranges[0])
     else:
-        with ThreadPoolExecutor(min(_READERS, len(spans))) as pool:
+        with ThreadPoolExecutor(min(_READERS, len(ranges))) as pool:
             # In groups, to bound the memory.
-            for start in range(0, len(spans), _READERS):
-                yield from pool.map(lambda span: _read(tar, *span), spans[start : start + _READERS])
+            for start in range(0, len(ranges), _READERS):
+                yield from pool.map(lambda each: _read(tar, *each), ranges[start : start + _READERS])
 
 
 def padded(size: int) -> int:
@@ -222,7 +194,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{root / INDEX}: invalid ({line_of(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
-        rows = [row for part in pool.map(_rows, tars) for row in part]
+        rows = [row for of_tar in pool.map(_rows, tars) for row in of_tar]
     rows.sort(key=lambda row: row[0])
     if lost:
         notes.append(f"{root}: lacks {lost} unreadable files of the source")
@@ -360,6 +332,6 @@ def _fetched(remote: str, offset: int, size: int) -> bytes:
     headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
     received = bytearray()
     with system.open(inner, block_size=0, size=1, headers=headers) as file:
-        while len(received) <= size and (part := file.read(size + 1 - len(received))):
-            received += part
+        while len(received) <= size and (chunk := file.read(size + 1 - len(received))):
+            received += chunk
     return bytes(received)

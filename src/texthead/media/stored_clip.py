@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from texthead.errors import MediaError, line_of
+from texthead.media.addresses import address
 from texthead.media.jpeg import decode_jpeg, jpeg_size
 from texthead.media.limits import check_frames, check_held, check_size
-from texthead.media.paths import address
 from texthead.media.reader import Media, Picture
-from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
+from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
 TABLE_SUFFIX = ".frames.json"
 
@@ -104,11 +104,11 @@ class StoredClip(Media):
         """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
         begins, ends, digests, _ = self._table
         runs = [*self._runs(wanted)]
-        spans = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
-        for run, part in zip(runs, read_parts(self.path, spans), strict=True):
+        ranges = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
+        for run, read in zip(runs, read_ranges(self.path, ranges), strict=True):
             first = begins[run[0]]
             for index in run:
-                data = part[begins[index] - first : ends[index] - first]
+                data = read[begins[index] - first : ends[index] - first]
                 if hashlib.sha256(data).hexdigest() != digests[index]:
                     size = f"{len(data)} of {ends[index] - begins[index]} bytes"
                     problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
@@ -135,7 +135,7 @@ def _read_table(path: Path, place: Member) -> bytes:
     """
     room = padded(place.table)
     begin = place.offset - BLOCK - room - BLOCK
-    (read,) = read_parts(path, [(begin, place.offset - begin)])
+    (read,) = read_ranges(path, [(begin, place.offset - begin)])
     check_header(path, read[:BLOCK], f"{path.stem}{TABLE_SUFFIX}", place.table)
     check_header(path, read[BLOCK + room :], path.name, place.size)
     table = read[BLOCK : BLOCK + place.table]

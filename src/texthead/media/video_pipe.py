@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
-from texthead.media.paths import STREAMS
+from texthead.media.addresses import STREAMS
 from texthead.media.reader import Take
 from texthead.media.video_stream import (
     Tally,
@@ -156,7 +156,7 @@ class LiveStream:
     source faster than real time, such as a file on a server, is made to wait.
 
     Args:
-        source: a source for which `is_live` is true.
+        source: a source for which `MediaPath.is_live` is true.
 
     Attributes:
         dropped: number of frames dropped so far.

@@ -251,7 +251,7 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
         return 0.0
     written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if written:
-        hours, minutes, seconds = (float(part) for part in written.groups())
+        hours, minutes, seconds = (float(group) for group in written.groups())
         return 3600 * hours + 60 * minutes + seconds
     if len(container.streams) > 1 or not container.duration:
         return 0.0

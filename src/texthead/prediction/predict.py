@@ -19,7 +19,7 @@ from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
 from texthead.features.views import features_in_chunks, item_features
 from texthead.media.find import find_names
-from texthead.media.paths import resolved
+from texthead.media.paths import MediaPath
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -134,8 +134,8 @@ def predictions(
     names = find_names(inputs)
     others: list[str] = []
     if unlabelled:
-        resolved_names = {resolved(Path(name)) for name in names}
-        others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in resolved_names]
+        resolved_names = {MediaPath(name).resolved() for name in names}
+        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in resolved_names]
         chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
     else:
         chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")

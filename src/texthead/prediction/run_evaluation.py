@@ -14,7 +14,6 @@ from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.evaluation.intervals import rate_text
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
-from texthead.media.fingerprints import fingerprint
 from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import calibration_for
 from texthead.runs.mixture import mixed
@@ -171,7 +170,7 @@ def calibrated(
 def _promises(calibration: Calibration, result: Evaluation, items: Dataset) -> list[str]:
     """Return lines on what threshold and sets do to these items, and on items used for the calibration."""
     lines: list[str] = []
-    seen = sum(fingerprint(item.path) in calibration.content for item in items.items)
+    seen = sum(item.media.fingerprint() in calibration.content for item in items.items)
     if seen:
         lines.append(
             f"the calibration was fitted to {seen} of these {len(items)} items, so ECE, threshold and sets look too "

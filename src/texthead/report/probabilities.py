@@ -12,7 +12,7 @@ from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval, wilson_interval
 from texthead.evaluation.reliability import Reliability, reliability
-from texthead.media.fingerprints import fingerprints
+from texthead.media.paths import fingerprints
 from texthead.report.figures import plot_bins
 
 if TYPE_CHECKING:

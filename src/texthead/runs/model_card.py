@@ -11,7 +11,7 @@ from texthead.data.protocol import Protocol
 from texthead.encoders.figures import figures_of, trained_on
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import wilson_interval
-from texthead.media.fingerprints import fingerprint
+from texthead.media.paths import MediaPath
 from texthead.runs.folder import data_name, saved_split, was_edited
 from texthead.runs.metrics import read_records
 from texthead.runs.scores import RunScores, read_scores
@@ -74,7 +74,7 @@ def model_card(
         edited=was_edited(run.classes) if run.classes else False,
         classes=_classes(run),
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
-        weights=fingerprint(run.folder / "model.safetensors"),
+        weights=MediaPath(run.folder / "model.safetensors").fingerprint(),
         code=code,
         rate=rate,
     )

@@ -31,9 +31,7 @@ from texthead.errors import DataError, EncoderError, RunError, TextheadError, li
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
-from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import Span, resolved, shares_frames, spans_by_file
-from texthead.media.shard import is_member
+from texthead.media.paths import MediaPath, Span, spans_by_file
 from texthead.models.head_table import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
@@ -144,7 +142,8 @@ class Run:
         """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
         if self._is_among(path, self.trained_on, self._only_trained, self._held_out_set):
             return True
-        return not is_member(path) and shares_frames(resolved(path), self._trained_spans)
+        media = MediaPath(path)
+        return not media.is_member and media.resolved().shares_frames(self._trained_spans)
 
     def was_held_out(self, path: Path) -> bool:
         """Return whether the file is a held-out item of the run or a copy of one."""
@@ -156,7 +155,7 @@ class Run:
 
     @cached_property
     def _trained_spans(self) -> dict[Path, list[Span]]:
-        return spans_by_file(self.trained_on)
+        return spans_by_file(map(MediaPath, self.trained_on))
 
     @cached_property
     def _held_out_set(self) -> frozenset[str]:
@@ -169,10 +168,11 @@ class Run:
 
     @staticmethod
     def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
-        if is_member(path):  # A position in a shard does not identify a clip, since shards can be rewritten.
-            return fingerprint(path) in contents
-        name = str(resolved(path))
-        return name in paths or (name not in others and fingerprint(path) in contents)
+        media = MediaPath(path)
+        if media.is_member:  # A position in a shard does not identify a clip, since shards can be rewritten.
+            return media.fingerprint() in contents
+        name = str(media.resolved())
+        return name in paths or (name not in others and media.fingerprint() in contents)
 
     @property
     def protocol(self) -> Protocol:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from texthead.errors import RunError
 from texthead.files import read_json
-from texthead.media.paths import address, surely_missing
+from texthead.media.paths import MediaPath
 
 
 class SavedClasses(NamedTuple):
@@ -23,12 +23,8 @@ def is_run(path: str | Path) -> bool:
 
 def check_run_exists(path: str | Path) -> None:
     """Raise RunError if the path of a run does not exist."""
-    exists = not surely_missing(path)
-    if exists and not Path(path).exists() and not address(path):
-        from texthead.media.shard import is_there
-
-        exists = is_there(path)
-    if not exists:
+    media = MediaPath(path)
+    if not (media.address or media.exists()):
         raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
 
 

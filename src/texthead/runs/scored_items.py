@@ -7,9 +7,6 @@ from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.errors import DataError, listed
-from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import is_part, resolved
-from texthead.media.shard import is_there
 from texthead.runs import run as runs
 from texthead.runs.folder import saved_split
 
@@ -26,7 +23,7 @@ def held_out_items(run: runs.Run) -> Dataset:
     items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
     if not items:
         raise DataError(f"{run.folder}: has no held-out items of its classes; give labelled data after the run")
-    missing = [item.path for item in items if not is_there(item.path)]
+    missing = [item.path for item in items if not item.media.exists()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(items)} held-out items of {run.folder} are missing (the first: {missing[0]}): "
@@ -63,7 +60,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
     else:
         held = items_where(run.was_held_out)
         # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
-        same = len(held) >= len(run.held_out) or any(str(resolved(item.path)) in run.held_out for item in held.items)
+        same = len(held) >= len(run.held_out) or any(str(item.media.resolved()) in run.held_out for item in held.items)
         chosen, name = (held, "held-out") if len(held) and same else (dataset, "all")
     seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
@@ -137,7 +134,7 @@ def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, s
     items = [item for item in chosen.items if item.label not in run.labels]
     items += unknown_items(run, others).items if others else ()
     # Copies are not independent items.
-    unique = {fingerprint(item.path) or str(item.path): item for item in items}
+    unique = {item.media.fingerprint() or str(item.path): item for item in items}
     return CalibrationItems(known, replace(chosen, items=tuple(unique.values())), name, len(items) - len(unique), notes)
 
 
@@ -156,7 +153,7 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
             "calibration needs unseen ones; give held-out items"
         )
     grouped = [
-        (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or is_part(item.path)
+        (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or item.media.is_part
     ]
     seen = {item.together for item, known in grouped if known}
     near = sum(item.together in seen for item in unseen.items)

@@ -14,8 +14,7 @@ from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
 from texthead.features.reading import Reading, engines_text
 from texthead.files import locked, read_json, write_json
-from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved
+from texthead.media.paths import fingerprints
 from texthead.models.build import drop_patches
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
@@ -156,10 +155,10 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     held_out_items = held_out.items if held_out else ()
     return {
         "source": train_set.source,
-        "train": [str(resolved(item.path)) for item in train_set.items],
+        "train": [str(item.media.resolved()) for item in train_set.items],
         "train_labels": train_set.labels,
         "train_content": fingerprints([item.path for item in train_set.items]),
-        "held_out": [str(resolved(item.path)) for item in held_out_items],
+        "held_out": [str(item.media.resolved()) for item in held_out_items],
         "held_out_labels": held_out.labels if held_out else [],
         "held_out_content": fingerprints([item.path for item in held_out_items]),
         "held_out_groups": [item.group for item in held_out_items],

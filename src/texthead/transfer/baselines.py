@@ -11,7 +11,7 @@ from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.evaluate import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
-from texthead.media.shard import is_there
+from texthead.media.paths import MediaPath
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
@@ -115,7 +115,7 @@ def eval_baselines(
     paths = [path for path, _ in labelled]
     if not paths or not are_few(when, len(paths)):
         return table  # All trained classes may have been removed.
-    missing = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
+    missing = gather_list([path for path in paths if not MediaPath(path).exists()] if rank() == 0 else [])
     if missing:
         table.lines.append(
             f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"

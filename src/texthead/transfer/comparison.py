@@ -342,7 +342,7 @@ def fit_method(
     """
     if out is not None:
         check_out(Path(out), resume=False)
-    division = data if isinstance(data, Division) else divide(data, seed=seed, part=held_out, k=k)
+    division = data if isinstance(data, Division) else divide(data, seed=seed, held_out=held_out, k=k)
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):

@@ -229,7 +229,7 @@ class _Training:
         options, make = self.options, RECIPES[self.options.recipe]
         recipe = make(**options.overrides)
         drawn = not splits_of(data) and options.held_out != 0
-        division = divide(data, seed=recipe.seed, part=options.held_out, k=options.k)
+        division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
         labels = division.train.classes
         names, sentences, lines = classes_to_train(
             labels,

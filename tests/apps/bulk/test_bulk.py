@@ -1,4 +1,4 @@
-"""Many files in parts: every file once, whichever process predicts it and however often one is killed."""
+"""Many files in slices: every file once, whichever process predicts it and however often one is killed."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from made import SPEC, noise, tiny_visual, write_broken, write_frames
 from messages import prints, refuses
 from run_folders import make_run, table, write_manifest, write_media
-from texthead.apps.bulk.bulk import MARK, Part, PartOptions, Parts, State, open_parts, predict_parts
+from texthead.apps.bulk.bulk import MARK, Slice, SliceOptions, Slices, State, open_slices, predict_slices
 from texthead.cli.main import main
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.protocol import Protocol, Views
@@ -58,31 +58,33 @@ def predict_rows(run: Run, files: list[Path], **options: object) -> list[list[st
     return [[str(value) for value in row] for row in csv_rows(predict(run, files, **options))]  # pyright: ignore
 
 
-def finish(parts: Parts, **options: object) -> list[int]:
-    """Predict parts and return their numbers."""
-    numbers: list[Part] = []
-    predict_parts(parts, done=numbers.append, **options)  # pyright: ignore
-    return [part.number for part in numbers]
+def finish(slices: Slices, **options: object) -> list[int]:
+    """Predict slices and return their numbers."""
+    numbers: list[Slice] = []
+    predict_slices(slices, done=numbers.append, **options)  # pyright: ignore
+    return [slice_.number for slice_ in numbers]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
-def test_parts_of_any_number_of_processes_are_what_predict_gives(
+def test_slices_of_any_number_of_processes_are_what_predict_gives(
     run: Run, manifest: Path, tmp_path: Path, ranks: int
 ) -> None:
-    parts = open_parts(run, manifest, tmp_path / "out", options=PartOptions(4, top=2))
-    shares = [finish(parts, rank=rank, ranks=ranks) for rank in range(ranks)]
+    slices = open_slices(run, manifest, tmp_path / "out", options=SliceOptions(4, top=2))
+    shares = [finish(slices, rank=rank, ranks=ranks) for rank in range(ranks)]
     assert shares == [[number for number in range(3) if number % ranks == rank] for rank in range(ranks)]
     assert table(tmp_path / "out") == predict_rows(run, list_files(manifest), top=2)
-    assert parts.state() == State(finished=3, parts=3, files=11, unreadable=0)
-    names = [f"part-{i:06d}{suffix}" for i in range(3) for suffix in (".csv", ".json")]
+    assert slices.state() == State(finished=3, slices=3, files=11, unreadable=0)
+    names = [f"slice-{i:06d}{suffix}" for i in range(3) for suffix in (".csv", ".json")]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, MARK])
 
 
 def test_batch_size_changes_only_last_digits(run: Run, manifest: Path, tmp_path: Path) -> None:
-    one, two = (open_parts(run, manifest, tmp_path / name, options=PartOptions(4, batch=3)) for name in ("one", "two"))
-    predict_parts(one)
+    one, two = (
+        open_slices(run, manifest, tmp_path / name, options=SliceOptions(4, batch=3)) for name in ("one", "two")
+    )
+    predict_slices(one)
     for rank in (1, 0):
-        predict_parts(two, rank=rank, ranks=2)
+        predict_slices(two, rank=rank, ranks=2)
     assert table(tmp_path / "one") == table(tmp_path / "two")
     for found, wanted in zip(table(tmp_path / "one"), predict_rows(run, list_files(manifest)), strict=True):
         assert [found[0], found[1], found[2]] == [wanted[0], wanted[1], wanted[2]]
@@ -100,13 +102,13 @@ def test_options_of_predict_are_passed_on(run: Run, manifest: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_scores_of_all_classes_and_a_bare_model(run: Run, manifest: Path, tmp_path: Path) -> None:
-    predict_parts(open_parts(run, manifest, tmp_path / "out", options=PartOptions(6, scores=True)))
+    predict_slices(open_slices(run, manifest, tmp_path / "out", options=SliceOptions(6, scores=True)))
     found = torch.cat([load_file(path)["scores"] for path in sorted((tmp_path / "out").glob("*.safetensors"))])
     assert found.shape == (11, 5)
     for row, prediction in zip(found.softmax(-1), predict(run, list_files(manifest)), strict=True):
         assert dict(zip(run.labels, row.tolist(), strict=True)) == dict(prediction.top)
     assert json.loads((tmp_path / "out" / MARK).read_text())["labels"] == list(run.labels)
-    predict_parts(open_parts(run.model, manifest, tmp_path / "bare"))
+    predict_slices(open_slices(run.model, manifest, tmp_path / "bare"))
     assert table(tmp_path / "bare") == predict_rows(run.model, list_files(manifest))  # pyright: ignore[reportArgumentType]
 
 
@@ -124,17 +126,17 @@ def test_files_come_from_tables_lists_folders_and_shards(
     more = [(folder / name, files) for name in ("more.tsv", "more.txt")]
     more.append((tmp_path / "clips.csv", [tmp_path / "clip" / "*"]))
     for source, expected in [*more, (folder, [folder]), (shards, [shards])]:
-        parts = open_parts(run, source, tmp_path / f"out {source.name}", options=PartOptions(2))
+        slices = open_slices(run, source, tmp_path / f"out {source.name}", options=SliceOptions(2))
         for rank in (1, 0):
-            predict_parts(parts, rank=rank, ranks=2)
-        assert table(parts.out) == predict_rows(run, expected)
+            predict_slices(slices, rank=rank, ranks=2)
+        assert table(slices.out) == predict_rows(run, expected)
     monkeypatch.chdir(folder.parent)
-    again = open_parts(run, folder.name, tmp_path / f"out {folder.name}", options=PartOptions(2))
+    again = open_slices(run, folder.name, tmp_path / f"out {folder.name}", options=SliceOptions(2))
     assert finish(again) == [], "the same files by another name"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "part"),
+    ("name", "content", "piece"),
     [
         ("a.csv", b"path,label\n", ""),
         ("a.txt", b"\n \n", ""),
@@ -148,11 +150,11 @@ def test_files_come_from_tables_lists_folders_and_shards(
         ("gone.csv", None, ""),
     ],
 )
-def test_a_manifest_that_breaks_a_rule(run: Run, tmp_path: Path, name: str, content: bytes | None, part: str) -> None:
+def test_a_manifest_that_breaks_a_rule(run: Run, tmp_path: Path, name: str, content: bytes | None, piece: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with refuses(DataError, tmp_path / name, part):
-        open_parts(run, tmp_path / name, tmp_path / "out")
+    with refuses(DataError, tmp_path / name, piece):
+        open_slices(run, tmp_path / name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -160,10 +162,10 @@ def test_a_manifest_is_not_held(run: Run, tmp_path: Path) -> None:
     """Forty thousand lines take 6 MB as strings."""
     (tmp_path / "a.txt").write_text("".join(f"folder/{'x' * 60}/{i}.mp4\n" for i in range(40_000)))
     (tmp_path / "one.txt").write_text("a.mp4\n")
-    open_parts(run, tmp_path / "one.txt", tmp_path / "first")  # The imports of a first call are not measured.
+    open_slices(run, tmp_path / "one.txt", tmp_path / "first")  # The imports of a first call are not measured.
     tracemalloc.start()
-    parts = open_parts(run, tmp_path / "a.txt", tmp_path / "out")
-    number, paths = next(parts.unfinished(20, 40))
+    slices = open_slices(run, tmp_path / "a.txt", tmp_path / "out")
+    number, paths = next(slices.unfinished(20, 40))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (number, len(paths)) == (20, 1000)
@@ -173,28 +175,28 @@ def test_a_manifest_is_not_held(run: Run, tmp_path: Path) -> None:
 def test_a_manifest_that_changes_while_it_is_read_is_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
     copy = manifest.with_name("changing.csv")
     copy.write_text(manifest.read_text())
-    parts = open_parts(run, copy, tmp_path / "out", options=PartOptions(4))
+    slices = open_slices(run, copy, tmp_path / "out", options=SliceOptions(4))
     with copy.open("a") as file:
         file.write("red/00.mp4\nred/00.mp4\n")
     with refuses(RunError, copy):
-        predict_parts(parts)
+        predict_slices(slices)
     with refuses(DataError, tmp_path / "out", "files 11", 13):
-        open_parts(run, copy, tmp_path / "out", options=PartOptions(4))
+        open_slices(run, copy, tmp_path / "out", options=SliceOptions(4))
 
 
-def test_finished_parts_are_reused(run: Run, manifest: Path, tmp_path: Path) -> None:
+def test_finished_slices_are_reused(run: Run, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert finish(open_parts(run, manifest, out, options=PartOptions(2)), rank=1, ranks=2) == [1, 3, 5]
+    assert finish(open_slices(run, manifest, out, options=SliceOptions(2)), rank=1, ranks=2) == [1, 3, 5]
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    parts = open_parts(run, manifest, out, options=PartOptions(2))
-    assert parts.state().finished == 3
-    assert [finish(parts, rank=rank, ranks=3) for rank in range(3)] == [[0], [4], [2]]
+    slices = open_slices(run, manifest, out, options=SliceOptions(2))
+    assert slices.state().finished == 3
+    assert [finish(slices, rank=rank, ranks=3) for rank in range(3)] == [[0], [4], [2]]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     whole = table(out)
     assert whole == predict_rows(run, list_files(manifest))
     for suffix in (".csv", ".json"):
-        (out / f"part-000004{suffix}").unlink()
-        assert finish(parts) == [4]
+        (out / f"slice-000004{suffix}").unlink()
+        assert finish(slices) == [4]
         assert table(out) == whole
 
 
@@ -212,63 +214,63 @@ def test_killed_process_leaves_others_running(run: Run, folder: Path, tmp_path: 
     """The files are listed many times so that the process is killed midway; each line counts."""
     files = [str(path) for path in sorted((folder / "red").iterdir())] * 30
     (tmp_path / "a.txt").write_text("\n".join(files))
-    out, quick = tmp_path / "out", ("--part", "2", "--ranks", "2", "--rank", "0")
+    out, quick = tmp_path / "out", ("--slice", "2", "--ranks", "2", "--rank", "0")
     with subprocess.Popen(command(run.folder, tmp_path / "a.txt", out, *quick), env=environment()) as process:
-        while not (out / "part-000004.json").exists() and process.poll() is None:
+        while not (out / "slice-000004.json").exists() and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-    parts = open_parts(run, tmp_path / "a.txt", out, options=PartOptions(2))
-    before = {path: path.stat().st_mtime_ns for path in out.glob("part-*.json")}
+    slices = open_slices(run, tmp_path / "a.txt", out, options=SliceOptions(2))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("slice-*.json")}
     assert process.returncode == -signal.SIGKILL
     assert 3 <= len(before) < 38
-    shares = [finish(parts, rank=rank, ranks=3) for rank in range(3)]
+    shares = [finish(slices, rank=rank, ranks=3) for rank in range(3)]
     assert sorted(number for share in shares for number in share) == [
-        number for number in range(75) if out / f"part-{number:06d}.json" not in before
+        number for number in range(75) if out / f"slice-{number:06d}.json" not in before
     ]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert parts.state() == State(75, 75, 150, 0)
+    assert slices.state() == State(75, 75, 150, 0)
     assert table(out) == predict_rows(run, [Path(path) for path in files])
 
 
 @pytest.mark.slow
 def test_torchrun(run: Run, manifest: Path, tmp_path: Path) -> None:
     """The processes form no process group."""
-    words = command(run.folder, manifest, tmp_path / "out", "--part", "2")[1:]
+    words = command(run.folder, manifest, tmp_path / "out", "--slice", "2")[1:]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     quiet = environment(TORCHELASTIC_ERROR_FILE=os.devnull)
     found = subprocess.run([*launcher, *words], capture_output=True, text=True, env=quiet, timeout=300)
     assert found.returncode == 0, found.stderr
     for rank in range(2):
-        prints(found.stderr, f"process {rank} of 2", "11 files", "6 parts")
+        prints(found.stderr, f"process {rank} of 2", "11 files", "6 slices")
     for number in range(6):
-        assert found.stderr.count(f"part {number} of 6: ") == 1
+        assert found.stderr.count(f"slice {number} of 6: ") == 1
     assert "6 of 6" in found.stdout
     assert table(tmp_path / "out") == predict_rows(run, list_files(manifest))
 
 
-def in_a_group(parts: Parts) -> list:
+def in_a_group(slices: Slices) -> list:
     with pytest.raises(RunError, match="rank"):
-        predict_parts(parts)
+        predict_slices(slices)
     return []
 
 
 @pytest.mark.slow
 def test_a_process_group_is_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
-    parts = open_parts(run, manifest, tmp_path / "out")
+    slices = open_slices(run, manifest, tmp_path / "out")
     with processes(2) as all_run:
-        all_run(in_a_group, parts)
+        all_run(in_a_group, slices)
 
 
 def test_numbers_out_of_range(run: Run, manifest: Path, tmp_path: Path) -> None:
-    for option in ("part", "top", "batch"):
+    for option in ("slice", "top", "batch"):
         with refuses(DataError, option, 0):
-            PartOptions(**{option: 0})
-    parts = open_parts(run, manifest, tmp_path / "out")
+            SliceOptions(**{option: 0})
+    slices = open_slices(run, manifest, tmp_path / "out")
     for rank, ranks in ((2, 2), (-1, 2)):
         with refuses(DataError, "rank", ranks - 1, rank):
-            predict_parts(parts, rank=rank, ranks=ranks)
+            predict_slices(slices, rank=rank, ranks=ranks)
     with refuses(DataError, "ranks", 0):
-        predict_parts(parts, rank=0, ranks=0)
+        predict_slices(slices, rank=0, ranks=0)
 
 
 def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -276,21 +278,21 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
     gone = tmp_path / "gone.mp4"
     files = [*good, good[0], broken, broken, gone, good[1]]
     (tmp_path / "a.txt").write_text("\n".join(map(str, files)))
-    parts = open_parts(run, tmp_path / "a.txt", tmp_path / "out", options=PartOptions(2, top=1, scores=True))
+    slices = open_slices(run, tmp_path / "a.txt", tmp_path / "out", options=SliceOptions(2, top=1, scores=True))
     with pytest.raises(MediaError, match=r"broken\.mp4: .*skip_unreadable"):
-        predict_parts(parts)
-    assert parts.state() == State(1, 4, 2, 0), "what came before stays"
-    state = predict_parts(parts, skip_unreadable=True)
+        predict_slices(slices)
+    assert slices.state() == State(1, 4, 2, 0), "what came before stays"
+    state = predict_slices(slices, skip_unreadable=True)
     assert state == State(4, 4, 7, 3)
     rows = table(tmp_path / "out")
     assert rows.pop(5)[:4] == [str(gone), "", "", ""]
     assert rows == predict_rows(
         run, [path for path in files if path != gone], top=1, reading=Reading(skip_unreadable=True)
     )
-    scores = [load_file(tmp_path / "out" / f"part-{i:06d}.safetensors")["scores"] for i in range(4)]
+    scores = [load_file(tmp_path / "out" / f"slice-{i:06d}.safetensors")["scores"] for i in range(4)]
     assert torch.cat(scores).isnan().all(1).tolist() == [False, False, False, True, True, True, False]
     assert torch.equal(scores[1][0], scores[0][0])
-    assert predict_parts(parts) == state, "a finished part is not looked at again"
+    assert predict_slices(slices) == state, "a finished slice is not looked at again"
 
 
 def other_rows(run: Run, rows: torch.Tensor | None = None, scale: float = 9.0) -> FrozenHead:
@@ -299,10 +301,10 @@ def other_rows(run: Run, rows: torch.Tensor | None = None, scale: float = 9.0) -
 
 
 OTHERS: list[tuple[Callable[[Run], dict], str]] = [
-    (lambda run: {"options": PartOptions(4, top=3)}, "top 5"),
-    (lambda run: {"options": PartOptions(3)}, "part 4"),
-    (lambda run: {"options": PartOptions(4, scores=True)}, "scores False"),
-    (lambda run: {"options": PartOptions(4, batch=2)}, "batch 1"),
+    (lambda run: {"options": SliceOptions(4, top=3)}, "top 5"),
+    (lambda run: {"options": SliceOptions(3)}, "slice 4"),
+    (lambda run: {"options": SliceOptions(4, scores=True)}, "scores False"),
+    (lambda run: {"options": SliceOptions(4, batch=2)}, "batch 1"),
     (lambda run: {"protocol": replace(run.protocol, frames=7)}, "frames 3"),
     (lambda run: {"protocol": replace(run.protocol, pooling="logits")}, "pooling features"),
     (lambda run: {"run": run.model, "protocol": None}, "pixels"),
@@ -313,36 +315,36 @@ OTHERS: list[tuple[Callable[[Run], dict], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("other", "part"), OTHERS)
+@pytest.mark.parametrize(("other", "piece"), OTHERS)
 def test_another_request_is_refused_in_the_same_folder(
-    run: Run, manifest: Path, tmp_path: Path, other: Callable[[Run], dict], part: str
+    run: Run, manifest: Path, tmp_path: Path, other: Callable[[Run], dict], piece: str
 ) -> None:
-    predict_parts(open_parts(run, manifest, tmp_path / "out", options=PartOptions(4)))
+    predict_slices(open_slices(run, manifest, tmp_path / "out", options=SliceOptions(4)))
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
-    with refuses(DataError, tmp_path / "out", part):
+    with refuses(DataError, tmp_path / "out", piece):
         asked = {"run": run, "source": manifest, "out": tmp_path / "out", "protocol": run.protocol}
-        asked["options"] = PartOptions(4)
-        open_parts(**(asked | other(run)))
+        asked["options"] = SliceOptions(4)
+        open_slices(**(asked | other(run)))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
 def test_repeated_request_gives_same_files(run: Run, manifest: Path, tmp_path: Path) -> None:
     """On another processor the last bits of the rows differ; the same manifest elsewhere lists other files."""
-    parts = open_parts(run, manifest, tmp_path / "out")
+    slices = open_slices(run, manifest, tmp_path / "out")
     rows = run.model.head.weight + 1e-7 * noise(5, SPEC.dim, seed=2)  # pyright: ignore[reportOperatorIssue]
-    again = open_parts(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", run.protocol)
-    assert again.request["head"] == pytest.approx(parts.request["head"], abs=1e-4)
+    again = open_slices(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", run.protocol)
+    assert again.request["head"] == pytest.approx(slices.request["head"], abs=1e-4)
     (tmp_path / "clips.csv").write_text(manifest.read_text())
     with refuses(DataError, tmp_path / "out", "manifest"):
-        open_parts(run, tmp_path / "clips.csv", tmp_path / "out")
+        open_slices(run, tmp_path / "clips.csv", tmp_path / "out")
 
 
 def test_concurrent_request_detected_before_writing(run: Run, manifest: Path, tmp_path: Path) -> None:
-    first = open_parts(run, manifest, tmp_path / "out", options=PartOptions(4))
+    first = open_slices(run, manifest, tmp_path / "out", options=SliceOptions(4))
     (tmp_path / "out" / MARK).unlink()
-    open_parts(run, manifest, tmp_path / "out", options=PartOptions(3))
-    with refuses(DataError, tmp_path / "out", "part 3", 4):
-        predict_parts(first)
+    open_slices(run, manifest, tmp_path / "out", options=SliceOptions(3))
+    with refuses(DataError, tmp_path / "out", "slice 3", 4):
+        predict_slices(first)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [MARK]
 
 
@@ -350,9 +352,9 @@ def test_a_folder_with_something_else_in_it_is_refused(run: Run, manifest: Path,
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with refuses(DataError, tmp_path / "out", "notes.txt", MARK):
-        open_parts(run, manifest, tmp_path / "out")
+        open_slices(run, manifest, tmp_path / "out")
     with refuses(RunError, tmp_path / "out" / "notes.txt"):
-        open_parts(run, manifest, tmp_path / "out" / "notes.txt")
+        open_slices(run, manifest, tmp_path / "out" / "notes.txt")
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
@@ -375,12 +377,12 @@ def test_options_that_do_not_go_together(
     assert not any(tmp_path.iterdir())
 
 
-def test_zero_shot_in_parts(folder: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]) -> None:
+def test_zero_shot_in_slices(folder: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]) -> None:
     (tmp_path / "a.txt").write_text(f"{folder}/red/still.png\n{folder}/blue/02.mp4\n{tmp_path}/gone.mp4\n")
     options = ["--classes", "a red square, a blue square", "--workers", 0, "--skip-unreadable"]
     out = tmp_path / "out"
     code, text, err = say("bulk", tmp_path / "a.txt", "--out", out, *options)
     assert code == 0
     prints(text, out, "1 of 1", "3 files", "1 of them")
-    assert "part 0 of 1: 3 files, 1 of them" in err
+    assert "slice 0 of 1: 3 files, 1 of them" in err
     assert [row[1] for row in table(out)] == ["1", "2", "1", "2", ""]

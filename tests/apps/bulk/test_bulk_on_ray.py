@@ -1,4 +1,4 @@
-"""Parts predicted on a local Ray cluster are the same as those of one process."""
+"""Slices predicted on a local Ray cluster are the same as those of one process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ import pytest
 from made import write_broken, write_video
 from messages import prints
 from run_folders import make_run, table, write_manifest, write_media
-from texthead.apps.bulk.bulk import Part, PartOptions, State, open_parts, predict_parts
+from texthead.apps.bulk.bulk import Slice, SliceOptions, State, open_slices, predict_slices
 from texthead.apps.bulk.bulk_on_ray import predict_on_ray
 from texthead.data.protocol import Views
 from texthead.errors import MediaError, RunError
@@ -49,22 +49,22 @@ def test_a_cluster_that_is_not_there_is_one_line(
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(RunError, match="nowhere.*RAY_ADDRESS"):
-        predict_on_ray(open_parts(run, manifest, tmp_path / "out"))
+        predict_on_ray(open_slices(run, manifest, tmp_path / "out"))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_a_cluster_makes_the_same_parts(run: Run, manifest: Path, tmp_path: Path) -> None:
-    made: list[Part] = []
-    protocol, options = replace(run.protocol, views=Views(2, 3)), PartOptions(4, scores=True, batch=3)
-    alone, ours = (open_parts(run, manifest, tmp_path / name, protocol, options) for name in ("alone", "ours"))
-    predict_parts(alone)
-    predict_parts(ours, rank=1, ranks=3)
-    before = (tmp_path / "ours" / "part-000001.csv").stat().st_mtime_ns
+def test_a_cluster_makes_the_same_slices(run: Run, manifest: Path, tmp_path: Path) -> None:
+    made: list[Slice] = []
+    protocol, options = replace(run.protocol, views=Views(2, 3)), SliceOptions(4, scores=True, batch=3)
+    alone, ours = (open_slices(run, manifest, tmp_path / name, protocol, options) for name in ("alone", "ours"))
+    predict_slices(alone)
+    predict_slices(ours, rank=1, ranks=3)
+    before = (tmp_path / "ours" / "slice-000001.csv").stat().st_mtime_ns
     assert predict_on_ray(ours, actors=2, done=made.append) == State(3, 3, 11, 0)
-    assert sorted(made) == [Part(0, 4, 0), Part(2, 3, 0)], "a finished part is left alone"
-    assert (tmp_path / "ours" / "part-000001.csv").stat().st_mtime_ns == before
-    for path in (tmp_path / "alone").glob("part-*"):
+    assert sorted(made) == [Slice(0, 4, 0), Slice(2, 3, 0)], "a finished slice is left alone"
+    assert (tmp_path / "ours" / "slice-000001.csv").stat().st_mtime_ns == before
+    for path in (tmp_path / "alone").glob("slice-*"):
         assert (tmp_path / "ours" / path.name).read_bytes() == path.read_bytes(), path.name
     assert predict_on_ray(ours, actors=2) == State(3, 3, 11, 0), "nothing is left to do"
 
@@ -73,12 +73,13 @@ def test_a_cluster_makes_the_same_parts(run: Run, manifest: Path, tmp_path: Path
 @pytest.mark.usefixtures("cluster")
 def test_an_actor_that_is_killed_is_replaced(run: Run, manifest: Path, tmp_path: Path) -> None:
     alone, ours = (
-        open_parts(run, manifest, tmp_path / name, run.protocol, PartOptions(2, batch=1)) for name in ("alone", "ours")
+        open_slices(run, manifest, tmp_path / name, run.protocol, SliceOptions(2, batch=1))
+        for name in ("alone", "ours")
     )
-    predict_parts(alone)
+    predict_slices(alone)
     killed: list[int] = []
 
-    def kill(_: Part) -> None:
+    def kill(_: Slice) -> None:
         """Kill the encoding process, once."""
         for words in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
@@ -97,13 +98,13 @@ def test_unreadable_files_on_a_cluster(run: Run, tmp_path: Path) -> None:
     good, broken = write_video(tmp_path / "good.mp4", "red"), write_broken(tmp_path / "broken.mp4")
     (tmp_path / "a.txt").write_text(f"{good}\n{good}\n{good}\n{broken}\n{broken}\n{tmp_path}/gone.mp4\n")
     alone, ours = (
-        open_parts(run, tmp_path / "a.txt", tmp_path / name, options=PartOptions(2, batch=2))
+        open_slices(run, tmp_path / "a.txt", tmp_path / name, options=SliceOptions(2, batch=2))
         for name in ("alone", "ours")
     )
     with pytest.raises(MediaError, match=r"(broken|gone)\.mp4: .*skip_unreadable"):
         predict_on_ray(ours)
     assert ours.state().unreadable == 0
-    assert predict_parts(alone, skip_unreadable=True) == predict_on_ray(ours, skip_unreadable=True)
+    assert predict_slices(alone, skip_unreadable=True) == predict_on_ray(ours, skip_unreadable=True)
     assert ours.state() == State(3, 3, 6, 3)
     assert table(tmp_path / "ours") == table(tmp_path / "alone")
 
@@ -113,8 +114,8 @@ def test_unreadable_files_on_a_cluster(run: Run, tmp_path: Path) -> None:
 def test_the_command_on_a_cluster(
     run: Run, manifest: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]
 ) -> None:
-    command = ["bulk", run.folder, manifest, "--part", 4, "--workers", 0]
-    predict_parts(open_parts(run, manifest, tmp_path / "alone", options=PartOptions(4)))
+    command = ["bulk", run.folder, manifest, "--slice", 4, "--workers", 0]
+    predict_slices(open_slices(run, manifest, tmp_path / "alone", options=SliceOptions(4)))
     code, out, _ = say(*command, "--out", tmp_path / "ours", "--ray", 1)
     assert code == 0
     prints(out, tmp_path / "ours", "3 of 3", "11 files")
@@ -126,7 +127,7 @@ def test_without_ray_the_remedy_is_its_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RunError, match=r'pip install "texthead\[ray\]"'):
-        predict_on_ray(open_parts(run, manifest, tmp_path / "out"))
+        predict_on_ray(open_slices(run, manifest, tmp_path / "out"))
 
 
 @pytest.mark.slow
@@ -136,4 +137,4 @@ def test_actors_use_the_memory_limit_of_this_process(run: Run, tmp_path: Path, m
     (tmp_path / "large.csv").write_text("path\nlarge.png\n")
     monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "1")
     with pytest.raises(MediaError, match="the limit is 1"):
-        predict_on_ray(open_parts(run, tmp_path / "large.csv", tmp_path / "out"))
+        predict_on_ray(open_slices(run, tmp_path / "large.csv", tmp_path / "out"))

@@ -21,7 +21,7 @@ from messages import prints
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.encoders.openclip import save_openclip
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
 Tensors = dict[str, Tensor]
@@ -248,7 +248,7 @@ def looked_at(
     antialias: bool = True,
 ) -> Tensor:
     """Return normalised crops (crops, frames, 3, size, size) of the square video resized to `short` pixels."""
-    with open_media(video) as media:
+    with MediaPath(video).open() as media:
         frames = media.frames_at(indices)
     if short != frames.shape[-1]:
         resized = F.interpolate(frames.float(), (short, short), mode="bilinear", antialias=antialias)

@@ -11,7 +11,7 @@ from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, scene, truncate, turn, x264
 from messages import prints
 from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, facts_of_task, uneven_part
-from texthead.media.fingerprints import content_digest
+from texthead.media.paths import MediaPath
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_a_whole_video(plain: Path) -> None:
     assert (facts.frames, facts.listed, facts.width, facts.height) == (36, 36, 64, 48)
     assert facts.seconds == pytest.approx(36 / 25)
     assert (facts.turned, facts.uneven) == (False, 0.0)
-    assert facts.digest == content_digest(plain)
+    assert facts.digest == MediaPath(plain).digest()
     assert facts.appearance is not None
     assert facts.appearance.brightest > 100
     assert facts.appearance.contrast > 30

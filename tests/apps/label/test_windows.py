@@ -13,7 +13,7 @@ from texthead.apps.label.windows import cut, cut_files
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
 from texthead.features.reading import Reading
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 
 COLOURS = ("red", "green", "blue")
 
@@ -62,7 +62,7 @@ def test_only_long_videos_are_cut(film: Path, tmp_path: Path) -> None:
     assert {"film.mp4#t=8,", "film.mp4#t=16,"} & {f"{name.partition(',')[0]}," for name in result}
     ends = []
     for name in result[:-2]:
-        with open_media(film.with_name(name)) as part:
+        with MediaPath(film.with_name(name)).open() as part:
             ends.append(part.num_frames)
     assert sum(ends) == 120, "every frame is in one window"
     assert cut_them(above=60.0) == ["film.mp4", "short.mp4", "a.png"]

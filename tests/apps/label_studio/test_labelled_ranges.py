@@ -14,7 +14,7 @@ from texthead.apps.label_studio.labelling_tools import write_tasks
 from texthead.data.dataset import Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 
 ROWS = [
@@ -50,7 +50,7 @@ def export(tmp_path: Path) -> Export:
 
 
 def frames_of(path: Path) -> range:
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         return media.frames if isinstance(media, Part) else range(media.num_frames)
 
 

@@ -19,7 +19,7 @@ from messages import prints
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.evaluation.calibration import NONE
-from texthead.media.open import open_media
+from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
 SHORT = ("--window", 0.5, "--rate", 10)
@@ -78,7 +78,7 @@ def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
     assert [cue[2] for cue in cues] == ["red", "blue", "green"]
     assert [cue[1].replace(",", ".") for cue in cues] == [f"00:00:{a:06.3f} --> 00:00:{b:06.3f}" for _, a, b in events]
     assert str(overlay) in err
-    with open_media(overlay) as drawn, open_media(world / "a.mkv") as source:
+    with MediaPath(overlay).open() as drawn, MediaPath(world / "a.mkv").open() as source:
         assert drawn.num_frames == source.num_frames == 60
         assert drawn.frames_at([0]).shape[-2:] == (240, 240)
 

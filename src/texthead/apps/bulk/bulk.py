@@ -1,13 +1,13 @@
-"""Predict millions of files in parts, by any number of independent processes.
+"""Predict millions of files in slices, by any number of independent processes.
 
 predict.json              the request: files, model, protocol and options
-part-000012.csv           predictions for the part's files, as printed by `texthead predict --csv`
-part-000012.safetensors   with `scores`: one row per file, NaN if it could not be read
-part-000012.json          written last: number of files, and how many could not be read
+slice-000012.csv           predictions for the slice's files, as printed by `texthead predict --csv`
+slice-000012.safetensors   with `scores`: one row per file, NaN if it could not be read
+slice-000012.json          written last: number of files, and how many could not be read
 
-Processes don't communicate. Files are written atomically, and a part depends only on the request: two processes that
-make the same part write the same result, except for the last digits on different processors. A killed process loses
-only its current part.
+Processes don't communicate. Files are written atomically, and a slice depends only on the request: two processes that
+make the same slice write the same result, except for the last digits on different processors. A killed process loses
+only its current slice.
 """
 
 import hashlib
@@ -31,8 +31,7 @@ from texthead.errors import DataError, RunError
 from texthead.evaluation import Calibration, head_scores
 from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
-from texthead.media import as_clip, find_names, has_shards
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, find_names
 from texthead.models import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction import (
@@ -52,8 +51,8 @@ BULK_FORMAT = 1
 MARK = "predict.json"
 
 
-class Part(NamedTuple):
-    """A finished part: its number, its files, and how many of them could not be read."""
+class Slice(NamedTuple):
+    """A finished slice: its number, its files, and how many of them could not be read."""
 
     number: int
     files: int
@@ -61,20 +60,20 @@ class Part(NamedTuple):
 
 
 class State(NamedTuple):
-    """Progress of all processes: finished parts, all parts, files in finished parts, unreadable files."""
+    """Progress of all processes: finished slices, all slices, files in finished slices, unreadable files."""
 
     finished: int
-    parts: int
+    slices: int
     files: int
     unreadable: int
 
 
 @dataclass(frozen=True)
-class PartOptions:
-    """Size and content of the parts.
+class SliceOptions:
+    """Size and content of the slices.
 
     Args:
-        part: files per part.
+        slice: files per slice.
         top: predictions per file.
         scores: also save the scores of all classes, without a temperature.
         batch: files encoded together. With 1, scores equal those of `predict`; larger is faster, but the last bits
@@ -84,21 +83,21 @@ class PartOptions:
     Raises: DataError for a number below 1.
     """
 
-    part: int = 1000
+    slice: int = 1000
     top: int = 5
     scores: bool = False
     batch: int = 1
     sets: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("part", "top", "batch"):
+        for name in ("slice", "top", "batch"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A request and the folder with its finished parts. Made by `open_parts`."""
+class Slices:
+    """A request and the folder with its finished slices. Made by `open_slices`."""
 
     model: Recognizer
     protocol: Protocol
@@ -106,32 +105,32 @@ class Parts:
     files: Callable[[], Iterator[str]]
     out: Path
     request: dict[str, Any]
-    options: PartOptions
+    options: SliceOptions
     calibration: Calibration | None = None
 
     @property
     def count(self) -> int:
-        """The number of parts."""
-        return -(-self.request["files"] // self.options.part)
+        """The number of slices."""
+        return -(-self.request["files"] // self.options.slice)
 
     def unfinished(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, list[Path]]]:
-        """Yield (number, files) of each part of this process that is not finished when its turn comes.
+        """Yield (number, files) of each slice of this process that is not finished when its turn comes.
 
-        Part i belongs to process i mod `ranks`. Only one part's files are in memory.
+        Slice i belongs to process i mod `ranks`. Only one slice's files are in memory.
 
         Raises:
             RunError: the manifest has changed since this process started.
         """
-        size, files = self.options.part, self.files()
+        size, files = self.options.slice, self.files()
         for number in range(self.count):
             own = list(islice(files, size))
             if len(own) != min(size, self.request["files"] - number * size):
                 raise RunError(f"{self.source}: changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
-                yield number, [as_clip(Path(path)) for path in own]
+                yield number, [MediaPath(path).clip().path for path in own]
 
     def is_finished(self, number: int) -> bool:
-        """Return whether all files of a part are written."""
+        """Return whether all files of a slice are written."""
         suffixes = (".json", ".csv", ".safetensors") if self.options.scores else (".json", ".csv")
         return all(self._file(number, suffix).is_file() for suffix in suffixes)
 
@@ -142,7 +141,7 @@ class Parts:
         scores: Float[Tensor, "files classes"],
         problems: Sequence[str | None],
     ) -> None:
-        """Write the files of a part, its .json last.
+        """Write the files of a slice, its .json last.
 
         Args:
             problems: why each file could not be read, or None.
@@ -170,16 +169,16 @@ class Parts:
         return State(len(done), self.count, sum(d["files"] for d in done), sum(d["unreadable"] for d in done))
 
     def _file(self, number: int, suffix: str) -> Path:
-        return self.out / f"part-{number:06d}{suffix}"
+        return self.out / f"slice-{number:06d}{suffix}"
 
 
-def open_parts(
+def open_slices(
     run: Run | Recognizer,
     source: str | Path,
     out: str | Path,
     protocol: Protocol | None = None,
-    options: PartOptions = PartOptions(),
-) -> Parts:
+    options: SliceOptions = SliceOptions(),
+) -> Slices:
     """Start or continue predictions for many files in the folder `out`.
 
     Args:
@@ -191,14 +190,14 @@ def open_parts(
 
     Raises:
         DataError: the source does not exist, lists no files or breaks a rule; a number is out of range; or `out`
-            contains anything but parts of the same request.
+            contains anything but slices of the same request.
         RunError: `out` cannot be written.
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
     if options.sets:
         check_has_sets(calibration)
-    manifest, out = media_paths.resolved(Path(source)), Path(out)
+    manifest, out = MediaPath(source).resolved().path, Path(out)
     files = _files_of(manifest)
     count, digest = 0, hashlib.sha256()
     for path in files():
@@ -210,7 +209,7 @@ def open_parts(
         "format": BULK_FORMAT,
         "manifest": digest.hexdigest()[:32],
         "files": count,
-        "part": options.part,
+        "slice": options.slice,
         "model": _model_key(model),
         "labels": list(model.names),
         "head": _head_probe(model, protocol.pooling),
@@ -221,51 +220,51 @@ def open_parts(
         "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": options.sets},
     }
     _open_folder(out, request)
-    return Parts(model, protocol, manifest, files, out, request, options, calibration)
+    return Slices(model, protocol, manifest, files, out, request, options, calibration)
 
 
-def predict_parts(
-    parts: Parts,
+def predict_slices(
+    slices: Slices,
     *,
     rank: int = 0,
     ranks: int = 1,
     skip_unreadable: bool = False,
     workers: int = 0,
     engine: EngineName = "eager",
-    done: Callable[[Part], None] | None = None,
+    done: Callable[[Slice], None] | None = None,
 ) -> State:
-    """Write all unfinished parts of this process; return the progress of all processes.
+    """Write all unfinished slices of this process; return the progress of all processes.
 
-    The number of processes may change between calls. Finished parts are skipped, even if their input files have changed
-    or could not be read; to redo a part, remove its files.
+    The number of processes may change between calls. Finished slices are skipped, even if their input files have
+    changed or could not be read; to redo a slice, remove its files.
 
     Args:
         rank: number of this process, from 0 to `ranks` - 1. Processes never wait for each other.
         skip_unreadable: write a row with the reason for each unreadable file, instead of raising.
         workers: data-loader workers.
         engine: runs the encoder, see `Reading`; must be exact, so that all processes get the same features.
-        done: called with each part written.
+        done: called with each slice written.
 
     Raises:
         DataError: `rank` or `engine` is invalid, or the folder now has another request.
-        MediaError: a file cannot be read and `skip_unreadable` is off; earlier parts stay.
+        MediaError: a file cannot be read and `skip_unreadable` is off; earlier slices stay.
         RunError: the folder cannot be written, or this process is in a process group.
     """
     check_rank(rank, ranks)
     if engine == "bf16":
         raise DataError(
-            "engine bf16 is not exact, so processes would get different features; use an exact engine for parts"
+            "engine bf16 is not exact, so processes would get different features; use an exact engine for slices"
         )
     if distributed.ranks() > 1:
-        raise RunError("predict_parts does not work in a process group; start none, and set rank and ranks")
-    for number, paths in parts.unfinished(rank, ranks):
-        reading = Reading(workers, parts.options.batch, engine=engine)
-        entries = item_features(parts.model, paths, parts.protocol, reading)
+        raise RunError("predict_slices does not work in a process group; start none, and set rank and ranks")
+    for number, paths in slices.unfinished(rank, ranks):
+        reading = Reading(workers, slices.options.batch, engine=engine)
+        entries = item_features(slices.model, paths, slices.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
-        parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))
+        slices.write(number, paths, *entry_scores(slices.model, entries, slices.protocol.pooling))
         if done:
-            done(Part(number, len(paths), len(errors)))
-    return parts.state()
+            done(Slice(number, len(paths), len(errors)))
+    return slices.state()
 
 
 def own_share(rank: int | None, ranks: int | None) -> tuple[int, int]:
@@ -300,7 +299,7 @@ def _files_of(source: Path) -> Callable[[], Iterator[str]]:
 
     Names are strings because a `Path` is several times slower, and each process iterates over all of them.
     """
-    if has_shards(source) or source.is_dir():
+    if MediaPath(source).has_shards() or source.is_dir():
         return partial(iter, find_names([source]))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
@@ -310,7 +309,7 @@ def _files_of(source: Path) -> Callable[[], Iterator[str]]:
 def _rows(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
     for line, row in manifest_rows(manifest, ("path",)):
-        if row.get("start") or row.get("end") or media_paths.is_part(row["path"]):
+        if row.get("start") or row.get("end") or MediaPath(row["path"]).is_part:
             yield str(row_path({**row, "path": row["path"].strip()}, manifest, line))
         else:
             yield os.path.join(folder, row["path"].strip())  # noqa: PTH118

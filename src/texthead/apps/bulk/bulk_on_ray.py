@@ -1,6 +1,6 @@
-"""The parts of `texthead.apps.bulk.bulk` on Ray Data: a cluster decodes and encodes, this process writes.
+"""The slices of `texthead.apps.bulk.bulk` on Ray Data: a cluster decodes and encodes, this process writes.
 
-For clusters whose GPU machines have too few CPUs for decoding. Otherwise, `predict_parts` needs no Ray.
+For clusters whose GPU machines have too few CPUs for decoding. Otherwise, `predict_slices` needs no Ray.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from texthead.apps.bulk.bulk import Part, Parts, State
+from texthead.apps.bulk.bulk import Slice, Slices, State
 from texthead.data import Protocol, ViewClips
 from texthead.errors import MediaError, RunError
 from texthead.extras import needs
@@ -24,16 +24,16 @@ from texthead.prediction import entry_scores
 
 
 def predict_on_ray(
-    parts: Parts,
+    slices: Slices,
     *,
     actors: int = 1,
     gpus: float | None = None,
     skip_unreadable: bool = False,
-    done: Callable[[Part], None] | None = None,
+    done: Callable[[Slice], None] | None = None,
 ) -> State:
-    """Write all unfinished parts with a Ray cluster; return the progress of all processes.
+    """Write all unfinished slices with a Ray cluster; return the progress of all processes.
 
-    The parts equal those of `predict_parts`. Uses the cluster that this process is connected to, or the one in
+    The slices equal those of `predict_slices`. Uses the cluster that this process is connected to, or the one in
     `RAY_ADDRESS`, or a temporary one on this machine. All machines need texthead and the files at the same paths; only
     this process writes, and it holds the names of all files.
 
@@ -41,37 +41,37 @@ def predict_on_ray(
         actors: processes that encode. With GPUs, any CPU of the cluster decodes for them; without, each decodes its own
             files, on one CPU.
         gpus: GPUs per actor; None for 1 if the cluster has any.
-        skip_unreadable: as for `predict_parts`.
-        done: called with each part written.
+        skip_unreadable: as for `predict_slices`.
+        done: called with each slice written.
 
     Raises:
         RunError: Ray is not installed or cannot start, or the folder cannot be written.
-        MediaError: a file cannot be read and `skip_unreadable` is off; finished parts stay.
+        MediaError: a file cannot be read and `skip_unreadable` is off; finished slices stay.
         DataError: the folder now has another request.
     """
     with _cluster() as ray:
-        chunks, sizes = _chunks(parts)
+        chunks, sizes = _chunks(slices)
         if not chunks:
-            return parts.state()
+            return slices.state()
         if gpus is None:
             gpus = min(1, ray.cluster_resources().get("GPU", 0))
         rows = (
-            # One block per part, so that few parts are unfinished at a time.
+            # One block per slice, so that few slices are unfinished at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decode, fn_kwargs={"protocol": parts.protocol, "megapixels": limits.max_megapixels()})
+            .map(_decode, fn_kwargs={"protocol": slices.protocol, "megapixels": limits.max_megapixels()})
             .map(
                 _Encoder,
-                fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.protocol, gpus > 0),
+                fn_constructor_args=(slices.model.frozen_copy().cpu(), slices.protocol, gpus > 0),
                 num_gpus=gpus,
                 compute=ray.data.ActorPoolStrategy(size=actors),
             )
             .iter_rows()
         )
-        for number, own in _complete_parts(rows, sizes):
-            part = _write(parts, number, own, skip_unreadable)
+        for number, own in _complete_slices(rows, sizes):
+            finished = _write(slices, number, own, skip_unreadable)
             if done:
-                done(part)
-    return parts.state()
+                done(finished)
+    return slices.state()
 
 
 @contextmanager
@@ -99,12 +99,12 @@ def _cluster() -> Iterator[Any]:
             ray.shutdown()
 
 
-def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
-    """Return (chunks of files to encode together, of all unfinished parts; number of chunks per part)."""
-    size, chunks, sizes = parts.options.batch, [], {}
-    for number, paths in parts.unfinished():
+def _chunks(slices: Slices) -> tuple[list[dict[str, Any]], dict[int, int]]:
+    """Return (chunks of files to encode together, of all unfinished slices; number of chunks per slice)."""
+    size, chunks, sizes = slices.options.batch, [], {}
+    for number, paths in slices.unfinished():
         starts = range(0, len(paths), size)
-        chunks += [{"part": number, "start": i, "paths": [*map(str, paths[i : i + size])]} for i in starts]
+        chunks += [{"slice": number, "start": i, "paths": [*map(str, paths[i : i + size])]} for i in starts]
         sizes[number] = len(starts)
     return chunks, sizes
 
@@ -153,25 +153,25 @@ def _paths_and_problems(row: dict[str, Any]) -> list[tuple[str, str]]:
 # ---- in this process
 
 
-def _complete_parts(
+def _complete_slices(
     rows: Iterable[dict[str, Any]], sizes: Mapping[int, int]
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Yield (number, chunks in order) of each part as soon as all its chunks have arrived."""
+    """Yield (number, chunks in order) of each slice as soon as all its chunks have arrived."""
     waiting: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
     for row in rows:
-        number = row["part"]
+        number = row["slice"]
         waiting[number].append(row)
         if len(waiting[number]) == sizes[number]:
             yield number, sorted(waiting.pop(number), key=lambda row: row["start"])
 
 
-def _write(parts: Parts, number: int, rows: list[dict[str, Any]], skip_unreadable: bool) -> Part:
-    """Write a part and return it."""
+def _write(slices: Slices, number: int, rows: list[dict[str, Any]], skip_unreadable: bool) -> Slice:
+    """Write a slice and return it."""
     files = [pair for row in rows for pair in _paths_and_problems(row)]
     _, errors = readable(
         [MediaError(path, problem) if problem else None for path, problem in files], skip=skip_unreadable
     )
     scores = np.frombuffer(b"".join(row["scores"] for row in rows), np.float32).copy()
-    table = torch.from_numpy(scores).view(len(files), len(parts.model.names))
-    parts.write(number, [Path(path) for path, _ in files], table, [problem or None for _, problem in files])
-    return Part(number, len(files), len(errors))
+    table = torch.from_numpy(scores).view(len(files), len(slices.model.names))
+    slices.write(number, [Path(path) for path, _ in files], table, [problem or None for _, problem in files])
+    return Slice(number, len(files), len(errors))

@@ -1,4 +1,4 @@
-"""`texthead bulk`: predict the classes of millions of files, in parts that any number of processes share."""
+"""`texthead bulk`: predict the classes of millions of files, in slices that any number of processes share."""
 
 import time
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from texthead.cli import (
 )
 from texthead.errors import DataError
 from texthead.extras import check_extra
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.runs import check_run_exists
 
 if TYPE_CHECKING:
-    from texthead.apps.bulk.bulk import Part, Parts, State
+    from texthead.apps.bulk.bulk import Slice, Slices, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class Bulk:
         inputs: a run folder or hub:ORG/NAME (or --classes instead), then the files to predict: CSV or TSV with a column
             path (and start and end of parts, in seconds), .txt with one path per line, a folder, or shards that
             texthead prepare wrote
-        out: folder to write the predictions to, as CSV files of --part files each
+        out: folder to write the predictions to, as CSV files of --slice files each
         top: number of classes per file
         sets: also write each file's prediction set, which contains the correct class at the rate given to texthead
             calibrate --coverage
         scores: also write the scores of all classes
-        part: number of files per CSV file written
+        slice: number of files per CSV file written
         batch: number of files encoded at once; more is faster and may change the last digits
         rank: number of this process, from 0 (default: torchrun's RANK, else 0)
         ranks: number of processes that share the files (default: torchrun's WORLD_SIZE, else 1)
@@ -48,7 +48,7 @@ class Bulk:
             --ranks)
     """
 
-    JSON: ClassVar = "out, finished, parts, files, unreadable"
+    JSON: ClassVar = "out, finished, slices, files, unreadable"
 
     USAGE: ClassVar = "texthead bulk [RUN] FILES --out FOLDER [--classes NAMES] [options]"
 
@@ -61,7 +61,7 @@ class Bulk:
     top: PositiveInt = 5
     sets: bool = False
     scores: bool = False
-    part: PositiveInt = 1000
+    slice: PositiveInt = 1000
     batch: PositiveInt = 1
     rank: NonNegativeInt | None = None
     ranks: PositiveInt | None = None
@@ -89,31 +89,31 @@ class Bulk:
                 f"bulk takes one list, folder or shards, got {len(sources)}; {sources[0]} is not a run (no recipe.json "
                 "in it)"
             )
-        media_paths.check_not_missing(sources[0])
+        MediaPath(sources[0]).check()
         return run, sources[0]
 
     def __call__(self) -> None:
         from texthead.cli import console, noted_calibration
 
         console.doing("loading torch")
-        from texthead.apps.bulk.bulk import PartOptions, open_parts, own_share
+        from texthead.apps.bulk.bulk import SliceOptions, open_slices, own_share
         from texthead.prediction import protocol_of, zero_shot_line
 
         rank, ranks = own_share(self.rank, self.ranks)
         if self.ray is not None and ranks > 1:
             raise DataError(
-                f"--ray distributes the parts itself, but this is process {rank} of {ranks}; start one process"
+                f"--ray distributes the slices itself, but this is process {rank} of {ranks}; start one process"
             )
         run, source = self._run_and_source()
         model = self.model.load(run, self.files.pick_device())
-        options = PartOptions(part=self.part, top=self.top, scores=self.scores, batch=self.batch, sets=self.sets)
-        parts = open_parts(model, source, self.out, self.protocol.on(protocol_of(model)[1]), options)
-        noted_calibration(model, parts.protocol)
+        options = SliceOptions(slice=self.slice, top=self.top, scores=self.scores, batch=self.batch, sets=self.sets)
+        slices = open_slices(model, source, self.out, self.protocol.on(protocol_of(model)[1]), options)
+        noted_calibration(model, slices.protocol)
         who = f"process {rank} of {ranks}" if self.ray is None else f"Ray, {self.ray} encoding"
-        console.notes().print(f"{who}; {parts.request['files']} files in {parts.count} parts")
-        state = self._predict(parts, rank, ranks)
-        console.doing("counting the finished parts")
-        finished = f"{state.finished} of {state.parts} parts are finished"
+        console.notes().print(f"{who}; {slices.request['files']} files in {slices.count} slices")
+        state = self._predict(slices, rank, ranks)
+        console.doing("counting the finished slices")
+        finished = f"{state.finished} of {state.slices} slices are finished"
         console.results().print(f"{self.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
         console.show_json({"out": self.out, **state._asdict()})
         note = zero_shot_line(model, self.model.classes)
@@ -122,27 +122,27 @@ class Bulk:
         if run is not None:
             console.next_command("texthead", "ui", run)
 
-    def _predict(self, parts: "Parts", rank: int, ranks: int) -> "State":
-        """Write the parts of this process, with a line each."""
-        from texthead.apps.bulk.bulk import predict_parts
+    def _predict(self, slices: "Slices", rank: int, ranks: int) -> "State":
+        """Write the slices of this process, with a line each."""
+        from texthead.apps.bulk.bulk import predict_slices
         from texthead.apps.bulk.bulk_on_ray import predict_on_ray
         from texthead.cli import console
 
         began, files = time.perf_counter(), 0
 
-        def done(part: "Part") -> None:
+        def done(finished: "Slice") -> None:
             nonlocal files
-            files += part.files
+            files += finished.files
             speed = f"{files / (time.perf_counter() - began):.1f} files/s so far"
-            lost = _lost(part.unreadable)
-            console.notes().print(f"part {part.number} of {parts.count}: {part.files} files{lost}; {speed}")
+            lost = _lost(finished.unreadable)
+            console.notes().print(f"slice {finished.number} of {slices.count}: {finished.files} files{lost}; {speed}")
 
         skip = self.files.skip_unreadable
         if self.ray is not None:
             gpus = 0 if self.files.device == "cpu" else None
-            return predict_on_ray(parts, actors=self.ray, gpus=gpus, skip_unreadable=skip, done=done)
-        return predict_parts(
-            parts,
+            return predict_on_ray(slices, actors=self.ray, gpus=gpus, skip_unreadable=skip, done=done)
+        return predict_slices(
+            slices,
             rank=rank,
             ranks=ranks,
             skip_unreadable=skip,

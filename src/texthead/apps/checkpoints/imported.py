@@ -37,7 +37,7 @@ from texthead.encoders import (
 )
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
-from texthead.media import fingerprint
+from texthead.media import MediaPath
 from texthead.models import (
     FrameTransformer,
     Head,
@@ -138,7 +138,7 @@ def import_published(
     head = _head(encoder, names, labels, convention, scale)
     short = convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
-    file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
+    file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):
         if is_run(out):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.runs import CALIBRATION, ENCODER, Edit, Run, load_run, save_model, saved_split
 from texthead.runs import NAME as SCORES
 from texthead.text import check_names, class_prompts, flat
@@ -260,7 +260,7 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     labels = [entry["label"] for entry in entries]
     head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
     edits = (*run.edits, edit)
-    record = {"run": str(media_paths.resolved(run.folder)), "edits": [each.text for each in edits]}
+    record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
 

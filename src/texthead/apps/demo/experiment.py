@@ -17,7 +17,6 @@ from texthead.encoders import Encoder, load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FrozenEncoder, Reading, frame_features, readable
-from texthead.media import open_media
 from texthead.models import (
     MeanPool,
     Recognizer,
@@ -357,7 +356,7 @@ def _report(
         report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
     report.section("Predictions")
     item = outcome.item
-    with open_media(item.path) as media:
+    with item.media.open() as media:
         frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
     name = f"{item.path.parent.name}/{item.path.name}"
     report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)

@@ -91,11 +91,11 @@ class Doctor:
         from texthead.apps.doctor.facts import read_facts
         from texthead.apps.doctor.page import Diagnosis
         from texthead.features import Reading
-        from texthead.media import paths as media_paths
+        from texthead.media import MediaPath
         from texthead.report import write_html
 
         fix, out = (None if path is None else Path(path) for path in (self.fix, self.out))
-        if fix and media_paths.address(self.data):
+        if fix and MediaPath(self.data).address:
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )

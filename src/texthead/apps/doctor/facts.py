@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from texthead.data import Dataset, centre_in_segment, evenly
 from texthead.errors import MediaError
-from texthead.media import Media, boxes, content_digest, open_media
-from texthead.media import paths as media_paths
+from texthead.media import Media, MediaPath, boxes
 from texthead.parallel import FailedTask, Reporter, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
@@ -97,11 +96,11 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     """Return the properties of the file at `path`; read errors are reported as its fault."""
     facts = Facts(path)
     try:
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
-                digest=content_digest(path),
+                digest=MediaPath(path).digest(),
                 frames=media.num_frames,
                 listed=media.listed_frames,
                 seconds=media.duration_seconds,
@@ -126,7 +125,7 @@ def bytes_missing(path: Path) -> int:
     A truncated file whose index is at the end has lost it, so that no decoder can say what is wrong. `path` may be a
     part of a video.
     """
-    path = media_paths.file_of(path)
+    path = MediaPath(path).file
     if not path.is_file():
         return 0
     size = end = path.stat().st_size

@@ -14,8 +14,7 @@ from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
 from texthead.apps.doctor.swapped_names import Swap
 from texthead.data import Item
 from texthead.errors import Fault
-from texthead.media import is_image
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.text import class_names, clean_name, mirrored_names
 
 Severity = Literal["serious", "warning", "note"]
@@ -82,7 +81,7 @@ def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
     if fact.listed and fact.listed != fact.frames:
         detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
         yield "note", "wrong frame count in header", detail
-    if not is_image(fact.path) and fact.frames < frames:
+    if not MediaPath(fact.path).is_image and fact.frames < frames:
         detail = f"{plural(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
         yield "warning", "too few frames", detail
     if fact.turned:
@@ -190,11 +189,7 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
 def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
     """Return whether two items are parts of one file in one split."""
     a, b = items[first], items[second]
-    return (
-        a.split == b.split
-        and (media_paths.is_part(a.path) or media_paths.is_part(b.path))
-        and media_paths.file_of(a.path) == media_paths.file_of(b.path)
-    )
+    return a.split == b.split and (a.media.is_part or b.media.is_part) and a.media.file == b.media.file
 
 
 def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
@@ -215,31 +210,29 @@ def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 def overlaps(items: Sequence[Item]) -> list[Finding]:
     """Find files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
-    if not any(media_paths.is_part(item.path) for item in items):
+    if not any(item.media.is_part for item in items):
         return []
     by_file: dict[Path, list[int]] = {}
     for position in range(len(items)):
-        by_file.setdefault(media_paths.file_of(media_paths.resolved(items[position].path)), []).append(position)
+        by_file.setdefault(items[position].media.resolved().file, []).append(position)
     findings = []
     for positions in by_file.values():
         pairs = _overlapping(items, positions)
         leaks = [(a, b) for a, b in pairs if items[a].split != items[b].split]
         labelled = [(a, b) for a, b in pairs if items[a].label != items[b].label]
-        about = str(media_paths.file_of(items[positions[0]].path))
+        about = str(items[positions[0]].media.file)
         if leaks:
             a, b = leaks[0]
             detail = (
-                f"{media_paths.span_of(items[a].path)} is in {items[a].split}, "
-                f"{media_paths.span_of(items[b].path)} in {items[b].split}{_pair_count(leaks)}: they share frames; "
-                "change their times"
+                f"{items[a].media.span} is in {items[a].split}, {items[b].media.span} in {items[b].split}"
+                f"{_pair_count(leaks)}: they share frames; change their times"
             )
             findings.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
         if labelled:
             a, b = labelled[0]
             detail = (
-                f"{media_paths.span_of(items[a].path)} is labelled {items[a].label}, "
-                f"{media_paths.span_of(items[b].path)} {items[b].label}{_pair_count(labelled)}; change their times, "
-                "unless both really happen at once"
+                f"{items[a].media.span} is labelled {items[a].label}, {items[b].media.span} {items[b].label}"
+                f"{_pair_count(labelled)}; change their times, unless both really happen at once"
             )
             findings.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
     return findings
@@ -249,7 +242,7 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
     """Return pairs of positions whose times overlap, the earlier part first."""
     pairs: list[tuple[int, int]] = []
     on: list[int] = []
-    spans = {position: media_paths.span_of(items[position].path) for position in positions}
+    spans = {position: items[position].media.span for position in positions}
     for position in sorted(positions, key=lambda position: spans[position]):
         on = [other for other in on if spans[other].end > spans[position].start]
         pairs += [(other, position) for other in on]
@@ -269,7 +262,7 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
     """Find groups in more than one split; the parts of a file form a group if the data names none."""
     splits: dict[tuple[bool, str], set[str]] = {}
     for item in items:
-        if item.split and (item.group or media_paths.is_part(item.path)):
+        if item.split and (item.group or item.media.is_part):
             splits.setdefault((item.group is not None, item.together), set()).add(item.split)
     findings = []
     for (named, group), group_splits in splits.items():
@@ -434,11 +427,11 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) ->
     kept = [item for position, item in enumerate(items) if position not in excluded]
     extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
-    times = ["start", "end"] if any(media_paths.is_part(item.path) for item in kept) else []
+    times = ["start", "end"] if any(item.media.is_part for item in kept) else []
     rows = []
     for item in kept:
         extra_columns = dict(item.extra)
         tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
-        span = media_paths.span_cells(item.path) if times else ()
-        rows.append([media_paths.relative_below(media_paths.file_of(item.path), folder), *span, item.label, *tail])
+        span = item.media.span.cells() if times else ()
+        rows.append([MediaPath(item.media.file).text_below(folder), *span, item.label, *tail])
     return ["path", *times, "label", *optional, *extra], rows

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 from texthead.apps.doctor.facts import Facts
 from texthead.data import Item, evenly
-from texthead.media import kind_of
 
 _SPLITS = ("train", "val", "test", "none")
 
@@ -88,7 +87,7 @@ def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summar
         name=name,
         items=len(items),
         splits={split: splits[split] for split in _SPLITS if splits[split]},
-        kinds=dict(Counter(kind_of(item.path) for item in items).most_common()),
+        kinds=dict(Counter(item.media.reader.kind for item in items).most_common()),
         unreadable=len(facts) - len(readable),
         frames=_spread([fact.frames for fact in readable]),
         all_frames=sum(fact.frames for fact in readable),

@@ -30,8 +30,7 @@ from texthead.evaluation import Calibration
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, scratch_folder, write_json
-from texthead.media import is_member
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.models import AttentivePool, TemporalTransformer
 from texthead.parallel import Reporter
 from texthead.prediction import calibration_for, protocol_of
@@ -136,8 +135,8 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
 
 def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     """Read clips of some training files that still exist, evenly spaced."""
-    files = sorted({str(media_paths.file_of(path)) for path in run.trained_on})
-    existing = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
+    files = sorted({MediaPath(path).file for path in run.trained_on}, key=str)
+    existing = [path for path in files if path.is_file()]
     most = max(4, CALIBRATION_FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
     for index in evenly(len(existing), most):

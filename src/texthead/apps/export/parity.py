@@ -15,7 +15,7 @@ from texthead.apps.export.scorer import Scorer
 from texthead.data import ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
-from texthead.media import Image, Video, is_member, reader_of
+from texthead.media import Image, MediaPath, Video
 from texthead.parallel import Reporter
 from texthead.runs import Run
 
@@ -88,8 +88,8 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
     # `predict.py` reads only images and videos.
-    readable = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
-    existing = [(path, label) for path, label in readable if path.is_file() and not is_member(path)]
+    readable = [(path, label) for path, label in rows if MediaPath(path).reader in (Image, Video)]
+    existing = [(path, label) for path, label in readable if path.is_file()]
     chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 

@@ -18,8 +18,7 @@ from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.label.training import Training
 from texthead.apps.serving import MEDIA_TYPES, file_route, json_body, media_response, page_app
 from texthead.errors import DataError
-from texthead.media import is_image
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 
 _HERE = Path(__file__).parent
 
@@ -34,7 +33,7 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
     actions = _Actions(session, training)
 
     def media(request: Request) -> Response:
-        return media_response(media_paths.file_of(actions.path(request.path_params["position"])))
+        return media_response(MediaPath(actions.path(request.path_params["position"])).file)
 
     def small(request: Request) -> Response:
         kind, data = cached_preview(actions.path(request.path_params["position"]))
@@ -144,15 +143,16 @@ def _text(body: dict[str, Any], name: str) -> str:
 def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
     if file is None:
         return None
-    plays = media_paths.file_of(file.path).suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
-    span = media_paths.span_of(file.path)
+    media = MediaPath(file.path)
+    plays = media.file.suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
+    span = media.span
     return {
         "position": file.position,
         "name": file.path.name,
-        "part": [span.start, None if math.isinf(span.end) else span.end] if media_paths.is_part(file.path) else None,
+        "part": [span.start, None if math.isinf(span.end) else span.end] if media.is_part else None,
         "path": str(file.path),
         "kind": file.kind if plays else "preview",
-        "image": is_image(file.path),
+        "image": media.is_image,
         "guesses": [{"name": guess.name, "probability": guess.probability} for guess in file.guesses],
         "label": file.label,
         "why": file.why,

@@ -23,7 +23,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, listed
 from texthead.files import unused
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 from texthead.text import read_names
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Label:
         """Raise DataError if DATA does not exist or options exclude each other."""
         from texthead.cli import console
 
-        media_paths.check_not_missing(Path(self.data))
+        MediaPath(self.data).check()
         self.tool.check()
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from texthead.data import Dataset, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 
 # Seconds until a claim on a file expires.
 CLAIMED = 300.0
@@ -94,7 +94,7 @@ class LabelFile:
         self._lock = csv.with_name(f".{csv.name}.lock")
         self._labels = _Table(csv, ("path", "label"), paths, files.source)
         self._bad = _Table(_bad_list(csv), ("path",), paths, files.source)
-        self._names = [media_paths.relative_below(path, csv.parent) for path in paths]
+        self._names = [MediaPath(path).text_below(csv.parent) for path in paths]
         self.read()
 
     def read(self) -> Labels:
@@ -189,7 +189,7 @@ class _Table:
         self._columns = [*columns, "time"]
         self._paths = paths
         self._source = source
-        self._positions: dict[Path, int] | None = None
+        self._positions: dict[MediaPath, int] | None = None
         self._known: dict[tuple[str, ...], int | None] = {}
         self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
@@ -219,17 +219,17 @@ class _Table:
 
     def _position(self, row: LabelRow, line: int) -> int | None:
         if self._positions is None:
-            self._positions = {media_paths.resolved(path): position for position, path in enumerate(self._paths)}
+            self._positions = {MediaPath(path).resolved(): position for position, path in enumerate(self._paths)}
         name = tuple(row.get(column, "") for column in ("path", "start", "end"))
         if name not in self._known:
             path = row_path({**row, "path": row["path"].strip()}, self._csv, line)
-            self._known[name] = self._positions.get(media_paths.resolved(path))
+            self._known[name] = self._positions.get(MediaPath(path).resolved())
         return self._known[name]
 
     def put(self, position: int, values: Mapping[str, str]) -> None:
         """Write the row of a position with the current time; its other columns do not change."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        name = media_paths.relative_below(self._paths[position], self._csv.parent)
+        name = MediaPath(self._paths[position]).text_below(self._csv.parent)
         row = {"path": name, **self.read().get(position, {}), **values, "time": now}
         self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})

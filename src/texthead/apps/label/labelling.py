@@ -15,8 +15,7 @@ from texthead.data import Dataset, Item, manifest_rows, read_dataset, row_path
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
-from texthead.media import find_media
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, find_media
 from texthead.models import text_rows
 from texthead.parallel import Reporter
 from texthead.transfer import QUICK_FRAMES
@@ -47,7 +46,7 @@ class Pool:
     @property
     def groups(self) -> list[str] | None:
         """The group of each file (for a part of a video, the video if no group is given); None if all are separate."""
-        grouped = any(item.group or media_paths.is_part(item.path) for item in self.files.items)
+        grouped = any(item.group or item.media.is_part for item in self.files.items)
         return self.files.groups if grouped else None
 
     def next(
@@ -101,13 +100,11 @@ def read_files(source: str | Path) -> Dataset:
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
-    item_of = {media_paths.resolved(item.path): item for item in files.items}
+    item_of = {item.media.resolved(): item for item in files.items}
     parts = [
-        (item_of.get(media_paths.file_of(media_paths.resolved(path))), media_paths.span_of(path))
-        for path in paths
-        if media_paths.is_part(path)
+        (item_of.get(MediaPath(media.file).resolved()), media.span) for media in map(MediaPath, paths) if media.is_part
     ]
-    items = [replace(item, path=media_paths.part_path(item.path, span)) for item, span in parts if item is not None]
+    items = [replace(item, path=item.media.part(span).path) for item, span in parts if item is not None]
     return replace(files, items=(*files.items, *items))
 
 
@@ -128,10 +125,10 @@ def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
     """
     if not labels_path.exists():
         return {}
-    path_of = {media_paths.resolved(item.path): item.path for item in files.items}
+    path_of = {item.media.resolved(): item.path for item in files.items}
     labelled: dict[Path, Item] = {}
     for item in read_dataset(labels_path, root=root_of(labels_path, files)).items:
-        path = path_of.get(media_paths.resolved(item.path))
+        path = path_of.get(item.media.resolved())
         if path is None:
             raise DataError(
                 f"{labels_path}: labels {item.path}, which is not in {files.source}: "

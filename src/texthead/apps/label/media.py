@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from texthead.data import evenly
-from texthead.media import is_image, open_media
+from texthead.media import MediaPath
 
 # Frames of a video preview, its longer side in pixels, and that of an image preview.
 _PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
@@ -21,9 +21,9 @@ def preview(path: Path) -> tuple[str, bytes]:
     Raises:
         MediaError: the file cannot be read.
     """
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         indices = evenly(media.num_frames, min(_PICTURES, media.num_frames))
-        side = _IMAGE_SIDE if is_image(path) else _SIDE
+        side = _IMAGE_SIDE if MediaPath(path).is_image else _SIDE
         small = {index: _small(picture, side) for index, picture in media.pictures(set(indices))}
         seconds = media.duration_seconds
     pictures = [small[index] for index in indices if index in small]

@@ -20,7 +20,7 @@ from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.data import Dataset
 from texthead.errors import DataError, TextheadError
-from texthead.media import kind_of
+from texthead.media import MediaPath
 from texthead.text import check_names
 
 # Maximum length of a typed class name, in characters.
@@ -237,7 +237,7 @@ class LabelSession:
         classes = self.classes(labels)
         unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
         known = [guess for guess in guesses if guess.name in classes]
-        return FileToLabel(position, path, kind_of(path), (*known, *unfitted), label, "; ".join(reasons))
+        return FileToLabel(position, path, MediaPath(path).reader.kind, (*known, *unfitted), label, "; ".join(reasons))
 
     def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.

@@ -16,8 +16,7 @@ from texthead.data import Dataset, Item
 from texthead.encoders import Encoder
 from texthead.errors import MediaError
 from texthead.features import Reading, frame_features
-from texthead.media import Media, Video, kind_of, open_media
-from texthead.media import paths as media_paths
+from texthead.media import Media, MediaPath, Span, Video, spans_by_file
 from texthead.parallel import Reporter
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
@@ -76,22 +75,18 @@ def cut_files(
         known: labelled paths. Labelled files are not cut, labelled parts stay, and windows that overlap with them are
             left out.
     """
-    labelled = media_paths.spans_by_file(media_paths.resolved(path) for path in known)
+    labelled = spans_by_file(MediaPath(path).resolved() for path in known)
     items: list[Item] = []
     with reporter.bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
-            labelled_spans = labelled.get(media_paths.resolved(item.path), [])
+            labelled_spans = labelled.get(item.media.resolved().path, [])
             starts: list[float] = []
-            if (
-                not media_paths.is_part(item.path)
-                and kind_of(item.path) == Video.kind
-                and media_paths.Span() not in labelled_spans
-            ):
+            if not item.media.is_part and item.media.reader.kind == Video.kind and Span() not in labelled_spans:
                 starts = _starts(item.path, encoder, reading, above)
-            windows = [media_paths.Span(*pair) for pair in pairwise([*starts, math.inf])]
+            windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
             free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
-            spans = sorted({*free, *labelled_spans}) if starts or labelled_spans else [media_paths.Span()]
-            items += [replace(item, path=media_paths.part_path(item.path, span)) for span in spans]
+            spans = sorted({*free, *labelled_spans}) if starts or labelled_spans else []
+            items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
 
@@ -99,7 +94,7 @@ def cut_files(
 def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> list[float]:
     """Return where windows of a video begin, in seconds; an empty list if it is short or unreadable."""
     try:
-        with open_media(path) as media:
+        with MediaPath(path).open() as media:
             if media.duration_seconds <= above:
                 return []
             frames = _frames(media)

@@ -11,8 +11,7 @@ from texthead.apps.label_studio.tasks import CONTROL, LOCAL, PARTS, RATE, Frames
 from texthead.data import Item
 from texthead.errors import DataError
 from texthead.files import replacing, write_json
-from texthead.media import is_image
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 
 
 def check(path: Path) -> None:
@@ -39,7 +38,7 @@ def write(
     """
     root = document_root(data, (item.path for item in items))
     config = write_tasks(path, items, guesses, classes, root=root, model=model)
-    parts = " and parts of files" if any(media_paths.is_part(item.path) for item in items) else ""
+    parts = " and parts of files" if any(item.media.is_part for item in items) else ""
     count = f"{len(items)} files{parts}, {sum(item.path in guesses for item in items)} with a guess"
     served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
     return f"{path}: {count}; {served}"
@@ -70,10 +69,10 @@ def write_tasks(
         RunError: the files cannot be written.
     """
     kind = _media_kind(item.path for item in items)
-    timed = any(media_paths.is_part(item.path) for item in items)
+    timed = any(item.media.is_part for item in items)
     tasks: list[dict[str, Any]] = []
     for rows in _files_with_parts(items) if timed else [[item] for item in items]:
-        first, file = rows[0], media_paths.file_of(rows[0].path)
+        first, file = rows[0], rows[0].media.file
         others = {name: value for name, value in _shared_extra(rows) if name not in ("image", "video")}
         data: dict[str, Any] = {**others, kind: _address(file, root)}
         data |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
@@ -139,8 +138,9 @@ def _media_kind(files: Iterable[Path]) -> str:
     """
     first: dict[str, Path] = {}
     for path in files:
-        kind = "image" if is_image(path) else "video"
-        if not media_paths.file_of(path).is_file():
+        media = MediaPath(path)
+        kind = "image" if media.is_image else "video"
+        if not media.file.is_file():
             raise DataError(
                 f"{path}: Label Studio shows only files, not frame folders or clips in shards; leave it out"
             )
@@ -157,7 +157,7 @@ def _files_with_parts(items: Iterable[Item]) -> list[list[Item]]:
     """Group the items by file; a file in several splits or groups appears once for each."""
     by_file: dict[tuple[Path, str | None, str | None], list[Item]] = {}
     for item in items:
-        by_file.setdefault((media_paths.file_of(item.path), item.split, item.group), []).append(item)
+        by_file.setdefault((item.media.file, item.split, item.group), []).append(item)
     return [*by_file.values()]
 
 
@@ -168,4 +168,4 @@ def _shared_extra(items: Sequence[Item]) -> list[tuple[str, str]]:
 
 def _part_names(items: Iterable[Item]) -> list[str]:
     """Return the items' times in the form in which they are read back."""
-    return [item.path.name.removeprefix(media_paths.file_of(item.path).name) for item in items]
+    return [item.media.times for item in items]

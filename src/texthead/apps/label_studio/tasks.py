@@ -12,8 +12,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from texthead.data import SPLIT_NAMES, Dataset
 from texthead.errors import DataError, listed
 from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
-from texthead.media import check_part, frames_within, is_media, open_media
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath, Span
 
 # Path, label, split, group and extra fields: the arguments of `Item`.
 TaskRow = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
@@ -113,7 +112,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[TaskR
         notes.append(
             f"{source}: annotations of {decided_by_truth} tasks disagree; those marked as ground truth are used"
         )
-    if rows and not any(_exists(media_paths.file_of(row[0])) for row in rows):
+    if rows and not any(_exists(MediaPath(row[0]).file) for row in rows):
         raise DataError(
             f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
@@ -325,7 +324,7 @@ class Frames:
     """The frames of a video as labelling tools number them: from 1, ranges including both ends."""
 
     def __init__(self, file: Path):
-        with open_media(file) as media:
+        with MediaPath(file).open() as media:
             self.file, self.times = file, [*media.times]
             self.rate = media.num_frames / media.duration_seconds if media.duration_seconds else 0.0
 
@@ -335,7 +334,7 @@ class Frames:
         Raises:
             MediaError: the part contains no frame.
         """
-        within = frames_within(part, self.times)
+        within = MediaPath(part).frames(self.times)
         return within.start + 1, within.stop
 
     def part(self, span: Range) -> Path:
@@ -355,9 +354,7 @@ class Frames:
             )
         # Parts have times in milliseconds.
         end = math.inf if last >= count else round(self.times[last], 3)
-        return media_paths.part_path(
-            self.file, media_paths.Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end)
-        )
+        return MediaPath(self.file).part(Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end)).path
 
 
 def _labelled_parts(
@@ -376,7 +373,7 @@ def _labelled_parts(
         yield file, labels[None]
         return
     try:
-        check_part(media_paths.part_path(file, media_paths.Span(0.0, 1.0)))
+        MediaPath(file).part(Span(0.0, 1.0)).check_part()
         if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
                 f"{where}: {file} does not exist, but its frame times are needed, since its ranges are in frames; give "
@@ -392,13 +389,10 @@ def _labelled_parts(
 
 def _part_paths(file: Path, label_ranges: Sequence[Range], known: object) -> list[Path]:
     if not any(range_.in_frames for range_ in label_ranges):
-        return [
-            media_paths.part_path(file, media_paths.read_span(str(range_.start), str(range_.end)))
-            for range_ in label_ranges
-        ]
+        return [MediaPath(file).part(Span.read(str(range_.start), str(range_.end))).path for range_ in label_ranges]
     frames = Frames(file)
     names = [name for name in known if isinstance(name, str)] if isinstance(known, list) else []
-    parts = [path for path in (Path(f"{file}{name}") for name in names) if media_paths.file_of(path) == file]
+    parts = [path for path in (Path(f"{file}{name}") for name in names) if MediaPath(path).file == file]
     by_numbers = {frames.numbers(path): path for path in parts}
     paths = [frames.part(range_) for range_ in label_ranges]
     return [by_numbers.get(frames.numbers(path), path) for path in paths]
@@ -427,7 +421,7 @@ def _is_source(content: object) -> bool:
     """Return whether a field of a task's data names a video or image."""
     if not isinstance(content, str):
         return False
-    return is_media(_parts(content).path if _is_elsewhere(content) else _path_of(content))
+    return MediaPath(_parts(content).path if _is_elsewhere(content) else _path_of(content)).is_media
 
 
 def _path_of(address: str) -> str:

@@ -22,7 +22,7 @@ from texthead.encoders import Encoder, as_visual, load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
-from texthead.media import open_media
+from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import pick_device
 from texthead.prediction import Prediction, calibration_for, predict, protocol_of, zero_shot
@@ -250,7 +250,7 @@ def video_length(path: Path, limits: Limits) -> tuple[float, int]:
     Raises:
         MediaError: the file cannot be read, or exceeds the limits.
     """
-    with open_media(path) as media:
+    with MediaPath(path).open() as media:
         seconds = media.duration_seconds
         if seconds > limits.seconds:
             problem = f"{seconds:.0f} s long; this page allows {limits.seconds:g} s. Cut out a part"

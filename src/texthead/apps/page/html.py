@@ -14,7 +14,7 @@ from PIL import Image
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.timeline import events, timeline_json
 from texthead.evaluation import NONE
-from texthead.media import is_image
+from texthead.media import MediaPath
 from texthead.prediction import csv_columns, csv_rows, json_entry
 from texthead.report import COLOURS, environment, overlay_heat
 
@@ -42,7 +42,7 @@ def page_html(about: About, megabytes: int, seconds: float, suffixes: Sequence[s
 def top_classes_html(answer: TopClasses) -> str:
     """Return the top classes of a file as bars."""
     path = answer.prediction.path
-    return _render("top_classes", answer=answer, path=path, is_image=is_image(path), none_of_these=NONE)
+    return _render("top_classes", answer=answer, path=path, is_image=MediaPath(path).is_image, none_of_these=NONE)
 
 
 def timeline_html(timeline: VideoEvents) -> str:

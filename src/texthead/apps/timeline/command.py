@@ -22,7 +22,7 @@ from texthead.cli import (
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
 from texthead.files import replacing, write_csv
-from texthead.media import paths as media_paths
+from texthead.media import MediaPath
 
 if TYPE_CHECKING:
     from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
@@ -84,8 +84,8 @@ class TimelineCommand:
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
-        if path != PIPE and not media_paths.is_live(path):
-            media_paths.check_not_missing(path)
+        if not _is_stream(path):
+            MediaPath(path).check()
         _check_outputs(self, path)
 
     def __call__(self) -> None:
@@ -126,12 +126,12 @@ class TimelineCommand:
         if not events and not console.prints_json():
             console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
-            _write_manifest(Path(self.manifest), media_paths.file_of(path), events, begin)
+            _write_manifest(Path(self.manifest), MediaPath(path).file, events, begin)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
             console.say_notes([note])
-        if not self.overlay and path != PIPE and not media_paths.is_live(path):
+        if not self.overlay and not _is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
             console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
 
@@ -155,14 +155,18 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
     return first, rest[0]
 
 
+def _is_stream(path: str) -> bool:
+    return path == PIPE or MediaPath(path).is_live
+
+
 def _check_outputs(command: TimelineCommand, path: str) -> None:
     """Raise DataError if outputs exclude each other or cannot be written."""
     command.printed.check()
-    if command.overlay and (path == PIPE or media_paths.is_live(path)):
+    if command.overlay and _is_stream(path):
         raise DataError(
             "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
         )
-    if command.manifest and (path == PIPE or media_paths.is_live(path)):
+    if command.manifest and _is_stream(path):
         raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
     outputs.check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
     if command.overlay:
@@ -173,7 +177,7 @@ def _opened(path: str) -> "TimedVideo":
     from texthead.apps.timeline.timeline import open_timed
     from texthead.media import LiveStream, PipedVideo
 
-    if media_paths.is_live(path):
+    if MediaPath(path).is_live:
         return LiveStream(path)
     if path != PIPE:
         return open_timed(path)
@@ -355,7 +359,7 @@ def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: fl
     from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
     from texthead.cli import console
 
-    name = media_paths.relative_below(video, out.parent)
+    name = MediaPath(video).text_below(out.parent)
     write_csv(out, MANIFEST_COLUMNS, [manifest_row(event, name, begin=begin) for event in events])
     console.notes().print(f"manifest: {out}")
 

@@ -24,7 +24,7 @@ from texthead.data import Pooling, Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration, average_views, check_scores
 from texthead.features import Engine
-from texthead.media import LiveStream, Media, PipedVideo, Take, open_media
+from texthead.media import LiveStream, Media, MediaPath, PipedVideo, Take
 from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, calibration_for, protocol_of
@@ -204,9 +204,9 @@ TimedVideo = Media | PipedVideo | LiveStream
 def open_timed(path: str | Path) -> Media:
     """Open the video at `path`.
 
-    Raises: MediaError for images and frame folders, which have no times, and like `open_media`.
+    Raises: MediaError for images and frame folders, which have no times, and like `MediaPath.open`.
     """
-    media = open_media(path)
+    media = MediaPath(path).open()
     if not media.times:
         media.close()
         raise MediaError(
