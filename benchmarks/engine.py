@@ -21,8 +21,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 import texthead as th
 from benchmarks.rounds import interleaved, now, parser, ratios, since, spread, table, timed
 from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import spec_of
-from texthead.features.engine import Engine, StoredGraph, weights_digest
+from texthead.features.engine import Engine, StoredGraph
 
 FRAMES = 8
 

@@ -28,7 +28,8 @@ from torchvision.transforms import v2
 import texthead as th
 from benchmarks.rounds import Costs, interleaved, parser, ratios, spread, table, timed
 from texthead.encoders.encoder import Encoder
-from texthead.features.engine import StoredGraph, quiet, weights_digest
+from texthead.encoders.lazy import weights_digest
+from texthead.features.engine import StoredGraph, quiet
 
 WIDTH, HEIGHT, BATCH = 500, 400, 8
 TEXTHEAD = "texthead.FrozenEncoder"

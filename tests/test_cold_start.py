@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from texthead.encoders.encoder import LazyVisual
+from texthead.encoders.lazy import LazyVisual
 from texthead.runs.run import keep_graph, load_run
 
 # Heavy modules besides torch, numpy and av.

@@ -163,69 +163,6 @@ class Visual(nn.Module):
         return frames.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else frames
 
 
-class LazyVisual(Visual):
-    """A visual encoder whose network is built on first use.
-
-    Until then changes of device and mode are recorded and applied later.
-
-    Args:
-        spec: spec of the network.
-        build: returns the network with its weights.
-        digest: digest of the weights, as from `features.engine.weights_digest`.
-
-    Attributes:
-        digest: None once the network is built, since its weights may then change.
-    """
-
-    digest: str | None
-
-    def __init__(self, spec: VisualSpec, build: Callable[[], nn.Module], digest: str):
-        super().__init__(nn.Identity(), spec)
-        self.__dict__["_modules"].clear()
-        self.digest = digest
-        self._build: Callable[[], nn.Module] | None = build
-        self._moves: list[Callable[[Tensor], Tensor]] = []
-
-    # nn.Module accesses all submodules through this dictionary.
-    @property
-    def _modules(self) -> dict[str, nn.Module | None]:
-        self._ensure_built()
-        return self.__dict__["_modules"]
-
-    @_modules.setter
-    def _modules(self, modules: dict[str, nn.Module | None]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.__dict__["_modules"] = modules
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "net":
-            self._ensure_built()
-        return super().__getattr__(name)
-
-    def _ensure_built(self) -> None:
-        """Build the network if it is not built yet."""
-        build = self.__dict__.get("_build")
-        if build is None:
-            return
-        self._build = self.digest = None
-        net = build().train(self.training)
-        for move in self._moves:
-            net._apply(move)
-        self.__dict__["_modules"]["net"] = net
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisual":
-        if self._build is not None:
-            self._moves.append(fn)
-            recurse = False
-        return super()._apply(fn, recurse)  # pyright: ignore[reportReturnType]
-
-    def train(self, mode: bool = True) -> "LazyVisual":
-        """Set training or evaluation mode, without building the network."""
-        if self._build is None:
-            return super().train(mode)
-        self.training = mode
-        return self
-
-
 def as_visual(module: nn.Module) -> Visual:
     """Return the module if it is a Visual.
 

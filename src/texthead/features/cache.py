@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual
+from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
@@ -249,12 +250,3 @@ def open_cache(
 def encoder_key(visual: Visual, pixels: Pixels) -> str:
     """Return a digest of weights, architecture and preprocessing: the key of an encoder's feature cache."""
     return weights_key(visual, repr((visual.spec, pixels)))
-
-
-def weights_key(model: nn.Module, about: str) -> str:
-    """Return a digest of a model's weights and of the description `about`."""
-    digest = hashlib.sha256(about.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]

@@ -18,9 +18,9 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,11 +31,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import LazyVisual, Visual
+from texthead.encoders.encoder import Visual
+from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.errors import RunError
-from texthead.features.cache import weights_key
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
-from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
@@ -165,11 +164,6 @@ def _enough_frames(visual: Visual, frames: int, more: int) -> int:
     return frames + more * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
-def weights_digest(visual: Visual) -> str:
-    """Return a digest of an encoder's weights, independent of their source."""
-    return weights_key(visual, repr(replace(visual.spec, source="")))
-
-
 # ---- stored graphs
 
 
@@ -233,31 +227,6 @@ class StoredGraph:
         except RunError:
             return None
         return record
-
-
-def note_digest(files: Sequence[Path], digest: str) -> None:
-    """Store the digest of the weights in these files for `known_digest`; it is valid until a file changes."""
-    with suppress(RunError, OSError):
-        write_json(_digest_file(files), {"files": _stamps(files), "weights": digest})
-
-
-def known_digest(files: Sequence[Path]) -> str | None:
-    """Return the stored digest of the weights in these files; None if there is none or a file has changed."""
-    try:
-        stored = read_json(_digest_file(files))
-        return str(stored["weights"]) if stored.get("files") == _stamps(files) and "weights" in stored else None
-    except (RunError, OSError):
-        return None
-
-
-def _digest_file(files: Sequence[Path]) -> Path:
-    name = hashlib.sha256(repr([str(MediaPath(path).resolved()) for path in files]).encode()).hexdigest()[:32]
-    return cache_dir() / "engines" / "weights" / f"{name}.json"
-
-
-def _stamps(files: Sequence[Path]) -> list[list[int]]:
-    """Return size, modification time, change time (which cannot be set back) and inode of each file."""
-    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in map(Path.stat, files)]
 
 
 def _drop_oldest(folder: Path) -> None:

@@ -23,12 +23,13 @@ import torch
 from torch import nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Encoder, LazyVisual, VisualSpec, as_visual, build_visual
+from texthead.encoders.encoder import Encoder, VisualSpec, as_visual, build_visual
+from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, EncoderError, RunError, TextheadError, line_of, listed
 from texthead.evaluation.calibration import Calibration
-from texthead.features.engine import StoredGraph, known_digest, note_digest, weights_digest
+from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.paths import MediaPath, Span, spans_by_file
 from texthead.models.head_table import as_head
