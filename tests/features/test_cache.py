@@ -66,7 +66,7 @@ EDITS = {
 @pytest.mark.parametrize("kind", EDITS)
 def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path], tmp_path: Path, kind: str) -> None:
     cache, messages = FeatureCache(encoder_key(visual, PIXELS), tmp_path), []
-    reading, reporter = Reading(cache=tmp_path), Reporter(say=messages.append)
+    reading, reporter = Reading(cache=tmp_path), Reporter(note=messages.append)
 
     def features() -> list[torch.Tensor]:
         result = frame_features(visual, videos, everything, PIXELS, reading, reporter)

@@ -87,7 +87,7 @@ def test_few_frames_need_no_graph_and_many_store_one(mini, cache, monkeypatch):
         assert torch.equal(few(frames(64)), mini(frames(64)))
     assert (few.name, list(cache.glob("*"))) == ("eager", [])
     lines: list[str] = []
-    many = Engine(mini, "auto", MANY, Reporter(say=lines.append))
+    many = Engine(mini, "auto", MANY, Reporter(note=lines.append))
     many(frames(64))
     assert many.name == "onnxruntime"
     prints(lines[0], "engine: onnxruntime")
@@ -95,7 +95,7 @@ def test_few_frames_need_no_graph_and_many_store_one(mini, cache, monkeypatch):
     # A cached graph is used for fewer frames too, but not for one clip, where a lookup does not pay off.
     monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
     for count, name in ((200, "onnxruntime"), (8, "eager")):
-        again = Engine(mini, "auto", count, Reporter(say=lines.append))
+        again = Engine(mini, "auto", count, Reporter(note=lines.append))
         again(frames(64))
         assert again.name == name
     assert len(lines) == 1
@@ -186,7 +186,7 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
 
 def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeypatch):
     lines: list[str] = []
-    encode = Engine(mini, "bf16", reporter=Reporter(say=lines.append))
+    encode = Engine(mini, "bf16", reporter=Reporter(note=lines.append))
     with torch.inference_mode():
         gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
     assert 1e-6 < gap < 1e-2
@@ -243,7 +243,7 @@ def test_a_full_gpu_gets_half_as_many_frames(most):
             return x.float().mean((2, 3))
 
     lines: list[str] = []
-    encode = Engine(Full(), "eager", reporter=Reporter(say=lines.append))
+    encode = Engine(Full(), "eager", reporter=Reporter(note=lines.append))
     if not most:
         with refuses(RunError, "one frame"):
             encode(frames(8))

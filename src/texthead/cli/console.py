@@ -30,14 +30,12 @@ class _Screen:
     Attributes:
         notes: notes to print after the result; None prints them at once.
         next: the command to suggest as the last line.
-        said: the library's messages so far.
     """
 
     quiet: bool = False
     json: bool = False
     notes: list[str] | None = None
     next: str | None = None
-    said: set[str] = field(default_factory=set)
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
 
 
@@ -126,14 +124,7 @@ def bar(title: str, unit: str) -> Iterator[ProgressBar]:
         yield progress
 
 
-def _say(text: str) -> None:
-    """Print a message of the library at once; a repeated one only the first time."""
-    if text not in _screens[-1].said:
-        _screens[-1].said.add(text)
-        notes().print(text)
-
-
-reporter = Reporter(bar, _say)
+reporter = Reporter(bar, say=lambda text: notes().print(text), note=lambda text: say_notes([text]))
 
 
 def next_command(*words: object) -> None:

@@ -214,7 +214,7 @@ class FeatureCache:
     def say_misfits(self, reporter: Reporter) -> None:
         """Report the number of damaged rows since the last call."""
         if self.misfits:
-            reporter.say(
+            reporter.note(
                 f"{self.path}: {self.misfits} rows were damaged or edited (wrong checksum); they are recomputed"
             )
         self.misfits = 0

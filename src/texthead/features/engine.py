@@ -98,7 +98,7 @@ class Engine:
             if len(chunk) == 1:
                 raise RunError("the GPU has no memory for one frame; use device cpu, or a smaller encoder")
             self._most = len(chunk) // 2
-            self._reporter.say(
+            self._reporter.note(
                 f"the GPU has no memory for {len(chunk)} frames at once; encoding {self._most} at once from now on"
             )
         return features[0] if len(features) == 1 else torch.cat(features)
@@ -117,7 +117,7 @@ class Engine:
         if wanted == "bf16":
             self.name = wanted
             encode, message = _in_bf16(visual, frames)
-            self._reporter.say(message)
+            self._reporter.note(message)
             return encode
         if wanted == "compiled":
             self.name = wanted
@@ -143,7 +143,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     if record is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
         if record is not None:
-            reporter.say(_message(record))
+            reporter.note(_message(record))
     if record is not None and record["exact"]:
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
     if wanted == "onnxruntime":

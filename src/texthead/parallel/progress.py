@@ -26,13 +26,15 @@ class Reporter:
     Args:
         bar: called with a title and the unit of the items; opens a progress bar for the `with` block, which gets a
             function to call with (items done, items in all).
-        say: called with each message, such as the loss of an epoch, or damaged rows of the cache.
+        say: called with each message on the progress, such as the loss of an epoch.
+        note: called with what a user should know about the results, such as damaged rows of the cache.
         record: called with each record of the metrics of a training; on resume, with the earlier ones too.
         used: called with the name of each engine that computed features, now or when they were cached.
     """
 
     bar: Callable[[str, str], AbstractContextManager[Progress]] = _notebook_bar
     say: Callable[[str], object] = silent
+    note: Callable[[str], object] = silent
     record: Callable[[dict], object] = silent
     used: Callable[[str], object] = silent
 
