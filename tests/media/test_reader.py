@@ -120,6 +120,20 @@ def test_broken_reader_is_one_line(clips: Path, install: Install, code: str, par
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["__init__", "pictures"])
+def test_an_error_in_a_reader_is_one_line(
+    clips: Path, arrays: ModuleType, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(arrays.Arrays, method, fail)
+    path = clips / "a kite" / "1.npy"
+    with refuses(MediaError, path, "arrays.Arrays", "ZeroDivisionError") as caught, MediaPath(path).open() as media:
+        media.frames_at([0])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_suffix_of_ours_stays_ours(clips: Path, install: Install):
     install("films", "texthead.readers", "mp4 = films:Films", "raise RuntimeError")
     assert MediaPath(clips / "a kite" / "0.mp4").reader is Video

@@ -8,7 +8,7 @@ from texthead.extensions import Extension, find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import check_file
-from texthead.media.reader import Media
+from texthead.media.reader import Media, faults_of
 from texthead.media.shard import member, read_member
 from texthead.media.stored_clip import StoredClip
 from texthead.media.video import MAX_SECONDS, Video
@@ -77,4 +77,5 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
         return StoredClip(path, place) if data is None else reader(path, data)
     if reader.one_file:
         check_file(path)
-    return reader(path)
+    with faults_of(reader, path):
+        return reader(path)

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead.errors import MediaError
+from texthead.errors import MediaError, TextheadError, line_of
+from texthead.extensions import OURS
 from texthead.media.limits import changed_size, check_indices
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -25,6 +26,18 @@ _BATCH_BYTES = 2**26
 
 # Returns a frame's upright picture in RGB; called only for the frames in use, since conversion costs time.
 Take = Callable[[], Picture]
+
+
+@contextmanager
+def faults_of(reader: "type[Media]", path: Path) -> Iterator[None]:
+    """Turn any error of a reader of another package into a MediaError; its code may raise anything."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TextheadError) or reader.__module__.partition(".")[0] == OURS:
+            raise
+        problem = f"the reader {reader.__module__}.{reader.__name__} failed ({line_of(error, kind=True)})"
+        raise MediaError(path, f"{problem}; repair the file or the package") from error
 
 
 class Media(ABC):
@@ -87,9 +100,10 @@ class Media(ABC):
         """
         check_indices(self.path, indices, self.num_frames)
         wanted, row_of, batches = set(indices), dict[int, int](), list[Tensor]()
-        for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
-            row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
-            batches.append(change(frames) if change else frames)
+        with faults_of(type(self), self.path):
+            for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
+                row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
+                batches.append(change(frames) if change else frames)
         if missing := wanted - row_of.keys():
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
