@@ -2,6 +2,7 @@
 
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
 read_dataset, train, load_run, evaluate, predict
+train_run, evaluate_run, report_run, compare, diagnose    do what the commands train, eval, report, compare, doctor do
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events, Timeline, Sliding, Hysteresis    locate events in a video or in a stream of frames
 open_slices, predict_slices                predict millions of files with any number of processes; predict_on_ray
@@ -16,7 +17,6 @@ MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
 Matching, matching_loss                  contrastive loss against the texts of the batch, for comparison
 Protocol, Reading, Views, average_views, mean_average_precision
 FrozenEncoder                            features of files, for heads of your own
-fit_method, compare                      fit heads on a frozen encoder in seconds: save one, or compare all
 order_test                               test whether predictions depend on the order of frames
 
 `__init__.pyi` lists the public names. Each is imported on first use, since most import torch.

@@ -70,7 +70,6 @@ from .training.matching import Matching as Matching
 from .training.matching import matching_loss as matching_loss
 from .training.train import train as train
 from .transfer.comparison import compare as compare
-from .transfer.comparison import fit_method as fit_method
 from .transfer.estimator import TextHeadClassifier as TextHeadClassifier
 from .transfer.run_training import RunOptions as RunOptions
 from .transfer.run_training import train_run as train_run

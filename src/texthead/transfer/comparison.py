@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from texthead.data.dataset import Dataset
-from texthead.data.division import Division, check_no_class_lost, divide, divide_or_train
+from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
@@ -305,45 +305,26 @@ class FittedMethod:
 
 
 def fit_method(
-    data: Dataset | Division,
-    method: MethodName | None = None,
+    task: Task,
+    division: Division,
+    method: MethodName | None,
     *,
-    out: str | Path | None = None,
-    encoder: str = "mini",
-    task: Task | None = None,
-    k: int | None = None,
-    held_out: float | None = None,
-    seed: int = 0,
     baselines: When = "never",
     unlabelled: str | None = None,
-    reading: Reading = Reading(cache=True),
-    reporter: Reporter = Reporter(),
 ) -> FittedMethod:
-    """Fit a method to the training items on a frozen encoder, as `texthead train --tune none` does.
+    """Fit a method to the training items on a frozen encoder, and score it on the held-out ones.
 
     Args:
         method: "text-probe" (the default), "probe" (the default for encoders without text), "zero-shot" or
             "zero-shot-centred".
-        out: run folder to write; None writes none.
-        encoder: as `load_encoder` takes it.
-        task: encoder, classes and recipe, in place of `encoder`, `reading` and `reporter`.
-        k: training items drawn for each class; all if None.
-        held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
-        seed: random seed.
         baselines: whether to score the other methods too; "auto": with at most 2,000 training items.
         unlabelled: folder of files like those to predict; they refine a probe if they help.
-        reporter: gets progress and messages.
 
     Raises:
         DataError: the encoder or `unlabelled` does not allow the method, a class has no readable training item, or no
             item can be read.
-        MediaError: an item cannot be read, unless `reading` skips such items.
-        RunError: `out` holds a run.
+        MediaError: an item cannot be read, unless the task skips such items.
     """
-    if out is not None:
-        check_out(Path(out), resume=False)
-    division = data if isinstance(data, Division) else divide(data, seed=seed, held_out=held_out, k=k)
-    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
@@ -354,7 +335,4 @@ def fit_method(
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
         table.add_methods(task, [name], items, tests)
     table.add_note(task)
-    fitted = FittedMethod(task, name, items, table, task.text_evidence(items), skipped, line, engine)
-    if out is not None:
-        fitted.save(out)
-    return fitted
+    return FittedMethod(task, name, items, table, task.text_evidence(items), skipped, line, engine)

@@ -259,9 +259,7 @@ class _Training:
         values = {key: value for key, value in options.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
-        quick = fit_method(
-            division, options.method, task=task, baselines=options.baselines, unlabelled=options.unlabelled
-        )
+        quick = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
         self.tell(quick)
         choice = self._before_trial(quick)
         if choice.tuned is None:
