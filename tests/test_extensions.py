@@ -59,6 +59,9 @@ def test_a_command_of_a_package_is_listed_completed_and_run(install: Install, wo
         (CODE, "loud:Whisper", "Whisper"),
         (CODE, "loud", "no dataclass"),
         (CODE.replace("PositiveInt = option", "set = option"), "loud:Shout", "times"),
+        (CODE.replace("def __call__", "def run"), "loud:Shout", "__call__"),
+        (CODE.replace("print(", "1 / 0, print("), "loud:Shout", "ZeroDivisionError: division by zero"),
+        (CODE.replace("    words: list", '    JSON = "a"\n    json: int = 3\n    words: list'), "loud:Shout", "--json"),
     ],
 )
 def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wrong, code, value, problem) -> None:
@@ -68,6 +71,11 @@ def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wro
     assert "loud" in line
     assert "train" in works("--help")[0]
     assert "train" in works("--print-completion", "bash")[0]
+
+
+def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> None:
+    install(command="cry")
+    assert "usage: texthead cry WORD" in works("cry", "--help")[0]
 
 
 def test_a_package_cannot_replace_a_command(install: Install, works) -> None:

@@ -23,6 +23,8 @@ PAGES = {
     "features": "Features",
     "transfer": "Few labels",
     "prediction": "Prediction",
+    "parallel": "Progress",
+    "apps.doctor": "Doctor",
     "apps.timeline": "Events in videos",
     "apps.bulk": "Millions of files",
     "apps.classes": "Classes of a run",

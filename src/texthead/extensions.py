@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OURS = "texthead"
+KINDS = ("commands", "encoders", "heads", "readers", "sources", "tools")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,16 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
     """Return the entry of a group with this name, None if there is none; texthead's own is found without a search."""
     return find(group, ours).get(name) if name not in ours else Extension(_kind(group), name, ours[name], (OURS,))
+
+
+def package_of(error: BaseException) -> str | None:
+    """Return the installed package whose code raised an error, if it has entry points of texthead's; else None."""
+    from traceback import walk_tb
+
+    entries = [entry for kind in KINDS for entry in _installed(f"{OURS}.{kind}")]
+    packages = {entry.module.partition(".")[0]: entry.dist.name for entry in entries if entry.dist}
+    modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    return next((packages[module] for module in reversed(modules) if module in packages), None)
 
 
 @cache

@@ -20,7 +20,7 @@ from texthead.features.frames import frame_features
 from texthead.media import open as opening
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
-from texthead.media.reader import Picture
+from texthead.media.reader import Media, Picture
 from texthead.media.video import Video
 
 RATE = 4
@@ -118,6 +118,25 @@ def test_broken_reader_is_one_line(clips: Path, install: Install, code: str, par
     with refuses(RunError, "reader 'clip'", "package broken", *parts) as caught:
         MediaPath(path).open()
     assert "\n" not in str(caught.value)
+
+
+def test_a_reader_without_frames_or_with_other_pictures(
+    clips: Path, arrays: ModuleType, monkeypatch: pytest.MonkeyPatch
+):
+    path = clips / "a kite" / "1.npy"
+    for change, text in ((lambda picture: picture / 255, "float64"), (lambda picture: picture[..., 0], "uint8 (")):
+        pictures = arrays.Arrays.pictures
+
+        def changed(self: Media, wanted: Collection[int], pictures=pictures, change=change):
+            return ((index, change(picture)) for index, picture in pictures(self, wanted))
+
+        with monkeypatch.context() as patch, MediaPath(path).open() as media:
+            patch.setattr(arrays.Arrays, "pictures", changed)
+            with refuses(MediaError, path, text):
+                media.frames_at([0])
+    monkeypatch.setattr(arrays.Arrays, "__init__", lambda *_: None)
+    with refuses(MediaError, path, "num_frames"):
+        MediaPath(path).open()
 
 
 @pytest.mark.parametrize("method", ["__init__", "pictures"])

@@ -24,8 +24,8 @@ from texthead.cli.parser import (
     values_of,
 )
 from texthead.cli.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
-from texthead.errors import DataError, RunError, TextheadError, either, printable
-from texthead.extensions import Extension, find
+from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
+from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.limits import set_max_megapixels
 from texthead.parallel.signals import Ending, ended_by_signals
@@ -111,8 +111,10 @@ def command_of(name: str) -> type:
 def _loaded(extension: Extension) -> type:
     """Return the dataclass of an entry; raise RunError if it cannot be imported or is none."""
     command = extension.load()
-    if not is_dataclass(command) or not isinstance(command, type):
-        raise RunError(extension.broken("is no dataclass"))
+    if not is_dataclass(command) or not isinstance(command, type) or "__call__" not in dir(command):
+        raise RunError(extension.broken("is no dataclass with a method __call__"))
+    if not extension.ours:
+        command.NAME = extension.name
     return command
 
 
@@ -240,7 +242,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, ModuleNotFoundError) and extra:
                 line = missing("this command", error.name or "", extra)
             elif not isinstance(error, TextheadError | OSError):
-                raise
+                package = package_of(error)
+                if package is None or sys.flags.dev_mode:
+                    raise
+                problem = line_of(error, kind=True)
+                line = f"package {package} failed ({problem}); `python -X dev -m texthead` shows where"
             print_error(" ".join(line.split()))
             return 2
 

@@ -408,7 +408,10 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any
         if each.section not in sections:
             title, summary = each.section or ("", "")
             sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2))
-        each.add_to(sections[each.section], complete)
+        try:
+            each.add_to(sections[each.section], complete)
+        except argparse.ArgumentError as error:
+            raise RunError(f"{command.__module__}.{command.__qualname__}: {error}; rename the field") from None
     if actions := actions_of(command):
         parser.actions = [*actions]
         inner = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", parser_class=Parser)

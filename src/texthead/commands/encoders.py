@@ -137,7 +137,8 @@ def _show(encoders: "list[EncoderFigures]") -> None:
     from texthead.encoders.figures import FIGURE_SOURCES
     from texthead.encoders.load import forms
 
-    next_command("texthead", "encoders", encoders[0].source)
+    if not encoders[0].source.endswith("..."):
+        next_command("texthead", "encoders", encoders[0].source)
     if prints_json():
         show_json([{**asdict(encoder), "download": encoder.download} for encoder in encoders])
         return

@@ -329,6 +329,8 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     """
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
+    if wrong := [item for item in dataset.items if not isinstance(item.label, str)]:
+        raise DataError(f"{dataset.source}: label {wrong[0].label!r} of {wrong[0].path} is no text; make labels texts")
     several = [label for label in dataset.classes if len(label.splitlines()) > 1]
     if several:
         raise DataError(f"{dataset.source}: class name {several[0][:60]!r} has several lines; write it on one line")

@@ -32,4 +32,5 @@ def unknown_source(path: Path) -> DataError:
     kinds = "class folders, a CSV with path,label, a .txt list, a .json of Label Studio"
     missing = MediaPath(path).surely_missing()
     problem = "no such file or folder; give" if missing else "holds labels in no known form; expected"
-    return DataError(f"{path}: {problem} {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")
+    others = "".join(f", what {name} reads" for name, entry in find(SOURCE_GROUP).items() if not entry.ours)
+    return DataError(f"{path}: {problem} {kinds}{others}, or {HUB_PREFIX}FOLDER_OR_ID")

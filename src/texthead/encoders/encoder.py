@@ -22,7 +22,7 @@ ENCODER_GROUP = "texthead.encoders"
 ENCODER_FUNCTIONS = ("load", "spec")
 
 # The source and architecture of encoders from `Encoder.from_functions`.
-_FUNCTIONS = "functions"
+FUNCTIONS = "functions"
 
 
 @dataclass(frozen=True)
@@ -350,8 +350,8 @@ class Encoder:
             )
         (red, green, blue), (red_std, green_std, blue_std) = mean, std
         spec = VisualSpec(
-            source=_FUNCTIONS,
-            architecture=_FUNCTIONS,
+            source=FUNCTIONS,
+            architecture=FUNCTIONS,
             dim=features.shape[1],
             size=size,
             crop=1.0,
@@ -440,7 +440,7 @@ def build_visual(spec: VisualSpec) -> Visual:
         EncoderError: the installed libraries do not know the architecture.
     """
     kind, _, name = spec.architecture.partition(":")
-    if kind == _FUNCTIONS:
+    if kind == FUNCTIONS:
         raise EncoderError(
             "the encoder of this run was made of functions, which are not saved: put them into an encoder package"
         )

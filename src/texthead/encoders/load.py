@@ -25,7 +25,7 @@ from torch import Tensor
 
 from texthead.encoders import mini
 from texthead.encoders.downloads import downloads
-from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, Encoder, VisualSpec
+from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, VisualSpec
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.pairing import pair
 from texthead.errors import EncoderError, TextheadError, line_of
@@ -67,6 +67,15 @@ BUILT_IN = {
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
+
+
+def keeps_graph(source: str) -> bool:
+    """Return whether the digest of an encoder's weights stands for what it computes, so that its graph can be stored.
+
+    Not for networks whose code is the user's own, or another package's: it may change while the weights stay.
+    """
+    entry = find_one(ENCODER_GROUP, source.partition(":")[0], BUILT_IN)
+    return source != FUNCTIONS and (entry is None or entry.ours)
 
 
 def load_encoder(

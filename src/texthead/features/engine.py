@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
+from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.parallel.progress import Reporter
@@ -135,11 +136,14 @@ class Engine:
 
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
     """Return the onnxruntime session of an encoder; None if eager is chosen."""
+    kept = keeps_graph(visual.spec.source)
+    if wanted == "auto" and not kept:
+        return None
     digest = visual.digest if isinstance(visual, LazyVisual) else None
     if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
         return None
     stored = StoredGraph.of(digest or weights_digest(visual), frames.shape[-1])
-    record = stored.record()
+    record = stored.record() if kept else None
     if record is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
         if record is not None:

@@ -7,7 +7,7 @@ from texthead.errors import RunError
 from texthead.extensions import Extension, find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import check_file
+from texthead.media.limits import check_file, check_frames
 from texthead.media.reader import Media, faults_of
 from texthead.media.shard import member, read_member
 from texthead.media.stored_clip import StoredClip
@@ -78,4 +78,7 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     if reader.one_file:
         check_file(path)
     with faults_of(reader, path):
-        return reader(path)
+        media = reader(path)
+        if reader not in (FrameFolder, Image, Video):  # Another package's reader may forget its frames.
+            check_frames(path, media.num_frames)
+    return media

@@ -123,6 +123,9 @@ class Media(ABC):
         shape: tuple[int, ...] | None = None
         out = np.empty(0, np.uint8)
         for index, picture in self.pictures(wanted):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                problem = f"frame {index} is {picture.dtype} {picture.shape}; a reader gives uint8 (height, width, 3)"
+                raise MediaError(self.path, problem)
             shape = shape or picture.shape
             self._check_same_size(shape, picture.shape)
             if 2 * picture.nbytes > most:  # Too large to copy into a batch.

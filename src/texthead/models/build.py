@@ -51,7 +51,8 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     weight = entry.call(rows.make, inputs)
     shape, expected = tuple(getattr(weight, "shape", ())), (len(inputs.labels), encoder.dim)
     if shape != expected:
-        raise RunError(entry.broken(f"returned rows of shape {shape} instead of {expected}, classes and dimensions"))
+        kind = f"rows of shape {shape}" if shape else f"a {type(weight).__name__}"
+        raise RunError(entry.broken(f"returned {kind} instead of a tensor {expected}, classes and dimensions"))
     return make(torch.as_tensor(weight), **options)
 
 

@@ -222,8 +222,10 @@ class CosineHead(Head):
         rows = weight
         if not weight.is_meta:  # Meta tensors hold no values to check, and `norm` takes a second to import for them.
             lengths = weight.norm(dim=-1)
-            if not bool((lengths > 0).all()):
-                raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero; rows must have a direction")
+            lost = ~((lengths > 0) & lengths.isfinite())
+            if bool(lost.any()):
+                name = names[int(lost.int().argmax())]
+                raise DataError(f"row of {name!r} is zero or not finite; rows must have a direction")
             rows = F.normalize(weight, dim=-1)
         if self.frozen:
             self.register_buffer("weight", rows)

@@ -25,7 +25,7 @@ from torch import nn
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, VisualSpec, as_visual, build_visual
 from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
-from texthead.encoders.load import load_encoder
+from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, EncoderError, RunError, TextheadError, line_of, listed
 from texthead.evaluation.calibration import Calibration
@@ -414,6 +414,8 @@ def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
     if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
         return
     visual = as_visual(model.visual)
+    if not keeps_graph(visual.spec.source):
+        return
     digest = weights_digest(visual)
     saved = StoredGraph.of(digest, side)
     record = saved.record()
