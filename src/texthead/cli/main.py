@@ -114,7 +114,7 @@ def _loaded(extension: Extension) -> type:
     if not is_dataclass(command) or not isinstance(command, type) or "__call__" not in dir(command):
         raise RunError(extension.broken("is no dataclass with a method __call__"))
     if not extension.ours:
-        command.NAME = extension.name
+        command.NAME = extension.name  # pyright: ignore[reportAttributeAccessIssue]
     return command
 
 
