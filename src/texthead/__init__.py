@@ -2,7 +2,7 @@
 
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
 read_dataset, train, load_run, evaluate, predict
-train_run, evaluate_run, report_run, compare, diagnose    do what the commands train, eval, report, compare, doctor do
+train_run, evaluate_run, report_run, calibrate_run, compare, diagnose    what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events, Timeline, Sliding, Hysteresis    locate events in a video or in a stream of frames
 open_slices, predict_slices                predict millions of files with any number of processes; predict_on_ray

@@ -58,6 +58,7 @@ from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
 from .parallel.progress import Reporter as Reporter
 from .prediction.predict import predict as predict
+from .prediction.run_calibration import calibrate_run as calibrate_run
 from .prediction.run_evaluation import evaluate_run as evaluate_run
 from .prediction.run_report import report_run as report_run
 from .recipes import Recipe as Recipe

@@ -5,17 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
-from torch import Tensor
 
-from texthead.cli.console import cell, reporter, results, say_skipped
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
+from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
 from texthead.evaluation.confusions import Rate, wrong_pairs
-from texthead.evaluation.evaluate import Evaluation, score
+from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
-from texthead.features.reading import Reading
-from texthead.runs.run import Run
 from texthead.runs.scores import Score
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES
@@ -119,10 +114,3 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
     if len(pairs) > most:
         more = len(pairs) - most
         results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")
-
-
-def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:
-    """Return (the scores of the readable items, these items)."""
-    scored = score(run.model, [item.path for item in dataset.items], protocol, reading, reporter, title)
-    say_skipped(scored.skipped)
-    return scored.scores, dataset.pick(scored.positions)

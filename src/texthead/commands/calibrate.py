@@ -1,7 +1,6 @@
 """`texthead calibrate`: fit temperature, rejection threshold and prediction sets on held-out items."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,9 +9,8 @@ from texthead.cli.parser import option
 from texthead.errors import listed
 
 if TYPE_CHECKING:
-    import torch
-
-    from texthead.evaluation import calibration
+    from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
+    from texthead.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,80 +36,62 @@ class Calibrate(ScoredRun):
     coverage: float = option(0.9, "RATE")
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, notes, results, say_notes, show_json
+        from texthead.cli.console import doing, next_command, reporter, results, say_notes, say_skipped, show_json
 
         doing("loading torch")
-        import torch
-
-        from texthead.cli.score_table import scores_of
-        from texthead.data import dataset as datasets
         from texthead.data.dataset import splits_of
-        from texthead.evaluation import calibration
-        from texthead.media.paths import fingerprints
-        from texthead.runs import run as runs
-        from texthead.runs.folder import rows_digest
-        from texthead.runs.hub import check_own
-        from texthead.runs.scored_items import calibration_items
+        from texthead.prediction.run_calibration import calibrate_run
+        from texthead.runs.run import CALIBRATION
 
-        rates = {"false_accept": self.false_accept, "coverage": self.coverage}
-        calibration.check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
         run = self.load(self.files)
-        protocol = self.protocol.on(run.protocol)
-        check_own(run.folder)
-        dataset = self.items(run)
-        others = None if self.unknown is None else self.labelled.read(self.unknown)
-        known, unknown, split, copies, lines = calibration_items(run, dataset, others, self.split)
-        notes().print(f"{len(known)} items ({split}) of {len(known.classes)} of the run's {len(run.labels)} classes")
-        say_notes(lines)
-        if len(unknown):
-            left_out = f" ({copies} copies left out)" if copies else ""
-            notes().print(f"{len(unknown)} unknown items of other classes: {listed(unknown.classes)}{left_out}")
-        take = partial(scores_of, run, protocol, self.files.reading())
-        scores, known = take(known, "score items")
-        targets = torch.tensor(datasets.label_indices(known, run.labels))
-        unknown_scores = take(unknown, "score unknown items")[0] if len(unknown) else None
-        doing("fitting the calibration")
-        count = 0 if unknown_scores is None else len(unknown_scores)
-        threshold, sets, lines = calibration.check_guarantees(len(scores), count, **rates)
-        fitted = calibration.calibrate(
-            scores,
-            targets,
-            unknown=unknown_scores if threshold else None,
+        made = calibrate_run(
+            run,
+            self.items(run),
+            None if self.unknown is None else self.labelled.read(self.unknown),
+            self.protocol.on(run.protocol),
+            self.files.reading(),
+            split=self.split,
             false_accept=self.false_accept,
-            coverage=self.coverage if sets else None,
-            classes=rows_digest(run.head.weight),
-            protocol=protocol.to_json(),
-            source=f"{known.source} ({split})",
+            coverage=self.coverage,
+            reporter=reporter,
+            begin=partial(_say_plan, run),
         )
-        after = calibration.cross_fitted(scores, targets, groups=known.groups)
-        groups = known.groups
-        measured = calibration.measure(fitted, scores, targets, after=after, unknown=unknown_scores, groups=groups)
-        content = frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""}
-        fitted = replace(fitted, measured=measured, content=content)
-        runs.save_calibration(run, fitted)
-        right = int((scores.argmax(1) == targets).sum())
-        promises = _promised(fitted, measured, scores, targets, groups)
-        for line in (*_errors(fitted, measured, right), *promises, *lines):
+        say_skipped(made.skipped)
+        for line in (*_errors(made), *_promised(made), *made.lines):
             results().print(line)
-        results().print(f"calibration: {run.folder / runs.CALIBRATION} (predict and eval use it)")
-        document = {key: value for key, value in fitted.to_json().items() if key != "content"}
-        show_json({"run": self.run, "calibration": run.folder / runs.CALIBRATION, **document})
-        if splits_of(known):
-            say_notes(
-                [f"do not report scores on these {len(known)} items ({split}): the calibration is fitted to them"]
-            )
+        results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
+        document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
+        show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
+        if splits_of(made.items):
+            items = f"{len(made.items)} items ({made.split})"
+            say_notes([f"do not report scores on these {items}: the calibration is fitted to them"])
         next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
-def _errors(made: "calibration.Calibration", measured: "calibration.Measured", right: int) -> list[str]:
+def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
+    """Print how many items the calibration is fitted to."""
+    from texthead.cli.console import notes, say_notes
+
+    count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
+    notes().print(f"{count} of the run's {len(run.labels)} classes")
+    say_notes(plan.notes)
+    if len(plan.unknown):
+        left_out = f" ({plan.copies} copies left out)" if plan.copies else ""
+        classes = listed(plan.unknown.classes)
+        notes().print(f"{len(plan.unknown)} unknown items of other classes: {classes}{left_out}")
+
+
+def _errors(made: "RunCalibration") -> list[str]:
     """Return lines on the temperature and the expected calibration error before and after it."""
     from texthead.evaluation import calibration
 
-    if right == made.items:
+    temperature, measured = made.calibration.temperature, made.measured
+    right = int((made.scores.argmax(1) == made.targets).sum())
+    if right == made.calibration.items:
         return [f"temperature 1: all {right} items are correct, so no temperature can be fitted"]
-    before = "too confident" if made.temperature > 1 else "not confident enough"
-    lines = [f"temperature {made.temperature:.3g} (the run was {before})"]
-    if made.temperature in (calibration.HOTTEST, calibration.COLDEST):
+    before = "too confident" if temperature > 1 else "not confident enough"
+    lines = [f"temperature {temperature:.3g} (the run was {before})"]
+    if temperature in (calibration.HOTTEST, calibration.COLDEST):
         lines[0] += "; this is the limit: the scores tell nothing about the labels, or everything"
     pairs = (("before", measured.before), ("after", measured.after))
     errors = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
@@ -120,25 +100,20 @@ def _errors(made: "calibration.Calibration", measured: "calibration.Measured", r
     return lines
 
 
-def _promised(
-    made: "calibration.Calibration",
-    measured: "calibration.Measured",
-    scores: "torch.Tensor",
-    targets: "torch.Tensor",
-    groups: Sequence[str],
-) -> list[str]:
+def _promised(made: "RunCalibration") -> list[str]:
     """Return lines on the rates of threshold and sets, and their cost on these items."""
     import numpy as np
 
-    from texthead.evaluation import calibration
+    from texthead.evaluation.calibration import NONE, worst_false_accept
     from texthead.evaluation.intervals import rate_text
 
+    fitted, scores, groups = made.calibration, made.scores, made.items.groups
     lines, count = [], len(scores)
-    if made.threshold:
-        rate, limit, unknown = made.threshold
-        away = ~made.is_known(scores)
-        right = int((away & (scores.argmax(1) == targets)).sum())
-        worst = calibration.worst_false_accept(unknown, rate)
+    if fitted.threshold:
+        rate, limit, unknown = fitted.threshold
+        away = ~fitted.is_known(scores)
+        right = int((away & (scores.argmax(1) == made.targets)).sum())
+        worst = worst_false_accept(unknown, rate)
         lines.append(
             f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these {unknown} get a class "
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
@@ -147,16 +122,16 @@ def _promised(
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "
             f"these {int(away.sum())} the best class is correct"
         )
-        if measured.known_rejected and measured.known_rejected > count / 2:
+        if (made.measured.known_rejected or 0) > count / 2:
             lines.append(
-                f"  since that is most of them, predict will mostly answer {calibration.NONE!r}: the run cannot tell "
+                f"  since that is most of them, predict will mostly answer {NONE!r}: the run cannot tell "
                 "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
             )
-    if made.coverage:
-        sizes = made.sets(scores).sum(1).numpy()
+    if fitted.coverage:
+        sizes = fitted.sets(scores).sum(1).numpy()
         counts = [f"{items} have {size}" for size, items in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
-            f"prediction sets that hold the label in {100 * made.coverage.level:g} % of cases: "
-            f"{measured.mean_set_size:.2f} labels on average (of the items {', '.join(counts)})"
+            f"prediction sets that hold the label in {100 * fitted.coverage.level:g} % of cases: "
+            f"{made.measured.mean_set_size:.2f} labels on average (of the items {', '.join(counts)})"
         )
     return lines

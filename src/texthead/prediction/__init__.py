@@ -1,9 +1,10 @@
 """Predict classes for files and events in videos.
 
-predict         predict classes for files
-formats         predictions as JSON and CSV
-run_evaluation  score a run on labelled items, beside baselines
-run_report      write the report of a run from labelled items
+predict          predict classes for files
+formats          predictions as JSON and CSV
+run_evaluation   score a run on labelled items, beside baselines
+run_report       write the report of a run from labelled items
+run_calibration  calibrate a run on labelled items
 """
 
 import lazy_loader

@@ -1,0 +1,129 @@
+"""Calibrate a run on labelled items that it was not trained on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from texthead.data.dataset import Dataset, Split, label_indices
+from texthead.data.protocol import Protocol
+from texthead.errors import MediaError
+from texthead.evaluation.calibration import Calibration, Measured, calibrate, check_guarantees, cross_fitted, measure
+from texthead.evaluation.evaluate import score
+from texthead.features.reading import Reading
+from texthead.media.paths import fingerprints
+from texthead.parallel.progress import Reporter
+from texthead.runs.folder import rows_digest
+from texthead.runs.hub import check_own
+from texthead.runs.run import Run, save_calibration
+from texthead.runs.scored_items import calibration_items, held_out_items
+
+
+class CalibrationPlan(NamedTuple):
+    """What a run is calibrated on.
+
+    Attributes:
+        items: the items of the run's classes.
+        unknown: the items of other classes.
+        split: name of the items.
+        copies: number of unknown items that are left out, being copies of others.
+        notes: on the items.
+    """
+
+    items: Dataset
+    unknown: Dataset
+    split: str
+    copies: int
+    notes: list[str]
+
+
+class RunCalibration(NamedTuple):
+    """A calibration, and the items that it was fitted to.
+
+    Attributes:
+        calibration: it is saved with the run.
+        measured: its effect on these items, cross-fitted.
+        items: the readable items of the run's classes.
+        split: name of the items.
+        scores: the run's scores of these.
+        targets: their label indices.
+        skipped: errors of unreadable files.
+        lines: which guarantee the number of items does not allow.
+    """
+
+    calibration: Calibration
+    measured: Measured
+    items: Dataset
+    split: str
+    scores: Float[Tensor, "items classes"]
+    targets: Int[Tensor, " items"]
+    skipped: list[MediaError]
+    lines: list[str]
+
+
+def calibrate_run(
+    run: Run,
+    dataset: Dataset | None = None,
+    others: Dataset | None = None,
+    protocol: Protocol | None = None,
+    reading: Reading = Reading(),
+    *,
+    split: Split | None = None,
+    false_accept: float = 0.05,
+    coverage: float = 0.9,
+    reporter: Reporter = Reporter(),
+    begin: Callable[[CalibrationPlan], object] = lambda _: None,
+) -> RunCalibration:
+    """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
+
+    Args:
+        dataset: labelled items; None for those that the run held out.
+        others: items that belong to no class of the run, besides those in `dataset`.
+        protocol: frames, views and sizes; None for the run's own.
+        split: split of the data to fit on; None for val, else test, else the items that the run held out.
+        false_accept: share of unknown items that may get a class, 0-1.
+        coverage: share of prediction sets that must contain the correct class, 0-1.
+        reporter: gets progress and messages.
+        begin: called with the items, before they are scored.
+
+    Raises:
+        DataError: a rate is out of range, no such split, or the run was trained on the items.
+        MediaError: an item cannot be read and `reading` does not skip such items.
+        RunError: the run is in the hub's cache.
+    """
+    rates = {"false_accept": false_accept, "coverage": coverage}
+    check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
+    check_own(run.folder)
+    dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol
+    plan = CalibrationPlan(*calibration_items(run, dataset, others, split))
+    begin(plan)
+    skipped: list[MediaError] = []
+
+    def scored(items: Dataset, title: str) -> tuple[Tensor, Dataset]:
+        result = score(run.model, [item.path for item in items.items], protocol, reading, reporter, title)
+        skipped.extend(result.skipped)
+        return result.scores, items.pick(result.positions)
+
+    scores, items = scored(plan.items, "score items")
+    unknown = scored(plan.unknown, "score unknown items")[0] if len(plan.unknown) else None
+    targets = torch.tensor(label_indices(items, run.labels))
+    threshold, sets, lines = check_guarantees(len(scores), 0 if unknown is None else len(unknown), **rates)
+    fitted = calibrate(
+        scores,
+        targets,
+        unknown=unknown if threshold else None,
+        false_accept=false_accept,
+        coverage=coverage if sets else None,
+        classes=rows_digest(run.head.weight),
+        protocol=protocol.to_json(),
+        source=f"{items.source} ({plan.split})",
+    )
+    after = cross_fitted(scores, targets, groups=items.groups)
+    measured = measure(fitted, scores, targets, after=after, unknown=unknown, groups=items.groups)
+    content = frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""}
+    fitted = replace(fitted, measured=measured, content=content)
+    save_calibration(run, fitted)
+    return RunCalibration(fitted, measured, items, plan.split, scores, targets, skipped, lines)
