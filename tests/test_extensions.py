@@ -78,6 +78,12 @@ def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> N
     assert "usage: texthead cry WORD" in works("cry", "--help")[0]
 
 
+def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("texthead.commands.encoders.Encoders.__call__", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["encoders"])
+
+
 def test_a_package_cannot_replace_a_command(install: Install, works) -> None:
     install(command="encoders")
     assert "from packages" not in works("--help")[0]

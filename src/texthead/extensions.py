@@ -111,6 +111,7 @@ def package_of(error: BaseException) -> str | None:
 
     entries = [entry for kind in KINDS for entry in _installed(f"{OURS}.{kind}")]
     packages = {entry.module.partition(".")[0]: entry.dist.name for entry in entries if entry.dist}
+    packages.pop(OURS, None)
     modules = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
     return next((packages[module] for module in reversed(modules) if module in packages), None)
 

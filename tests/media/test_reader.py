@@ -148,9 +148,10 @@ def test_an_error_in_a_reader_is_one_line(
 
     monkeypatch.setattr(arrays.Arrays, method, fail)
     path = clips / "a kite" / "1.npy"
-    with refuses(MediaError, path, "arrays.Arrays", "ZeroDivisionError") as caught, MediaPath(path).open() as media:
-        media.frames_at([0])
-    assert "\n" not in str(caught.value)
+    for each in (path, f"{path}#t=0,1"):
+        with refuses(MediaError, each, "arrays.Arrays", "ZeroDivisionError") as caught, MediaPath(each).open() as media:
+            media.frames_at([0])
+        assert "\n" not in str(caught.value)
 
 
 def test_a_suffix_of_ours_stays_ours(clips: Path, install: Install):

@@ -193,7 +193,7 @@ def _run(command: type, values: dict[str, Any]) -> int:
             set_max_megapixels(options["max_megapixels"])
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        if getattr(built, "decodes_many", False) and options["workers"]:
+        if getattr(built, "decodes_many", False) and options.get("workers"):
             begin_server()  # It imports libraries in parallel with this process.
         return built() or 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli.options import ScoredRun, SplitName
 from texthead.cli.parser import option
-from texthead.errors import listed
+from texthead.errors import MediaError, listed
 
 if TYPE_CHECKING:
     from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
@@ -36,13 +36,15 @@ class Calibrate(ScoredRun):
     coverage: float = option(0.9, "RATE")
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, reporter, results, say_notes, say_skipped, show_json
+        from texthead.cli.console import doing, next_command, reporter, results, say_notes, show_json
 
         doing("loading torch")
         from texthead.data.dataset import splits_of
+        from texthead.evaluation.calibration import check_guarantees
         from texthead.prediction.run_calibration import calibrate_run
         from texthead.runs.run import CALIBRATION
 
+        check_guarantees(0, 0, false_accept=self.false_accept, coverage=self.coverage)  # before reading anything
         run = self.load(self.files)
         made = calibrate_run(
             run,
@@ -54,9 +56,8 @@ class Calibrate(ScoredRun):
             false_accept=self.false_accept,
             coverage=self.coverage,
             reporter=reporter,
-            begin=partial(_say_plan, run),
+            tell=partial(_tell, run),
         )
-        say_skipped(made.skipped)
         for line in (*_errors(made), *_promised(made), *made.lines):
             results().print(line)
         results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
@@ -68,10 +69,13 @@ class Calibrate(ScoredRun):
         next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
-def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
-    """Print how many items the calibration is fitted to."""
-    from texthead.cli.console import notes, say_notes
+def _tell(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
+    """Print how many items the calibration is fitted to, or a file that is skipped."""
+    from texthead.cli.console import notes, say_notes, say_skipped
 
+    if isinstance(plan, MediaError):
+        say_skipped([plan])
+        return
     count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
     notes().print(f"{count} of the run's {len(run.labels)} classes")
     say_notes(plan.notes)

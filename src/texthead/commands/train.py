@@ -318,7 +318,7 @@ def _say_fitted(fitted: "FittedMethod") -> None:
 
 def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
-    from texthead.cli.console import doing, next_command, notes, results, say_notes, show_json
+    from texthead.cli.console import doing, next_command, notes, reporter, results, say_notes, show_json
     from texthead.cli.score_table import scores_json, show_table
 
     table, out, page = trained.table, trained.out, None
@@ -330,7 +330,7 @@ def _show(trained: "TrainedRun") -> None:
         from texthead.report.training_page import write_training_report
 
         doing("writing the report")
-        page = write_training_report(trained)
+        page = write_training_report(trained, reporter)
     results().print(f"run: {out}")
     if page is None:
         notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")

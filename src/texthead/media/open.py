@@ -74,7 +74,8 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     if reader.one_file and in_shard:
         place = member(path)
         data = None if place.table else read_member(path, place)
-        return StoredClip(path, place) if data is None else reader(path, data)
+        with faults_of(reader, path):
+            return StoredClip(path, place) if data is None else reader(path, data)
     if reader.one_file:
         check_file(path)
     with faults_of(reader, path):

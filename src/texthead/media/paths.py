@@ -109,8 +109,8 @@ class MediaPath:
     @property
     def is_live(self) -> bool:
         """Whether the path is a camera or the address of a live stream."""
-        text = str(self.path)
-        return text.startswith("/dev/video") or text.partition(":/")[0] in STREAMS
+        scheme, colon, _ = str(self.path).partition(":/")
+        return scheme.startswith("/dev/video") or (colon != "" and scheme in STREAMS)
 
     @property
     def address(self) -> str | None:

@@ -84,6 +84,15 @@ class Media(ABC):
         Raises: MediaError for damage on the way to a wanted frame.
         """
 
+    def safe_pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield what `pictures` yields; any error of another package's reader, or a wrong picture, is a MediaError."""
+        with faults_of(type(self), self.path):
+            for index, picture in self.pictures(wanted):
+                if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                    problem = f"frame {index} is {picture.dtype} {picture.shape}; readers give uint8 (height, width, 3)"
+                    raise MediaError(self.path, problem)
+                yield index, picture
+
     def frames_at(
         self, indices: Sequence[int], change: Change | None = None
     ) -> UInt8[Tensor, "*views frames 3 new_height new_width"]:
@@ -100,10 +109,9 @@ class Media(ABC):
         """
         check_indices(self.path, indices, self.num_frames)
         wanted, row_of, batches = set(indices), dict[int, int](), list[Tensor]()
-        with faults_of(type(self), self.path):
-            for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
-                row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
-                batches.append(change(frames) if change else frames)
+        for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
+            row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}
+            batches.append(change(frames) if change else frames)
         if missing := wanted - row_of.keys():
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
@@ -122,10 +130,7 @@ class Media(ABC):
         left, batch = len(wanted), list[int]()
         shape: tuple[int, ...] | None = None
         out = np.empty(0, np.uint8)
-        for index, picture in self.pictures(wanted):
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                problem = f"frame {index} is {picture.dtype} {picture.shape}; a reader gives uint8 (height, width, 3)"
-                raise MediaError(self.path, problem)
+        for index, picture in self.safe_pictures(wanted):
             shape = shape or picture.shape
             self._check_same_size(shape, picture.shape)
             if 2 * picture.nbytes > most:  # Too large to copy into a batch.
@@ -147,7 +152,7 @@ class Media(ABC):
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         shape: tuple[int, ...] | None = None
-        for index, picture in self.pictures(range(self.num_frames)):
+        for index, picture in self.safe_pictures(range(self.num_frames)):
             shape = shape or picture.shape
             self._check_same_size(shape, picture.shape)
             if index in wanted:
@@ -168,7 +173,7 @@ class Media(ABC):
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
         for index, seconds in enumerate(self.times):
-            yield seconds, lambda index=index: dict(self.pictures({index}))[index]
+            yield seconds, lambda index=index: dict(self.safe_pictures({index}))[index]
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, in presentation order, keeping none.
@@ -176,7 +181,7 @@ class Media(ABC):
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
         for index in frames:
-            yield index, lambda index=index: dict(self.pictures({index}))[index]
+            yield index, lambda index=index: dict(self.safe_pictures({index}))[index]
 
     @property
     def turned(self) -> bool:
@@ -225,7 +230,7 @@ class Part(Media):
         """
         first = self.frames.start
         with named_as(self.path):
-            for index, picture in self._whole.pictures({first + index for index in wanted}):
+            for index, picture in self._whole.safe_pictures({first + index for index in wanted}):
                 yield index - first, picture
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:

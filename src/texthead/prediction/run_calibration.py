@@ -50,7 +50,6 @@ class RunCalibration(NamedTuple):
         split: name of the items.
         scores: the run's scores of these.
         targets: their label indices.
-        skipped: errors of unreadable files.
         lines: which guarantee the number of items does not allow.
     """
 
@@ -60,7 +59,6 @@ class RunCalibration(NamedTuple):
     split: str
     scores: Float[Tensor, "items classes"]
     targets: Int[Tensor, " items"]
-    skipped: list[MediaError]
     lines: list[str]
 
 
@@ -75,7 +73,7 @@ def calibrate_run(
     false_accept: float = 0.05,
     coverage: float = 0.9,
     reporter: Reporter = Reporter(),
-    begin: Callable[[CalibrationPlan], object] = lambda _: None,
+    tell: Callable[[CalibrationPlan | MediaError], object] = lambda _: None,
 ) -> RunCalibration:
     """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
 
@@ -87,7 +85,7 @@ def calibrate_run(
         false_accept: share of unknown items that may get a class, 0-1.
         coverage: share of prediction sets that must contain the correct class, 0-1.
         reporter: gets progress and messages.
-        begin: called with the items, before they are scored.
+        tell: called with the items, before they are scored, and with the error of each file that is skipped.
 
     Raises:
         DataError: a rate is out of range, no such split, or the run was trained on the items.
@@ -99,12 +97,12 @@ def calibrate_run(
     check_own(run.folder)
     dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol
     plan = CalibrationPlan(*calibration_items(run, dataset, others, split))
-    begin(plan)
-    skipped: list[MediaError] = []
+    tell(plan)
 
     def scored(items: Dataset, title: str) -> tuple[Tensor, Dataset]:
         result = score(run.model, [item.path for item in items.items], protocol, reading, reporter, title)
-        skipped.extend(result.skipped)
+        for error in result.skipped:
+            tell(error)
         return result.scores, items.pick(result.positions)
 
     scores, items = scored(plan.items, "score items")
@@ -126,4 +124,4 @@ def calibrate_run(
     content = frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""}
     fitted = replace(fitted, measured=measured, content=content)
     save_calibration(run, fitted)
-    return RunCalibration(fitted, measured, items, plan.split, scores, targets, skipped, lines)
+    return RunCalibration(fitted, measured, items, plan.split, scores, targets, lines)

@@ -77,7 +77,7 @@ def train(
         DataError: there is no item to train on, or the head has no row for a label.
     """
     out, first = Path(out), rank() == 0
-    reporter = reporter if first else Reporter()
+    reporter = reporter if first else Reporter().counting(silent)
     check_trainable(model, train_set, val_set, recipe, objective, execution)
     pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (

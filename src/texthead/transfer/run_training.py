@@ -21,7 +21,7 @@ from texthead.models.build import make_recognizer, needs_features, takes_sentenc
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import head_kind
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import rank
+from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.saved import check_out
@@ -184,6 +184,9 @@ def train_run(
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run, none to resume, or one with other options.
     """
+    for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
+        if value and (resume or ranks() > 1):
+            raise DataError(f"{name} {value} is for one process and a new run: leave it out, or resume and processes")
     check_out(Path(out), resume=resume)
     shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, tell)
@@ -220,7 +223,7 @@ class _Training:
     @property
     def must_tune(self) -> bool:
         """Whether to fine-tune without a trial."""
-        return self.resume or bool(self.options.fine_tune)
+        return self.resume or bool(self.options.fine_tune) or ranks() > 1
 
     def plan(
         self, data: Dataset, device: torch.device, allow_download: bool
@@ -335,7 +338,7 @@ class _Training:
         (inputs, division, table, protocol, reading), options = start, self.options
         log = TensorBoardLog(self.out / "tensorboard") if options.tensorboard and rank() == 0 else None
         visual = inputs.encoder.visual
-        model = make_recognizer(options.head, inputs, trainable=options.train_head).to(next(visual.parameters()).device)
+        model = make_recognizer(options.head, inputs, trainable=options.train_head).to(visual.mean.device)
         self.tell(model)
         with log or nullcontext():
             records = train(

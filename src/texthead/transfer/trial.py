@@ -16,7 +16,7 @@ from texthead.features.reading import Reading
 from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
-from texthead.parallel.progress import Reporter
+from texthead.parallel.progress import Reporter, silent
 from texthead.training.execution import Execution
 from texthead.training.train import train
 from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
@@ -125,8 +125,8 @@ def _tuned_right(
 ) -> Bool[np.ndarray, " items"]:
     """Fine-tune a copy of the encoder on some items, and return whether it gets each of the others right."""
     visual = copy.deepcopy(inputs.encoder.visual)
-    model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
+    model = make_recognizer("text", inputs, visual=visual).to(visual.mean.device)
     with scratch_folder() as folder:
         execution = Execution(reading.workers, checkpoint_every=0)
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, reporter=reporter)
-    return evaluate(model, scored, protocol, Reading(reading.workers)).right
+    return evaluate(model, scored, protocol, Reading(reading.workers), reporter=Reporter().counting(silent)).right

@@ -33,7 +33,7 @@ from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media import MediaPath, find_names
 from texthead.models import Recognizer
-from texthead.parallel import distributed
+from texthead.parallel import Reporter, distributed, silent
 from texthead.prediction import (
     check_has_sets,
     csv_columns,
@@ -258,7 +258,7 @@ def predict_slices(
         raise RunError("predict_slices does not work in a process group; start none, and set rank and ranks")
     for number, paths in slices.unfinished(rank, ranks):
         reading = Reading(workers, slices.options.batch, engine=engine)
-        entries = item_features(slices.model, paths, slices.protocol, reading)
+        entries = item_features(slices.model, paths, slices.protocol, reading, Reporter().counting(silent))
         _, errors = readable(entries, skip=skip_unreadable)
         slices.write(number, paths, *entry_scores(slices.model, entries, slices.protocol.pooling))
         if done:
@@ -308,7 +308,7 @@ def _files_of(source: Path) -> Callable[[], Iterator[str]]:
 def _rows(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
     for line, row in manifest_rows(manifest, ("path",)):
-        if row.get("start") or row.get("end") or MediaPath(row["path"]).is_part:
+        if row.get("start") or row.get("end") or ("#t=" in row["path"] and MediaPath(row["path"]).is_part):
             yield str(row_path({**row, "path": row["path"].strip()}, manifest, line))
         else:
             yield os.path.join(folder, row["path"].strip())  # noqa: PTH118

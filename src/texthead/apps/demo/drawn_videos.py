@@ -418,8 +418,7 @@ def draw_videos(
     """Draw `train` + `test` videos per class, unless they exist, and return their manifest `out`/clips.csv.
 
     The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so a larger draw
-    begins with the clips of a smaller one. An unfinished draw of the
-    same parameters starts again.
+    begins with the clips of a smaller one. An unfinished draw of the same parameters starts again.
 
     Raises: DataError if `out` holds anything but a draw of these parameters, for a count, size or seed out of range, or
     for missing packages.

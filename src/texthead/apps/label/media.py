@@ -24,7 +24,7 @@ def preview(path: Path) -> tuple[str, bytes]:
     with MediaPath(path).open() as media:
         indices = evenly(media.num_frames, min(_PICTURES, media.num_frames))
         side = _IMAGE_SIDE if MediaPath(path).is_image else _SIDE
-        small = {index: _small(picture, side) for index, picture in media.pictures(set(indices))}
+        small = {index: _small(picture, side) for index, picture in media.safe_pictures(set(indices))}
         seconds = media.duration_seconds
     pictures = [small[index] for index in indices if index in small]
     data = io.BytesIO()

@@ -144,7 +144,7 @@ class LabelSession:
         return torch.stack([self._rows[name] for name in classes])
 
     def _fit_in_background(self) -> None:
-        """FittedLabels after each label; measure accuracy when no new label has arrived meanwhile."""
+        """Fit after each label; measure accuracy when no new label has arrived meanwhile."""
         while self._wake.wait() and not self._closed:
             self._wake.clear()
             # A CSV broken by hand is reported by the next request; fitting resumes once it is fixed.

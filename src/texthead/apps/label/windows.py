@@ -101,7 +101,7 @@ def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> lis
     except MediaError:
         return []  # The error is reported when the file is encoded.
     if encoder.visual.spec.unit != "frame":
-        return [EVERY * row_of for row_of in range(0, len(frames), LONGEST // 2)]
+        return [EVERY * start for start in range(0, len(frames), LONGEST // 2)]
     choose = partial(_fixed_frames, frames=frames)
     (entry,) = frame_features(encoder.visual, [path], choose, encoder.visual.spec.pixels(), reading)
     if isinstance(entry, MediaError):
