@@ -178,7 +178,7 @@ def test_a_package_adds_a_head_with_state(
     [
         ("import no_such_module", ["cannot be imported", "no_such_module"]),
         ("def signs(inputs): return inputs.encodr", ["failed", "AttributeError", "encodr"]),
-        ("def signs(inputs): return [[1.0, 2.0]]", ["()", (3, SPEC.dim)]),
+        ("def signs(inputs): return [[1.0, 2.0]]", ["a list", (3, SPEC.dim)]),
         ("import torch\ndef signs(inputs): return torch.ones(3, 2)", [(3, 2), (3, SPEC.dim)]),
         ("signs = 3", ["function", "RowKind", "Head"]),
         ("class signs: pass", ["function", "RowKind", "Head"]),

@@ -192,5 +192,5 @@ def _model(spec: "VisualSpec", command: Encoders) -> "Recognizer":
     if command.temporal == "transformer":
         options["layers"] = command.layers
     temporal = make_temporal({"kind": command.temporal, **options}, visual)
-    names = [str(place) for place in range(command.classes)]
+    names = [str(index) for index in range(command.classes)]
     return Recognizer(visual, temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())

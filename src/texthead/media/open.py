@@ -72,10 +72,10 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     end_after(3 * MAX_SECONDS)
     reader = reader_of(path)
     if reader.one_file and in_shard:
-        place = member(path)
-        data = None if place.table else read_member(path, place)
+        entry = member(path)
+        data = None if entry.table else read_member(path, entry)
         with faults_of(reader, path):
-            return StoredClip(path, place) if data is None else reader(path, data)
+            return StoredClip(path, entry) if data is None else reader(path, data)
     if reader.one_file:
         check_file(path)
     with faults_of(reader, path):

@@ -64,7 +64,7 @@ class Member(NamedTuple):
     source: str
 
 
-class _Places(NamedTuple):
+class _Entries(NamedTuple):
     """The members of a shard, with consecutive keys from `first`."""
 
     first: int
@@ -87,31 +87,31 @@ def member(path: Path) -> Member:
     except OSError as error:
         raise MediaError(path, f"its shard's index cannot be read ({error.strerror}); prepare it again") from None
     # The stamp detects shards that are rewritten while this process runs.
-    places = _places(str(path.parent), stat and (stat.st_size, stat.st_mtime_ns))
-    at = int(path.stem) - places.first if path.stem.isdecimal() else -1
-    if not 0 <= at < len(places.sizes):
-        raise MediaError(path, f"not one of the {len(places.sizes)} clips in the shard's index; check the path")
+    entries = _entries(str(path.parent), stat and (stat.st_size, stat.st_mtime_ns))
+    at = int(path.stem) - entries.first if path.stem.isdecimal() else -1
+    if not 0 <= at < len(entries.sizes):
+        raise MediaError(path, f"not one of the {len(entries.sizes)} clips in the shard's index; check the path")
     return Member(
-        int(places.offsets[at]),
-        int(places.sizes[at]),
-        int(places.tables[at]),
-        places.digests[32 * at : 32 * at + 32].hex(),
-        places.sources[16 * at : 16 * at + 16].hex(),
+        int(entries.offsets[at]),
+        int(entries.sizes[at]),
+        int(entries.tables[at]),
+        entries.digests[32 * at : 32 * at + 32].hex(),
+        entries.sources[16 * at : 16 * at + 16].hex(),
     )
 
 
-def read_member(path: Path, place: Member) -> bytes:
+def read_member(path: Path, entry: Member) -> bytes:
     """Return the bytes of an image, after checking their digest and their name in the tar.
 
     Raises:
         MediaError: the shard cannot be read, ends early, or its data differs from the index: other bytes, or a link
             instead of a file.
     """
-    (read,) = read_ranges(path, [(place.offset - BLOCK, BLOCK + place.size)])
-    check_header(path, read[:BLOCK], path.name, place.size)
+    (read,) = read_ranges(path, [(entry.offset - BLOCK, BLOCK + entry.size)])
+    check_header(path, read[:BLOCK], path.name, entry.size)
     data = read[BLOCK:]
-    if hashlib.sha256(data).hexdigest() != place.sha256:
-        problem = f"the shard is damaged: {len(data)} of {place.size} bytes, wrong digest; copy it again"
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        problem = f"the shard is damaged: {len(data)} of {entry.size} bytes, wrong digest; copy it again"
         raise MediaError(path, problem)
     return data
 
@@ -266,14 +266,14 @@ def _must_match(pattern: str, text: object) -> str:
 
 
 @lru_cache(maxsize=_CACHED_INDICES)
-def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
+def _entries(shard: str, stamp: tuple[int, int] | None) -> _Entries:
     """Return the content of a shard's index, cached as long as its `stamp` is the same."""
     tar = Path(shard)
     try:
         clips = _clips(tar)
     except DataError as error:
         raise MediaError(tar, f"its index cannot be used ({error})") from None
-    return _Places(
+    return _Entries(
         int(clips[0]["key"]) if clips else 0,
         np.array([clip["offset"] for clip in clips], np.int64),
         np.array([clip["size"] for clip in clips], np.int64),

@@ -57,12 +57,12 @@ def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]
 class StoredClip(Media):
     """The frames of a clip in a shard, with the times of its source if it had any."""
 
-    def __init__(self, path: Path, place: Member):
+    def __init__(self, path: Path, entry: Member):
         super().__init__(path)
-        self._clip = place.offset
-        table = _read_table(path, place)
+        self._clip = entry.offset
+        table = _read_table(path, entry)
         try:
-            self._table = _parsed(table, place.size)
+            self._table = _parsed(table, entry.size)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
         self.num_frames, self.times = len(self._table.begins), self._table.times
@@ -127,19 +127,19 @@ class StoredClip(Media):
         yield run
 
 
-def _read_table(path: Path, place: Member) -> bytes:
+def _read_table(path: Path, entry: Member) -> bytes:
     """Return the frame table of a clip, after checking its digest and the tar headers of table and clip.
 
     Raises:
         MediaError: the shard cannot be read, ends early, or does not match its index.
     """
-    room = padded(place.table)
-    begin = place.offset - BLOCK - room - BLOCK
-    (read,) = read_ranges(path, [(begin, place.offset - begin)])
-    check_header(path, read[:BLOCK], f"{path.stem}{TABLE_SUFFIX}", place.table)
-    check_header(path, read[BLOCK + room :], path.name, place.size)
-    table = read[BLOCK : BLOCK + place.table]
-    if hashlib.sha256(table).hexdigest() != place.sha256:
+    room = padded(entry.table)
+    begin = entry.offset - BLOCK - room - BLOCK
+    (read,) = read_ranges(path, [(begin, entry.offset - begin)])
+    check_header(path, read[:BLOCK], f"{path.stem}{TABLE_SUFFIX}", entry.table)
+    check_header(path, read[BLOCK + room :], path.name, entry.size)
+    table = read[BLOCK : BLOCK + entry.table]
+    if hashlib.sha256(table).hexdigest() != entry.sha256:
         raise MediaError(path, "the shard is damaged: its frame table has a wrong digest; copy it again", "damaged")
     return table
 

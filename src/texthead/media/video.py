@@ -162,8 +162,8 @@ class Video(Media):
     def _check_time(self, frame: VideoFrame, index: int) -> None:
         """Raise MediaError unless the decoded frame is the next in presentation order."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
-            place = f"{where_is(frame.pts, self._stream)} comes instead of the one at {self.times[index]:.2f} s"
-            problem = f"the frame {place}; its time stamps are out of order: encode it again"
+            order = f"{where_is(frame.pts, self._stream)} comes instead of the one at {self.times[index]:.2f} s"
+            problem = f"the frame {order}; its time stamps are out of order: encode it again"
             raise MediaError(self.path, problem, "damaged")
 
     @property

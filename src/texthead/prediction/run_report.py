@@ -130,7 +130,7 @@ def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown:
         )
     unknown = unknown_items(run, unknown)
     contents = fingerprints([item.path for item in unknown.items])
-    unseen = unknown.pick([place for place, content in enumerate(contents) if content not in calibration.content])
+    unseen = unknown.pick([index for index, content in enumerate(contents) if content not in calibration.content])
     seen, count = len(unknown) - len(unseen), len(unknown)
     if not len(unseen):
         raise DataError(f"unknown {unknown.source}: the threshold was set on all {count} items: give others")
