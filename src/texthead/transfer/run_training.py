@@ -186,7 +186,7 @@ def train_run(
     """
     for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
         if value and (resume or ranks() > 1):
-            raise DataError(f"{name} {value} is for one process and a new run: leave it out, or resume and processes")
+            raise DataError(f"{name} {value} fits a new run in one process: leave it out, or resume and torchrun")
     check_out(Path(out), resume=resume)
     shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, tell)
