@@ -56,7 +56,7 @@ class Calibrate(ScoredRun):
             false_accept=self.false_accept,
             coverage=self.coverage,
             reporter=reporter,
-            tell=partial(_tell, run),
+            notify=partial(_notify, run),
         )
         for line in (*_errors(made), *_promised(made), *made.lines):
             results().print(line)
@@ -69,7 +69,7 @@ class Calibrate(ScoredRun):
         next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
-def _tell(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
+def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
     """Print how many items the calibration is fitted to, or a file that is skipped."""
     from texthead.cli.console import notes, say_notes, say_skipped
 

@@ -82,7 +82,7 @@ class Eval(ScoredRun):
             baselines=self.beside.baselines,
             cache=self.beside.folder,
             reporter=reporter,
-            begin=_say_plan,
+            notify=_say_plan,
         )
         say_notes(scores.notes)
         show_table(scores.table)

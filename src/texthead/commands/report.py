@@ -70,25 +70,25 @@ class ReportCommand(LabelledRun):
             examples=Examples(self.mistakes, self.hits, self.saliency),
             baselines=self.beside.baselines,
             reporter=reporter,
-            tell=_tell,
+            notify=_notify,
         )
         results().print(f"report: {path}")
         show_json({"report": path, "run": self.run, **scores_json(scores.table)})
         next_command("texthead", "predict", self.run, scores.table.division.scored.items[0].path)
 
 
-def _tell(news: "EvaluationPlan | RunEvaluation | MediaError") -> None:
+def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
     """Print what is scored and the scores, and show what is done next."""
     from texthead.cli.console import doing, notes, say_notes, say_skipped
     from texthead.cli.score_table import show_table
     from texthead.prediction.run_evaluation import EvaluationPlan
 
-    if isinstance(news, EvaluationPlan):
-        notes().print(f"scoring {len(news.items)} items ({news.split}) of {len(news.items.classes)} classes")
+    if isinstance(event, EvaluationPlan):
+        notes().print(f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes")
         doing("scoring the baselines")
-    elif isinstance(news, MediaError):
-        say_skipped([news])
+    elif isinstance(event, MediaError):
+        say_skipped([event])
     else:
-        say_notes(news.notes)
-        show_table(news.table)
+        say_notes(event.notes)
+        show_table(event.table)
         doing("writing the report")

@@ -19,7 +19,7 @@ from texthead.text import prompts
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.transfer.comparison import FittedMethod
-    from texthead.transfer.run_training import Choice, News, RunOptions, TrainedRun, TrainingPlan
+    from texthead.transfer.run_training import Choice, RunOptions, TrainedRun, TrainingEvent, TrainingPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class Train:
             allow_download=not self.resume or self.downloads.allow_download,
             command=self.run_options,
             reporter=reporter,
-            tell=self._tell,
+            notify=self._notify,
         )
         _show(trained)
 
@@ -229,7 +229,7 @@ class Train:
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, self.labelled.read(self.val))
 
-    def _tell(self, news: "News") -> None:
+    def _notify(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
         from texthead.cli.console import doing, flush_notes, say_notes, say_prompts, say_skipped
         from texthead.errors import MediaError
@@ -237,20 +237,20 @@ class Train:
         from texthead.transfer.comparison import FittedMethod
         from texthead.transfer.run_training import Choice, TrainingPlan
 
-        if isinstance(news, TrainingPlan):
-            self._say_plan(news)
+        if isinstance(event, TrainingPlan):
+            self._say_plan(event)
             doing("encoding the items")
-        elif isinstance(news, FittedMethod):
-            _say_fitted(news)
-            doing(f"cross-validating the {news.name}")
-        elif isinstance(news, Choice):
-            self._say_choice(news)
-            say_notes(news.changes)
-            doing("writing the run" if news.tuned is False else "scoring the baselines")
-        elif isinstance(news, MediaError):
-            say_skipped([news])
+        elif isinstance(event, FittedMethod):
+            _say_fitted(event)
+            doing(f"cross-validating the {event.name}")
+        elif isinstance(event, Choice):
+            self._say_choice(event)
+            say_notes(event.changes)
+            doing("writing the run" if event.tuned is False else "scoring the baselines")
+        elif isinstance(event, MediaError):
+            say_skipped([event])
         else:
-            head = as_head(news.head)
+            head = as_head(event.head)
             if head.learned_template:
                 say_prompts(head.names, head.prompts or ())
             flush_notes()  # A training can take hours.

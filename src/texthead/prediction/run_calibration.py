@@ -73,7 +73,7 @@ def calibrate_run(
     false_accept: float = 0.05,
     coverage: float = 0.9,
     reporter: Reporter = Reporter(),
-    tell: Callable[[CalibrationPlan | MediaError], object] = lambda _: None,
+    notify: Callable[[CalibrationPlan | MediaError], object] = lambda _: None,
 ) -> RunCalibration:
     """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
 
@@ -85,7 +85,7 @@ def calibrate_run(
         false_accept: share of unknown items that may get a class, 0-1.
         coverage: share of prediction sets that must contain the correct class, 0-1.
         reporter: gets progress and messages.
-        tell: called with the items, before they are scored, and with the error of each file that is skipped.
+        notify: called with the items, before they are scored, and with the error of each file that is skipped.
 
     Raises:
         DataError: a rate is out of range, no such split, or the run was trained on the items.
@@ -97,12 +97,12 @@ def calibrate_run(
     check_own(run.folder)
     dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol
     plan = CalibrationPlan(*calibration_items(run, dataset, others, split))
-    tell(plan)
+    notify(plan)
 
     def scored(items: Dataset, title: str) -> tuple[Tensor, Dataset]:
         result = score(run.model, [item.path for item in items.items], protocol, reading, reporter, title)
         for error in result.skipped:
-            tell(error)
+            notify(error)
         return result.scores, items.pick(result.positions)
 
     scores, items = scored(plan.items, "score items")

@@ -76,7 +76,7 @@ def evaluate_run(
     baselines: When = "auto",
     cache: str | Path | bool = False,
     reporter: Reporter = Reporter(),
-    begin: Callable[[EvaluationPlan], object] | None = None,
+    notify: Callable[[EvaluationPlan], object] = lambda _: None,
 ) -> RunEvaluation:
     """Score a run on labelled items that it was not trained on, at its temperature and beside baselines.
 
@@ -92,7 +92,7 @@ def evaluate_run(
         baselines: when to score zero-shot and a probe (with a new head: zero-shot) too.
         cache: folder for the features of the baselines, as in `Reading`.
         reporter: gets progress and messages.
-        begin: called with what is scored, before that takes time.
+        notify: called with what is scored, before that takes time.
 
     Raises:
         DataError: no such split, the run was trained on items of another split than train, or a label has no class.
@@ -111,8 +111,7 @@ def evaluate_run(
         other.model.to(next(run.model.parameters()).device)
         prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
-    if begin:
-        begin(plan)
+    notify(plan)
     engines, model = set[str](), (plan.other or run).model
     result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)

@@ -49,7 +49,7 @@ def report_run(
     examples: Examples = Examples(),
     baselines: When = "auto",
     reporter: Reporter = Reporter(),
-    tell: Callable[[EvaluationPlan | RunEvaluation | MediaError], object] = lambda _: None,
+    notify: Callable[[EvaluationPlan | RunEvaluation | MediaError], object] = lambda _: None,
 ) -> RunReport:
     """Write the HTML report of a run and return its path and scores, as `texthead report` does.
 
@@ -62,7 +62,7 @@ def report_run(
         examples: the predictions to show.
         baselines: when to score zero-shot and a probe too.
         reporter: gets progress and messages.
-        tell: called with what is scored, the scores, and each unreadable unknown item, before the next step takes time.
+        notify: called with what is scored, the scores, and each unreadable unknown item, as they come.
 
     Raises:
         DataError: as `evaluate_run`, or unknown items for a run without a threshold.
@@ -87,16 +87,16 @@ def report_run(
         baselines=baselines,
         cache=reading.cache,
         reporter=reporter,
-        begin=tell,
+        notify=notify,
     )
-    tell(scores)
+    notify(scores)
     unknown_scores = None
     if unknown is not None:
         paths = [item.path for item in unknown.items]
         scored = score(run.model, paths, protocol, reading, reporter, "score unknown items")
         unknown_scores = scored.scores
         for error in scored.skipped:
-            tell(error)
+            notify(error)
     reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
     items, order = scores.table.division.scored, blind_to_order(run.model, protocol.frames)
     if order is None:

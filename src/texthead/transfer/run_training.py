@@ -145,8 +145,8 @@ class TrainedRun:
     tuned: bool = False
 
 
-# What training tells on its way: the plan, a fitted method, a choice, an unreadable file, the model to fine-tune.
-News = TrainingPlan | FittedMethod | Choice | MediaError | Recognizer
+# The plan, a fitted method, a choice, an unreadable file, the model to fine-tune.
+TrainingEvent = TrainingPlan | FittedMethod | Choice | MediaError | Recognizer
 
 
 def train_run(
@@ -161,7 +161,7 @@ def train_run(
     allow_download: bool = True,
     command: dict[str, object] | None = None,
     reporter: Reporter = Reporter(),
-    tell: Callable[[News], object] = lambda _: None,
+    notify: Callable[[TrainingEvent], object] = lambda _: None,
 ) -> TrainedRun:
     """Train a run and score it beside baselines, as `texthead train` does.
 
@@ -177,7 +177,7 @@ def train_run(
         allow_download: whether the encoder may be downloaded.
         command: the options to save in the run folder.
         reporter: gets progress, messages and the records of fine-tuning.
-        tell: called with each `News`, before the next step takes time.
+        notify: called with each `TrainingEvent`, before the next step takes time.
 
     Raises:
         DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
@@ -189,10 +189,10 @@ def train_run(
             raise DataError(f"{name} {value} fits a new run in one process: leave it out, or resume and torchrun")
     check_out(Path(out), resume=resume)
     shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
-    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, tell)
+    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, notify)
     inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
     if training.must_tune:
-        tell(Choice(True, "option", "fine_tune=True", changes=changes))
+        notify(Choice(True, "option", "fine_tune=True", changes=changes))
         return training.fine_tune(training.start(inputs, division))
     return training.choose(inputs, division, changes)
 
@@ -218,7 +218,7 @@ class _Training:
     resume: bool
     command: dict[str, object] | None
     reporter: Reporter
-    tell: Callable[[News], object]
+    notify: Callable[[TrainingEvent], object]
 
     @property
     def must_tune(self) -> bool:
@@ -253,7 +253,7 @@ class _Training:
         recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
         encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
-        self.tell(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
+        self.notify(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
         return inputs, division, changes
 
     def choose(self, inputs: RowInputs, division: Division, changes: Sequence[str]) -> TrainedRun:
@@ -263,16 +263,16 @@ class _Training:
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
         quick = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
-        self.tell(quick)
+        self.notify(quick)
         choice = self._before_trial(quick)
         if choice.tuned is None:
-            self.tell(choice)
+            self.notify(choice)
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
-                self.tell(choice._replace(changes=changes))
+                self.notify(choice._replace(changes=changes))
                 return self.fine_tune(start)
-        self.tell(choice)
+        self.notify(choice)
         model, reading = quick.save(self.out, choice.why), task.frozen.reading
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
         return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
@@ -323,7 +323,7 @@ class _Training:
         if compare or needs_features(self.options.head, recipe) or reading.skip_unreadable:
             items, division = readable_division(frozen, division)
             for error in items.skipped:
-                self.tell(error)
+                self.notify(error)
         table = table or ScoreTable(division)
         if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
@@ -339,7 +339,7 @@ class _Training:
         log = TensorBoardLog(self.out / "tensorboard") if options.tensorboard and rank() == 0 else None
         visual = inputs.encoder.visual
         model = make_recognizer(options.head, inputs, trainable=options.train_head).to(visual.mean.device)
-        self.tell(model)
+        self.notify(model)
         with log or nullcontext():
             records = train(
                 model,
