@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
@@ -36,6 +37,7 @@ from texthead.training.start import split_json
 from texthead.transfer.baselines import ScoreTable, When, are_few
 from texthead.transfer.closed_form import TextEvidence
 from texthead.transfer.methods import (
+    MIN_ITEMS,
     Folds,
     Lead,
     Task,
@@ -119,7 +121,7 @@ class _Encoded(NamedTuple):
         task: with the features of unlabelled files, if these help.
         tests: the scored items; None without any.
         skipped: errors of all unreadable files.
-        line: how much the unlabelled files help; empty without any.
+        lines: the estimated class shares, and how much the unlabelled files help.
         engine: the engines that computed the features.
     """
 
@@ -127,31 +129,42 @@ class _Encoded(NamedTuple):
     items: FrozenItems
     tests: FrozenItems | None
     skipped: tuple[MediaError, ...]
-    line: str
+    lines: tuple[str, ...]
     engine: str
 
 
-def _encode(task: Task, division: Division, unlabelled: str | None) -> _Encoded:
+def _encode(task: Task, method: MethodName, division: Division, unlabelled: str | None) -> _Encoded:
     """Encode training and scored items, and the files of a folder.
 
+    Args:
+        method: estimates the class shares of the files, if the recipe wants that.
+
     Raises:
-        DataError: a class has no readable training item, or no item can be read.
+        DataError: a class has no readable training item, no item can be read, or the class shares do not fit the data.
         MediaError: a file cannot be read, unless the task's reading skips such files.
     """
+    shares = task.recipe.class_shares
+    check_class_shares(shares, task.labels, unlabelled=bool(unlabelled))
     engines: set[str] = set()
     frozen = copy.copy(task.frozen)
     frozen.reporter = replace(frozen.reporter, used=engines.add)
     items = frozen.items(division.train, task.labels, "encode training items")
     check_no_class_lost(division.train, items.data)
     tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
-    skipped, line = [*items.skipped, *(tests.skipped if tests else ())], ""
+    skipped = [*items.skipped, *(tests.skipped if tests else ())]
+    lines: list[str] = []
     if unlabelled:
         paths = find_media([unlabelled])
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
-        task, line = check_unlabelled(replace(task, unlabelled=files.features), items)
+        task = replace(task, unlabelled=files.features)
+        if shares == "estimate":
+            task = task.with_estimated_shares(method, items)
+            lines.append(shares_text(task.recipe.class_shares))
+        task, line = check_unlabelled(task, items)
+        lines.append(line)
         skipped += files.skipped
-    return _Encoded(task, items, tests, tuple(skipped), line, engines_text(engines))
+    return _Encoded(task, items, tests, tuple(skipped), tuple(lines), engines_text(engines))
 
 
 # --- compare
@@ -162,15 +175,17 @@ class MethodScores:
     """What a comparison measures.
 
     Attributes:
-        right: which training items each method gets right, cross-validated; empty if a class has too few items.
+        right: which training items each method gets right, cross-validated; empty if classes have too few items.
         tested: the score of each method on the held-out items; empty without such items.
         scored_name: the split of the held-out items.
         items: the training items.
-        folds: the folds of the cross-validation.
+        folds: the folds of the cross-validation; `right` is about `folds.scored`, the items of classes that are not too
+            small.
         evidence: how well the class names classify the training items; None for an encoder without text.
         skipped: errors of unreadable files.
-        line: how much unlabelled files help; empty without any.
+        lines: what the labels' shares mean, which classes are not cross-validated, and how much unlabelled files help.
         engine: the engines that computed the features.
+        weights: what each item of `folds.scored` counts, as `class_shares` says; None if all count the same.
     """
 
     right: dict[str, np.ndarray]
@@ -180,18 +195,29 @@ class MethodScores:
     folds: Folds
     evidence: TextEvidence | None
     skipped: tuple[MediaError, ...] = ()
-    line: str = ""
+    lines: tuple[str, ...] = ()
     engine: str = ""
+    weights: np.ndarray | None = None
+
+    @property
+    def _groups(self) -> list[str]:
+        return self.items.pick(self.folds.scored).groups
 
     @property
     def lead(self) -> Lead | None:
         """The lead of the best other method over the default one, cross-validated; None if no other is ahead."""
-        return best_rival(self.right, self.items.groups) if self.right else None
+        return best_rival(self.right, self._groups, self.weights) if self.right else None
 
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
-        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
-        groups = self.items.groups
-        folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
+        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval.
+
+        Cross-validated items are weighted as `class_shares` says.
+        """
+        groups, weights = self._groups, self.weights
+        folds = {
+            name: (100 * float(np.average(hits, weights=weights)), *grouped_interval(hits, groups, weights))
+            for name, hits in self.right.items()
+        }
         scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
         return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
 
@@ -238,7 +264,7 @@ def compare(
     """
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
-    task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
+    task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
     tested: dict[str, Score] = {}
@@ -247,12 +273,21 @@ def compare(
         step = _counter(progress, total)
         for name in task.methods:
             if cv.pairs:
-                right[name] = cross_validated(partial(task.fit, name), items, cv.pairs, step)
+                right[name] = cross_validated(partial(task.fit, name), items, cv, step)
             if tests is not None:
                 tested[name] = Score.of(name, evaluation_of(task.fit(name, items), tests))
                 step()
-    evidence = task.text_evidence(items)
-    return MethodScores(right, tested, division.scored_name or "held out", items, cv, evidence, skipped, line, engine)
+    counts, scored = items.targets.bincount().tolist(), items.pick(cv.scored)
+    weights, evidence = task.weights(scored), task.text_evidence(items)
+    if text := unbalanced_text(task.recipe.class_shares, counts):
+        lines = (text, *lines)
+    if np.ptp(weights):
+        lines += (f"cross-validated: classes count as class_shares says ({task.recipe.class_shares})",)
+    if cv.pairs and min(counts) < MIN_ITEMS:
+        few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
+        lines += (f"cross-validated: {few} and are not scored",)
+    name = division.scored_name or "held out"
+    return MethodScores(right, tested, name, items, cv, evidence, skipped, lines, engine, weights)
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:
@@ -270,7 +305,7 @@ class FittedMethod:
 
     Attributes:
         table: the scores on the held-out items, the method's own last; empty without such items.
-        evidence, skipped, line, engine: as in `MethodScores`.
+        evidence, skipped, lines, engine: as in `MethodScores`.
     """
 
     task: Task
@@ -279,7 +314,7 @@ class FittedMethod:
     table: ScoreTable
     evidence: TextEvidence | None
     skipped: tuple[MediaError, ...]
-    line: str
+    lines: tuple[str, ...]
     engine: str
 
     def save(self, out: str | Path, why: str = "") -> Recognizer:
@@ -328,11 +363,11 @@ def fit_method(
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
-    task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
+    task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
     table = ScoreTable(replace(division, train=items.data))
     if tests is not None:
         if are_few(baselines, len(items.data)):
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
         table.add_methods(task, [name], items, tests)
     table.add_note(task)
-    return FittedMethod(task, name, items, table, task.text_evidence(items), skipped, line, engine)
+    return FittedMethod(task, name, items, table, task.text_evidence(items), skipped, lines, engine)
