@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from texthead.evaluation.intervals import grouped_interval, paired_interval, standard_error, wilson_interval
+from texthead.evaluation.intervals import (
+    grouped_interval,
+    lead_interval,
+    paired_interval,
+    standard_error,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +88,49 @@ def test_the_grouped_interval_covers_about_95_of_100() -> None:
         alone.append(low <= 60 <= high)
     assert 0.92 < np.mean(inside) < 0.98
     assert np.mean(alone) < 0.8
+
+
+def test_equal_weights_change_no_bit() -> None:
+    rng = np.random.default_rng(0)
+    right, other, weights = rng.random(30) < 0.7, rng.random(30) < 0.6, np.full(30, 1 / 7)
+    for groups in (list(range(30)), (np.arange(30) // 4).tolist()):
+        assert grouped_interval(right, groups, weights) == grouped_interval(right, groups)
+        firsts = right & ~other, other & ~right
+        assert lead_interval(*firsts, groups, weights) == lead_interval(*firsts, groups)
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "rare", "frequent", "take"),
+    [(2, 20, 0.5, 0.95, 1), (2, 20, 0.9, 0.6, 1), (2, 20, 0.97, 0.97, 1), (1, 20, 0.5, 0.95, 1), (8, 80, 0.5, 0.9, 4)],
+)
+def test_the_interval_of_a_mean_over_classes_covers_about_95_of_100(few, many, rare, frequent, take) -> None:
+    """Ten classes, of which five have few items; an item weighs one over the items of its class."""
+    rng, sizes = np.random.default_rng(0), np.repeat([few, many], 5)
+    classes = np.repeat(np.arange(10), sizes)
+    groups = np.arange(len(classes)) // take
+    rates = np.repeat([rare, frequent], 5)[classes[::take]]
+    inside = []
+    for _ in range(1000):
+        drawn = rng.beta(3 * rates, 3 * (1 - rates)) if take > 1 else rates
+        low, high = grouped_interval(rng.random(len(classes)) < drawn[groups], groups.tolist(), (1 / sizes)[classes])
+        inside.append(low <= 50 * (rare + frequent) <= high)
+    # It counts differences between classes as chance, as an unweighted interval does: at most too wide.
+    assert 0.925 < np.mean(inside) <= 1
+
+
+@pytest.mark.parametrize(
+    ("few", "first", "second"),
+    [(2, (0.3, 0.02), (0.05, 0.05)), (2, (0.02, 0.05), (0.2, 0.02)), (1, (0.3, 0.02), (0.05, 0.05))],
+)
+def test_the_weighted_lead_covers_about_95_of_100(few, first, second) -> None:
+    """As above; `first` and `second` are the rates at which only that one is right, of rare and frequent classes."""
+    rng, sizes = np.random.default_rng(0), np.repeat([few, 20], 5)
+    classes = np.repeat(np.arange(10), sizes)
+    ahead, behind = (np.repeat(rates, 5)[classes] for rates in (first, second))
+    inside = []
+    for _ in range(1000):
+        draw = rng.random(len(classes))
+        leads = draw < ahead, (draw >= ahead) & (draw < ahead + behind)
+        low, high = lead_interval(*leads, range(len(classes)), (1 / sizes)[classes])
+        inside.append(low <= 50 * (sum(first) - sum(second)) <= high)
+    assert 0.92 < np.mean(inside) < 0.98

@@ -23,61 +23,106 @@ def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float
     return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
-def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
-    """Return the cluster-robust standard error of the mean of grouped values; infinite for a single group."""
+def standard_error(
+    values: Float[np.ndarray, " items"],
+    groups: Sequence[Hashable],
+    weights: Float[np.ndarray, " items"] | None = None,
+) -> float:
+    """Return the cluster-robust standard error of the weighted mean of grouped values; infinite for a single group."""
+    weights = np.ones(len(values)) if weights is None else weights
     sums: dict[Hashable, float] = defaultdict(float)
-    for value, group in zip(values - values.mean(), groups, strict=True):
+    for value, group in zip(weights * (values - np.average(values, weights=weights)), groups, strict=True):
         sums[group] += float(value)
     count = len(sums)
     if count < 2:
         return math.inf
-    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / len(values)
+    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / float(weights.sum())
 
 
-def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None) -> tuple[float, float]:
+def grouped_interval(
+    right: Bool[np.ndarray, " items"],
+    groups: Sequence[Hashable] | None,
+    weights: Float[np.ndarray, " items"] | None = None,
+) -> tuple[float, float]:
     """Return the 95 % interval of a rate in percent, where items of one group are dependent.
 
     It is Wilson's interval for the effective number of items: the number of independent items with the same standard
     error, at most all items. If all items are right or all are wrong, it is the number of groups; if every group has
     the same rate, so that the error is 0, it is all items. Without groups, all items are independent.
+
+    Args:
+        weights: what each item counts in the mean; None if all count the same. Unequal weights are worth fewer items:
+            (sum of weights)^2 / sum of squares.
+
+    Source of that number: Kish, Survey Sampling, 1965.
     """
+    weights = _unequal(weights)
     items, count = len(right), len(right) if groups is None else len(set(groups))
-    if groups is None or count == items:
+    if weights is None and count == items:
         return wilson_interval(int(right.sum()), items)
-    rate, error = float(right.mean()), standard_error(right.astype(float), groups)
-    effective = count if rate in (0, 1) else items if not error else rate * (1 - rate) / error**2
-    independent = max(1, round(min(effective, items)))
+    error = standard_error(right.astype(float), range(items) if groups is None else groups, weights)
+    rate, most = float(np.average(right, weights=weights)), _effective(weights, items)
+    effective = count * most / items if rate in (0, 1) else most if not error else rate * (1 - rate) / error**2
+    independent = max(1, round(min(effective, most)))
     return wilson_interval(rate * independent, independent)
 
 
+def _unequal(weights: Float[np.ndarray, " items"] | None) -> Float[np.ndarray, " items"] | None:
+    """Return the weights; None if all are equal, so that they change no bit of a result."""
+    return None if weights is None or not np.ptp(weights) else weights
+
+
+def _effective(weights: Float[np.ndarray, " items"] | None, items: int) -> int | float:
+    """Return how many items of equal weight these items are worth."""
+    return items if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
+
+
 def lead_interval(
-    only_first: Shaped[np.ndarray, " items"], only_second: Shaped[np.ndarray, " items"], groups: Sequence[Hashable]
+    only_first: Shaped[np.ndarray, " items"],
+    only_second: Shaped[np.ndarray, " items"],
+    groups: Sequence[Hashable],
+    weights: Float[np.ndarray, " items"] | None = None,
 ) -> tuple[float, float]:
     """Return the 95 % interval of first minus second in points, where items of one group are dependent.
 
-    Independent items give `paired_interval`; groups give the normal interval of the cluster-robust standard error.
+    Independent items give `paired_interval`, for the effective number of items if they have weights; groups give the
+    normal interval of the cluster-robust standard error.
 
     Args:
         only_first, only_second: whether only that one was right on each item; for several draws, the share (0-1).
+        weights: what each item counts in the mean; None if all count the same.
     """
-    if len(set(groups)) == len(only_first):
-        return paired_interval(float(only_first.sum()), float(only_second.sum()), len(only_first))
+    weights, items = _unequal(weights), len(only_first)
+    independent = len(set(groups)) == items
+    if weights is None and independent:
+        return paired_interval(float(only_first.sum()), float(only_second.sum()), items)
     leads = only_first.astype(float) - only_second.astype(float)
-    middle, half = float(leads.mean()), Z * standard_error(leads, groups)
+    middle, error = float(np.average(leads, weights=weights)), standard_error(leads, groups, weights)
+    if weights is not None and independent:
+        first, second = (float(np.average(each, weights=weights)) for each in (only_first, only_second))
+        most = _effective(weights, items)
+        effective = min(most, (first + second - middle**2) / error**2) if error else most
+        # Half an item of the heaviest is added: with half an average one, few heavy items are covered in 88 of 100.
+        added = 0.5 * most * float(weights.max() / weights.sum())
+        return paired_interval(first * effective, second * effective, effective, added=added)
+    half = Z * error
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
-def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:
+def paired_interval(
+    only_first: int | float, only_second: int | float, items: int | float, z: float = Z, *, added: float = 0.5
+) -> tuple[float, float]:
     """Return the 95 % interval of first minus second in points, both scored on the same items.
 
-    Only the first was right on `only_first` items, only the second on `only_second`. Half an item is added to each of
-    the four counts, so that the interval has a width even if no item differs: 6 and 1 of 40 give (-0.8, 24.6), 0 and 0
-    of 10 give (-16.3, 16.3). Counts may be means over several draws of the second; the interval is then conservative.
+    Only the first was right on `only_first` items, only the second on `only_second`. Half an item (`added`) is added to
+    each of the four counts, so that the interval has a width even if no item differs: 6 and 1 of 40 give (-0.8, 24.6),
+    0 and 0 of 10 give (-16.3, 16.3). Counts may be means over several draws of the second; the interval is then
+    conservative.
 
     Source: Agresti and Min 2005, adjusted Wald interval for matched pairs.
     """
-    count = items + 2
-    first, second = only_first + 0.5, only_second + 0.5
+    count = items + 4 * added
+    first, second = only_first + added, only_second + added
     middle = (first - second) / count
     half = z * max((first + second) - (first - second) ** 2 / count, 0.0) ** 0.5 / count
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
