@@ -193,6 +193,8 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
         results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")
         return
     chance = ", so perhaps by chance" if lead.low <= 0 else ""
+    if scores.weights is not None and scores.weights.min() < scores.weights.max():
+        how += ", classes weighted by class_shares"
     results().print(
         f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
         f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"

@@ -179,13 +179,12 @@ class MethodScores:
         tested: the score of each method on the held-out items; empty without such items.
         scored_name: the split of the held-out items.
         items: the training items.
-        folds: the folds of the cross-validation; `right` is about `folds.scored`, the items of classes that are not too
-            small.
+        folds: the folds of the cross-validation; `right` is about the `scored_items`.
         evidence: how well the class names classify the training items; None for an encoder without text.
         skipped: errors of unreadable files.
         lines: what the labels' shares mean, which classes are not cross-validated, and how much unlabelled files help.
         engine: the engines that computed the features.
-        weights: what each item of `folds.scored` counts, as `class_shares` says; None if all count the same.
+        weights: what each of the `scored_items` counts, as `class_shares` says; None if all count the same.
     """
 
     right: dict[str, np.ndarray]
@@ -200,24 +199,22 @@ class MethodScores:
     weights: np.ndarray | None = None
 
     @property
-    def _groups(self) -> list[str]:
-        return self.items.pick(self.folds.scored).groups
+    def scored_items(self) -> FrozenItems:
+        """The training items that are cross-validated: those of classes that are not too small."""
+        return self.items.pick(self.folds.scored)
 
     @property
     def lead(self) -> Lead | None:
-        """The lead of the best other method over the default one, cross-validated; None if no other is ahead."""
-        return best_rival(self.right, self._groups, self.weights) if self.right else None
+        """The lead of the best other method over the default one, cross-validated; None if no other is ahead.
+
+        Items are weighted as `class_shares` says.
+        """
+        return best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
 
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
-        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval.
-
-        Cross-validated items are weighted as `class_shares` says.
-        """
-        groups, weights = self._groups, self.weights
-        folds = {
-            name: (100 * float(np.average(hits, weights=weights)), *grouped_interval(hits, groups, weights))
-            for name, hits in self.right.items()
-        }
+        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
+        groups = self.scored_items.groups
+        folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
         scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
         return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
 
@@ -277,16 +274,13 @@ def compare(
             if tests is not None:
                 tested[name] = Score.of(name, evaluation_of(task.fit(name, items), tests))
                 step()
-    counts, scored = items.targets.bincount().tolist(), items.pick(cv.scored)
-    weights, evidence = task.weights(scored), task.text_evidence(items)
+    counts, scored, evidence = items.targets.bincount().tolist(), items.pick(cv.scored), task.text_evidence(items)
     if text := unbalanced_text(task.recipe.class_shares, counts):
         lines = (text, *lines)
-    if np.ptp(weights):
-        lines += (f"cross-validated: classes count as class_shares says ({task.recipe.class_shares})",)
     if cv.pairs and min(counts) < MIN_ITEMS:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
-        lines += (f"cross-validated: {few} and are not scored",)
-    name = division.scored_name or "held out"
+        lines += (f"not cross-validated: {few}",)
+    name, weights = division.scored_name or "held out", task.weights(scored) if cv.pairs else None
     return MethodScores(right, tested, name, items, cv, evidence, skipped, lines, engine, weights)
 
 

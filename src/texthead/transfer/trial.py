@@ -52,7 +52,7 @@ class TuningTrial:
         """The 95 % interval of the lead of fine-tuning, in points."""
         return lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups, self.weights)
 
-    def is_decided(self, to_gain: float) -> bool:
+    def is_decided(self, to_gain: int | float) -> bool:
         """Return whether enough items are scored, the interval excludes 0, or fine-tuning cannot get ahead.
 
         Args:
