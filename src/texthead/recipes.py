@@ -1,8 +1,9 @@
 """Recipes: functions that return all hyper-parameters of a run as a frozen `Recipe`. Imports no torch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError, either
 from texthead.extensions import find, find_one
@@ -20,10 +21,16 @@ HEADS = {
     "linear": "texthead.models.heads:LinearHead",
 }
 
-# Engines that compute the features of a frozen encoder (features/engine.py).
 # Methods that fit a head to the features of a frozen encoder, the default first.
 MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
 
+# How frequent classes are in what will be predicted: equally, as in the labels, as estimated from unlabelled files, or
+# the share of each class.
+CLASS_SHARES = ("equal", "labels", "estimate")
+
+ClassShares = str | Mapping[str, Any]
+
+# Engines that compute the features of a frozen encoder (features/engine.py).
 EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
 
 # Heads for an encoder without a text tower.
@@ -130,6 +137,9 @@ class Recipe:
         template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
         context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
             with the template's words before {}).
+        class_shares: how frequent classes are in what will be predicted: equally (equal), as in the labels (labels), as
+            in unlabelled files (estimate), or the share of each class (on the command line, a .json of class: share);
+            fine-tuning adds log(label share / class share) to the logits in its loss (Menon et al., ICLR 2021).
         seed: random seed.
     """
 
@@ -179,6 +189,7 @@ class Recipe:
     template_use: Literal["mean", "drawn"] = "mean"
     template_pooling: Literal["features", "probabilities"] = "features"
     context: int = 0
+    class_shares: ClassShares = "labels"
     seed: int = 0
 
     def __post_init__(self):
@@ -216,6 +227,10 @@ class Recipe:
             "beta2": (0 <= self.beta2 < 1, "at least 0 and below 1"),
             "template": (bool(self.template), "one or more"),
             "context": (self.context >= 0, "at least 0"),
+            "class_shares": (
+                isinstance(self.class_shares, Mapping) or self.class_shares in CLASS_SHARES,
+                f"{either(CLASS_SHARES)}, or the share of each class",
+            ),
             "seed": (self.seed >= 0, "at least 0"),
             "freeze_encoder": (not (partly and self.freeze_encoder), f"off with tune {self.tune}"),
         }
@@ -316,6 +331,7 @@ def small(**changes) -> Recipe:
         freeze_batchnorm=True,
         learn_scale=False,
         center=True,
+        class_shares="equal",
         width=256,
         layers=2,
     )

@@ -13,7 +13,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
-from texthead.recipes import Recipe
+from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import logistic_head
 from texthead.transfer.methods import Task, best_rival, cross_validated, folds
 
@@ -41,6 +41,10 @@ def test_folds_score_items_once() -> None:
         assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in pairs)
 
     assert folds(few({"a": 2, "b": 9}), seed=0).pairs == []
+    # The items of small classes are trained on in every fold, and not scored.
+    small = folds(few({"a": 2, "b": 9, "c": 4}), seed=0)
+    assert small.scored == list(range(2, 15))
+    assert all({0, 1} < set(train) for train, _ in small.pairs)
     assert folds(items, seed=1) == folds(items, seed=1)
     assert folds(items, seed=1) != folds(items, seed=2)
 
@@ -82,6 +86,40 @@ def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: st
         fewer = best_rival(answers, (positions // 10).tolist())
         assert fewer is not None
         assert fewer.low < lead.low
+        # If the first items count for nothing, so do the rights there that the first method has alone.
+        weighted = best_rival(answers, positions.tolist(), np.where(positions < 20, 1e-9, 1.0))
+        assert weighted is not None
+        assert weighted.points == pytest.approx(2 * points)
+
+
+@pytest.mark.parametrize("method", ["text-probe", "probe"])
+def test_class_shares_move_the_biases_alone(method: MethodName, monkeypatch: pytest.MonkeyPatch) -> None:
+    items, even = few({"a": 4, "b": 12}), few({"a": 6, "b": 6})
+    encoder = Encoder(tiny_visual(), None, scale=1.0)
+    monkeypatch.setattr(type(encoder), "has_text", True)
+    monkeypatch.setattr(encoder, "encode_text", lambda prompts: torch.eye(8)[: len(prompts)])
+
+    def fitted(items: FrozenItems, shares: ClassShares) -> ProbeHead:
+        recipe = Recipe(name="test", class_shares=shares)
+        head = Task(FrozenEncoder(encoder), ("a", "b"), ("a", "b"), ("a", "b"), recipe).fit(method, items)
+        assert isinstance(head, ProbeHead)
+        return head
+
+    labels, equal, uneven = (fitted(items, shares) for shares in ("labels", "equal", {"a": 9, "b": 1}))
+    for head, ratio in ((equal, [2.0, 2 / 3]), (uneven, [0.9 / 0.25, 0.1 / 0.75])):
+        assert torch.equal(head.weight, labels.weight)
+        assert (head.bias - labels.bias).tolist() == pytest.approx(np.log(ratio), abs=1e-5)
+    # With equally many labels, equal shares change no bit.
+    assert torch.equal(fitted(even, "labels").bias, fitted(even, "equal").bias)
+
+
+def test_estimated_shares_are_those_of_the_unlabelled_files() -> None:
+    items, files = few({"a": 4, "b": 12}), few({"a": 180, "b": 20})
+    recipe = Recipe(name="test", class_shares="estimate")
+    frozen = FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0))
+    task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, files.features)
+    shares = task.with_estimated_shares("probe", items).recipe.class_shares
+    assert shares == {"a": pytest.approx(0.9, abs=0.02), "b": pytest.approx(0.1, abs=0.02)}
 
 
 def probe(items: FrozenItems) -> ProbeHead:
@@ -90,13 +128,13 @@ def probe(items: FrozenItems) -> ProbeHead:
 
 def test_cross_validation_leaves_item_out() -> None:
     items = few({"a": 6, "b": 6})
-    pairs, steps = folds(items, seed=0).pairs, []
-    right = cross_validated(probe, items, pairs, lambda: steps.append(1))
+    cv, steps = folds(items, seed=0), []
+    right = cross_validated(probe, items, cv, lambda: steps.append(1))
     assert right.all()
-    assert len(steps) == len(pairs)
+    assert len(steps) == len(cv.pairs)
     # With one label changed, only that item is wrong: the fold that scores an item has not seen its label.
     items.targets[0] = 1
-    changed = cross_validated(probe, items, pairs)
+    changed = cross_validated(probe, items, cv)
     assert changed.tolist() == [False] + [True] * 11
 
 

@@ -30,16 +30,20 @@ def rows_of(prompts: list[str]) -> torch.Tensor:
 
 def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     right = np.array([True] * 6 + [False] * 4)
-    groups = [str(index) for index in range(10)]
-    assert not TuningTrial(right, right[::-1].copy() & False, groups).tuned_is_ahead
-    assert not TuningTrial(right, right, groups).tuned_is_ahead
-    ahead = TuningTrial(right, np.array([True] * 9 + [False]), groups)
+    groups, ones = [str(index) for index in range(10)], np.ones(10)
+    assert not TuningTrial(right, right[::-1].copy() & False, groups, ones).tuned_is_ahead
+    assert not TuningTrial(right, right, groups, ones).tuned_is_ahead
+    ahead = TuningTrial(right, np.array([True] * 9 + [False]), groups, ones)
     assert ahead.tuned_is_ahead
     assert not ahead.is_decided(0)
-    assert TuningTrial(right & False, right | True, groups).is_decided(0)
+    assert TuningTrial(right & False, right | True, groups, ones).is_decided(0)
     # Tied so far: undecided while fine-tuning could still fix mistakes of the text-probe.
-    assert not TuningTrial(right, right, groups).is_decided(1)
-    assert TuningTrial(right, right, groups).is_decided(0)
+    assert not TuningTrial(right, right, groups, ones).is_decided(1)
+    assert TuningTrial(right, right, groups, ones).is_decided(0)
+    # One item of a rare class outweighs two of a frequent one.
+    rare = TuningTrial(right, right ^ np.array([True, True, *[False] * 7, True]), groups, np.array([1.0] * 9 + [5.0]))
+    assert rare.tuned_is_ahead
+    assert "(+21.4 points" in str(rare)
     assert "10 cross-validated training items" in str(ahead)
     assert "fine-tuning classifies 90.0 % correctly and the text-probe 60.0 % (+30.0 points" in str(ahead)
 
@@ -79,6 +83,6 @@ def test_trial_stops_when_decided(
     monkeypatch.setattr(trials, "lead_interval", lambda *_: (-1.0, 1.0))
     result = try_tuning(quick, encoded, inputs, protocol)
     assert result.quick.all() != wrong
-    assert len(result.quick) == len(result.tuned) == len(result.groups) == 2 * tried
+    assert len(result.quick) == len(result.tuned) == len(result.groups) == len(result.weights) == 2 * tried
     assert [len(paths) for paths in trained_on] == [8] * tried
     assert all(torch.equal(before[name], tensor) for name, tensor in visual.state_dict().items())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, TemplateOptions
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.class_shares import read_class_shares
 from texthead.data.sources import check_source
 from texthead.files import unused
 
@@ -32,6 +33,8 @@ class Compare:
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
         unlabelled: folder of files like those to predict; they refine the probes
+        class_shares: how frequent classes are in what will be predicted: equal, as in the labels (labels), as in the
+            files of --unlabelled (estimate), or a .json of class: share
         k: number of training items per class, drawn at random
         frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)
@@ -53,6 +56,7 @@ class Compare:
     classes: str | None = option(None, "FILE")
     prompts: TemplateOptions = TemplateOptions()
     unlabelled: str | None = option(None, "FOLDER")
+    class_shares: str = option("equal", "SHARES")
     k: int | None = None
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
@@ -82,7 +86,12 @@ class Compare:
         from texthead.transfer.comparison import compare, load_task
 
         parts = _divided(self.labelled.read_noted(self.data), self)
-        values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
+        values = {
+            "frames": self.frames,
+            "size": self.size,
+            "template": self.prompts.read_template(),
+            "class_shares": read_class_shares(self.class_shares),
+        }
         doing(f"loading the encoder {self.encoder}")
         task, lines = load_task(
             parts.train,
@@ -101,8 +110,8 @@ class Compare:
         else:
             say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
         scores = compare(parts, task=task, unlabelled=self.unlabelled)
-        if scores.line:
-            results().print(scores.line)
+        for line in scores.lines:
+            results().print(line)
         say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
         if scores.evidence:
@@ -197,6 +206,8 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
         results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")
         return
     chance = ", so perhaps by chance" if lead.low <= 0 else ""
+    if scores.weights is not None and scores.weights.min() < scores.weights.max():
+        how += ", classes weighted by class_shares"
     results().print(
         f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
         f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_h
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
 from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
+from texthead.data.class_shares import read_class_shares
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra, is_installed, missing
@@ -30,8 +31,8 @@ class Train:
     tool, prepared shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
     linear head for the frozen encoder, from class names and labelled items. Then it tries fine-tuning on folds of the
     training items, which takes minutes, and makes the better of the two the run. --tune none stops after the
-    text-probe, or another --method; --tune all, or any other recipe option but --seed and --template, skips the trial
-    and fine-tunes. With --freeze-encoder only the temporal module and the head are trained.
+    text-probe, or another --method; --tune all, or any other recipe option but --seed, --template and --class-shares,
+    skips the trial and fine-tunes. With --freeze-encoder only the temporal module and the head are trained.
 
     Args:
         data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
@@ -111,6 +112,8 @@ class Train:
         values = dict(values)
         if "template" in values:
             values["template"] = prompts.read_template(values["template"])
+        if "class_shares" in values:
+            values["class_shares"] = read_class_shares(values["class_shares"])
         if values.get("resume"):
             values |= _resumed(Path(values["out"]), values)
         overrides = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
@@ -129,7 +132,7 @@ class Train:
         from texthead.parallel.distributed import ranks
 
         of_method = ("frames", "size", "resize") if self.method else ()
-        own = {key for key in self.overrides if key not in ("seed", "template", *of_method)}
+        own = {key for key in self.overrides if key not in ("seed", "template", "class_shares", *of_method)}
         if self.overrides.get("tune") == "none":
             own.remove("tune")
         given = {
@@ -303,8 +306,8 @@ def _say_fitted(fitted: "FittedMethod") -> None:
     """Print how well the class names classify the training items, and the score."""
     from texthead.cli.console import results, say_skipped
 
-    if fitted.line:
-        results().print(fitted.line)
+    for line in fitted.lines:
+        results().print(line)
     say_skipped(fitted.skipped)
     if fitted.evidence:
         results().print(str(fitted.evidence))
@@ -363,6 +366,9 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             raise RunError(f"{file}: invalid option {key!r}; restore the file from a copy")
         if key == "template" and isinstance(value, list) and all(isinstance(each, str) for each in value):
             values[key] = tuple(value)  # The templates of a file.
+            continue
+        if key == "class_shares" and isinstance(value, dict):
+            values[key] = value  # The shares of a file, or estimated ones.
             continue
         try:
             values[key] = options[key].read_plain(value)

@@ -7,6 +7,7 @@ published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items, unseen classes
 division         divide a dataset into training, validation and scored items
+class_shares     how frequent each class is in what will be predicted
 sampling         frame indices and crop positions
 protocol         test settings: frames, sizes, views, pooling
 transforms       crop, flip and grey a clip

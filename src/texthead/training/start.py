@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from texthead.data.class_shares import check_class_shares
 from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pixels
@@ -47,6 +48,7 @@ def check_trainable(
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
     check_execution(execution, recipe)
+    check_class_shares(recipe.class_shares, model.names, unlabelled=False)
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)

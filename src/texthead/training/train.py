@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
-from texthead.data.dataset import Dataset, Item
+from texthead.data.class_shares import log_ratio
+from texthead.data.dataset import Dataset, Item, label_indices
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
@@ -63,7 +67,7 @@ def train(
 
     Args:
         val_set: scored after every epoch; not used to select anything.
-        objective: a loss of its own (Eq. 2); None for the cross-entropy of the logits.
+        objective: a loss of its own (Eq. 2), which ignores `class_shares`; None for the cross-entropy of the logits.
         resume: continue the run in `out` after its last checkpoint.
         reporter: gets progress, a message after each epoch, and the records of the metrics, in the first process.
 
@@ -94,6 +98,7 @@ def train(
             clips = frozen_clips(model, train_set, recipe, protocol.sizes, reading, out, reporter)
         else:
             clips = pixel_clips(model, train_set, recipe)
+        shift = _loss_shift(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
         recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=not objective, reporter=reporter)
@@ -138,9 +143,8 @@ def train(
                         if objective:
                             share = output * (len(positions) / items)
                         else:
-                            share = (
-                                F.cross_entropy(output.float(), labels, reduction="sum", ignore_index=NO_ITEM) / items
-                            )
+                            logits = output.float() if shift is None else output.float() + shift
+                            share = F.cross_entropy(logits, labels, reduction="sum", ignore_index=NO_ITEM) / items
                             right += (output.argmax(-1) == labels).sum()
                         (share * parallel.factor).backward()
                     loss, taken = loss + share.item(), taken + len(positions)
@@ -190,6 +194,18 @@ def train(
             if first:
                 save_model(out / "model.safetensors", model)
     return log.records
+
+
+def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"] | None:
+    """Return log(label share / class share), which the loss adds to the logits; None if all are 0, as in the paper.
+
+    So the logits themselves become those of items that are as frequent as `class_shares` says.
+
+    Source: logit-adjusted loss (Menon et al., ICLR 2021).
+    """
+    targets = label_indices(train_set, model.names)
+    ratio = log_ratio(recipe.class_shares, model.names, np.bincount(targets, minlength=len(model.names)))
+    return -torch.from_numpy(ratio).float().to(next(model.parameters()).device) if ratio.any() else None
 
 
 def _validate(

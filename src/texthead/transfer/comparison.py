@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.class_sizes import RareClasses, class_mean, differ, rare_classes
+from texthead.evaluation.class_sizes import RareClasses, class_mean, differ
 from texthead.evaluation.confusions import Rate
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval
@@ -40,6 +41,7 @@ from texthead.training.start import split_json
 from texthead.transfer.baselines import ScoreTable, When, are_few
 from texthead.transfer.closed_form import TextEvidence
 from texthead.transfer.methods import (
+    MIN_ITEMS,
     Folds,
     Lead,
     Task,
@@ -123,7 +125,7 @@ class _Encoded(NamedTuple):
         task: with the features of unlabelled files, if these help.
         tests: the scored items; None without any.
         skipped: errors of all unreadable files.
-        line: how much the unlabelled files help; empty without any.
+        lines: the estimated class shares, and how much the unlabelled files help.
         engine: the engines that computed the features.
     """
 
@@ -131,31 +133,42 @@ class _Encoded(NamedTuple):
     items: FrozenItems
     tests: FrozenItems | None
     skipped: tuple[MediaError, ...]
-    line: str
+    lines: tuple[str, ...]
     engine: str
 
 
-def _encode(task: Task, division: Division, unlabelled: str | None) -> _Encoded:
+def _encode(task: Task, method: MethodName, division: Division, unlabelled: str | None) -> _Encoded:
     """Encode training and scored items, and the files of a folder.
 
+    Args:
+        method: estimates the class shares of the files, if the recipe wants that.
+
     Raises:
-        DataError: a class has no readable training item, or no item can be read.
+        DataError: a class has no readable training item, no item can be read, or the class shares do not fit the data.
         MediaError: a file cannot be read, unless the task's reading skips such files.
     """
+    shares = task.recipe.class_shares
+    check_class_shares(shares, task.labels, unlabelled=bool(unlabelled))
     engines: set[str] = set()
     frozen = copy.copy(task.frozen)
     frozen.reporter = replace(frozen.reporter, used=engines.add)
     items = frozen.items(division.train, task.labels, "encode training items")
     check_no_class_lost(division.train, items.data)
     tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
-    skipped, line = [*items.skipped, *(tests.skipped if tests else ())], ""
+    skipped = [*items.skipped, *(tests.skipped if tests else ())]
+    lines: list[str] = []
     if unlabelled:
         paths = find_media([unlabelled])
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
-        task, line = check_unlabelled(replace(task, unlabelled=files.features), items)
+        task = replace(task, unlabelled=files.features)
+        if shares == "estimate":
+            task = task.with_estimated_shares(method, items)
+            lines.append(shares_text(task.recipe.class_shares))
+        task, line = check_unlabelled(task, items)
+        lines.append(line)
         skipped += files.skipped
-    return _Encoded(task, items, tests, tuple(skipped), line, engines_text(engines))
+    return _Encoded(task, items, tests, tuple(skipped), tuple(lines), engines_text(engines))
 
 
 # --- compare
@@ -166,15 +179,16 @@ class MethodScores:
     """What a comparison measures.
 
     Attributes:
-        right: which training items each method gets right, cross-validated; empty if a class has too few items.
+        right: which training items each method gets right, cross-validated; empty if classes have too few items.
         tested: the evaluation of each method on the held-out items; empty without such items.
         scored_name: the split of the held-out items.
         items: the training items.
-        folds: the folds of the cross-validation.
+        folds: the folds of the cross-validation; `right` is about the `scored_items`.
         evidence: how well the class names classify the training items; None for an encoder without text.
         skipped: errors of unreadable files.
-        line: how much unlabelled files help; empty without any.
+        lines: what the labels' shares mean, which classes are not cross-validated, and how much unlabelled files help.
         engine: the engines that computed the features.
+        weights: what each of the `scored_items` counts, as `class_shares` says; None if all count the same.
     """
 
     right: dict[str, np.ndarray]
@@ -184,40 +198,43 @@ class MethodScores:
     folds: Folds
     evidence: TextEvidence | None
     skipped: tuple[MediaError, ...] = ()
-    line: str = ""
+    lines: tuple[str, ...] = ()
     engine: str = ""
+    weights: np.ndarray | None = None
+
+    @property
+    def scored_items(self) -> FrozenItems:
+        """The training items that are cross-validated: those of classes that are not too small."""
+        return self.items.pick(self.folds.scored)
 
     @property
     def lead(self) -> Lead | None:
-        """The lead of the best other method over the default one, cross-validated; None if no other is ahead."""
-        return best_rival(self.right, self.items.groups) if self.right else None
+        """The lead of the best other method over the default one, cross-validated; None if no other is ahead.
+
+        Items are weighted as `class_shares` says.
+        """
+        return best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
 
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
-        groups = self.items.groups
+        groups = self.scored_items.groups
         folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
         scores = {name: (score.top1, *score.interval) for name, score in self.tested.items()}
         return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
 
     def class_means(self) -> dict[str, dict[str, Rate]]:
         """Return the means over classes as `columns` does, where classes differ in size."""
-        targets, columns = self.items.targets.numpy(), {}
+        targets, groups, columns = self.scored_items.targets.numpy(), self.scored_items.groups, {}
         if self.right and differ(np.bincount(targets).tolist()):
-            pairs = ((name, class_mean(hits, targets, self.items.groups)) for name, hits in self.right.items())
-            columns["cross-validated"] = dict(pairs)
+            columns["cross-validated"] = {name: class_mean(hits, targets, groups) for name, hits in self.right.items()}
         if any(score.sizes_differ for score in self.tested.values()):
             columns[self.scored_name] = {name: score.class_mean for name, score in self.tested.items()}
         return columns
 
     @property
     def rare(self) -> RareClasses | None:
-        """The default's result on the classes with few training items, held-out if possible; None if there are none."""
-        data, trained = self.items.data, Counter(self.items.data.labels)
-        if self.tested:
-            return next(iter(self.tested.values())).rare(trained)
-        hits = next(iter(self.right.values()), None)
-        targets = self.items.targets.numpy()
-        return None if hits is None else rare_classes(hits, targets, data.classes, data.groups, trained)
+        """The default's result on the held-out items of classes with few training items; None if there are none."""
+        return next((score.rare(Counter(self.items.data.labels)) for score in self.tested.values()), None)
 
     def __repr__(self) -> str:
         columns = self.columns().items()
@@ -266,21 +283,27 @@ def compare(
     """
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
-    task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
+    task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
-    tested: dict[str, Score] = {}
+    tested: dict[str, Evaluation] = {}
     total = len(task.methods) * (len(cv.pairs) + (tests is not None))
     with task.frozen.reporter.bar("compare", "fits") as progress:
         step = _counter(progress, total)
         for name in task.methods:
             if cv.pairs:
-                right[name] = cross_validated(partial(task.fit, name), items, cv.pairs, step)
+                right[name] = cross_validated(partial(task.fit, name), items, cv, step)
             if tests is not None:
                 tested[name] = evaluation_of(task.fit(name, items), tests)
                 step()
-    evidence = task.text_evidence(items)
-    return MethodScores(right, tested, division.scored_name or "held out", items, cv, evidence, skipped, line, engine)
+    counts, scored, evidence = items.targets.bincount().tolist(), items.pick(cv.scored), task.text_evidence(items)
+    if text := unbalanced_text(task.recipe.class_shares, counts):
+        lines = (text, *lines)
+    if cv.pairs and min(counts) < MIN_ITEMS:
+        few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
+        lines += (f"not cross-validated: {few}",)
+    name, weights = division.scored_name or "held out", task.weights(scored) if cv.pairs else None
+    return MethodScores(right, tested, name, items, cv, evidence, skipped, lines, engine, weights)
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:
@@ -298,7 +321,7 @@ class FittedMethod:
 
     Attributes:
         table: the scores on the held-out items, the method's own last; empty without such items.
-        evidence, skipped, line, engine: as in `MethodScores`.
+        evidence, skipped, lines, engine: as in `MethodScores`.
     """
 
     task: Task
@@ -307,7 +330,7 @@ class FittedMethod:
     table: ScoreTable
     evidence: TextEvidence | None
     skipped: tuple[MediaError, ...]
-    line: str
+    lines: tuple[str, ...]
     engine: str
 
     def save(self, out: str | Path, why: str = "") -> Recognizer:
@@ -356,11 +379,11 @@ def fit_method(
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
-    task, items, tests, skipped, line, engine = _encode(task, division, unlabelled)
+    task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
     table = ScoreTable(replace(division, train=items.data))
     if tests is not None:
         if are_few(baselines, len(items.data)):
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
         table.add_methods(task, [name], items, tests)
     table.add_note(task)
-    return FittedMethod(task, name, items, table, task.text_evidence(items), skipped, line, engine)
+    return FittedMethod(task, name, items, table, task.text_evidence(items), skipped, lines, engine)

@@ -40,6 +40,8 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
             uses the cleaned labels.
         template: the prompt, with exactly one `{}`.
+        class_shares: how frequent classes are in what will be predicted: "equal" (also if labels are unbalanced), as
+            in the "labels", or the share of each label. It does not change zero-shot.
         frames: number of frames per video, spread evenly; their features are averaged.
         size: side of the crop in pixels; the encoder's own if None.
         cache: folder of the feature cache; $TEXTHEAD_CACHE or the user's cache folder if None.
@@ -53,7 +55,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     Raises:
         DataError: in `fit` and `predict`: not a list of paths, another number of labels, labels of one class only, or
-            a label missing in `class_names`.
+            a label missing in `class_names` or `class_shares`.
         MediaError: a file cannot be read.
     """
 
@@ -64,6 +66,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         encoder: str = "mini",
         class_names: Mapping[Any, str | Sequence[str]] | None = None,
         template: str = "{}",
+        class_shares: str | Mapping[Any, Any] = "equal",
         frames: int | None = None,
         size: int | None = None,
         cache: str | Path | None = None,
@@ -74,6 +77,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.encoder = encoder
         self.class_names = class_names
         self.template = template
+        self.class_shares = class_shares
         self.frames = frames
         self.size = size
         self.cache = cache
@@ -169,7 +173,12 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def _head(self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor) -> Head:
         """Return the fitted head of the method."""
         names = [str(label) for label in self.classes_]
-        return fit_head(self.method, encoder, names, self.prompts_, features, targets)
+        shares = self.class_shares
+        if not isinstance(shares, str):
+            shares = {str(label): share for label, share in shares.items()}
+        elif shares not in ("equal", "labels"):
+            raise DataError(f"class_shares must be equal, labels or the share of each label, got {shares!r}")
+        return fit_head(self.method, encoder, names, self.prompts_, features, targets, shares)
 
     @torch.inference_mode()
     def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from texthead.data.class_shares import item_weights, log_ratio
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, EncoderError
 from texthead.evaluation.evaluate import Evaluation
@@ -17,9 +18,9 @@ from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
-from texthead.recipes import MethodName, Recipe
+from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import TextEvidence, class_center, logistic_head, text_evidence, text_probe_head
-from texthead.transfer.transductive import refined_head
+from texthead.transfer.transductive import estimate_shares, refined_head
 
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
@@ -44,24 +45,34 @@ def fit_head(
     prompts: Prompts | None,
     features: Float[Tensor, "items dim"],
     targets: Int[Tensor, " items"],
+    class_shares: ClassShares,
 ) -> Head:
     """Fit the head of a method.
 
     Args:
-        names: the head's class names.
+        names: the head's class names, the labels.
         prompts: the prompts of each class; not used by "probe".
+        class_shares: as in `Recipe`; it moves the biases of a fitted probe, while zero-shot has no label shares.
 
     Raises:
         EncoderError: the method needs text, and the encoder has none.
     """
     if name == "probe":
-        return logistic_head(features, targets, names=names)
+        return _for_shares(logistic_head(features, targets, names=names), targets, class_shares)
     if prompts is None or not encoder.has_text:
         raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
     if name == "text-probe":
-        return text_probe_head(text_rows(encoder, prompts), features, targets, names=names)
+        head = text_probe_head(text_rows(encoder, prompts), features, targets, names=names)
+        return _for_shares(head, targets, class_shares)
     center = class_center(features, targets) if name == "zero-shot-centred" else None
     return text_head(encoder, names, prompts=prompts, center=center)
+
+
+def _for_shares(head: ProbeHead, targets: Int[Tensor, " items"], class_shares: ClassShares) -> ProbeHead:
+    """Move the biases of a head that was fitted to labels from the shares of the labels to the class shares."""
+    ratio = log_ratio(class_shares, head.names, np.bincount(targets.numpy(), minlength=len(head.names)))
+    head.bias.data += torch.from_numpy(ratio).float()
+    return head
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Task:
         labels: the labels, in the order of a head's rows.
         names: the class name of each label.
         prompts: the prompts of each class.
-        recipe: the recipe of a run that a method makes.
+        recipe: the recipe of a run that a method makes; `class_shares` is used in every fit.
         unlabelled: features of unlabelled files, which refine the fitted probes.
     """
 
@@ -108,10 +119,23 @@ class Task:
 
     def fit(self, name: MethodName, items: FrozenItems) -> Head:
         """Fit a method's head to items."""
-        head = fit_head(name, self.encoder, self.labels, self.prompts, items.features, items.targets)
+        shares = self.recipe.class_shares
+        head = fit_head(name, self.encoder, self.labels, self.prompts, items.features, items.targets, shares)
         if self.unlabelled is None or not isinstance(head, ProbeHead):
             return head
         return refined_head(head, self.unlabelled, items.features, items.targets)
+
+    def weights(self, items: FrozenItems) -> Float[np.ndarray, " items"]:
+        """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
+        return item_weights(self.recipe.class_shares, self.labels, items.targets.numpy())
+
+    def with_estimated_shares(self, name: MethodName, items: FrozenItems) -> "Task":
+        """Return the task with the class shares of the unlabelled files, estimated by a method fitted to the items."""
+        assert self.unlabelled is not None
+        with torch.inference_mode():
+            scores = replace(self, unlabelled=None).fit(name, items)(self.unlabelled)
+        shares = dict(zip(self.labels, estimate_shares(scores).tolist(), strict=True))
+        return replace(self, recipe=replace(self.recipe, class_shares=shares))
 
     def text_evidence(self, items: FrozenItems) -> TextEvidence | None:
         """Measure the text rows on the items; None for an encoder without text."""
@@ -129,39 +153,54 @@ class Folds(NamedTuple):
     pairs: list[tuple[list[int], list[int]]]
     grouped: bool
 
+    @property
+    def scored(self) -> list[int]:
+        """The scored positions of all folds, ascending."""
+        return sorted(position for _, scored in self.pairs for position in scored)
+
 
 def folds(items: FrozenItems, *, seed: int) -> Folds:
-    """Return up to five stratified folds, each item scored once; no folds if a class has fewer than three items.
+    """Return up to five stratified folds.
 
-    Groups stay whole unless a fold would then train on fewer than two items of a class.
+    Each item is scored once, except those of classes with fewer than three items, which are in all training folds. No
+    folds if fewer than two classes have three items. Groups stay whole unless a fold would then train on fewer than two
+    items of a scored class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     # By name, so that the folds do not depend on the order of the items.
-    names = items.data.names
-    order = np.array(sorted(range(len(names)), key=names.__getitem__))
-    labels, groups = items.targets.numpy()[order], [items.groups[position] for position in order]
-    counts = np.bincount(labels)
-    if counts.min() < MIN_ITEMS:
+    names, all_labels, groups = items.data.names, items.targets.numpy(), items.groups
+    counts = np.bincount(all_labels)
+    scored = counts >= MIN_ITEMS
+    if scored.sum() < 2:
         return Folds([], True)
-    number = int(min(5, counts.min()))
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    keys = [numbers[group] for group in groups]
+    order = np.array([i for i in sorted(range(len(names)), key=names.__getitem__) if scored[all_labels[i]]])
+    labels, always = all_labels[order], np.flatnonzero(~scored[all_labels])
+    number = int(min(5, counts[scored].min()))
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups[i] for i in order))}
+    keys = [numbers[groups[i]] for i in order]
     group_folds = min(number, len(set(keys)))
-    if group_folds >= 2:
+    if group_folds >= 2 and not numbers.keys() & {groups[i] for i in always}:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         usable = [(train, test) for train, test in grouped if len(test)]
-        if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in usable):
-            return Folds(_sorted(usable, order), True)
+        if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= 2 for train, _ in usable):
+            return Folds(_sorted(usable, order, always), True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
-    return Folds(_sorted(plain, order), False)
+    return Folds(_sorted(plain, order, always), False)
 
 
 def _sorted(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], order: Int[np.ndarray, " items"]
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]], order: Int[np.ndarray, " some"], always: Int[np.ndarray, " others"]
 ) -> list[tuple[list[int], list[int]]]:
-    """Return the folds of items that were put into an order, as ascending positions in their own order."""
-    return [(np.sort(order[train]).tolist(), np.sort(order[test]).tolist()) for train, test in pairs]
+    """Return the folds of items that were put into an order, as ascending positions in their own order.
+
+    Args:
+        always: positions of further items, which are in all training folds.
+    """
+    return [
+        (np.sort(np.concatenate([order[train], always])).tolist(), np.sort(order[test]).tolist())
+        for train, test in pairs
+    ]
 
 
 @torch.inference_mode()
@@ -173,32 +212,36 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
 
 
 def cross_validated(
-    fit: Fit, items: FrozenItems, pairs: Sequence[tuple[list[int], list[int]]], step: Callable[[], None] = lambda: None
-) -> Bool[np.ndarray, " items"]:
-    """Return whether each item is correct when the head is fitted without its fold."""
+    fit: Fit, items: FrozenItems, cv: Folds, step: Callable[[], None] = lambda: None
+) -> Bool[np.ndarray, " scored"]:
+    """Return whether each scored item is correct when the head is fitted without its fold."""
     right = np.zeros(len(items.data), dtype=bool)
-    for train_positions, scored in pairs:
+    for train_positions, scored in cv.pairs:
         right[scored] = evaluation_of(fit(items.pick(train_positions)), items.pick(scored)).right
         step()
-    return right
+    return right[cv.scored]
 
 
 def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     """Return (the task, without its unlabelled files if they do not help; a line on the result).
 
-    They help if the default method gets as many labelled items right with them as without, cross-validated. With too
-    few labelled items for folds they are used, since they gain most there.
+    They help if the default method is as accurate on the labelled items with them as without, cross-validated and
+    weighted as `class_shares` says. With too few labelled items for folds they are used, since they gain most there.
     """
     assert task.unlabelled is not None
     files = f"{len(task.unlabelled)} unlabelled files"
-    pairs = folds(items, seed=task.recipe.seed).pairs
-    if not pairs:
+    cv = folds(items, seed=task.recipe.seed)
+    if not cv.pairs:
         return task, f"{files} are used; there are too few labelled items to check whether they help"
     without = replace(task, unlabelled=None)
-    used, plain = (cross_validated(partial(each.fit, each.methods[0]), items, pairs).mean() for each in (task, without))
+    weights = task.weights(items.pick(cv.scored))
+    used, plain = (
+        np.average(cross_validated(partial(each.fit, each.methods[0]), items, cv), weights=weights)
+        for each in (task, without)
+    )
     line = (
         f"with {files} {100 * used:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
-        "(cross-validated)"
+        f"(cross-validated{', weighted by class_shares' if np.ptp(weights) else ''})"
     )
     if used >= plain:
         return task, f"{line}; they are used"
@@ -214,16 +257,23 @@ class Lead(NamedTuple):
     high: float
 
 
-def best_rival(right: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]) -> Lead | None:
+def best_rival(
+    right: Mapping[str, Bool[np.ndarray, " items"]],
+    groups: Sequence[Hashable],
+    weights: Float[np.ndarray, " items"] | None = None,
+) -> Lead | None:
     """Return the lead of the best rival of the first method; None if no rival is ahead.
 
     Args:
         right: the items that each method gets right.
+        weights: what each item counts in the mean; None if all count the same.
     """
     default, *rivals = right
-    best = max(rivals, key=lambda name: int(right[name].sum()), default=default)
-    first, second = right[best], right[default]
-    if first.sum() <= second.sum():
+    tops = {name: float(np.average(hits, weights=weights)) for name, hits in right.items()}
+    best = max(rivals, key=tops.__getitem__, default=default)
+    # A mean of weights has rounding errors.
+    if tops[best] - tops[default] < 1e-9:
         return None
-    low, high = lead_interval(first & ~second, second & ~first, groups)
-    return Lead(best, 100 * float(first.mean() - second.mean()), low, high)
+    first, second = right[best], right[default]
+    low, high = lead_interval(first & ~second, second & ~first, groups, weights)
+    return Lead(best, 100 * (tops[best] - tops[default]), low, high)

@@ -1,5 +1,6 @@
 """Train a run: fit a method on the frozen encoder, and fine-tune if that is better."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -7,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 
+from texthead.data.class_shares import check_class_shares, unbalanced_text
 from texthead.data.dataset import Dataset, label_indices, splits_of
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
@@ -23,7 +26,7 @@ from texthead.models.head_table import head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
@@ -234,6 +237,7 @@ class _Training:
         drawn = not splits_of(data) and options.held_out != 0
         division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
         labels = division.train.classes
+        check_class_shares(recipe.class_shares, labels, unlabelled=bool(options.unlabelled))
         names, sentences, lines = classes_to_train(
             labels,
             division.train.source,
@@ -253,6 +257,8 @@ class _Training:
         recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
         encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
+        if options.method not in ("zero-shot", "zero-shot-centred"):
+            lines += filter(None, [unbalanced_text(recipe.class_shares, [*Counter(division.train.labels).values()])])
         self.notify(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
         return inputs, division, changes
 
@@ -267,15 +273,24 @@ class _Training:
         choice = self._before_trial(quick)
         if choice.tuned is None:
             self.notify(choice)
+            shares = quick.task.recipe.class_shares
+            if inputs.recipe.class_shares == "estimate":
+                inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=shares))
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
                 self.notify(choice._replace(changes=changes))
-                return self.fine_tune(start)
+                return replace(self, command=self._to_resume(inputs.recipe)).fine_tune(start)
         self.notify(choice)
         model, reading = quick.save(self.out, choice.why), task.frozen.reading
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
         return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
+
+    def _to_resume(self, recipe: Recipe) -> dict[str, object] | None:
+        """Return the options that resume fine-tuning: with the estimated class shares, without unlabelled files."""
+        if self.command is None or self.options.unlabelled is None:
+            return self.command
+        return {**self.command, "unlabelled": None, "class_shares": recipe.class_shares}
 
     def _before_trial(self, quick: FittedMethod) -> Choice:
         """Return why fine-tuning is not tried, or that it is."""
@@ -289,8 +304,9 @@ class _Training:
         if count < MIN_ITEMS:
             few = f"class {label!r} has {count} training item{'s' * (count > 1)}"
             return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
-        pairs = folds(quick.items, seed=quick.task.recipe.seed).pairs
-        rate = cross_validated(partial(quick.task.fit, name), quick.items, pairs).mean()
+        cv = folds(quick.items, seed=quick.task.recipe.seed)
+        right = cross_validated(partial(quick.task.fit, name), quick.items, cv)
+        rate = np.average(right, weights=quick.task.weights(quick.items))
         why = f"cross-validated, {100 * rate:.1f} % of the training items are correct"
         return (
             Choice(None, "undecided", why, name)

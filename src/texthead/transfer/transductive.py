@@ -21,6 +21,9 @@ EM_STEPS = 10  # As in TransCLIP (NeurIPS 2024).
 # assignments gain less.
 SHARPNESS = 5.0
 
+# Files that each class has in advance when shares are estimated, spread of the scores there, and rounds.
+SHARE_FILES, SHARE_SHARPNESS, SHARE_STEPS = 2.0, 3.0, 30
+
 # Weight of the densities if only the head's own predictions can check them: 1 loses more where the head is good.
 UNCHECKED = 0.5
 
@@ -89,6 +92,33 @@ def refine(
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
     return Refined(result, all_weight, all_bias)
+
+
+def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
+    """Return the estimated share of each class among unlabelled files; the shares sum to 1.
+
+    Each class starts with `SHARE_FILES` files, so the estimate from a small batch stays near equal shares.
+
+    Args:
+        scores: scores of the files by a head that assumes equal shares; minus infinity for classes that are never
+            predicted, whose share is 0.
+
+    Source: expectation maximisation of Saerens et al. (Neural Computation 2002).
+    Differs: the scores are scaled to one spread, because few labels make probabilities that are far too flat; a
+        Dirichlet prior.
+
+    Raises:
+        DataError: no file.
+    """
+    if not len(scores):
+        raise DataError("no unlabelled file: give at least one")
+    finite = scores.isfinite().all(0)
+    head = scores[:, finite].double()
+    logits, shares = SHARE_SHARPNESS / _spread(head) * head, torch.full((head.shape[1],), 1 / head.shape[1]).double()
+    for _ in range(SHARE_STEPS):
+        counts = (logits + shares.log()).softmax(1).sum(0) + SHARE_FILES
+        shares = counts / counts.sum()
+    return torch.zeros(len(finite)).masked_scatter(finite, shares.float())
 
 
 def _spread(scores: Float[Tensor, "files classes"]) -> Tensor:

@@ -4,8 +4,9 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
+from texthead.data.class_shares import item_weights
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import DataError
@@ -24,37 +25,45 @@ from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
 # Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
 
+# Rounding errors of a sum of weights.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class TuningTrial:
-    """The training items that each recogniser gets right, cross-validated."""
+    """The training items that each recogniser gets right, cross-validated, and what each counts in a mean."""
 
     quick: Bool[np.ndarray, " items"]
     tuned: Bool[np.ndarray, " items"]
     groups: list[str]
+    weights: Float[np.ndarray, " items"]
+
+    @property
+    def _lead(self) -> float:
+        return float(self.weights[self.tuned].sum() - self.weights[self.quick].sum())
 
     @property
     def tuned_is_ahead(self) -> bool:
-        """Whether fine-tuning gets more items right."""
-        return bool(self.tuned.sum() > self.quick.sum())
+        """Whether fine-tuning gets a greater weight of items right."""
+        return self._lead > ROUNDING
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the lead of fine-tuning, in points."""
-        return lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups)
+        return lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups, self.weights)
 
-    def is_decided(self, to_gain: int) -> bool:
+    def is_decided(self, to_gain: int | float) -> bool:
         """Return whether enough items are scored, the interval excludes 0, or fine-tuning cannot get ahead.
 
         Args:
-            to_gain: items still to be scored that the text-probe gets wrong.
+            to_gain: weight of the items still to be scored that the text-probe gets wrong.
         """
         low, high = self.interval
-        behind = int(self.quick.sum()) - int(self.tuned.sum())
-        return len(self.quick) >= ENOUGH or low > 0 or high < 0 or to_gain <= behind
+        return len(self.quick) >= ENOUGH or low > 0 or high < 0 or self._lead + to_gain <= ROUNDING
 
     def __str__(self) -> str:
-        (low, high), quick, tuned = self.interval, 100 * self.quick.mean(), 100 * self.tuned.mean()
+        (low, high), weights = self.interval, self.weights
+        quick, tuned = (100 * float(np.average(each, weights=weights)) for each in (self.quick, self.tuned))
         return (
             f"of {len(self.quick)} cross-validated training items, fine-tuning classifies {tuned:.1f} % correctly and "
             f"the text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
@@ -73,7 +82,7 @@ def try_tuning(
     """Compare fine-tuning with a text head to the text-probe, on folds of the training items.
 
     Folds are tried until one of the two is significantly ahead, enough items are scored, or fine-tuning would not be
-    ahead even with all remaining items right.
+    ahead even with all remaining items right. Items are weighted as the recipe's `class_shares` says.
 
     Args:
         quick: fits the text-probe.
@@ -86,12 +95,14 @@ def try_tuning(
         DataError: a class has too few items for folds.
     """
     pairs = folds(items, seed=inputs.recipe.seed).pairs
-    if not pairs:
+    if items.targets.bincount().min() < MIN_ITEMS:
         raise DataError(f"a trial needs at least {MIN_ITEMS} items of each class: use the text-probe")
     assert inputs.features is not None
     assert inputs.targets is not None
     quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
-    trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [])
+    weights = item_weights(inputs.recipe.class_shares, inputs.labels, items.targets.numpy())
+    to_gain = [float(weights[scored][~right].sum()) for (_, scored), right in zip(pairs, quick_right, strict=True)]
+    trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [], np.zeros(0))
     with reporter.bar("try fine-tuning", "clips") as progress:
         for fold, (trained, scored) in enumerate(pairs):
             train_set, tests = items.data.pick(trained), items.pick(scored)
@@ -108,8 +119,9 @@ def try_tuning(
                 np.concatenate([trial.quick, quick_right[fold]]),
                 np.concatenate([trial.tuned, tuned]),
                 [*trial.groups, *tests.groups],
+                np.concatenate([trial.weights, weights[scored]]),
             )
-            if trial.is_decided(sum(int((~right).sum()) for right in quick_right[fold + 1 :])):
+            if trial.is_decided(sum(to_gain[fold + 1 :])):
                 break
             reporter.say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
     return trial

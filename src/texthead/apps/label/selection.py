@@ -37,13 +37,14 @@ def guesses(
 
     Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with
     text weighted by `text_evidence`. With fewer than two labelled classes, zero-shot decides alone, and without text
-    the probabilities are uniform.
+    the probabilities are uniform. Labels are chosen actively, so classes count as equally frequent, whatever their
+    numbers of labels.
 
     Args:
         rows: text rows; None for an encoder without text.
         labelled: positions of the labelled files; `targets` are their classes.
     """
-    present, numbers = targets.unique(return_inverse=True)
+    present, numbers, counts = targets.unique(return_inverse=True, return_counts=True)
     if rows is None:
         rows = torch.zeros(classes, features.shape[1])
     picked = features[list(labelled)]
@@ -58,7 +59,8 @@ def guesses(
     head = text_probe_head(rows[present], picked, numbers, names=[str(int(index)) for index in present])
     probabilities = text.clone()
     labelled_mass = text[:, present].sum(1, keepdim=True)
-    probabilities[:, present] = head(features).detach().softmax(-1) * labelled_mass
+    scores = head(features).detach() - (counts / counts.max()).log()
+    probabilities[:, present] = scores.softmax(-1) * labelled_mass
     return probabilities
 
 

@@ -1,0 +1,115 @@
+"""Class shares: how frequent each class is in what will be predicted, if the labels do not show it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from texthead.errors import DataError, either
+from texthead.files import read_value, without_twins
+from texthead.recipes import CLASS_SHARES, ClassShares
+
+# Labels are unbalanced if the largest class has this many times the labels of the smallest. Below it, predictions
+# hardly depend on the shares.
+UNBALANCED = 1.5
+
+
+def read_class_shares(text: str) -> ClassShares:
+    """Return the text if it is one of CLASS_SHARES, or the shares in the file that it names: a .json of class: share.
+
+    Raises:
+        DataError: it is neither, or the file cannot be read.
+    """
+    if text in CLASS_SHARES:
+        return text
+    form = '{"cat": 0.9, "dog": 0.1}'
+    if not text.lower().endswith(".json"):
+        raise DataError(f"class_shares must be {either(CLASS_SHARES)}, or a .json such as {form}, got {text!r}")
+    try:
+        value = read_value(Path(text), pairs=without_twins)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{text}: cannot be read ({error}): class_shares needs a .json such as {form}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{text}: holds a {type(value).__name__}: class_shares needs a .json such as {form}")
+    return value
+
+
+def check_class_shares(shares: ClassShares, labels: Sequence[str], *, unlabelled: bool = True) -> None:
+    """Raise DataError unless shares of classes are positive, one for each label and for nothing else.
+
+    Args:
+        unlabelled: whether there are unlabelled files to estimate shares from.
+    """
+    if isinstance(shares, str):
+        if shares == "estimate" and not unlabelled:
+            raise DataError(
+                "class_shares is estimate, and there are no unlabelled files: add some (unlabelled), or give the shares"
+            )
+        return
+    for label in labels:
+        if label not in shares:
+            raise DataError(f"class_shares lacks class {label!r}: give a share for each of the {len(labels)} classes")
+    for label, share in shares.items():
+        if label not in labels:
+            raise DataError(f"class_shares has {label!r}, which is not a class of the data: remove or rename it")
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not (number and 0 < share < math.inf):
+            raise DataError(f"class_shares must be above 0, got {share!r} for class {label!r}: correct it")
+
+
+def log_ratio(
+    shares: ClassShares, labels: Sequence[str], counts: Int[np.ndarray, " classes"]
+) -> Float[np.ndarray, " classes"]:
+    """Return log(target share / label share) of each class, which turns scores fitted to labels into the target's.
+
+    All are exactly 0 for "labels", and for "equal" if all classes have as many labels. "estimate" counts as "equal",
+    since shares are estimated from scores that assume equal ones.
+
+    log_ratio({"a": 3, "b": 1}, ["a", "b"], [2, 6]) is [log(3), -log(3)].
+
+    Args:
+        counts: the number of labels of each class; 0 counts as 1.
+
+    Source: logit adjustment (Menon et al., ICLR 2021).
+
+    Raises:
+        DataError: as `check_class_shares`.
+    """
+    check_class_shares(shares, labels)
+    if shares == "labels":
+        return np.zeros(len(labels))
+    target = np.ones(len(labels)) if isinstance(shares, str) else np.array([float(shares[label]) for label in labels])
+    # Products of whole numbers, so that equal shares of equal counts give exactly 1.
+    return np.log(target * np.sum(counts) / (target.sum() * np.maximum(counts, 1)))
+
+
+def item_weights(
+    shares: ClassShares, labels: Sequence[str], targets: Int[np.ndarray, " items"]
+) -> Float[np.ndarray, " items"]:
+    """Return the weight of each labelled item in a mean: target share / label share of its class.
+
+    Args:
+        targets: the index of each item's label.
+    """
+    return np.exp(log_ratio(shares, labels, np.bincount(targets, minlength=len(labels))))[targets]
+
+
+def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
+    """Return in one line what predictions assume; empty if the labels are balanced, or the shares were chosen."""
+    low, high = min(counts), max(counts)
+    if shares != "equal" or high < UNBALANCED * low:
+        return ""
+    return (
+        f"labels are unbalanced, {low} to {high} a class; predictions assume equal shares; "
+        "class_shares labels keeps theirs"
+    )
+
+
+def shares_text(shares: ClassShares, most: int = 5) -> str:
+    """Return the largest shares in one line: `class shares: cat 60 %, dog 30 %, ...`."""
+    assert isinstance(shares, Mapping)
+    largest = sorted(shares, key=lambda label: -shares[label])
+    text = ", ".join(f"{label} {100 * shares[label]:.0f} %" for label in largest[:most])
+    return f"estimated class shares: {text}{', ...' if len(largest) > most else ''}"

@@ -1,0 +1,73 @@
+"""Class shares: read, checked, and turned into offsets and weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from messages import refuses
+from texthead.data.class_shares import (
+    check_class_shares,
+    item_weights,
+    log_ratio,
+    read_class_shares,
+    shares_text,
+    unbalanced_text,
+)
+from texthead.errors import DataError
+
+LABELS = ["a", "b", "c"]
+
+
+def test_the_ratio_of_target_and_label_shares() -> None:
+    counts = np.array([2, 6, 8])
+    assert log_ratio("equal", LABELS, counts) == pytest.approx(np.log([16 / 6, 16 / 18, 16 / 24]))
+    assert log_ratio({"a": 6, "b": 3, "c": 3}, LABELS, counts) == pytest.approx(np.log([4, 2 / 3, 1 / 2]))
+    assert not log_ratio("labels", LABELS, counts).any()
+    for number in range(1, 50):
+        assert not log_ratio("equal", LABELS, np.full(3, number)).any()
+
+
+def test_weights_give_each_class_its_share() -> None:
+    targets = np.array([0, 1, 1, 1, 2, 2])
+    weights = item_weights("equal", LABELS, targets)
+    assert np.bincount(targets, weights) == pytest.approx([2, 2, 2])
+    weights = item_weights({"a": 0.5, "b": 0.4, "c": 0.1}, LABELS, targets)
+    assert np.bincount(targets, weights) == pytest.approx([3, 2.4, 0.6])
+    assert (item_weights("labels", LABELS, targets) == 1).all()
+
+
+def test_shares_that_are_refused(tmp_path: Path) -> None:
+    with refuses(DataError, "class_shares", "'c'"):
+        check_class_shares({"a": 1, "b": 1}, LABELS)
+    with refuses(DataError, "class_shares", "'dog'"):
+        check_class_shares({"a": 1, "b": 1, "c": 1, "dog": 1}, LABELS)
+    for wrong in (0, -1, float("nan"), float("inf"), "much", True, None):
+        with refuses(DataError, "class_shares", repr(wrong), "'b'"):
+            check_class_shares({"a": 1, "b": wrong, "c": 1}, LABELS)
+    with refuses(DataError, "estimate", "unlabelled"):
+        check_class_shares("estimate", LABELS, unlabelled=False)
+    check_class_shares("estimate", LABELS)
+
+    file = tmp_path / "shares.json"
+    with refuses(DataError, "equal, labels or estimate", "'equall'"):
+        read_class_shares("equall")
+    with refuses(DataError, file):
+        read_class_shares(str(file))
+    for text in ("[0.5, 0.5]", '{"a": 1, "a": 2}', "{"):
+        file.write_text(text)
+        with refuses(DataError, file):
+            read_class_shares(str(file))
+    file.write_text('{"a": 0.9, "b": 0.1}')
+    assert read_class_shares(str(file)) == {"a": 0.9, "b": 0.1}
+    assert read_class_shares("labels") == "labels"
+
+
+def test_what_is_printed() -> None:
+    assert unbalanced_text("equal", [2, 20, 7]) == (
+        "labels are unbalanced, 2 to 20 a class; predictions assume equal shares; class_shares labels keeps theirs"
+    )
+    assert not unbalanced_text("equal", [10, 14])
+    assert not unbalanced_text("labels", [2, 20])
+    shares = {"a": 0.25, "b": 0.6, "c": 0.15}
+    assert shares_text(shares, most=2) == "estimated class shares: b 60 %, a 25 %, ..."
