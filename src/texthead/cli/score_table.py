@@ -8,7 +8,7 @@ from rich.table import Table
 
 from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
-from texthead.evaluation.class_sizes import item_weights
+from texthead.evaluation.class_sizes import class_weights
 from texthead.evaluation.confusions import Rate, wrong_pairs
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
@@ -106,7 +106,7 @@ def _lead(method: str, ahead: Evaluation, run: Evaluation, by_class: bool) -> st
     if ahead.paths != run.paths:
         return lead
     only_ahead, only_run = ahead.right & ~run.right, run.right & ~ahead.right
-    weights = item_weights(run.targets.numpy()) if by_class else None
+    weights = class_weights(run.targets.numpy()) if by_class else None
     low, high = lead_interval(only_ahead, only_run, run.groups or range(run.count), weights)
     return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
 

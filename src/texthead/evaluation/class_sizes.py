@@ -23,7 +23,7 @@ def differ(sizes: Iterable[int]) -> bool:
     return bool(filled) and max(filled) >= UNEQUAL * min(filled)
 
 
-def item_weights(targets: Int[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
+def class_weights(targets: Int[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
     """Return the weight of each item in a mean over classes: one over the number of items of its class."""
     return 1 / np.bincount(targets)[targets]
 
@@ -32,7 +32,7 @@ def class_mean(
     right: Bool[np.ndarray, " items"], targets: Int[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate:
     """Return the mean of the classes' recalls, of those with items, as (percent, low, high)."""
-    weights = item_weights(targets)
+    weights = class_weights(targets)
     return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
 
 
