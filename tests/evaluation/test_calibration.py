@@ -172,6 +172,45 @@ def test_sets_need_items_and_labels_that_can_be_named():
 
 
 @pytest.mark.slow
+def test_weighted_sets_hold_where_classes_become_more_frequent():
+    """New items are equally of three classes, and hard ones are rare among those that set the quantile."""
+    held, plain, draws, level = 0, 0, 1500, 0.9
+    shares = torch.tensor([0.1, 0.3, 0.6])
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        targets = torch.cat(
+            [torch.multinomial(shares, 120, replacement=True, generator=generator), torch.tensor([seed % 3])]
+        )
+        # A label's score is lower on average in rarer classes.
+        scores = torch.randn(len(targets), 3, generator=generator)
+        scores[torch.arange(len(targets)), targets] += torch.tensor([0.0, 1.5, 3.0])[targets]
+        known, weights = targets[:-1], 1 / shares[targets[:-1]]
+        weighted, alike = (
+            calibration.conformal_quantile(scores[:-1], known, each, coverage=level) for each in (weights, None)
+        )
+        held += bool(calibration.label_sets(scores[-1:], weighted)[0, targets[-1]])
+        plain += bool(calibration.label_sets(scores[-1:], alike)[0, targets[-1]])
+    assert held >= binom.ppf(0.0001, draws, level)
+    assert held <= draws * 0.95
+    assert plain < binom.ppf(0.0001, draws, level)
+
+
+def test_equal_weights_change_no_bit_and_unequal_ones_count_like_copies():
+    scores, targets = drawn_scores(60, heat=2.0)
+    plain = calibration.calibrate(scores, targets)
+    assert calibration.calibrate(scores, targets, weights=torch.full((60,), 0.3)) == plain
+    weights = torch.tensor([1.0, 3.0]).repeat(30)
+    copies = torch.arange(60).repeat_interleave(weights.long())
+    assert calibration.fit_temperature(scores, targets, weights) == pytest.approx(
+        calibration.fit_temperature(scores[copies], targets[copies]), rel=1e-8
+    )
+    # As the items are worth 40 of the heaviest, a miss rate of 1 in 41 is possible, and of 1 in 42 is not.
+    assert calibration.worth(weights) == 40
+    assert calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 41) > 0
+    with refuses(DataError, 41, 40):
+        calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 42)
+
+
 def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     """Clothing photos, halved at random ten times: guarantees set on one half hold on the other within chance."""
     data = th.read_dataset(shared / "image" / "clothing" / "images.csv")

@@ -2,7 +2,8 @@
 
 Everything is computed from the scores of held-out items. The temperature is fitted. The threshold and the sets are
 ranks among the held-out items, so their guarantees hold for small samples too, provided that new items are exchangeable
-with these: drawn from the same source in the same way.
+with these: drawn from the same source in the same way. Where only the shares of the classes differ, items have weights:
+the share of their class in new items over that in these.
 """
 
 import math
@@ -209,6 +210,7 @@ def calibrate(
     unknown: Float[Tensor, "unknown classes"] | None = None,
     false_accept: float = 0.05,
     coverage: float | None = 0.9,
+    weights: Float[Tensor, " items"] | None = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -219,18 +221,19 @@ def calibrate(
         unknown: scores of items of none of the classes; without them no threshold is set.
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
+        weights: what each item counts; None if all count the same.
         classes, protocol, source: see `Calibration`.
 
     Raises:
         DataError: too few items for a rate (see `min_items`).
     """
-    temperature = fit_temperature(scores, targets)
+    temperature = fit_temperature(scores, targets, weights)
     threshold, sets = None, None
     if unknown is not None:
         limit = threshold_for(confidences(unknown.double() / temperature), false_accept=false_accept)
         threshold = Threshold(false_accept, limit, len(unknown))
     if coverage is not None:
-        sets = Coverage(coverage, conformal_quantile(scores, targets, coverage=coverage))
+        sets = Coverage(coverage, conformal_quantile(scores, targets, weights, coverage=coverage))
     return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
 
 
@@ -268,8 +271,12 @@ def measure(
 # ---- temperature
 
 
-def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> float:
-    """Fit the temperature T that minimises the mean cross-entropy of scores / T.
+def fit_temperature(
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"],
+    weights: Float[Tensor, " items"] | None = None,
+) -> float:
+    """Fit the temperature T that minimises the mean cross-entropy of scores / T, weighted if items have weights.
 
     The problem is convex in 1/T. If every item is correct it has no minimum, since a lower T is always better; then
     return 1. T is between 0.001 and 1000.
@@ -292,11 +299,13 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
         return 1.0
     # A class of probability 0 adds nothing to the expected score, but 0 times minus infinity would be NaN.
     finite = torch.where(table.isfinite(), table, 0.0)
+    # Equal weights change no bit.
+    counted = 1.0 if weights is None or weights.min() == weights.max() else weights.double()
 
     def slope(logarithm: float) -> float:
         """Return the slope of the mean cross-entropy in 1/T, which grows with 1/T."""
         expected = ((table * math.exp(logarithm)).softmax(-1) * finite).sum(-1)
-        return float((expected - true).mean())
+        return float(((expected - true) * counted).mean())
 
     from scipy.optimize import brentq
 
@@ -311,6 +320,7 @@ def fit_temperature(scores: Float[Tensor, "items classes"], targets: Int[Tensor,
 def cross_fitted(
     scores: Float[Tensor, "items classes"],
     targets: Int[Tensor, " items"],
+    weights: Float[Tensor, " items"] | None = None,
     *,
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
@@ -318,6 +328,7 @@ def cross_fitted(
     """Return each item's scores divided by a temperature fitted to the other folds (five-fold cross-fitting).
 
     Args:
+        weights: what each item counts in the fits.
         groups: the group of each item; a group stays in one fold.
 
     Raises:
@@ -331,7 +342,7 @@ def cross_fitted(
     fitted = scores.double().clone()
     for number in fold.unique().tolist():
         out = fold == number
-        fitted[out] /= fit_temperature(scores[~out], targets[~out])
+        fitted[out] /= fit_temperature(scores[~out], targets[~out], None if weights is None else weights[~out])
     return fitted
 
 
@@ -413,8 +424,17 @@ def worst_false_accept(items: int, false_accept: float, *, confidence: float = 0
     return float(beta.ppf(confidence, items + 1 - rank, rank))
 
 
+def worth(weights: Float[Tensor, " items"]) -> int:
+    """Return how many items these are worth for a guarantee: as many of the heaviest weigh as much."""
+    return int(float(weights.sum() / weights.max()) + 1e-9)
+
+
 def conformal_quantile(
-    scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"], *, coverage: float
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"],
+    weights: Float[Tensor, " items"] | None = None,
+    *,
+    coverage: float,
 ) -> float:
     """Return how far below the best score a label may be and still be in the set.
 
@@ -422,16 +442,23 @@ def conformal_quantile(
     exchangeable with these n, holds its label at least at rate `coverage`. The order of the gaps does not depend on
     the temperature, so the temperature can be fitted to the same items.
 
-    Source: Vovk et al., split conformal prediction.
+    Args:
+        weights: what each item counts; None if all count the same. The new item counts as the heaviest of these, since
+            its class is not known.
+
+    Source: Vovk et al., split conformal prediction; with weights, Tibshirani et al. 2019, Podkopaev and Ramdas 2021.
     Differs: usual sets threshold the probability and can be empty; these always hold the best label.
 
     Raises:
         DataError: too few items for that coverage.
     """
-    rank = _rank(len(scores), 1 - coverage, "a prediction-set miss rate")
+    weights = torch.ones(len(scores)).double() if weights is None else weights.double()
+    _rank(worth(weights), 1 - coverage, "a prediction-set miss rate")
     table = scores.double()
-    gaps = table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]
-    quantile = float(gaps.sort().values[rank - 1])
+    gaps, order = (table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]).sort()
+    heaviest = weights.max()
+    reached = weights[order].cumsum(0) >= coverage * (weights.sum() + heaviest) - 1e-9 * heaviest
+    quantile = float(gaps[int(reached.int().argmax())])
     if not math.isfinite(quantile):
         raise DataError(
             f"coverage {coverage:g} needs finite scores, but too many labels score minus infinity; lower it"

@@ -8,14 +8,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from texthead.data.class_shares import item_weights
 from texthead.data.dataset import Dataset, Split, label_indices
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
-from texthead.evaluation.calibration import Calibration, Measured, calibrate, check_guarantees, cross_fitted, measure
+from texthead.evaluation.calibration import (
+    Calibration,
+    Measured,
+    calibrate,
+    check_guarantees,
+    cross_fitted,
+    measure,
+    worth,
+)
 from texthead.evaluation.evaluate import score
 from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
 from texthead.parallel.progress import Reporter
+from texthead.recipes import ClassShares
 from texthead.runs.folder import rows_digest
 from texthead.runs.hub import check_own
 from texthead.runs.run import Run, save_calibration
@@ -50,7 +60,7 @@ class RunCalibration(NamedTuple):
         split: name of the items.
         scores: the run's scores of these.
         targets: their label indices.
-        lines: which guarantee the number of items does not allow.
+        lines: how the items are weighted, and which guarantee their number does not allow.
     """
 
     calibration: Calibration
@@ -108,20 +118,35 @@ def calibrate_run(
     scores, items = scored(plan.items, "score items")
     unknown = scored(plan.unknown, "score unknown items")[0] if len(plan.unknown) else None
     targets = torch.tensor(label_indices(items, run.labels))
-    threshold, sets, lines = check_guarantees(len(scores), 0 if unknown is None else len(unknown), **rates)
+    weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
+    threshold, sets, lines = check_guarantees(worth(weights), 0 if unknown is None else len(unknown), **rates)
+    if weights.min() < weights.max():
+        lines.insert(0, _weights_line(targets.bincount(), worth(weights), run.class_shares))
     fitted = calibrate(
         scores,
         targets,
         unknown=unknown if threshold else None,
         false_accept=false_accept,
         coverage=coverage if sets else None,
+        weights=weights,
         classes=rows_digest(run.head.weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
     )
-    after = cross_fitted(scores, targets, groups=items.groups)
+    after = cross_fitted(scores, targets, weights, groups=items.groups)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown, groups=items.groups)
     content = frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""}
     fitted = replace(fitted, measured=measured, content=content)
     save_calibration(run, fitted)
     return RunCalibration(fitted, measured, items, plan.split, scores, targets, lines)
+
+
+def _weights_line(counts: Int[Tensor, " classes"], worth_items: int, shares: ClassShares) -> str:
+    """Return in one line that the classes do not count as often as they occur in the items."""
+    filled = counts[counts > 0]
+    chosen = shares if isinstance(shares, str) else "a share for each class"
+    return (
+        f"temperature and sets count classes as class_shares says ({chosen}), not as in these items "
+        f"({int(filled.min())} to {int(filled.max())} a class): for the sets, the {int(counts.sum())} items are worth "
+        f"{worth_items}"
+    )

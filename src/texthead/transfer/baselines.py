@@ -1,7 +1,7 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -130,8 +130,6 @@ def eval_baselines(
     # The recorded prompts of a learned template have placeholders that other encoders cannot read.
     own_prompts = [None if run.head.learned_template else entry["prompt"] for entry in entries]
     prompts = class_prompts(run.recipe.template, names, own_prompts)
-    recipe = run.recipe
-    if isinstance(recipe.class_shares, Mapping) and {*recipe.class_shares} != {*run.labels}:
-        recipe = replace(recipe, class_shares="equal")  # Classes were edited since training.
+    recipe = replace(run.recipe, class_shares=run.class_shares)
     add_baselines(table, Task(frozen, run.labels, run.labels, prompts, recipe), items)
     return table
