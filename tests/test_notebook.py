@@ -80,7 +80,7 @@ def evaluation(names: tuple[str, ...], targets: list[int], answers: list[int]) -
 SPLITS = ((HOSTILE, "train"), (HOSTILE, "train"), ("b", "test"), ("b", None))
 TOP = ((HOSTILE, 0.75), ("b", 0.2), ("c", 0.04), ("d", 0.01))
 UNREADABLE = Prediction(Path("b.png"), error="no image")
-TESTED = {HOSTILE: Score(HOSTILE, 4, 50.0, 15.0, 85.0, 100.0, 3.0)}
+TESTED = {HOSTILE: evaluation((HOSTILE, "b"), [0, 0, 1, 1], [0, 0, 0, 0])}
 ITEMS = FrozenItems(
     Dataset(tuple(Item(Path(f"{name}.png"), "a") for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
 )
@@ -99,6 +99,10 @@ SCORES = MethodScores(
         (
             evaluation(("good", HOSTILE), [0, 0, 1, 1], [0, 0, 0, 1]),
             ("top-1 75.0 % (95 % interval 30.1-95.4), 4 items", ">good (1)</td>"),
+        ),
+        (
+            evaluation(("good", HOSTILE), [0, 0, 0, 1], [0, 0, 1, 1]),
+            ("top-1 75.0 % (95 % interval 30.1-95.4), mean over classes 83.3 % (", "), 4 items"),
         ),
         (
             Predictions([Prediction(Path("a.png"), TOP), UNREADABLE]),
@@ -124,6 +128,7 @@ def test_results_without_items_are_tables_too() -> None:
 def test_results_have_a_short_text_too() -> None:
     result = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
     assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
+    assert repr(evaluation(("a", "b"), [0, 0, 0, 1], [0, 0, 1, 1])).count("mean over classes 83.3 % (") == 1
     assert repr(SCORES) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
 
 
@@ -170,7 +175,9 @@ RECIPE = small(frames=1, size=32, epochs=2, batch=2, precision="fp32", temporal=
 def test_a_run_shows_classes_recipe_and_scores(images: Dataset, tmp_path: Path) -> None:
     hostile = Dataset(tuple(Item(i.path, HOSTILE if i.label == "blue" else "red", i.split) for i in images.items))
     train(make_model((HOSTILE, "red")), hostile, None, RECIPE, out=tmp_path / "run")
-    write_scores(tmp_path / "run", RunScores("test", (Score("this run", 4, 50.0, 15.0, 85.0, 100.0, 3.0),)))
+    write_scores(
+        tmp_path / "run", RunScores("test", (Score("this run", 4, 50.0, 15.0, 85.0, (50.0, 15.0, 85.0), 100.0, 3.0),))
+    )
     run = load_run(tmp_path / "run")
     assert repr(run) == f"Run('{tmp_path / 'run'}', 2 classes)"
     html = escaped(run._repr_html_())

@@ -40,8 +40,31 @@ def test_the_method_that_leads_is_named(capsys):
     prints(line, "50.0")
     assert leads(capsys, own, simple) == []
     # A lead too small to show in the table is not reported.
-    simple, own = result([A] * 3000, [0] * 3000), result([A] * 3000, [0] * 2999 + [1])
+    simple, own = result([A] * 3000, [0] * 3000), result([A] * 2999 + [B], [0] * 3000)
     assert leads(capsys, ("simple", simple), ("this run", own)) == []
+
+
+def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_own_figure(capsys):
+    """The run has 8 of 9 items right, and 50 % in the mean over classes; the other method 6 of 9, and 83 %."""
+    targets = [0] * 8 + [1]
+    own, other = result([A] * 9, targets), result([A] * 5 + [B] * 4, targets)
+    train = items(*((f"t{i}", "a", "train") for i in range(12)), ("u", "b", "train"))
+    table = ScoreTable(Division(train, None, PAIR, "test"))
+    table.rows = [("simple", other), ("this run", own)]
+    show_table(table)
+    out = capsys.readouterr().out
+    mean = "{:.1f} ({:.1f}-{:.1f})".format(*own.class_mean)
+    assert mean.startswith("50.0 (")
+    assert mean.replace("(", "│ ").replace(")", " │") in " ".join(out.split())
+    prints(out, "this run", "rare", "1 training item: b", "0.0", "of 1 item")
+    assert f"mean over classes {mean.replace(' (', ' % (')}" in table.pairs()[1][1]
+    # Ahead on top-1 is the run, in the mean over classes the other.
+    (lead,) = (line for line in out.splitlines() if "is ahead" in line)
+    assert lead.startswith("simple is ahead of this run by 31.2 points in the mean over classes (")
+    # Balanced items print as before.
+    table.rows = [("this run", result([A, B], [0, 1]))]
+    show_table(table)
+    assert "mean over classes" not in capsys.readouterr().out
 
 
 def test_intervals_count_scenes(capsys):

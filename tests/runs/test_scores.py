@@ -32,7 +32,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 OUT_OF_RANGE = [("top1", 101), ("top1", float("nan")), ("low", -1), ("items", 0), ("items", None)]
-OUT_OF_RANGE += [("items", float("inf")), ("top5", [])]
+OUT_OF_RANGE += [("items", float("inf")), ("top5", []), ("class_mean", [1, 2]), ("class_mean", [50, -1, 60])]
 METHODS = [[], [{}], 3, [3], *([{**OWN._asdict(), key: value}] for key, value in OUT_OF_RANGE)]
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
+from texthead.evaluation.class_sizes import class_weights
 from texthead.evaluation.confusions import Rate, wrong_pairs
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
@@ -25,7 +26,11 @@ def show_table(scores: ScoreTable) -> None:
     for method, r in scores.rows:
         top5 = [f"{r.top5:.1f}"] if many else []
         table.add_row(method, f"{r.top1:.1f}", r.interval_text, *top5, f"{r.calibration_error:.1f}", str(r.count))
+        if r.sizes_differ:
+            table.add_row("  mean over classes", *"{:.1f} {:.1f}-{:.1f}".format(*r.class_mean).split())
     results().print(table)
+    if scores.rare:
+        results().print(f"this run, {scores.rare}")
     results().print("ECE: expected calibration error, in points")
     uses = legend([name for name, _ in scores.rows])
     if uses:
@@ -38,10 +43,11 @@ def show_table(scores: ScoreTable) -> None:
     if skipped:
         results().print(f"{len(skipped)} unreadable items are not counted")
     *others, (_, run_row) = scores.rows
-    ahead = max(others, key=lambda row: row[1].top1, default=None)
-    # Compare as printed: with many items, a lead of one item is none.
-    if ahead and round(ahead[1].top1, 1) > round(run_row.top1, 1):
-        results().print(_lead(*ahead, run_row))
+    for by_class in (False, True) if run_row.sizes_differ else (False,):
+        method, ahead = max(others, key=lambda row: _figure(row[1], by_class), default=("", run_row))
+        # Compare as printed: with many items, a lead of one item is none.
+        if _figure(ahead, by_class) > _figure(run_row, by_class):
+            results().print(_lead(method, ahead, run_row, by_class))
     for line in scores.lines:
         results().print(line)
 
@@ -62,6 +68,7 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "data": table.division.scored.source,
         "split": table.division.scored_name,
         "methods": [Score.of(method, result)._asdict() for method, result in table.rows],
+        "rare": table.rare and table.rare.to_json(),
         "classes": [
             {
                 "name": row.name,
@@ -86,12 +93,21 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
     return list({str(error.path): error for _, r in table.rows for error in r.skipped}.values())
 
 
-def _lead(method: str, ahead: Evaluation, run: Evaluation) -> str:
+def _figure(result: Evaluation, by_class: bool) -> float:
+    """Return the mean over classes or top-1, as printed."""
+    return round(result.class_mean[0] if by_class else result.top1, 1)
+
+
+def _lead(method: str, ahead: Evaluation, run: Evaluation, by_class: bool) -> str:
     """Return how far a method is ahead of the run, with an interval if both were scored on the same items."""
-    lead = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(run.top1, 1):.1f} points on these items"
+    points = _figure(ahead, by_class) - _figure(run, by_class)
+    where = "in the mean over classes" if by_class else "on these items"
+    lead = f"{method} is ahead of this run by {points:.1f} points {where}"
     if ahead.paths != run.paths:
         return lead
-    low, high = lead_interval(ahead.right & ~run.right, run.right & ~ahead.right, run.groups or range(run.count))
+    only_ahead, only_run = ahead.right & ~run.right, run.right & ~ahead.right
+    weights = class_weights(run.targets.numpy()) if by_class else None
+    low, high = lead_interval(only_ahead, only_run, run.groups or range(run.count), weights)
     return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
 
 

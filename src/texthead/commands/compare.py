@@ -42,8 +42,9 @@ class Compare:
     """
 
     JSON: ClassVar = (
-        "data, encoder, engine, items, split, methods [method, cross_validated [top1, low, high], scored [items, top1, "
-        "low, high, top5, calibration_error]]; rates in percent"
+        "data, encoder, engine, items, split, methods [method, cross_validated [top1, low, high, class_mean], scored "
+        "[items, top1, low, high, class_mean, top5, calibration_error]], rare [names, least, most, items, recall]; "
+        "rates in percent, class_mean [percent, low, high]"
     )
 
     decodes_many: ClassVar = True
@@ -124,16 +125,22 @@ class Compare:
         next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = parts.scored_name if scores.tested else None
-        show_json({**about, "split": split, "methods": _document(task.methods, scores)})
+        rare = scores.rare and scores.rare.to_json()
+        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare})
 
 
 def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
     """Return the table as JSON."""
+    from texthead.runs.scores import Score
+
     folds = scores.columns().get("cross-validated", {})
+    means = scores.class_means().get("cross-validated", folds)
     rows = []
     for name in methods:
-        validated = dict(zip(("top1", "low", "high"), folds[name], strict=True)) if name in folds else None
-        score = scores.tested[name]._asdict() if name in scores.tested else None
+        validated = None
+        if name in folds:
+            validated = {**dict(zip(("top1", "low", "high"), folds[name], strict=True)), "class_mean": means[name]}
+        score = Score.of(name, scores.tested[name])._asdict() if name in scores.tested else None
         rows.append({"method": name, "cross_validated": validated, "scored": score})
     return rows
 
@@ -172,9 +179,15 @@ def _show(title: str, scores: "MethodScores") -> None:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     names = list(scores.right or scores.tested)
+    means = scores.class_means()
     for name in names:
         table.add_row(name, *(_cell(*column[name]) for column in columns.values()))
+        if means:
+            cells = (_cell(*means[column][name]) if column in means else "" for column in columns)
+            table.add_row("  mean over classes", *cells)
     results().print(table)
+    if scores.rare:
+        results().print(f"{names[0]}, {scores.rare}")
     results().print(legend(names))
 
 

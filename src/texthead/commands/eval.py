@@ -28,8 +28,9 @@ class Eval(ScoredRun):
 
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = (
-        "run, engine, data, split, methods [method, items, top1, low, high, top5, calibration_error], classes [name, "
-        "items, recall, predicted, precision], skipped, notes; rates in percent"
+        "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], rare "
+        "[names, least, most, items, recall], classes [name, items, recall, predicted, precision], skipped, notes; "
+        "rates in percent, class_mean [percent, low, high]"
     )
 
     classes: str | None = option(None, "NAMES")

@@ -30,7 +30,7 @@ class ReportCommand(LabelledRun):
         saliency: number of the predictions shown that get a saliency map; 0 is fastest
     """
 
-    JSON: ClassVar = "report, run, data, split, methods, classes, skipped, notes, as texthead eval --json"
+    JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
     split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")

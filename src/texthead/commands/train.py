@@ -315,7 +315,7 @@ def _say_fitted(fitted: "FittedMethod") -> None:
         name, own = fitted.table.rows[-1]
         results().print(
             f"{name}: {own.top1:.1f} % of {own.count} {fitted.table.division.scored_name} items "
-            f"(95 % interval {own.interval_text})"
+            f"(95 % interval {own.interval_text}){own.mean_text}"
         )
 
 

@@ -2,6 +2,7 @@
 
 evaluate     scores of a model and exact counts
 intervals    confidence intervals of rates and differences
+class_sizes  classes of different sizes: the mean over classes, and rare ones
 confusions   confused classes, and the similarity of their head rows
 reliability  bins and the expected calibration error
 calibration  temperature, rejection threshold, prediction sets

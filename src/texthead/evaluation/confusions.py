@@ -53,12 +53,12 @@ def class_rows(
         others = np.bincount(predicted[actual & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        recall, precision = (_rate(right, among, groups) for among in (actual, assigned))
+        recall, precision = (rate_among(right, among, groups) for among in (actual, assigned))
         rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, taken_for))
     return rows
 
 
-def _rate(
+def rate_among(
     right: Bool[np.ndarray, " items"], among: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate | None:
     """Return the percentage of these items that are right, with its interval; None if there are no items."""

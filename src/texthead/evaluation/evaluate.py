@@ -1,6 +1,6 @@
 """Evaluate a model: features of views -> scores -> exact counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pooling, Protocol
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation.confusions import ClassRow, class_rows
+from texthead.evaluation import class_sizes
+from texthead.evaluation.class_sizes import RareClasses, rare_classes
+from texthead.evaluation.confusions import ClassRow, Rate, class_rows
 from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.features.frames import check_any, readable
@@ -30,6 +32,9 @@ _CHUNK = 256
 
 # Classes that a notebook shows of an evaluation.
 WORST = 10
+
+# Beside top-1 where classes differ in size.
+MEAN_TEXT = ", mean over classes {:.1f} % ({:.1f}-{:.1f})"
 
 
 def average_views(
@@ -77,7 +82,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         scored = f"{self.count} items of {len(self.names)} classes"
-        return f"Evaluation({scored}, top-1 {self.top1:.1f} %, 95 % interval {self.interval_text})"
+        return f"Evaluation({scored}, top-1 {self.top1:.1f} %, 95 % interval {self.interval_text}{self.mean_text})"
 
     @property
     def count(self) -> int:
@@ -115,6 +120,29 @@ class Evaluation:
         return "{:.1f}-{:.1f}".format(*self.interval)
 
     @property
+    def class_mean(self) -> Rate:
+        """The mean of the classes' recalls as (percent, low, high); classes without items do not count."""
+        return class_sizes.class_mean(self.right, self.targets.numpy(), self.groups)
+
+    @property
+    def sizes_differ(self) -> bool:
+        """Whether classes differ in size, so that `class_mean` tells more than top-1."""
+        return class_sizes.differ(self.targets.bincount().tolist())
+
+    @property
+    def mean_text(self) -> str:
+        """The mean over classes as text to follow top-1; empty if the classes have about the same size."""
+        return MEAN_TEXT.format(*self.class_mean) if self.sizes_differ else ""
+
+    def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
+        """Return the result on the classes with clearly fewer training items than others; None if there are none.
+
+        Args:
+            trained: training items of each class.
+        """
+        return rare_classes(self.right, self.targets.numpy(), self.names, self.groups, trained)
+
+    @property
     def classes(self) -> list[ClassRow]:
         """Results of each class, in the order of `names`."""
         return class_rows(self.targets.numpy(), self.scores.argmax(1).numpy(), self.names, self.groups)
@@ -133,7 +161,8 @@ class Evaluation:
     def _repr_html_(self) -> str:
         """Return the scores and the worst classes, for a notebook."""
         top5 = f", top-5 {self.top5:.1f} %" if len(self.names) > 5 else ""
-        caption = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){top5}, {self.count} items"
+        top1 = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){self.mean_text}"
+        caption = f"{top1}{top5}, {self.count} items"
         rated = sorted((row.recall[0], index) for index, row in enumerate(self.classes) if row.recall)
         rows = []
         for recall, index in rated[:WORST]:

@@ -17,7 +17,7 @@ from texthead.files import write_csv
 from texthead.parallel.progress import Reporter
 from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
-from texthead.runs.scored_items import choose_scored, held_out_items
+from texthead.runs.scored_items import choose_scored, held_out_items, training_items
 from texthead.text.prompts import class_prompts, labelled_classes, read_template
 from texthead.transfer.baselines import ScoreTable, When, before_training, eval_baselines
 
@@ -115,7 +115,8 @@ def evaluate_run(
     engines, model = set[str](), (plan.other or run).model
     result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)
-    engine, division = engines_text(engines), Division(items, None, items, name)
+    engine = engines_text(engines)
+    division = Division(training_items(run) if plan.other is None else items.pick([]), None, items, name)
     if plan.other is None:
         result, temperature, lines, notes = _calibrated(run, protocol, result, items)
         table = eval_baselines(run, division, baselines, cached, reporter)

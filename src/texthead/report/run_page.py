@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from texthead.evaluation import confusions
+from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest
 from texthead.files import read_json
@@ -73,6 +74,7 @@ class RunPage:
         records: the lines of `metrics.jsonl`.
         scored: evaluation of the run.
         comparisons: pairs of a method and its result, as text.
+        rare: the run's result on the classes with few training items.
         correlation: correlations between the rows of the head.
         calibration_report: how reliable the probabilities are.
         order: a test of frame order, or the reason why there is none.
@@ -87,6 +89,7 @@ class RunPage:
     records: Sequence[Mapping[str, object]] = ()
     scored: Evaluation | None = None
     comparisons: Sequence[tuple[str, str]] = ()
+    rare: RareClasses | None = None
     correlation: Float[np.ndarray, "classes classes"] | None = None
     calibration_report: CalibrationReport | None = None
     order: OrderTest | str = ""
@@ -165,6 +168,7 @@ def write_report(
         records=records,
         scored=table.rows[-1][1] if table.rows else None,
         comparisons=table.pairs(),
+        rare=table.rare,
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
         calibration_report=parts.calibration_report,
         order=parts.order,

@@ -34,6 +34,14 @@ def held_out_items(run: runs.Run) -> Dataset:
     return Dataset(items, split.get("source") or str(run.folder), notes)
 
 
+def training_items(run: runs.Run) -> Dataset:
+    """Return the items that a run was trained on, without those of removed classes; the files need not exist."""
+    split = saved_split(run.folder)
+    pairs = zip(split["train"], split["train_labels"], strict=True)
+    items = tuple(Item(Path(path), label) for path, label in pairs if label in run.labels)
+    return Dataset(items, split.get("source") or str(run.folder))
+
+
 def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple[Dataset, str]:
     """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from texthead.errors import RunError
+from texthead.evaluation.confusions import Rate
 from texthead.evaluation.evaluate import Evaluation
 from texthead.files import read_json, write_json
 
@@ -17,6 +18,7 @@ class Score(NamedTuple):
     Attributes:
         items: number of scored items.
         low, high: the 95 % interval of top-1, which takes groups of items into account.
+        class_mean: the mean of the classes' recalls, and its interval.
         calibration_error: expected calibration error of the head's uncalibrated probabilities.
     """
 
@@ -25,13 +27,15 @@ class Score(NamedTuple):
     top1: float
     low: float
     high: float
+    class_mean: Rate
     top5: float
     calibration_error: float
 
     @classmethod
     def of(cls, method: str, result: Evaluation) -> "Score":
         """Return the score of an evaluation."""
-        return cls(method, result.count, result.top1, *result.interval, result.top5, result.calibration_error)
+        rates = result.top1, *result.interval, result.class_mean, result.top5
+        return cls(method, result.count, *rates, result.calibration_error)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Score":
@@ -40,8 +44,12 @@ class Score(NamedTuple):
         Raises:
             KeyError, TypeError, ValueError: a key is missing, or a value has the wrong type or range.
         """
-        numbers = [float(value[key]) for key in ("top1", "low", "high", "top5", "calibration_error")]
-        score = cls(str(value["method"]), int(value["items"]), *numbers)
+        top1, low, high, top5, error = (
+            float(value[key]) for key in ("top1", "low", "high", "top5", "calibration_error")
+        )
+        mean, least, most = map(float, value["class_mean"])
+        score = cls(str(value["method"]), int(value["items"]), top1, low, high, (mean, least, most), top5, error)
+        numbers = (top1, low, high, mean, least, most, top5, error)
         if score.items < 1 or not all(0 <= number <= 100 for number in numbers):
             raise ValueError(f"out of range: {score}")
         return score

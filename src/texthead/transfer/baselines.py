@@ -1,23 +1,21 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
-from texthead.data.dataset import Dataset, Item
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
+from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.evaluate import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
-from texthead.media.paths import MediaPath
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
-from texthead.runs.folder import saved_split
 from texthead.runs.run import Run
 from texthead.runs.scores import RunScores, Score
 from texthead.text.prompts import class_prompts
@@ -59,7 +57,15 @@ class ScoreTable:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
-        return [(method, f"{r.top1:.1f} % of {r.count} (95 % interval {r.interval_text})") for method, r in self.rows]
+        return [
+            (method, f"{r.top1:.1f} % of {r.count} (95 % interval {r.interval_text}){r.mean_text}")
+            for method, r in self.rows
+        ]
+
+    @property
+    def rare(self) -> RareClasses | None:
+        """The result of the last row on the classes with few training items; None if there are none."""
+        return self.rows[-1][1].rare(Counter(self.division.train.labels)) if self.rows else None
 
     def scores(self) -> RunScores:
         """Return the scores as saved in a run folder."""
@@ -106,23 +112,17 @@ def eval_baselines(
     run: Run, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
 ) -> ScoreTable:
     """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
-    table = ScoreTable(division)
+    table, trained = ScoreTable(division), division.train
     assert run.classes is not None
-    split = saved_split(run.folder)
-    # A probe needs the labels of the training items.
-    pairs = zip(split["train"], split["train_labels"], strict=True)
-    labelled = [(Path(path), label) for path, label in pairs if label in run.labels]
-    paths = [path for path, _ in labelled]
-    if not paths or not are_few(when, len(paths)):
+    if not len(trained) or not are_few(when, len(trained)):
         return table  # All trained classes may have been removed.
-    missing = gather_list([path for path in paths if not MediaPath(path).exists()] if rank() == 0 else [])
+    missing = gather_list([item.path for item in trained.items if not item.media.exists()] if rank() == 0 else [])
     if missing:
         table.lines.append(
             f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
         )
         return table
     frozen = _pretrained(run, reading, reporter)
-    trained = Dataset(tuple(Item(path, label) for path, label in labelled), split["source"])
     strict = FrozenEncoder(frozen.encoder, run.protocol, replace(reading, skip_unreadable=False), reporter)
     items = strict.items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]

@@ -1,6 +1,7 @@
 """Fit methods to the features of a frozen encoder: compare them, or save one as a run."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,9 @@ from texthead.data.division import Division, check_no_class_lost, divide_or_trai
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
+from texthead.evaluation.class_sizes import RareClasses, class_mean, differ
+from texthead.evaluation.confusions import Rate
+from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval
 from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
@@ -30,7 +34,7 @@ from texthead.parallel.progress import Progress, Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
-from texthead.runs.scores import Score, write_scores
+from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
@@ -176,7 +180,7 @@ class MethodScores:
 
     Attributes:
         right: which training items each method gets right, cross-validated; empty if classes have too few items.
-        tested: the score of each method on the held-out items; empty without such items.
+        tested: the evaluation of each method on the held-out items; empty without such items.
         scored_name: the split of the held-out items.
         items: the training items.
         folds: the folds of the cross-validation; `right` is about the `scored_items`.
@@ -188,7 +192,7 @@ class MethodScores:
     """
 
     right: dict[str, np.ndarray]
-    tested: dict[str, Score]
+    tested: dict[str, Evaluation]
     scored_name: str
     items: FrozenItems
     folds: Folds
@@ -215,8 +219,22 @@ class MethodScores:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
         groups = self.scored_items.groups
         folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
-        scores = {name: (score.top1, score.low, score.high) for name, score in self.tested.items()}
+        scores = {name: (score.top1, *score.interval) for name, score in self.tested.items()}
         return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
+
+    def class_means(self) -> dict[str, dict[str, Rate]]:
+        """Return the means over classes as `columns` does, where classes differ in size."""
+        targets, groups, columns = self.scored_items.targets.numpy(), self.scored_items.groups, {}
+        if self.right and differ(np.bincount(targets).tolist()):
+            columns["cross-validated"] = {name: class_mean(hits, targets, groups) for name, hits in self.right.items()}
+        if any(score.sizes_differ for score in self.tested.values()):
+            columns[self.scored_name] = {name: score.class_mean for name, score in self.tested.items()}
+        return columns
+
+    @property
+    def rare(self) -> RareClasses | None:
+        """The default's result on the held-out items of classes with few training items; None if there are none."""
+        return next((score.rare(Counter(self.items.data.labels)) for score in self.tested.values()), None)
 
     def __repr__(self) -> str:
         columns = self.columns().items()
@@ -225,12 +243,16 @@ class MethodScores:
 
     def _repr_html_(self) -> str:
         columns = self.columns()
-        rows = [
-            [name, *("{:.1f} ({:.1f}-{:.1f})".format(*column[name]) for column in columns.values())]
-            for name in self.right or self.tested
-        ]
+        rows = []
+        for name in self.right or self.tested:
+            for title, rates in ((name, columns), ("mean over classes", self.class_means())):
+                cells = [
+                    "{:.1f} ({:.1f}-{:.1f})".format(*rates[column][name]) if column in rates else None
+                    for column in columns
+                ]
+                rows += [[title, *cells]] if any(cells) else []
         caption = "frozen encoder: top-1 in percent (95 % interval)"
-        return html_table(("method", *columns), rows, caption=caption)
+        return html_table(("method", *columns), rows, caption=caption, notes=[str(self.rare)] if self.rare else ())
 
 
 def compare(
@@ -264,7 +286,7 @@ def compare(
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
-    tested: dict[str, Score] = {}
+    tested: dict[str, Evaluation] = {}
     total = len(task.methods) * (len(cv.pairs) + (tests is not None))
     with task.frozen.reporter.bar("compare", "fits") as progress:
         step = _counter(progress, total)
@@ -272,7 +294,7 @@ def compare(
             if cv.pairs:
                 right[name] = cross_validated(partial(task.fit, name), items, cv, step)
             if tests is not None:
-                tested[name] = Score.of(name, evaluation_of(task.fit(name, items), tests))
+                tested[name] = evaluation_of(task.fit(name, items), tests)
                 step()
     counts, scored, evidence = items.targets.bincount().tolist(), items.pick(cv.scored), task.text_evidence(items)
     if text := unbalanced_text(task.recipe.class_shares, counts):
