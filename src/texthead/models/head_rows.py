@@ -17,7 +17,7 @@ from texthead.data import splits
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.recipes import Recipe
-from texthead.text.class_names import check_names
+from texthead.text.class_names import check_names, clean_name
 from texthead.text.prompts import class_prompts, fill_templates, flat
 
 
@@ -100,6 +100,26 @@ def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float
         EncoderError: a prompt has too many tokens for the text encoder.
     """
     return prompt_rows(encoder.encode_text, prompts).detach()
+
+
+def known_rows(
+    encoder: Encoder, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
+) -> Float[Tensor, "classes dim"]:
+    """Return the rows of `text_rows`, each as long as the text encoder knows its class: from 0 to 1.
+
+    The length is the familiarity of the best-known prompt, or of the bare label if a prompt contains it, since the
+    words of a template make it less familiar. It is 1 for encoders that cannot tell.
+
+    Raises: as `text_rows`.
+    """
+    rows = text_rows(encoder, prompts)
+    if encoder.familiarity is None:
+        return rows
+    groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    for label, group in zip(map(clean_name, labels), groups, strict=True):
+        group += [label] if any(label in prompt for prompt in group) else []
+    known = encoder.familiarity(encoder.encode_text(flat(groups)).detach()).split([len(group) for group in groups])
+    return rows * torch.stack([each.max() for each in known])[:, None]
 
 
 def prompt_rows(

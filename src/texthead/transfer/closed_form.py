@@ -5,7 +5,7 @@ of steps or a validation set.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,14 +22,11 @@ STRENGTH = 10.0
 # Penalty of the least-squares fit on unit features.
 RIDGE = 0.4
 
-# Fraction of its best scale that the text prior has in both fits, and weight of the least-squares fit in their sum.
+# Fraction of its scale that the text prior has in both fits, and weight of the least-squares fit in their sum.
 TEXT_SHARE, RIDGE_SHARE = 0.5, 0.5
 
-# Log-likelihood in nats that one scale >= 0 gains by chance: half the mean of a chi-squared, half of the time.
-BY_CHANCE = 0.25
-
-# Upper bound of the logit scale.
-MOST_SCALE = 100.0
+# Probability that names help if the text encoder knows all of them, and the scales that are then as likely.
+HELPFUL, SCALES = 0.8, np.geomspace(4, 64, 9)
 
 
 def class_center(features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]) -> Float[Tensor, " dim"]:
@@ -38,54 +35,40 @@ def class_center(features: Float[Tensor, "items dim"], targets: Int[Tensor, " it
 
 
 class TextEvidence(NamedTuple):
-    """How well text rows alone (zero-shot) classify the labelled items.
+    """How far labelled items support the text rows.
 
     Args:
-        right: number of items that zero-shot classifies correctly.
-        items: number of items.
-        classes: number of classes.
-        scale: the maximum-likelihood logit scale.
-        weight: shrinkage factor of the scale (0-1), which discounts the evidence expected by chance.
+        scale: the expected logit scale if the names help.
+        weight: the probability (0-1) that they help.
     """
 
-    right: int
-    items: int
-    classes: int
     scale: float
     weight: float
-
-    def __str__(self) -> str:
-        share = f"{100 * self.right / self.items:.0f} % of the {self.items} training items"
-        chance = f"chance {100 / self.classes:.0f} %"
-        summary = f"the class names (zero-shot-centred) classify {share} correctly ({chance})"
-        if not self.weight:
-            return f"{summary}: no better than chance, so the names are not used"
-        return f"{summary}; weight of the names: {self.weight:.2f} (0: unused, 1: full)"
 
 
 def text_evidence(
     rows: Float[Tensor, "classes dim"], features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]
 ) -> TextEvidence:
-    """Measure zero-shot with centred features on labelled items.
+    """Weigh zero-shot with centred features against names that tell nothing, on labelled items.
 
-    Only the scale is fitted. With L its log-likelihood ratio to scale 0, the weight is (L - BY_CHANCE) / L, at least 0
-    (the form of a James-Stein estimate).
+    Before any item, names help with the probability HELPFUL x the mean length of the rows, at one of SCALES. So a few
+    items that fit by chance do not make unknown names count, nor do a few that do not fit discredit known ones.
+
+    Args:
+        rows: as in `text_probe_head`.
     """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
+    from scipy.special import log_softmax, logsumexp
 
-    x, w, labels = _units(features - class_center(features, targets)), _units(rows), targets.numpy()
-    scores, items = x @ w.T, np.arange(len(labels))
-
-    def loss(scale: float) -> float:
-        return -float(log_softmax(scale * scores, axis=1)[items, labels].sum())
-
-    result: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
-    scale = float(result.x)
-    evidence = loss(0.0) - loss(scale)
-    weight = max(0.0, 1 - BY_CHANCE / evidence) if evidence > 0 else 0.0
-    right = int((scores.argmax(1) == labels).sum())
-    return TextEvidence(right, len(labels), len(w), scale, weight)
+    x, text, labels = _units(features - class_center(features, targets)), _rows(rows), targets.numpy()
+    weights = _item_weights(labels, len(text))
+    scores, items = x @ text.T, np.arange(len(labels))
+    logs = np.array([(weights * log_softmax(scale * scores, axis=1)[items, labels]).sum() for scale in (0, *SCALES)])
+    helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean())
+    with np.errstate(divide="ignore"):
+        logs = logs + np.log([1 - helpful, *np.full(len(SCALES), helpful / len(SCALES))])
+    probabilities = np.exp(logs - logsumexp(logs))
+    weight = float(probabilities[1:].sum())
+    return TextEvidence(float(probabilities[1:] @ SCALES) / max(weight, 1e-12), weight)
 
 
 def logistic_head(
@@ -95,10 +78,14 @@ def logistic_head(
     names: Sequence[str],
     strength: float = STRENGTH,
 ) -> ProbeHead:
-    """Fit a logistic regression, the baseline. A class without a training item scores minus infinity.
+    """Fit a logistic regression, the baseline, for classes that are equally frequent whatever their labels.
+
+    A class without a training item scores minus infinity.
 
     Args:
         strength: scikit-learn's C for features of length 1.
+
+    Source: logit-adjusted loss (Menon et al., ICLR 2021).
     """
     center = class_center(features, targets)
     x = _units(features - center)
@@ -126,25 +113,43 @@ def text_probe_head(
     are scaled to the same spread. So text decides when items are few, counts less with each item, and not at all if its
     weight is 0.
 
+    The scores are those of classes that are equally frequent, whatever their numbers of labels: the cross-entropy is
+    that of logits plus log(label share), and in the squares the items of each class weigh the same.
+
     Args:
-        rows: text rows, of any length; they are normalised.
+        rows: text rows. A length below 1 says how well the text encoder knows the name (`known_rows`); longer rows
+            count as 1.
         targets: labels, with each class at least once.
 
-    Source: the residual of a text prior is that of ProKeR (Bendou et al., CVPR 2025), with a linear kernel.
+    Source: the residual of a text prior is that of ProKeR (Bendou et al., CVPR 2025), with a linear kernel; the
+        logit-adjusted loss of Menon et al. (ICLR 2021).
     """
     center, labels = class_center(features, targets), targets.numpy()
-    x, text = _units(features - center), _units(rows)
+    x, text = _units(features - center), _rows(rows)
     evidence = text_evidence(rows, features, targets)
     text_weight = TEXT_SHARE * evidence.weight
     weight, bias = _logistic(x, labels, text_weight * evidence.scale * text, STRENGTH)
     text = text - text.mean(0)
-    hot = np.eye(len(text))[labels]
+    item_weights, hot = _item_weights(labels, len(text)), np.eye(len(text))[labels]
     prior = x @ text.T
-    slope = max(0.0, float((hot * prior).sum() / max((prior * prior).sum(), 1e-12)))
-    residual = hot - hot.mean(0) - text_weight * slope * prior
-    ridge = text_weight * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), residual).T @ x
+    slope = max(0.0, float((item_weights @ (hot * prior)).sum() / max((item_weights @ prior**2).sum(), 1e-12)))
+    residual = hot - item_weights @ hot / len(hot) - text_weight * slope * prior
+    kernel = x @ x.T + RIDGE * np.diag(1 / item_weights)
+    ridge = text_weight * slope * text + np.linalg.solve(kernel, residual).T @ x
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
     return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if text_weight else "items")
+
+
+def _item_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return weights of mean 1 with which all classes that have items weigh the same."""
+    counts = np.bincount(labels, minlength=classes)
+    return len(labels) / (np.count_nonzero(counts) * counts[labels])
+
+
+def _rows(rows: Tensor) -> np.ndarray:
+    """Return text rows, shortened to length 1."""
+    double = rows.double()
+    return (double / double.norm(dim=-1, keepdim=True).clamp(min=1)).numpy()
 
 
 def _spread(scores: np.ndarray) -> float:
@@ -163,6 +168,8 @@ def _probe(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence
 def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression with the penalty |weights - prior|^2 / (2 strength); return (weights, biases).
 
+    The loss is that of the scores plus log(label share), so the scores are those of equally frequent classes.
+
     The weights differ from the prior only in the span of the items. Along the eigenvectors of the items' Gram matrix,
     each scaled by the inverse root of its curvature, the problem is well conditioned: about 30 steps solve it.
     """
@@ -178,11 +185,12 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
     step = 1 / np.sqrt(curvature * values + 1 / strength)
     step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(x))
     z, penalty = vectors * np.sqrt(values) * step, step**2 / strength
-    prior_scores, hot = x @ prior.T, np.eye(classes)[labels]
+    hot = np.eye(classes)[labels]
+    shifted = x @ prior.T + np.log(classes * hot.mean(0))
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
-        logs = log_softmax(prior_scores + z @ u.T + bias, axis=1)
+        logs = log_softmax(shifted + z @ u.T + bias, axis=1)
         error = np.exp(logs) - hot
         value = (penalty * u * u).sum() / 2 - logs[items, labels].sum()
         return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])

@@ -39,11 +39,11 @@ from texthead.text.prompts import class_prompts, classes_to_train, flat
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
 from texthead.transfer.baselines import ScoreTable, When, are_few
-from texthead.transfer.closed_form import TextEvidence
 from texthead.transfer.methods import (
     MIN_ITEMS,
     Folds,
     Lead,
+    NamesEffect,
     Task,
     best_rival,
     check_unlabelled,
@@ -184,7 +184,7 @@ class MethodScores:
         scored_name: the split of the held-out items.
         items: the training items.
         folds: the folds of the cross-validation; `right` is about the `scored_items`.
-        evidence: how well the class names classify the training items; None for an encoder without text.
+        names: what the class names bring; None for an encoder without text.
         skipped: errors of unreadable files.
         lines: what the labels' shares mean, which classes are not cross-validated, and how much unlabelled files help.
         engine: the engines that computed the features.
@@ -196,7 +196,7 @@ class MethodScores:
     scored_name: str
     items: FrozenItems
     folds: Folds
-    evidence: TextEvidence | None
+    names: NamesEffect | None
     skipped: tuple[MediaError, ...] = ()
     lines: tuple[str, ...] = ()
     engine: str = ""
@@ -296,14 +296,14 @@ def compare(
             if tests is not None:
                 tested[name] = evaluation_of(task.fit(name, items), tests)
                 step()
-    counts, scored, evidence = items.targets.bincount().tolist(), items.pick(cv.scored), task.text_evidence(items)
+    counts, scored = items.targets.bincount().tolist(), items.pick(cv.scored)
     if text := unbalanced_text(task.recipe.class_shares, counts):
         lines = (text, *lines)
     if cv.pairs and min(counts) < MIN_ITEMS:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
         lines += (f"{few}: only the others are cross-validated",)
     name, weights = division.scored_name or "held out", task.weights(scored) if cv.pairs else None
-    return MethodScores(right, tested, name, items, cv, evidence, skipped, lines, engine, weights)
+    return MethodScores(right, tested, name, items, cv, task.names_effect(tested), skipped, lines, engine, weights)
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:
@@ -321,14 +321,14 @@ class FittedMethod:
 
     Attributes:
         table: the scores on the held-out items, the method's own last; empty without such items.
-        evidence, skipped, lines, engine: as in `MethodScores`.
+        names, skipped, lines, engine: as in `MethodScores`.
     """
 
     task: Task
     name: MethodName
     items: FrozenItems
     table: ScoreTable
-    evidence: TextEvidence | None
+    names: NamesEffect | None
     skipped: tuple[MediaError, ...]
     lines: tuple[str, ...]
     engine: str
@@ -386,4 +386,5 @@ def fit_method(
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
         table.add_methods(task, [name], items, tests)
     table.add_note(task)
-    return FittedMethod(task, name, items, table, task.text_evidence(items), skipped, lines, engine)
+    names = None if name == "probe" else task.names_effect(dict(table.rows))
+    return FittedMethod(task, name, items, table, names, skipped, lines, engine)

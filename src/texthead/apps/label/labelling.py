@@ -16,7 +16,7 @@ from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, find_media
-from texthead.models import text_rows
+from texthead.models import known_rows
 from texthead.parallel import Reporter
 from texthead.transfer import QUICK_FRAMES
 
@@ -67,7 +67,7 @@ class Pool:
         """
         classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
         targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in labelled], dtype=torch.long)
-        rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
+        rows = known_rows(encoder, list(prompts), list(prompts.values())) if encoder.has_text else None
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
         chosen = next_to_label(self.features, probabilities, labelled, count, groups=self.groups, seed=seed)
         best = probabilities.max(-1)

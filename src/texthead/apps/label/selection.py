@@ -44,7 +44,7 @@ def guesses(
         rows: text rows; None for an encoder without text.
         labelled: positions of the labelled files; `targets` are their classes.
     """
-    present, numbers, counts = targets.unique(return_inverse=True, return_counts=True)
+    present, numbers = targets.unique(return_inverse=True)
     if rows is None:
         rows = torch.zeros(classes, features.shape[1])
     picked = features[list(labelled)]
@@ -59,8 +59,7 @@ def guesses(
     head = text_probe_head(rows[present], picked, numbers, names=[str(int(index)) for index in present])
     probabilities = text.clone()
     labelled_mass = text[:, present].sum(1, keepdim=True)
-    scores = head(features).detach() - (counts / counts.max()).log()
-    probabilities[:, present] = scores.softmax(-1) * labelled_mass
+    probabilities[:, present] = head(features).detach().softmax(-1) * labelled_mass
     return probabilities
 
 
