@@ -117,6 +117,8 @@ class Compare:
         if scores.evidence:
             results().print(str(scores.evidence))
         _say_lead(task.methods[0], scores)
+        if scores.warning:
+            results().print(scores.warning)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:
             say_notes([note])
