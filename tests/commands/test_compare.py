@@ -66,6 +66,20 @@ def test_one_item_a_class_has_no_folds(images, compare):
 
 
 @pytest.mark.slow
+def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_path):
+    rows = images.read_text().splitlines()
+    few = images.with_name("few.csv")
+    few.write_text("\n".join(row for row in rows if not row.startswith(("red2", "red3", "red4", "blue4"))))
+    out, _ = compare(few)
+    prints(out, "labels are unbalanced, 2 to 5 a class", "class_shares")
+    prints(out, "1 of 3 classes have fewer than 3 items")
+    assert "unbalanced" not in compare(few, "--class-shares", "labels")[0]
+    assert "unbalanced" not in compare(images)[0]
+    out, _ = compare(few, "--class-shares", "estimate", "--unlabelled", images.parent)
+    prints(out, "estimated class shares", "red", "green", "blue")
+
+
+@pytest.mark.slow
 def test_videos_need_no_split(compare, tmp_path):
     for place, colour in enumerate(COLOURS[:2]):
         for number in range(3):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,13 +12,14 @@ from safetensors.torch import save_file
 
 import texthead as th
 from made import write_image
-from messages import refuses
+from messages import prints, refuses
 from text_models import bert
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
 from texthead.runs.scores import Score, read_scores
+from texthead.transfer.trial import TuningTrial
 from worlds import images
 
 
@@ -77,6 +79,24 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     monkeypatch.undo()
     out, _ = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
     assert "cross-validated, 100.0 % of the training items are correct" in out
+
+
+@pytest.mark.slow
+def test_estimated_shares_stay_when_fine_tuning_is_resumed(
+    few: Path, works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = TuningTrial(np.array([False]), np.array([True]), ["0"], np.ones(1))
+    monkeypatch.setattr("texthead.transfer.run_training.try_tuning", lambda *_, **__: ahead)
+    monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
+    run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
+    options = ("--unlabelled", few / "red", "--class-shares", "estimate", "--workers", 0)
+    out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
+    prints(out, "estimated class shares: red", "blue")
+    about = json.loads((run / "recipe.json").read_text())
+    shares = about["recipe"]["class_shares"]
+    assert shares["red"] > 0.5
+    assert (about["command"]["class_shares"], about["command"]["unlabelled"]) == (shares, None)
+    works("train", data, "--out", run, "--resume", "--workers", 0)
 
 
 @pytest.mark.slow

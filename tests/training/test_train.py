@@ -176,8 +176,11 @@ def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) ->
 # --- against a loop in plain PyTorch --------------------------------------------------------------------------------
 
 
-def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
-    """Return the losses of RECIPE in plain PyTorch, with the rates of Sec. 4.1 written out."""
+def bare_losses(model: Recognizer, data: Dataset, shares: tuple[float, float]) -> list[float]:
+    """Return the losses of RECIPE in plain PyTorch, with the rates of Sec. 4.1 written out.
+
+    Both classes have half of the labels; the loss is adjusted from there to the class shares.
+    """
     picture = Augmentation(32, 36, "resized", (0.5, 1.0), (3 / 4, 4 / 3), flip=0.5, gray=0.0, interpolation="bilinear")
     clips = TrainClips(data, NAMES, frames=2, augmentation=picture, seed=3)
     old, new = [*model.visual.parameters(), model.head.log_scale], [*model.temporal.parameters()]
@@ -194,9 +197,8 @@ def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
             factor = at if at < 1 else 0.5 + 0.5 * math.cos(math.pi * (at - 1) / 3)
             optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 1e-3 * factor, 2e-3 * factor
             batch = [clips[epoch, int(i)] for i in picked]
-            loss = F.cross_entropy(
-                model(torch.stack([clip for clip, _, _ in batch])), torch.tensor([t for _, t, _ in batch])
-            )
+            logits = model(torch.stack([clip for clip, _, _ in batch])) + torch.log(0.5 / torch.tensor(shares))
+            loss = F.cross_entropy(logits, torch.tensor([t for _, t, _ in batch]))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([*old, *new], 1.0)
@@ -206,12 +208,14 @@ def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1)])
 def test_losses_and_rates_are_those_of_a_bare_loop(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shares: tuple[float, float], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = spy_on_adamw(monkeypatch)
-    records = train(make_model(), data, None, RECIPE, out=tmp_path)
-    expected = bare_losses(make_model(), data)
+    recipe = replace(RECIPE, class_shares=dict(zip(NAMES, shares, strict=True)))
+    records = train(make_model(), data, None, recipe, out=tmp_path)
+    expected = bare_losses(make_model(), data, shares)
     assert losses(records) == pytest.approx(expected, abs=1e-6)
     assert expected[-1] != pytest.approx(expected[0], abs=1e-2), "the weights have moved between"
     steps = 4 * STEPS
@@ -694,6 +698,8 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
+    refuse(DataError, "class_shares", "'red'", recipe=replace(RECIPE, class_shares={"blue": 1.0}))
+    refuse(DataError, "class_shares", "estimate", recipe=replace(RECIPE, class_shares="estimate"))
     with refuses(RunError, "checkpoint_every", -1):
         Execution(checkpoint_every=-1)
     for learn_scale in (False, True):  # a logit scale alone changes no prediction

@@ -169,6 +169,10 @@ def test_wrong_arguments(files, cache, tmp_path):
         classifier(cache).set_params(method="x").fit(paths, labels)
     with refuses(DataError, "class_names", "'blue'"):
         classifier(cache, class_names={"red": "a", "green": "b"}).fit(paths, labels)
+    with refuses(DataError, "class_shares", "'blue'"):
+        classifier(cache, class_shares={"red": 1, "green": 1}).fit(paths, labels)
+    with refuses(DataError, "class_shares", "'estimate'"):
+        classifier(cache, class_shares="estimate").fit(paths, labels)
     broken = write_broken(tmp_path / "a.mp4")
     with pytest.raises(MediaError, match=str(broken)):
         classifier(cache).fit([*paths, str(broken)], [*labels, "red"])

@@ -65,8 +65,9 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError if DATA does not exist, or the class shares are no choice or file."""
         check_source(self.data)
+        read_class_shares(self.class_shares)
 
     def __call__(self) -> None:
         from texthead.cli.console import (

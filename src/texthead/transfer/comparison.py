@@ -310,7 +310,7 @@ def compare(
         lines = (text, *lines)
     if cv.pairs and min(counts) < MIN_ITEMS:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
-        lines += (f"not cross-validated: {few}",)
+        lines += (f"{few}: only the others are cross-validated",)
     name, weights = division.scored_name or "held out", task.weights(scored) if cv.pairs else None
     return MethodScores(right, tested, name, items, cv, evidence, skipped, lines, engine, weights)
 
