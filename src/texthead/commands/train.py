@@ -62,7 +62,7 @@ class Train:
 
     CONFIG: ClassVar = True
     PROCESSES: ClassVar = "shared"
-    JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
+    JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
 
     decodes_many: ClassVar = True
 
