@@ -108,6 +108,25 @@ def table(out: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(out)))
 
 
+def test_calibrate_counts_classes_as_the_run_assumes(run, data):
+    """Equal shares, but 4 items of sea and 14 of the two others."""
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["recipe"]["class_shares"] = "equal"
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    known = th.read_dataset(data).split("val").with_classes(KNOWN)
+    sea = [index for index, label in enumerate(known.labels) if label == "sea"]
+    items = known.pick([index for index in range(len(known)) if index not in sea[4:]])
+    made = th.calibrate_run(load_run(run), items, reading=th.Reading(workers=0))
+    prints(made.lines[0], "class_shares", "equal", "4 to 14", 32, 12)
+    weights = torch.where(made.targets == list(load_run(run).labels).index("sea"), 14.0, 4.0)
+    assert made.calibration.temperature == pytest.approx(
+        calibration.fit_temperature(made.scores, made.targets, weights), rel=1e-6
+    )
+    assert made.calibration.temperature != pytest.approx(
+        calibration.fit_temperature(made.scores, made.targets), rel=1e-3
+    )
+
+
 @pytest.mark.slow
 def test_calibrate_uses_validation_scores(run, data, works):
     out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager")

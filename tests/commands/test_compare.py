@@ -59,6 +59,19 @@ def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch)
 
 
 @pytest.mark.slow
+def test_classes_of_different_sizes_have_rows_of_their_means(images, compare):
+    """Blue has one training item and two test items, of five and four."""
+    left_out = ("blue1.", "blue2.", "blue3.", "blue4.", "blue5.", "blue6.")
+    rows = [row for row in images.read_text().splitlines(keepends=True) if not row.startswith(left_out)]
+    (images.parent / "unequal.csv").write_text("".join(rows))
+    out, _ = compare(images.parent / "unequal.csv")
+    table = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
+    assert [row[0] for row in table[1::2]] == ["   mean over classes "] * 4
+    assert max(map(len, out.splitlines()[3:12])) <= 80
+    prints(out, "text-probe, rare classes (1 training item: blue): ", "of 2 items")
+
+
+@pytest.mark.slow
 def test_one_item_a_class_has_no_folds(images, compare):
     out, err = compare(images, "--k", 1)
     prints(err, 3, "K = 1", "seed 0")

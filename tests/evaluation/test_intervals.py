@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from texthead.evaluation.intervals import (
+    difference_interval,
     grouped_interval,
     lead_interval,
     paired_interval,
@@ -42,6 +43,12 @@ def test_paired_interval_by_hand(first, second, items, expected):
     assert paired_interval(first, second, items) == pytest.approx(expected, abs=0.005)
     low, high = paired_interval(3, 0, 3)
     assert -100 <= low < high <= 100
+
+
+def test_difference_interval_of_the_literature():
+    """56 of 70 against 48 of 80: Newcombe 1998, Table II."""
+    rates = [(100 * right / items, *wilson_interval(right, items)) for right, items in ((56, 70), (48, 80))]
+    assert difference_interval(*rates) == pytest.approx((5.24, 33.39), abs=0.005)
 
 
 @pytest.mark.parametrize("rates", [(0.2, 0.1, 0.7), (0.05, 0.05, 0.9), (0.3, 0.02, 0.68)])

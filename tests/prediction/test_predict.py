@@ -212,7 +212,7 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
     entries = item_features(run.model, [item, *(path for path in find_media([tree]) if path != item)], run.protocol)
     features = torch.stack([entry[0] for entry in entries if isinstance(entry, torch.Tensor)])
     x = torch.nn.functional.normalize(features - features.mean(0), dim=-1)
-    scores = refine(run.model.head(features).detach() / (heat or 1), x).scores[0]
+    scores = refine(run.model.head(features).detach() / (heat or 1), x, run.head.weight.detach()).scores[0]
     assert dict(result.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
     assert result.known, "the threshold is of files that are scored alone"
 

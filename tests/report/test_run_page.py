@@ -98,6 +98,14 @@ def test_run_report_leaves_out_missing_parts():
     prints(" | ".join(page.strings), "run | run", "a, b", "50 %")
 
 
+def test_classes_of_different_sizes_have_their_mean_and_rare_ones_their_figure():
+    result = scored(np.array([[8, 0], [1, 1]]), ["a", "b"])
+    page = build_page(scored=result, comparisons=[("this run", "9 of 10")], rare=result.rare({"a": 9, "b": 1}))
+    assert page.strings[page.strings.index("mean over classes") + 1] == "75.0 %"
+    prints(page.text, "This run, rare classes (1 training item: b): 50.0 %")
+    assert "mean over classes" not in build_page(scored=scored(CONFUSION, NAMES), names=NAMES).text
+
+
 def test_a_diverged_run_can_be_reported():
     records = [RECORDS[0], {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
     prints(build_page(records=records).text, "step 1", 2.5)

@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from made import tiny_visual
-from messages import refuses
+from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
+from texthead.evaluation.evaluate import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.methods import Task, best_rival, cross_validated, folds
+from texthead.transfer.methods import Task, best_rival, cross_validated, folds, near_copies_line
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -144,3 +145,17 @@ def test_an_encoder_without_text_has_only_the_probe() -> None:
     assert task.check_method(None) == task.check_method("probe") == "probe"
     with refuses(DataError, "zero-shot", "no text encoder"):
         task.check_method("zero-shot")
+
+
+def test_near_copies_are_suspected_where_folds_score_far_above_held_out_items() -> None:
+    """70 of 80 held-out items of two classes are correct; those of a third class, not cross-validated, are not."""
+    items, targets = few({"a": 40, "b": 40}), torch.tensor([0] * 40 + [1] * 40 + [2] * 40)
+    answers = torch.tensor([0] * 30 + [1] * 50 + [0] * 40)
+    tested = Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(120)], targets, torch.eye(3)[answers])
+    right = np.arange(80) < 80
+    assert tested.right[:80].sum() == 70
+    prints(near_copies_line(right, items, tested, "test"), "100.0 %", "test 87.5 %", "near copies", "group")
+    # Neither a lead by chance nor a small one.
+    assert near_copies_line(np.arange(80) < 74, items, tested, "test") == ""
+    # The folds keep groups apart already.
+    assert near_copies_line(right, few({"a": 40, "b": 40}, [str(i // 2) for i in range(80)]), tested, "test") == ""

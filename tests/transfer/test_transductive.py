@@ -52,20 +52,25 @@ def test_random_features_keep_good_head() -> None:
     truth = torch.arange(100) % CLASSES
     scores = 4.0 * F.one_hot(truth, CLASSES) + 0.5 * noise(100, CLASSES, seed=4)
     x, seen = F.normalize(noise(100, DIM, seed=5), dim=-1), F.normalize(items, dim=-1)
+    rows = noise(CLASSES, DIM, seed=6)
     assert top1(scores, truth) == 100
-    assert top1(refine(scores, x, seen, targets).scores, truth) == 100
-    assert top1(refine(scores, x).scores, truth) == 100, "nor without labelled items"
+    assert top1(refine(scores, x, rows, seen, targets).scores, truth) == 100
+    assert top1(refine(scores, x, rows).scores, truth) == 100, "nor without labelled items"
 
 
 def test_many_labels_keep_head() -> None:
-    files, _ = clouds(2, 2.0, seed=1)
+    files, _ = clouds(4, 2.0, seed=1)
     changes = []
     for k in (2, 200):
         items, targets = clouds(k, 2.0, seed=0)
         head = fitted(items, targets)
         x, seen = head.directions(files), head.directions(items)
         scores = head(files).detach()
-        changes.append(float((refine(scores, x, seen, targets).scores - scores).square().mean() / scores.var()))
+        changes.append(
+            float(
+                (refine(scores, x, head.weight.detach(), seen, targets).scores - scores).square().mean() / scores.var()
+            )
+        )
     assert changes[1] < changes[0] / 50
 
 
@@ -73,15 +78,15 @@ def test_refined_scores_equal_linear_head() -> None:
     (items, targets), (files, _) = clouds(2, 1.0, seed=0), clouds(20, 1.0, seed=1)
     head = fitted(items, targets)
     x = head.directions(files)
-    result = refine(head(files).detach(), x, head.directions(items), targets)
-    again = refine(head(files).detach(), x, head.directions(items), targets)
-    assert all(torch.equal(one, other) for one, other in zip(result, again, strict=True))
+    result = refine(head(files).detach(), x, head.weight.detach(), head.directions(items), targets)
+    again = refine(head(files).detach(), x, head.weight.detach(), head.directions(items), targets)
+    assert all(torch.equal(one, other) for one, other in zip(result[:3], again[:3], strict=True))
     refined = refined_head(head, files, items, targets)
     torch.testing.assert_close(refined(files).detach(), result.scores, atol=1e-4, rtol=1e-4)
     assert refined.names == head.names
     assert torch.equal(refined.directions(files), x)
     # Scaling the scores changes nothing else: the densities adopt the scale.
-    louder = refine(7 * head(files).detach(), x, head.directions(items), targets)
+    louder = refine(7 * head(files).detach(), x, head.weight.detach(), head.directions(items), targets)
     torch.testing.assert_close(louder.scores / 7, result.scores, atol=1e-4, rtol=1e-4)
 
 
@@ -90,10 +95,12 @@ def test_never_predicted_class_changes_nothing() -> None:
     head = fitted(items, targets)
     x, seen, scores = head.directions(files), head.directions(items), head(files).detach()
     wider = torch.cat([scores[:, :2], torch.full((len(scores), 1), -torch.inf), scores[:, 2:]], dim=1)
-    result = refine(wider, x, seen, targets + (targets >= 2))
+    rows = head.weight.detach()
+    wider_rows = torch.cat([rows[:2], noise(1, DIM), rows[2:]])
+    result = refine(wider, x, wider_rows, seen, targets + (targets >= 2))
     assert (result.scores[:, 2] == -torch.inf).all()
     present = [0, 1, 3, 4, 5]
-    torch.testing.assert_close(result.scores[:, present], refine(scores, x, seen, targets).scores)
+    torch.testing.assert_close(result.scores[:, present], refine(scores, x, rows, seen, targets).scores)
 
 
 def test_shares_of_files() -> None:
@@ -109,16 +116,37 @@ def test_shares_of_files() -> None:
     torch.testing.assert_close(estimate_shares(wider), torch.cat([shares, torch.zeros(1)]))
 
 
-@pytest.mark.parametrize("files", [1, 2])
-def test_few_files_finite_and_unchanged(files: int) -> None:
-    scores, x = noise(files, CLASSES), F.normalize(noise(files, DIM), dim=-1)
-    result = refine(scores, x)
-    assert result.scores.isfinite().all()
-    assert torch.equal(result.scores.argmax(1), scores.argmax(1))
-    one = refine(scores[:, :1], x).scores
+@pytest.mark.parametrize("present", [(1, 3), (0, 1, 2, 3, 4)])
+def test_absent_classes_take_no_files(present: tuple[int, ...]) -> None:
+    gains, shares = [], []
+    for seed in range(10):
+        (items, targets), (files, own) = clouds(1, 2.4, seed), clouds(40, 2.4, seed + 50)
+        here = torch.isin(own, torch.tensor(present))
+        head, files, own = fitted(items, targets), files[here], own[here]
+        scores, x = head(files).detach(), head.directions(files)
+        result = refine(scores, x, head.weight.detach())
+        gains.append(top1(result.scores, own) - top1(scores, own))
+        shares.append(estimate_shares(scores)[list(present)].sum())
+        assert (f"of {CLASSES} classes seem to occur in the {len(files)} files" in result.note()) == (
+            len(present) < CLASSES
+        )
+    assert np.mean(gains) > 2
+    assert min(gains) >= 0
+    assert np.mean(shares) > 0.85
+
+
+@pytest.mark.parametrize("files", [1, 2, 10])
+def test_few_files_change_nothing(files: int) -> None:
+    scores, x = F.one_hot(torch.arange(files) % CLASSES, CLASSES).float(), F.normalize(noise(files, DIM), dim=-1)
+    result = refine(scores, x, noise(CLASSES, DIM))
+    torch.testing.assert_close(result.scores, scores)
+    assert (
+        result.note() == f"{files} files are too few for {CLASSES} classes: each file is predicted without the others"
+    )
+    one = refine(scores[:, :1], x, noise(1, DIM)).scores
     torch.testing.assert_close(one, scores[:, :1])
 
 
 def test_no_file_is_an_error() -> None:
     with refuses(DataError, "unlabelled"):
-        refine(torch.zeros(0, CLASSES), torch.zeros(0, DIM))
+        refine(torch.zeros(0, CLASSES), torch.zeros(0, DIM), torch.zeros(CLASSES, DIM))

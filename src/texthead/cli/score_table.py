@@ -42,13 +42,7 @@ def show_table(scores: ScoreTable) -> None:
     say_skipped(skipped)
     if skipped:
         results().print(f"{len(skipped)} unreadable items are not counted")
-    *others, (_, run_row) = scores.rows
-    for by_class in (False, True) if run_row.sizes_differ else (False,):
-        method, ahead = max(others, key=lambda row: _figure(row[1], by_class), default=("", run_row))
-        # Compare as printed: with many items, a lead of one item is none.
-        if _figure(ahead, by_class) > _figure(run_row, by_class):
-            results().print(_lead(method, ahead, run_row, by_class))
-    for line in scores.lines:
+    for line in (*_leads(scores.rows), *scores.lines):
         results().print(line)
 
 
@@ -93,22 +87,28 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
     return list({str(error.path): error for _, r in table.rows for error in r.skipped}.values())
 
 
-def _figure(result: Evaluation, by_class: bool) -> float:
-    """Return the mean over classes or top-1, as printed."""
-    return round(result.class_mean[0] if by_class else result.top1, 1)
+def _leads(rows: Sequence[tuple[str, Evaluation]]) -> list[str]:
+    """Return how far a method is ahead of the run, the last row, in top-1 and in the mean over classes.
 
-
-def _lead(method: str, ahead: Evaluation, run: Evaluation, by_class: bool) -> str:
-    """Return how far a method is ahead of the run, with an interval if both were scored on the same items."""
-    points = _figure(ahead, by_class) - _figure(run, by_class)
-    where = "in the mean over classes" if by_class else "on these items"
-    lead = f"{method} is ahead of this run by {points:.1f} points {where}"
-    if ahead.paths != run.paths:
-        return lead
-    only_ahead, only_run = ahead.right & ~run.right, run.right & ~ahead.right
-    weights = class_weights(run.targets.numpy()) if by_class else None
-    low, high = lead_interval(only_ahead, only_run, run.groups or range(run.count), weights)
-    return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
+    With an interval if both were scored on the same items.
+    """
+    *others, (_, run) = rows
+    leads: dict[str, list[str]] = {}
+    for by_class in (False, True) if run.sizes_differ else (False,):
+        # Compare as printed: with many items, a lead of one item is none.
+        figures = [(round(r.class_mean[0] if by_class else r.top1, 1), name, r) for name, r in others]
+        own = round(run.class_mean[0] if by_class else run.top1, 1)
+        figure, method, ahead = max(figures, key=lambda each: each[0], default=(own, "", run))
+        if figure <= own:
+            continue
+        lead = f"{figure - own:.1f} points {'in the mean over classes' if by_class else 'on these items'}"
+        if ahead.paths == run.paths:
+            only_ahead, only_run = ahead.right & ~run.right, run.right & ~ahead.right
+            weights = class_weights(run.targets.numpy()) if by_class else None
+            low, high = lead_interval(only_ahead, only_run, run.groups or range(run.count), weights)
+            lead += f" (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
+        leads.setdefault(method, []).append(lead)
+    return [f"{method} is ahead of this run by {' and by '.join(parts)}" for method, parts in leads.items()]
 
 
 def show_classes(result: Evaluation, most: int = 10) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, TemplateOptions
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
-from texthead.data.class_shares import read_class_shares
 from texthead.data.sources import check_source
 from texthead.files import unused
+from texthead.recipes import ClassShares
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -67,7 +67,12 @@ class Compare:
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or the class shares are no choice or file."""
         check_source(self.data)
-        read_class_shares(self.class_shares)
+        self._shares()
+
+    def _shares(self) -> ClassShares:
+        from texthead.data.class_shares import read_class_shares  # It imports numpy.
+
+        return read_class_shares(self.class_shares)
 
     def __call__(self) -> None:
         from texthead.cli.console import (
@@ -91,7 +96,7 @@ class Compare:
             "frames": self.frames,
             "size": self.size,
             "template": self.prompts.read_template(),
-            "class_shares": read_class_shares(self.class_shares),
+            "class_shares": self._shares(),
         }
         doing(f"loading the encoder {self.encoder}")
         task, lines = load_task(
@@ -118,6 +123,8 @@ class Compare:
         if str(scores.names or ""):
             results().print(str(scores.names))
         _say_lead(task.methods[0], scores)
+        if scores.warning:
+            results().print(scores.warning)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:
             say_notes([note])

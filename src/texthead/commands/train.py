@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_h
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
 from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
-from texthead.data.class_shares import read_class_shares
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra, is_installed, missing
@@ -63,7 +62,7 @@ class Train:
 
     CONFIG: ClassVar = True
     PROCESSES: ClassVar = "shared"
-    JSON: ClassVar = "run, report, tuned, data, split, methods, classes, skipped, notes"
+    JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
 
     decodes_many: ClassVar = True
 
@@ -113,6 +112,8 @@ class Train:
         if "template" in values:
             values["template"] = prompts.read_template(values["template"])
         if "class_shares" in values:
+            from texthead.data.class_shares import read_class_shares  # It imports numpy.
+
             values["class_shares"] = read_class_shares(values["class_shares"])
         if values.get("resume"):
             values |= _resumed(Path(values["out"]), values)

@@ -128,6 +128,18 @@ def paired_interval(
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
+def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Return the 95 % interval of first minus second, rates of different items as (percent, low, high).
+
+    Source: Newcombe 1998, hybrid score interval.
+    """
+    (rate, low, high), (other, other_low, other_high) = first, second
+    return (
+        rate - other - math.hypot(rate - low, other_high - other),
+        rate - other + math.hypot(high - rate, other - other_low),
+    )
+
+
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
     """Format the share of hits in percent with its 95 % interval, as `80.0 % (49.0-94.3)`."""
     low, high = grouped_interval(hits.numpy(), groups)

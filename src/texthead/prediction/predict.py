@@ -120,7 +120,7 @@ def predictions(
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
             check_any(names + others, range(len(entries) - len(errors)), errors)
-            scores, calibration = _refined(model, entries, scores, calibration), None
+            scores, calibration = _refined(model, entries, scores, calibration, reporter), None
         paths = [Path(name) for name in names[start : start + len(entries)]]
         listed = slice(len(paths))
         yield from predictions_of(
@@ -136,14 +136,21 @@ def _refined(
     entries: Sequence[Float[Tensor, "views dim"] | MediaError],
     scores: Float[Tensor, "files classes"],
     calibration: Calibration | None,
+    reporter: Reporter,
 ) -> Float[Tensor, "files classes"]:
-    """Return the scores after `refine` on all readable files as one batch."""
+    """Return the scores after `refine` on all readable files as one batch; note if few classes occur in it."""
     read = [position for position, entry in enumerate(entries) if isinstance(entry, Tensor)]
     features = torch.stack([entry.mean(0) for entry in entries if isinstance(entry, Tensor)])
+    rows = model.head.weight.detach().cpu()
+    # A head may score each frame: then a file's feature is that of its frames one after the other.
+    features = features.unflatten(1, (-1, rows.shape[1])).mean(1)
     center = getattr(model.head, "center", None)
     features = F.normalize(features - (features.mean(0) if center is None else center.cpu()), dim=-1)
     prior = scores if calibration is None else calibration.apply(scores)
-    return scores.index_copy(0, torch.tensor(read), refine(prior[read], features).scores.to(scores.dtype))
+    refined = refine(prior[read], features, rows)
+    if note := refined.note():
+        reporter.note(note)
+    return scores.index_copy(0, torch.tensor(read), refined.scores.to(scores.dtype))
 
 
 def entry_scores(

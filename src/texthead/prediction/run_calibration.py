@@ -21,6 +21,7 @@ from texthead.evaluation.calibration import (
     measure,
     worth,
 )
+from texthead.evaluation.class_sizes import differ
 from texthead.evaluation.evaluate import score
 from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
@@ -120,7 +121,7 @@ def calibrate_run(
     targets = torch.tensor(label_indices(items, run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
     threshold, sets, lines = check_guarantees(worth(weights), 0 if unknown is None else len(unknown), **rates)
-    if weights.min() < weights.max():
+    if differ(targets.bincount().tolist()) and weights.min() < weights.max():
         lines.insert(0, _weights_line(targets.bincount(), worth(weights), run.class_shares))
     fitted = calibrate(
         scores,

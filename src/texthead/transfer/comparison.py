@@ -50,6 +50,7 @@ from texthead.transfer.methods import (
     cross_validated,
     evaluation_of,
     folds,
+    near_copies_line,
 )
 
 # Default number of frames per video.
@@ -214,6 +215,14 @@ class MethodScores:
         Items are weighted as `class_shares` says.
         """
         return best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
+
+    @property
+    def warning(self) -> str:
+        """A line if the default is clearly better in cross-validation than on held-out items; empty otherwise."""
+        if not self.right or not self.tested:
+            return ""
+        default = next(iter(self.right))
+        return near_copies_line(self.right[default], self.scored_items, self.tested[default], self.scored_name)
 
     def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""

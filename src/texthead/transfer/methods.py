@@ -14,8 +14,9 @@ from texthead.data.class_shares import item_weights, log_ratio
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, EncoderError
+from texthead.evaluation.class_sizes import class_mean
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import lead_interval
+from texthead.evaluation.intervals import difference_interval, lead_interval
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
@@ -26,6 +27,9 @@ from texthead.transfer.transductive import estimate_shares, refined_head
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
 
+
+# Points by which cross-validated accuracy is above that of held-out items if training items may hold near copies.
+NEAR_COPIES = 5
 
 # What each method uses, for the line under a table.
 USES: dict[MethodName, str] = {
@@ -290,6 +294,33 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     if used >= plain:
         return task, f"{line}; they are used"
     return without, f"{line}; they are not used"
+
+
+def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, tested: Evaluation, name: str) -> str:
+    """Return a warning if a method is clearly better in cross-validation than on held-out items; empty otherwise.
+
+    Both figures are means over the cross-validated classes. Of items in groups nothing is said: their near copies are
+    in one fold.
+
+    Args:
+        right: the cross-validated items that the method gets right.
+        scored: these items.
+        tested: the method's evaluation on the held-out items.
+        name: the split of these.
+    """
+    targets = tested.targets.numpy()
+    among = np.flatnonzero(np.isin(targets, scored.targets.numpy()))
+    if len(set(scored.groups)) < len(scored.groups) or not len(among):
+        return ""
+    groups = None if tested.groups is None else [tested.groups[index] for index in among.tolist()]
+    folds = class_mean(right, scored.targets.numpy(), scored.groups)
+    held_out = class_mean(tested.right[among], targets[among], groups)
+    if folds[0] - held_out[0] < NEAR_COPIES or difference_interval(folds, held_out)[0] <= 0:
+        return ""
+    return (
+        f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} %: training items may hold near copies (frames of "
+        "one video, photos of one object); put them into one group (column group)"
+    )
 
 
 class Lead(NamedTuple):

@@ -38,7 +38,7 @@ from texthead.training.tensorboard import TensorBoardLog
 from texthead.training.train import train
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
-from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds
+from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds, near_copies_line
 from texthead.transfer.trial import try_tuning
 
 # Cross-validated top-1 from which on fine-tuning could gain two points at most.
@@ -307,6 +307,10 @@ class _Training:
         cv = folds(quick.items, seed=quick.task.recipe.seed)
         right = cross_validated(partial(quick.task.fit, name), quick.items, cv)
         rate = np.average(right, weights=quick.task.weights(quick.items))
+        table = quick.table
+        if table.rows:
+            line = near_copies_line(right, quick.items, table.rows[-1][1], table.division.scored_name)
+            table.lines += [line] * bool(line)
         why = f"cross-validated, {100 * rate:.1f} % of the training items are correct"
         return (
             Choice(None, "undecided", why, name)

@@ -2,102 +2,146 @@
 
 The prediction for a file depends on the other files. Files are softly assigned to classes by their scores. The means
 and a shared diagonal covariance of the assignments give each class a Gaussian, whose log-density is added to the scores
-of the fitted head. This repeats for some rounds. Labelled items keep their label.
+of the fitted head. This repeats for some rounds. Labelled items keep their label. Two things keep a class that does not
+occur from taking files of a similar one: its mean is pulled to where the head expects it, and its estimated share is
+small.
 """
 
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
-EM_STEPS = 10  # As in TransCLIP (NeurIPS 2024).
+# LOG.md, 2026-11-29, has the searches behind these constants.
+EM_STEPS, SHARE_STEPS = 5, 30
 
-# Spread of the scores before the softmax of the assignments, which makes these nearly hard: 3 and 8 work as well, hard
-# assignments gain less.
+# Spread of the scores before the softmax of the assignments, which makes these nearly hard.
 SHARPNESS = 5.0
 
-# Files that each class has in advance when shares are estimated, spread of the scores there, and rounds.
-SHARE_FILES, SHARE_SHARPNESS, SHARE_STEPS = 2.0, 3.0, 30
+# Weight of the densities without labelled items.
+UNCHECKED = 0.7
 
-# Weight of the densities if only the head's own predictions can check them: 1 loses more where the head is good.
-UNCHECKED = 0.5
+# Files per class that a batch must have to add densities, and that halve their weight.
+LEAST_FILES = 3.0
+
+# Number of files that the mean which the head expects is worth, and how many more if few classes occur.
+ANCHOR, MORE_ANCHOR = 3.0, 7.0
+
+# Effective fraction of the classes below which their shares count, and at which they count in full. Heads fitted to few
+# labels prefer some classes by mistake, so shares that differ a little mean nothing.
+ALL_OCCUR, FEW_OCCUR = 0.8, 0.5
+
+
+class Occurrence(NamedTuple):
+    """Which classes occur in a batch.
+
+    Args:
+        prior: log of each class's share, times `trust`.
+        present: effective number of classes that occur: the exponential of the entropy of their shares.
+        trust: how far the shares count (0-1); 0 if all classes seem to occur.
+    """
+
+    prior: Float[Tensor, " classes"]
+    present: float
+    trust: float
 
 
 class Refined(NamedTuple):
-    """The refined scores of the files, and the linear classifier on unit features that was added to the head."""
+    """The refined scores of the files, and the linear classifier on unit features that was added to the head.
+
+    Args:
+        scores: with the log shares of the classes in the batch, which are no part of the classifier.
+        present, trust: as in `Occurrence`.
+    """
 
     scores: Float[Tensor, "files classes"]
     weight: Float[Tensor, "classes dim"]
     bias: Float[Tensor, " classes"]
+    present: float
+    trust: float
+
+    def note(self) -> str:
+        """Return what a user should know about the batch; empty if all classes seem to occur, with enough files."""
+        files, classes = self.scores.shape
+        if self.trust:
+            return f"{len(self.scores.argmax(1).unique())} of {classes} classes seem to occur in the {files} files"
+        if files < LEAST_FILES * self.present:
+            return f"{files} files are too few for {classes} classes: each file is predicted without the others"
+        return ""
 
 
 def refine(
     scores: Float[Tensor, "files classes"],
     features: Float[Tensor, "files dim"],
+    rows: Float[Tensor, "classes dim"],
     labelled: Float[Tensor, "items dim"] | None = None,
     targets: Int[Tensor, " items"] | None = None,
 ) -> Refined:
     """Refine the scores of a batch of unlabelled files.
 
-    The log-densities are scaled to the spread of the head's scores, and multiplied by two factors: the share of
-    unlabelled files among all items, and the accuracy above chance of the Gaussians on the labelled items
-    (leave-one-out). So with many labelled items, or classes that do not form clusters, the head decides. Without
-    labelled items, the files and the head's predictions take the place of items and labels, and the first factor is
-    one half.
+    The log-densities are scaled to the spread of the head's scores, and multiplied by three factors: the share of
+    unlabelled files among all items (`UNCHECKED` without labelled items); m / (m + LEAST_FILES) for m files per class
+    that occurs; and F - 1, at most 1, for the F ratio of the variances among and within classes, which is about 1 if
+    the classes are no clusters. So with many labelled items, few files or no clusters, the head decides.
 
     Args:
         scores: scores of any head; minus infinity for classes that are never predicted.
         features: centred and of length 1, as from `Head.directions`.
+        rows: the head's rows, of any length: directions in which it expects the classes.
         labelled: features of labelled items, likewise; `targets` are their labels.
 
-    Source: the Gaussians of TransCLIP (NeurIPS 2024).
-    Differs: it multiplies densities as they are, in which each of a thousand dependent numbers counts in full, and adds
-        agreement with the three nearest neighbours, which gained nothing here (LOG.md).
+    Source: the Gaussians of TransCLIP (NeurIPS 2024), with the statistical anchor of StatA (CVPR 2025).
+    Differs: these multiply densities as they are, in which each of a thousand dependent numbers counts in full;
+        TransCLIP adds agreement with the three nearest neighbours, which gained nothing here (LOG.md). StatA anchors
+        the covariance too, and does not estimate shares.
 
     Raises:
         DataError: no file.
     """
-    if not len(scores):
-        raise DataError("no unlabelled file: give at least one")
-    finite = scores.isfinite().all(0)
-    head, x = scores[:, finite].double(), features.double()
+    finite = _predicted(scores)
+    head, x, rows = scores[:, finite].double(), features.double(), rows[finite].double()
     y = torch.zeros(0, dtype=torch.long) if targets is None else (finite.cumsum(0) - 1)[targets]
     items = x[:0] if labelled is None else labelled.double()
     hot, all_features = F.one_hot(y, head.shape[1]).double(), torch.cat([x, items])
-    checks, answers = (slice(len(x), None), y) if len(items) else (slice(None), head.argmax(1))
     most_weight = len(x) / len(all_features) if len(items) else UNCHECKED
-    refined, squares = head, all_features.square().sum(0)
-    weight, bias = torch.zeros(head.shape[1], x.shape[1]).double(), torch.zeros(head.shape[1]).double()
+    anchor, squares = _expected_means(head, x, rows), all_features.square().sum(0)
+    weight, bias = torch.zeros_like(rows), torch.zeros(len(rows)).double()
+    refined, occurrence = head, Occurrence(bias, len(rows), 0.0)
     for _ in range(EM_STEPS):
-        weights = torch.cat([(SHARPNESS / _spread(refined) * refined).softmax(1), hot])
-        counts = weights.sum(0)[:, None]
+        assigned = _assigned(refined, occurrence.prior)
+        occurrence = _occurrence(assigned)
+        weights = torch.cat([assigned, hot])
+        counts, pull = weights.sum(0)[:, None], ANCHOR + MORE_ANCHOR * occurrence.trust
         means = weights.T @ all_features / counts.clamp(min=1e-9)
         variance = (squares - (counts * means.square()).sum(0)) / len(all_features)
         # Unit features of 1,000 dimensions have variances of about 0.001.
         variance = variance.clamp(min=1e-6)
+        means = (counts * means + pull * anchor) / (counts + pull)
         weight, bias = means / variance, -(means.square() / variance).sum(1) / 2
         weight, bias = weight - weight.mean(0), bias - bias.mean()
-        share = weights[checks].gather(1, answers[:, None])
-        skill = _skill(all_features[checks], answers, share, means, variance, counts)
-        factor = most_weight * skill * _spread(head) / _spread(x @ weight.T + bias)
+        files = len(x) / occurrence.present
+        factor = most_weight * files / (files + LEAST_FILES) if files >= LEAST_FILES else 0.0
+        within, among = variance.sum(), (squares / len(all_features) - all_features.mean(0).square() - variance).sum()
+        ratio = among / max(occurrence.present - 1, 1e-9) * (len(all_features) - occurrence.present) / within
+        factor = factor * (ratio - 1).clamp(0, 1) * _spread(head) / _spread(x @ weight.T + bias)
         weight, bias = factor * weight, factor * bias
         refined = head + x @ weight.T + bias
     result = scores.clone()
-    result[:, finite] = refined.to(scores.dtype)
+    result[:, finite] = (refined + _spread(refined) / SHARPNESS * occurrence.prior).to(scores.dtype)
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
-    return Refined(result, all_weight, all_bias)
+    return Refined(result, all_weight, all_bias, occurrence.present, occurrence.trust)
 
 
 def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
     """Return the estimated share of each class among unlabelled files; the shares sum to 1.
 
-    Each class starts with `SHARE_FILES` files, so the estimate from a small batch stays near equal shares.
+    They are equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
 
     Args:
         scores: scores of the files by a head that assumes equal shares; minus infinity for classes that are never
@@ -105,47 +149,54 @@ def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " c
 
     Source: expectation maximisation of Saerens et al. (Neural Computation 2002).
     Differs: the scores are scaled to one spread, because few labels make probabilities that are far too flat; a
-        Dirichlet prior.
+        Dirichlet prior; `Occurrence.trust`.
 
     Raises:
         DataError: no file.
     """
+    finite = _predicted(scores)
+    head = scores[:, finite].double()
+    prior = torch.zeros(head.shape[1]).double()
+    for _ in range(SHARE_STEPS):
+        prior = _occurrence(_assigned(head, prior)).prior
+    return torch.zeros(len(finite)).masked_scatter(finite, prior.softmax(0).float())
+
+
+def _predicted(scores: Float[Tensor, "files classes"]) -> Bool[Tensor, " classes"]:
+    """Return which classes can be predicted; raise DataError if there is no file."""
     if not len(scores):
         raise DataError("no unlabelled file: give at least one")
-    finite = scores.isfinite().all(0)
-    head = scores[:, finite].double()
-    logits, shares = SHARE_SHARPNESS / _spread(head) * head, torch.full((head.shape[1],), 1 / head.shape[1]).double()
-    for _ in range(SHARE_STEPS):
-        counts = (logits + shares.log()).softmax(1).sum(0) + SHARE_FILES
-        shares = counts / counts.sum()
-    return torch.zeros(len(finite)).masked_scatter(finite, shares.float())
+    return scores.isfinite().all(0)
+
+
+def _expected_means(
+    head: Float[Tensor, "files classes"], x: Float[Tensor, "files dim"], rows: Float[Tensor, "classes dim"]
+) -> Float[Tensor, "classes dim"]:
+    """Return the means that the head expects: the mean of all files plus a multiple of its rows, by least squares."""
+    center, rows, weights = x.mean(0), rows - rows.mean(0), _assigned(head)
+    along = (weights * ((x - center) @ rows.T)).sum()
+    return center + (along / (weights.sum(0) * rows.square().sum(1)).sum().clamp(min=1e-12)).clamp(min=0) * rows
+
+
+def _assigned(
+    scores: Float[Tensor, "files classes"], prior: Float[Tensor, " classes"] | float = 0.0
+) -> Float[Tensor, "files classes"]:
+    """Return the nearly hard assignment of the files to classes with such a log prior."""
+    return (SHARPNESS / _spread(scores) * scores + prior).softmax(1)
+
+
+def _occurrence(assigned: Float[Tensor, "files classes"]) -> Occurrence:
+    """Estimate which classes occur; one more file in each keeps small batches near equal shares."""
+    counts = assigned.sum(0) + 1
+    logs = (counts / counts.sum()).log()
+    present = float((-(logs.exp() * logs).sum()).exp())
+    trust = min(max((ALL_OCCUR - present / len(logs)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
+    return Occurrence(trust * logs, present, trust)
 
 
 def _spread(scores: Float[Tensor, "files classes"]) -> Tensor:
     """Return the standard deviation of the scores around each file's mean."""
     return (scores - scores.mean(1, keepdim=True)).square().mean().sqrt().clamp(min=1e-6)
-
-
-def _skill(
-    items: Float[Tensor, "items dim"],
-    targets: Int[Tensor, " items"],
-    share: Float[Tensor, "items 1"],
-    means: Float[Tensor, "classes dim"],
-    variance: Float[Tensor, " dim"],
-    counts: Float[Tensor, "classes 1"],
-) -> Tensor:
-    """Return the mean class accuracy of the Gaussians, rescaled: 0 at chance, 1 if all are correct.
-
-    Args:
-        share: the weight of each item in the mean of its class, which is left out when the item is scored.
-    """
-    scores = items @ (means / variance).T - (means.square() / variance).sum(1) / 2
-    without = (means[targets] * counts[targets] - share * items) / (counts[targets] - share).clamp(min=1e-6)
-    alone = ((items * without - without.square() / 2) / variance).sum(1, keepdim=True)
-    hits = (scores.scatter(1, targets[:, None], alone).argmax(1) == targets).double()
-    rate = torch.stack([hits[targets == label].mean() for label in targets.unique()]).mean()
-    chance = 1 / len(means)
-    return ((rate - chance) / (1 - chance + 1e-9)).clamp(min=0)
 
 
 def refined_head(
@@ -156,6 +207,8 @@ def refined_head(
 ) -> ProbeHead:
     """Return the head with the correction of `refine`, which then scores new files one by one.
 
+    It is the head itself if the files are too few. The shares of the classes among the files are not part of it.
+
     Args:
         head: a head fitted to the labelled items.
         unlabelled: the encoder's features of the unlabelled files.
@@ -163,7 +216,9 @@ def refined_head(
     """
     with torch.no_grad():
         x = head.directions(unlabelled)
-        added = refine(head(unlabelled), x, head.directions(features), targets)
+        added = refine(head(unlabelled), x, head.weight, head.directions(features), targets)
     assert head.center is not None
+    if not added.weight.any():
+        return head
     weight, bias = head.weight + added.weight, head.bias + added.bias
     return ProbeHead(weight, bias=bias, center=head.center, names=head.names, kind=f"{head.kind}, unlabelled files")
