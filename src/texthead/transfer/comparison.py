@@ -47,6 +47,7 @@ from texthead.transfer.methods import (
     Task,
     best_rival,
     check_unlabelled,
+    choose_penalty,
     cross_validated,
     evaluation_of,
     folds,
@@ -126,7 +127,7 @@ class _Encoded(NamedTuple):
         task: with the features of unlabelled files, if these help.
         tests: the scored items; None without any.
         skipped: errors of all unreadable files.
-        lines: the estimated class shares, and how much the unlabelled files help.
+        lines: another penalty than usual, the estimated class shares, and how much the unlabelled files help.
         engine: the engines that computed the features.
     """
 
@@ -157,7 +158,8 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
     check_no_class_lost(division.train, items.data)
     tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
     skipped = [*items.skipped, *(tests.skipped if tests else ())]
-    lines: list[str] = []
+    task, line = choose_penalty(task, method, items)
+    lines = [line] if line else []
     if unlabelled:
         paths = find_media([unlabelled])
         files = frozen.files(paths, "encode unlabelled files")

@@ -27,6 +27,9 @@ from texthead.transfer.transductive import estimate_shares, refined_head
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
 
+# Items per class from which a weaker penalty is tried, and its factor. LOG.md, 2026-11-29.
+MANY_ITEMS, WEAKER = 8, 0.1
+
 
 # Points by which cross-validated accuracy is above that of held-out items if training items may hold near copies.
 NEAR_COPIES = 5
@@ -51,6 +54,7 @@ def fit_head(
     features: Float[Tensor, "items dim"],
     targets: Int[Tensor, " items"],
     class_shares: ClassShares,
+    penalty: float = 1.0,
 ) -> Head:
     """Fit the head of a method.
 
@@ -58,16 +62,17 @@ def fit_head(
         names: the head's class names, the labels.
         prompts: the prompts of each class; not used by "probe".
         class_shares: as in `Recipe`; it moves the biases of a fitted probe, while zero-shot has no label shares.
+        penalty: factor of the penalty of a probe.
 
     Raises:
         EncoderError: the method needs text, and the encoder has none.
     """
     if name == "probe":
-        return _for_shares(logistic_head(features, targets, names=names), targets, class_shares)
+        return _for_shares(logistic_head(features, targets, names=names, penalty=penalty), targets, class_shares)
     if prompts is None or not encoder.has_text:
         raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
     if name == "text-probe":
-        head = text_probe_head(known_rows(encoder, names, prompts), features, targets, names=names)
+        head = text_probe_head(known_rows(encoder, names, prompts), features, targets, names=names, penalty=penalty)
         return _for_shares(head, targets, class_shares)
     center = class_center(features, targets) if name == "zero-shot-centred" else None
     return text_head(encoder, names, prompts=prompts, center=center)
@@ -91,6 +96,7 @@ class Task:
         prompts: the prompts of each class.
         recipe: the recipe of a run that a method makes; `class_shares` is used in every fit.
         unlabelled: features of unlabelled files, which refine the fitted probes.
+        penalty: factor of the penalty of fitted probes.
     """
 
     frozen: FrozenEncoder
@@ -99,6 +105,7 @@ class Task:
     prompts: Prompts
     recipe: Recipe
     unlabelled: Float[Tensor, "files dim"] | None = None
+    penalty: float = 1.0
 
     @property
     def encoder(self) -> Encoder:
@@ -125,8 +132,8 @@ class Task:
 
     def fit(self, name: MethodName, items: FrozenItems) -> Head:
         """Fit a method's head to items."""
-        shares = self.recipe.class_shares
-        head = fit_head(name, self.encoder, self.labels, self.prompts, items.features, items.targets, shares)
+        about = (self.labels, self.prompts, items.features, items.targets, self.recipe.class_shares, self.penalty)
+        head = fit_head(name, self.encoder, *about)
         if self.unlabelled is None or not isinstance(head, ProbeHead):
             return head
         return refined_head(head, self.unlabelled, items.features, items.targets)
@@ -320,6 +327,25 @@ def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, te
     return (
         f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} %: training items may hold near copies (frames of "
         "one video, photos of one object); put them into one group (column group)"
+    )
+
+
+def choose_penalty(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
+    """Return (the task, with a weaker penalty if a probe is then significantly better; a line on it, else empty).
+
+    The penalty is made for few labels. It is cross-validated if each class has MANY_ITEMS.
+    """
+    if name not in ("text-probe", "probe") or items.targets.bincount(minlength=len(task.labels)).min() < MANY_ITEMS:
+        return task, ""
+    cv, weaker = folds(items, seed=task.recipe.seed), replace(task, penalty=WEAKER)
+    right = {str(each.penalty): cross_validated(partial(each.fit, name), items, cv) for each in (task, weaker)}
+    scored = items.pick(cv.scored)
+    lead = best_rival(right, scored.groups, task.weights(scored))
+    if lead is None or lead.low <= 0:
+        return task, ""
+    return weaker, (
+        f"a tenth of the usual penalty is used: cross-validated, it is {lead.points:.1f} points better (95 % interval "
+        f"{lead.low:.1f} to {lead.high:.1f})"
     )
 
 
