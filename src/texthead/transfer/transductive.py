@@ -26,7 +26,7 @@ SHARPNESS = 5.0
 # Weight of the densities without labelled items.
 UNCHECKED = 0.7
 
-# Files per class that a batch must have to add densities, and that halve their weight.
+# Files per class that occurs below which a batch is not used, and at which the weight of the densities is halved.
 LEAST_FILES = 3.0
 
 # Number of files that the mean which the head expects is worth, and how many more if few classes occur.
@@ -56,22 +56,25 @@ class Refined(NamedTuple):
 
     Args:
         scores: with the log shares of the classes in the batch, which are no part of the classifier.
-        present, trust: as in `Occurrence`.
+        weight, bias: zero if the files cannot help; the scores are then those of the head.
+        trust: as in `Occurrence`.
     """
 
     scores: Float[Tensor, "files classes"]
     weight: Float[Tensor, "classes dim"]
     bias: Float[Tensor, " classes"]
-    present: float
     trust: float
 
     def note(self) -> str:
-        """Return what a user should know about the batch; empty if all classes seem to occur, with enough files."""
+        """Return what a user should know about the batch; empty if it is used and all classes seem to occur."""
         files, classes = self.scores.shape
+        if not self.weight.any():
+            return (
+                f"{files} files are too few or too scattered to help with {classes} classes: each is predicted without "
+                "the others"
+            )
         if self.trust:
             return f"{len(self.scores.argmax(1).unique())} of {classes} classes seem to occur in the {files} files"
-        if files < LEAST_FILES * self.present:
-            return f"{files} files are too few for {classes} classes: each file is predicted without the others"
         return ""
 
 
@@ -132,10 +135,12 @@ def refine(
         weight, bias = factor * weight, factor * bias
         refined = head + x @ weight.T + bias
     result = scores.clone()
-    result[:, finite] = (refined + _spread(refined) / SHARPNESS * occurrence.prior).to(scores.dtype)
+    if weight.any():
+        refined = refined + _spread(refined) / SHARPNESS * occurrence.prior
+    result[:, finite] = refined.to(scores.dtype)
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
-    return Refined(result, all_weight, all_bias, occurrence.present, occurrence.trust)
+    return Refined(result, all_weight, all_bias, occurrence.trust)
 
 
 def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
@@ -207,7 +212,7 @@ def refined_head(
 ) -> ProbeHead:
     """Return the head with the correction of `refine`, which then scores new files one by one.
 
-    It is the head itself if the files are too few. The shares of the classes among the files are not part of it.
+    It is the head itself if the files cannot help. The shares of the classes among the files are not part of it.
 
     Args:
         head: a head fitted to the labelled items.
