@@ -24,7 +24,7 @@ EM_STEPS, SHARE_STEPS = 5, 30
 SHARPNESS = 5.0
 
 # Weight of the densities without labelled items.
-UNCHECKED = 0.7
+UNCHECKED = 0.5
 
 # Files per class that occurs below which a batch is not used, and at which the weight of the densities is halved.
 LEAST_FILES = 3.0
@@ -74,7 +74,8 @@ class Refined(NamedTuple):
                 "the others"
             )
         if self.trust:
-            return f"{len(self.scores.argmax(1).unique())} of {classes} classes seem to occur in the {files} files"
+            seen = len(self.scores.argmax(1).unique())
+            return f"{seen} of {classes} classes seem to occur in the {files} files; the others count as less likely"
         return ""
 
 
