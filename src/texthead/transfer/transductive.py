@@ -34,7 +34,9 @@ ANCHOR, MORE_ANCHOR = 3.0, 7.0
 
 # Effective fraction of the classes below which their shares count, and at which they count in full. Heads fitted to few
 # labels prefer some classes by mistake, so shares that differ a little mean nothing.
+# `estimate_shares` is more sensitive, because its caller expects shares that differ.
 ALL_OCCUR, FEW_OCCUR = 0.8, 0.5
+EQUAL_SHARES, OTHER_SHARES = 0.95, 0.75
 
 
 class Occurrence(NamedTuple):
@@ -147,7 +149,9 @@ def refine(
 def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
     """Return the estimated share of each class among unlabelled files; the shares sum to 1.
 
-    They are equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
+    They are nearly equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
+    The logarithm of a share fits scores whose spread around each file's mean is about `SHARPNESS`; the scores of heads
+    fitted to few labels spread less, so it is too much for them.
 
     Args:
         scores: scores of the files by a head that assumes equal shares; minus infinity for classes that are never
@@ -164,7 +168,7 @@ def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " c
     head = scores[:, finite].double()
     prior = torch.zeros(head.shape[1]).double()
     for _ in range(SHARE_STEPS):
-        prior = _occurrence(_assigned(head, prior)).prior
+        prior = _occurrence(_assigned(head, prior), EQUAL_SHARES, OTHER_SHARES).prior
     return torch.zeros(len(finite)).masked_scatter(finite, prior.softmax(0).float())
 
 
@@ -191,12 +195,14 @@ def _assigned(
     return (SHARPNESS / _spread(scores) * scores + prior).softmax(1)
 
 
-def _occurrence(assigned: Float[Tensor, "files classes"]) -> Occurrence:
+def _occurrence(
+    assigned: Float[Tensor, "files classes"], most: float = ALL_OCCUR, fewest: float = FEW_OCCUR
+) -> Occurrence:
     """Estimate which classes occur; one more file in each keeps small batches near equal shares."""
     counts = assigned.sum(0) + 1
     logs = (counts / counts.sum()).log()
     present = float((-(logs.exp() * logs).sum()).exp())
-    trust = min(max((ALL_OCCUR - present / len(logs)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
+    trust = min(max((most - present / len(logs)) / (most - fewest), 0.0), 1.0)
     return Occurrence(trust * logs, present, trust)
 
 
