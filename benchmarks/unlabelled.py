@@ -1,130 +1,169 @@
-"""What unlabelled files (the test items without labels) add to heads fitted to K items a class.
+"""What unlabelled files (test items without labels) add to heads fitted to K items a class.
 
     python -m benchmarks.unlabelled --data ../shared/data [--sets clothing skate] [--k 1 4 all] [--draws 10]
+    python -m benchmarks.unlabelled --data ../shared/data --present 2 5 10 all [--files 20 60] [--k 1 2] [--draws 20]
 
-Frozen `mini` at 224 pixels, 8 frames a clip. Each draw takes K items a class from the training split and fits a
-logistic regression to their centred unit features (C = 10), alone and with the text rows as extra items, weighted by
-how far zero-shot is above chance on the drawn items. Top-1 is of the whole test split. `batch`: the test items are the
-unlabelled files. `alone`: the same without access to the labelled items, as in `texthead predict --unlabelled`.
-`later`: every second test item is an unlabelled file, and the refined head scores the others. Gains are over the
-fitted head, in points, with the 95 % t-interval over draws.
+The heads are those of `texthead compare`: text-probe and probe, fitted to K items a class of the training split, and
+zero-shot, which has no K. Gains are over the head alone, in points, with the 95 % t-interval over draws.
+
+Without --present the whole test split is scored. `batch`: the test items are the unlabelled files. `alone`: the same
+without access to the labelled items, as in `texthead predict --unlabelled`. `later`: every second test item is an
+unlabelled file, and the refined head scores the others.
+
+With --present each draw takes so many of the classes and so many of their test items as the batch, as in
+`texthead predict --unlabelled`; the smallest gain of a draw is in brackets.
 """
 
 import argparse
-import warnings
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
+from jaxtyping import Int
 from torch import Tensor
 
 import texthead as th
-from benchmarks.choosing import SETS, mean_and_half
-from texthead.data.dataset import label_indices
-from texthead.models.heads import ProbeHead
-from texthead.text.class_names import clean_names
+from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
+from texthead.features.frozen import FrozenItems
+from texthead.models.heads import Head, ProbeHead
+from texthead.transfer.methods import MethodName, Task
 from texthead.transfer.transductive import refine, refined_head
 
-HEADS = ("logistic", "with text")
+METHODS: tuple[MethodName, ...] = ("text-probe", "probe", "zero-shot")
 
 
-def encoded(source: Path) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
-    """Return (features, labels, training mask, text rows); the first three for each item."""
-    encoder, data = th.load_encoder("mini"), th.read_dataset(source)
-    data = replace(data, items=tuple(item for item in data.items if item.split in ("train", "test")))
-    recipe = th.recipes.small(size=224, frames=1 if data.only_images else 8)
-    protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="centre"))
-    features = th.FrozenEncoder(encoder, protocol, th.Reading(cache=True)).items(data).features
-    rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
-    train = np.array([item.split == "train" for item in data.items])
-    return features, np.array(label_indices(data, data.classes)), train, rows
+class Fitted(NamedTuple):
+    """A head and the labelled items that it was fitted to."""
+
+    head: Head
+    items: FrozenItems
 
 
-def drawn(labels: np.ndarray, train: np.ndarray, k: int | None, seed: int) -> np.ndarray:
-    """Return the positions of K training items of each class; of all if `k` is None."""
+def fitted(task: Task, items: FrozenItems, ks: list[str], draws: int) -> Iterator[tuple[str, str, list[Fitted]]]:
+    """Yield each method and K ("-" without labelled items) with the heads of its draws."""
+    labels = items.targets.numpy()
+    every = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    for method in METHODS:
+        for k in ["-"] if method == "zero-shot" else ks:
+            few, heads = int(k) if k.isdigit() else None, []
+            for seed in range(1 if few is None else draws):
+                numbers = np.random.default_rng(seed)
+                own = items.pick(np.concatenate([numbers.permutation(each)[:few] for each in every]).tolist())
+                heads.append(Fitted(task.fit(method, own).eval(), own))
+            yield method, k, heads
+
+
+def top1(scores: Tensor, truth: Tensor) -> float:
+    """Return top-1 in percent."""
+    return 100 * float((scores.argmax(1) == truth).float().mean())
+
+
+def gain(head: Head, features: Tensor, truth: Tensor) -> float:
+    """Return what `predict --unlabelled` gains on a batch."""
+    scores = head(features)
+    return top1(refine(scores, head.directions(features), head.weight).scores, truth) - top1(scores, truth)
+
+
+def gains(drawn: Fitted, tests: FrozenItems) -> dict[str, float]:
+    """Return top-1 of the head on the test items, and the gains from unlabelled items."""
+    head, features, truth = drawn.head, tests.features, tests.targets
+    result = {"head": top1(head(features), truth), "alone": gain(head, features, truth)}
+    if not isinstance(head, ProbeHead):
+        return result
+    items, targets, later = drawn.items.features, drawn.items.targets, []
+    for seen, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+        refined, x, y = refined_head(head, features[seen], items, targets), features[other], truth[other]
+        later.append(top1(refined(x), y) - top1(head(x), y))
+    batch = refine(head(features), head.directions(features), head.weight, head.directions(items), targets)
+    return {**result, "batch": top1(batch.scores, truth) - result["head"], "later": float(np.mean(later))}
+
+
+def batch_of(truth: Int[np.ndarray, " tests"], present: int, files: int, seed: int) -> Int[np.ndarray, " files"] | None:
+    """Return a draw of so many test items of so many classes, or all of theirs; None if that is less than half."""
     numbers = np.random.default_rng(seed)
-    every = [np.flatnonzero(train & (labels == label)) for label in np.unique(labels)]
-    return np.concatenate([numbers.permutation(positions)[:k] for positions in every])
+    classes = numbers.permutation(np.unique(truth))[:present]
+    own = numbers.permutation(np.flatnonzero(np.isin(truth, classes)))[:files]
+    return own if 2 * len(own) >= files else None
 
 
-def fitted(features: Tensor, targets: Tensor, rows: Tensor, *, text: bool) -> ProbeHead:
-    """Return a logistic regression, C = 10 on centred unit features; with text on 10 x features and rows."""
-    center = torch.stack([features[targets == label].mean(0) for label in targets.unique()]).mean(0)
-    classes = len(rows)
-    x, y = F.normalize(features - center, dim=-1).numpy(), targets.numpy()
-    t, weights, scale = F.normalize(rows, dim=-1).numpy(), np.ones(len(x)), 1.0
-    if text:
-        hits = float(((x @ t.T).argmax(1) == y).mean())
-        error = np.sqrt(max(hits * (1 - hits), 1 / len(y)) / len(y))
-        skill = max(0.0, (hits - 1 / classes - error) / (1 - 1 / classes))
-        weights = np.concatenate([weights, np.full(classes, max(1e-6, 2 * skill))])
-        x, y, scale = 10 * np.concatenate([x, t]), np.concatenate([y, np.arange(classes)]), 10.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit = LogisticRegression(C=10, max_iter=3000).fit(x, y, sample_weight=weights)
-    weight, bias = torch.from_numpy(scale * fit.coef_).float(), torch.from_numpy(fit.intercept_).float()
-    if classes == 2:
-        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    return ProbeHead(weight, bias=bias, center=center, names=[str(i) for i in range(classes)])
+def cell(values: list[float], *, signed: bool = True, worst: bool = False) -> str:
+    """Return the mean with its interval; with `worst`, also the smallest."""
+    mean, half = mean_and_half(values)
+    text = f"{mean:{'+' if signed else ''}.1f}" + f" ±{half:.1f}" * (half == half)
+    return text + f" ({min(values):+.0f})" * worst
+
+
+def print_by_k(sets: dict[str, tuple[Task, FrozenItems, FrozenItems]], ks: list[str], draws: int) -> None:
+    """Print a line for each head, set and K, and the mean over sets."""
+    columns = ("head", "batch", "alone", "later")
+    print("| head | set | K | top-1 | batch | alone | later |\n|---|---|---|---|---|---|---|")
+    every: dict[tuple[str, str], list[list[dict[str, float]]]] = {}
+
+    def line(method: str, name: str, k: str, found: list[dict[str, float]]) -> None:
+        cells = [cell([f[c] for f in found], signed=c != "head") if c in found[0] else "" for c in columns]
+        print(f"| {method} | {name} | {k} | {' | '.join(cells)} |", flush=True)
+
+    for name, (task, items, tests) in sets.items():
+        for method, k, drawn in fitted(task, items, ks, draws):
+            found = [gains(each, tests) for each in drawn]
+            line(method, name, k, found)
+            every.setdefault((method, k), []).append(found)
+    for (method, k), found in every.items():
+        same = [{c: float(np.mean([f[c] for f in each])) for c in each[0]} for each in zip(*found, strict=True)]
+        line(method, f"mean of {len(found)}", k, same)
+
+
+def print_by_present(
+    sets: dict[str, tuple[Task, FrozenItems, FrozenItems]],
+    ks: list[str],
+    draws: int,
+    present: list[str],
+    files: list[int],
+) -> None:
+    """Print a line for each head, set, K and number of classes present."""
+    print(f"| head | set | K | classes present | {' | '.join(f'{number} files' for number in files)} |")
+    print("|---|---|---|---|" + "---|" * len(files))
+    for name, (task, items, tests) in sets.items():
+        truth, classes = tests.targets.numpy(), len(task.labels)
+        counts = sorted(
+            {classes if each == "all" else int(each) for each in present if each == "all" or int(each) < classes}
+        )
+        for method, k, drawn in fitted(task, items, ks, draws):
+            for count in counts:
+                cells: dict[int, list[float]] = {number: [] for number in files}
+                for seed in range(draws):
+                    for number in files:
+                        own = batch_of(truth, count, number, seed)
+                        if own is not None:
+                            features, targets = tests.features[own], tests.targets[own]
+                            cells[number].append(gain(drawn[seed % len(drawn)].head, features, targets))
+                texts = [cell(values, worst=True) if 2 * len(values) >= draws else "" for values in cells.values()]
+                print(f"| {method} | {name} | {k} | {count} of {classes} | {' | '.join(texts)} |", flush=True)
 
 
 @torch.inference_mode()
-def one_draw(features: Tensor, targets: Tensor, tests: Tensor, truth: Tensor, head: ProbeHead) -> dict[str, float]:
-    """Return top-1 of the head on the test items, and the gains from unlabelled items."""
-
-    def top1(scores: Tensor, rows: slice = slice(None)) -> float:
-        return 100 * float((scores.argmax(1) == truth[rows]).float().mean())
-
-    alone, x = top1(head(tests)), head.directions(tests)
-    batch = refine(head(tests), x, head.directions(features), targets)
-    gains = {"head": alone, "batch": top1(batch.scores) - alone, "alone": top1(refine(head(tests), x).scores) - alone}
-    later = []
-    for seen, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
-        refined = refined_head(head, tests[seen], features, targets)
-        later.append(top1(refined(tests[other]), other) - top1(head(tests[other]), other))
-    return {**gains, "later": float(np.mean(later))}
-
-
-def cells(draws: list[dict[str, float]]) -> dict[str, str]:
-    """Return the head's mean top-1 and each mean gain with its interval."""
-    figures = {key: mean_and_half([draw[key] for draw in draws]) for key in draws[0]}
-    gains = {k: f"{mean:+.1f}" + f" ±{half:.1f}" * (half == half) for k, (mean, half) in figures.items() if k != "head"}
-    return {"head": f"{figures['head'][0]:.1f}", **gains}
-
-
 def main() -> None:
-    """Print a line for each head, set and K, and the mean over sets."""
+    """Print the table by K, or with --present the table by number of classes present."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--k", nargs="+", default=["1", "2", "4", "8", "16", "all"])
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--present", nargs="+", help="numbers of classes in the batch, or all")
+    parser.add_argument("--files", nargs="+", type=int, default=[20, 60, 200], help="sizes of the batch")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| head | set | K | top-1 | batch | alone | later |\n|---|---|---|---|---|---|---|")
-    every: dict[tuple[str, str], list[list[dict[str, float]]]] = {}
+    sets = {}
     for name in options.sets:
-        features, labels, train, rows = encoded(options.data / SETS[name])
-        tests, truth = features[~train], torch.from_numpy(labels[~train])
-        for k in options.k:
-            draws: dict[str, list[dict[str, float]]] = {title: [] for title in HEADS}
-            for seed in range(1 if k == "all" else options.draws):
-                train_items = drawn(labels, train, None if k == "all" else int(k), seed)
-                items, targets = features[train_items], torch.from_numpy(labels[train_items])
-                for title in HEADS:
-                    head = fitted(items, targets, rows, text=title != HEADS[0])
-                    draws[title].append(one_draw(items, targets, tests, truth, head))
-            for title in HEADS:
-                print(f"| {title} | {name} | {k} | {' | '.join(cells(draws[title]).values())} |", flush=True)
-                every.setdefault((title, k), []).append(draws[title])
-    for (title, k), sets in every.items():
-        means = [
-            {key: float(np.mean([draw[key] for draw in same])) for key in same[0]} for same in zip(*sets, strict=True)
-        ]
-        print(f"| {title} | mean of {len(sets)} | {k} | {' | '.join(cells(means).values())} |", flush=True)
+        data = th.read_dataset(options.data / SETS[name])
+        task = task_of(data.split("train"))
+        sets[name] = (task, items_of(task, data.split("train")), items_of(task, data.split("test")))
+    if options.present:
+        print_by_present(sets, options.k, options.draws, options.present, options.files)
+    else:
+        print_by_k(sets, options.k, options.draws)
 
 
 if __name__ == "__main__":

@@ -208,13 +208,15 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
         run = replace(run, calibration=Calibration(heat, 40, Threshold(0.05, 0.99, 19), None, digest, protocol))
     write_broken(tree / "broken.mp4")
     reading = Reading(skip_unreadable=True)
-    (result,) = predict(run, [item], reading=reading, unlabelled=[tree])
+    notes: list[str] = []
+    (result,) = predict(run, [item], reading=reading, unlabelled=[tree], reporter=Reporter(note=notes.append))
     entries = item_features(run.model, [item, *(path for path in find_media([tree]) if path != item)], run.protocol)
     features = torch.stack([entry[0] for entry in entries if isinstance(entry, torch.Tensor)])
     x = torch.nn.functional.normalize(features - features.mean(0), dim=-1)
     scores = refine(run.model.head(features).detach() / (heat or 1), x, run.head.weight.detach()).scores[0]
     assert dict(result.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
     assert result.known, "the threshold is of files that are scored alone"
+    assert [note for note in notes if "too few" in note] == notes[-1:]
 
 
 # --- unreadable files -----------------------------------------------------------------------------------------------

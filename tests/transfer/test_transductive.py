@@ -140,9 +140,7 @@ def test_few_files_change_nothing(files: int) -> None:
     scores, x = F.one_hot(torch.arange(files) % CLASSES, CLASSES).float(), F.normalize(noise(files, DIM), dim=-1)
     result = refine(scores, x, noise(CLASSES, DIM))
     torch.testing.assert_close(result.scores, scores)
-    assert (
-        result.note() == f"{files} files are too few for {CLASSES} classes: each file is predicted without the others"
-    )
+    assert f"{files} files are too few" in result.note()
     one = refine(scores[:, :1], x, noise(1, DIM)).scores
     torch.testing.assert_close(one, scores[:, :1])
 

@@ -141,6 +141,7 @@ def _refined(
     """Return the scores after `refine` on all readable files as one batch; note if few classes occur in it."""
     read = [position for position, entry in enumerate(entries) if isinstance(entry, Tensor)]
     features = torch.stack([entry.mean(0) for entry in entries if isinstance(entry, Tensor)])
+    assert isinstance(model.head.weight, Tensor)
     rows = model.head.weight.detach().cpu()
     # A head may score each frame: then a file's feature is that of its frames one after the other.
     features = features.unflatten(1, (-1, rows.shape[1])).mean(1)

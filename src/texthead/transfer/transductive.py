@@ -24,9 +24,9 @@ EM_STEPS, SHARE_STEPS = 5, 30
 SHARPNESS = 5.0
 
 # Weight of the densities without labelled items.
-UNCHECKED = 0.7
+UNCHECKED = 0.5
 
-# Files per class that a batch must have to add densities, and that halve their weight.
+# Files per class that occurs below which a batch is not used, and at which the weight of the densities is halved.
 LEAST_FILES = 3.0
 
 # Number of files that the mean which the head expects is worth, and how many more if few classes occur.
@@ -34,7 +34,9 @@ ANCHOR, MORE_ANCHOR = 3.0, 7.0
 
 # Effective fraction of the classes below which their shares count, and at which they count in full. Heads fitted to few
 # labels prefer some classes by mistake, so shares that differ a little mean nothing.
+# `estimate_shares` is more sensitive, because its caller expects shares that differ.
 ALL_OCCUR, FEW_OCCUR = 0.8, 0.5
+EQUAL_SHARES, OTHER_SHARES = 0.95, 0.75
 
 
 class Occurrence(NamedTuple):
@@ -56,22 +58,26 @@ class Refined(NamedTuple):
 
     Args:
         scores: with the log shares of the classes in the batch, which are no part of the classifier.
-        present, trust: as in `Occurrence`.
+        weight, bias: zero if the files cannot help; the scores are then those of the head.
+        trust: as in `Occurrence`.
     """
 
     scores: Float[Tensor, "files classes"]
     weight: Float[Tensor, "classes dim"]
     bias: Float[Tensor, " classes"]
-    present: float
     trust: float
 
     def note(self) -> str:
-        """Return what a user should know about the batch; empty if all classes seem to occur, with enough files."""
+        """Return what a user should know about the batch; empty if it is used and all classes seem to occur."""
         files, classes = self.scores.shape
+        if not self.weight.any():
+            return (
+                f"{files} files are too few or too scattered to help with {classes} classes: each is predicted without "
+                "the others"
+            )
         if self.trust:
-            return f"{len(self.scores.argmax(1).unique())} of {classes} classes seem to occur in the {files} files"
-        if files < LEAST_FILES * self.present:
-            return f"{files} files are too few for {classes} classes: each file is predicted without the others"
+            seen = len(self.scores.argmax(1).unique())
+            return f"{seen} of {classes} classes seem to occur in the {files} files; the others count as less likely"
         return ""
 
 
@@ -132,16 +138,20 @@ def refine(
         weight, bias = factor * weight, factor * bias
         refined = head + x @ weight.T + bias
     result = scores.clone()
-    result[:, finite] = (refined + _spread(refined) / SHARPNESS * occurrence.prior).to(scores.dtype)
+    if weight.any():
+        refined = refined + _spread(refined) / SHARPNESS * occurrence.prior
+    result[:, finite] = refined.to(scores.dtype)
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
-    return Refined(result, all_weight, all_bias, occurrence.present, occurrence.trust)
+    return Refined(result, all_weight, all_bias, occurrence.trust)
 
 
 def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
     """Return the estimated share of each class among unlabelled files; the shares sum to 1.
 
-    They are equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
+    They are nearly equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
+    The logarithm of a share fits scores whose spread around each file's mean is about `SHARPNESS`; the scores of heads
+    fitted to few labels spread less, so it is too much for them.
 
     Args:
         scores: scores of the files by a head that assumes equal shares; minus infinity for classes that are never
@@ -158,7 +168,7 @@ def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " c
     head = scores[:, finite].double()
     prior = torch.zeros(head.shape[1]).double()
     for _ in range(SHARE_STEPS):
-        prior = _occurrence(_assigned(head, prior)).prior
+        prior = _occurrence(_assigned(head, prior), EQUAL_SHARES, OTHER_SHARES).prior
     return torch.zeros(len(finite)).masked_scatter(finite, prior.softmax(0).float())
 
 
@@ -185,12 +195,14 @@ def _assigned(
     return (SHARPNESS / _spread(scores) * scores + prior).softmax(1)
 
 
-def _occurrence(assigned: Float[Tensor, "files classes"]) -> Occurrence:
+def _occurrence(
+    assigned: Float[Tensor, "files classes"], most: float = ALL_OCCUR, fewest: float = FEW_OCCUR
+) -> Occurrence:
     """Estimate which classes occur; one more file in each keeps small batches near equal shares."""
     counts = assigned.sum(0) + 1
     logs = (counts / counts.sum()).log()
     present = float((-(logs.exp() * logs).sum()).exp())
-    trust = min(max((ALL_OCCUR - present / len(logs)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
+    trust = min(max((most - present / len(logs)) / (most - fewest), 0.0), 1.0)
     return Occurrence(trust * logs, present, trust)
 
 
@@ -207,7 +219,7 @@ def refined_head(
 ) -> ProbeHead:
     """Return the head with the correction of `refine`, which then scores new files one by one.
 
-    It is the head itself if the files are too few. The shares of the classes among the files are not part of it.
+    It is the head itself if the files cannot help. The shares of the classes among the files are not part of it.
 
     Args:
         head: a head fitted to the labelled items.
