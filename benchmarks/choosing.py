@@ -45,11 +45,11 @@ SETS = {
 }
 
 # Names of the classes of clothing that the text encoder of `mini` hardly knows, in the order of the labels.
-NAMES = {
-    "Spanish": ["vestido", "sombrero", "camiseta de manga larga", "abrigo", "pantalón", "camisa", "zapatos"]
-    + ["pantalones cortos", "falda", "camiseta"],
-    "German": ["Kleid", "Hut", "Langarmshirt", "Jacke", "Hose", "Hemd", "Schuhe", "kurze Hose", "Rock", "T-Shirt"],
-}
+SPANISH = (
+    "vestido, sombrero, camiseta de manga larga, abrigo, pantalón, camisa, zapatos, pantalones cortos, falda, camiseta"
+)
+GERMAN = "Kleid, Hut, Langarmshirt, Jacke, Hose, Hemd, Schuhe, kurze Hose, Rock, T-Shirt"
+NAMES = {"Spanish": SPANISH.split(", "), "German": GERMAN.split(", ")}
 
 PLAIN = ("C = 10", "plain", "CV")
 METHODS: tuple[MethodName, ...] = ("text-probe", "probe")

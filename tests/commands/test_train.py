@@ -83,13 +83,14 @@ def test_an_interrupted_trial_leaves_the_text_probe(
 
 @pytest.mark.slow
 def test_estimated_shares_stay_when_fine_tuning_is_resumed(
-    few: Path, works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = TuningTrial(np.array([False]), np.array([True]), ["0"], np.ones(1))
     monkeypatch.setattr("texthead.transfer.run_training.try_tuning", lambda *_, **__: ahead)
     monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
-    options = ("--unlabelled", few / "red", "--class-shares", "estimate", "--workers", 0)
+    files = images(tmp_path / "files", ["red"], 12)
+    options = ("--unlabelled", files, "--class-shares", "estimate", "--workers", 0)
     out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
     prints(out, "estimated class shares: red", "blue")
     about = json.loads((run / "recipe.json").read_text())

