@@ -192,7 +192,8 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
 def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
     """Build the row's recipe; `row.steps` sets the epochs, given the number of training items."""
     make: Callable[..., th.Recipe] = getattr(recipes, row.recipe)
-    changes = {**row.changes, "seed": seed}
+    # The paper's loss, also with the recipe `small`.
+    changes = {"class_shares": "labels", **row.changes, "seed": seed}
     epochs = changes.pop("epochs", None)
     recipe = make(**changes)
     if row.steps is not None:
