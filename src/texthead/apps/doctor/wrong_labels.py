@@ -1,0 +1,145 @@
+"""Labels that look wrong, by how well each item's features fit the other items of its class."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit, log_softmax
+from torch import Tensor
+
+from texthead.transfer import class_center
+
+# Penalty of the least-squares fit on unit features. LOG.md, 2026-11-29, has the choice of these constants.
+PENALTY = 1.0
+
+# Fewest items of a class whose labels are judged.
+LEAST_ITEMS = 3
+
+# Fewest labels, as a share, that the other items must predict. Below it, background and pose decide, not the class.
+LEAST_AGREEMENT = 0.6
+
+# A label is listed above this probability of being wrong, which errs low when similar classes are confused.
+CUT = 0.25
+
+# Gain in log-likelihood, in nats, that the assumption of wrong labels must bring before any label is listed.
+LEAST_EVIDENCE = 6.0
+
+
+class SuspiciousLabel(NamedTuple):
+    """A label that may be wrong.
+
+    Args:
+        item: position of the item.
+        better: the class that fits best among the others.
+        probability: estimated probability (0-1) that the label is wrong.
+        fits: probability (0-1) of each class, predicted from the other items.
+    """
+
+    item: int
+    better: int
+    probability: float
+    fits: Float[np.ndarray, " classes"]
+
+
+@dataclass(frozen=True)
+class JudgedLabels:
+    """The labels of a dataset, judged by its features.
+
+    Attributes:
+        ranked: all judged labels, the most suspicious first.
+        agreement: share of the judged labels that the other items predict.
+        evidence: gain in log-likelihood (nats) from assuming that some labels are wrong.
+        unjudged: why some or all labels are not judged; may be "".
+    """
+
+    ranked: tuple[SuspiciousLabel, ...] = ()
+    agreement: float = 0.0
+    evidence: float = 0.0
+    unjudged: str = ""
+
+    @property
+    def listed(self) -> list[SuspiciousLabel]:
+        """The labels worth checking, of which at least two in three should be wrong; often none."""
+        if self.agreement < LEAST_AGREEMENT or self.evidence < LEAST_EVIDENCE:
+            return []
+        return [label for label in self.ranked if label.probability > CUT]
+
+
+def suspicious_labels(features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]) -> JudgedLabels:
+    """Return how suspicious each label is, given the features and labels of all other items.
+
+    Each item is scored by a ridge regression without it, in closed form. One temperature and one error rate are fitted
+    to all labels by maximum likelihood: each label is the item's class, or with the error rate any other class. Clean
+    labels of hard classes make the temperature high and the error rate 0, so that nothing is listed. A label is as
+    suspicious as the best other class fits better than its own, each measured against its own level: the mean
+    probability of the class on its own items.
+
+    An error that all near copies of an item share cannot be found.
+
+    Source: the levels are the thresholds of confident learning (Northcutt, Jiang and Chuang, JAIR 2021, eq. 2).
+
+    Args:
+        features: of any length; they are centred and normalised.
+        targets: class index of each item.
+    """
+    labels = targets.numpy()
+    counts = np.bincount(labels, minlength=1)
+    classes, judged = np.flatnonzero(counts >= LEAST_ITEMS), np.flatnonzero(counts[labels] >= LEAST_ITEMS)
+    if len(classes) < 2:
+        return JudgedLabels(unjudged=f"labels are not judged: that takes two classes with {LEAST_ITEMS} or more items")
+    x = F.normalize((features - class_center(features, targets)).double(), dim=-1).numpy()
+    scores = _scores_without_own(x, np.eye(len(counts))[labels])[np.ix_(judged, classes)]
+    own, rows = np.searchsorted(classes, labels[judged]), np.arange(len(judged))
+    logs, error_odds, evidence = _calibrate(scores, own)
+    levels = [np.exp(logs[own == index, index]).mean() for index in range(len(classes))]
+    leads = logs - np.log(levels)
+    leads -= leads[rows, own][:, None]
+    leads[rows, own] = -np.inf
+    best, agreement = leads.argmax(1), float((scores.argmax(1) == own).mean())
+    wrong, fits = expit(leads[rows, best] + error_odds), np.zeros((len(judged), len(counts)))
+    fits[:, classes] = np.exp(logs)
+    ranked = tuple(
+        SuspiciousLabel(int(judged[row]), int(classes[best[row]]), float(wrong[row]), fits[row])
+        for row in (-leads[rows, best]).argsort(kind="stable")
+    )
+    unjudged = ""
+    if agreement < LEAST_AGREEMENT:
+        unjudged = (
+            f"labels are not judged: the features of the other items predict {100 * agreement:.0f} % of them, "
+            f"{100 * LEAST_AGREEMENT:.0f} % are needed; another encoder may tell the classes apart"
+        )
+    elif len(judged) < len(labels):
+        few = len(labels) - len(judged)
+        unjudged = f"{few:,} labels are not judged: their classes have fewer than {LEAST_ITEMS} items"
+    return JudgedLabels(ranked, agreement, evidence, unjudged)
+
+
+def _scores_without_own(x: Float[np.ndarray, "items dim"], hot: Float[np.ndarray, "items classes"]) -> np.ndarray:
+    """Return the scores of each item by a ridge regression on the others (exact leave-one-out)."""
+    hot = hot - hot.mean(0)
+    if len(x) <= x.shape[1]:
+        inverse = np.linalg.inv(x @ x.T + PENALTY * np.eye(len(x)))
+        return hot - inverse @ hot / inverse.diagonal()[:, None]
+    hat = x @ np.linalg.inv(x.T @ x + PENALTY * np.eye(x.shape[1]))
+    leverage = (hat * x).sum(1)[:, None]
+    return (hat @ (x.T @ hot) - leverage * hot) / (1 - leverage)
+
+
+def _calibrate(scores: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return (log-probabilities of the classes, log-odds of one particular wrong label, evidence in nats)."""
+    rows, others = np.arange(len(own)), scores.shape[1] - 1
+
+    def loss(log_scale: float, error: float) -> float:
+        right = np.exp(log_softmax(np.exp(log_scale) * scores, axis=1)[rows, own])
+        return -float(np.log((1 - error) * right + error / others * (1 - right) + 1e-300).sum())
+
+    scales = (-3.0, 6.0)
+    fit = minimize(
+        lambda both: loss(both[0], expit(both[1])), [1.5, -3.0], method="Nelder-Mead", bounds=[scales, (-40.0, 0.0)]
+    )
+    clean = minimize_scalar(lambda log_scale: loss(log_scale, 0.0), bounds=scales, method="bounded")
+    odds = float(fit.x[1]) - np.log(others)
+    return log_softmax(np.exp(fit.x[0]) * scores, axis=1), odds, max(0.0, float(clean.fun - fit.fun))
