@@ -103,8 +103,9 @@ def diagnose(
         else:
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
         seen = list(features)
-        targets = torch.tensor(label_indices(dataset.pick(seen), dataset.classes), dtype=torch.long)
-        judged = suspicious_labels(encoded.features, targets)
+        some = dataset.pick(seen)
+        targets = torch.tensor(label_indices(some, dataset.classes), dtype=torch.long)
+        judged = suspicious_labels(encoded.features, targets, some.groups)
         notes += filter(None, [judged.unjudged])
         result += findings.label_findings(items, seen, dataset.classes, judged.listed, beside=result)
         for label in judged.listed:

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from scipy.cluster.hierarchy import DisjointSet
 
 from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
-from texthead.apps.doctor.wrong_labels import SuspiciousLabel
 from texthead.apps.doctor.swapped_names import Swap
+from texthead.apps.doctor.wrong_labels import SuspiciousLabel
 from texthead.data import Item
 from texthead.errors import Fault
 from texthead.media import MediaPath

@@ -1,5 +1,7 @@
 """Labels that look wrong, by how well each item's features fit the other items of its class."""
 
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,8 +26,11 @@ LEAST_AGREEMENT = 0.6
 # A label is listed above this probability of being wrong, which errs low when similar classes are confused.
 CUT = 0.25
 
-# Gain in log-likelihood, in nats, that the assumption of wrong labels must bring before any label is listed.
-LEAST_EVIDENCE = 6.0
+# Mean of the exponential prior of the error rate. Without it, hard items of small sets pass for wrong labels.
+USUAL_ERRORS = 0.05
+
+# Gain in log-posterior, in nats, that the assumption of wrong labels must bring before any label is listed.
+LEAST_EVIDENCE = 4.0
 
 
 class SuspiciousLabel(NamedTuple):
@@ -51,7 +56,7 @@ class JudgedLabels:
     Attributes:
         ranked: all judged labels, the most suspicious first.
         agreement: share of the judged labels that the other items predict.
-        evidence: gain in log-likelihood (nats) from assuming that some labels are wrong.
+        evidence: gain in log-posterior (nats) from assuming that some labels are wrong.
         unjudged: why some or all labels are not judged; may be "".
     """
 
@@ -68,13 +73,15 @@ class JudgedLabels:
         return [label for label in self.ranked if label.probability > CUT]
 
 
-def suspicious_labels(features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]) -> JudgedLabels:
+def suspicious_labels(
+    features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"], groups: Sequence[Hashable] | None = None
+) -> JudgedLabels:
     """Return how suspicious each label is, given the features and labels of all other items.
 
-    Each item is scored by a ridge regression without it, in closed form. One temperature and one error rate are fitted
-    to all labels by maximum likelihood: each label is the item's class, or with the error rate any other class. Clean
-    labels of hard classes make the temperature high and the error rate 0, so that nothing is listed. A label is as
-    suspicious as the best other class fits better than its own, each measured against its own level: the mean
+    Each item is scored by a ridge regression without its group, in closed form. One temperature and one error rate are
+    fitted to all labels by maximum a posteriori: each label is the item's class, or with the error rate any other one.
+    Clean labels of hard classes make the temperature high and the error rate 0, so that nothing is listed. A label is
+    the more suspicious the better another class fits than its own, each measured against its own level: the mean
     probability of the class on its own items.
 
     An error that all near copies of an item share cannot be found.
@@ -84,6 +91,7 @@ def suspicious_labels(features: Float[Tensor, "items dim"], targets: Int[Tensor,
     Args:
         features: of any length; they are centred and normalised.
         targets: class index of each item.
+        groups: the group of each item (a scene, a person); None if each item is its own.
     """
     labels = targets.numpy()
     counts = np.bincount(labels, minlength=1)
@@ -91,7 +99,8 @@ def suspicious_labels(features: Float[Tensor, "items dim"], targets: Int[Tensor,
     if len(classes) < 2:
         return JudgedLabels(unjudged=f"labels are not judged: that takes two classes with {LEAST_ITEMS} or more items")
     x = F.normalize((features - class_center(features, targets)).double(), dim=-1).numpy()
-    scores = _scores_without_own(x, np.eye(len(counts))[labels])[np.ix_(judged, classes)]
+    keys = range(len(labels)) if groups is None else groups
+    scores = _scores_by_others(x, np.eye(len(counts))[labels], keys)[np.ix_(judged, classes)]
     own, rows = np.searchsorted(classes, labels[judged]), np.arange(len(judged))
     logs, error_odds, evidence = _calibrate(scores, own)
     levels = [np.exp(logs[own == index, index]).mean() for index in range(len(classes))]
@@ -108,7 +117,7 @@ def suspicious_labels(features: Float[Tensor, "items dim"], targets: Int[Tensor,
     unjudged = ""
     if agreement < LEAST_AGREEMENT:
         unjudged = (
-            f"labels are not judged: the features of the other items predict {100 * agreement:.0f} % of them, "
+            f"labels are not judged: the features of other items predict {100 * agreement:.0f} % of them, "
             f"{100 * LEAST_AGREEMENT:.0f} % are needed; another encoder may tell the classes apart"
         )
     elif len(judged) < len(labels):
@@ -117,15 +126,20 @@ def suspicious_labels(features: Float[Tensor, "items dim"], targets: Int[Tensor,
     return JudgedLabels(ranked, agreement, evidence, unjudged)
 
 
-def _scores_without_own(x: Float[np.ndarray, "items dim"], hot: Float[np.ndarray, "items classes"]) -> np.ndarray:
-    """Return the scores of each item by a ridge regression on the others (exact leave-one-out)."""
-    hot = hot - hot.mean(0)
-    if len(x) <= x.shape[1]:
-        inverse = np.linalg.inv(x @ x.T + PENALTY * np.eye(len(x)))
-        return hot - inverse @ hot / inverse.diagonal()[:, None]
-    hat = x @ np.linalg.inv(x.T @ x + PENALTY * np.eye(x.shape[1]))
-    leverage = (hat * x).sum(1)[:, None]
-    return (hat @ (x.T @ hot) - leverage * hot) / (1 - leverage)
+def _scores_by_others(
+    x: Float[np.ndarray, "items dim"], hot: Float[np.ndarray, "items classes"], groups: Sequence[Hashable]
+) -> Float[np.ndarray, "items classes"]:
+    """Return the scores of each item by a ridge regression on the items of other groups (exact, in closed form)."""
+    few, hot = len(x) <= x.shape[1], hot - hot.mean(0)
+    inverse = np.linalg.inv((x @ x.T if few else x.T @ x) + PENALTY * np.eye(min(x.shape)))
+    smoother = inverse @ x if few else x @ inverse
+    errors = hot - smoother @ (x.T @ hot)
+    members = defaultdict[Hashable, list[int]](list)
+    for item, group in enumerate(groups):
+        members[group].append(item)
+    for own in members.values():
+        errors[own] = np.linalg.solve(np.eye(len(own)) - smoother[own] @ x[own].T, errors[own])
+    return hot - errors
 
 
 def _calibrate(scores: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -134,7 +148,8 @@ def _calibrate(scores: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float, 
 
     def loss(log_scale: float, error: float) -> float:
         right = np.exp(log_softmax(np.exp(log_scale) * scores, axis=1)[rows, own])
-        return -float(np.log((1 - error) * right + error / others * (1 - right) + 1e-300).sum())
+        likely = np.log((1 - error) * right + error / others * (1 - right) + 1e-300).sum()
+        return error / USUAL_ERRORS - float(likely)
 
     scales = (-3.0, 6.0)
     fit = minimize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from texthead.apps.doctor import findings as doctor
@@ -174,23 +174,18 @@ class LabelSession:
             groups=groups,
             seed=self._seed,
         )
-        doubts = self._doubts(fit, labelled, targets)
+        judged = suspicious_labels(self.pool.features[labelled], targets, groups)
+        doubts: dict[int, Doubt] = {}
+        for label in judged.listed:
+            position = labelled[label.item]
+            reason = doctor.fit_text(fit.classes, fit.labels.of[position], label)
+            doubts[position] = Doubt(_sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason)
         with self._turn:
             # Drop measurements with labels that have since been undone.
             before = [old for old in self.curves if old.items < len(labelled)]
             self.curves = [] if curve is None else [*before, curve]
             self._doubtful = doubts
             self._measured = tuple(labelled)
-
-    def _doubts(self, fit: FittedLabels, labelled: Sequence[int], targets: Int[Tensor, " items"]) -> dict[int, Doubt]:
-        """Return the files whose label looks wrong, the most suspicious first."""
-        return {
-            labelled[label.item]: Doubt(
-                _sorted_guesses(fit.classes, torch.from_numpy(label.fits)),
-                doctor.fit_text(fit.classes, fit.labels.of[labelled[label.item]], label),
-            )
-            for label in suspicious_labels(self.pool.features[labelled], targets).listed
-        }
 
     @property
     def is_fitted(self) -> bool:
