@@ -45,15 +45,20 @@ def encoded(dataset: th.Dataset) -> Tensor:
     return th.FrozenEncoder(encoder, protocol, th.Reading(engine="auto", cache=True)).files(paths).features
 
 
-def planted(features: Tensor, targets: Tensor, kind: str, draw: int) -> tuple[Tensor, list[int]]:
-    """Return the labels with 5 % of them replaced, and the positions of those."""
-    rng, labels = np.random.default_rng([draw, KINDS.index(kind)]), targets.clone()
+def nearest(features: Tensor, targets: Tensor) -> Tensor:
+    """Return, for each class, the others by the cosine of their mean features, the nearest first."""
     x = F.normalize(features - class_center(features, targets), dim=-1)
     means = F.normalize(torch.stack([x[targets == label].mean(0) for label in targets.unique()]), dim=-1)
-    near = (means @ means.T).argsort(dim=1, descending=True)[:, 1 : 3 if kind == "similar" else None]
+    return (means @ means.T).fill_diagonal_(2).argsort(dim=1, descending=True)[:, 1:]
+
+
+def planted(near: Tensor, targets: Tensor, kind: str, draw: int) -> tuple[Tensor, list[int]]:
+    """Return the labels with 5 % of them replaced, and the positions of those."""
+    rng, labels = np.random.default_rng([draw, KINDS.index(kind)]), targets.clone()
     chosen = rng.permutation(len(labels))[: max(1, round(SHARE * len(labels)))].tolist()
     for item in chosen:
-        labels[item] = int(rng.choice(near[int(targets[item])].numpy()))
+        others = near[int(targets[item])]
+        labels[item] = int(rng.choice((others[:2] if kind == "similar" else others).numpy()))
     return labels, chosen
 
 
@@ -72,11 +77,11 @@ def doctor_rows(
 ) -> tuple[list[str], dict[str, list[float]]]:
     """Return a row for each kind, and the recall of each kind and depth."""
     rows, curves = [], {}
-    clean = th.suspicious_labels(features, targets, groups)
+    clean, near = th.suspicious_labels(features, targets, groups), nearest(features, targets)
     for kind in KINDS:
         found, listed, hits, planted_labels, agreement = [], list[int](), 0, 0, list[float]()
         for draw in range(draws):
-            labels, wrong = planted(features, targets, kind, draw)
+            labels, wrong = planted(near, targets, kind, draw)
             judged = th.suspicious_labels(features, labels, groups)
             order = [label.item for label in judged.ranked]
             found.append([100 * len({*order[: round(d * len(wrong))]} & {*wrong}) / len(wrong) for d in DEPTHS])
@@ -94,14 +99,13 @@ def doctor_rows(
 def page_rows(name: str, train: th.Dataset, features: Tensor, targets: Tensor, draws: int) -> list[list[str]]:
     """Return a row for each number of labels: what the review view asks about, and what its old rule did."""
     rows_of_text = th.text_weights(th.load_encoder("mini"), list(clean_names(train.classes)), template="{}")
-    every, counts = Similarities(features), {}
-    picked = every.next(torch.full((len(features), 2), 0.5), [], min(200, len(features)))
+    near, counts = nearest(features, targets), {}
+    picked = Similarities(features).next(torch.full((len(features), 2), 0.5), [], min(200, len(features)))
     for labels, kind, draw in [(n, k, d) for n in (40, 100, 200) for k in ("clean", *KINDS) for d in range(draws)]:
         if labels > len(picked) or (kind == "clean" and draw):
             continue
         some = picked[:labels]
-        own, wrong = (targets, []) if kind == "clean" else planted(features[some], targets[some], kind, draw)
-        own = own[some] if kind == "clean" else own
+        own, wrong = (targets[some], []) if kind == "clean" else planted(near, targets[some], kind, draw)
         curve = learning_curve(rows_of_text, features[some], own, classes=len(train.classes))
         assert curve is not None
         old = np.flatnonzero((curve.probabilities.argmax(1) != own).numpy()).tolist()

@@ -374,9 +374,9 @@ def label_findings(
 
 
 def fit_text(classes: Sequence[str], own: str, label: SuspiciousLabel) -> str:
-    """Return which class fits better than its own, in words."""
-    better, fit = label.fits[label.better], label.fits[classes.index(own)]
-    return f"fits {classes[label.better]} better ({100 * better:.0f} % against {100 * fit:.0f} %)"
+    """Return which class fits better than its own, in words; no class is certain (1 to 99 %)."""
+    better, fit = (round(100 * label.fits[index].clip(0.01, 0.99)) for index in (label.better, classes.index(own)))
+    return f"fits {classes[label.better]} better ({better} % against {fit} %)"
 
 
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:

@@ -29,6 +29,9 @@ CUT = 0.25
 # Mean of the exponential prior of the error rate. Without it, hard items of small sets pass for wrong labels.
 USUAL_ERRORS = 0.05
 
+# Agreement above which labels are also listed if more items are far on the side of another class than near the middle.
+CLEAR_AGREEMENT = 0.9
+
 # Gain in log-posterior, in nats, that the assumption of wrong labels must bring before any label is listed.
 LEAST_EVIDENCE = 4.0
 
@@ -39,13 +42,11 @@ class SuspiciousLabel(NamedTuple):
     Args:
         item: position of the item.
         better: the class that fits best among the others.
-        probability: estimated probability (0-1) that the label is wrong.
         fits: probability (0-1) of each class, predicted from the other items.
     """
 
     item: int
     better: int
-    probability: float
     fits: Float[np.ndarray, " classes"]
 
 
@@ -55,22 +56,15 @@ class JudgedLabels:
 
     Attributes:
         ranked: all judged labels, the most suspicious first.
+        listed: the labels worth checking, of which at least two in three should be wrong; often none.
         agreement: share of the judged labels that the other items predict.
-        evidence: gain in log-posterior (nats) from assuming that some labels are wrong.
         unjudged: why some or all labels are not judged; may be "".
     """
 
     ranked: tuple[SuspiciousLabel, ...] = ()
+    listed: tuple[SuspiciousLabel, ...] = ()
     agreement: float = 0.0
-    evidence: float = 0.0
     unjudged: str = ""
-
-    @property
-    def listed(self) -> list[SuspiciousLabel]:
-        """The labels worth checking, of which at least two in three should be wrong; often none."""
-        if self.agreement < LEAST_AGREEMENT or self.evidence < LEAST_EVIDENCE:
-            return []
-        return [label for label in self.ranked if label.probability > CUT]
 
 
 def suspicious_labels(
@@ -107,15 +101,18 @@ def suspicious_labels(
     leads = logs - np.log(levels)
     leads -= leads[rows, own][:, None]
     leads[rows, own] = -np.inf
-    best, agreement = leads.argmax(1), float((scores.argmax(1) == own).mean())
-    wrong, fits = expit(leads[rows, best] + error_odds), np.zeros((len(judged), len(counts)))
+    best, fits = leads.argmax(1), np.zeros((len(judged), len(counts)))
     fits[:, classes] = np.exp(logs)
-    ranked = tuple(
-        SuspiciousLabel(int(judged[row]), int(classes[best[row]]), float(wrong[row]), fits[row])
-        for row in (-leads[rows, best]).argsort(kind="stable")
-    )
+    margins = scores[rows, own] - np.where(np.arange(len(classes)) == own[:, None], -np.inf, scores).max(1)
+    agreement, middle = float((margins > 0).mean()), np.median(margins) / 2
+    listed = expit(leads[rows, best] + error_odds) > (CUT if evidence >= LEAST_EVIDENCE else 1)
+    if agreement >= CLEAR_AGREEMENT and (margins < -middle).sum() > (abs(margins) <= middle).sum():
+        listed |= margins < -middle
+    order = (-leads[rows, best]).argsort(kind="stable").tolist()
+    ranked = [SuspiciousLabel(int(judged[row]), int(classes[best[row]]), fits[row]) for row in order]
     unjudged = ""
     if agreement < LEAST_AGREEMENT:
+        listed[:] = False
         unjudged = (
             f"labels are not judged: the features of other items predict {100 * agreement:.0f} % of them, "
             f"{100 * LEAST_AGREEMENT:.0f} % are needed; another encoder may tell the classes apart"
@@ -123,7 +120,8 @@ def suspicious_labels(
     elif len(judged) < len(labels):
         few = len(labels) - len(judged)
         unjudged = f"{few:,} labels are not judged: their classes have fewer than {LEAST_ITEMS} items"
-    return JudgedLabels(ranked, agreement, evidence, unjudged)
+    worth = tuple(label for label, row in zip(ranked, order, strict=True) if listed[row])
+    return JudgedLabels(tuple(ranked), worth, agreement, unjudged)
 
 
 def _scores_by_others(
