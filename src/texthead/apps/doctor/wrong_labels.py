@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
@@ -150,9 +150,9 @@ def _calibrate(scores: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float, 
         return error / USUAL_ERRORS - float(likely)
 
     scales = (-3.0, 6.0)
-    fit = minimize(
+    fit: Any = minimize(
         lambda both: loss(both[0], expit(both[1])), [1.5, -3.0], method="Nelder-Mead", bounds=[scales, (-40.0, 0.0)]
     )
-    clean = minimize_scalar(lambda log_scale: loss(log_scale, 0.0), bounds=scales, method="bounded")
+    clean: Any = minimize_scalar(lambda log_scale: loss(log_scale, 0.0), bounds=scales, method="bounded")
     odds = float(fit.x[1]) - np.log(others)
     return log_softmax(np.exp(fit.x[0]) * scores, axis=1), odds, max(0.0, float(clean.fun - fit.fun))
