@@ -11,6 +11,7 @@ from .apps.classes.class_edits import remove_classes as remove_classes
 from .apps.classes.class_edits import rename_class as rename_class
 from .apps.classes.class_edits import save_classes as save_classes
 from .apps.doctor.examine import diagnose as diagnose
+from .apps.doctor.wrong_labels import suspicious_labels as suspicious_labels
 from .apps.export.export import export as export
 from .apps.timeline.events import Hysteresis as Hysteresis
 from .apps.timeline.timeline import Sliding as Sliding

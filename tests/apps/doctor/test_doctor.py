@@ -18,7 +18,9 @@ from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
 from texthead import read_dataset
+from texthead.apps.doctor import EncoderSettings, diagnose
 from texthead.apps.doctor.facts import STOPPED, Facts, read_facts
+from texthead.features import Reading
 
 
 @pytest.fixture
@@ -207,6 +209,32 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
     result = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
     leaks = [{Path(path).name for path in f["paths"]} for f in result if f["fault"] == "near leak"]
     assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
+
+
+@pytest.mark.slow
+def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Path) -> None:
+    data = read_dataset(shared / "image" / "objects" / "images.csv").split("train").k_shot(8, seed=0)
+    names, rows, wrong = data.classes, [], {f"{number}.jpg" for number in range(5, 160, 20)}
+    for number, item in enumerate(data.items):
+        (tmp_path / f"{number}.jpg").symlink_to(item.path)
+        false = names[names.index(item.label) - 1]
+        rows.append([f"{number}.jpg", false if f"{number}.jpg" in wrong else item.label])
+    with PIL.Image.open(data.items[45].path) as photo:
+        photo.convert("RGB").save(tmp_path / "again.jpg", quality=60)
+    rows.append(["again.jpg", data.items[45].label])
+    dataset = read_dataset(write_manifest(tmp_path / "items.csv", rows, "path,label"))
+    reading = Reading(cache=cache, skip_unreadable=True)
+    diagnosis = diagnose(dataset, encoder_settings=EncoderSettings(reading=reading))
+    accused = [Path(each.about).name for each in diagnosis.findings if each.fault == "label may be wrong"]
+    assert len({*accused} & wrong) >= 5
+    assert len({*accused} - wrong) <= len(accused) / 3
+    assert "45.jpg" in accused
+    alike = [each.fault for each in diagnosis.findings if Path(each.about).name == "45.jpg"]
+    assert sorted(alike) == ["label may be wrong", "near duplicate"]
+    quick = diagnose(dataset, encoder_settings=None)
+    assert "labels are not judged" in quick.lines[0]
+    assert quick.lines[0] in str(quick.to_json()["notes"])
+    assert "labels are not judged" in quick.html()
 
 
 @pytest.mark.slow

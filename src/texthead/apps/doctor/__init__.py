@@ -9,6 +9,7 @@ near_duplicates   pairs of files that look alike
 overview          statistics of each class, and example files
 page              the findings as JSON and HTML
 swapped_names     pairs of classes whose names look swapped
+wrong_labels      labels that look wrong
 """
 
 import lazy_loader

@@ -5,3 +5,4 @@ from . import near_duplicates as near_duplicates
 from .examine import EncoderSettings as EncoderSettings
 from .examine import diagnose as diagnose
 from .facts import read_facts as read_facts
+from .wrong_labels import suspicious_labels as suspicious_labels

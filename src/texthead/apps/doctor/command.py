@@ -124,7 +124,7 @@ class Doctor:
         from texthead.cli import console
 
         for line in diagnosis.lines:
-            console.notes().print(line)
+            console.notes().print(f"note: {line}")
         console.doing("writing the report")
         page = diagnosis.write(Path(self.out)) if self.out else None
         _print_overview(diagnosis.overview)

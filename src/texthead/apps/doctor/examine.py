@@ -4,13 +4,15 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
+import torch
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import read_facts
 from texthead.apps.doctor.findings import Severity
 from texthead.apps.doctor.page import Diagnosis
-from texthead.data import Dataset
+from texthead.apps.doctor.wrong_labels import suspicious_labels
+from texthead.data import Dataset, label_indices
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
 from texthead.parallel import Reporter, pick_device
@@ -80,7 +82,10 @@ def diagnose(
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
-    if encoder_settings is not None:
+    likely = list(items)
+    if encoder_settings is None:
+        notes.append("labels are not judged: that needs an encoder")
+    else:
         encoder = load_encoder(encoder_settings.encoder, keep_text=True)
         encoder.visual.to(pick_device(encoder_settings.device)).eval()
         readable = [index for index, fact in enumerate(facts) if fact.fault is None]
@@ -96,8 +101,17 @@ def diagnose(
             result += encoder_findings.class_findings(encoder, classes, prompts, own_items, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
-            notes.append(f"note: {encoder.source} has no text encoder; class names are not checked against the files")
-    result += findings.near_copies(items, facts, near_duplicates.alike(facts, features))
+            notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
+        seen = list(features)
+        some = dataset.pick(seen)
+        targets = torch.tensor(label_indices(some, dataset.classes), dtype=torch.long)
+        judged = suspicious_labels(encoded.features, targets, some.groups)
+        notes += filter(None, [judged.unjudged])
+        result += findings.label_findings(items, seen, dataset.classes, judged.listed, beside=result)
+        for label in judged.listed:
+            likely[seen[label.item]] = replace(items[seen[label.item]], label=dataset.classes[label.better])
+    # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
+    result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     counts, left_out = overview.overview_of(items, facts), findings.left_out(items, result)
     source = None if encoder_settings is None else encoder_settings.encoder

@@ -12,6 +12,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
 from texthead.apps.doctor.swapped_names import Swap
+from texthead.apps.doctor.wrong_labels import SuspiciousLabel
 from texthead.data import Item
 from texthead.errors import Fault
 from texthead.media import MediaPath
@@ -345,6 +346,37 @@ def folder_findings(items: Sequence[Item]) -> list[Finding]:
             detail = f"is labelled {item.label} but is in folder {item.path.parent.name}; check which is right"
             findings.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
     return findings
+
+
+def label_findings(
+    items: Sequence[Item],
+    positions: Sequence[int],
+    classes: Sequence[str],
+    labels: Sequence[SuspiciousLabel],
+    *,
+    beside: Iterable[Finding],
+) -> list[Finding]:
+    """Return a finding for each suspicious label, except those of items that already have a finding about two labels.
+
+    Args:
+        positions: position among `items` of each judged item.
+        beside: the findings so far.
+    """
+    two = ("one file, two labels", "folder of another class")
+    known = {position for finding in beside if finding.fault in two for position in finding.items}
+    findings = []
+    for position, label in ((positions[label.item], label) for label in labels):
+        if position not in known:
+            item = items[position]
+            detail = f"is labelled {item.label}, but {fit_text(classes, item.label, label)}; check which is right"
+            findings.append(Finding("warning", "label may be wrong", str(item.path), detail, (position,)))
+    return findings
+
+
+def fit_text(classes: Sequence[str], own: str, label: SuspiciousLabel) -> str:
+    """Return which class fits better than its own, in words; no class is certain (1 to 99 %)."""
+    better, fit = (round(100 * label.fits[index].clip(0.01, 0.99)) for index in (label.better, classes.index(own)))
+    return f"fits {classes[label.better]} better ({better} % against {fit} %)"
 
 
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:

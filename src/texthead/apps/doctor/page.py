@@ -27,7 +27,7 @@ class Diagnosis:
         findings: worst first.
         left_out: the reason why a cleaned list omits an item, by position.
         encoder: the encoder of the findings; None if no finding needed one.
-        lines: notes on the encoder.
+        lines: notes on what was not checked.
     """
 
     dataset: Dataset
@@ -73,7 +73,7 @@ class Diagnosis:
             "source": self.dataset.source,
             "items": len(paths),
             "classes": self.dataset.classes,
-            "notes": list(self.dataset.notes),
+            "notes": [*self.dataset.notes, *self.lines],
             "overview": asdict(self.overview),
             "serious": sum(finding.severity == "serious" for finding in self.findings),
             "findings": [
@@ -116,7 +116,7 @@ class Diagnosis:
             if self.encoder
             else "Without an encoder (`texthead doctor --quick`).",
             folder=self._folder.absolute(),
-            notes=self.dataset.notes,
+            notes=[*self.dataset.notes, *self.lines],
             overview=overview.overview_table(self.overview, _ROWS),
             pictured=overview.examples_text(self.overview, len(examples)),
             pictures=[

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor import near_duplicates, read_facts
+from texthead.apps.doctor import near_duplicates, read_facts, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, Labels, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
@@ -38,6 +38,13 @@ class Guess(NamedTuple):
 
 
 Guesses = tuple[Guess, ...]
+
+
+class Doubt(NamedTuple):
+    """Why a label looks wrong: the classes predicted from the other files, and the reason in words."""
+
+    guesses: Guesses
+    reason: str
 
 
 class FileToLabel(NamedTuple):
@@ -108,7 +115,7 @@ class LabelSession:
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
         self.curves: list[LearningCurve] = []
-        self._findings, self._doubtful = dict[int, str](), dict[int, Guesses]()
+        self._findings, self._doubtful = dict[int, str](), dict[int, Doubt]()
         self._checked: set[int] = set()
         self._fit = self._fitted(labels)
         self._measured: tuple[int, ...] = ()
@@ -167,27 +174,18 @@ class LabelSession:
             groups=groups,
             seed=self._seed,
         )
+        judged = suspicious_labels(self.pool.features[labelled], targets, groups)
+        doubts: dict[int, Doubt] = {}
+        for label in judged.listed:
+            position = labelled[label.item]
+            reason = doctor.fit_text(fit.classes, fit.labels.of[position], label)
+            doubts[position] = Doubt(_sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason)
         with self._turn:
             # Drop measurements with labels that have since been undone.
             before = [old for old in self.curves if old.items < len(labelled)]
             self.curves = [] if curve is None else [*before, curve]
-            self._doubtful = {} if curve is None else self._doubts(fit, curve, labelled)
+            self._doubtful = doubts
             self._measured = tuple(labelled)
-
-    def _doubts(self, fit: FittedLabels, curve: LearningCurve, labelled: Sequence[int]) -> dict[int, Guesses]:
-        """Return the files for which a fit without them predicts another class, with its guesses, most confident first.
-
-        The only label of a class is never doubtful, because a fit without it doesn't know the class.
-        """
-        counts = Counter(fit.labels.of.values())
-        probabilities = curve.calibrated(curve.probabilities)
-        confidences = probabilities.amax(-1)
-        doubtful: dict[int, Guesses] = {}
-        for row in confidences.argsort(descending=True).tolist():
-            guesses, label = _sorted_guesses(fit.classes, probabilities[row]), fit.labels.of[labelled[row]]
-            if guesses[0].name != label and counts[label] > 1:
-                doubtful[labelled[row]] = guesses
-        return doubtful
 
     @property
     def is_fitted(self) -> bool:
@@ -225,8 +223,8 @@ class LabelSession:
         fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
         reasons: list[str] = []
         if position in self._doubtful and label is not None:
-            guesses = self._doubtful[position]
-            reasons.append(f"a fit without this file predicts {guesses[0].name}, {100 * guesses[0].probability:.0f} %")
+            guesses, reason = self._doubtful[position]
+            reasons.append(reason)
         else:
             probabilities = fit.probabilities[position : position + 1]
             if self.curves:
