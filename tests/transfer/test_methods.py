@@ -21,6 +21,7 @@ from texthead.transfer.methods import (
     NamesEffect,
     Task,
     best_rival,
+    check_unlabelled,
     choose_penalty,
     cross_validated,
     folds,
@@ -201,3 +202,12 @@ def test_the_effect_of_names_is_told_in_counts() -> None:
     )
     prints(str(NamesEffect(("X-99",), 5, True, None)), "1 of 5 class names is unknown", "says little")
     assert str(NamesEffect((), 5, True, None)) == ""
+
+
+def test_too_few_unlabelled_files_are_not_used() -> None:
+    items, recipe = few({"a": 6, "b": 6}), Recipe(name="test")
+    frozen = FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0))
+    task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, few({"a": 1, "b": 1}).features)
+    chosen, line = check_unlabelled(task, items)
+    assert chosen.unlabelled is None
+    prints(line, "2 unlabelled files", "too few or too scattered", "not used")

@@ -292,11 +292,12 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     weighted as `class_shares` says. With too few labelled items for folds they are used, since they gain most there.
     """
     assert task.unlabelled is not None
-    files = f"{len(task.unlabelled)} unlabelled files"
+    files, without = f"{len(task.unlabelled)} unlabelled files", replace(task, unlabelled=None)
+    if not task.fit(task.methods[0], items).kind.endswith("unlabelled files"):
+        return without, f"{files} are too few or too scattered to help: they are not used"
     cv = folds(items, seed=task.recipe.seed)
     if not cv.pairs:
         return task, f"{files} are used; there are too few labelled items to check whether they help"
-    without = replace(task, unlabelled=None)
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
         np.average(cross_validated(partial(each.fit, each.methods[0]), items, cv), weights=weights)
