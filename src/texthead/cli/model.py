@@ -68,7 +68,7 @@ class ModelOptions:
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import zero_shot
         from texthead.runs.run import load_run
-        from texthead.transfer.methods import names_effect
+        from texthead.transfer.methods import names_line
 
         if run_folder is not None:
             run = load_run(run_folder, allow_download=self.downloads.allow_download)
@@ -81,7 +81,7 @@ class ModelOptions:
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
-        say_notes(filter(None, [str(names_effect(encoder, names, prompts))]))
+        say_notes(filter(None, [names_line(encoder, names, prompts)]))
         return model.to(device)
 
 

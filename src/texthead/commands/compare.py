@@ -88,6 +88,7 @@ class Compare:
         )
 
         doing("loading torch")
+        from texthead.cli.score_table import rare_json
         from texthead.encoders.load import zero_shot_note
         from texthead.transfer.comparison import compare, load_task
 
@@ -116,15 +117,11 @@ class Compare:
         else:
             say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
         scores = compare(parts, task=task, unlabelled=self.unlabelled)
-        for line in scores.lines:
-            results().print(line)
         say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
-        if str(scores.names or ""):
-            results().print(str(scores.names))
+        for line in scores.lines:
+            results().print(line)
         _say_lead(task.methods[0], scores)
-        if scores.warning:
-            results().print(scores.warning)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:
             say_notes([note])
@@ -132,8 +129,7 @@ class Compare:
         next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = parts.scored_name if scores.tested else None
-        rare = scores.rare and scores.rare.to_json()
-        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare})
+        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)})
 
 
 def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
@@ -201,6 +197,7 @@ def _show(title: str, scores: "MethodScores") -> None:
 def _say_lead(default: str, scores: "MethodScores") -> None:
     """Print which method is ahead of the default in cross-validation, and by how much."""
     from texthead.cli.console import results
+    from texthead.data.class_shares import weighted_text
     from texthead.transfer import methods
 
     if not scores.right:
@@ -209,13 +206,13 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)
     how = f"{len(scores.folds.pairs)} folds{f', {text}' if grouped else ''}"
+    if scores.weights is not None:
+        how += weighted_text(scores.weights)
     lead = scores.lead
     if lead is None:
         results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")
         return
     chance = ", so perhaps by chance" if lead.low <= 0 else ""
-    if scores.weights is not None and scores.weights.min() < scores.weights.max():
-        how += ", classes weighted by class_shares"
     results().print(
         f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
         f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"

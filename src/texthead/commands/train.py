@@ -310,8 +310,6 @@ def _say_fitted(fitted: "FittedMethod") -> None:
     for line in fitted.lines:
         results().print(line)
     say_skipped(fitted.skipped)
-    if str(fitted.names or ""):
-        results().print(str(fitted.names))
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
         results().print(

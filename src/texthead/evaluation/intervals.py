@@ -10,6 +10,9 @@ from torch import Tensor
 
 Z = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
+# (percent, low, high): a rate with its 95 % interval.
+Rate = tuple[float, float, float]
+
 
 def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float, float]:
     """Return the 95 % interval, in percent, of the rate of which `right` of `items` is a sample.
@@ -65,6 +68,15 @@ def grouped_interval(
     effective = count * most / items if rate in (0, 1) else most if not error else rate * (1 - rate) / error**2
     independent = max(1, round(min(effective, most)))
     return wilson_interval(rate * independent, independent)
+
+
+def rate_of(
+    right: Bool[np.ndarray, " items"],
+    groups: Sequence[Hashable] | None,
+    weights: Float[np.ndarray, " items"] | None = None,
+) -> Rate:
+    """Return the mean of `right` in percent, with its interval as from `grouped_interval`."""
+    return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
 
 
 def _unequal(weights: Float[np.ndarray, " items"] | None) -> Float[np.ndarray, " items"] | None:
@@ -128,8 +140,8 @@ def paired_interval(
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
-def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
-    """Return the 95 % interval of first minus second, rates of different items as (percent, low, high).
+def difference_interval(first: Rate, second: Rate) -> tuple[float, float]:
+    """Return the 95 % interval of first minus second, rates of different items.
 
     Source: Newcombe 1998, hybrid score interval.
     """
@@ -142,5 +154,4 @@ def difference_interval(first: tuple[float, float, float], second: tuple[float, 
 
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
     """Format the share of hits in percent with its 95 % interval, as `80.0 % (49.0-94.3)`."""
-    low, high = grouped_interval(hits.numpy(), groups)
-    return f"{100 * int(hits.sum()) / len(hits):.1f} % ({low:.1f}-{high:.1f})"
+    return "{:.1f} % ({:.1f}-{:.1f})".format(*rate_of(hits.numpy(), groups))

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from texthead.data.class_shares import check_class_shares, unbalanced_text
+from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset, label_indices, splits_of
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
@@ -306,12 +306,13 @@ class _Training:
             return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
         cv = folds(quick.items, seed=quick.task.recipe.seed)
         right = cross_validated(partial(quick.task.fit, name), quick.items, cv)
-        rate = np.average(right, weights=quick.task.weights(quick.items))
+        weights = quick.task.weights(quick.items)
+        rate = np.average(right, weights=weights)
         table = quick.table
         if table.rows:
             line = near_copies_line(right, quick.items, table.rows[-1][1], table.division.scored_name)
             table.lines += [line] * bool(line)
-        why = f"cross-validated, {100 * rate:.1f} % of the training items are correct"
+        why = f"cross-validated, {100 * rate:.1f} % of the training items are correct{weighted_text(weights)}"
         return (
             Choice(None, "undecided", why, name)
             if rate < NOTHING_TO_GAIN
