@@ -247,4 +247,4 @@ def test_too_few_unlabelled_files_are_not_used() -> None:
     task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, few({"a": 1, "b": 1}).features)
     chosen, line = check_unlabelled(task, items)
     assert chosen.unlabelled is None
-    prints(line, "2 unlabelled files", "too few or too scattered", "not used")
+    prints(line, "2 unlabelled files", "too few or too scattered")

@@ -87,15 +87,19 @@ class ModelOptions:
 
 def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
-    from texthead.cli.console import say_other_classes, say_prompts
+    from texthead.cli.console import say_notes, say_other_classes, say_prompts
+    from texthead.transfer.methods import names_line
 
     if classes is None:
         return run
     labels, names, sentences = _read_classes(classes, options)
     template = options.read_template()
-    say_other_classes(run, class_prompts(template or run.recipe.template, names, sentences))
-    run = run.with_classes(labels, names=names, template=template, prompts=sentences)
+    prompts = class_prompts(template or run.recipe.template, names, sentences)
+    say_other_classes(run, prompts)
+    encoder = run.encoder()
+    run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
     say_prompts(labels, run.head.prompts or ())
+    say_notes(filter(None, [names_line(encoder, names, prompts)]))
     return run
 
 

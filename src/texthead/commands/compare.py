@@ -126,7 +126,8 @@ class Compare:
         if note:
             say_notes([note])
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
-        next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
+        text = () if self.text is None else ("--text", self.text)
+        next_command("texthead", "train", self.data, *encoder, *text, "--tune", "none", "--out", unused(Path("run")))
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = parts.scored_name if scores.tested else None
         show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)})

@@ -103,13 +103,18 @@ def item_weights(
 
 
 def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
-    """Return in one line what predictions assume; empty if the labels are balanced, or the shares were chosen."""
-    if shares != "equal" or not are_unbalanced(counts):
+    """Return in one line what predictions assume; empty if the labels are balanced and no shares were chosen.
+
+    Args:
+        counts: the number of training labels of each class.
+    """
+    if isinstance(shares, Mapping):
+        return f"predictions assume these {shares_text(shares)}"
+    if shares == "estimate" or not are_unbalanced(counts):
         return ""
-    return (
-        f"labels are unbalanced, {min(counts)} to {max(counts)} a class; predictions assume equal shares; "
-        "class_shares labels keeps theirs"
-    )
+    keep = "equal shares; to keep those of the labels, set class_shares to labels"
+    assumed = keep if shares == "equal" else "the same shares"
+    return f"training labels are unbalanced, {min(counts)} to {max(counts)} a class; predictions assume {assumed}"
 
 
 def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
@@ -117,8 +122,9 @@ def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
     return ", weighted by class_shares" if np.ptp(weights) else ""
 
 
-def shares_text(shares: Mapping[str, float], most: int = 5) -> str:
-    """Return the largest shares in one line: `estimated class shares: cat 60 %, dog 30 %, ...`."""
-    largest = sorted(shares, key=lambda label: -shares[label])
-    text = ", ".join(f"{label} {100 * shares[label]:.0f} %" for label in largest[:most])
-    return f"estimated class shares: {text}{', ...' if len(largest) > most else ''}"
+def shares_text(shares: ClassShares) -> str:
+    """Return the largest and the smallest shares of a mapping: `class shares: cat 60 %, dog 30 %, ..., emu 1 %`."""
+    assert isinstance(shares, Mapping)
+    total = sum(shares.values())
+    parts = [f"{label} {100 * shares[label] / total:.0f} %" for label in sorted(shares, key=lambda each: -shares[each])]
+    return f"class shares: {', '.join(parts if len(parts) < 7 else [*parts[:3], '...', *parts[-2:]])}"

