@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from texthead.errors import DataError, either
+from texthead.errors import DataError, either, listed
 from texthead.files import read_value, without_twins
 from texthead.recipes import CLASS_SHARES, ClassShares
 
@@ -117,8 +117,7 @@ def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
     return ", weighted by class_shares" if np.ptp(weights) else ""
 
 
-def shares_text(shares: Mapping[str, float], most: int = 5) -> str:
-    """Return the largest shares in one line: `estimated class shares: cat 60 %, dog 30 %, ...`."""
+def shares_text(shares: Mapping[str, float]) -> str:
+    """Return the largest shares in one line: `estimated class shares: cat 60 %, dog 30 %`."""
     largest = sorted(shares, key=lambda label: -shares[label])
-    text = ", ".join(f"{label} {100 * shares[label]:.0f} %" for label in largest[:most])
-    return f"estimated class shares: {text}{', ...' if len(largest) > most else ''}"
+    return f"estimated class shares: {listed([f'{label} {100 * shares[label]:.0f} %' for label in largest])}"
