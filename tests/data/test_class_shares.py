@@ -80,5 +80,4 @@ def test_what_is_printed() -> None:
     )
     assert not unbalanced_text("equal", [10, 14])
     assert not unbalanced_text("labels", [2, 20])
-    shares = {"a": 0.25, "b": 0.6, "c": 0.15}
-    assert shares_text(shares, most=2) == "estimated class shares: b 60 %, a 25 %, ..."
+    assert shares_text({"a": 0.25, "b": 0.6, "c": 0.15}) == "estimated class shares: b 60 %, a 25 %, c 15 %"

@@ -138,7 +138,7 @@ def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, 
     from texthead.runs.scores import Score
 
     folds = scores.columns().get("cross-validated", {})
-    means = scores.class_means().get("cross-validated", folds)
+    means = scores.columns(by_class=True).get("cross-validated", folds)
     rows = []
     for name in methods:
         validated = None
@@ -183,12 +183,8 @@ def _show(title: str, scores: "MethodScores") -> None:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     names = list(scores.right or scores.tested)
-    means = scores.class_means()
-    for name in names:
-        table.add_row(name, *(_cell(*column[name]) for column in columns.values()))
-        if means:
-            cells = (_cell(*means[column][name]) if column in means else "" for column in columns)
-            table.add_row("  mean over classes", *cells)
+    for row in scores.rows():
+        table.add_row(*row)
     results().print(table)
     if scores.rare:
         results().print(f"{names[0]}, {scores.rare}")
@@ -218,9 +214,3 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
         f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
         f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"
     )
-
-
-def _cell(top1: float, low: float, high: float) -> str:
-    """Return a cell such as `66.7 (41.7-84.8)`, with 100 for 100.0 so that the table fits 80 columns."""
-    own, least, most = (f"{value:.1f}".replace("100.0", "100") for value in (top1, low, high))
-    return f"{own} ({least}-{most})"

@@ -59,12 +59,11 @@ def grouped_interval(
 
     Source of that number: Kish, Survey Sampling, 1965.
     """
-    weights = _unequal(weights)
-    items, count = len(right), len(right) if groups is None else len(set(groups))
-    if weights is None and count == items:
+    items, groups = len(right), range(len(right)) if groups is None else groups
+    (weights, most), count = _counted(weights, items), len(set(groups))
+    if count == most == items:
         return wilson_interval(int(right.sum()), items)
-    error = standard_error(right.astype(float), range(items) if groups is None else groups, weights)
-    rate, most = float(np.average(right, weights=weights)), _effective(weights, items)
+    rate, error = float(np.average(right, weights=weights)), standard_error(right.astype(float), groups, weights)
     effective = count * most / items if rate in (0, 1) else most if not error else rate * (1 - rate) / error**2
     independent = max(1, round(min(effective, most)))
     return wilson_interval(rate * independent, independent)
@@ -79,14 +78,10 @@ def rate_of(
     return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
 
 
-def _unequal(weights: Float[np.ndarray, " items"] | None) -> Float[np.ndarray, " items"] | None:
-    """Return the weights; None if all are equal, so that they change no bit of a result."""
-    return None if weights is None or not np.ptp(weights) else weights
-
-
-def _effective(weights: Float[np.ndarray, " items"] | None, items: int) -> int | float:
-    """Return how many items of equal weight these items are worth."""
-    return items if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
+def _counted(weights: Float[np.ndarray, " items"] | None, items: int) -> tuple[Float[np.ndarray, " items"], float]:
+    """Return (the weights, 1 if all are equal; how many items of equal weight these items are worth)."""
+    weights = np.ones(items) if weights is None or not np.ptp(weights) else weights
+    return weights, float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def lead_interval(
@@ -104,15 +99,14 @@ def lead_interval(
         only_first, only_second: whether only that one was right on each item; for several draws, the share (0-1).
         weights: what each item counts in the mean; None if all count the same.
     """
-    weights, items = _unequal(weights), len(only_first)
-    independent = len(set(groups)) == items
-    if weights is None and independent:
+    items = len(only_first)
+    (weights, most), independent = _counted(weights, items), len(set(groups)) == items
+    if independent and most == items:
         return paired_interval(float(only_first.sum()), float(only_second.sum()), items)
     leads = only_first.astype(float) - only_second.astype(float)
     middle, error = float(np.average(leads, weights=weights)), standard_error(leads, groups, weights)
-    if weights is not None and independent:
+    if independent:
         first, second = (float(np.average(each, weights=weights)) for each in (only_first, only_second))
-        most = _effective(weights, items)
         effective = min(most, (first + second - middle**2) / error**2) if error else most
         # Half an item of the heaviest is added: with half an average one, few heavy items are covered in 88 of 100.
         added = 0.5 * most * float(weights.max() / weights.sum())

@@ -18,7 +18,7 @@ from texthead.data.division import Division, check_no_class_lost, divide_or_trai
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.class_sizes import RareClasses, class_mean
+from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import Rate, rate_of
 from texthead.features.frames import check_any
@@ -215,21 +215,37 @@ class MethodScores:
         """
         return best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
 
-    def columns(self) -> dict[str, dict[str, Rate]]:
-        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
-        groups = self.scored_items.groups
-        folds = {name: rate_of(hits, groups) for name, hits in self.right.items()}
-        scores = {name: (score.top1, *score.interval) for name, score in self.tested.items()}
-        return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
+    def columns(self, *, by_class: bool = False) -> dict[str, dict[str, Rate]]:
+        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval.
 
-    def class_means(self) -> dict[str, dict[str, Rate]]:
-        """Return the means over classes as `columns` does, where classes differ in size."""
-        targets, groups, columns = self.scored_items.targets.numpy(), self.scored_items.groups, {}
-        if self.right and are_unbalanced(np.bincount(targets).tolist()):
-            columns["cross-validated"] = {name: class_mean(hits, targets, groups) for name, hits in self.right.items()}
-        if any(score.sizes_differ for score in self.tested.values()):
-            columns[self.scored_name] = {name: score.class_mean for name, score in self.tested.items()}
+        Args:
+            by_class: return the means over classes instead, where classes differ in size.
+        """
+        items, columns = self.scored_items, dict[str, dict[str, Rate]]()
+        weights = class_weights(items.targets.numpy()) if by_class else None
+        if self.right and (not by_class or are_unbalanced(items.targets.bincount().tolist())):
+            columns["cross-validated"] = {n: rate_of(hits, items.groups, weights) for n, hits in self.right.items()}
+        if self.tested and (not by_class or any(score.sizes_differ for score in self.tested.values())):
+            columns[self.scored_name] = {
+                name: score.class_mean if by_class else (score.top1, *score.interval)
+                for name, score in self.tested.items()
+            }
         return columns
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table as text: top-1 of each method by column, and below it the mean over classes."""
+        columns, means, rows = self.columns(), self.columns(by_class=True), []
+        for name in self.right or self.tested:
+            for title, rates in ((name, columns), ("  mean over classes", means)):
+                # 100 for 100.0, so that the table fits 80 columns.
+                cells = [
+                    "{:.1f} ({:.1f}-{:.1f})".format(*rates[column][name]).replace("100.0", "100")
+                    if column in rates
+                    else ""
+                    for column in columns
+                ]
+                rows += [(title, *cells)] if any(cells) else []
+        return rows
 
     @property
     def rare(self) -> RareClasses | None:
@@ -242,17 +258,8 @@ class MethodScores:
         return f"MethodScores(top-1 in percent, {', '.join(columns_text)})"
 
     def _repr_html_(self) -> str:
-        columns = self.columns()
-        rows = []
-        for name in self.right or self.tested:
-            for title, rates in ((name, columns), ("mean over classes", self.class_means())):
-                cells = [
-                    "{:.1f} ({:.1f}-{:.1f})".format(*rates[column][name]) if column in rates else None
-                    for column in columns
-                ]
-                rows += [[title, *cells]] if any(cells) else []
-        caption = "frozen encoder: top-1 in percent (95 % interval)"
-        return html_table(("method", *columns), rows, caption=caption, notes=[str(self.rare)] if self.rare else ())
+        header, notes = ("method", *self.columns()), [str(self.rare)] if self.rare else ()
+        return html_table(header, self.rows(), caption="frozen encoder: top-1 in percent (95 % interval)", notes=notes)
 
 
 def compare(

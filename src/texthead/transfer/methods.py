@@ -15,9 +15,9 @@ from texthead.data.class_shares import item_weights, log_ratio, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, EncoderError, listed
-from texthead.evaluation.class_sizes import class_mean
+from texthead.evaluation.class_sizes import class_weights
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import difference_interval, lead_interval
+from texthead.evaluation.intervals import difference_interval, lead_interval, rate_of
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
@@ -305,12 +305,10 @@ def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, te
         name: the split of these.
     """
     targets, own = tested.targets.numpy(), scored.targets.numpy()
-    among, own_among = np.isin(targets, own), np.isin(own, targets)
-    if len(set(scored.groups)) < len(scored.groups) or not among.any():
+    if len(set(scored.groups)) < len(scored.groups) or not np.isin(targets, own).any():
         return ""
-    groups = None if tested.groups is None else [tested.groups[index] for index in np.flatnonzero(among).tolist()]
-    folds = class_mean(right[own_among], own[own_among], None)
-    held_out = class_mean(tested.right[among], targets[among], groups)
+    folds = rate_of(right, None, class_weights(own) * np.isin(own, targets))
+    held_out = rate_of(tested.right, tested.groups, class_weights(targets) * np.isin(targets, own))
     if folds[0] - held_out[0] < NEAR_COPIES or difference_interval(folds, held_out)[0] <= 0:
         return ""
     return (
