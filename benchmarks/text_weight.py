@@ -18,7 +18,7 @@ Others, with the temperature of `mini`. Of the papers only abstracts and first p
 equations and constants are what their published programs compute.
     HOSO-Adapter    Vorster et al., arXiv:2603.04341: CLIP-Adapter with a blending ratio trained on one held-out item a
                     class, and the adapter on the others. Its settings were not found. Here the ratio is a sigmoid that
-                    begins at 0.2, steps are those of CLAP, and neither sees the other's gradient. Few draws: it is slow.
+                    begins at 0.2, steps are those of CLAP, and neither sees the other's gradient (3 draws: slow).
     CLAP            Silva-Rodriguez et al., CVPR 2024, arXiv:2312.12730: rows begin as text rows and are pulled to them
                     by the mean probability that zero-shot gives to each class's items. Differs: one view an item
                     instead of 20, rows of length 1, no first epoch at a low rate.
