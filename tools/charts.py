@@ -52,7 +52,7 @@ def main() -> None:
     title = "2 labels in half of the classes, 20 in the others: mean over classes, in percent"
     bars("unbalanced", title, [row[0] for row in rows], {label: column(rows, at) for label, at in methods.items()})
 
-    rows = [row for row in rows_of("Few labels, frozen encoder") if row[1] == "1"]
+    rows = [row for row in rows_of("Few labels, frozen encoder") if len(row) == 9 and row[1] == "1"]
     title = "One label per class: what the class names add, in points (mean of 20 draws, and the worst draw)"
     worst = [number(row[8].partition("worst")[2]) for row in rows]
     groups = [row[0].replace(", ", ",\n").replace(" names", "") for row in rows]
