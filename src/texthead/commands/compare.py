@@ -89,7 +89,6 @@ class Compare:
 
         doing("loading torch")
         from texthead.cli.score_table import rare_json
-        from texthead.encoders.load import zero_shot_note
         from texthead.transfer.comparison import compare, load_task
 
         parts = _divided(self.labelled.read_noted(self.data), self)
@@ -122,9 +121,6 @@ class Compare:
         for line in scores.lines:
             results().print(line)
         _say_lead(task.methods[0], scores)
-        note = zero_shot_note(task.encoder.source, task.names)
-        if note:
-            say_notes([note])
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
         next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}

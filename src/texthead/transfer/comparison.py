@@ -16,7 +16,7 @@ from texthead.data.class_shares import are_unbalanced, check_class_shares, share
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder
+from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.evaluate import Evaluation
@@ -52,6 +52,7 @@ from texthead.transfer.methods import (
     names_line,
     near_copies_line,
 )
+from texthead.transfer.transductive import estimate_shares
 
 # Default number of frames per video.
 QUICK_FRAMES = 4
@@ -163,11 +164,13 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
         paths = find_media([unlabelled])
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
-        task = replace(task, unlabelled=files.features)
         if shares == "estimate":
-            task = task.with_estimated_shares(method, items)
-            lines.append(shares_text(task.recipe.class_shares))
-        task, line = check_unlabelled(task, items)
+            with torch.inference_mode():
+                scores = task.fit(method, items)(files.features)
+            estimated = dict(zip(task.labels, estimate_shares(scores).tolist(), strict=True))
+            task = replace(task, recipe=replace(task.recipe, class_shares=estimated))
+            lines.append(shares_text(estimated))
+        task, line = check_unlabelled(replace(task, unlabelled=files.features), items)
         lines.append(line)
         skipped += files.skipped
     return _Encoded(task, items, tests, tuple(skipped), lines, engines_text(engines))
@@ -310,6 +313,7 @@ def compare(
         lines.append(f"{few}: only the others are cross-validated")
     if task.encoder.has_text:
         lines.append(names_line(task.encoder, task.names, task.prompts, tested))
+        lines.append(zero_shot_note(task.encoder.source, task.names) or "")
     default = task.methods[0]
     if right and tested:
         lines.append(near_copies_line(right[default], scored, tested[default], name))

@@ -23,7 +23,7 @@ from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.transductive import estimate_shares, refined_head
+from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
@@ -145,14 +145,6 @@ class Task:
         """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
         return item_weights(self.recipe.class_shares, self.labels, items.targets.numpy())
 
-    def with_estimated_shares(self, name: MethodName, items: FrozenItems) -> "Task":
-        """Return the task with the class shares of the unlabelled files, estimated by a method fitted to the items."""
-        assert self.unlabelled is not None
-        with torch.inference_mode():
-            scores = replace(self, unlabelled=None).fit(name, items)(self.unlabelled)
-        shares = dict(zip(self.labels, estimate_shares(scores).tolist(), strict=True))
-        return replace(self, recipe=replace(self.recipe, class_shares=shares))
-
 
 def names_line(
     encoder: Encoder,
@@ -271,7 +263,7 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     files = f"{len(task.unlabelled)} unlabelled files"
     cv = folds(items, seed=task.recipe.seed)
     if not cv.pairs:
-        return task, f"{files} are used; there are too few labelled items to check whether they help"
+        return task, f"{files} refine the head; there are too few labelled items to check whether they help"
     without = replace(task, unlabelled=None)
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
@@ -283,8 +275,8 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
         f"(cross-validated{weighted_text(weights)})"
     )
     if used >= plain:
-        return task, f"{line}; they are used"
-    return without, f"{line}; they are not used"
+        return task, f"{line}; they refine the head"
+    return without, f"{line}; they do not refine the head"
 
 
 def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, tested: Evaluation, name: str) -> str:
