@@ -9,7 +9,6 @@ from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, Temp
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
-from texthead.recipes import ClassShares
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -65,14 +64,8 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist, or the class shares are no choice or file."""
+        """Raise DataError if DATA does not exist."""
         check_source(self.data)
-        self._shares()
-
-    def _shares(self) -> ClassShares:
-        from texthead.data.class_shares import read_class_shares  # It imports numpy.
-
-        return read_class_shares(self.class_shares)
 
     def __call__(self) -> None:
         from texthead.cli.console import (
@@ -89,15 +82,16 @@ class Compare:
 
         doing("loading torch")
         from texthead.cli.score_table import rare_json
+        from texthead.data.class_shares import read_class_shares
         from texthead.transfer.comparison import compare, load_task
 
-        parts = _divided(self.labelled.read_noted(self.data), self)
         values = {
             "frames": self.frames,
             "size": self.size,
             "template": self.prompts.read_template(),
-            "class_shares": self._shares(),
+            "class_shares": read_class_shares(self.class_shares),
         }
+        parts = _divided(self.labelled.read_noted(self.data), self)
         doing(f"loading the encoder {self.encoder}")
         task, lines = load_task(
             parts.train,

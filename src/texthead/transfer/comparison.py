@@ -170,7 +170,7 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
             estimated = dict(zip(task.labels, estimate_shares(scores).tolist(), strict=True))
             task = replace(task, recipe=replace(task.recipe, class_shares=estimated))
             lines.append(shares_text(estimated))
-        task, line = check_unlabelled(replace(task, unlabelled=files.features), items)
+        task, line = check_unlabelled(replace(task, unlabelled=files.features), method, items)
         lines.append(line)
         skipped += files.skipped
     return _Encoded(task, items, tests, tuple(skipped), lines, engines_text(engines))

@@ -253,10 +253,10 @@ def cross_validated(
     return right[cv.scored]
 
 
-def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
+def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
     """Return (the task, without its unlabelled files if they do not help; a line on the result).
 
-    They help if the default method is as accurate on the labelled items with them as without, cross-validated and
+    They help if the method is as accurate on the labelled items with them as without, cross-validated and
     weighted as `class_shares` says. With too few labelled items for folds they are used, since they gain most there.
     """
     assert task.unlabelled is not None
@@ -267,8 +267,7 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     without = replace(task, unlabelled=None)
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
-        np.average(cross_validated(partial(each.fit, each.methods[0]), items, cv), weights=weights)
-        for each in (task, without)
+        np.average(cross_validated(partial(each.fit, name), items, cv), weights=weights) for each in (task, without)
     )
     line = (
         f"with {files} {100 * used:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
