@@ -229,7 +229,7 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
 def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zero-shot head without its names is none."""
     items, calls = few({"a": 4, "b": 4}), []
-    monkeypatch.setattr(comparison, "names_line", lambda *given: calls.append(given[3]) or "")
+    monkeypatch.setattr(methods, "names_line", lambda *given: calls.append(given[3]) or "")
     monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
     encoder = Encoder(tiny_visual(), None, scale=1.0)
     monkeypatch.setattr(type(encoder), "has_text", True)

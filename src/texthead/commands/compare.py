@@ -68,19 +68,9 @@ class Compare:
         check_source(self.data)
 
     def __call__(self) -> None:
-        from texthead.cli.console import (
-            doing,
-            next_command,
-            reporter,
-            results,
-            say_names,
-            say_notes,
-            say_prompts,
-            say_skipped,
-            show_json,
-        )
+        from texthead.cli import console
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.cli.score_table import rare_json
         from texthead.data.class_shares import read_class_shares
         from texthead.transfer.comparison import compare, load_task
@@ -92,7 +82,7 @@ class Compare:
             "class_shares": read_class_shares(self.class_shares),
         }
         parts = _divided(self.labelled.read_noted(self.data), self)
-        doing(f"loading the encoder {self.encoder}")
+        console.doing(f"loading the encoder {self.encoder}")
         task, lines = load_task(
             parts.train,
             self.encoder,
@@ -102,24 +92,26 @@ class Compare:
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
             reading=self.files.reading(self.features.folder),
-            reporter=reporter,
+            reporter=console.reporter,
         )
-        say_notes(lines)
+        console.say_notes(lines)
         if self.classes:
-            say_prompts(task.labels, task.prompts)
+            console.say_prompts(task.labels, task.prompts)
         else:
-            say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
+            console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
         scores = compare(parts, task=task, unlabelled=self.unlabelled)
-        say_skipped(scores.skipped)
+        console.say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
         for line in scores.lines:
-            results().print(line)
+            console.results().print(line)
         _say_lead(task.methods[0], scores)
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
-        next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
+        console.next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = parts.scored_name if scores.tested else None
-        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)})
+        console.show_json(
+            {**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)}
+        )
 
 
 def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
