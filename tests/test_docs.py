@@ -69,10 +69,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(6):
             write_video(folder / "clips" / label / f"{i:02d}.mp4", colour, frames=8 + i, seed=i)
             rows.append(f"clips/{label}/{i:02d}.mp4,{label},{'test' if i > 3 else 'train'}")
+    photos = ["path,label"]
     for label, colour in PHOTOS.items():
         for i in range(5):
             write_image(folder / "photos" / label / f"{i}.jpg", colour, seed=i)
+            photos.append(f"photos/{label}/{i}.jpg,{label}")
         write_image(folder / "new" / f"{label}.jpg", colour, seed=9)
+    (folder / "photos.csv").write_text("\n".join(photos) + "\n")
     (folder / "clips.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
     (folder / "files.txt").write_text("".join(f"{row.split(',')[0]}\n" for row in rows))
     write_video(folder / "clip.mp4", "red", frames=30, seed=9)

@@ -76,7 +76,8 @@ def test_shares_that_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_printed() -> None:
     assert unbalanced_text("equal", [2, 20, 7]) == (
-        "labels are unbalanced, 2 to 20 a class; predictions assume equal shares; class_shares labels keeps theirs"
+        "training labels are unbalanced, 2 to 20 a class; predictions assume equal shares; to keep those of the labels, "
+        "set class_shares to labels"
     )
     assert not unbalanced_text("equal", [10, 14])
     assert not unbalanced_text("labels", [2, 20])

@@ -1,9 +1,8 @@
 """Folds, the lead of a rival, and the methods of an encoder."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,15 +129,18 @@ def test_class_shares_move_the_biases_alone(method: MethodName, monkeypatch: pyt
     assert torch.equal(fitted(even, "labels").bias, fitted(even, "equal").bias)
 
 
-def test_shares_are_estimated_from_the_unlabelled_files() -> None:
+def test_shares_are_estimated_from_the_unlabelled_files(monkeypatch: pytest.MonkeyPatch) -> None:
     items, files = few({"a": 4, "b": 12}), few({"a": 180, "b": 20})
+    monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
+    monkeypatch.setattr(FrozenEncoder, "files", lambda *_: SimpleNamespace(**vars(files), positions=[0]))
+    monkeypatch.setattr(comparison, "find_media", lambda _: ["a.png"])
     recipe = Recipe(name="test", class_shares="estimate")
-    frozen = FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0))
-    task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, files.features)
-    shares = task.with_estimated_shares("probe", items).recipe.class_shares
-    estimated = estimate_shares(replace(task, unlabelled=None).fit("probe", items)(files.features).detach())
-    assert shares == dict(zip("ab", estimated.tolist(), strict=True))
+    task = Task(FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0)), ("a", "b"), ("a", "b"), ("a", "b"), recipe)
+    fitted = fit_method(task, Division(items.data, None, items.data.pick([]), ""), "probe", unlabelled="folder")
+    estimated = estimate_shares(task.fit("probe", items)(files.features).detach())
+    assert fitted.task.recipe.class_shares == dict(zip("ab", estimated.tolist(), strict=True))
     assert estimated[0] > 2 * estimated[1]
+    prints(fitted.lines[0], "estimated class shares: a ")
 
 
 def probe(items: FrozenItems) -> ProbeHead:
@@ -228,7 +230,7 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
 def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zero-shot head without its names is none."""
     items, calls = few({"a": 4, "b": 4}), []
-    monkeypatch.setattr(comparison, "names_line", lambda *given: calls.append(given[3]) or "")
+    monkeypatch.setattr(methods, "names_line", lambda *given: calls.append(given[3]) or "")
     monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
     encoder = Encoder(tiny_visual(), None, scale=1.0)
     monkeypatch.setattr(type(encoder), "has_text", True)
@@ -245,6 +247,6 @@ def test_too_few_unlabelled_files_are_not_used() -> None:
     items, recipe = few({"a": 6, "b": 6}), Recipe(name="test")
     frozen = FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0))
     task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, few({"a": 1, "b": 1}).features)
-    chosen, line = check_unlabelled(task, items)
+    chosen, line = check_unlabelled(task, "probe", items)
     assert chosen.unlabelled is None
     prints(line, "2 unlabelled files", "too few or too scattered")

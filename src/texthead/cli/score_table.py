@@ -11,10 +11,10 @@ from texthead.errors import MediaError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import Rate, lead_interval
+from texthead.evaluation.intervals import Rate
 from texthead.runs.scores import Score
 from texthead.transfer.baselines import ScoreTable
-from texthead.transfer.methods import USES
+from texthead.transfer.methods import USES, best_rival
 
 
 def show_table(scores: ScoreTable) -> None:
@@ -93,26 +93,18 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
 
 
 def _leads(rows: Sequence[tuple[str, Evaluation]]) -> list[str]:
-    """Return how far a method is ahead of the run, the last row, in top-1 and in the mean over classes.
-
-    With an interval if both were scored on the same items.
-    """
+    """Return how far a method is ahead of the run, the last row, in top-1 and in the mean over classes."""
     *others, (_, run) = rows
+    right = {"this run": run.right, **{name: r.right for name, r in others if r.paths == run.paths}}
     leads: dict[str, list[str]] = {}
-    for by_class in (False, True) if run.sizes_differ else (False,):
-        # Compare as printed: with many items, a lead of one item is none.
-        figures = [(round(r.class_mean[0] if by_class else r.top1, 1), name, r) for name, r in others]
-        own = round(run.class_mean[0] if by_class else run.top1, 1)
-        figure, method, ahead = max(figures, key=lambda each: each[0], default=(own, "", run))
-        if figure <= own:
-            continue
-        lead = f"{figure - own:.1f} points {'in the mean over classes' if by_class else 'on these items'}"
-        if ahead.paths == run.paths:
-            only_ahead, only_run = ahead.right & ~run.right, run.right & ~ahead.right
-            weights = class_weights(run.targets.numpy()) if by_class else None
-            low, high = lead_interval(only_ahead, only_run, run.groups or range(run.count), weights)
-            lead += f" (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
-        leads.setdefault(method, []).append(lead)
+    means = [("in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
+    for where, weights in (("on these items", None), *means):
+        lead = best_rival(right, run.groups or range(run.count), weights)
+        # With many items, a lead of one item is none.
+        if lead and lead.points >= 0.05:
+            chance = ", so perhaps by chance" if lead.low <= 0 else ""
+            text = f"{lead.points:.1f} points {where} (95 % interval {lead.low:.1f} to {lead.high:.1f}{chance})"
+            leads.setdefault(lead.rival, []).append(text)
     return [f"{method} is ahead of this run by {' and by '.join(parts)}" for method, parts in leads.items()]
 
 

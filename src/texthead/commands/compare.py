@@ -9,7 +9,6 @@ from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, Temp
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
-from texthead.recipes import ClassShares
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -65,41 +64,25 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist, or the class shares are no choice or file."""
+        """Raise DataError if DATA does not exist."""
         check_source(self.data)
-        self._shares()
-
-    def _shares(self) -> ClassShares:
-        from texthead.data.class_shares import read_class_shares  # It imports numpy.
-
-        return read_class_shares(self.class_shares)
 
     def __call__(self) -> None:
-        from texthead.cli.console import (
-            doing,
-            next_command,
-            reporter,
-            results,
-            say_names,
-            say_notes,
-            say_prompts,
-            say_skipped,
-            show_json,
-        )
+        from texthead.cli import console
 
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.cli.score_table import rare_json
-        from texthead.encoders.load import zero_shot_note
+        from texthead.data.class_shares import read_class_shares
         from texthead.transfer.comparison import compare, load_task
 
-        parts = _divided(self.labelled.read_noted(self.data), self)
         values = {
             "frames": self.frames,
             "size": self.size,
             "template": self.prompts.read_template(),
-            "class_shares": self._shares(),
+            "class_shares": read_class_shares(self.class_shares),
         }
-        doing(f"loading the encoder {self.encoder}")
+        parts = _divided(self.labelled.read_noted(self.data), self)
+        console.doing(f"loading the encoder {self.encoder}")
         task, lines = load_task(
             parts.train,
             self.encoder,
@@ -109,28 +92,29 @@ class Compare:
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
             reading=self.files.reading(self.features.folder),
-            reporter=reporter,
+            reporter=console.reporter,
         )
-        say_notes(lines)
+        console.say_notes(lines)
         if self.classes:
-            say_prompts(task.labels, task.prompts)
+            console.say_prompts(task.labels, task.prompts)
         else:
-            say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
+            console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
         scores = compare(parts, task=task, unlabelled=self.unlabelled)
-        say_skipped(scores.skipped)
+        console.say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
         for line in scores.lines:
-            results().print(line)
+            console.results().print(line)
         _say_lead(task.methods[0], scores)
-        note = zero_shot_note(task.encoder.source, task.names)
-        if note:
-            say_notes([note])
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
         text = () if self.text is None else ("--text", self.text)
-        next_command("texthead", "train", self.data, *encoder, *text, "--tune", "none", "--out", unused(Path("run")))
+        console.next_command(
+            "texthead", "train", self.data, *encoder, *text, "--tune", "none", "--out", unused(Path("run"))
+        )
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = parts.scored_name if scores.tested else None
-        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)})
+        console.show_json(
+            {**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)}
+        )
 
 
 def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:

@@ -305,7 +305,7 @@ ADVICE = {
 
 
 def _say_fitted(fitted: "FittedMethod") -> None:
-    """Print how well the class names classify the training items, and the score."""
+    """Print what to know about the fit, and the score."""
     from texthead.cli.console import results, say_skipped
 
     for line in fitted.lines:

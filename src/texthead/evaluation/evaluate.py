@@ -15,8 +15,7 @@ from texthead.data.class_shares import are_unbalanced
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pooling, Protocol
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation import class_sizes
-from texthead.evaluation.class_sizes import RareClasses, rare_classes
+from texthead.evaluation.class_sizes import RareClasses, class_mean, rare_classes
 from texthead.evaluation.confusions import ClassRow, class_rows
 from texthead.evaluation.intervals import Rate, grouped_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
@@ -120,7 +119,7 @@ class Evaluation:
     @property
     def class_mean(self) -> Rate:
         """The mean of the classes' recalls as (percent, low, high); classes without items do not count."""
-        return class_sizes.class_mean(self.right, self.targets.numpy(), self.groups)
+        return class_mean(self.right, self.targets.numpy(), self.groups)
 
     @property
     def sizes_differ(self) -> bool:

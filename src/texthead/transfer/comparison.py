@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from texthead.data.class_shares import are_unbalanced, check_class_shares, share
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder
+from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.evaluate import Evaluation
@@ -37,21 +37,9 @@ from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
+from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, When, are_few
-from texthead.transfer.methods import (
-    MIN_ITEMS,
-    Folds,
-    Lead,
-    Task,
-    best_rival,
-    check_unlabelled,
-    choose_penalty,
-    cross_validated,
-    evaluation_of,
-    folds,
-    names_line,
-    near_copies_line,
-)
+from texthead.transfer.transductive import estimate_shares
 
 # Default number of frames per video.
 QUICK_FRAMES = 4
@@ -71,7 +59,7 @@ def load_task(
     device: torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
-) -> tuple[Task, list[str]]:
+) -> tuple[methods.Task, list[str]]:
     """Return (encoder, prompts and recipe that all methods share; a line for each value that the data changed).
 
     Args:
@@ -102,7 +90,7 @@ def make_task(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
-) -> tuple[Task, list[str]]:
+) -> tuple[methods.Task, list[str]]:
     """Do the same as `load_task` with a loaded encoder, class names, and prompts that replace the template.
 
     The recipe is `small` with the overrides, at the encoder's own input size: at 128 pixels videos lose 2 to 7 points,
@@ -116,30 +104,16 @@ def make_task(
     recipe, changes = adapt_recipe(small, {**fixed, **overrides}, train_set, encoder)
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, reporter)
     prompts = class_prompts(recipe.template, names, sentences)
-    return Task(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
+    return methods.Task(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
 
 
-class _Encoded(NamedTuple):
-    """Encoded items.
+def _encode(
+    task: methods.Task, method: MethodName, division: Division, unlabelled: str | None
+) -> tuple[methods.Task, FrozenItems, FrozenItems | None, tuple[MediaError, ...], list[str], str]:
+    """Encode items and unlabelled files; return (task, training items, scored items, errors, lines, engines).
 
-    Attributes:
-        task: with the features of unlabelled files, if these help.
-        tests: the scored items; None without any.
-        skipped: errors of all unreadable files.
-        lines: another penalty than usual, the estimated class shares, and how much the unlabelled files help.
-        engine: the engines that computed the features.
-    """
-
-    task: Task
-    items: FrozenItems
-    tests: FrozenItems | None
-    skipped: tuple[MediaError, ...]
-    lines: list[str]
-    engine: str
-
-
-def _encode(task: Task, method: MethodName, division: Division, unlabelled: str | None) -> _Encoded:
-    """Encode training and scored items, and the files of a folder.
+    The task has the penalty, class shares and unlabelled files that suit the items; lines say what changed. The errors
+    are those of all unreadable files.
 
     Args:
         method: estimates the class shares of the files, if the recipe wants that.
@@ -157,20 +131,22 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
     check_no_class_lost(division.train, items.data)
     tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
     skipped = [*items.skipped, *(tests.skipped if tests else ())]
-    task, line = choose_penalty(task, method, items)
+    task, line = methods.choose_penalty(task, method, items)
     lines = [line]
     if unlabelled:
         paths = find_media([unlabelled])
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
-        task = replace(task, unlabelled=files.features)
         if shares == "estimate":
-            task = task.with_estimated_shares(method, items)
-            lines.append(f"estimated {shares_text(task.recipe.class_shares)}")
-        task, line = check_unlabelled(task, items)
+            with torch.inference_mode():
+                scores = task.fit(method, items)(files.features)
+            estimated = dict(zip(task.labels, estimate_shares(scores).tolist(), strict=True))
+            task = replace(task, recipe=replace(task.recipe, class_shares=estimated))
+            lines.append(f"estimated {shares_text(estimated)}")
+        task, line = methods.check_unlabelled(replace(task, unlabelled=files.features), method, items)
         lines.append(line)
         skipped += files.skipped
-    return _Encoded(task, items, tests, tuple(skipped), lines, engines_text(engines))
+    return task, items, tests, tuple(skipped), lines, engines_text(engines)
 
 
 # --- compare
@@ -196,7 +172,7 @@ class MethodScores:
     tested: dict[str, Evaluation]
     scored_name: str
     items: FrozenItems
-    folds: Folds
+    folds: methods.Folds
     skipped: tuple[MediaError, ...] = ()
     lines: tuple[str, ...] = ()
     engine: str = ""
@@ -208,12 +184,12 @@ class MethodScores:
         return self.items.pick(self.folds.scored)
 
     @property
-    def lead(self) -> Lead | None:
+    def lead(self) -> methods.Lead | None:
         """The lead of the best other method over the default one, cross-validated; None if no other is ahead.
 
         Items are weighted as `class_shares` says.
         """
-        return best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
+        return methods.best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
 
     def columns(self, *, by_class: bool = False) -> dict[str, dict[str, Rate]]:
         """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval.
@@ -266,7 +242,7 @@ def compare(
     data: Dataset | Division,
     encoder: str = "mini",
     *,
-    task: Task | None = None,
+    task: methods.Task | None = None,
     k: int | None = None,
     seed: int = 0,
     unlabelled: str | None = None,
@@ -292,7 +268,7 @@ def compare(
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
-    cv = folds(items, seed=task.recipe.seed)
+    cv = methods.folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
     tested: dict[str, Evaluation] = {}
     total = len(task.methods) * (len(cv.pairs) + (tests is not None))
@@ -300,20 +276,21 @@ def compare(
         step = _counter(progress, total)
         for name in task.methods:
             if cv.pairs:
-                right[name] = cross_validated(partial(task.fit, name), items, cv, step)
+                right[name] = methods.cross_validated(partial(task.fit, name), items, cv, step)
             if tests is not None:
-                tested[name] = evaluation_of(task.fit(name, items), tests)
+                tested[name] = methods.evaluation_of(task.fit(name, items), tests)
                 step()
     counts, scored, name = items.targets.bincount().tolist(), items.pick(cv.scored), division.scored_name or "held out"
     lines = [unbalanced_text(shares, counts), *lines]
-    if cv.pairs and min(counts) < MIN_ITEMS:
-        few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
-        lines.append(f"{few}: only the others are cross-validated")
+    if cv.pairs and min(counts) < methods.MIN_ITEMS:
+        few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer"
+        lines.append(f"{few} than {methods.MIN_ITEMS} items: only the others are cross-validated")
     if task.encoder.has_text:
-        lines.append(names_line(task.encoder, task.names, task.prompts, tested))
+        lines.append(methods.names_line(task.encoder, task.names, task.prompts, tested))
+        lines.append(zero_shot_note(task.encoder.source, task.names) or "")
     default = task.methods[0]
     if right and tested:
-        lines.append(near_copies_line(right[default], scored, tested[default], name))
+        lines.append(methods.near_copies_line(right[default], scored, tested[default], name))
     weights = task.weights(scored) if cv.pairs else None
     return MethodScores(right, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights)
 
@@ -336,7 +313,7 @@ class FittedMethod:
         skipped, lines, engine: as in `MethodScores`.
     """
 
-    task: Task
+    task: methods.Task
     name: MethodName
     items: FrozenItems
     table: ScoreTable
@@ -367,7 +344,7 @@ class FittedMethod:
 
 
 def fit_method(
-    task: Task,
+    task: methods.Task,
     division: Division,
     method: MethodName | None,
     *,
@@ -399,5 +376,5 @@ def fit_method(
     table.add_note(task)
     if name != "probe":
         scored = dict(table.rows) if name == "text-probe" else {}
-        lines = [*lines, names_line(task.encoder, task.names, task.prompts, scored)]
+        lines = [*lines, methods.names_line(task.encoder, task.names, task.prompts, scored)]
     return FittedMethod(task, name, items, table, skipped, tuple(filter(None, lines)), engine)

@@ -23,7 +23,7 @@ from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.transductive import estimate_shares, refined_head
+from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
@@ -145,14 +145,6 @@ class Task:
         """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
         return item_weights(self.recipe.class_shares, self.labels, items.targets.numpy())
 
-    def with_estimated_shares(self, name: MethodName, items: FrozenItems) -> "Task":
-        """Return the task with the class shares of the unlabelled files, estimated by a method fitted to the items."""
-        assert self.unlabelled is not None
-        with torch.inference_mode():
-            scores = replace(self, unlabelled=None).fit(name, items)(self.unlabelled)
-        shares = dict(zip(self.labels, estimate_shares(scores).tolist(), strict=True))
-        return replace(self, recipe=replace(self.recipe, class_shares=shares))
-
 
 def names_line(
     encoder: Encoder,
@@ -262,23 +254,22 @@ def cross_validated(
     return right[cv.scored]
 
 
-def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
+def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
     """Return (the task, without its unlabelled files if they do not help; a line on the result).
 
-    They help if the default method is as accurate on the labelled items with them as without, cross-validated and
+    They help if the method is as accurate on the labelled items with them as without, cross-validated and
     weighted as `class_shares` says. With too few labelled items for folds they are used, since they gain most there.
     """
     assert task.unlabelled is not None
     files, without = f"{len(task.unlabelled)} unlabelled files", replace(task, unlabelled=None)
-    if not task.fit(task.methods[0], items).kind.endswith("unlabelled files"):
+    if not task.fit(name, items).kind.endswith("unlabelled files"):
         return without, f"{files} are too few or too scattered to refine the head"
     cv = folds(items, seed=task.recipe.seed)
     if not cv.pairs:
         return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
-        np.average(cross_validated(partial(each.fit, each.methods[0]), items, cv), weights=weights)
-        for each in (task, without)
+        np.average(cross_validated(partial(each.fit, name), items, cv), weights=weights) for each in (task, without)
     )
     which = (
         "the labelled items" if len(cv.scored) == len(items.data) else f"the items of classes with {MIN_ITEMS} or more"
