@@ -80,5 +80,8 @@ def test_what_is_printed() -> None:
         "set class_shares to labels"
     )
     assert not unbalanced_text("equal", [10, 14])
-    assert not unbalanced_text("labels", [2, 20])
-    assert shares_text({"a": 0.25, "b": 0.6, "c": 0.15}) == "estimated class shares: b 60 %, a 25 %, c 15 %"
+    assert unbalanced_text("labels", [2, 20]).endswith("predictions assume the same shares")
+    assert unbalanced_text({"a": 9, "b": 1}, [4, 4]) == "predictions assume these class shares: a 90 %, b 10 %"
+    assert not unbalanced_text("estimate", [2, 20])
+    eight = {label: 8.0 - number for number, label in enumerate("abcdefgh")}
+    assert shares_text(eight) == "class shares: a 22 %, b 19 %, c 17 %, ..., g 6 %, h 3 %"
