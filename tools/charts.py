@@ -32,12 +32,12 @@ def bars(name: str, title: str, groups: Sequence[str], series: Mapping[str, Sequ
     for index, (label, values) in enumerate(series.items()):
         places = [position + (index - (len(series) - 1) / 2) * width for position in range(len(groups))]
         drawn = axes.bar(places, values, width, label=label, color=COLOURS[index - len(series)])
-        axes.bar_label(drawn, fmt="%.1f" if len(groups) < 8 else "%.0f", fontsize=8)
+        axes.bar_label(drawn, fmt="%.1f", fontsize=8)
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xticks(range(len(groups)), groups)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=len(series), loc="upper left", bbox_to_anchor=(0, -0.12))
+    axes.legend(frameon=False, ncols=len(series), loc="upper left", bbox_to_anchor=(0, -0.2))
     figure.savefig(ASSETS / f"chart-{name}.svg", metadata={"Date": None})
 
 
