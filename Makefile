@@ -106,6 +106,7 @@ docs: $(VENV)/.installed
 pictures: $(VENV)/.installed
 	rm -rf build/pictures
 	$(BIN)/python -m tools.pictures --data $(DATA)
+	$(BIN)/python -m tools.charts
 
 # The page of commands and the list of their options, from the parser.
 commands: $(VENV)/.installed
