@@ -198,7 +198,7 @@ class MethodScores:
             by_class: return the means over classes instead, where classes differ in size.
         """
         items, columns = self.scored_items, dict[str, dict[str, Rate]]()
-        weights = class_weights(items.targets.numpy()) if by_class else None
+        weights = class_weights(items.targets.numpy()) if by_class and self.right else None
         if self.right and (not by_class or are_unbalanced(items.targets.bincount().tolist())):
             columns["cross-validated"] = {n: rate_of(hits, items.groups, weights) for n, hits in self.right.items()}
         if self.tested and (not by_class or any(score.sizes_differ for score in self.tested.values())):
