@@ -97,7 +97,7 @@ class Predict:
             reporter=reporter,
         )
         _print_predictions(results, calibration, self, model.model.names)
-        batch = "with --unlabelled, probabilities depend on the batch and are not calibrated" if self.unlabelled else ""
+        batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
         say_notes(filter(None, [note, batch]))
         _suggest(self, run_folder)
         if run_folder is not None:
