@@ -85,7 +85,7 @@ ITEMS = FrozenItems(
     Dataset(tuple(Item(Path(f"{name}.png"), "a") for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
 )
 SCORES = MethodScores(
-    {HOSTILE: np.array([True, True, False, True])}, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True), None
+    {HOSTILE: np.array([True, True, False, True])}, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True)
 )
 
 

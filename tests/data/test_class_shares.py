@@ -7,16 +7,24 @@ import pytest
 
 from messages import refuses
 from texthead.data.class_shares import (
+    are_unbalanced,
     check_class_shares,
     item_weights,
     log_ratio,
     read_class_shares,
     shares_text,
     unbalanced_text,
+    weighted_text,
 )
 from texthead.errors import DataError
 
 LABELS = ["a", "b", "c"]
+
+
+def test_classes_without_items_do_not_count() -> None:
+    assert are_unbalanced([3, 0, 2])
+    assert not are_unbalanced([4, 0, 3])
+    assert not are_unbalanced([])
 
 
 def test_the_ratio_of_target_and_label_shares() -> None:
@@ -26,6 +34,7 @@ def test_the_ratio_of_target_and_label_shares() -> None:
     assert not log_ratio("labels", LABELS, counts).any()
     for number in range(1, 50):
         assert not log_ratio("equal", LABELS, np.full(3, number)).any()
+        assert not log_ratio({"a": 0.1, "b": 0.7, "c": 0.3}, LABELS, number * np.array([1, 7, 3])).any()
 
 
 def test_weights_give_each_class_its_share() -> None:
@@ -34,7 +43,9 @@ def test_weights_give_each_class_its_share() -> None:
     assert np.bincount(targets, weights) == pytest.approx([2, 2, 2])
     weights = item_weights({"a": 0.5, "b": 0.4, "c": 0.1}, LABELS, targets)
     assert np.bincount(targets, weights) == pytest.approx([3, 2.4, 0.6])
+    assert weighted_text(weights) == ", weighted by class_shares"
     assert (item_weights("labels", LABELS, targets) == 1).all()
+    assert weighted_text(item_weights({"a": 0.1, "b": 0.3, "c": 0.2}, LABELS, targets)) == ""
 
 
 def test_shares_that_are_refused(tmp_path: Path) -> None:
@@ -69,5 +80,4 @@ def test_what_is_printed() -> None:
     )
     assert not unbalanced_text("equal", [10, 14])
     assert not unbalanced_text("labels", [2, 20])
-    shares = {"a": 0.25, "b": 0.6, "c": 0.15}
-    assert shares_text(shares, most=2) == "estimated class shares: b 60 %, a 25 %, ..."
+    assert shares_text({"a": 0.25, "b": 0.6, "c": 0.15}) == "estimated class shares: b 60 %, a 25 %, c 15 %"

@@ -51,6 +51,17 @@ def test_unknown_names_need_more_evidence() -> None:
     assert weights[2] < 0.6 < 0.95 < weights[0]
 
 
+def test_many_items_give_the_head_of_the_wider_features() -> None:
+    """With more items than numbers, the other Gram matrix is used."""
+    features, targets, rows = guided(20)
+    wide, wide_rows = (F.pad(each, (0, 64)) for each in (features, rows))
+    for narrow, wider in (
+        (text_probe_head(rows, features, targets, names=NAMES), text_probe_head(wide_rows, wide, targets, names=NAMES)),
+        (logistic_head(features, targets, names=NAMES), logistic_head(wide, targets, names=NAMES)),
+    ):
+        torch.testing.assert_close(narrow(features), wider(wide), rtol=1e-4, atol=1e-4)
+
+
 def test_numbers_of_labels_say_nothing_about_class_shares() -> None:
     features, targets, rows = guided(40, spread=4.0)
     few = torch.cat([torch.arange(120)[targets == 0], torch.arange(120)[targets > 0][:4]])

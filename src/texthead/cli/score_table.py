@@ -8,10 +8,10 @@ from rich.table import Table
 
 from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
-from texthead.evaluation.class_sizes import class_weights
-from texthead.evaluation.confusions import Rate, wrong_pairs
+from texthead.evaluation.class_sizes import RareClasses, class_weights
+from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import lead_interval
+from texthead.evaluation.intervals import Rate, lead_interval
 from texthead.runs.scores import Score
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES
@@ -62,7 +62,7 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "data": table.division.scored.source,
         "split": table.division.scored_name,
         "methods": [Score.of(method, result)._asdict() for method, result in table.rows],
-        "rare": table.rare and table.rare.to_json(),
+        "rare": rare_json(table.rare),
         "classes": [
             {
                 "name": row.name,
@@ -76,6 +76,11 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
         "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(table)],
         "notes": table.lines,
     }
+
+
+def rare_json(rare: RareClasses | None) -> dict[str, Any] | None:
+    """Return the result on rare classes as JSON."""
+    return rare and {**rare._asdict(), "recall": _rate_json(rare.recall)}
 
 
 def _rate_json(rate: Rate | None) -> dict[str, float] | None:

@@ -88,6 +88,7 @@ class Compare:
         )
 
         doing("loading torch")
+        from texthead.cli.score_table import rare_json
         from texthead.encoders.load import zero_shot_note
         from texthead.transfer.comparison import compare, load_task
 
@@ -116,24 +117,20 @@ class Compare:
         else:
             say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
         scores = compare(parts, task=task, unlabelled=self.unlabelled)
-        for line in scores.lines:
-            results().print(line)
         say_skipped(scores.skipped)
         _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
-        if str(scores.names or ""):
-            results().print(str(scores.names))
+        for line in scores.lines:
+            results().print(line)
         _say_lead(task.methods[0], scores)
-        if scores.warning:
-            results().print(scores.warning)
         note = zero_shot_note(task.encoder.source, task.names)
         if note:
             say_notes([note])
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
-        next_command("texthead", "train", self.data, *encoder, "--tune", "none", "--out", unused(Path("run")))
+        text = () if self.text is None else ("--text", self.text)
+        next_command("texthead", "train", self.data, *encoder, *text, "--tune", "none", "--out", unused(Path("run")))
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = parts.scored_name if scores.tested else None
-        rare = scores.rare and scores.rare.to_json()
-        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare})
+        show_json({**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)})
 
 
 def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
@@ -141,7 +138,7 @@ def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, 
     from texthead.runs.scores import Score
 
     folds = scores.columns().get("cross-validated", {})
-    means = scores.class_means().get("cross-validated", folds)
+    means = scores.columns(by_class=True).get("cross-validated", folds)
     rows = []
     for name in methods:
         validated = None
@@ -186,12 +183,8 @@ def _show(title: str, scores: "MethodScores") -> None:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     names = list(scores.right or scores.tested)
-    means = scores.class_means()
-    for name in names:
-        table.add_row(name, *(_cell(*column[name]) for column in columns.values()))
-        if means:
-            cells = (_cell(*means[column][name]) if column in means else "" for column in columns)
-            table.add_row("  mean over classes", *cells)
+    for row in scores.rows():
+        table.add_row(*row)
     results().print(table)
     if scores.rare:
         results().print(f"{names[0]}, {scores.rare}")
@@ -201,6 +194,7 @@ def _show(title: str, scores: "MethodScores") -> None:
 def _say_lead(default: str, scores: "MethodScores") -> None:
     """Print which method is ahead of the default in cross-validation, and by how much."""
     from texthead.cli.console import results
+    from texthead.data.class_shares import weighted_text
     from texthead.transfer import methods
 
     if not scores.right:
@@ -209,20 +203,14 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)
     how = f"{len(scores.folds.pairs)} folds{f', {text}' if grouped else ''}"
+    if scores.weights is not None:
+        how += weighted_text(scores.weights)
     lead = scores.lead
     if lead is None:
         results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")
         return
     chance = ", so perhaps by chance" if lead.low <= 0 else ""
-    if scores.weights is not None and scores.weights.min() < scores.weights.max():
-        how += ", classes weighted by class_shares"
     results().print(
         f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
         f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"
     )
-
-
-def _cell(top1: float, low: float, high: float) -> str:
-    """Return a cell such as `66.7 (41.7-84.8)`, with 100 for 100.0 so that the table fits 80 columns."""
-    own, least, most = (f"{value:.1f}".replace("100.0", "100") for value in (top1, low, high))
-    return f"{own} ({least}-{most})"

@@ -97,8 +97,8 @@ class Predict:
             reporter=reporter,
         )
         _print_predictions(results, calibration, self, model.model.names)
-        if note:
-            say_notes([note])
+        batch = "with --unlabelled, probabilities depend on the batch and are not calibrated" if self.unlabelled else ""
+        say_notes(filter(None, [note, batch]))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()

@@ -134,13 +134,14 @@ class Train:
 
         of_method = ("frames", "size", "resize") if self.method else ()
         own = {key for key in self.overrides if key not in ("seed", "template", "class_shares", *of_method)}
-        if self.overrides.get("tune") == "none":
+        none = self.overrides.get("tune") == "none"
+        if none:
             own.remove("tune")
         given = {
             **dict.fromkeys(sorted(own), True),
             "recipe": self.recipe != "small",
             "head": self.head != "text",
-            "text": self.text is not None and self.method is None,
+            "text": self.text is not None and self.method is None and not none,
             "train_head": self.train_head,
             "resume": self.resume,
             "checkpoint_every": self.checkpoint_every is not None,
@@ -268,7 +269,7 @@ class Train:
 
         division, inputs = plan.division, plan.inputs
         say_notes(plan.notes)
-        share = f"{100 * (self.held_out or HELD_OUT):g} % of each class"
+        share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
         drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
         scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
         notes().print(f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}")
@@ -310,8 +311,6 @@ def _say_fitted(fitted: "FittedMethod") -> None:
     for line in fitted.lines:
         results().print(line)
     say_skipped(fitted.skipped)
-    if str(fitted.names or ""):
-        results().print(str(fitted.names))
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
         results().print(

@@ -1,7 +1,7 @@
 """Class shares: how frequent each class is in what will be predicted, if the labels do not show it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,15 @@ from texthead.errors import DataError, either
 from texthead.files import read_value, without_twins
 from texthead.recipes import CLASS_SHARES, ClassShares
 
-# Labels are unbalanced if the largest class has this many times the labels of the smallest. Below it, predictions
+# Classes differ in size if the largest has at least this many times the items of the smallest. Below it, predictions
 # hardly depend on the shares.
 UNBALANCED = 1.5
+
+
+def are_unbalanced(sizes: Iterable[int]) -> bool:
+    """Return whether classes differ in size; those without items do not count."""
+    filled = [size for size in sizes if size]
+    return bool(filled) and max(filled) >= UNBALANCED * min(filled)
 
 
 def read_class_shares(text: str) -> ClassShares:
@@ -81,8 +87,8 @@ def log_ratio(
     if shares == "labels":
         return np.zeros(len(labels))
     target = np.ones(len(labels)) if isinstance(shares, str) else np.array([float(shares[label]) for label in labels])
-    # Products of whole numbers, so that equal shares of equal counts give exactly 1.
-    return np.log(target * np.sum(counts) / (target.sum() * np.maximum(counts, 1)))
+    # Without rounding errors, so that shares proportional to the counts give exactly 0.
+    return np.log(target * np.sum(counts) / (target.sum() * np.maximum(counts, 1))).round(12)
 
 
 def item_weights(
@@ -97,19 +103,28 @@ def item_weights(
 
 
 def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
-    """Return in one line what predictions assume; empty if the labels are balanced, or the shares were chosen."""
-    low, high = min(counts), max(counts)
-    if shares != "equal" or high < UNBALANCED * low:
+    """Return in one line what predictions assume; empty if the labels are balanced and no shares were chosen.
+
+    Args:
+        counts: the number of training labels of each class.
+    """
+    if isinstance(shares, Mapping):
+        return f"predictions assume these {shares_text(shares)}"
+    if shares == "estimate" or not are_unbalanced(counts):
         return ""
-    return (
-        f"labels are unbalanced, {low} to {high} a class; predictions assume equal shares; "
-        "class_shares labels keeps theirs"
-    )
+    keep = "equal shares; to keep those of the labels, set class_shares to labels"
+    assumed = keep if shares == "equal" else "the same shares"
+    return f"training labels are unbalanced, {min(counts)} to {max(counts)} a class; predictions assume {assumed}"
 
 
-def shares_text(shares: ClassShares, most: int = 5) -> str:
-    """Return the largest shares in one line: `class shares: cat 60 %, dog 30 %, ...`."""
+def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
+    """Return the words that follow a mean of items with the weights of `item_weights`; empty if all are equal."""
+    return ", weighted by class_shares" if np.ptp(weights) else ""
+
+
+def shares_text(shares: ClassShares) -> str:
+    """Return the largest and the smallest shares of a mapping: `class shares: cat 60 %, dog 30 %, ..., emu 1 %`."""
     assert isinstance(shares, Mapping)
-    largest = sorted(shares, key=lambda label: -shares[label])
-    text = ", ".join(f"{label} {100 * shares[label]:.0f} %" for label in largest[:most])
-    return f"estimated class shares: {text}{', ...' if len(largest) > most else ''}"
+    total = sum(shares.values())
+    parts = [f"{label} {100 * shares[label] / total:.0f} %" for label in sorted(shares, key=lambda each: -shares[each])]
+    return f"class shares: {', '.join(parts if len(parts) < 7 else [*parts[:3], '...', *parts[-2:]])}"

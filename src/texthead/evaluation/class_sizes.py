@@ -1,39 +1,30 @@
 """Classes of different sizes: the mean over classes, and the classes with few training items."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from texthead.errors import listed
-from texthead.evaluation.confusions import Rate, rate_among
-from texthead.evaluation.intervals import grouped_interval
-
-# Classes differ in size if the largest has at least this many times the items of the smallest.
-UNEQUAL = 1.5
+from texthead.evaluation.confusions import rate_among
+from texthead.evaluation.intervals import Rate, rate_of
 
 # A class is rare if it has at most this share of the mean number of training items.
 RARE = 1 / 3
 
 
-def differ(sizes: Iterable[int]) -> bool:
-    """Return whether classes differ in size; those without items do not count."""
-    filled = [size for size in sizes if size]
-    return bool(filled) and max(filled) >= UNEQUAL * min(filled)
-
-
 def class_weights(targets: Int[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
-    """Return the weight of each item in a mean over classes: one over the number of items of its class."""
-    return 1 / np.bincount(targets)[targets]
+    """Return the weight of each item in a mean over classes: the same for each class with items, 1 on average."""
+    weights = 1 / np.bincount(targets)[targets]
+    return weights / weights.mean()
 
 
 def class_mean(
     right: Bool[np.ndarray, " items"], targets: Int[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate:
     """Return the mean of the classes' recalls, of those with items, as (percent, low, high)."""
-    weights = class_weights(targets)
-    return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
+    return rate_of(right, groups, class_weights(targets))
 
 
 class RareClasses(NamedTuple):
@@ -59,13 +50,6 @@ class RareClasses(NamedTuple):
             return f"{about}: no item to score"
         recall = "{:.1f} % (95 % interval {:.1f}-{:.1f})".format(*self.recall)
         return f"{about}: {recall} of {self.items} item{'s' * (self.items > 1)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values, the recall as in tables of scores."""
-        return {
-            **self._asdict(),
-            "recall": self.recall and dict(zip(("percent", "low", "high"), self.recall, strict=True)),
-        }
 
 
 def rare_classes(

@@ -6,13 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from texthead.evaluation.intervals import grouped_interval
+from texthead.evaluation.intervals import Rate, rate_of
 
 Confusion = Integer[np.ndarray, "classes classes"]
 
 Correlation = Float[np.ndarray, "classes classes"]
-
-Rate = tuple[float, float, float]
 
 
 class ClassRow(NamedTuple):
@@ -65,7 +63,7 @@ def rate_among(
     if not among.any():
         return None
     own_groups = None if groups is None else [groups[index] for index in np.flatnonzero(among).tolist()]
-    return 100 * float(right[among].mean()), *grouped_interval(right[among], own_groups)
+    return rate_of(right[among], own_groups)
 
 
 def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from texthead.data.class_shares import are_unbalanced
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pooling, Protocol
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import class_sizes
 from texthead.evaluation.class_sizes import RareClasses, rare_classes
-from texthead.evaluation.confusions import ClassRow, Rate, class_rows
-from texthead.evaluation.intervals import grouped_interval
+from texthead.evaluation.confusions import ClassRow, class_rows
+from texthead.evaluation.intervals import Rate, grouped_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
@@ -32,9 +33,6 @@ _CHUNK = 256
 
 # Classes that a notebook shows of an evaluation.
 WORST = 10
-
-# Beside top-1 where classes differ in size.
-MEAN_TEXT = ", mean over classes {:.1f} % ({:.1f}-{:.1f})"
 
 
 def average_views(
@@ -127,12 +125,12 @@ class Evaluation:
     @property
     def sizes_differ(self) -> bool:
         """Whether classes differ in size, so that `class_mean` tells more than top-1."""
-        return class_sizes.differ(self.targets.bincount().tolist())
+        return are_unbalanced(self.targets.bincount().tolist())
 
     @property
     def mean_text(self) -> str:
         """The mean over classes as text to follow top-1; empty if the classes have about the same size."""
-        return MEAN_TEXT.format(*self.class_mean) if self.sizes_differ else ""
+        return ", mean over classes {:.1f} % ({:.1f}-{:.1f})".format(*self.class_mean) if self.sizes_differ else ""
 
     def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
         """Return the result on the classes with clearly fewer training items than others; None if there are none.

@@ -10,6 +10,9 @@ from torch import Tensor
 
 Z = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
+# (percent, low, high): a rate with its 95 % interval.
+Rate = tuple[float, float, float]
+
 
 def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float, float]:
     """Return the 95 % interval, in percent, of the rate of which `right` of `items` is a sample.
@@ -56,25 +59,29 @@ def grouped_interval(
 
     Source of that number: Kish, Survey Sampling, 1965.
     """
-    weights = _unequal(weights)
-    items, count = len(right), len(right) if groups is None else len(set(groups))
-    if weights is None and count == items:
+    items, groups = len(right), range(len(right)) if groups is None else groups
+    (weights, most), count = _counted(weights, items), len(set(groups))
+    if count == most == items:
         return wilson_interval(int(right.sum()), items)
-    error = standard_error(right.astype(float), range(items) if groups is None else groups, weights)
-    rate, most = float(np.average(right, weights=weights)), _effective(weights, items)
+    rate, error = float(np.average(right, weights=weights)), standard_error(right.astype(float), groups, weights)
     effective = count * most / items if rate in (0, 1) else most if not error else rate * (1 - rate) / error**2
     independent = max(1, round(min(effective, most)))
     return wilson_interval(rate * independent, independent)
 
 
-def _unequal(weights: Float[np.ndarray, " items"] | None) -> Float[np.ndarray, " items"] | None:
-    """Return the weights; None if all are equal, so that they change no bit of a result."""
-    return None if weights is None or not np.ptp(weights) else weights
+def rate_of(
+    right: Bool[np.ndarray, " items"],
+    groups: Sequence[Hashable] | None,
+    weights: Float[np.ndarray, " items"] | None = None,
+) -> Rate:
+    """Return the mean of `right` in percent, with its interval as from `grouped_interval`."""
+    return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
 
 
-def _effective(weights: Float[np.ndarray, " items"] | None, items: int) -> int | float:
-    """Return how many items of equal weight these items are worth."""
-    return items if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
+def _counted(weights: Float[np.ndarray, " items"] | None, items: int) -> tuple[Float[np.ndarray, " items"], float]:
+    """Return (the weights, 1 if all are equal; how many items of equal weight these items are worth)."""
+    weights = np.ones(items) if weights is None or not np.ptp(weights) else weights
+    return weights, float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def lead_interval(
@@ -92,15 +99,14 @@ def lead_interval(
         only_first, only_second: whether only that one was right on each item; for several draws, the share (0-1).
         weights: what each item counts in the mean; None if all count the same.
     """
-    weights, items = _unequal(weights), len(only_first)
-    independent = len(set(groups)) == items
-    if weights is None and independent:
+    items = len(only_first)
+    (weights, most), independent = _counted(weights, items), len(set(groups)) == items
+    if independent and most == items:
         return paired_interval(float(only_first.sum()), float(only_second.sum()), items)
     leads = only_first.astype(float) - only_second.astype(float)
     middle, error = float(np.average(leads, weights=weights)), standard_error(leads, groups, weights)
-    if weights is not None and independent:
+    if independent:
         first, second = (float(np.average(each, weights=weights)) for each in (only_first, only_second))
-        most = _effective(weights, items)
         effective = min(most, (first + second - middle**2) / error**2) if error else most
         # Half an item of the heaviest is added: with half an average one, few heavy items are covered in 88 of 100.
         added = 0.5 * most * float(weights.max() / weights.sum())
@@ -128,8 +134,8 @@ def paired_interval(
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
-def difference_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
-    """Return the 95 % interval of first minus second, rates of different items as (percent, low, high).
+def difference_interval(first: Rate, second: Rate) -> tuple[float, float]:
+    """Return the 95 % interval of first minus second, rates of different items.
 
     Source: Newcombe 1998, hybrid score interval.
     """
@@ -142,5 +148,4 @@ def difference_interval(first: tuple[float, float, float], second: tuple[float, 
 
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
     """Format the share of hits in percent with its 95 % interval, as `80.0 % (49.0-94.3)`."""
-    low, high = grouped_interval(hits.numpy(), groups)
-    return f"{100 * int(hits.sum()) / len(hits):.1f} % ({low:.1f}-{high:.1f})"
+    return "{:.1f} % ({:.1f}-{:.1f})".format(*rate_of(hits.numpy(), groups))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.data.class_shares import item_weights
+from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split, label_indices
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
@@ -21,12 +21,10 @@ from texthead.evaluation.calibration import (
     measure,
     worth,
 )
-from texthead.evaluation.class_sizes import differ
 from texthead.evaluation.evaluate import score
 from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
 from texthead.parallel.progress import Reporter
-from texthead.recipes import ClassShares
 from texthead.runs.folder import rows_digest
 from texthead.runs.hub import check_own
 from texthead.runs.run import Run, save_calibration
@@ -121,8 +119,15 @@ def calibrate_run(
     targets = torch.tensor(label_indices(items, run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
     threshold, sets, lines = check_guarantees(worth(weights), 0 if unknown is None else len(unknown), **rates)
-    if differ(targets.bincount().tolist()) and weights.min() < weights.max():
-        lines.insert(0, _weights_line(targets.bincount(), worth(weights), run.class_shares))
+    counts = targets.bincount()[targets.bincount() > 0].tolist()
+    if worth(weights) < len(targets) and (not sets or are_unbalanced(counts)):
+        shares = run.class_shares if isinstance(run.class_shares, str) else "a share for each class"
+        lines.insert(
+            0,
+            f"temperature and sets count classes as class_shares says ({shares}), not as in these items "
+            f"({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth "
+            f"{worth(weights)}",
+        )
     fitted = calibrate(
         scores,
         targets,
@@ -140,14 +145,3 @@ def calibrate_run(
     fitted = replace(fitted, measured=measured, content=content)
     save_calibration(run, fitted)
     return RunCalibration(fitted, measured, items, plan.split, scores, targets, lines)
-
-
-def _weights_line(counts: Int[Tensor, " classes"], worth_items: int, shares: ClassShares) -> str:
-    """Return in one line that the classes do not count as often as they occur in the items."""
-    filled = counts[counts > 0]
-    chosen = shares if isinstance(shares, str) else "a share for each class"
-    return (
-        f"temperature and sets count classes as class_shares says ({chosen}), not as in these items "
-        f"({int(filled.min())} to {int(filled.max())} a class): for the sets, the {int(counts.sum())} items are worth "
-        f"{worth_items}"
-    )

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from texthead.errors import RunError
-from texthead.evaluation.confusions import Rate
 from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.intervals import Rate
 from texthead.files import read_json, write_json
 
 NAME = "scores.json"
@@ -44,13 +44,10 @@ class Score(NamedTuple):
         Raises:
             KeyError, TypeError, ValueError: a key is missing, or a value has the wrong type or range.
         """
-        top1, low, high, top5, error = (
-            float(value[key]) for key in ("top1", "low", "high", "top5", "calibration_error")
-        )
-        mean, least, most = map(float, value["class_mean"])
-        score = cls(str(value["method"]), int(value["items"]), top1, low, high, (mean, least, most), top5, error)
-        numbers = (top1, low, high, mean, least, most, top5, error)
-        if score.items < 1 or not all(0 <= number <= 100 for number in numbers):
+        rates = {key: float(value[key]) for key in ("top1", "low", "high", "top5", "calibration_error")}
+        mean, low, high = map(float, value["class_mean"])
+        score = cls(method=str(value["method"]), items=int(value["items"]), class_mean=(mean, low, high), **rates)
+        if score.items < 1 or not all(0 <= rate <= 100 for rate in (*rates.values(), mean, low, high)):
             raise ValueError(f"out of range: {score}")
         return score
 

@@ -143,7 +143,7 @@ def train(
                         if objective:
                             share = output * (len(positions) / items)
                         else:
-                            logits = output.float() if shift is None else output.float() + shift
+                            logits = output.float() + shift
                             share = F.cross_entropy(logits, labels, reduction="sum", ignore_index=NO_ITEM) / items
                             right += (output.argmax(-1) == labels).sum()
                         (share * parallel.factor).backward()
@@ -196,16 +196,16 @@ def train(
     return log.records
 
 
-def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"] | None:
-    """Return log(label share / class share), which the loss adds to the logits; None if all are 0, as in the paper.
+def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"]:
+    """Return log(label share / class share), which the loss adds to the logits; zeros for "labels", as in the paper.
 
     So the logits themselves become those of items that are as frequent as `class_shares` says.
 
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
     """
-    targets = label_indices(train_set, model.names)
-    ratio = log_ratio(recipe.class_shares, model.names, np.bincount(targets, minlength=len(model.names)))
-    return -torch.from_numpy(ratio).float().to(next(model.parameters()).device) if ratio.any() else None
+    counts = np.bincount(label_indices(train_set, model.names), minlength=len(model.names))
+    ratio = log_ratio(recipe.class_shares, model.names, counts)
+    return -torch.from_numpy(ratio).float().to(next(model.parameters()).device)
 
 
 def _validate(

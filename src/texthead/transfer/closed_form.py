@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from texthead.evaluation.class_sizes import class_weights
 from texthead.models.heads import TEXT_AND_ITEMS, ProbeHead
 
 # Inverse penalty of a logistic regression on unit features, as scikit-learn's C. LOG.md, 2026-11-27, has the grid
@@ -60,8 +61,7 @@ def text_evidence(
     from scipy.special import log_softmax, logsumexp
 
     x, text, labels = _units(features - class_center(features, targets)), _rows(rows), targets.numpy()
-    weights = _item_weights(labels, len(text))
-    scores, items = x @ text.T, np.arange(len(labels))
+    weights, scores, items = class_weights(labels), x @ text.T, np.arange(len(labels))
     logs = np.array([(weights * log_softmax(scale * scores, axis=1)[items, labels]).sum() for scale in (0, *SCALES)])
     helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean()) ** 2
     with np.errstate(divide="ignore"):
@@ -91,7 +91,7 @@ def logistic_head(
     x = _units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
     present, numbers = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _logistic(x, numbers, weight[present], STRENGTH / penalty)
+    weight[present], bias[present] = _logistic(*_span(x), numbers, weight[present], STRENGTH / penalty)
     return _probe(weight, bias, center, names, "logistic")
 
 
@@ -130,22 +130,18 @@ def text_probe_head(
     x, text = _units(features - center), _rows(rows)
     evidence = text_evidence(rows, features, targets)
     text_weight = TEXT_SHARE * evidence.weight
-    weight, bias = _logistic(x, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
+    z, axes = _span(x)
+    weight, bias = _logistic(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
     text = text - text.mean(0)
-    item_weights, hot = _item_weights(labels, len(text)), np.eye(len(text))[labels]
+    item_weights, hot = class_weights(labels), np.eye(len(text))[labels]
     prior = x @ text.T
     slope = max(0.0, float((item_weights @ (hot * prior)).sum() / max((item_weights @ prior**2).sum(), 1e-12)))
     residual = hot - item_weights @ hot / len(hot) - text_weight * slope * prior
-    kernel = x @ x.T + penalty * RIDGE * np.diag(1 / item_weights)
-    ridge = text_weight * slope * text + np.linalg.solve(kernel, residual).T @ x
+    weighted = item_weights * z.T
+    squares = weighted @ z + penalty * RIDGE * np.eye(len(axes))
+    ridge = text_weight * slope * text + np.linalg.solve(squares, weighted @ residual).T @ axes
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
     return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if text_weight else "items")
-
-
-def _item_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return weights of mean 1 with which all classes that have items weigh the same."""
-    counts = np.bincount(labels, minlength=classes)
-    return len(labels) / (np.count_nonzero(counts) * counts[labels])
 
 
 def _rows(rows: Tensor) -> np.ndarray:
@@ -167,28 +163,40 @@ def _probe(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence
     return ProbeHead(torch.from_numpy(weight), bias=torch.from_numpy(bias), center=center, names=names, kind=kind)
 
 
-def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (coordinates of the items, orthogonal unit axes of their span), by the smaller of the Gram matrices."""
+    few = len(x) <= x.shape[1]
+    values, vectors = np.linalg.eigh(x @ x.T if few else x.T @ x)
+    nonzero = values > 1e-9 * values[-1]
+    values, vectors = values[nonzero], vectors[:, nonzero]
+    axes = (vectors / np.sqrt(values)).T @ x if few else vectors.T
+    return x @ axes.T, axes
+
+
+def _logistic(
+    z: np.ndarray, axes: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression with the penalty |weights - prior|^2 / (2 strength); return (weights, biases).
 
     The loss is that of the scores plus log(label share), so the scores are those of equally frequent classes.
 
-    The weights differ from the prior only in the span of the items. Along the eigenvectors of the items' Gram matrix,
-    each scaled by the inverse root of its curvature, the problem is well conditioned: about 30 steps solve it.
+    The weights differ from the prior only in the span of the items. Along its axes, each scaled by the inverse root of
+    its curvature, the problem is well conditioned: about 30 steps solve it.
+
+    Args:
+        z, axes: as from `_span`.
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax
     from threadpoolctl import threadpool_limits
 
-    values, vectors = np.linalg.eigh(x @ x.T)
-    nonzero = values > 1e-9 * values[-1]
-    values, vectors = values[nonzero], vectors[:, nonzero]
-    classes, rank, items = len(prior), len(values), np.arange(len(x))
+    classes, rank, items = len(prior), len(axes), np.arange(len(z))
     curvature = 2 * (classes - 1) / classes**2
-    step = 1 / np.sqrt(curvature * values + 1 / strength)
-    step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(x))
-    z, penalty = vectors * np.sqrt(values) * step, step**2 / strength
+    step = 1 / np.sqrt(curvature * (z**2).sum(0) + 1 / strength)
+    step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(z))
     hot = np.eye(classes)[labels]
-    shifted = x @ prior.T + np.log(classes * hot.mean(0))
+    shifted = z @ (prior @ axes.T).T + np.log(classes * hot.mean(0))
+    z, penalty = z * step, step**2 / strength
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
@@ -203,4 +211,4 @@ def _logistic(x: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: fl
     with threadpool_limits(1, "blas"):
         solution = minimize(loss, zeros, jac=True, method="L-BFGS-B", options=options).x
     u = solution[: classes * rank].reshape(classes, rank) * step
-    return prior + u @ (vectors / np.sqrt(values)).T @ x, solution[classes * rank :] * step_of_bias
+    return prior + u @ axes, solution[classes * rank :] * step_of_bias

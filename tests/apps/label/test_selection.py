@@ -84,6 +84,13 @@ def test_guesses_come_from_names_then_from_labels() -> None:
     assert (result.argmax(1) == targets)[labelled].float().mean() > 0.9
     # The last class has no label: text alone finds it.
     assert (result.argmax(1) == targets)[~labelled].float().mean() > 0.5
+    # Unknown names count for less.
+    lengths = torch.tensor([1.0] * (CLASSES - 1) + [0.1])[:, None]
+    full, shorter = (
+        guesses(length * F.normalize(rows, dim=-1), features, known, targets[known], classes=CLASSES)
+        for length in (1.0, lengths)
+    )
+    assert shorter[~labelled, -1].mean() < full[~labelled, -1].mean()
     # Without text and labels, all classes are equally likely.
     assert torch.allclose(guesses(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
     assert (guesses(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5

@@ -1,5 +1,6 @@
 """Find what is wrong with a dataset, with or without an encoder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -11,7 +12,7 @@ from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import read_facts
 from texthead.apps.doctor.findings import Severity
 from texthead.apps.doctor.page import Diagnosis
-from texthead.apps.doctor.wrong_labels import suspicious_labels
+from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import Dataset, label_indices
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
@@ -106,7 +107,9 @@ def diagnose(
         some = dataset.pick(seen)
         targets = torch.tensor(label_indices(some, dataset.classes), dtype=torch.long)
         judged = suspicious_labels(encoded.features, targets, some.groups)
-        notes += filter(None, [judged.unjudged])
+        notes += filter(
+            None, [judged.unjudged, _first_to_check(judged, [str(item.path) for item in some.items], dataset)]
+        )
         result += findings.label_findings(items, seen, dataset.classes, judged.listed, beside=result)
         for label in judged.listed:
             likely[seen[label.item]] = replace(items[seen[label.item]], label=dataset.classes[label.better])
@@ -116,3 +119,17 @@ def diagnose(
     counts, left_out = overview.overview_of(items, facts), findings.left_out(items, result)
     source = None if encoder_settings is None else encoder_settings.encoder
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
+
+
+def _first_to_check(judged: JudgedLabels, names: Sequence[str], dataset: Dataset) -> str:
+    """Return a note on the most suspicious labels if none is listed, since single wrong ones are hard to tell."""
+    doubtful = [label for label in judged.ranked if int(label.fits.argmax()) == label.better]
+    if judged.listed or not judged.ranked:
+        return ""
+    if not doubtful:
+        return "no label looks wrong: each item fits its own class best"
+    shown = ", ".join(f"{names[label.item]} (fits {dataset.classes[label.better]})" for label in doubtful[:3])
+    return (
+        f"no label is wrong beyond doubt; of {len(doubtful)} items that fit another class better, check these first: "
+        f"{shown}"
+    )

@@ -53,7 +53,9 @@ def guesses(
         evidence = text_evidence(rows, picked, targets)
         scale = evidence.weight * evidence.scale
     center = features.mean(0) if len(present) < 2 else class_center(picked, targets)
-    text = (scale * F.normalize(features - center, dim=-1) @ F.normalize(rows, dim=-1).T).softmax(-1)
+    # Names that the text encoder does not know have short rows.
+    text = scale * F.normalize(features - center, dim=-1) @ (rows / rows.norm(dim=-1, keepdim=True).clamp(min=1)).T
+    text = text.softmax(-1)
     if len(present) < 2:
         return text
     head = text_probe_head(rows[present], picked, numbers, names=[str(int(index)) for index in present])

@@ -40,13 +40,6 @@ class Guess(NamedTuple):
 Guesses = tuple[Guess, ...]
 
 
-class Doubt(NamedTuple):
-    """Why a label looks wrong: the classes predicted from the other files, and the reason in words."""
-
-    guesses: Guesses
-    reason: str
-
-
 class FileToLabel(NamedTuple):
     """A file to label.
 
@@ -115,7 +108,8 @@ class LabelSession:
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
         self.curves: list[LearningCurve] = []
-        self._findings, self._doubtful = dict[int, str](), dict[int, Doubt]()
+        # Why a label looks wrong: the classes predicted from the other files, and the reason in words.
+        self._findings, self._doubtful = dict[int, str](), dict[int, tuple[Guesses, str]]()
         self._checked: set[int] = set()
         self._fit = self._fitted(labels)
         self._measured: tuple[int, ...] = ()
@@ -175,11 +169,11 @@ class LabelSession:
             seed=self._seed,
         )
         judged = suspicious_labels(self.pool.features[labelled], targets, groups)
-        doubts: dict[int, Doubt] = {}
+        doubts: dict[int, tuple[Guesses, str]] = {}
         for label in judged.listed:
             position = labelled[label.item]
             reason = doctor.fit_text(fit.classes, fit.labels.of[position], label)
-            doubts[position] = Doubt(_sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason)
+            doubts[position] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
         with self._turn:
             # Drop measurements with labels that have since been undone.
             before = [old for old in self.curves if old.items < len(labelled)]
