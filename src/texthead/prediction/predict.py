@@ -53,7 +53,8 @@ def zero_shot(
 
     The less the text encoder knows the names, the closer are the probabilities.
     """
-    known = float(known_rows(encoder, names, prompts).norm(dim=1).mean())
+    # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
+    known = max(round(float(known_rows(encoder, names, prompts).norm(dim=1).mean()), 2), 0.01)
     head = text_head(encoder, names, labels=labels, prompts=prompts, scale=encoder.scale * known)
     return Recognizer(encoder.visual, MeanPool(), head)
 

@@ -141,7 +141,9 @@ def text_probe_head(
     squares = weighted @ z + penalty * RIDGE * np.eye(len(axes))
     ridge = text_weight * slope * text + np.linalg.solve(squares, weighted @ residual).T @ axes
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
-    return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if text_weight else "items")
+    # Rows of new names fit the head only if its own names probably help.
+    kind = TEXT_AND_ITEMS if evidence.weight > 0.5 else "items"
+    return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, kind)
 
 
 def _rows(rows: Tensor) -> np.ndarray:
