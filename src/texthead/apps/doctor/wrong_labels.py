@@ -32,6 +32,9 @@ USUAL_ERRORS = 0.05
 # Agreement above which labels are also listed if more items are far on the side of another class than near the middle.
 CLEAR_AGREEMENT = 0.9
 
+# How far such an item is on the wrong side, in half medians of the margins, if others are near the middle.
+CLEARLY_WRONG = 1.75
+
 # Gain in log-posterior, in nats, that the assumption of wrong labels must bring before any label is listed.
 LEAST_EVIDENCE = 4.0
 
@@ -106,8 +109,9 @@ def suspicious_labels(
     margins = scores[rows, own] - np.where(np.arange(len(classes)) == own[:, None], -np.inf, scores).max(1)
     agreement, middle = float((margins > 0).mean()), np.median(margins) / 2
     listed = expit(leads[rows, best] + error_odds) > (CUT if evidence >= LEAST_EVIDENCE else 1)
-    if agreement >= CLEAR_AGREEMENT and (margins < -middle).sum() > (abs(margins) <= middle).sum():
-        listed |= margins < -middle
+    if agreement >= CLEAR_AGREEMENT:
+        clear = (margins < -middle).sum() > (abs(margins) <= middle).sum()
+        listed |= margins < -middle * (1 if clear else CLEARLY_WRONG)
     order = (-leads[rows, best]).argsort(kind="stable").tolist()
     ranked = [SuspiciousLabel(int(judged[row]), int(classes[best[row]]), fits[row]) for row in order]
     unjudged = ""
