@@ -15,7 +15,8 @@ import torch
 from made import tiny_visual, write_image
 from texthead import notebook
 from texthead.data.dataset import Dataset, Item
-from texthead.evaluation.evaluate import WORST, Evaluation, evaluate
+from texthead.evaluation.evaluate import evaluate
+from texthead.evaluation.results import WORST, Evaluation
 from texthead.features.frozen import FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from texthead.errors import RunError
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval
+from texthead.evaluation.results import Evaluation
 from texthead.runs.scores import RunScores, Score, read_scores, write_scores
 
 SCENES = ["x", "x", "y", "y"]

@@ -14,7 +14,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.division import Division
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe

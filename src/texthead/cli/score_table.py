@@ -10,8 +10,8 @@ from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.confusions import wrong_pairs
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import Rate
+from texthead.evaluation.results import Evaluation
 from texthead.runs.scores import Score
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES, best_rival

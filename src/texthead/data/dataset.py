@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
+from texthead.data.labels import Labels
 from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
@@ -31,6 +32,7 @@ SPLIT_NAMES: dict[str, Split] = {
 class Item:
     """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
+    `label` is its class, or with several labels a text as `join_labels` returns.
     Items of one `group` (a scene, a person) are never divided between splits. `extra` holds a manifest's other columns.
     `name` is the path relative to the folder of the data: seeded draws depend on it, not on the order of the items.
     """
@@ -55,11 +57,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled files from one source. `notes` are messages for the user."""
+    """Labelled files from one source.
+
+    `notes` are messages for the user. With `several`, a file has any number of labels, of which each is a question of
+    its own; else it has one.
+    """
 
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
+    several: bool = False
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Iterable[tuple], notes: Iterable[str] = ()) -> "Dataset":
@@ -71,8 +78,23 @@ class Dataset:
 
     @property
     def labels(self) -> list[str]:
-        """The label of each item."""
+        """The label of each item.
+
+        Raises:
+            DataError: the items have several labels.
+        """
+        self.check_one_label()
         return [item.label for item in self.items]
+
+    def check_one_label(self) -> None:
+        """Raise DataError if the items have several labels."""
+        if self.several:
+            raise DataError(f"{self.source}: its files have several labels, but this needs files with one label each")
+
+    @property
+    def labelling(self) -> Labels:
+        """What the items are labelled with."""
+        return Labels(tuple(item.label for item in self.items), self.several, self.source)
 
     @property
     def names(self) -> list[str]:
@@ -81,8 +103,8 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
-        """The labels that occur, sorted."""
-        return sorted({item.label for item in self.items})
+        """The classes that occur, sorted."""
+        return sorted(self.labelling.counts)
 
     @property
     def groups(self) -> list[str]:
@@ -103,12 +125,21 @@ class Dataset:
         return replace(self, items=tuple(self.items[position] for position in positions))
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
-        """Return the items whose label is one of the names."""
+        """Return the items whose label is one of the names; with several labels, all items without other labels."""
+        if self.several:
+            texts = self.labelling.within(names)
+            items = (replace(item, label=text) for item, text in zip(self.items, texts, strict=True))
+            return replace(self, items=tuple(items))
         labels = set(names)
         return replace(self, items=tuple(item for item in self.items if item.label in labels))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
-        """Return exactly k items per class. The draw depends on the seed and the items' names, not on their order."""
+        """Return exactly k items per class, or with several labels as few as hold at least k.
+
+        The draw depends on the seed and the items' names, not on their order.
+        """
+        if self.several:
+            return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
         return self.pick(splits.k_shot(self.labels, k, names=self.names, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
@@ -118,7 +149,7 @@ class Dataset:
 
     def fraction(self, share: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.labels, share, names=self.names, seed=seed))
+        return self.pick(splits.fraction(self.labelling.strata, share, names=self.names, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
         """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
@@ -142,10 +173,10 @@ class Dataset:
         Raises:
             DataError: no class has an item that can be held out.
         """
-        groups, names = self.groups, self.names
+        groups, names, labels = self.groups, self.names, self.labelling.strata
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
-        free, alone = _divisible(self.labels, groups)
+        free, alone = _divisible(labels, groups)
         what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
         if not free:
             raise DataError(
@@ -153,13 +184,15 @@ class Dataset:
                 "splits in the column `split` of a CSV"
             )
         held_out = splits.hold_out(
-            [self.items[position].label for position in free],
+            [labels[position] for position in free],
             share,
             names=[names[position] for position in free],
             seed=seed,
             groups=[groups[position] for position in free] if grouped else None,
         )
         chosen = {free[position] for position in held_out}
+        if self.several:
+            chosen -= self._needed_in_training(chosen)
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         notes = list(self.notes)
         if alone:
@@ -167,9 +200,17 @@ class Dataset:
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
 
+    def _needed_in_training(self, held_out: set[int]) -> set[int]:
+        """Return the held-out positions of groups with a class that no other item has."""
+        sets, groups = self.labelling.sets, self.groups
+        trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
+        needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
+        return {position for position in held_out if groups[position] in needed}
+
     def _repr_html_(self) -> str:
         """Return the number of items of each class and split, for a notebook."""
-        counts = Counter((item.label, item.split) for item in self.items)
+        pairs = zip(self.labelling.sets, self.items, strict=True)
+        counts = Counter((name, item.split) for names, item in pairs for name in names)
         splits: list[str | None] = [*splits_of(self)]
         if any(item.split is None for item in self.items):
             splits.append(None)
@@ -204,17 +245,9 @@ def splits_of(dataset: Dataset) -> dict[str, int]:
 
 
 def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
-    """Return the index of each item's label in `names`.
+    """Return the index of each item's label in `names`; with several labels, the numbers of `Labels.table`.
 
     Raises:
         DataError: a label is not in `names`.
     """
-    indices = {name: index for index, name in enumerate(names)}
-    unknown = sorted(set(dataset.labels) - set(indices))
-    if unknown:
-        raise DataError(
-            f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
-            f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
-            "make a new head for the data's own labels (zero_shot), or rename the labels"
-        )
-    return [indices[label] for label in dataset.labels]
+    return dataset.labelling.numbers(names)

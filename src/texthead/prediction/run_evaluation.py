@@ -10,8 +10,9 @@ from texthead.data.division import Division
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import Evaluation, evaluate
+from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import rate_text
+from texthead.evaluation.results import Evaluation
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
 from texthead.parallel.progress import Reporter

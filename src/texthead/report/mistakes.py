@@ -11,7 +11,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 from texthead.evaluation.saliency import cover
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter

@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 
 from texthead.evaluation import confusions
 from texthead.evaluation.class_sizes import RareClasses
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest
+from texthead.evaluation.results import Evaluation
 from texthead.files import read_json
 from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from texthead.errors import RunError
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import Rate
+from texthead.evaluation.results import Evaluation
 from texthead.files import read_json, write_json
 
 NAME = "scores.json"

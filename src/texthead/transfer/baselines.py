@@ -8,7 +8,7 @@ from typing import Literal
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.class_sizes import RareClasses
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head

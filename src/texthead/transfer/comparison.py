@@ -19,8 +19,8 @@ from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import Rate, rate_of
+from texthead.evaluation.results import Evaluation
 from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading, engines_text

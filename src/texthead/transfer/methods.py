@@ -16,8 +16,8 @@ from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, EncoderError, listed
 from texthead.evaluation.class_sizes import class_weights
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import difference_interval, lead_interval, rate_of
+from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
