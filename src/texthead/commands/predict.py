@@ -20,6 +20,7 @@ from texthead.text.class_names import NONE
 
 if TYPE_CHECKING:
     from texthead.evaluation.calibration import Calibration
+    from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
 
 
@@ -41,7 +42,7 @@ class Predict:
             each other
     """
 
-    JSON: ClassVar = "a list of path, top [name, probability], temperature, answer, set, error"
+    JSON: ClassVar = "a list of path, top [name, probability], temperature, answer, labels, set, error"
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
@@ -96,7 +97,7 @@ class Predict:
             unlabelled=others,
             reporter=reporter,
         )
-        _print_predictions(results, calibration, self, model.model.names)
+        _print_predictions(results, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
         say_notes(filter(None, [note, batch]))
         _suggest(self, run_folder)
@@ -186,7 +187,7 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 
 
 def _print_predictions(
-    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, names: Sequence[str]
+    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, model: "Recognizer"
 ) -> None:
     """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
 
@@ -200,12 +201,12 @@ def _print_predictions(
 
     show = write if prints_json() or command.printed.csv else results().print
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        _write_predictions(predictions, file, calibration, command)
+        _write_predictions(predictions, file, calibration, command, several=model.several)
         file.seek(0)
         for line in file:
             show(line.removesuffix("\n"))
     if command.tool.export is not None:
-        _export(best, command, names)
+        _export(best, command, model.names)
 
 
 def _record_best(
@@ -232,7 +233,12 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
 
 
 def _write_predictions(
-    predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibration | None", command: Predict
+    predictions: "Iterable[Prediction]",
+    file: TextIO,
+    calibration: "Calibration | None",
+    command: Predict,
+    *,
+    several: bool,
 ) -> None:
     """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
     from texthead.cli.console import prints_json
@@ -242,7 +248,7 @@ def _write_predictions(
         write_as_json(file, predictions, calibration)
         return
     if command.printed.csv:
-        write_as_csv(file, predictions, calibration, sets=command.sets)
+        write_as_csv(file, predictions, calibration, sets=command.sets, several=several)
         return
     predictions = iter(predictions)
     first = list(islice(predictions, _FEW_FILES + 1))
@@ -254,8 +260,9 @@ def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
         return f"{p.path}  not read: {p.error}\n"
-    best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in p.top[:2])
-    return f"{p.path}  {best if p.known else f'{NONE} (best: {best})'}\n"
+    shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
+    best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
+    return f"{p.path}  {best if p.labels else f'{NONE} (best: {best})'}\n"
 
 
 def _lines(p: "Prediction") -> str:
@@ -263,6 +270,9 @@ def _lines(p: "Prediction") -> str:
     lines = [f"{p.path}"]
     for rank, (n, v) in enumerate(p.top):
         named = f"{100 * v:5.1f} %  {n}"
+        if p.chosen is not None:
+            lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
+            continue
         lines.append(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")

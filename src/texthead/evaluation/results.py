@@ -1,10 +1,10 @@
 """The scores of a test: exact counts, every item once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RareClasses, class_mean, rare_classes
 from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
-from texthead.evaluation.intervals import Rate, grouped_interval
+from texthead.evaluation.intervals import Rate, grouped_interval, lead_interval, rate_of
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.notebook import html_table
 
@@ -55,6 +55,19 @@ class Evaluation:
     def rate(self) -> Rate:
         """The metric in percent, and its 95 % interval."""
         return self.top1, *self.interval
+
+    def lead_over(
+        self, other: "Evaluation", groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
+    ) -> Rate:
+        """Return by how many points the metric is above another's on the same items, and its 95 % interval.
+
+        Args:
+            groups: the group of each item.
+            weights: what each item counts in the mean; None if all count the same.
+        """
+        first, second = self.right, other.right
+        points = np.average(first, weights=weights) - np.average(second, weights=weights)
+        return 100 * float(points), *lead_interval(first & ~second, second & ~first, groups, weights)
 
     @property
     def text(self) -> str:
@@ -177,7 +190,7 @@ class SeveralEvaluation(Evaluation):
     metric: ClassVar[str] = "mAP"
 
     targets: Bool[Tensor, "items classes"]
-    thresholds: Float[Tensor, " classes"] | None = None
+    thresholds: Float[Tensor, "*items classes"] | None = None
 
     @property
     def chosen(self) -> Bool[np.ndarray, "items classes"]:
@@ -211,6 +224,14 @@ class SeveralEvaluation(Evaluation):
         """mAP over classes in percent, and its 95 % interval."""
         return self.mean_ap.rate
 
+    def lead_over(
+        self, other: Evaluation, groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
+    ) -> Rate:
+        """Return the lead in mAP, from draws of the same items; the groups are those of this evaluation."""
+        assert isinstance(other, SeveralEvaluation)
+        first, second = self.mean_ap, other.mean_ap
+        return Draws(first.value - second.value, first.draws - second.draws).rate
+
     @cached_property
     def item_ap(self) -> Rate:
         """The mean of the items' average precisions, of those with a label: how well each item's classes are ranked."""
@@ -243,6 +264,11 @@ class SeveralEvaluation(Evaluation):
             return 100 * (2 * hits / np.maximum(total, 1)).mean(1)
 
         return Draws(float(value(np.ones((1, self.count)))[0]), value(self._weights)).rate
+
+    @property
+    def exact(self) -> Rate:
+        """Subset accuracy: the percentage of items that are said to have exactly their labels."""
+        return rate_of(self.right, self.groups)
 
     @property
     def text(self) -> str:
@@ -280,6 +306,21 @@ class SeveralEvaluation(Evaluation):
         return expected_calibration_error(
             torch.maximum(sure, 1 - sure).flatten().numpy(), ((sure >= 0.5) == self.targets).flatten().numpy()
         )
+
+
+def joined(parts: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
+    """Return the evaluation of all items, given the positions of each part's items."""
+    order = np.argsort(np.concatenate([positions for positions, _ in parts])).tolist()
+    every = [result for _, result in parts]
+    changes: dict[str, Any] = {
+        name: torch.cat([getattr(each, name) for each in every])[order] for name in ("targets", "scores")
+    }
+    for name in ("paths", "groups"):
+        values = [value for each in every for value in getattr(each, name)]
+        changes[name] = [values[index] for index in order]
+    if isinstance(every[0], SeveralEvaluation):
+        changes["thresholds"] = torch.cat([each.thresholds.expand_as(each.scores) for each in every])[order]  # pyright: ignore[reportAttributeAccessIssue]
+    return replace(every[0], **changes)
 
 
 def evaluation_for(

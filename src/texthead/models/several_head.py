@@ -73,7 +73,7 @@ class SeveralHead(Head):
 
     def config(self) -> dict[str, object]:
         """Return the head's entry in `recipe.json`."""
-        return {"head": head_json(self.head)}
+        return {"kind": self.kind, "head": head_json(self.head)}
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SeveralHead":

@@ -22,7 +22,8 @@ class Prediction:
     """The top classes of one file with their probabilities (0-1), best first; or an error if it could not be read.
 
     With a rejection threshold, `known` is False if the highest probability is not above it. The prediction set, if
-    requested, is the first `set_size` names of `top`.
+    requested, is the first `set_size` names of `top`. With several labels per file, the first `chosen` names of `top`,
+    which may be none, are those above their thresholds.
     """
 
     path: Path
@@ -30,6 +31,12 @@ class Prediction:
     error: str | None = None
     known: bool = True
     set_size: int | None = None
+    chosen: int | None = None
+
+    @property
+    def labels(self) -> tuple[tuple[str, float], ...]:
+        """The names that the file is said to have, with their probabilities."""
+        return self.top[: (1 if self.known else 0) if self.chosen is None else self.chosen]
 
 
 class Predictions(list[Prediction]):
@@ -40,7 +47,7 @@ class Predictions(list[Prediction]):
         rows = []
         for prediction in self:
             names = [f"{name} ({100 * value:.1f} %)" for name, value in prediction.top[: len(ranks)]]
-            if not prediction.known:
+            if prediction.top and not prediction.labels:
                 names[:1] = [f"{NONE} (best: {names[0]})"]
             if prediction.error:
                 names = [f"not readable: {prediction.error}"]
@@ -62,15 +69,21 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
         entry["temperature"] = calibration.temperature
         if calibration.threshold is not None:
             entry["answer"] = prediction.top[0][0] if prediction.known else None
+    if prediction.chosen is not None:
+        entry["labels"] = [name for name, _ in prediction.labels]
     if prediction.set_size is not None:
         entry["set"] = [name for name, _ in prediction.top[: prediction.set_size]]
     return entry
 
 
-def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
-    """Return the CSV columns: "answer" only with a threshold, "in_set" only with `sets`."""
+def csv_columns(calibration: Calibration | None, *, sets: bool, several: bool = False) -> tuple[str, ...]:
+    """Return the CSV columns: "answer" only with a threshold, "in_set" only with `sets`, "chosen" only with `several`.
+
+    Args:
+        several: whether a file may have several labels.
+    """
     answer = ("answer",) if calibration and calibration.threshold else ()
-    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
+    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()), *(("chosen",) if several else ()))
 
 
 def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
@@ -83,6 +96,7 @@ def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COL
             row = {"path": prediction.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
             row["answer"] = "" if rank > 1 else name if prediction.known else NONE
             row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
+            row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
             yield tuple(row.get(column, "") for column in columns)
         if prediction.error:
             row = {"path": prediction.path, "error": prediction.error}
@@ -98,10 +112,15 @@ def write_as_json(file: TextIO, predictions: Iterable[Prediction], calibration: 
 
 
 def write_as_csv(
-    file: TextIO, predictions: Iterable[Prediction], calibration: Calibration | None = None, *, sets: bool = False
+    file: TextIO,
+    predictions: Iterable[Prediction],
+    calibration: Calibration | None = None,
+    *,
+    sets: bool = False,
+    several: bool = False,
 ) -> None:
     """Write predictions as CSV, each as it comes."""
-    columns = csv_columns(calibration, sets=sets)
+    columns = csv_columns(calibration, sets=sets, several=several)
     writer = csv.writer(file)
     writer.writerow(columns)
     writer.writerows(csv_rows(predictions, columns))

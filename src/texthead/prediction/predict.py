@@ -107,6 +107,10 @@ def predictions(
     """
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
+    thresholds = model.head.thresholds.detach().cpu() if model.several else None
+    if model.several and (sets or unlabelled):
+        option = "sets" if sets else "unlabelled"
+        raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")
     if sets and unlabelled:
         raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
     if sets:
@@ -130,7 +134,14 @@ def predictions(
         paths = [Path(name) for name in names[start : start + len(entries)]]
         listed = slice(len(paths))
         yield from predictions_of(
-            model.names, paths, scores[listed], problems[listed], top=top, calibration=calibration, sets=sets
+            model.names,
+            paths,
+            scores[listed],
+            problems[listed],
+            top=top,
+            calibration=calibration,
+            sets=sets,
+            thresholds=thresholds,
         )
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)
@@ -181,8 +192,18 @@ def predictions_of(
     top: int,
     calibration: Calibration | None = None,
     sets: bool = False,
+    thresholds: Float[Tensor, " classes"] | None = None,
 ) -> list[Prediction]:
-    """Return the prediction of each file from its scores or its problem."""
+    """Return the prediction of each file from its scores or its problem.
+
+    Args:
+        thresholds: with several labels per file, the log-odds from which on it has a class.
+    """
+    if thresholds is not None:
+        return [
+            Prediction(path, error=problem) if problem is not None else _labels_of(names, path, row, thresholds, top)
+            for path, row, problem in zip(paths, scores, problems, strict=True)
+        ]
     probabilities, known = apply_calibration(scores, calibration)
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
@@ -196,6 +217,20 @@ def predictions_of(
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return result
+
+
+def _labels_of(
+    names: tuple[str, ...],
+    path: Path,
+    scores: Float[Tensor, " classes"],
+    thresholds: Float[Tensor, " classes"],
+    top: int,
+) -> Prediction:
+    """Return a prediction with several labels: first the classes above their thresholds, then the next best."""
+    chosen, probabilities = (scores >= thresholds).tolist(), scores.sigmoid().tolist()
+    order = sorted(scores.argsort(descending=True, stable=True).tolist(), key=lambda index: not chosen[index])
+    pairs = tuple((names[index], probabilities[index]) for index in order[: max(top, sum(chosen))])
+    return Prediction(path, pairs, chosen=sum(chosen))
 
 
 def apply_calibration(

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division
+from texthead.data.labels import join_labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import rate_text
-from texthead.evaluation.results import Evaluation
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
 from texthead.parallel.progress import Reporter
@@ -150,7 +152,16 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
 
 
 def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability."""
+    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    if isinstance(result, SeveralEvaluation):
+        sure, chosen = result.scores.sigmoid().tolist(), result.chosen.tolist()
+        rows = []
+        for path, own, said, values in zip(result.paths, result.targets.tolist(), chosen, sure, strict=True):
+            label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))
+            by_name = sorted(zip(compress(result.names, said), compress(values, said), strict=True))
+            rows.append((path, label, predicted, "; ".join(f"{value:.4f}" for _, value in by_name)))
+        write_csv(path, ("path", "label", "predicted", "probability"), rows)
+        return
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
     rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
