@@ -33,6 +33,14 @@ def split_labels(text: str) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
 
 
+def relabelled(text: str, names: Mapping[str, str | None], *, several: bool) -> str | None:
+    """Return an item's label with classes renamed; None in `names` removes a class, and so a label of one class."""
+    if not several:
+        return names.get(text, text)
+    after = (names.get(name, name) for name in split_labels(text))
+    return join_labels(name for name in after if name is not None)
+
+
 @dataclass(frozen=True)
 class Labels:
     """The labels of items.
@@ -86,7 +94,8 @@ class Labels:
     def table(self, names: Sequence[str]) -> Bool[Tensor, "numbers classes"]:
         """Return the classes that each of the `numbers` stands for."""
         sets = Labels(tuple(self._keys(names)), self.several).sets
-        return torch.tensor([[name in own for name in names] for own in map(set, sets)])
+        hot = [[name in own for name in names] for own in map(set, sets)]
+        return torch.tensor(hot, dtype=torch.bool).reshape(len(sets), len(names))
 
     def targets(self, names: Sequence[str]) -> Int[Tensor, " items"] | Bool[Tensor, "items classes"]:
         """Return the index of each item's label; with several labels, whether each item has each class.
