@@ -154,7 +154,7 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
 def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
     if isinstance(result, SeveralEvaluation):
-        sure, chosen = result.scores.sigmoid().tolist(), result.chosen.tolist()
+        sure, chosen = result.scores.sigmoid().tolist(), result.predicted.tolist()
         rows = []
         for path, own, said, values in zip(result.paths, result.targets.tolist(), chosen, sure, strict=True):
             label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))
