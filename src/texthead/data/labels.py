@@ -6,6 +6,7 @@ An item's label is text. With several labels it holds the class names, sorted an
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -68,10 +69,10 @@ class Labels:
         kept = {*names}
         return tuple(join_labels(kept & {*own}) if self.several else own[0] for own in self.sets)
 
-    def renamed(self, names: Mapping[str, str | None]) -> tuple[str, ...]:
-        """Return each item's label with new names for its classes; None removes a class of several."""
-        sets = [[names.get(name, name) for name in own] for own in self.sets]
-        return tuple(join_labels(filter(None, own)) if self.several else own[0] or "" for own in sets)
+    def renamed(self, names: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return each item's label with new names for its classes, or None for a class that is removed."""
+        sets = [[names[name] for name in own] for own in self.sets]
+        return tuple(join_labels(filter(None, own)) if self.several else own[0] for own in sets)
 
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Return for each item a number that `table` explains: the index of its label, or of its set of labels.

@@ -24,9 +24,7 @@ from texthead.media.paths import MediaPath, Span
 from texthead.media.shard import read_rows
 from texthead.text.label_files import ClassIds, read_labels
 
-_SEVERAL_LABELS = (
-    "; several labels per file: name a column `labels` ('dog; frisbee'), or one with 0 or 1 for each class"
-)
+_SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 

@@ -142,7 +142,7 @@ class Label:
         )
         item_of = {item.path: item for item in files.items}
         items = [*(item_of[path] for path, _, _ in suggestions), *labelled.values()]
-        guesses = {path: (guess, probability) for path, guess, probability in suggestions}
+        guesses = {path: [(guess, probability)] for path, guess, probability in suggestions}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
         console.next_command(
             "texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv"
