@@ -150,6 +150,6 @@ def test_files_to_label_can_be_parts(manifest, tmp_path: Path) -> None:
     assert [item.path.name for item in files.items] == ["a.mkv#t=,2", "a.mkv#t=2,4", "a.png"]
     labels = manifest("path,start,end,label", "a.mkv,2,4,blue")
     found = items_so_far(labels, files)
-    assert {path: item.label for path, item in found.items()} == {tmp_path / "a.mkv#t=2,4": "blue"}
+    assert {item.path: item.label for item in found.items} == {tmp_path / "a.mkv#t=2,4": "blue"}
     with refuses(DataError, "a.mkv#t=2,3"):
         items_so_far(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)

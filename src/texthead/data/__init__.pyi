@@ -1,11 +1,11 @@
 """The public names of the package, imported on first use."""
 
+from . import labels as labels
 from . import splits as splits
 from .clips import ViewClips as ViewClips
 from .dataset import SPLIT_NAMES as SPLIT_NAMES
 from .dataset import Dataset as Dataset
 from .dataset import Item as Item
-from .dataset import label_indices as label_indices
 from .division import with_validation as with_validation
 from .protocol import Pixels as Pixels
 from .protocol import Pooling as Pooling

@@ -6,7 +6,6 @@ An item's label is text. With several labels it holds the class names, sorted an
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -32,6 +31,14 @@ def join_labels(names: Iterable[str]) -> str:
 def split_labels(text: str) -> tuple[str, ...]:
     """Return the class names in a label of several, sorted: ("dog", "frisbee") for "frisbee;dog"."""
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
+
+
+def relabelled(text: str, names: Mapping[str, str | None], *, several: bool) -> str | None:
+    """Return an item's label with classes renamed; None in `names` removes a class, and so a label of one class."""
+    if not several:
+        return names.get(text, text)
+    after = (names.get(name, name) for name in split_labels(text))
+    return join_labels(name for name in after if name is not None)
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,6 @@ class Labels:
         kept = {*names}
         return tuple(join_labels(kept & {*own}) if self.several else own[0] for own in self.sets)
 
-    def renamed(self, names: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return each item's label with new names for its classes, or None for a class that is removed."""
-        sets = [[names[name] for name in own] for own in self.sets]
-        return tuple(join_labels(filter(None, own)) if self.several else own[0] for own in sets)
-
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Return for each item a number that `table` explains: the index of its label, or of its set of labels.
 
@@ -87,7 +89,8 @@ class Labels:
     def table(self, names: Sequence[str]) -> Bool[Tensor, "numbers classes"]:
         """Return the classes that each of the `numbers` stands for."""
         sets = Labels(tuple(self._keys(names)), self.several).sets
-        return torch.tensor([[name in own for name in names] for own in map(set, sets)])
+        hot = [[name in own for name in names] for own in map(set, sets)]
+        return torch.tensor(hot, dtype=torch.bool).reshape(len(sets), len(names))
 
     def targets(self, names: Sequence[str]) -> Int[Tensor, " items"] | Bool[Tensor, "items classes"]:
         """Return the index of each item's label; with several labels, whether each item has each class.

@@ -334,12 +334,13 @@ def _model_key(model: Recognizer) -> str:
 
 
 def _head_probe(model: Recognizer, pooling: Pooling) -> list[float]:
-    """Return the head's scores for one fixed feature, to identify the head.
+    """Return the head's scores for one fixed feature and its thresholds if it has any, to identify the head.
 
     A digest of its rows would not do: each process may encode them itself, and processors differ in the last bits.
     """
     feature = torch.arange(as_visual(model.visual).spec.dim).cos().view(1, 1, -1)
-    return [round(score, 5) for score in head_scores(model, feature, pooling=pooling)[0].tolist()]
+    limits = () if model.thresholds is None else model.thresholds.tolist()
+    return [round(score, 5) for score in (*head_scores(model, feature, pooling=pooling)[0].tolist(), *limits)]
 
 
 def _is_same(old: Any, new: Any) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
-import torch
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
@@ -13,7 +12,7 @@ from texthead.apps.doctor.facts import read_facts
 from texthead.apps.doctor.findings import Severity
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
-from texthead.data import Dataset, label_indices
+from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
 from texthead.parallel import Reporter, pick_device
@@ -110,8 +109,7 @@ def diagnose(
         if dataset.several:
             judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
         else:
-            targets = torch.tensor(label_indices(some, dataset.classes), dtype=torch.long)
-            judged = suspicious_labels(encoded.features, targets, some.groups)
+            judged = suspicious_labels(encoded.features, some.labelling.targets(dataset.classes), some.groups)
         notes += filter(
             None, [judged.unjudged, _first_to_check(judged, [str(item.path) for item in some.items], dataset)]
         )

@@ -90,6 +90,8 @@ def _no_event(timeline: VideoEvents) -> str:
     best = f"Highest probability: {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
     if timeline.events:
         return f"No event. {best}"
+    if rule.thresholds is not None:
+        return f"No event: no class stays above its threshold for {rule.min_length:g} s. {best}"
     reason = (
         f"none lasts at least {rule.min_length:g} s"
         if top >= rule.enter

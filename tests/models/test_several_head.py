@@ -1,0 +1,70 @@
+"""The head of several labels: any head inside, log-odds, thresholds; saved, restored, edited."""
+
+import pytest
+import torch
+
+from made import SPEC, tiny_visual
+from texthead.encoders.encoder import Encoder, Text
+from texthead.errors import DataError
+from texthead.models.head_table import head_json, saved_kind
+from texthead.models.heads import FrozenHead, ProbeHead, TrainableHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
+from texthead.models.temporal import MeanPool
+
+NAMES = ["dog", "frisbee", "cat"]
+
+
+def inner(kind: type) -> FrozenHead | TrainableHead | ProbeHead:
+    rows = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    if kind is ProbeHead:
+        return ProbeHead(rows, bias=torch.arange(3.0), center=torch.ones(8), names=NAMES)
+    return kind(rows, names=NAMES, scale=10.0)
+
+
+def several(kind: type = FrozenHead) -> SeveralHead:
+    return SeveralHead(inner(kind), bias=torch.tensor([-1.0, 0.0, 1.0]), thresholds=torch.tensor([0.0, -2.0, 1.0]))
+
+
+@pytest.mark.parametrize("kind", [FrozenHead, TrainableHead, ProbeHead])
+def test_it_is_restored_from_its_config_and_state(kind: type) -> None:
+    head, features = several(kind), torch.randn(4, 8)
+    config = head_json(head)
+    again = saved_kind(config["type"]).from_config(config, NAMES, dim=8)
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(again(features), head(features))
+    assert torch.equal(again(features), head.head(features) + head.bias)
+    assert (again.kind, again.several, again.frozen) == (head.kind, True, kind is FrozenHead)
+    assert torch.equal(again.chosen(torch.zeros(1, 3)), torch.tensor([[True, True, False]]))
+
+
+@pytest.mark.parametrize("kind", [FrozenHead, ProbeHead])
+def test_edited_classes_keep_bias_and_threshold(kind: type) -> None:
+    head, features = several(kind), torch.randn(4, 8)
+    rows = head.rows()
+    assert rows is not None
+    less = head.with_rows(rows[[2, 0]], ["cat", "dog"])
+    assert torch.equal(less(features), head(features)[:, [2, 0]])
+    assert isinstance(less, SeveralHead)
+    assert less.thresholds.tolist() == [1.0, 0.0]
+
+
+def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
+    text = Text(torch.nn.Identity(), list, lambda prompts: torch.randn(len(prompts), SPEC.dim), torch.nn.Identity())
+    encoder, rows = Encoder(tiny_visual(), lambda: text), torch.randn(3, SPEC.dim)
+    head = SeveralHead(FrozenHead(rows, names=NAMES), bias=torch.tensor([-3.0, 0.0, 0.0]), thresholds=torch.ones(3))
+    new = head.with_names(encoder, ["a red kite", "a bird"], labels=["kite", "bird"])
+    assert isinstance(new, SeveralHead)
+    assert (new.names, new.bias.tolist(), new.thresholds.tolist()) == (("kite", "bird"), [-1.0, -1.0], [1.0, 1.0])
+
+
+def test_probabilities_do_not_compete() -> None:
+    model = Recognizer(torch.nn.Identity(), MeanPool(), several())
+    assert model.several
+    assert model.probabilities(torch.zeros(2, 3)).tolist() == [[0.5] * 3] * 2
+    assert not Recognizer(torch.nn.Identity(), MeanPool(), inner(FrozenHead)).several
+
+
+def test_biases_and_thresholds_are_one_per_class() -> None:
+    with pytest.raises(DataError, match="3 class names for 2 rows"):
+        SeveralHead(inner(FrozenHead), bias=torch.zeros(2), thresholds=torch.zeros(2))
