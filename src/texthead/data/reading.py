@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
+from texthead.data.labels import relabelled
 from texthead.data.published_lists import read_list
 from texthead.data.several_labels import COLUMNS, class_columns, dataset_of, several_note, with_labels
 from texthead.data.sources import HUB_PREFIX, JSON, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
@@ -24,9 +25,7 @@ from texthead.media.paths import MediaPath, Span
 from texthead.media.shard import read_rows
 from texthead.text.label_files import ClassIds, read_labels
 
-_SEVERAL_LABELS = (
-    "; several labels per file: name a column `labels` ('dog; frisbee'), or one with 0 or 1 for each class"
-)
+_SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -79,8 +78,9 @@ def read_dataset(
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is None or "labels" in used:
         return dataset
-    renamed = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
-    items = (replace(item, label=label) for item, label in zip(dataset.items, renamed, strict=True))
+    names = {label: named.name_of(label) for label in dataset.classes}
+    texts = (relabelled(item.label, names, several=dataset.several) or "" for item in dataset.items)
+    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
     return replace(dataset, items=tuple(items))
 
 

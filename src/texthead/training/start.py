@@ -172,4 +172,5 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
         "held_out_labels": [item.label for item in held_out_items],
         "held_out_content": fingerprints([item.path for item in held_out_items]),
         "held_out_groups": [item.group for item in held_out_items],
+        **({"several": True} if train_set.several else {}),
     }
