@@ -190,7 +190,7 @@ class SeveralEvaluation(Evaluation):
     metric: ClassVar[str] = "mAP"
 
     targets: Bool[Tensor, "items classes"]
-    thresholds: Float[Tensor, "*items classes"] | None = None
+    thresholds: Float[Tensor, "*rows classes"] | None = None
 
     @property
     def chosen(self) -> Bool[np.ndarray, "items classes"]:

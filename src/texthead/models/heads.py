@@ -183,7 +183,7 @@ def empty_options(config: Config, dim: int) -> dict[str, Any]:
     }
 
 
-def check_count(names: Sequence[str], rows: Real[Tensor, "classes *numbers"]) -> None:
+def check_count(names: Sequence[str], rows: Real[Tensor, "classes dim"]) -> None:
     """Raise DataError unless there is one name per row."""
     if len(names) != len(rows):
         raise DataError(f"{len(names)} class names for {len(rows)} rows of the head; give one name per row")

@@ -28,8 +28,8 @@ class SeveralHead(Head):
 
     def __init__(self, head: Head, *, bias: Float[Tensor, " classes"], thresholds: Float[Tensor, " classes"]):
         nn.Module.__init__(self)  # All else belongs to the head inside.
-        check_count(head.names, bias)
-        check_count(head.names, thresholds)
+        check_count(head.names, bias[:, None])
+        check_count(head.names, thresholds[:, None])
         self.head = head
         self.names, self.kind, self.prompts, self.pooling = head.names, head.kind, head.prompts, head.pooling
         self.frozen, self.lengths_count, self.learned_template = head.frozen, head.lengths_count, head.learned_template  # pyright: ignore[reportAttributeAccessIssue]

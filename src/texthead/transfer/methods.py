@@ -152,9 +152,6 @@ class Task:
         check_one_share(self.recipe.class_shares)
         if self.unlabelled is not None:
             raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
-        # By name, so that folds do not depend on the order of the items.
-        names = items.data.names
-        items = items.pick(sorted(range(len(names)), key=names.__getitem__))
         about = (items.features, items.targets, items.groups)
         return fit_several(name, self.encoder, self.labels, self.prompts, *about, seed=self.recipe.seed)
 
@@ -226,16 +223,13 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
 
     # By name, so that the folds do not depend on the order of the items.
     names, all_labels, groups = items.data.names, items.targets.numpy(), items.groups
-    by_name = sorted(range(len(names)), key=names.__getitem__)
     if items.several:
-        order = np.array(by_name)
-        pairs = several_folds(all_labels[order], [groups[i] for i in by_name], seed=seed)
-        return Folds(_sorted(pairs, order, order[:0]), True)
+        return Folds(several_folds(all_labels, groups, seed=seed), True)
     counts = np.bincount(all_labels)
     scored = counts >= MIN_ITEMS
     if scored.sum() < 2:
         return Folds([], True)
-    order = np.array([i for i in by_name if scored[all_labels[i]]])
+    order = np.array([i for i in sorted(range(len(names)), key=names.__getitem__) if scored[all_labels[i]]])
     labels, always = all_labels[order], np.flatnonzero(~scored[all_labels])
     number = int(min(5, counts[scored].min()))
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups[i] for i in order))}
