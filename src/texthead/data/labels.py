@@ -33,14 +33,6 @@ def split_labels(text: str) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
 
 
-def relabelled(text: str, names: Mapping[str, str | None], *, several: bool) -> str | None:
-    """Return an item's label with classes renamed; None in `names` removes a class, and so a label of one class."""
-    if not several:
-        return names.get(text, text)
-    after = (names.get(name, name) for name in split_labels(text))
-    return join_labels(name for name in after if name is not None)
-
-
 @dataclass(frozen=True)
 class Labels:
     """The labels of items.
