@@ -68,6 +68,11 @@ class Labels:
         kept = {*names}
         return tuple(join_labels(kept & {*own}) if self.several else own[0] for own in self.sets)
 
+    def renamed(self, names: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return each item's label with new names for its classes; None removes a class of several."""
+        sets = [[names.get(name, name) for name in own] for own in self.sets]
+        return tuple(join_labels(filter(None, own)) if self.several else own[0] or "" for own in sets)
+
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Return for each item a number that `table` explains: the index of its label, or of its set of labels.
 

@@ -350,5 +350,6 @@ def evaluation_for(
             "the items have several labels, and the model chooses one class per file: train a run on such data"
         )
     if several:
-        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, head.thresholds.detach().cpu())
+        thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
+        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, thresholds.cpu())
     return Evaluation(names, paths, targets, scores, skipped, groups)
