@@ -165,10 +165,13 @@ class Evaluation:
             wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
             rows.append([row.name, row.items, recall, "{1:.1f}-{2:.1f}".format(*row.recall or ()), wrong])
         notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []
-        if self.skipped:
-            notes.append(f"{len(self.skipped)} unreadable files are not counted")
+        notes += _unreadable(self.skipped)
         columns = ("class", "items", "correct (%)", "95 % interval", "most often predicted instead")
         return html_table(columns, rows, caption=caption, notes=notes)
+
+
+def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
+    return [f"{len(skipped)} unreadable files are not counted"] if skipped else []
 
 
 class Draws(NamedTuple):
@@ -294,6 +297,15 @@ class SeveralEvaluation(Evaluation):
     def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
         """Return None: there is no single result of an item."""
         return None
+
+    def _repr_html_(self) -> str:
+        """Return the scores and each class, for a notebook."""
+        rows = [
+            [row.name, row.items, *(rate and rate[0] for rate in (row.recall, row.precision))] for row in self.classes
+        ]
+        rows.sort(key=lambda row: (row[2] is None, row[2]))
+        columns = ("class", "items", "recall (%)", "precision (%)")
+        return html_table(columns, rows, caption=f"{self.text} items", notes=_unreadable(self.skipped))
 
     @property
     def classes(self) -> list[ClassRow]:
