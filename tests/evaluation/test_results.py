@@ -101,7 +101,7 @@ def test_a_head_of_one_class_per_file_cannot_be_scored_on_several_labels() -> No
     own = SeveralHead(head, bias=torch.zeros(3), thresholds=torch.ones(3))
     result = evaluation_for(own, [Path("a")], hot, torch.tensor([[2.0, 0.5, 0.0]]), [], ["a"])
     assert isinstance(result, SeveralEvaluation)
-    assert result.chosen.tolist() == [[True, False, False]]
+    assert result.predicted.tolist() == [[True, False, False]]
     assert evaluation_for(own, [Path("a")], torch.tensor([1]), torch.zeros(1, 3), [], ["a"]).targets.tolist() == [
         [False, True, False]
     ]

@@ -55,7 +55,7 @@ def test_edited_classes_keep_bias_and_threshold(kind: type) -> None:
 
 def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
     text = Text(torch.nn.Identity(), list, lambda prompts: torch.randn(len(prompts), SPEC.dim), torch.nn.Identity())
-    encoder, rows = Encoder(tiny_visual(), lambda: text), torch.randn(3, SPEC.dim)
+    encoder, rows = Encoder(tiny_visual(), lambda: text, scale=21.0), torch.randn(3, SPEC.dim)
     head = SeveralHead(FrozenHead(rows, names=NAMES), bias=torch.tensor([-3.0, 0.0, 0.0]), thresholds=torch.ones(3))
     new = head.with_names(encoder, ["a red kite", "a bird"], labels=["kite", "bird"])
     assert isinstance(new, SeveralHead)

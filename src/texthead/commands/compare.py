@@ -144,6 +144,7 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
     held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
     notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
+    say_notes(parts.notes)
     ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if ignored:
         say_notes([f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used"])

@@ -195,7 +195,7 @@ def _print_predictions(
     """
     from texthead.cli.console import prints_json, results, write
 
-    best: dict[Path, tuple[str, float] | None] = {}
+    best: dict[Path, Sequence[tuple[str, float]]] = {}
     if command.tool.export is not None:
         predictions = _record_best(predictions, best)
 
@@ -206,20 +206,20 @@ def _print_predictions(
         for line in file:
             show(line.removesuffix("\n"))
     if command.tool.export is not None:
-        _export(best, command, model.names)
+        _export(best, command, model)
 
 
 def _record_best(
-    predictions: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | None]
+    predictions: "Iterable[Prediction]", best: dict[Path, Sequence[tuple[str, float]]]
 ) -> "Iterator[Prediction]":
-    """Yield the predictions, and put the best name of each readable file, or None, into `best`."""
+    """Yield the predictions, and put the names of each readable file into `best`."""
     for prediction in predictions:
         if prediction.top:
-            best[prediction.path] = prediction.top[0] if prediction.known else None
+            best[prediction.path] = prediction.labels
         yield prediction
 
 
-def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names: Sequence[str]) -> None:
+def _export(best: dict[Path, Sequence[tuple[str, float]]], command: Predict, model: "Recognizer") -> None:
     """Write the files and their predictions for a labelling tool."""
     from texthead.data.dataset import Item
 
@@ -227,9 +227,9 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
     data = Path(first)
     if len(inputs) > 1 or not data.is_dir():
         data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
-    guesses = {path: guess for path, guess in best.items() if guess is not None}
-    model = "zero-shot" if first == command.inputs[0] else Path(command.inputs[0]).name
-    command.tool.write([Item(path, "") for path in best], guesses, names, data=data, model=model)
+    source = "zero-shot" if first == command.inputs[0] else Path(command.inputs[0]).name
+    items = [Item(path, "") for path in best]
+    command.tool.write(items, best, model.names, data=data, model=source, several=model.several)
 
 
 def _write_predictions(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
-from texthead.data.labels import Labels
+from texthead.data.labels import Labels, join_labels
 from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
@@ -69,9 +69,15 @@ class Dataset:
     several: bool = False
 
     @classmethod
-    def of_rows(cls, source: str | Path, rows: Iterable[tuple], notes: Iterable[str] = ()) -> "Dataset":
-        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra."""
-        return cls(tuple(Item(*row) for row in rows), str(source), tuple(notes))
+    def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
+        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
+
+        With several labels, the label of a row is the tuple of their names.
+        """
+        several = any(isinstance(row[1], tuple) for row in rows)
+        texts = (join_labels(row[1]) if isinstance(row[1], tuple) else row[1] for row in rows)
+        items = (Item(row[0], text, *row[2:]) for row, text in zip(rows, texts, strict=True))
+        return cls(tuple(items), str(source), tuple(notes), several)
 
     def __len__(self) -> int:
         return len(self.items)

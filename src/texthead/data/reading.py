@@ -24,9 +24,7 @@ from texthead.media.paths import MediaPath, Span
 from texthead.media.shard import read_rows
 from texthead.text.label_files import ClassIds, read_labels
 
-_SEVERAL_LABELS = (
-    "; several labels per file: name a column `labels` ('dog; frisbee'), or one with 0 or 1 for each class"
-)
+_SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -79,8 +77,9 @@ def read_dataset(
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is None or "labels" in used:
         return dataset
-    renamed = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
-    items = (replace(item, label=label) for item, label in zip(dataset.items, renamed, strict=True))
+    names = {label: named.name_of(label) for label in dataset.classes}
+    texts = dataset.labelling.renamed(names)
+    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
     return replace(dataset, items=tuple(items))
 
 

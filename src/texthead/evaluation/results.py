@@ -95,9 +95,14 @@ class Evaluation:
         return self.top(5)
 
     @property
+    def predicted(self) -> Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"]:
+        """The index of the best score of each item; with several labels, which classes it is said to have."""
+        return self.scores.argmax(1).numpy()
+
+    @property
     def right(self) -> Bool[np.ndarray, " items"]:
         """Whether each item's label has the best score."""
-        return (self.scores.argmax(1) == self.targets).numpy()
+        return self.predicted == self.targets.numpy()
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -193,14 +198,14 @@ class SeveralEvaluation(Evaluation):
     thresholds: Float[Tensor, "*rows classes"] | None = None
 
     @property
-    def chosen(self) -> Bool[np.ndarray, "items classes"]:
-        """The classes that each item is said to have."""
+    def predicted(self) -> Bool[np.ndarray, "items classes"]:
+        """Which classes each item is said to have."""
         return (self.scores >= (0.0 if self.thresholds is None else self.thresholds)).numpy()
 
     @property
     def right(self) -> Bool[np.ndarray, " items"]:
         """Whether each item is said to have exactly its labels."""
-        return (self.chosen == self.targets.numpy()).all(1)
+        return (self.predicted == self.targets.numpy()).all(1)
 
     @cached_property
     def _weights(self) -> Float[np.ndarray, "draws items"]:
@@ -255,8 +260,8 @@ class SeveralEvaluation(Evaluation):
         return self._f1(macro=True)
 
     def _f1(self, *, macro: bool) -> Rate:
-        has, said = self.targets.numpy()[:, self.targets.any(0).numpy()], self.chosen[:, self.targets.any(0).numpy()]
-        has, said = (has, said) if macro else (self.targets.numpy(), self.chosen)
+        has, said = self.targets.numpy()[:, self.targets.any(0).numpy()], self.predicted[:, self.targets.any(0).numpy()]
+        has, said = (has, said) if macro else (self.targets.numpy(), self.predicted)
 
         def value(weights: Float[np.ndarray, "draws items"]) -> Float[np.ndarray, " draws"]:
             hits, total = weights @ (has & said), weights @ (has.astype(float) + said)
@@ -294,7 +299,7 @@ class SeveralEvaluation(Evaluation):
     def classes(self) -> list[ClassRow]:
         """Results of each class at its threshold, in the order of `names`."""
         rows = []
-        for name, has, said in zip(self.names, self.targets.numpy().T, self.chosen.T, strict=True):
+        for name, has, said in zip(self.names, self.targets.numpy().T, self.predicted.T, strict=True):
             recall, precision = rate_among(said, has, self.groups), rate_among(has, said, self.groups)
             rows.append(ClassRow(name, int(has.sum()), recall, int(said.sum()), precision, None))
         return rows
@@ -345,5 +350,6 @@ def evaluation_for(
             "the items have several labels, and the model chooses one class per file: train a run on such data"
         )
     if several:
-        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, head.thresholds.detach().cpu())
+        thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
+        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, thresholds.cpu())
     return Evaluation(names, paths, targets, scores, skipped, groups)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
-from texthead.data.division import Division
+from texthead.data.division import Division, unscored
 from texthead.data.labels import join_labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
@@ -54,7 +54,7 @@ class RunEvaluation(NamedTuple):
         raw: the same without the temperature.
         table: the scores of all methods, the run's last.
         engine: names of the engines that encoded the items.
-        notes: why only the temperature of the calibration is valid.
+        notes: labels that are not scored, and why only the temperature of the calibration is valid.
     """
 
     result: Evaluation
@@ -115,6 +115,8 @@ def evaluate_run(
         prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     notify(plan)
+    lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
+    items = items.with_classes(run.labels) if lost else items
     engines, model = set[str](), (plan.other or run).model
     result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)
@@ -137,7 +139,7 @@ def evaluate_run(
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
-    return RunEvaluation(result, raw, table, engine, notes)
+    return RunEvaluation(result, raw, table, engine, [*lost, *notes])
 
 
 def _changes(protocol: Protocol, before: Protocol) -> str:
@@ -154,7 +156,7 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
 def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
     if isinstance(result, SeveralEvaluation):
-        sure, chosen = result.scores.sigmoid().tolist(), result.chosen.tolist()
+        sure, chosen = result.scores.sigmoid().tolist(), result.predicted.tolist()
         rows = []
         for path, own, said, values in zip(result.paths, result.targets.tolist(), chosen, sure, strict=True):
             label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))

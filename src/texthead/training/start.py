@@ -166,10 +166,11 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     return {
         "source": train_set.source,
         "train": [str(item.media.resolved()) for item in train_set.items],
-        "train_labels": train_set.labels,
+        "train_labels": [item.label for item in train_set.items],
         "train_content": fingerprints([item.path for item in train_set.items]),
         "held_out": [str(item.media.resolved()) for item in held_out_items],
-        "held_out_labels": held_out.labels if held_out else [],
+        "held_out_labels": [item.label for item in held_out_items],
         "held_out_content": fingerprints([item.path for item in held_out_items]),
         "held_out_groups": [item.group for item in held_out_items],
+        **({"several": True} if train_set.several else {}),
     }

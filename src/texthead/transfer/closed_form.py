@@ -4,7 +4,7 @@ Both center the features on the training items and normalise them to length 1. N
 of steps or a validation set.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,9 @@ RIDGE = 0.4
 
 # Fraction of its scale that the text prior has in both fits, and weight of the least-squares fit in their sum.
 TEXT_SHARE, RIDGE_SHARE = 0.5, 0.5
+
+# From scores to a loss and its gradient.
+Loss = Callable[[Float[np.ndarray, "items classes"]], tuple[float, Float[np.ndarray, "items classes"]]]
 
 # Probability that names help if the text encoder knows all of them, and the scales that are then as likely.
 HELPFUL, SCALES = 0.8, np.geomspace(4, 64, 9)
@@ -58,11 +61,22 @@ def text_evidence(
     Args:
         rows: as in `text_probe_head`.
     """
-    from scipy.special import log_softmax, logsumexp
+    from scipy.special import log_softmax
 
-    x, text, labels = _units(features - class_center(features, targets)), _rows(rows), targets.numpy()
+    x, text, labels = units(features - class_center(features, targets)), short_rows(rows), targets.numpy()
     weights, scores, items = class_weights(labels), x @ text.T, np.arange(len(labels))
-    logs = np.array([(weights * log_softmax(scale * scores, axis=1)[items, labels]).sum() for scale in (0, *SCALES)])
+    return weigh_scales(text, lambda scale: (weights * log_softmax(scale * scores, axis=1)[items, labels]).sum())
+
+
+def weigh_scales(text: Float[np.ndarray, "classes dim"], log_likelihood: Callable[[float], float]) -> TextEvidence:
+    """Weigh the scales of the text rows by the log-likelihood of the labels at each, against that at scale 0.
+
+    Args:
+        text: as from `short_rows`.
+    """
+    from scipy.special import logsumexp
+
+    logs = np.array([log_likelihood(scale) for scale in (0, *SCALES)])
     helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean()) ** 2
     with np.errstate(divide="ignore"):
         logs = logs + np.log([1 - helpful, *np.full(len(SCALES), helpful / len(SCALES))])
@@ -88,11 +102,11 @@ def logistic_head(
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
     """
     center = class_center(features, targets)
-    x = _units(features - center)
+    x = units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
     present, numbers = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _logistic(*_span(x), numbers, weight[present], STRENGTH / penalty)
-    return _probe(weight, bias, center, names, "logistic")
+    weight[present], bias[present] = _softmax_fit(*span(x), numbers, weight[present], STRENGTH / penalty)
+    return probe_of(weight, bias, center, names, "logistic")
 
 
 def text_probe_head(
@@ -127,11 +141,11 @@ def text_probe_head(
         logit-adjusted loss of Menon et al. (ICLR 2021).
     """
     center, labels = class_center(features, targets), targets.numpy()
-    x, text = _units(features - center), _rows(rows)
+    x, text = units(features - center), short_rows(rows)
     evidence = text_evidence(rows, features, targets)
     text_weight = TEXT_SHARE * evidence.weight
-    z, axes = _span(x)
-    weight, bias = _logistic(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
+    z, axes = span(x)
+    weight, bias = _softmax_fit(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
     text = text - text.mean(0)
     item_weights, hot = class_weights(labels), np.eye(len(text))[labels]
     prior = x @ text.T
@@ -143,10 +157,10 @@ def text_probe_head(
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
     # Rows of new names fit the head only if its own names probably help.
     kind = TEXT_AND_ITEMS if evidence.weight > 0.5 else "items"
-    return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, kind)
+    return probe_of(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, kind)
 
 
-def _rows(rows: Tensor) -> np.ndarray:
+def short_rows(rows: Float[Tensor, "classes dim"]) -> Float[np.ndarray, "classes dim"]:
     """Return text rows, shortened to length 1."""
     double = rows.double()
     return (double / double.norm(dim=-1, keepdim=True).clamp(min=1)).numpy()
@@ -157,15 +171,17 @@ def _spread(scores: np.ndarray) -> float:
     return float((scores - scores.mean(1, keepdims=True)).std())
 
 
-def _units(vectors: Tensor) -> np.ndarray:
+def units(vectors: Float[Tensor, "items dim"]) -> Float[np.ndarray, "items dim"]:
+    """Return the vectors, normalised to length 1."""
     return F.normalize(vectors.double(), dim=-1).numpy()
 
 
-def _probe(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence[str], kind: str) -> ProbeHead:
+def probe_of(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence[str], kind: str) -> ProbeHead:
+    """Return a head of these numbers."""
     return ProbeHead(torch.from_numpy(weight), bias=torch.from_numpy(bias), center=center, names=names, kind=kind)
 
 
-def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (coordinates of the items, orthogonal unit axes of their span), by the smaller of the Gram matrices."""
     few = len(x) <= x.shape[1]
     values, vectors = np.linalg.eigh(x @ x.T if few else x.T @ x)
@@ -175,42 +191,63 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x @ axes.T, axes
 
 
-def _logistic(
+def _softmax_fit(
     z: np.ndarray, axes: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a logistic regression with the penalty |weights - prior|^2 / (2 strength); return (weights, biases).
+    """Return `solve_logistic` for the cross-entropy of the scores plus log(label share).
 
-    The loss is that of the scores plus log(label share), so the scores are those of equally frequent classes.
+    So the scores are those of equally frequent classes.
+    """
+    from scipy.special import log_softmax
+
+    classes, items = len(prior), np.arange(len(z))
+    hot = np.eye(classes)[labels]
+    shift = np.log(classes * hot.mean(0))
+
+    def loss(scores: np.ndarray) -> tuple[float, np.ndarray]:
+        logs = log_softmax(scores + shift, axis=1)
+        return -float(logs[items, labels].sum()), np.exp(logs) - hot
+
+    return solve_logistic(z, axes, prior, strength, loss, 2 * (classes - 1) / classes**2)
+
+
+def solve_logistic(
+    z: Float[np.ndarray, "items rank"],
+    axes: Float[np.ndarray, "rank dim"],
+    prior: Float[np.ndarray, "classes dim"],
+    strength: float,
+    loss: Loss,
+    curvature: float | Float[np.ndarray, " classes"],
+) -> tuple[Float[np.ndarray, "classes dim"], Float[np.ndarray, " classes"]]:
+    """Minimise loss + |weights - prior|^2 / (2 strength); return (weights, biases).
 
     The weights differ from the prior only in the span of the items. Along its axes, each scaled by the inverse root of
     its curvature, the problem is well conditioned: about 30 steps solve it.
 
     Args:
-        z, axes: as from `_span`.
+        z, axes: as from `span`.
+        loss: from scores to (value, gradient).
+        curvature: about the second derivative of the loss of an item by its score.
     """
     from scipy.optimize import minimize
-    from scipy.special import log_softmax
     from threadpoolctl import threadpool_limits
 
-    classes, rank, items = len(prior), len(axes), np.arange(len(z))
-    curvature = 2 * (classes - 1) / classes**2
-    step = 1 / np.sqrt(curvature * (z**2).sum(0) + 1 / strength)
-    step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(z))
-    hot = np.eye(classes)[labels]
-    shifted = z @ (prior @ axes.T).T + np.log(classes * hot.mean(0))
-    z, penalty = z * step, step**2 / strength
+    classes, rank = len(prior), len(axes)
+    curvature = np.broadcast_to(curvature, classes)[:, None]
+    steps = 1 / np.sqrt(curvature * (z**2).sum(0) + 1 / strength)
+    steps_of_bias = 1 / np.sqrt(np.maximum(curvature[:, 0], 1e-3) * len(z))
+    from_text = z @ (prior @ axes.T).T
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
-        logs = log_softmax(shifted + z @ u.T + bias, axis=1)
-        error = np.exp(logs) - hot
-        value = (penalty * u * u).sum() / 2 - logs[items, labels].sum()
-        return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])
+    def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        u, bias = flat[: classes * rank].reshape(classes, rank) * steps, flat[classes * rank :] * steps_of_bias
+        total, error = loss(from_text + z @ u.T + bias)
+        total += float((u * u).sum()) / (2 * strength)
+        return total, np.concatenate([((error.T @ z + u / strength) * steps).ravel(), error.sum(0) * steps_of_bias])
 
     zeros, options = np.zeros(classes * rank + classes), {"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}
     # Products this small gain nothing from threads, which only spin: `compare` on 716 photos of 20 classes takes 13
     # CPU-seconds with one thread and 36 with several.
     with threadpool_limits(1, "blas"):
-        solution = minimize(loss, zeros, jac=True, method="L-BFGS-B", options=options).x
-    u = solution[: classes * rank].reshape(classes, rank) * step
-    return prior + u @ axes, solution[classes * rank :] * step_of_bias
+        solution = minimize(value, zeros, jac=True, method="L-BFGS-B", options=options).x
+    u = solution[: classes * rank].reshape(classes, rank) * steps
+    return prior + u @ axes, solution[classes * rank :] * steps_of_bias

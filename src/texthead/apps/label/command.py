@@ -104,6 +104,7 @@ class Label:
         from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
         from texthead.apps.label.windows import cut_files
         from texthead.data import Dataset
+        from texthead.data import labels as class_labels
         from texthead.encoders import load_encoder
         from texthead.text import flat
 
@@ -114,8 +115,6 @@ class Label:
         paths = [] if out is None else paths_in(out, root_of(out, files))
         labelled = Dataset(()) if out is None else items_so_far(out, with_parts(files, paths))
         several = self.several or labelled.several
-        if several and self.tool.export is not None:
-            raise DataError(f"--export {self.tool.export} is for files with one label each, and these have several")
         if self.several and labelled and not labelled.several:
             raise DataError(f"--several: {out} has one label per file; give another file, or leave --several out")
         names = [] if self.classes is None else read_names(self.classes)
@@ -149,8 +148,11 @@ class Label:
         )
         item_of = {item.path: item for item in files.items}
         items = [*(item_of[path] for path, _, _ in suggestions), *labelled.items]
-        guesses = {path: (guess, probability) for path, guess, probability in suggestions}
-        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
+        guesses = {
+            path: [(name, sure) for name in (class_labels.split_labels(guess) if several else [guess])]
+            for path, guess, sure in suggestions
+        }
+        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder, several=several)
         flags = ("--several",) if several else ()
         console.next_command(
             "texthead", "label", self.data, "--classes", ", ".join(classes), *flags, "--out", self.out or "labels.csv"
