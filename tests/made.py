@@ -407,8 +407,8 @@ def side_by_side(left: str, right: str, count: int = 1, seed: int = 0) -> list[n
 
 def write_several_run(out: Path, thresholds: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Path:
     """Write the run folder of a model that says which of three colours a clip has: one, several or none."""
-    model = colour_model(scale=10.0)
-    head = SeveralHead(model.head, bias=torch.full((3,), -2.0), thresholds=torch.tensor(thresholds))
+    model = colour_model(scale=20.0)
+    head = SeveralHead(model.head, bias=torch.full((3,), -1.0), thresholds=torch.tensor(thresholds))
     return write_untrained(out, model.with_head(head))
 
 
