@@ -17,34 +17,41 @@ if TYPE_CHECKING:
 class Calibrate(ScoredRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
+    A run with broader names above its classes, or --tree, also gets a level: predict answers with the most specific
+    name that reaches it.
+
     Args:
         split: split of DATA to fit on (default: val, else test, else the items that the run held out); with train, only
             the items that train --k left out
         unknown: items that belong to no class of the run, besides those in DATA
         false_accept: share of unknown items that may get a class, 0-1
         coverage: share of prediction sets that must contain the correct class, 0-1
+        wrong: share of items that may get a wrong answer, neither the class nor a broader name above it, 0-1
     """
 
     JSON: ClassVar = (
-        "run, calibration, format, classes, items, source, temperature, threshold, coverage, protocol, measured "
-        "[before, after, unknown_accepted, known_rejected, covered, mean_set_size]"
+        "run, calibration, format, classes, items, source, temperature, threshold, coverage, level, protocol, "
+        "measured [before, after, unknown_accepted, known_rejected, covered, mean_set_size]"
     )
 
     split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")
     false_accept: float = option(0.05, "RATE")
     coverage: float = option(0.9, "RATE")
+    wrong: float = option(0.05, "RATE")
 
     def __call__(self) -> None:
         from texthead.cli.console import doing, next_command, reporter, results, say_notes, show_json
 
         doing("loading torch")
+        from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
         from texthead.evaluation.calibration import check_guarantees
         from texthead.prediction.run_calibration import calibrate_run
         from texthead.runs.run import CALIBRATION
 
-        check_guarantees(0, 0, false_accept=self.false_accept, coverage=self.coverage)  # before reading anything
+        rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
+        check_guarantees(0, 0, **rates)  # before reading anything
         run = self.load(self.files)
         made = calibrate_run(
             run,
@@ -53,13 +60,14 @@ class Calibrate(ScoredRun):
             self.protocol.on(run.protocol),
             self.files.reading(),
             split=self.split,
-            false_accept=self.false_accept,
-            coverage=self.coverage,
+            **rates,
             reporter=reporter,
             notify=partial(_notify, run),
         )
         for line in (*_errors(made), *_promised(made), *made.lines):
             results().print(line)
+        if made.answers:
+            show_answers(made.answers)
         results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
         document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
         show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})

@@ -13,6 +13,7 @@ from texthead.data import splits
 from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
+from texthead.text.class_tree import ClassTree
 
 Split = Literal["train", "val", "test"]
 
@@ -55,11 +56,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled files from one source. `notes` are messages for the user."""
+    """Labelled files from one source. `notes` are messages for the user, `tree` has the names above the classes."""
 
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
+    tree: ClassTree | None = None
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Iterable[tuple], notes: Iterable[str] = ()) -> "Dataset":

@@ -7,6 +7,7 @@ import difflib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,11 @@ def add_classes(
     names = names or labels
     added, used = _text_rows(run, labels, names, template, prompts or [None] * len(names))
     _check_distinct(rows, run.labels, added, labels)
-    more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
+    higher = {name for entry in entries for name in entry.get("above", ())}
+    more = [
+        _entry(label, *each, row="text", above=[name for name in _prefixes(label) if name in higher])
+        for label, *each in zip(labels, names, used, strict=True)
+    ]
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
@@ -95,7 +100,7 @@ def rename_class(
         others = [index != other for other in range(len(rows))]
         _check_distinct(rows[others], [label for label in run.labels if label != old], encoded, [new])
         rows[index] = encoded[0]
-        entry = _entry(new, name or new, used, row="text")
+        entry = _entry(new, name or new, used, row="text", above=before.get("above", ()))
         source = f"from {' | '.join(flat([used]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
@@ -149,7 +154,8 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     prompts = [entry["prompt"] for entry in before]
     joined = None if None in prompts else flat(prompts)
     name = next((entry["name"] for entry in before if entry["label"] == into), into)
-    new = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
+    above = [name for name in before[0].get("above", ()) if all(name in entry.get("above", ()) for entry in before)]
+    new = _entry(into, name, joined, row=f"mean of {', '.join(labels)}", above=above)
     others = [index for index in range(len(entries)) if index not in merging]
     target = sum(index < _index(run, into) for index in others) if into in labels else len(others)
     order = [*others[:target], -1, *others[target:]]
@@ -244,9 +250,16 @@ def _check_distinct(
             )
 
 
-def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> ClassEntry:
+def _entry(
+    label: str, name: str, prompt: str | Sequence[str] | None, *, row: str, above: Sequence[str] = ()
+) -> ClassEntry:
     plain = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    return {"label": label, "name": name, "prompt": plain, "row": row}
+    return {"label": label, "name": name, "prompt": plain, "row": row} | ({"above": [*above]} if above else {})
+
+
+def _prefixes(label: str) -> list[str]:
+    """Return the names that a label such as animal/dog/pug is below: animal, animal/dog."""
+    return [*accumulate(label.split("/")[:-1], "{}/{}".format)]
 
 
 def _quoted(labels: Sequence[str]) -> str:

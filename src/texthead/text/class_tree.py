@@ -1,0 +1,128 @@
+"""Class trees: the broader names above each class, such as `animal` and `dog` above `pug`. Imports no torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from texthead.errors import DataError, listed
+from texthead.files import read_text
+from texthead.text.class_names import clean_name, names_above
+
+# A tree in a file.
+FORM = "{animal: {dog: [pug, beagle], cat: [siamese]}}"
+
+
+@dataclass(frozen=True)
+class ClassTree:
+    """The broader names above each class, from the top down: {"pug": ("animal", "dog"), "kite": ()}.
+
+    Raises:
+        DataError: a name stands below two others, or is itself a class.
+    """
+
+    above: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        parents: dict[str, str] = {}
+        for names in self.above.values():
+            for parent, name in pairwise(("", *names)):
+                if parents.setdefault(name, parent) != parent:
+                    places = " and ".join(repr(each) if each else "no name" for each in (parents[name], parent))
+                    raise DataError(f"the name {name!r} is below {places}: give each name one place in the tree")
+        if both := [name for name in parents if name in self.above]:
+            raise DataError(f"{both[0]!r} is a class and a name above classes: give the class a place below it")
+
+    @classmethod
+    def of_labels(cls, labels: Iterable[str]) -> "ClassTree | None":
+        """Return the tree of labels such as `animal/dog/pug`; None if they form none (see `names_above`)."""
+        above = names_above([*labels])
+        return cls(above) if any(above.values()) else None
+
+    @classmethod
+    def of_parents(cls, pairs: Iterable[tuple[str, str]]) -> "ClassTree":
+        """Return the tree of pairs of a label and its parent, `dog` or `animal/dog`; an empty parent is none.
+
+        Raises:
+            DataError: a class has two parents, or a name two places.
+        """
+        above: dict[str, tuple[str, ...]] = {}
+        for label, parent in pairs:
+            names = tuple(name for part in parent.split("/") if (name := part.strip()))
+            if above.setdefault(label, names) != names:
+                raise DataError(f"class {label!r} has two parents, {'/'.join(above[label])!r} and {parent!r}")
+        return cls(above)
+
+    @classmethod
+    def of_entries(cls, entries: Iterable[Mapping[str, Any]]) -> "ClassTree | None":
+        """Return the tree that the entries of a run's `classes.json` hold, or None."""
+        above = {entry["label"]: tuple(map(str, entry.get("above") or ())) for entry in entries}
+        return cls(above) if any(above.values()) else None
+
+    def of(self, labels: Sequence[str]) -> "ClassTree":
+        """Return the tree of these labels, which equal a class of this tree or have the same `clean_name`.
+
+        Raises:
+            DataError: no label is a class of this tree.
+        """
+        cleaned = {clean_name(label).casefold(): names for label, names in self.above.items()} | {**self.above}
+        places = {label: cleaned.get(label, cleaned.get(clean_name(label).casefold())) for label in labels}
+        if not any(places.values()):
+            raise DataError(f"no class is in the tree, which has {listed([*self.above])}: use the labels of the data")
+        return ClassTree({label: names or () for label, names in places.items()})
+
+    def without_place(self) -> list[str]:
+        """Return the classes with no broader name."""
+        return [label for label, names in self.above.items() if not names]
+
+    def broader(self, labels: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Return the positions in `labels` of the classes below each broader name.
+
+        Left out are names above a single class or above all classes, which say nothing; of names above the same
+        classes only the lowest is returned.
+        """
+        below: dict[str, list[int]] = {}
+        for index, label in enumerate(labels):
+            for name in self.above.get(label, ()):
+                below.setdefault(name, []).append(index)
+        lowest = {tuple(classes): name for name, classes in below.items() if 1 < len(classes) < len(labels)}
+        return {name: classes for classes, name in lowest.items()}
+
+
+def read_tree(path: Path) -> ClassTree:
+    """Read a tree from YAML or JSON: a mapping from names to what is below them, ending in lists of classes.
+
+    Raises:
+        DataError: the file is missing, no YAML, or not of this form.
+    """
+    import yaml
+
+    try:
+        value = yaml.load(read_text(path), yaml.BaseLoader)  # It reads every scalar as text: `no` is a name.
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such tree; use a YAML file such as {FORM}") from None
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {FORM}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a mapping such as {FORM}, found {type(value).__name__}")
+    places = [*_places(value, ())]
+    labels = [label for label, _ in places]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: give it one place")
+    try:
+        return ClassTree(dict(places))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _places(value: object, above: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Yield each class below a value of the file, and the names above it; an empty value makes its name a class."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _places(below, (*above, str(name))) if below else [(str(name), above)]
+    elif isinstance(value, list):
+        for each in value:
+            yield from _places(each, above)
+    else:
+        yield str(value), above
