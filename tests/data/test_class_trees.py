@@ -41,7 +41,7 @@ def test_a_file_is_the_tree_of_the_labels(tmp_path: Path):
     tree.write_text("animal: [dog, cat, bird]")
     data = read_dataset(path, tree=tree)
     assert data.tree
-    assert data.tree.above == {"cat": ("animal",), "dog": ("animal",), "kite": ()}
+    assert data.tree.above == {"cat": ("animal",), "dog": ("animal",), "bird": ("animal",), "kite": ()}
     tree.write_text("animal: [bird]")
     with refuses(DataError, "items.csv", "no class is in the tree"):
         read_dataset(path, tree=tree)

@@ -62,7 +62,6 @@ def test_what_is_no_tree_is_refused(tmp_path: Path, text: str, message: str):
 def test_parents_are_names_or_paths():
     tree = ClassTree.of_parents([("pug", "animal/dog"), ("siamese", "animal"), ("kite", "")])
     assert tree.above == {"pug": ("animal", "dog"), "siamese": ("animal",), "kite": ()}
-    assert tree.without_place() == ["kite"]
     with refuses(DataError, "'dog' is below 'animal' and no name"):
         ClassTree.of_parents([("pug", "animal/dog"), ("beagle", "dog")])
     with refuses(DataError, "'pug' has two parents"):
@@ -79,6 +78,14 @@ def test_a_broader_name_covers_several_classes_but_not_all():
 
 def test_labels_are_found_in_a_tree_as_clean_names():
     tree = ClassTree({"apply makeup": ("care",), "brush teeth": ("care",)})
-    assert tree.of(["ApplyMakeup", "kite"]).above == {"ApplyMakeup": ("care",), "kite": ()}
+    assert tree.place("ApplyMakeup") == ("care",)
+    assert tree.with_labels(["ApplyMakeup", "kite"]).above == {**tree.above, "ApplyMakeup": ("care",), "kite": ()}
     with refuses(DataError, "no class is in the tree"):
-        tree.of(["kite"])
+        tree.with_labels(["kite"])
+
+
+def test_a_new_label_has_the_place_that_it_names():
+    tree = ClassTree.of_labels(["animal/dog/pug", "animal/dog/beagle", "kite"])
+    assert tree.place("animal/dog/poodle") == ("animal", "animal/dog")
+    assert tree.place("animal/bird/tit") == ("animal",)
+    assert tree.place("plane") == ()

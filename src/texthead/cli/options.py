@@ -54,11 +54,6 @@ class DataOptions:
     suffix: str | None = None
     tree: str | None = option(None, "FILE")
 
-    @property
-    def has_tree(self) -> bool:
-        """Whether a file of broader names is given."""
-        return self.tree not in (None, "folders")
-
     def check(self, source: str) -> None:
         """Raise DataError for a source that does not exist, without reading it."""
         check_source(source)
@@ -369,7 +364,8 @@ class LabelledRun:
 
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run.model.to(files.pick_device())
-        return run.with_tree(read_tree(Path(self.labelled.tree))) if self.labelled.has_tree else run
+        tree = self.labelled.tree
+        return run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
 
     def items(self, run: "Run") -> "Dataset":
         """Return the labelled items, and note what was odd about them."""

@@ -26,7 +26,7 @@ def with_tree(dataset: Dataset, source: str | Path | None) -> Dataset:
     parents = {(item.label, value.strip()) for item in dataset.items for key, value in item.extra if key == "parent"}
     try:
         if source not in (None, FOLDERS):
-            tree = read_tree(Path(source)).of(classes)
+            tree = read_tree(Path(source)).with_labels(classes)
         elif any(parent for _, parent in parents):
             tree = ClassTree.of_parents(parents)
         else:
@@ -40,7 +40,7 @@ def with_tree(dataset: Dataset, source: str | Path | None) -> Dataset:
     if tree is None:
         return replace(dataset, notes=(*dataset.notes, *filter(None, [why])))
     broader = tree.broader(classes)
-    alone = [label for label in tree.without_place() if label in classes]
+    alone = [label for label in classes if not tree.place(label)]
     outside = f"; not in it: {listed(alone)}" if alone else ""
     note = f"the {len(classes)} classes form a tree with {len(broader)} broader names ({listed([*broader])}){outside}"
     return replace(dataset, notes=(*dataset.notes, note), tree=tree)

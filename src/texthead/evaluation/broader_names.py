@@ -3,6 +3,7 @@
 A name's probability is the sum of those of its classes. Names count from 0: first the classes, then the broader names.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,26 +32,46 @@ def name_probabilities(probabilities: Float[Tensor, "items classes"], broader: B
     return probabilities.double() @ members(broader, probabilities.shape[1]).double().T
 
 
-def answers(probabilities: Float[Tensor, "items classes"], broader: Broader, at_least: float) -> Int[Tensor, " items"]:
+def log_odds(
+    probabilities: Float[Tensor, "items classes"], broader: Broader, ease: float
+) -> Float[Tensor, "items names"]:
+    """Return the log-odds of each name; those of broader names are raised by `ease`."""
+    values = name_probabilities(probabilities, broader).clamp(1e-12, 1 - 1e-12).logit()
+    values[:, probabilities.shape[1] :] += ease
+    return values
+
+
+def answers(
+    probabilities: Float[Tensor, "items classes"], broader: Broader, at_least: float, ease: float = 0.0
+) -> Int[Tensor, " items"]:
     """Return the name that answers for each item: of those that reach `at_least` the most specific; -1 if none does.
 
     The most specific name has the fewest classes; of several with as many, it is the most probable. The names that
     reach a level above 0.5 are below each other. Example: dog 0.5 and cat 0.4 at 0.8 give their broader name animal.
+
+    Args:
+        ease: how much lower the log-odds of a broader name may be.
     """
-    values = name_probabilities(probabilities, broader)
-    sizes = members(broader, probabilities.shape[1]).sum(1)
-    # Probabilities differ by at most 1, sizes by at least 1.
-    ranks = (values - 2 * sizes).masked_fill(values < at_least, -torch.inf)
+    values, sizes = log_odds(probabilities, broader, ease), members(broader, probabilities.shape[1]).sum(1)
+    # Log-odds are within 28 of 0, and differ by less than 100 for one size.
+    ranks = (values - 100 * sizes).masked_fill(values < logit(at_least), -torch.inf)
     best = ranks.max(1)
     return best.indices.masked_fill(best.values.isinf(), -1)
 
 
 def best_wrong(
-    probabilities: Float[Tensor, "items classes"], targets: Int[Tensor, " items"], broader: Broader
+    probabilities: Float[Tensor, "items classes"],
+    right: Bool[Tensor, "items names"],
+    broader: Broader,
+    ease: float = 0.0,
 ) -> Float[Tensor, " items"]:
-    """Return the highest probability of a name that does not hold the item's class: a higher level is never wrong."""
-    wrong = ~members(broader, probabilities.shape[1])[:, targets.long()].T
-    return name_probabilities(probabilities, broader).masked_fill(~wrong, 0.0).amax(1)
+    """Return the highest log-odds of a name that is not right for the item: at a higher level no answer is wrong."""
+    return log_odds(probabilities, broader, ease).masked_fill(right, -torch.inf).amax(1)
+
+
+def logit(probability: float) -> float:
+    """Return the log-odds of a probability."""
+    return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
 class AnswerRow(NamedTuple):

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong
+from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, logit, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
@@ -27,6 +27,10 @@ CALIBRATION_FORMAT = 1
 # Margins for scores that differ in the last bits when an item is encoded again: of log-odds, and relative to the
 # largest score.
 _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
+
+# How much lower the log-odds of a broader name may be than those of a class, if most unknown items have a place in the
+# tree: a wrong class is more frequent than a wrong broader name. Chosen on training items (LOG.md).
+EASE = 2.0
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
@@ -54,12 +58,19 @@ class Coverage(NamedTuple):
 class Level(NamedTuple):
     """The probability that an answer must reach; a broader name answers where no class does (`answers`).
 
-    `wrong` (0-1) bounds the expected share of items with a wrong answer; None if the level was given, not fitted.
+    Attributes:
+        probability: for a class; the log-odds of a broader name may be lower by `ease`.
+        broader: positions of the classes below each broader name.
+        wrong: bound (0-1) of the expected share of items with a wrong answer; None if the level was given, not fitted.
+        unknown_items: number of unknown items, of which at most a share `false_accept` gets a wrong answer too.
     """
 
-    wrong: float | None
     probability: float
     broader: Broader
+    ease: float = 0.0
+    wrong: float | None = None
+    false_accept: float | None = None
+    unknown_items: int = 0
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Level":
@@ -71,7 +82,9 @@ class Level(NamedTuple):
         broader = {str(name): tuple(map(int, classes)) for name, classes in value["broader"].items()}
         if min((index for classes in broader.values() for index in classes), default=0) < 0:
             raise ValueError("negative positions of classes")
-        return cls(float(value["wrong"]), float(value["probability"]), broader)
+        accepted, unknown = value["false_accept"], int(value["unknown_items"])
+        rates = (float(value["wrong"]), None if accepted is None else float(accepted), unknown)
+        return cls(float(value["probability"]), broader, float(value["ease"]), *rates)
 
 
 class Measured(NamedTuple):
@@ -189,8 +202,8 @@ class Calibration:
         """
         if self.level is None:
             raise DataError("this calibration has no level for broader names: calibrate again with a tree")
-        given = answers(self.apply(scores).softmax(-1), self.level.broader, self.level.probability)
-        return given.masked_fill(~self.is_known(scores), -1)
+        level = self.level
+        return answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.ease)
 
     def answered(
         self,
@@ -201,21 +214,22 @@ class Calibration:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
         if self.level is None:
             return None
-        rule = f"answers that reach a probability of {self.level.probability:.3g}"
-        if self.level.wrong is not None:
-            rule += f" (set for at most {100 * self.level.wrong:g} % wrong answers)"
-        broader = self.level.broader
+        broader, limits = self.level.broader, [self.level.probability]
+        if self.level.ease:
+            limits.append(1 / (1 + math.exp(self.level.ease - logit(limits[0]))))
+        rule = f"answers that reach a probability of {' (broader names: '.join(f'{each:.3g}' for each in limits)}"
+        rule += ")" * bool(self.level.ease)
         return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
 
     def at_least(self, probability: float, broader: Broader) -> "Calibration":
-        """Return a copy that answers with the most specific name that reaches a probability, whatever the threshold.
+        """Return a copy that answers with the most specific name that reaches a probability, without a threshold.
 
         Raises:
             DataError: the probability is not above 0, or above 1.
         """
         if not 0 < probability <= 1:
             raise DataError(f"at_least must be a probability above 0 and up to 1, got {probability:g}")
-        return replace(self, level=Level(None, probability, broader), threshold=None)
+        return replace(self, level=Level(probability, broader), threshold=None)
 
     def without_promises(self) -> "Calibration":
         """Return a copy with the temperature alone."""
@@ -262,7 +276,7 @@ class Calibration:
                 level=None if value.get("level") is None else Level.from_json(value["level"]),
             )
             numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
-            numbers += (calibration.level or ())[:2]
+            numbers += [getattr(calibration.level, name) for name in ("probability", "ease") if calibration.level]
             valid = all(math.isfinite(number) and number >= 0 for number in numbers)
             valid = valid and 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -282,6 +296,7 @@ def calibrate(
     weights: Float[Tensor, " items"] | None = None,
     broader: Broader | None = None,
     wrong: float = 0.05,
+    unknown_right: Bool[Tensor, "unknown names"] | None = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -295,6 +310,7 @@ def calibrate(
         weights: what each item counts; None if all count the same.
         broader: broader names, for a level of answers; None for no level.
         wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
+        unknown_right: which names are above the class of each unknown item; None if they have no place in the tree.
         classes, protocol, source: see `Calibration`.
 
     Raises:
@@ -310,7 +326,18 @@ def calibrate(
     made = Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
     if broader is None:
         return made
-    return replace(made, level=Level(wrong, risk_level(made, scores, targets, weights, broader, wrong=wrong), broader))
+    after, right = made.apply(scores).softmax(-1), members(broader, scores.shape[1])[:, targets.long()].T
+    placed = unknown_right is not None and bool(unknown_right.any(1).double().mean() >= 0.5)
+    ease = EASE if placed else 0.0
+    odds = risk_limit(best_wrong(after, right, broader, ease), weights, wrong=wrong)
+    if unknown is None:
+        return replace(made, level=Level(_sigmoid(odds), broader, ease, wrong))
+    none = torch.zeros(len(unknown), len(right.T), dtype=torch.bool)
+    strange = best_wrong(
+        made.apply(unknown).softmax(-1), none if unknown_right is None else unknown_right, broader, ease
+    )
+    odds = max(odds, risk_limit(strange, None, wrong=false_accept))
+    return replace(made, level=Level(_sigmoid(odds), broader, ease, wrong, false_accept, len(unknown)))
 
 
 def measure(
@@ -550,21 +577,11 @@ def _quantile(values: Float[Tensor, " items"], weights: Float[Tensor, " items"],
     return float(ordered[int(reached.int().argmax())])
 
 
-def risk_level(
-    calibration: Calibration,
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
-    weights: Float[Tensor, " items"] | None,
-    broader: Broader,
-    *,
-    wrong: float,
-) -> float:
-    """Return the lowest level at which the expected share of new items with a wrong answer is at most `wrong`.
+def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " items"] | None, *, wrong: float) -> float:
+    """Return the lowest log-odds at which the expected share of new items with a wrong answer is at most `wrong`.
 
-    An answer is wrong if it is neither the item's class nor a name above it; none of these is not wrong. At a level
-    above the probability of an item's best wrong name (`best_wrong`) its answer is not wrong, and an item that the
-    threshold rejects has no answer. So the level is a rank of these probabilities. The items must be exchangeable with
-    new ones.
+    Above the log-odds of an item's best wrong name its answer is not wrong: the item's class, a name above it, or none
+    of these. So the limit is a rank of these log-odds. The items must be exchangeable with new ones.
 
     Source: Angelopoulos et al., Conformal Risk Control, ICLR 2024, Theorem 1, for a loss of 0 or 1 that falls with the
     level. Differs: with weights, the new item counts as the heaviest, as in `conformal_quantile`.
@@ -572,11 +589,13 @@ def risk_level(
     Raises:
         DataError: too few items for that share.
     """
-    weights = torch.ones(len(scores)).double() if weights is None else weights.double()
+    weights = torch.ones(len(best_wrong)).double() if weights is None else weights.double()
     _rank(worth(weights), wrong, "a share of wrong answers")
-    risky = best_wrong(calibration.apply(scores).softmax(-1), targets, broader)
-    level = torch.tensor(_quantile(risky.masked_fill(~calibration.is_known(scores), 0.0), weights, 1 - wrong))
-    return float((level.double().clamp(1e-9, 1 - 1e-9).logit() + _LOG_ODDS_MARGIN).sigmoid())
+    return _quantile(best_wrong, weights, 1 - wrong) + _LOG_ODDS_MARGIN
+
+
+def _sigmoid(log_odds: float) -> float:
+    return float(torch.tensor(log_odds).double().sigmoid())
 
 
 def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:

@@ -1,18 +1,18 @@
 """Calibrate a run on labelled items that it was not trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split, label_indices
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError
-from texthead.evaluation.broader_names import Answers
+from texthead.evaluation.broader_names import Answers, Broader
 from texthead.evaluation.calibration import (
     Calibration,
     Measured,
@@ -123,7 +123,7 @@ def calibrate_run(
         return result.scores, items.pick(result.positions)
 
     scores, items = scored(plan.items, "score items")
-    unknown = scored(plan.unknown, "score unknown items")[0] if len(plan.unknown) else None
+    unknown, unknown_items = scored(plan.unknown, "score unknown items") if len(plan.unknown) else (None, plan.unknown)
     targets = torch.tensor(label_indices(items, run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
     threshold, sets, lines = check_guarantees(worth(weights), 0 if unknown is None else len(unknown), **rates)
@@ -152,6 +152,7 @@ def calibrate_run(
         weights=weights,
         broader=broader,
         wrong=wrong,
+        unknown_right=None if broader is None or unknown is None else _right_names(run, broader, unknown_items.labels),
         classes=rows_digest(run.head.weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
@@ -164,3 +165,11 @@ def calibrate_run(
     return RunCalibration(
         fitted, measured, items, plan.split, scores, targets, lines, fitted.answered(scores, targets, items.groups)
     )
+
+
+def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:
+    """Return which names are above each label of an unknown item; no class of the run is right for it."""
+    assert run.tree is not None
+    places = {label: run.tree.place(label) for label in set(labels)}
+    rows = [[*[False] * len(run.labels), *(name in places[label] for name in broader)] for label in labels]
+    return torch.tensor(rows)

@@ -1,8 +1,8 @@
 """Load a run folder. Its files, each written atomically so that a crash never leaves half a file:
 
 recipe.json        hyper-parameters, visual encoder, temporal module, head
-classes.json       one entry per class: label, name, prompt, and names above it; in an edited run also the original run
-                   and the edits
+classes.json       one entry per class: label, name, prompt; the tree, if any: the broader names above each label; in an
+                   edited run also the original run and the edits
 split.json         training and held-out files
 metrics.jsonl      one line per optimiser step and per validation
 model.safetensors  all weights, including the head's rows
@@ -224,7 +224,7 @@ class Run:
     @property
     def tree(self) -> ClassTree | None:
         """The broader names above the run's classes, or None."""
-        return None if self.classes is None else ClassTree.of_entries(self.classes["classes"])
+        return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
 
     def with_tree(self, tree: ClassTree) -> "Run":
         """Return the run with broader names above its classes; `save_calibration` and `save_tree` write them.
@@ -234,9 +234,7 @@ class Run:
         """
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out the tree or the classes")
-        above = tree.of(self.labels).above
-        entries = [{**entry, "above": list(above[entry["label"]])} for entry in self.classes["classes"]]
-        return replace(self, classes={**self.classes, "classes": entries})
+        return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
 
     @property
     def class_shares(self) -> ClassShares:
@@ -374,10 +372,8 @@ def save_calibration(run: Run, calibration: Calibration) -> Run:
 
 def save_tree(folder: Path, tree: ClassTree) -> None:
     """Write the broader names above a run's classes into its `classes.json`."""
-    classes = read_json(folder / "classes.json")
-    entries = [{**entry, "above": list(tree.above.get(entry["label"], ()))} for entry in classes["classes"]]
     with locked(folder):
-        write_json(folder / "classes.json", {**classes, "classes": entries})
+        write_json(folder / "classes.json", {**read_json(folder / "classes.json"), "tree": tree.above})
 
 
 def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
@@ -487,7 +483,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         spec = _spec(about["encoder"], folder)
         recipe, pixels = _recipe_and_pixels(about, folder)
         model = _model(folder, about, classes, spec, pixels)
-        ClassTree.of_entries(classes["classes"])  # Raises an error for a damaged one.
+        ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have an empty fingerprint.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 from texthead.errors import DataError, listed
 from texthead.files import read_text
@@ -55,26 +54,31 @@ class ClassTree:
         return cls(above)
 
     @classmethod
-    def of_entries(cls, entries: Iterable[Mapping[str, Any]]) -> "ClassTree | None":
-        """Return the tree that the entries of a run's `classes.json` hold, or None."""
-        above = {entry["label"]: tuple(map(str, entry.get("above") or ())) for entry in entries}
-        return cls(above) if any(above.values()) else None
+    def of_json(cls, value: Mapping[str, Sequence[str]] | None) -> "ClassTree | None":
+        """Return the tree that a run's `classes.json` holds, or None."""
+        return None if value is None else cls({str(label): tuple(map(str, names)) for label, names in value.items()})
 
-    def of(self, labels: Sequence[str]) -> "ClassTree":
-        """Return the tree of these labels, which equal a class of this tree or have the same `clean_name`.
+    def place(self, label: str) -> tuple[str, ...]:
+        """Return the names above a label, which need not be a class of the tree; empty if it has no place in it.
+
+        A label is found by its `clean_name` too; a new one such as `animal/dog/poodle` by the names before it.
+        """
+        same = [each for each in self.above if clean_name(each).casefold() == clean_name(label).casefold()]
+        if label in self.above or same:
+            return self.above[label if label in self.above else same[0]]
+        names = {name for above in self.above.values() for name in above}
+        return tuple(name for name in accumulate(label.split("/")[:-1], "{}/{}".format) if name in names)
+
+    def with_labels(self, labels: Sequence[str]) -> "ClassTree":
+        """Return the tree with a place for each label.
 
         Raises:
-            DataError: no label is a class of this tree.
+            DataError: no label has a place.
         """
-        cleaned = {clean_name(label).casefold(): names for label, names in self.above.items()} | {**self.above}
-        places = {label: cleaned.get(label, cleaned.get(clean_name(label).casefold())) for label in labels}
+        places = {label: self.place(label) for label in labels}
         if not any(places.values()):
             raise DataError(f"no class is in the tree, which has {listed([*self.above])}: use the labels of the data")
-        return ClassTree({label: names or () for label, names in places.items()})
-
-    def without_place(self) -> list[str]:
-        """Return the classes with no broader name."""
-        return [label for label, names in self.above.items() if not names]
+        return ClassTree({**self.above, **places})
 
     def broader(self, labels: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """Return the positions in `labels` of the classes below each broader name.

@@ -7,7 +7,6 @@ import difflib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
 from texthead.runs import CALIBRATION, ENCODER, Edit, Run, load_run, save_model, saved_split
 from texthead.runs import NAME as SCORES
-from texthead.text import check_names, class_prompts, flat
+from texthead.text import ClassTree, check_names, class_prompts, flat
 
 # Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
@@ -56,11 +55,7 @@ def add_classes(
     names = names or labels
     added, used = _text_rows(run, labels, names, template, prompts or [None] * len(names))
     _check_distinct(rows, run.labels, added, labels)
-    higher = {name for entry in entries for name in entry.get("above", ())}
-    more = [
-        _entry(label, *each, row="text", above=[name for name in _prefixes(label) if name in higher])
-        for label, *each in zip(labels, names, used, strict=True)
-    ]
+    more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
@@ -100,7 +95,7 @@ def rename_class(
         others = [index != other for other in range(len(rows))]
         _check_distinct(rows[others], [label for label in run.labels if label != old], encoded, [new])
         rows[index] = encoded[0]
-        entry = _entry(new, name or new, used, row="text", above=before.get("above", ()))
+        entry = _entry(new, name or new, used, row="text")
         source = f"from {' | '.join(flat([used]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
@@ -154,8 +149,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     prompts = [entry["prompt"] for entry in before]
     joined = None if None in prompts else flat(prompts)
     name = next((entry["name"] for entry in before if entry["label"] == into), into)
-    above = [name for name in before[0].get("above", ()) if all(name in entry.get("above", ()) for entry in before)]
-    new = _entry(into, name, joined, row=f"mean of {', '.join(labels)}", above=above)
+    new = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
     others = [index for index in range(len(entries)) if index not in merging]
     target = sum(index < _index(run, into) for index in others) if into in labels else len(others)
     order = [*others[:target], -1, *others[target:]]
@@ -250,16 +244,22 @@ def _check_distinct(
             )
 
 
-def _entry(
-    label: str, name: str, prompt: str | Sequence[str] | None, *, row: str, above: Sequence[str] = ()
-) -> ClassEntry:
+def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> ClassEntry:
     plain = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    return {"label": label, "name": name, "prompt": plain, "row": row} | ({"above": [*above]} if above else {})
+    return {"label": label, "name": name, "prompt": plain, "row": row}
 
 
-def _prefixes(label: str) -> list[str]:
-    """Return the names that a label such as animal/dog/pug is below: animal, animal/dog."""
-    return [*accumulate(label.split("/")[:-1], "{}/{}".format)]
+def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:
+    """Return the tree after an edit: a new label is below the names that all labels which became it were below.
+
+    Raises:
+        DataError: a label is a broader name of the tree.
+    """
+    above = {label: tree.place(label) for label in labels} | dict(tree.above)
+    for new in filter(None, edit.labels.values()):
+        places = [tree.place(old) for old, label in edit.labels.items() if label == new]
+        above[new] = tuple(name for name in places[0] if all(name in place for place in places))
+    return ClassTree(above)
 
 
 def _quoted(labels: Sequence[str]) -> str:
@@ -275,6 +275,8 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     edits = (*run.edits, edit)
     record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
+    if run.tree is not None:
+        classes["tree"] = _tree_after(run.tree, edit, labels).above
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
 
 
