@@ -63,11 +63,6 @@ class Recognizer(nn.Module):
         """The log-odds of each class from which on a file is said to have it; None if a file has one class."""
         return self.head.thresholds.detach().cpu() if self.several else None  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
-    @property
-    def thresholds(self) -> Float[Tensor, " classes"] | None:
-        """With several labels, the log-odds from which on a file has a class; None if it has one class."""
-        return self.head.thresholds.cpu() if self.several else None  # pyright: ignore[reportCallIssue]
-
     def probabilities(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the probability (0-1) of each class: the softmax over classes, or with several labels the sigmoid."""
         return scores.sigmoid() if self.several else scores.softmax(-1)
