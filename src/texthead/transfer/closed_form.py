@@ -26,9 +26,6 @@ RIDGE = 0.4
 # Fraction of its scale that the text prior has in both fits, and weight of the least-squares fit in their sum.
 TEXT_SHARE, RIDGE_SHARE = 0.5, 0.5
 
-# From scores to a loss and its gradient.
-Loss = Callable[[Float[np.ndarray, "items classes"]], tuple[float, Float[np.ndarray, "items classes"]]]
-
 # Probability that names help if the text encoder knows all of them, and the scales that are then as likely.
 HELPFUL, SCALES = 0.8, np.geomspace(4, 64, 9)
 
@@ -69,7 +66,7 @@ def text_evidence(
 
 
 def weigh_scales(text: Float[np.ndarray, "classes dim"], log_likelihood: Callable[[float], float]) -> TextEvidence:
-    """Weigh the scales of the text rows by the log-likelihood of the labels at each, against that at scale 0.
+    """Weigh SCALES of the text rows by the log-likelihood of the labels at each, against that at scale 0.
 
     Args:
         text: as from `short_rows`.
@@ -105,7 +102,7 @@ def logistic_head(
     x = units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
     present, numbers = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _softmax_fit(*span(x), numbers, weight[present], STRENGTH / penalty)
+    weight[present], bias[present] = _logistic(*span(x), numbers, weight[present], STRENGTH / penalty)
     return probe_of(weight, bias, center, names, "logistic")
 
 
@@ -145,7 +142,7 @@ def text_probe_head(
     evidence = text_evidence(rows, features, targets)
     text_weight = TEXT_SHARE * evidence.weight
     z, axes = span(x)
-    weight, bias = _softmax_fit(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
+    weight, bias = _logistic(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
     text = text - text.mean(0)
     item_weights, hot = class_weights(labels), np.eye(len(text))[labels]
     prior = x @ text.T
@@ -172,7 +169,7 @@ def _spread(scores: np.ndarray) -> float:
 
 
 def units(vectors: Float[Tensor, "items dim"]) -> Float[np.ndarray, "items dim"]:
-    """Return the vectors, normalised to length 1."""
+    """Return vectors, normalised to length 1."""
     return F.normalize(vectors.double(), dim=-1).numpy()
 
 
@@ -191,63 +188,42 @@ def span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x @ axes.T, axes
 
 
-def _softmax_fit(
+def _logistic(
     z: np.ndarray, axes: np.ndarray, labels: np.ndarray, prior: np.ndarray, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return `solve_logistic` for the cross-entropy of the scores plus log(label share).
+    """Fit a logistic regression with the penalty |weights - prior|^2 / (2 strength); return (weights, biases).
 
-    So the scores are those of equally frequent classes.
-    """
-    from scipy.special import log_softmax
-
-    classes, items = len(prior), np.arange(len(z))
-    hot = np.eye(classes)[labels]
-    shift = np.log(classes * hot.mean(0))
-
-    def loss(scores: np.ndarray) -> tuple[float, np.ndarray]:
-        logs = log_softmax(scores + shift, axis=1)
-        return -float(logs[items, labels].sum()), np.exp(logs) - hot
-
-    return solve_logistic(z, axes, prior, strength, loss, 2 * (classes - 1) / classes**2)
-
-
-def solve_logistic(
-    z: Float[np.ndarray, "items rank"],
-    axes: Float[np.ndarray, "rank dim"],
-    prior: Float[np.ndarray, "classes dim"],
-    strength: float,
-    loss: Loss,
-    curvature: float | Float[np.ndarray, " classes"],
-) -> tuple[Float[np.ndarray, "classes dim"], Float[np.ndarray, " classes"]]:
-    """Minimise loss + |weights - prior|^2 / (2 strength); return (weights, biases).
+    The loss is that of the scores plus log(label share), so the scores are those of equally frequent classes.
 
     The weights differ from the prior only in the span of the items. Along its axes, each scaled by the inverse root of
     its curvature, the problem is well conditioned: about 30 steps solve it.
 
     Args:
         z, axes: as from `span`.
-        loss: from scores to (value, gradient).
-        curvature: about the second derivative of the loss of an item by its score.
     """
     from scipy.optimize import minimize
+    from scipy.special import log_softmax
     from threadpoolctl import threadpool_limits
 
-    classes, rank = len(prior), len(axes)
-    curvature = np.broadcast_to(curvature, classes)[:, None]
-    steps = 1 / np.sqrt(curvature * (z**2).sum(0) + 1 / strength)
-    steps_of_bias = 1 / np.sqrt(np.maximum(curvature[:, 0], 1e-3) * len(z))
-    from_text = z @ (prior @ axes.T).T
+    classes, rank, items = len(prior), len(axes), np.arange(len(z))
+    curvature = 2 * (classes - 1) / classes**2
+    step = 1 / np.sqrt(curvature * (z**2).sum(0) + 1 / strength)
+    step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(z))
+    hot = np.eye(classes)[labels]
+    shifted = z @ (prior @ axes.T).T + np.log(classes * hot.mean(0))
+    z, penalty = z * step, step**2 / strength
 
-    def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        u, bias = flat[: classes * rank].reshape(classes, rank) * steps, flat[classes * rank :] * steps_of_bias
-        total, error = loss(from_text + z @ u.T + bias)
-        total += float((u * u).sum()) / (2 * strength)
-        return total, np.concatenate([((error.T @ z + u / strength) * steps).ravel(), error.sum(0) * steps_of_bias])
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
+        logs = log_softmax(shifted + z @ u.T + bias, axis=1)
+        error = np.exp(logs) - hot
+        value = (penalty * u * u).sum() / 2 - logs[items, labels].sum()
+        return float(value), np.concatenate([(error.T @ z + penalty * u).ravel(), error.sum(0) * step_of_bias])
 
     zeros, options = np.zeros(classes * rank + classes), {"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}
     # Products this small gain nothing from threads, which only spin: `compare` on 716 photos of 20 classes takes 13
     # CPU-seconds with one thread and 36 with several.
     with threadpool_limits(1, "blas"):
-        solution = minimize(value, zeros, jac=True, method="L-BFGS-B", options=options).x
-    u = solution[: classes * rank].reshape(classes, rank) * steps
-    return prior + u @ axes, solution[classes * rank :] * steps_of_bias
+        solution = minimize(loss, zeros, jac=True, method="L-BFGS-B", options=options).x
+    u = solution[: classes * rank].reshape(classes, rank) * step
+    return prior + u @ axes, solution[classes * rank :] * step_of_bias

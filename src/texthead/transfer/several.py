@@ -13,24 +13,22 @@ from texthead.models.head_rows import known_rows
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
 from texthead.models.several_head import SeveralHead
 from texthead.recipes import MethodName
-from texthead.transfer.closed_form import (
-    STRENGTH,
-    TEXT_SHARE,
-    Loss,
-    TextEvidence,
-    probe_of,
-    short_rows,
-    solve_logistic,
-    span,
-    units,
-    weigh_scales,
-)
+from texthead.transfer.closed_form import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
+
+# Fraction of their mean that is subtracted from the text rows: what all names have in common tells few classes apart.
+COMMON = 0.5
+
+# Factor of standardised scores to log-odds, and the inverse variance of its ratio to that, before any item.
+FACTOR, CERTAINTY = 3.0, 18.0
+
+# Share of its own log-odds among the labelled items that a class starts from; the rest is their mean over classes.
+START = 0.5
+
+# The highest F1 (0-1) where it cannot be measured.
+UNKNOWN_F1 = 0.5
 
 # Folds of the cross-validation, at most.
 FOLDS = 5
-
-# Standard deviation, before any item, of the factor that turns scores into log-odds.
-FACTOR_SPREAD = 0.5
 
 
 def fit_several(
@@ -47,6 +45,10 @@ def fit_several(
 ) -> SeveralHead:
     """Fit the head of a method; probabilities and thresholds come from cross-validated items.
 
+    The threshold, one for all classes, is half of the highest F1 that any threshold has on these items. That is optimal
+    for exact probabilities (Lipton, Elkan and Narayanaswamy, ECML 2014); the threshold of the highest F1 itself, for
+    all classes or for each, is worse on unseen items.
+
     Args:
         names: the head's class names, the labels.
         prompts: the prompts of each class; not used by "probe".
@@ -60,22 +62,28 @@ def fit_several(
     """
     if name != "probe" and (prompts is None or not encoder.has_text):
         raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
-    if name in ("zero-shot", "zero-shot-centred"):
-        assert prompts is not None
-        center = features.mean(0) if name == "zero-shot-centred" else None
-        head = text_head(encoder, names, prompts=prompts, center=center)
-        scores = _scores(head, features)
-        if encoder.bias and center is None:
-            return SeveralHead(head, bias=torch.full((len(names),), encoder.bias), thresholds=torch.zeros(len(names)))
-        return _calibrated(head, scores, hot.numpy())
+    if prompts is not None and name in ("zero-shot", "zero-shot-centred"):
+        head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
+        if name == "zero-shot-centred" or not encoder.bias:
+            return as_several(head, features, hot)
+        return _several(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
     rows = None if name == "probe" or prompts is None else known_rows(encoder, names, prompts)
-    head = several_head(rows, features, hot, names=names, penalty=penalty)
-    scores = np.full(tuple(hot.shape), np.nan)
-    for train, scored in several_folds(hot.numpy(), groups, seed=seed):
+    targets, scores = hot.numpy(), np.full(hot.shape, np.nan)
+    for train, scored in several_folds(targets, groups, seed=seed):
         fold = several_head(rows, features[train], hot[train], names=names, penalty=penalty)
-        unknown = ~hot[train].any(0).numpy()
-        scores[scored] = np.where(unknown, np.nan, _scores(fold, features[scored]))
-    return _calibrated(head, scores, hot.numpy())
+        scores[scored] = np.where(targets[train].any(0), _scores(fold, features[scored]), np.nan)
+    # Of a class with one item, only scores of negative items are known.
+    scores[:, targets.sum(0) < 2] = np.nan
+    several = _calibrated(several_head(rows, features, hot, names=names, penalty=penalty), scores, targets, 1.0, 0.0)
+    if name == "probe":
+        several.thresholds[~hot.any(0)] = 0.0
+    return several
+
+
+def as_several(head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]) -> SeveralHead:
+    """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best."""
+    scores, targets = _scores(head, features), hot.numpy()
+    return _calibrated(head, scores, targets, FACTOR / max(scores.std(), 1e-12), _log_odds(targets).mean())
 
 
 def several_head(
@@ -86,86 +94,113 @@ def several_head(
     names: Sequence[str],
     penalty: float = 1.0,
 ) -> ProbeHead:
-    """Fit a logistic regression for each class, with the text rows t_c as a prior.
+    """Fit a linear classifier to labelled items of several labels, with the text rows t_c as a prior.
 
-    It minimises cross-entropy + |w_c - s t_c|^2 / (2 STRENGTH), summed over classes, where s = TEXT_SHARE x weight x
-    scale is the same for all classes, with the `several_evidence` for the names. An extra item at the center, half of
-    each class, keeps the biases finite: a class without items gets its text row and low scores.
+    It minimises |Y - r x t - x A - b|^2 + RIDGE |A|^2, where x are the features, Y the labels as 0 and 1, and r =
+    TEXT_SHARE x weight x least-squares slope of Y on x t, the same for all classes. The weight is the probability that
+    the names help, as in `text_evidence`, but by the likelihood of the items of each class among all items. A class
+    without items keeps its text row.
+
+    The scores are rough log-odds: FACTOR x the estimate of Y, in standard deviations of the class's labels from their
+    mean, plus START x the class's log-odds among the items and (1 - START) x their mean over classes.
 
     Args:
         rows: text rows, as in `text_probe_head`; None for a fit without names.
         penalty: factor of the penalty.
     """
+    from scipy.special import log_softmax
+
     center = features.mean(0)
     x, targets = units(features - center), hot.double().numpy()
-    text = np.zeros((len(names), x.shape[1])) if rows is None else short_rows(rows)
-    evidence = TextEvidence(0.0, 0.0) if rows is None else several_evidence(text, x, targets)
+    weight, kind = np.zeros((len(names), x.shape[1])), "logistic"
+    if rows is not None:
+        text = short_rows(rows)
+        own = text - COMMON * text.mean(0)
+        prior = x @ own.T
+        helps = weigh_scales(text, lambda scale: float((targets * log_softmax(scale * prior, axis=0)).sum())).weight
+        around = prior - prior.mean(0)
+        slope = max(0.0, float((targets * around).sum() / max((around**2).sum(), 1e-12)))
+        weight, kind = TEXT_SHARE * helps * slope * own, TEXT_AND_ITEMS if helps > 0.5 else "items"
     z, axes = span(x)
-    z, targets = (np.concatenate([each, np.full_like(each[:1], extra)]) for each, extra in ((z, 0.0), (targets, 0.5)))
-    share = targets.mean(0)
-    prior = TEXT_SHARE * evidence.weight * evidence.scale * text
-    weight, bias = solve_logistic(z, axes, prior, STRENGTH / penalty, sigmoid_loss(targets), share * (1 - share))
-    kind = "logistic" if rows is None else TEXT_AND_ITEMS if evidence.weight > 0.5 else "items"
-    return probe_of(weight, bias, center, names, kind)
+    z -= z.mean(0)
+    squares = z.T @ z + penalty * RIDGE * np.eye(len(axes))
+    fitted = np.linalg.solve(squares, z.T @ (targets - x @ weight.T)).T @ axes
+    weight += fitted * np.any(targets, axis=0)[:, None]
+    shares, start = _shares(targets), _log_odds(targets)
+    scale = FACTOR / np.sqrt(shares * (1 - shares))
+    bias = scale * ((targets - x @ weight.T).mean(0) - shares) + START * start + (1 - START) * start.mean()
+    return probe_of(scale[:, None] * weight, bias, center, names, kind)
 
 
-def several_evidence(
-    text: Float[np.ndarray, "classes dim"],
-    x: Float[np.ndarray, "items dim"],
-    targets: Float[np.ndarray, "items classes"],
-) -> TextEvidence:
-    """Weigh zero-shot with a fitted bias per class against names that tell nothing, as `text_evidence` does."""
-    scores, share = x @ text.T, targets.mean(0)
-    z, axes, loss = np.zeros((len(x), 0)), np.zeros((0, x.shape[1])), sigmoid_loss(targets)
-
-    def log_likelihood(scale: float) -> float:
-        bias = solve_logistic(z, axes, text, 1.0, lambda biases: loss(scale * scores + biases), share * (1 - share))[1]
-        return -loss(scale * scores + bias)[0]
-
-    return weigh_scales(text, log_likelihood)
+def _shares(targets: np.ndarray) -> Float[np.ndarray, " classes"]:
+    """Return the share of each class's items, as if half of one more item had it: never 0 or 1."""
+    return (targets.sum(0) + 0.5) / (len(targets) + 1)
 
 
-def sigmoid_loss(targets: Float[np.ndarray, "items classes"]) -> Loss:
-    """Return the binary cross-entropy summed over items and classes, and its gradient, as a function of the scores."""
-    from scipy.special import expit
+def _log_odds(targets: np.ndarray) -> Float[np.ndarray, " classes"]:
+    return np.log(_shares(targets) / (1 - _shares(targets)))
 
-    return lambda scores: (float((np.logaddexp(0, scores) - targets * scores).sum()), expit(scores) - targets)
+
+@torch.inference_mode()
+def _scores(head: Head, features: Float[Tensor, "items dim"]) -> Float[np.ndarray, "items classes"]:
+    return head.eval()(features.to(head.weight.device)).cpu().double().numpy()
 
 
 # --- probabilities and thresholds
 
 
 def _calibrated(
-    head: CosineHead | ProbeHead, scores: Float[np.ndarray, "items classes"], hot: Bool[np.ndarray, "items classes"]
+    head: Head,
+    scores: Float[np.ndarray, "items classes"],
+    targets: Bool[np.ndarray, "items classes"],
+    factor: float,
+    bias: float,
 ) -> SeveralHead:
-    """Return the head with log-odds and thresholds.
+    """Return the head with log-odds = factor x score + bias, the most probable for the items, and with a threshold.
 
     Args:
-        scores: of items that the head was not fitted to; NaN where there is none.
+        scores: of items that the head was not fitted to; NaN where unknown.
+        factor, bias: the expected ones, which are kept if no positive item has a score.
     """
-    known = np.isfinite(scores) & (np.count_nonzero(hot, axis=0) > 1)
-    factor, bias, threshold = 1.0, 0.0, 0.0
-    if hot[known].any():
-        own, targets = scores[known][:, None], hot[known].astype(float)[:, None]
-        share, one = targets.mean(), np.ones((1, 1))
-        weight, biases = solve_logistic(own, one, one, FACTOR_SPREAD**2, sigmoid_loss(targets), share * (1 - share))
-        factor, bias = float(weight[0, 0]), float(biases[0])
-        threshold = best_threshold(factor * own[:, 0] + bias, targets[:, 0] > 0)
-    if isinstance(head, CosineHead):
-        head.log_scale.data += float(np.log(factor))
-    else:
-        head.weight.data *= factor
-        head.bias.data *= factor
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    known = np.isfinite(scores)
+    own, right = factor * scores[known], targets[known]
+
+    def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
+        odds, moved = both[0] * own + both[1], both[0] - 1
+        error = expit(odds) - right
+        value = (np.logaddexp(0, odds) - right * odds).sum() + CERTAINTY * moved**2 / 2
+        return float(value), np.array([float(error @ own) + CERTAINTY * moved, error.sum()])
+
+    if right.any():
+        ratio, bias = minimize(loss, np.array([1.0, bias]), jac=True, method="BFGS").x.tolist()
+        # A factor of 0 or less would reverse the order of the scores.
+        factor *= max(ratio, 0.1)
+    with torch.no_grad():
+        if isinstance(head, CosineHead):
+            head.log_scale.add_(float(np.log(factor)))
+        else:
+            head.weight.mul_(factor)
+        if isinstance(head, ProbeHead):
+            head.bias.mul_(factor)
+    return _several(head, factor * scores + bias, targets, bias)
+
+
+def _several(
+    head: Head, log_odds: Float[np.ndarray, "items classes"], targets: Bool[np.ndarray, "items classes"], bias: float
+) -> SeveralHead:
+    """Return the head with the bias, and the threshold for the items whose log-odds are not NaN."""
+    known = np.isfinite(log_odds)
+    right = targets[known][np.argsort(-log_odds[known], kind="stable")]
+    best = 2 * (np.cumsum(right) / (np.arange(1, len(right) + 1) + right.sum())).max() if right.any() else UNKNOWN_F1
+    threshold = float(np.log(best / 2) - np.log(1 - best / 2))
     full = torch.ones(len(head.names))
     return SeveralHead(head, bias=bias * full, thresholds=threshold * full)
 
 
-def best_threshold(scores: Float[np.ndarray, " some"], right: Bool[np.ndarray, " some"]) -> float:
-    """Return the score from which on items are positive at the highest F1."""
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(right[order])
-    best = int((found / (np.arange(1, len(order) + 1) + right.sum())).argmax())
-    return float(scores[order][best : best + 2].mean())
+# --- folds
 
 
 def several_folds(
@@ -182,38 +217,26 @@ def several_folds(
     keys = sorted(set(groups), key=str)
     number = {key: i for i, key in enumerate(keys)}
     group_of = np.array([number[group] for group in groups])
+    # The last column counts all items, so that groups without a label are divided too.
     counts = np.zeros((len(keys), hot.shape[1] + 1))
     np.add.at(counts, group_of, np.column_stack([hot, np.ones(len(hot))]))
-    held = (counts[:, :-1] > 0).sum(0)
+    held = counts[:, :-1] > 0
     folds = min(FOLDS, len(keys))
-    if held.max(initial=0) < 2:
+    if held.sum(0).max(initial=0) < 2:
         return []
-    # The last column counts all items: groups without a label are divided by it.
     room, fold_of = np.repeat(counts.sum(0)[None] / folds, folds, axis=0), np.full(len(keys), -1)
-    order = np.random.default_rng(seed).permutation(len(keys))
-    while len(order):
-        left = counts[order].sum(0)
-        column = int(np.where(left > 0, left, np.inf).argmin())
-        for group in order[counts[order, column] > 0]:
-            fold_of[group] = max(range(folds), key=lambda fold: (room[fold, column], room[fold, -1]))
+    left = np.random.default_rng(seed).permutation(len(keys))
+    while len(left):
+        items = counts[left].sum(0)
+        rarest = int(np.where(items > 0, items, np.inf).argmin())
+        for group in left[counts[left, rarest] > 0]:
+            fold_of[group] = max(range(folds), key=lambda fold: (room[fold, rarest], room[fold, -1]))
             room[fold_of[group]] -= counts[group]
-        order = order[fold_of[order] < 0]
+        left = left[fold_of[left] < 0]
     for group in range(len(keys)):
-        others = counts[fold_of != fold_of[group], :-1].sum(0)
-        if (others[(counts[group, :-1] > 0) & (held > 1)] == 0).any():
+        needed = held[group] & (held.sum(0) > 1)
+        if not held[fold_of != fold_of[group]][:, needed].any(0).all():
             fold_of[group] = -1
     fold = fold_of[group_of]
     pairs = [(np.flatnonzero(fold != each).tolist(), np.flatnonzero(fold == each).tolist()) for each in range(folds)]
     return [(train, scored) for train, scored in pairs if scored]
-
-
-@torch.inference_mode()
-def _scores(head: Head, features: Float[Tensor, "items dim"]) -> Float[np.ndarray, "items classes"]:
-    return head.eval()(features).double().numpy()
-
-
-def as_several(head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]) -> SeveralHead:
-    """Return a head before fine-tuning, its scores scaled and shifted to the log-odds that suit the items best."""
-    several = _calibrated(head, _scores(head, features), hot.numpy())
-    several.thresholds.zero_()
-    return several
