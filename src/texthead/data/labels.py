@@ -33,14 +33,6 @@ def split_labels(text: str) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
 
 
-def relabelled(text: str, names: Mapping[str, str | None], *, several: bool) -> str | None:
-    """Return an item's label with classes renamed; None in `names` removes a class, and so a label of one class."""
-    if not several:
-        return names.get(text, text)
-    after = (names.get(name, name) for name in split_labels(text))
-    return join_labels(name for name in after if name is not None)
-
-
 @dataclass(frozen=True)
 class Labels:
     """The labels of items.
@@ -75,6 +67,11 @@ class Labels:
         """Return each item's label without the classes that are not among the names."""
         kept = {*names}
         return tuple(join_labels(kept & {*own}) if self.several else own[0] for own in self.sets)
+
+    def renamed(self, names: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return each item's label with new names for its classes; None removes a class of several."""
+        sets = [[names.get(name, name) for name in own] for own in self.sets]
+        return tuple(join_labels(filter(None, own)) if self.several else own[0] or "" for own in sets)
 
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Return for each item a number that `table` explains: the index of its label, or of its set of labels.

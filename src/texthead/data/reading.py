@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
-from texthead.data.labels import relabelled
 from texthead.data.published_lists import read_list
 from texthead.data.rows import (
     ROW_COLUMNS,
@@ -88,7 +87,7 @@ def read_dataset(
     if named is None or "labels" in used:
         return dataset
     names = {label: named.name_of(label) for label in dataset.classes}
-    texts = (relabelled(item.label, names, several=dataset.several) or "" for item in dataset.items)
+    texts = dataset.labelling.renamed(names)
     items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
     return replace(dataset, items=tuple(items))
 

@@ -1,5 +1,6 @@
 """The scores of a test: exact counts, every item once."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RareClasses, class_mean, rare_classes
 from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
-from texthead.evaluation.intervals import Rate, grouped_interval, lead_interval, rate_of
+from texthead.evaluation.intervals import Rate, Z, grouped_interval, lead_interval, rate_of, wilson_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.notebook import html_table
 
@@ -95,9 +96,14 @@ class Evaluation:
         return self.top(5)
 
     @property
+    def predicted(self) -> Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"]:
+        """The index of the best score of each item; with several labels, which classes it is said to have."""
+        return self.scores.argmax(1).numpy()
+
+    @property
     def right(self) -> Bool[np.ndarray, " items"]:
         """Whether each item's label has the best score."""
-        return (self.scores.argmax(1) == self.targets).numpy()
+        return self.predicted == self.targets.numpy()
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -160,23 +166,33 @@ class Evaluation:
             wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
             rows.append([row.name, row.items, recall, "{1:.1f}-{2:.1f}".format(*row.recall or ()), wrong])
         notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []
-        if self.skipped:
-            notes.append(f"{len(self.skipped)} unreadable files are not counted")
+        notes += _unreadable(self.skipped)
         columns = ("class", "items", "correct (%)", "95 % interval", "most often predicted instead")
         return html_table(columns, rows, caption=caption, notes=notes)
 
 
+def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
+    return [f"{len(skipped)} unreadable files are not counted"] if skipped else []
+
+
 class Draws(NamedTuple):
-    """A statistic, and its values on draws of the items (a bootstrap)."""
+    """A statistic in percent, and its values on draws of the items (a bootstrap)."""
 
     value: float
     draws: Float[np.ndarray, " draws"]
 
-    @property
-    def rate(self) -> Rate:
-        """The value and its 95 % interval."""
-        low, high = np.nanpercentile(self.draws, (2.5, 97.5)).tolist()
-        return self.value, min(low, self.value), max(high, self.value)
+    def rate(self, groups: int) -> Rate:
+        """Return the value and its 95 % interval, which holds what tests of this size have on average.
+
+        The draws give the standard error of the logit; their percentiles would be too high, since repeated items raise
+        an average precision. If all draws are 0 or 100, it is Wilson's interval for the number of groups.
+        """
+        share, error = self.value / 100, float(np.nanstd(self.draws)) / 100
+        if not 0 < share < 1:
+            return self.value, *wilson_interval(share * groups, groups)
+        width = Z * error / (share * (1 - share))
+        low, high = (1 / (1 + (1 / share - 1) * math.exp(side * width)) for side in (1, -1))
+        return self.value, 100 * low, 100 * high
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,14 +209,19 @@ class SeveralEvaluation(Evaluation):
     thresholds: Float[Tensor, "*rows classes"] | None = None
 
     @property
-    def chosen(self) -> Bool[np.ndarray, "items classes"]:
-        """The classes that each item is said to have."""
+    def predicted(self) -> Bool[np.ndarray, "items classes"]:
+        """Which classes each item is said to have."""
         return (self.scores >= (0.0 if self.thresholds is None else self.thresholds)).numpy()
 
     @property
     def right(self) -> Bool[np.ndarray, " items"]:
         """Whether each item is said to have exactly its labels."""
-        return (self.chosen == self.targets.numpy()).all(1)
+        return (self.predicted == self.targets.numpy()).all(1)
+
+    @property
+    def _groups(self) -> int:
+        """The number of groups, or of items without groups."""
+        return len(set(self.groups)) if self.groups else self.count
 
     @cached_property
     def _weights(self) -> Float[np.ndarray, "draws items"]:
@@ -222,22 +243,23 @@ class SeveralEvaluation(Evaluation):
     @property
     def rate(self) -> Rate:
         """mAP over classes in percent, and its 95 % interval."""
-        return self.mean_ap.rate
+        return self.mean_ap.rate(self._groups)
 
     def lead_over(
         self, other: Evaluation, groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
     ) -> Rate:
-        """Return the lead in mAP, from draws of the same items; the groups are those of this evaluation."""
+        """Return the lead in mAP; both are drawn alike, with the groups of this evaluation."""
         assert isinstance(other, SeveralEvaluation)
-        first, second = self.mean_ap, other.mean_ap
-        return Draws(first.value - second.value, first.draws - second.draws).rate
+        (own, draws), (others, other_draws) = self.mean_ap, other.mean_ap
+        lead, half = own - others, Z * float(np.nanstd(draws - other_draws))
+        return lead, lead - half, lead + half
 
     @cached_property
     def item_ap(self) -> Rate:
         """The mean of the items' average precisions, of those with a label: how well each item's classes are ranked."""
         pairs = zip(self.scores.double().numpy(), self.targets.numpy(), strict=True)
         values = np.array([average_precision(*pair)[0] if pair[1].any() else np.nan for pair in pairs])
-        return Draws(100 * float(np.nanmean(values)), 100 * self._mean_of(values)).rate
+        return Draws(100 * float(np.nanmean(values)), 100 * self._mean_of(values)).rate(self._groups)
 
     def _mean_of(self, values: Float[np.ndarray, " items"]) -> Float[np.ndarray, " draws"]:
         """Return the mean of the values that are numbers, in each draw."""
@@ -255,15 +277,15 @@ class SeveralEvaluation(Evaluation):
         return self._f1(macro=True)
 
     def _f1(self, *, macro: bool) -> Rate:
-        has, said = self.targets.numpy()[:, self.targets.any(0).numpy()], self.chosen[:, self.targets.any(0).numpy()]
-        has, said = (has, said) if macro else (self.targets.numpy(), self.chosen)
+        has, said = self.targets.numpy()[:, self.targets.any(0).numpy()], self.predicted[:, self.targets.any(0).numpy()]
+        has, said = (has, said) if macro else (self.targets.numpy(), self.predicted)
 
         def value(weights: Float[np.ndarray, "draws items"]) -> Float[np.ndarray, " draws"]:
             hits, total = weights @ (has & said), weights @ (has.astype(float) + said)
             hits, total = (hits, total) if macro else (hits.sum(1, keepdims=True), total.sum(1, keepdims=True))
             return 100 * (2 * hits / np.maximum(total, 1)).mean(1)
 
-        return Draws(float(value(np.ones((1, self.count)))[0]), value(self._weights)).rate
+        return Draws(float(value(np.ones((1, self.count)))[0]), value(self._weights)).rate(self._groups)
 
     @property
     def exact(self) -> Rate:
@@ -290,11 +312,20 @@ class SeveralEvaluation(Evaluation):
         """Return None: there is no single result of an item."""
         return None
 
+    def _repr_html_(self) -> str:
+        """Return the scores and each class, for a notebook."""
+        rows = [
+            [row.name, row.items, *(rate and rate[0] for rate in (row.recall, row.precision))] for row in self.classes
+        ]
+        rows.sort(key=lambda row: (row[2] is None, row[2]))
+        columns = ("class", "items", "recall (%)", "precision (%)")
+        return html_table(columns, rows, caption=f"{self.text} items", notes=_unreadable(self.skipped))
+
     @property
     def classes(self) -> list[ClassRow]:
         """Results of each class at its threshold, in the order of `names`."""
         rows = []
-        for name, has, said in zip(self.names, self.targets.numpy().T, self.chosen.T, strict=True):
+        for name, has, said in zip(self.names, self.targets.numpy().T, self.predicted.T, strict=True):
             recall, precision = rate_among(said, has, self.groups), rate_among(has, said, self.groups)
             rows.append(ClassRow(name, int(has.sum()), recall, int(said.sum()), precision, None))
         return rows
@@ -345,5 +376,6 @@ def evaluation_for(
             "the items have several labels, and the model chooses one class per file: train a run on such data"
         )
     if several:
-        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, head.thresholds.detach().cpu())
+        thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
+        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, thresholds.cpu())
     return Evaluation(names, paths, targets, scores, skipped, groups)

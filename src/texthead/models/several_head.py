@@ -113,7 +113,9 @@ class SeveralHead(Head):
             own = (each.mean().expand(len(names)) for each in (self.bias.detach(), self.thresholds))
             return SeveralHead(head, **dict(zip(("bias", "thresholds"), own, strict=True))).to(self.weight.device)
         prompts = names if prompts is None else prompts
-        return self.with_rows(self.encode_rows(encoder, prompts), labels or names, prompts)
+        head = self.with_rows(self.encode_rows(encoder, prompts), labels or names, prompts)
+        head.prompts = tuple(each if isinstance(each, str) else tuple(each) for each in prompts)
+        return head
 
     def chosen(self, scores: Float[Tensor, "*items classes"]) -> Bool[Tensor, "*items classes"]:
         """Return which classes each item is said to have."""

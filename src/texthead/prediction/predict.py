@@ -107,7 +107,7 @@ def predictions(
     """
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
-    thresholds = model.head.thresholds.detach().cpu() if model.several else None
+    thresholds = model.thresholds
     if model.several and (sets or unlabelled):
         option = "sets" if sets else "unlabelled"
         raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")

@@ -1,6 +1,6 @@
 """Score a run on labelled items, with its own classes or others, beside baselines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
@@ -155,19 +155,23 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
 
 def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
-    if isinstance(result, SeveralEvaluation):
-        sure, chosen = result.scores.sigmoid().tolist(), result.chosen.tolist()
-        rows = []
-        for path, own, said, values in zip(result.paths, result.targets.tolist(), chosen, sure, strict=True):
-            label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))
-            by_name = sorted(zip(compress(result.names, said), compress(values, said), strict=True))
-            rows.append((path, label, predicted, "; ".join(f"{value:.4f}" for _, value in by_name)))
-        write_csv(path, ("path", "label", "predicted", "probability"), rows)
-        return
+    rows = _rows_of_several(result) if isinstance(result, SeveralEvaluation) else _rows_of_one(result)
+    write_csv(path, ("path", "label", "predicted", "probability"), rows)
+
+
+def _rows_of_one(result: Evaluation) -> Iterator[tuple[object, ...]]:
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
-    write_csv(path, ("path", "label", "predicted", "probability"), rows)
+    for path, target, index, value in items:
+        yield path, result.names[target], result.names[index], f"{value:.4f}"
+
+
+def _rows_of_several(result: SeveralEvaluation) -> Iterator[tuple[object, ...]]:
+    columns = result.targets.tolist(), result.predicted.tolist(), result.scores.sigmoid().tolist()
+    for path, own, said, values in zip(result.paths, *columns, strict=True):
+        label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))
+        sure = dict(sorted(zip(compress(result.names, said), compress(values, said), strict=True)))
+        yield path, label, predicted, "; ".join(f"{value:.4f}" for value in sure.values())
 
 
 def _calibrated(

@@ -51,6 +51,10 @@ class Score(NamedTuple):
         return score
 
 
+def _rate(percent: object, low: object, high: object) -> Rate:
+    return float(percent), float(low), float(high)  # pyright: ignore[reportArgumentType]
+
+
 class SeveralScore(NamedTuple):
     """The score of one method on files with several labels, in percent; the calibration error in points.
 
@@ -82,11 +86,10 @@ class SeveralScore(NamedTuple):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SeveralScore":
         """Read a score from a JSON object; errors as `Score.from_json`."""
-        rates = [value[key] for key in ("item_ap", "f1", "macro_f1", "exact")]
-        items = [(float(rate), float(low), float(high)) for rate, low, high in rates]
-        own = [float(value[key]) for key in ("mean_ap", "low", "high")]
-        score = cls(str(value["method"]), int(value["items"]), *own, *items, float(value["calibration_error"]))
-        if score.items < 1 or not all(0 <= number <= 100 for number in (*own, *sum(items, ()), score[-1])):
+        rates = {key: _rate(*value[key]) for key in ("item_ap", "f1", "macro_f1", "exact")}
+        numbers = {key: float(value[key]) for key in ("mean_ap", "low", "high", "calibration_error")}
+        score = cls(method=str(value["method"]), items=int(value["items"]), **numbers, **rates)
+        if score.items < 1 or not all(0 <= each <= 100 for each in (*numbers.values(), *sum(rates.values(), ()))):
             raise ValueError(f"out of range: {score}")
         return score
 

@@ -103,7 +103,8 @@ def train(
         table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else shift
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
-        recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=not objective, reporter=reporter)
+        tries = not (objective or train_set.several)
+        recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=tries, reporter=reporter)
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(model, objective, clips.blank, recipe, execution)

@@ -26,6 +26,7 @@ from texthead.features.reading import Reading, engines_text
 from texthead.files import locked
 from texthead.media.find import find_media
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
 from texthead.parallel.progress import Progress, Reporter
@@ -328,7 +329,8 @@ class FittedMethod:
         """
         out, encoder, table = Path(out), self.task.encoder, self.table
         head = self.task.fit(self.name, self.items)
-        head.text_source, head.text_map = encoder.text_source, encoder.text_map
+        inner = head.head if isinstance(head, SeveralHead) else head
+        inner.text_source, inner.text_map = encoder.text_source, encoder.text_map
         model = Recognizer(encoder.visual, MeanPool(), head)
         with locked(out):
             check_out(out, resume=False)  # Another process may have written a run since the first check.

@@ -188,7 +188,8 @@ def names_line(
             f"({listed(unknown, 5)}) and {verbs[1]} little"
         )
     if "text-probe" in scored and "probe" in scored:
-        differ = scored["text-probe"].scores.argmax(1) != scored["probe"].scores.argmax(1)
+        with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
+        differ = (with_names != without).reshape(len(without), -1).any(1)
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3:
         english = encoder.source in MINI_SPECS and encoder.text_source is None

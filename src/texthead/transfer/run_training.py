@@ -251,6 +251,10 @@ class _Training:
             raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
         prompts = flat(class_prompts(recipe.template, names, sentences))
         encoder = load_encoder(options.encoder, text=options.text, prompts=prompts, allow_download=allow_download)
+        if self.must_tune and division.train.several and head_kind(options.head)[0].items:
+            raise DataError(
+                f"head {options.head} is fitted to files with one label each, and these have several: take another head"
+            )
         if self.must_tune and head_kind(options.head)[0].of_text and not encoder.has_text:
             raise DataError(
                 f"head {options.head}: {options.encoder} has no text encoder: give it one (text), or take another "

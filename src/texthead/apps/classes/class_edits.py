@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data import labels as class_labels
+from texthead.data import labels as labels_of
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
@@ -134,10 +134,8 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     check_names(labels)
     check_names([into])
     if run.head.several:
-        raise RunError(
-            f"{run.folder}: classes of a run with several labels per file cannot be merged, since each has its own "
-            "bias and threshold: merge them in the labels, and train again"
-        )
+        problem = "each class of several labels has its own bias and threshold, so none can be merged"
+        raise RunError(f"{run.folder}: {problem}: merge them in the labels, and train again")
     if run.head.lengths_count:
         raise RunError(
             f"{run.folder}: classes of a linear head cannot be merged, since the lengths of its rows matter: use a "
@@ -207,9 +205,7 @@ def _text_rows(
     if template is not None or any(prompt is not None for prompt in prompts):
         raise DataError(f"{run.folder}: has a learned template: give class names only, without prompts or a template")
     learned = head.with_names(encoder, names, labels=labels)
-    rows = learned.rows()
-    assert rows is not None, "a head with a learned template has rows"
-    return rows, list(learned.prompts or ())
+    return learned.rows(), list(learned.prompts or ())  # pyright: ignore[reportReturnType]
 
 
 def _index(run: Run, label: str) -> int:
@@ -309,5 +305,8 @@ def save_classes(run: Run, out: str | Path) -> Run:
 
 def _label_after(label: str | None, edits: Sequence[Edit], *, several: bool) -> str | None:
     for edit in edits:
-        label = None if label is None else class_labels.relabelled(label, edit.labels, several=several)
+        if several:
+            (label,) = labels_of.Labels((label or "",), True).renamed(edit.labels)
+        elif label is not None:
+            label = edit.labels.get(label, label)
     return label

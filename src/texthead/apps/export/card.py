@@ -14,10 +14,10 @@ def use_section(file: str, protocol: Protocol, *, several: bool = False) -> str:
         several: whether a file may have several classes.
     """
     odds = "softmax"
-    limits = 'for a calibrated run, the threshold for "none of these" and the quantile of prediction sets.'
+    limits = ', for a calibrated run, the threshold for "none of these" and the quantile of prediction sets.'
     if several:
         odds = "sigmoid"
-        limits = "the threshold of each class: a file has all classes with scores from their thresholds on, or none."
+        limits = " the threshold of each class: a file has all classes with scores from their thresholds on, or none."
     torch = file.endswith(".pt2")
     section = f"""## Use
 
@@ -28,7 +28,7 @@ The input of `{file}` is `clips`: scaled uint8 RGB with axes batch, clips, frame
 and number of frames are free. The model crops and normalises, and averages the {protocol.pooling} of {protocol.views}
 views (clips x crops). Its output is `scores`: batch x classes in the order of `classes.json`; {odds}(scores /
 temperature) are the probabilities. `preprocessing.json` says how to turn a file into clips; `thresholds.json` has the
-temperature and, {limits}"""
+temperature and{limits}"""
     if torch:
         section += "\n\nLoading a .pt2 file can run code that is in it; load this one only if you trust its author."
     return section

@@ -52,10 +52,6 @@ class Parity:
 def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter()) -> Parity:
     """Compare the folder's model with the run on coarse noise and on held-out files that still exist."""
     predictor, protocol = standalone.Predictor(folder), scorer.protocol
-
-    def share(scores: np.ndarray) -> np.ndarray:
-        return predictor.probabilities(scores.astype(np.float64))
-
     limit = predictor.settings["input"]["most_frames"]
     tried = (protocol.frames,) if scorer.model.sees_clips else (1, 2, protocol.frames, 2 * protocol.frames)
     counts = sorted({min(count, limit or count) for count in tried})
@@ -75,10 +71,11 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
                 pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
                 best.append((*(predicted_text(predictor, scores[0]) for scores in pairs[-1]), label))
             progress(i + 1, len(files))
+    of = predictor.probabilities
     return Parity(
         tuple(counts),
         _largest_difference(pairs),
-        _largest_difference([(share(ours), share(theirs)) for ours, theirs in pairs]),
+        _largest_difference([(of(ours.astype(float)), of(theirs.astype(float))) for ours, theirs in pairs]),
         len(best),
         same,
         agree=sum(predicted == exported for predicted, exported, _ in best),

@@ -290,7 +290,7 @@ class Predictor:
     def predict(self, path: Path, top: int) -> dict:
         """Return the top classes of a file, and the answer and prediction set if the run has been calibrated for them.
 
-        With several labels, `chosen` has all classes of the file, which come first.
+        With several labels, `labels` are all classes of the file, which come first in `top`.
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.
@@ -301,13 +301,11 @@ class Predictor:
         (scores,) = scores
         values = self.probabilities(scores, self.thresholds["temperature"])
         order, count = self.ranked(scores)
-        shown = order[: max(top, count)]
-        result: dict[str, Any] = {
-            "path": str(path),
-            "top": [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in shown],
-        }
+        order, chosen = order[: max(top, count)], [self.names[i] for i in order[:count]]
+        pairs = [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in order]
+        result: dict[str, Any] = {"path": str(path), "top": pairs}
         if self.several is not None:
-            result["chosen"] = [self.names[i] for i in order[:count]]
+            result["labels"] = chosen
         threshold, coverage = self.thresholds["threshold"], self.thresholds["coverage"]
         if threshold is not None:
             result["answer"] = self.names[order[0]] if values.max() > threshold["probability"] else NONE
@@ -321,9 +319,9 @@ def as_text(result: dict) -> str:
     if "error" in result:
         return f"{result['path']}\n  not read: {result['error']}"
     lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result["top"]]
-    if result.get("chosen"):
-        lines = lines[: len(result["chosen"])]
-    elif "chosen" in result or result.get("answer") == NONE:
+    if "labels" in result:
+        lines = [f"  {'yes' if i < len(result['labels']) else 'no '}{line}" for i, line in enumerate(lines)]
+    if result.get("answer") == NONE:
         lines[0] = f"  {NONE} (best: {lines[0].strip()})"
     return "\n".join([result["path"], *lines])
 

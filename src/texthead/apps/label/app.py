@@ -115,9 +115,7 @@ class _Actions:
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""
-        if not self._session.several:
-            return [_text(body, "label")]
-        classes = body.get("classes")
+        classes = body.get("classes") if self._session.several else [_text(body, "label")]
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise DataError("classes must be a list of texts; reload the page")
         return classes

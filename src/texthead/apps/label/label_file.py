@@ -3,7 +3,7 @@
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,7 +107,7 @@ class LabelFile:
         paths = [item.path for item in files.items]
         self._claims = csv.with_name(f".{csv.name}.claims")
         self._lock = csv.with_name(f".{csv.name}.lock")
-        self._labels = _Table(csv, ("path", self._column), paths, files.source, may_be_empty=several)
+        self._labels = _Table(csv, ("path", self._column), paths, files.source)
         self._bad = _Table(_bad_list(csv), ("path",), paths, files.source)
         self._names = [MediaPath(path).text_below(csv.parent) for path in paths]
         self.read()
@@ -120,7 +120,8 @@ class LabelFile:
     def _read(self) -> LabelState:
         rows, bad = self._labels.read(), self._bad.read()
         checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
-        of = {position: row[self._column].strip() for position, row in rows.items()}
+        texts = tuple(row[self._column].strip() for row in rows.values())
+        of = dict(zip(rows, labels.Labels(texts, self._several).renamed({}), strict=True))
         return LabelState(of, frozenset(bad), checked, self._several)
 
     def put(self, position: int, mark: Mark) -> LabelState:
@@ -136,7 +137,9 @@ class LabelFile:
     def rename(self, old: str, new: str) -> LabelState:
         """Rename a label of all files at once."""
         with self._locked():
-            self._labels.change(self._column, lambda label: labels.relabelled(label, {old: new}, several=self._several))
+            state = self._read()
+            renamed = dict(zip(state.of, state.labelling.renamed({old: new}), strict=True))
+            self._labels.change(self._column, {i: new for i, new in renamed.items() if new != state.of[i]})
             return self._read()
 
     def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
@@ -199,11 +202,10 @@ class LabelFile:
 class _Table:
     """Rows of a CSV by position of their file; read again when another process has changed it."""
 
-    def __init__(
-        self, csv: Path, columns: Sequence[str], paths: Sequence[Path], source: str, *, may_be_empty: bool = False
-    ):
+    def __init__(self, csv: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
         self._csv = csv
-        self._needed, self._last = columns[:1] if may_be_empty else columns, columns[-1]
+        # Labels may be empty.
+        self._needed, self._last = [name for name in columns if name != "labels"], columns[-1]
         self._columns = [*columns, "time"]
         self._paths = paths
         self._source = source
@@ -256,14 +258,11 @@ class _Table:
         self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})
 
-    def change(self, column: str, after: Callable[[str], str | None]) -> None:
-        """Change the values of a column."""
-        values = {position: (row[column].strip(), row) for position, row in self.read().items()}
-        changed = {
-            position: {**row, column: new} for position, (old, row) in values.items() if (new := after(old)) != old
-        }
-        if changed:
-            self._write({**self.read(), **changed})
+    def change(self, column: str, values: Mapping[int, str]) -> None:
+        """Change values of a column, by position."""
+        if values:
+            rows = self.read()
+            self._write({**rows, **{position: {**rows[position], column: new} for position, new in values.items()}})
 
     def remove(self, position: int) -> None:
         """Remove the row of a position, if it has one."""

@@ -137,7 +137,7 @@ def items_so_far(labels_path: Path, files: Dataset) -> Dataset:
         return Dataset(())
     path_of = {item.media.resolved(): item.path for item in files.items}
     labelled: list[Item] = []
-    dataset = read_dataset(labels_path, root=root_of(labels_path, files))
+    dataset = _without_labels(labels_path) or read_dataset(labels_path, root=root_of(labels_path, files))
     for item in dataset.items:
         path = path_of.get(item.media.resolved())
         if path is None:
@@ -147,6 +147,15 @@ def items_so_far(labels_path: Path, files: Dataset) -> Dataset:
             )
         labelled.append(replace(item, path=path))
     return replace(dataset, items=tuple(labelled))
+
+
+def _without_labels(labels_csv: Path) -> Dataset | None:
+    """Return the files of a CSV in which all have none of several labels, as no file to train on; None for others."""
+    rows = [*manifest_rows(labels_csv, ("path",))] if labels_csv.suffix.lower() == ".csv" else []
+    if any(row.get("labels", "?").strip() for _, row in rows):
+        return None
+    items = tuple(Item(row_path(row, labels_csv, line), "") for line, row in rows)
+    return Dataset(items, str(labels_csv), several=True) if items else None
 
 
 def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:

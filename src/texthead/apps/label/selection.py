@@ -94,6 +94,7 @@ class Similarities:
         features: features of all files.
         labelled: positions to leave out of the sample if there are more than 5,000 files.
         groups: the group of each file (a scene, a person); None if each file is its own.
+        several: whether a file may have several labels, each with a probability of its own.
         seed: random seed of the sample of 5,000 files, if there are more.
     """
 
@@ -103,8 +104,10 @@ class Similarities:
         labelled: Sequence[int] = (),
         *,
         groups: Sequence[Hashable] | None = None,
+        several: bool = False,
         seed: int = 0,
     ):
+        self._several = several
         self._units = F.normalize(features - features.mean(0), dim=-1).float().numpy()
         self._groups = groups
         self.pool = np.arange(len(features))
@@ -129,7 +132,6 @@ class Similarities:
         count: int,
         *,
         without: Sequence[int] = (),
-        several: bool = False,
     ) -> list[int]:
         """Return the positions of up to `count` files, as `next_to_label` does, except those in `without`."""
         groups = self._groups
@@ -143,7 +145,7 @@ class Similarities:
         for near, copy in ((self._near[taken], self._copies[taken]), (self._nearness(others), others > COPY)):
             covered = np.maximum(covered, near.max(0, initial=0))
             copies |= copy.any(0)
-        weight = margin_uncertainty(probabilities[self.pool], several=several).clamp(min=0).sqrt().numpy()
+        weight = margin_uncertainty(probabilities[self.pool], several=self._several).clamp(min=0).sqrt().numpy()
         used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
         free = np.ones(len(self.pool), dtype=bool)
         free[[*taken, *(self._index_of[position] for position in without if position in self._index_of)]] = False
@@ -194,5 +196,5 @@ def next_to_label(
     """
     if count < 1:
         raise DataError(f"count must be at least 1, got {count}")
-    similarities = Similarities(features, labelled, groups=groups, seed=seed)
-    return similarities.next(probabilities, labelled, count, several=several)
+    similarities = Similarities(features, labelled, groups=groups, several=several, seed=seed)
+    return similarities.next(probabilities, labelled, count)

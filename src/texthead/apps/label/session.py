@@ -109,7 +109,8 @@ class LabelSession:
         self._seed = seed
         self._groups = pool.groups
         labels = self._file.read()
-        self._coverage = Similarities(pool.features, list(labels.of), groups=self._groups, seed=seed)
+        about = {"groups": self._groups, "several": several, "seed": seed}
+        self._coverage = Similarities(pool.features, list(labels.of), **about)
         self._people = defaultdict[str, _Person](_Person)
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
@@ -209,13 +210,7 @@ class LabelSession:
                 return self._file_to_label(claimed, labels)
             while True:
                 candidates = (
-                    self._coverage.next(
-                        self._fit.probabilities,
-                        list(labels.of),
-                        1,
-                        without=[*taken, *person.skipped],
-                        several=self.several,
-                    )
+                    self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*taken, *person.skipped])
                     or [position for position in person.skipped if position not in taken][:1]
                 )
                 if not candidates:

@@ -182,7 +182,7 @@ class Answerer:
             MediaError: the file is not a video, or cannot be read to its end.
         """
         model, sliding = self.model(question.names), Sliding()
-        rule = rule_for(model)
+        rule = rule_for(model.model)
         names = model.model.names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:

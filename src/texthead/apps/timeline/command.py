@@ -108,7 +108,7 @@ class TimelineCommand:
             model = self.model.load(run_folder, self.encoding.pick_device())
             recognizer, protocol = model.model, model.protocol
             names = recognizer.names
-            rule = rule if own else rule_for(model, protocol, self.min_length)
+            rule = rule if own else rule_for(recognizer, rule)
             _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
             printer = _Printer(self, video)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead.apps.timeline.events import Event, Hysteresis, Stretch, event_json, events_in
@@ -192,30 +192,22 @@ class Timeline:
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
         logits = average_views(features[None], self._scorer.head, pooling=self._pooling)
         check_scores(logits)
-        probabilities, (known,) = _probabilities(self._model, logits.float(), self._calibration)
+        if self._model.several:
+            probabilities, known = self._model.probabilities(logits.float()), True
+        else:
+            probabilities, (known,) = apply_calibration(logits.float(), self._calibration)
         before, start = self._last, 0.0 if self._last is None else self._last.end
         end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
         self._last = Stretch(start, end, tuple(probabilities[0].tolist()), known)
         return [] if before is None else [before]
 
 
-def _probabilities(
-    model: Recognizer, scores: Float[Tensor, "windows classes"], calibration: Calibration | None
-) -> tuple[Float[Tensor, "windows classes"], list[bool]]:
-    """Return (probabilities 0-1, whether each window is known); with several labels, all windows are."""
-    if not model.several:
-        return apply_calibration(scores, calibration)
-    return model.probabilities(scores if calibration is None else calibration.apply(scores)), [True] * len(scores)
-
-
-def rule_for(run: Run | Recognizer, protocol: Protocol | None = None, min_length: float = 1.0) -> Hysteresis:
-    """Return the default rule for events; with several labels, each class has its own threshold."""
-    rule, model = Hysteresis(min_length=min_length), run.model
+def rule_for(model: Recognizer, rule: Hysteresis | None = None) -> Hysteresis:
+    """Return the rule for events, the default one if None; with several labels, with the threshold of each class."""
+    rule = rule or Hysteresis()
     if model.thresholds is None:
         return rule
-    calibration, _ = run.calibration_for(protocol_of(run, protocol))
-    (values,), _ = _probabilities(model, model.thresholds[None], calibration)
-    return replace(rule, thresholds=dict(zip(model.names, values.tolist(), strict=True)))
+    return replace(rule, thresholds=dict(zip(model.names, model.thresholds.sigmoid().tolist(), strict=True)))
 
 
 TimedVideo = Media | PipedVideo | LiveStream
@@ -305,7 +297,7 @@ def find_events(
     names = run.model.names
     with open_timed(path) as video:
         stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine)
-        return events_in(stretches, names, rule or rule_for(run, protocol))
+        return events_in(stretches, names, rule or rule_for(run.model))
 
 
 def timeline_json(
