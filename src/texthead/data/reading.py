@@ -15,13 +15,22 @@ from texthead.data.class_trees import FOLDERS, label_of, media_in_folders, with_
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
-from texthead.data.several_labels import COLUMNS, class_columns, dataset_of, several_note, with_labels
-from texthead.data.sources import HUB_PREFIX, JSON, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
-from texthead.errors import DataError, MediaError, RunError, listed
+from texthead.data.rows import (
+    ROW_COLUMNS,
+    class_columns,
+    dataset_of,
+    is_json_list,
+    read_json_list,
+    row_item,
+    several_note,
+    with_labels,
+)
+from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
+from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
-from texthead.media.paths import MediaPath, Span
+from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.text.label_files import ClassIds, read_labels
 
@@ -94,7 +103,7 @@ def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     problem = None
     # Packages come before our lists in JSON, and our applications last, since Label Studio's accepts every `.json`.
     entries = find(SOURCE_GROUP, SOURCES).values()
-    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {JSON}):
+    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {"json"}):
         try:
             module = entry.load(SOURCE_FUNCTIONS)
             if entry.call(module.accepts, source):
@@ -259,48 +268,7 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 def _column_name(column: str) -> str:
     """Return the known column for a spelling such as `Path` or ` label`; any other name unchanged."""
     name = column.strip().lower()
-    return name if name in COLUMNS else column
-
-
-def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
-    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
-
-    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`.
-
-    Raises:
-        DataError: the times break a rule, or the file is not a video.
-    """
-    path = MediaPath(manifest.parent / row["path"])
-    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
-    if not (start or end or path.is_part):
-        return path.clip().path
-    where = f"{manifest}:{line}"
-    if path.is_part and (start or end):
-        raise DataError(
-            f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
-        )
-    try:
-        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
-        part.check_part()
-    except MediaError as error:
-        raise DataError(f"{where}: {error}") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
-    return part.path
-
-
-def row_item(row: dict, manifest: Path, line: int) -> Item:
-    """Return the item of a row; paths are relative to the manifest's folder."""
-    split = (row.get("split") or "").strip().lower()
-    if split and split not in SPLIT_NAMES:
-        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
-    return Item(
-        path=row_path(row, manifest, line),
-        label=row.get("labels", row.get("label", "")).strip(),
-        split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
-        group=(row.get("group") or "").strip() or None,
-        extra=tuple((k, v) for k, v in row.items() if k not in COLUMNS),
-    )
+    return name if name in ROW_COLUMNS else column
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:
@@ -396,4 +364,5 @@ lists = _Source(_is_list, _read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
+json = _Source(is_json_list, read_json_list)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)
