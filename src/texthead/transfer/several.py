@@ -28,7 +28,7 @@ START = 0.5
 UNKNOWN_F1 = 0.5
 
 # Folds of the cross-validation, at most.
-FOLDS = 5
+MOST_FOLDS = 5
 
 
 def fit_several(
@@ -234,7 +234,7 @@ def several_folds(
     counts = np.zeros((len(keys), hot.shape[1] + 1))
     np.add.at(counts, group_of, np.column_stack([hot, np.ones(len(hot))]))
     held = counts[:, :-1] > 0
-    folds = min(FOLDS, len(keys))
+    folds = min(MOST_FOLDS, len(keys))
     if held.sum(0).max(initial=0) < 2:
         return []
     room, fold_of = np.repeat(counts.sum(0)[None] / folds, folds, axis=0), np.full(len(keys), -1)
