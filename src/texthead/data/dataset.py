@@ -14,6 +14,7 @@ from texthead.data.labels import Labels, join_labels
 from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
+from texthead.text.class_tree import ClassTree
 
 Split = Literal["train", "val", "test"]
 
@@ -60,13 +61,14 @@ class Dataset:
     """Labelled files from one source.
 
     `notes` are messages for the user. With `several`, a file has any number of labels, of which each is a question of
-    its own; else it has one.
+    its own; else it has one. `tree` has the names above the classes.
     """
 
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
     several: bool = False
+    tree: ClassTree | None = None
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from texthead.data.class_trees import FOLDERS, label_of, media_in_folders, with_tree
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
@@ -45,10 +46,12 @@ def read_dataset(
     root: str | Path | None = None,
     frame_template: str | None = None,
     suffix: str | None = None,
+    tree: str | Path | None = None,
 ) -> Dataset:
     """Read a dataset from any kind of source that `sources.py` lists, or that an installed package reads.
 
-    - A folder of class folders; folders named train, val, test above the class folders are splits.
+    - A folder of class folders; folders named train, val, test above the class folders are splits. Files in folders
+      below a class folder belong to its class.
     - A manifest (CSV or TSV), or a folder that holds one.
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
@@ -62,6 +65,9 @@ def read_dataset(
         root: the folder that paths in a list or `.json` are relative to; the file's own if None.
         frame_template: for lists of folders of frames: the file name of a frame, such as "img_{:05d}.jpg".
         suffix: for lists of videos without a suffix: the suffix, such as ".avi".
+        tree: a YAML file with the broader names above the classes (see `read_tree`), or "folders": each folder with
+            files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` and a column
+            `parent` are read as a tree.
 
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
@@ -71,25 +77,25 @@ def read_dataset(
     folder = None if root is None else Path(root)
     options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix}
     options = {name: value for name, value in options.items() if value is not None}
+    if tree == FOLDERS:
+        options["tree"] = FOLDERS
     entry, read = _reader_of(str(source))
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):
             flag = f"--{option.replace('_', '-')}"
-            raise DataError(
-                f"{option} ({flag}) {str(value)!r} is for lists (.txt), but {source} is not a list; leave it out"
-            )
+            kind = "class folders" if option == "tree" else "lists (.txt)"
+            raise DataError(f"{option} ({flag}) {str(value)!r} is for {kind}, but {source} is none; leave it out")
     dataset = entry.call(read, str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
-    if named is None or "labels" in used:
-        return dataset
-    names = {label: named.name_of(label) for label in dataset.classes}
-    texts = dataset.labelling.renamed(names)
-    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
-    return replace(dataset, items=tuple(items))
+    if named is not None and "labels" not in used:
+        texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
+        items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
+        dataset = replace(dataset, items=tuple(items))
+    return with_tree(dataset, tree)
 
 
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
@@ -146,7 +152,7 @@ def _is_table(source: str) -> bool:
     return Path(source).suffix.lower() in _MANIFEST_SUFFIXES and Path(source).is_file()
 
 
-def _read_folder(source: str) -> Dataset:
+def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
     if (path / "recipe.json").is_file():
         raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
@@ -160,7 +166,11 @@ def _read_folder(source: str) -> Dataset:
         names = ", ".join(manifest.name for manifest in manifests)
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
     if not manifests:
-        return _read_class_folders(path)
+        return _read_class_folders(path, tree)
+    if tree:
+        raise DataError(
+            f"{path}: tree {tree!r} is for class folders, but {manifests[0].name} lists its files; remove it"
+        )
     dataset = _read_manifest(str(manifests[0]))
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
 
@@ -261,7 +271,7 @@ def _column_name(column: str) -> str:
     return name if name in ROW_COLUMNS else column
 
 
-def _read_class_folders(root: Path) -> Dataset:
+def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     are_splits = bool(folders) and all(p.name.lower() in SPLIT_NAMES for p in folders)
     roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
@@ -281,7 +291,13 @@ def _read_class_folders(root: Path) -> Dataset:
                     f"{class_folder}: {len(broken)} broken links or other non-files are ignored (the first: "
                     f"{broken[0].name})"
                 )
-            if not media:
+            nested = media_in_folders(class_folder)
+            if nested and not tree:
+                notes.append(
+                    f"{class_folder}: {len(nested)} files in folders below it belong to this class (the first: "
+                    f"{nested[0]}); tree={FOLDERS!r} makes each folder a class"
+                )
+            if not media and not nested:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):
                 suffixes = sorted({p.suffix or p.name for p in files if not MediaPath(p).is_media})
@@ -289,7 +305,7 @@ def _read_class_folders(root: Path) -> Dataset:
                     f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
                     f"({', '.join(suffixes[:4])})"
                 )
-            items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
+            items += [Item(p, label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [name for name in media_below(root) if Path(name) not in listed]
     if stray and not items:
@@ -299,7 +315,7 @@ def _read_class_folders(root: Path) -> Dataset:
         )
     if stray:
         notes.append(
-            f"{root}: {len(stray)} media files are not directly in a class folder and are ignored (the first: "
+            f"{root}: {len(stray)} media files are broken or not in a class folder and are ignored (the first: "
             f"{stray[0]})"
         )
     return Dataset(tuple(items), str(root), tuple(notes))

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
+from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, logit, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
@@ -26,6 +27,10 @@ CALIBRATION_FORMAT = 1
 # Margins for scores that differ in the last bits when an item is encoded again: of log-odds, and relative to the
 # largest score.
 _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
+
+# How much lower the log-odds of a broader name may be than those of a class, if most unknown items have a place in the
+# tree: a wrong class is more frequent than a wrong broader name. Chosen on training items (LOG.md).
+EASE = 2.0
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
@@ -48,6 +53,38 @@ class Coverage(NamedTuple):
 
     level: float
     quantile: float
+
+
+class Level(NamedTuple):
+    """The probability that an answer must reach; a broader name answers where no class does (`answers`).
+
+    Attributes:
+        probability: for a class; the log-odds of a broader name may be lower by `ease`.
+        broader: positions of the classes below each broader name.
+        wrong: bound (0-1) of the expected share of items with a wrong answer; None if the level was given, not fitted.
+        unknown_items: number of unknown items, of which at most a share `false_accept` gets a wrong answer too.
+    """
+
+    probability: float
+    broader: Broader
+    ease: float = 0.0
+    wrong: float | None = None
+    false_accept: float | None = None
+    unknown_items: int = 0
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Level":
+        """Read the `_asdict` of a level.
+
+        Raises:
+            ValueError: the position of a class is negative.
+        """
+        broader = {str(name): tuple(map(int, classes)) for name, classes in value["broader"].items()}
+        if min((index for classes in broader.values() for index in classes), default=0) < 0:
+            raise ValueError("negative positions of classes")
+        accepted, unknown = value["false_accept"], int(value["unknown_items"])
+        rates = (float(value["wrong"]), None if accepted is None else float(accepted), unknown)
+        return cls(float(value["probability"]), broader, float(value["ease"]), *rates)
 
 
 class Measured(NamedTuple):
@@ -122,6 +159,7 @@ class Calibration:
     source: str = ""
     content: frozenset[str] = frozenset()
     measured: Measured | None = None
+    level: Level | None = None
 
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
@@ -132,6 +170,11 @@ class Calibration:
         if self.threshold is None:
             return torch.ones(len(scores), dtype=torch.bool)
         return confidences(self.apply(scores)) > self.threshold.probability
+
+    @property
+    def answers_differ(self) -> bool:
+        """Whether an answer can be another than the best class."""
+        return self.threshold is not None or self.level is not None
 
     def sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
         """Return which labels are in each item's prediction set.
@@ -151,9 +194,46 @@ class Calibration:
         """
         return self.sets(scores).gather(1, targets[:, None].long())[:, 0]
 
+    def answers(self, scores: Float[Tensor, "items classes"]) -> Int[Tensor, " items"]:
+        """Return the answer to each item: a class, or after the classes a name of `level.broader`; -1 for none.
+
+        Raises:
+            DataError: the calibration has no level.
+        """
+        if self.level is None:
+            raise DataError("this calibration has no level for broader names: calibrate again with a tree")
+        level = self.level
+        return answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.ease)
+
+    def answered(
+        self,
+        scores: Float[Tensor, "items classes"],
+        targets: Int[Tensor, " items"],
+        groups: Sequence[Hashable] | None = None,
+    ) -> Answers | None:
+        """Return how many items are answered at each level of the tree, and rightly; None without a level."""
+        if self.level is None:
+            return None
+        broader, limits = self.level.broader, [self.level.probability]
+        if self.level.ease:
+            limits.append(1 / (1 + math.exp(self.level.ease - logit(limits[0]))))
+        rule = f"answers that reach a probability of {' (broader names: '.join(f'{each:.3g}' for each in limits)}"
+        rule += ")" * bool(self.level.ease)
+        return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
+
+    def at_least(self, probability: float, broader: Broader) -> "Calibration":
+        """Return a copy that answers with the most specific name that reaches a probability, without a threshold.
+
+        Raises:
+            DataError: the probability is not above 0, or above 1.
+        """
+        if not 0 < probability <= 1:
+            raise DataError(f"at_least must be a probability above 0 and up to 1, got {probability:g}")
+        return replace(self, level=Level(probability, broader), threshold=None)
+
     def without_promises(self) -> "Calibration":
         """Return a copy with the temperature alone."""
-        return replace(self, threshold=None, coverage=None, measured=None)
+        return replace(self, threshold=None, coverage=None, measured=None, level=None)
 
     def to_json(self, *, with_items: bool = True) -> dict[str, Any]:
         """Return the content of `calibration.json`; `with_items=False` omits fingerprints and measurements."""
@@ -168,6 +248,7 @@ class Calibration:
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
             "protocol": dict(self.protocol),
+            **({} if self.level is None else {"level": self.level._asdict()}),
             **items,
         }
 
@@ -192,8 +273,10 @@ class Calibration:
                 source=str(value["source"]),
                 content=frozenset(map(str, value["content"])),
                 measured=None if measured is None else Measured.from_json(measured),
+                level=None if value.get("level") is None else Level.from_json(value["level"]),
             )
             numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
+            numbers += [getattr(calibration.level, name) for name in ("probability", "ease") if calibration.level]
             valid = all(math.isfinite(number) and number >= 0 for number in numbers)
             valid = valid and 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -211,6 +294,9 @@ def calibrate(
     false_accept: float = 0.05,
     coverage: float | None = 0.9,
     weights: Float[Tensor, " items"] | None = None,
+    broader: Broader | None = None,
+    wrong: float = 0.05,
+    unknown_right: Bool[Tensor, "unknown names"] | None = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -222,6 +308,9 @@ def calibrate(
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
         weights: what each item counts; None if all count the same.
+        broader: broader names, for a level of answers; None for no level.
+        wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
+        unknown_right: which names are above the class of each unknown item; None if they have no place in the tree.
         classes, protocol, source: see `Calibration`.
 
     Raises:
@@ -234,7 +323,21 @@ def calibrate(
         threshold = Threshold(false_accept, limit, len(unknown))
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, weights, coverage=coverage))
-    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
+    made = Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
+    if broader is None:
+        return made
+    after, right = made.apply(scores).softmax(-1), members(broader, scores.shape[1])[:, targets.long()].T
+    placed = unknown_right is not None and bool(unknown_right.any(1).double().mean() >= 0.5)
+    ease = EASE if placed else 0.0
+    odds = risk_limit(best_wrong(after, right, broader, ease), weights, wrong=wrong)
+    if unknown is None:
+        return replace(made, level=Level(_sigmoid(odds), broader, ease, wrong))
+    none = torch.zeros(len(unknown), len(right.T), dtype=torch.bool)
+    strange = best_wrong(
+        made.apply(unknown).softmax(-1), none if unknown_right is None else unknown_right, broader, ease
+    )
+    odds = max(odds, risk_limit(strange, None, wrong=false_accept))
+    return replace(made, level=Level(_sigmoid(odds), broader, ease, wrong, false_accept, len(unknown)))
 
 
 def measure(
@@ -354,13 +457,15 @@ def min_items(rate: float) -> int:
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
-def check_guarantees(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
+def check_guarantees(
+    items: int, unknown: int, *, false_accept: float, coverage: float, wrong: float = 0.05
+) -> tuple[bool, bool, list[str]]:
     """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
 
     Raises:
         DataError: a rate is not between 0 and 1.
     """
-    for name, rate in (("false_accept", false_accept), ("coverage", coverage)):
+    for name, rate in (("false_accept", false_accept), ("coverage", coverage), ("wrong", wrong)):
         if not 0 < rate < 1:
             raise DataError(f"{name} must be between 0 and 1, got {rate:g}")
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
@@ -455,16 +560,42 @@ def conformal_quantile(
     weights = torch.ones(len(scores)).double() if weights is None else weights.double()
     _rank(worth(weights), 1 - coverage, "a prediction-set miss rate")
     table = scores.double()
-    gaps, order = (table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]).sort()
-    heaviest = weights.max()
-    reached = weights[order].cumsum(0) >= coverage * (weights.sum() + heaviest) - 1e-9 * heaviest
-    quantile = float(gaps[int(reached.int().argmax())])
+    quantile = _quantile(table.amax(1) - table.gather(1, targets[:, None].long())[:, 0], weights, coverage)
     if not math.isfinite(quantile):
         raise DataError(
             f"coverage {coverage:g} needs finite scores, but too many labels score minus infinity; lower it"
         )
     # Keeps the label at the quantile in its set if its recomputed score differs in the last bits.
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())
+
+
+def _quantile(values: Float[Tensor, " items"], weights: Float[Tensor, " items"], coverage: float) -> float:
+    """Return the value that a new one, which counts as the heaviest, does not exceed at least at rate `coverage`."""
+    ordered, order = values.sort()
+    heaviest = weights.max()
+    reached = weights[order].cumsum(0) >= coverage * (weights.sum() + heaviest) - 1e-9 * heaviest
+    return float(ordered[int(reached.int().argmax())])
+
+
+def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " items"] | None, *, wrong: float) -> float:
+    """Return the lowest log-odds at which the expected share of new items with a wrong answer is at most `wrong`.
+
+    Above the log-odds of an item's best wrong name its answer is not wrong: the item's class, a name above it, or none
+    of these. So the limit is a rank of these log-odds. The items must be exchangeable with new ones.
+
+    Source: Angelopoulos et al., Conformal Risk Control, ICLR 2024, Theorem 1, for a loss of 0 or 1 that falls with the
+    level. Differs: with weights, the new item counts as the heaviest, as in `conformal_quantile`.
+
+    Raises:
+        DataError: too few items for that share.
+    """
+    weights = torch.ones(len(best_wrong)).double() if weights is None else weights.double()
+    _rank(worth(weights), wrong, "a share of wrong answers")
+    return _quantile(best_wrong, weights, 1 - wrong) + _LOG_ODDS_MARGIN
+
+
+def _sigmoid(log_odds: float) -> float:
+    return float(torch.tensor(log_odds).double().sigmoid())
 
 
 def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:

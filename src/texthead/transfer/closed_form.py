@@ -73,7 +73,7 @@ def weigh_scales(text: Float[np.ndarray, "classes dim"], log_likelihood: Callabl
     """
     from scipy.special import logsumexp
 
-    logs = np.array([log_likelihood(scale) for scale in (0, *SCALES)])
+    logs = np.array([log_likelihood(scale) for scale in (0.0, *SCALES)])
     helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean()) ** 2
     with np.errstate(divide="ignore"):
         logs = logs + np.log([1 - helpful, *np.full(len(SCALES), helpful / len(SCALES))])

@@ -99,7 +99,7 @@ class AddClasses:
 
         sentences = self._sentences()
         labels = list(sentences)
-        names = self.row.names_for(labels)
+        names = self.row.names_for([*run.labels, *labels])[len(run.labels) :]
         added = add_classes(
             run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
         )

@@ -256,6 +256,9 @@ def load_model(file: Path) -> Model:
 class Predictor:
     """Predict classes with the model of an exported folder."""
 
+    # With several labels, the log-odds of each class from which on a file has it.
+    several: np.ndarray | None = None
+
     def __init__(self, folder: Path):
         names = ("preprocessing", "classes", "thresholds")
         self.settings, classes, self.thresholds = (
@@ -266,9 +269,8 @@ class Predictor:
         if not self.thresholds["temperature"] > 0:
             raise ValueError(f"the temperature must be above 0, got {self.thresholds['temperature']}")
         self.names = [entry["label"] for entry in classes["classes"]]
-        several = self.thresholds.get("several")
-        # Log-odds from which on a file has a class.
-        self.several = None if several is None else np.array([float(several[name]) for name in self.names])
+        if several := self.thresholds.get("several"):
+            self.several = np.array([float(several[name]) for name in self.names])
         frame_indices(1, self.settings)  # So that damaged settings are no fault of a file.
         self.model = load_model(folder / self.settings["model"])
 
