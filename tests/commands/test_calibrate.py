@@ -489,6 +489,11 @@ def test_a_tree_is_kept_by_calibrate_and_answers_with_broader_names(run, data, t
         names = [(best["name"], best["probability"], level.probability), ("cool", both, lower)]
         expected = next(((name, value) for name, value, limit in names if value >= limit), (None, None))
         assert (entry["answer"], entry.get("answer_probability")) == (expected[0], pytest.approx(expected[1]))
+    works("bulk", run, files[0], "--out", run.parent / "many", "--workers", 0, "--slice", 4)
+    rows = [row for part in sorted((run.parent / "many").glob("slice-*.csv")) for row in table(part.read_text())]
+    assert [row["answer"] for row in rows if row["rank"] == "1"] == [
+        entry["answer"] or calibration.NONE for entry in entries[:32]
+    ]
     out = works("predict", run, files[0], "--workers", 0)[0]
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
     works("classes", run, "merge", "sea", "grass", "--into", "water", "--out", run.parent / "merged")

@@ -74,21 +74,25 @@ class Level(NamedTuple):
     false_accept: float | None = None
     unknown_items: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**self._asdict(), "broader": {name: list(classes) for name, classes in self.broader.items()}}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Level":
-        """Read the `_asdict` of a level.
+        """Read what `to_json` wrote.
 
         Raises:
             ValueError: the position of a class is negative, or a number is out of range.
         """
         broader = {str(name): tuple(map(int, classes)) for name, classes in value["broader"].items()}
-        levels = [float(value[name]) for name in ("probability", "broader_probability", "wrong")]
+        own, other, wrong = (float(value[name]) for name in ("probability", "broader_probability", "wrong"))
         false_accept = None if value["false_accept"] is None else float(value["false_accept"])
         if min((index for classes in broader.values() for index in classes), default=0) < 0:
             raise ValueError("negative positions of classes")
-        if not all(0 <= number <= 1 for number in (*levels, false_accept or 0)):
-            raise ValueError(f"level out of range: {levels}")
-        return cls(*levels[:2], broader, levels[2], false_accept, int(value["unknown_items"]))
+        if not all(0 <= number <= 1 for number in (own, other, wrong, false_accept or 0)):
+            raise ValueError(f"level out of range: {dict(value)}")
+        return cls(own, other, broader, wrong, false_accept, int(value["unknown_items"]))
 
 
 class Measured(NamedTuple):
@@ -252,7 +256,7 @@ class Calibration:
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
             "protocol": dict(self.protocol),
-            **({} if self.level is None else {"level": self.level._asdict()}),
+            **({} if self.level is None else {"level": self.level.to_json()}),
             **items,
         }
 
@@ -341,8 +345,8 @@ def calibrate(
         return replace(made, level=Level(limit, limit, broader, wrong))
     limit = risk_limit(risky, weights, wrong=wrong)
     strange = best_wrong(made.apply(unknown).softmax(-1), unknown_right, broader)
-    limits = [max(limit, risk_limit(each, None, wrong=share)) for each in strange]
-    return replace(made, level=Level(*limits, broader, wrong, false_accept, len(unknown)))
+    own, other = (max(limit, risk_limit(each, None, wrong=share)) for each in strange)
+    return replace(made, level=Level(own, other, broader, wrong, false_accept, len(unknown)))
 
 
 def measure(

@@ -1,8 +1,8 @@
 """Class names -> prompts, without torch.
 
 class_names  clean, check and read class names
-class_tree   the names above the classes
 prompts      make prompts from templates, class names and sentences
+class_tree   the broader names above each class
 label_files  read label files, which map ids to class names
 """
 
