@@ -258,6 +258,7 @@ def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, t
         for _ in range(6):
             name = text(driver, "name")
             press(driver, "1")
+            time.sleep(0.5)  # Clicks just after a new file are ignored.
             driver.find_element(By.ID, "done").click()
             until(driver, lambda name=name: text(driver, "name") != name)
         assert len(saved()) == 6

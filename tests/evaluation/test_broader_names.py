@@ -10,7 +10,6 @@ from texthead.evaluation.broader_names import (
     answer_rows,
     answers,
     best_wrong,
-    logit,
     members,
     name_probabilities,
     steps_up,
@@ -29,6 +28,7 @@ def test_the_most_specific_name_that_reaches_the_level_answers():
     assert answers(PROBABILITIES, BROADER, 0.99).tolist() == [-1, -1, -1, -1]
     assert answers(PROBABILITIES, BROADER, 0.3).tolist() == [0, 0, 2, 3]
     assert answers(PROBABILITIES, {}, 0.9).tolist() == [0, -1, -1, -1]
+    assert answers(PROBABILITIES, BROADER, 0.96, 0.9).tolist() == [5, 5, 4, -1]
 
 
 def test_probabilities_add_up_the_tree():
@@ -43,11 +43,13 @@ def test_above_the_best_wrong_name_no_answer_is_wrong(level):
     scores, targets = drawn_scores(500, 4, 1.0)
     probabilities = scores.double().softmax(-1)
     right = members(BROADER, 4)[:, targets].T
-    for ease in (0.0, 2.0):
-        given = answers(probabilities, BROADER, level, ease)
+    best_class, best_broader = best_wrong(probabilities, right, BROADER)
+    for other in (level, 0.7):
+        given = answers(probabilities, BROADER, level, other)
         wrong = (given >= 0) & ~members(BROADER, 4)[given, targets]
         assert wrong.any()
-        assert not (wrong & (best_wrong(probabilities, right, BROADER, ease) < logit(level))).any()
+        assert not (wrong & (given < 4) & (best_class < level)).any()
+        assert not (wrong & (given >= 4) & (best_broader < other)).any()
 
 
 def test_at_most_the_stated_share_of_new_items_gets_a_wrong_answer():
@@ -71,12 +73,14 @@ def test_at_most_the_stated_share_of_unknown_items_gets_a_wrong_answer():
         right[::2, 4:] = True
         options = {"broader": BROADER, "coverage": None, "false_accept": 0.1, "wrong": 0.5}
         made = calibrate(scores, targets, unknown=unknown[:99], unknown_right=right[:99], **options)
-        assert (made.level.ease, made.level.unknown_items) == (2.0, 99)
+        assert (made.level.false_accept, made.level.unknown_items) == (0.1, 99)
         given = made.answers(unknown[99:])
         shares.append(float(((given >= 0) & ~right[99:].gather(1, given[:, None].clamp(min=0))[:, 0]).float().mean()))
         any_name.append(float((given >= 0).float().mean()))
-        assert calibrate(scores, targets, unknown=unknown[:99], **options).level.ease == 0
-    assert 0.05 < sum(shares) / len(shares) < 0.105
+        strict = calibrate(scores, targets, unknown=unknown[:99], **options)
+        assert (strict.level.false_accept, strict.level.unknown_items) == (None, 0)
+        assert not (strict.answers(scores) >= 0)[~strict.is_known(scores)].any()
+    assert 0.03 < sum(shares) / len(shares) < 0.105
     assert sum(any_name) > sum(shares)
 
 
@@ -94,9 +98,9 @@ def test_answers_are_counted_at_each_level():
 
 
 def test_a_calibration_with_a_level_is_saved_and_can_be_replaced():
-    made = Calibration(2.0, 30, level=Level(0.8, BROADER, 2.0, 0.05, 0.1, 30))
+    made = Calibration(2.0, 30, level=Level(0.8, 0.7, BROADER, 0.05, 0.1, 30))
     assert Calibration.from_json(made.to_json()) == made
-    assert made.at_least(0.7, {}).level == Level(0.7, {})
+    assert made.at_least(0.7, {}).level == Level(0.7, 0.7, {})
     assert made.without_promises().level is None
     with refuses(DataError, "at_least", "1.5"):
         made.at_least(1.5, {})

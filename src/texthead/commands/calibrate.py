@@ -121,7 +121,7 @@ def _level(fitted: "Calibration") -> str:
     assert level.wrong is not None
     line = f"level: at most {100 * level.wrong:g} % of new items get a wrong answer, on average over draws"
     if level.false_accept is None:
-        return f"{line}; without unknown items it says nothing about files of other classes"
+        return f"{line}; {'the threshold rejects' if fitted.threshold else 'it does not reject'} files of other classes"
     return (
         f"{line}, and at most {100 * level.false_accept:g} % of unknown items like these {level.unknown_items}, for "
         "which only a name above their class is right"

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.class_trees import FOLDERS, label_of, media_in_folders, with_tree
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
@@ -32,6 +31,7 @@ from texthead.files import check_lines, lines
 from texthead.media.find import media_below
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import ClassIds, read_labels
 
 _SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
@@ -95,7 +95,7 @@ def read_dataset(
         texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
         items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
         dataset = replace(dataset, items=tuple(items))
-    return with_tree(dataset, tree)
+    return dataset.with_tree(tree)
 
 
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
@@ -291,7 +291,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                     f"{class_folder}: {len(broken)} broken links or other non-files are ignored (the first: "
                     f"{broken[0].name})"
                 )
-            nested = media_in_folders(class_folder)
+            nested = _media_in_folders(class_folder)
             if nested and not tree:
                 notes.append(
                     f"{class_folder}: {len(nested)} files in folders below it belong to this class (the first: "
@@ -305,7 +305,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                     f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
                     f"({', '.join(suffixes[:4])})"
                 )
-            items += [Item(p, label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
+            items += [Item(p, _label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [name for name in media_below(root) if Path(name) not in listed]
     if stray and not items:
@@ -319,6 +319,17 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
             f"{stray[0]})"
         )
     return Dataset(tuple(items), str(root), tuple(notes))
+
+
+def _media_in_folders(class_folder: Path) -> list[Path]:
+    """Return the videos and images in the folders below a class folder."""
+    below = map(Path, media_below(class_folder))
+    return [path for path in below if path.parent != class_folder and path.is_file()]
+
+
+def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:
+    """Return the name of the class folder, or with a tree of folders the path of the file's folder."""
+    return file.parent.relative_to(class_folder.parent).as_posix() if tree == FOLDERS else class_folder.name
 
 
 def _checked(dataset: Dataset, root: Path) -> Dataset:

@@ -3,11 +3,11 @@
 A name's probability is the sum of those of its classes. Names count from 0: first the classes, then the broader names.
 """
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -32,17 +32,11 @@ def name_probabilities(probabilities: Float[Tensor, "items classes"], broader: B
     return probabilities.double() @ members(broader, probabilities.shape[1]).double().T
 
 
-def log_odds(
-    probabilities: Float[Tensor, "items classes"], broader: Broader, ease: float
-) -> Float[Tensor, "items names"]:
-    """Return the log-odds of each name; those of broader names are raised by `ease`."""
-    values = name_probabilities(probabilities, broader).clamp(1e-12, 1 - 1e-12).logit()
-    values[:, probabilities.shape[1] :] += ease
-    return values
-
-
 def answers(
-    probabilities: Float[Tensor, "items classes"], broader: Broader, at_least: float, ease: float = 0.0
+    probabilities: Float[Tensor, "items classes"],
+    broader: Broader,
+    at_least: float,
+    broader_at_least: float | None = None,
 ) -> Int[Tensor, " items"]:
     """Return the name that answers for each item: of those that reach `at_least` the most specific; -1 if none does.
 
@@ -50,28 +44,28 @@ def answers(
     reach a level above 0.5 are below each other. Example: dog 0.5 and cat 0.4 at 0.8 give their broader name animal.
 
     Args:
-        ease: how much lower the log-odds of a broader name may be.
+        broader_at_least: the level of broader names; None for that of classes.
     """
-    values, sizes = log_odds(probabilities, broader, ease), members(broader, probabilities.shape[1]).sum(1)
-    # Log-odds are within 28 of 0, and differ by less than 100 for one size.
-    ranks = (values - 100 * sizes).masked_fill(values < logit(at_least), -torch.inf)
+    classes = probabilities.shape[1]
+    values, sizes = name_probabilities(probabilities, broader), members(broader, classes).sum(1)
+    levels = torch.full((values.shape[1],), at_least if broader_at_least is None else broader_at_least).double()
+    levels[:classes] = at_least
+    # Probabilities differ by at most 1, sizes by at least 1.
+    ranks = (values - 2 * sizes).masked_fill(values < levels, -torch.inf)
     best = ranks.max(1)
     return best.indices.masked_fill(best.values.isinf(), -1)
 
 
 def best_wrong(
-    probabilities: Float[Tensor, "items classes"],
-    right: Bool[Tensor, "items names"],
-    broader: Broader,
-    ease: float = 0.0,
-) -> Float[Tensor, " items"]:
-    """Return the highest log-odds of a name that is not right for the item: at a higher level no answer is wrong."""
-    return log_odds(probabilities, broader, ease).masked_fill(right, -torch.inf).amax(1)
+    probabilities: Float[Tensor, "items classes"], right: Bool[Tensor, "items names"], broader: Broader
+) -> tuple[Float[Tensor, " items"], Float[Tensor, " items"]]:
+    """Return the highest probability (of a class, of a broader name) that is not right for the item, 0 if all are.
 
-
-def logit(probability: float) -> float:
-    """Return the log-odds of a probability."""
-    return math.log(probability / (1 - probability)) if probability < 1 else math.inf
+    At a higher level no answer is wrong.
+    """
+    wrong, classes = name_probabilities(probabilities, broader).masked_fill(right, 0.0), probabilities.shape[1]
+    # A column of zeros, since there may be no broader name.
+    return wrong[:, :classes].amax(1), F.pad(wrong[:, classes:], (0, 1)).amax(1)
 
 
 class AnswerRow(NamedTuple):

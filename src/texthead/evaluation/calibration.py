@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
-from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, logit, members
+from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
@@ -28,9 +28,9 @@ CALIBRATION_FORMAT = 1
 # largest score.
 _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 
-# How much lower the log-odds of a broader name may be than those of a class, if most unknown items have a place in the
-# tree: a wrong class is more frequent than a wrong broader name. Chosen on training items (LOG.md).
-EASE = 2.0
+# The level is set on unknown items too if at least this share of them (0-1) has a place in the tree; else the threshold
+# rejects them.
+MOST_PLACED = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
@@ -59,32 +59,40 @@ class Level(NamedTuple):
     """The probability that an answer must reach; a broader name answers where no class does (`answers`).
 
     Attributes:
-        probability: for a class; the log-odds of a broader name may be lower by `ease`.
+        probability: for a class.
+        broader_probability: for a broader name.
         broader: positions of the classes below each broader name.
         wrong: bound (0-1) of the expected share of items with a wrong answer; None if the level was given, not fitted.
-        unknown_items: number of unknown items, of which at most a share `false_accept` gets a wrong answer too.
+        false_accept: bound of that share of unknown items; None if the threshold rejects them.
+        unknown_items: number of unknown items that the bound was set on.
     """
 
     probability: float
+    broader_probability: float
     broader: Broader
-    ease: float = 0.0
     wrong: float | None = None
     false_accept: float | None = None
     unknown_items: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**self._asdict(), "broader": {name: list(classes) for name, classes in self.broader.items()}}
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Level":
-        """Read the `_asdict` of a level.
+        """Read what `to_json` wrote.
 
         Raises:
-            ValueError: the position of a class is negative.
+            ValueError: the position of a class is negative, or a number is out of range.
         """
         broader = {str(name): tuple(map(int, classes)) for name, classes in value["broader"].items()}
+        own, other, wrong = (float(value[name]) for name in ("probability", "broader_probability", "wrong"))
+        false_accept = None if value["false_accept"] is None else float(value["false_accept"])
         if min((index for classes in broader.values() for index in classes), default=0) < 0:
             raise ValueError("negative positions of classes")
-        accepted, unknown = value["false_accept"], int(value["unknown_items"])
-        rates = (float(value["wrong"]), None if accepted is None else float(accepted), unknown)
-        return cls(float(value["probability"]), broader, float(value["ease"]), *rates)
+        if not all(0 <= number <= 1 for number in (own, other, wrong, false_accept or 0)):
+            raise ValueError(f"level out of range: {dict(value)}")
+        return cls(own, other, broader, wrong, false_accept, int(value["unknown_items"]))
 
 
 class Measured(NamedTuple):
@@ -203,7 +211,8 @@ class Calibration:
         if self.level is None:
             raise DataError("this calibration has no level for broader names: calibrate again with a tree")
         level = self.level
-        return answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.ease)
+        given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
+        return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
 
     def answered(
         self,
@@ -214,11 +223,10 @@ class Calibration:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
         if self.level is None:
             return None
-        broader, limits = self.level.broader, [self.level.probability]
-        if self.level.ease:
-            limits.append(1 / (1 + math.exp(self.level.ease - logit(limits[0]))))
-        rule = f"answers that reach a probability of {' (broader names: '.join(f'{each:.3g}' for each in limits)}"
-        rule += ")" * bool(self.level.ease)
+        (probability, other, broader), several = self.level[:3], ""
+        if other != probability:
+            several = f" (broader names: {other:.3g})"
+        rule = f"answers that reach a probability of {probability:.3g}{several}"
         return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
 
     def at_least(self, probability: float, broader: Broader) -> "Calibration":
@@ -229,7 +237,7 @@ class Calibration:
         """
         if not 0 < probability <= 1:
             raise DataError(f"at_least must be a probability above 0 and up to 1, got {probability:g}")
-        return replace(self, level=Level(probability, broader), threshold=None)
+        return replace(self, level=Level(probability, probability, broader), threshold=None)
 
     def without_promises(self) -> "Calibration":
         """Return a copy with the temperature alone."""
@@ -248,7 +256,7 @@ class Calibration:
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
             "protocol": dict(self.protocol),
-            **({} if self.level is None else {"level": self.level._asdict()}),
+            **({} if self.level is None else {"level": self.level.to_json()}),
             **items,
         }
 
@@ -276,7 +284,6 @@ class Calibration:
                 level=None if value.get("level") is None else Level.from_json(value["level"]),
             )
             numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
-            numbers += [getattr(calibration.level, name) for name in ("probability", "ease") if calibration.level]
             valid = all(math.isfinite(number) and number >= 0 for number in numbers)
             valid = valid and 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -310,7 +317,9 @@ def calibrate(
         weights: what each item counts; None if all count the same.
         broader: broader names, for a level of answers; None for no level.
         wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
-        unknown_right: which names are above the class of each unknown item; None if they have no place in the tree.
+        unknown_right: which names are above the class of each unknown item. If most items have such a name, the level
+            keeps wrong answers to unknown items at `false_accept`; it needs twice as many items as a threshold. Else
+            the threshold rejects unknown items.
         classes, protocol, source: see `Calibration`.
 
     Raises:
@@ -326,18 +335,18 @@ def calibrate(
     made = Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
     if broader is None:
         return made
-    after, right = made.apply(scores).softmax(-1), members(broader, scores.shape[1])[:, targets.long()].T
-    placed = unknown_right is not None and bool(unknown_right.any(1).double().mean() >= 0.5)
-    ease = EASE if placed else 0.0
-    odds = risk_limit(best_wrong(after, right, broader, ease), weights, wrong=wrong)
-    if unknown is None:
-        return replace(made, level=Level(_sigmoid(odds), broader, ease, wrong))
-    none = torch.zeros(len(unknown), len(right.T), dtype=torch.bool)
-    strange = best_wrong(
-        made.apply(unknown).softmax(-1), none if unknown_right is None else unknown_right, broader, ease
-    )
-    odds = max(odds, risk_limit(strange, None, wrong=false_accept))
-    return replace(made, level=Level(_sigmoid(odds), broader, ease, wrong, false_accept, len(unknown)))
+    right = members(broader, scores.shape[1])[:, targets.long()].T
+    risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
+    placed = unknown_right is not None and unknown_right.any(1).double().mean() >= MOST_PLACED
+    # Half of the wrong answers to unknown items may be classes, half broader names.
+    share = false_accept / 2
+    if unknown is None or unknown_right is None or not placed or len(unknown) < min_items(share):
+        limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, wrong=wrong)
+        return replace(made, level=Level(limit, limit, broader, wrong))
+    limit = risk_limit(risky, weights, wrong=wrong)
+    strange = best_wrong(made.apply(unknown).softmax(-1), unknown_right, broader)
+    own, other = (max(limit, risk_limit(each, None, wrong=share)) for each in strange)
+    return replace(made, level=Level(own, other, broader, wrong, false_accept, len(unknown)))
 
 
 def measure(
@@ -578,10 +587,10 @@ def _quantile(values: Float[Tensor, " items"], weights: Float[Tensor, " items"],
 
 
 def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " items"] | None, *, wrong: float) -> float:
-    """Return the lowest log-odds at which the expected share of new items with a wrong answer is at most `wrong`.
+    """Return the lowest level (0-1) at which the expected share of new items with a wrong answer is at most `wrong`.
 
-    Above the log-odds of an item's best wrong name its answer is not wrong: the item's class, a name above it, or none
-    of these. So the limit is a rank of these log-odds. The items must be exchangeable with new ones.
+    Above the probability of an item's best wrong name its answer is not wrong: the item's class, a name above it, or
+    none of these. So the limit is a rank of these probabilities. The items must be exchangeable with new ones.
 
     Source: Angelopoulos et al., Conformal Risk Control, ICLR 2024, Theorem 1, for a loss of 0 or 1 that falls with the
     level. Differs: with weights, the new item counts as the heaviest, as in `conformal_quantile`.
@@ -591,11 +600,8 @@ def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " ite
     """
     weights = torch.ones(len(best_wrong)).double() if weights is None else weights.double()
     _rank(worth(weights), wrong, "a share of wrong answers")
-    return _quantile(best_wrong, weights, 1 - wrong) + _LOG_ODDS_MARGIN
-
-
-def _sigmoid(log_odds: float) -> float:
-    return float(torch.tensor(log_odds).double().sigmoid())
+    limit = torch.tensor(_quantile(best_wrong, weights, 1 - wrong)).double()
+    return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
 def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:
