@@ -196,6 +196,27 @@ def test_a_choice_of_labels_is_noted(tmp_path):
     prints(note, source, "'label'", "'caption'")
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels", "names"),
+    [
+        (library.List(CLASSES), [[1, 0], [], [0]], ["blue; red", "", "red"]),
+        (library.LargeList(library.Value("string")), [["b", " a"], [], ["b", "b"]], ["a; b", "", "b"]),
+    ],
+)
+def test_lists_of_labels_are_several(tmp_path, kind, labels, names):
+    given = images(tmp_path, "a.png", "b.png", "c.png")
+    dataset = read_dataset(save_images(tmp_path / "data", given, labels, kind))
+    assert (dataset.several, [item.label for item in dataset.items]) == (True, names)
+    prints(dataset.notes[0], "1 of 3 files have several labels", "1 have none")
+
+
+@pytest.mark.parametrize("wrong", [None, [0, None], [-1]])
+def test_a_list_that_is_missing_or_holds_no_label(tmp_path, wrong):
+    given = images(tmp_path, "a.png", "b.png")
+    with refuses(DataError, "row 1", "'label'"):
+        read_dataset(save_images(tmp_path / "data", given, [[0, 1], wrong], library.List(CLASSES)))
+
+
 def test_columns_that_do_not_fit_are_listed(tmp_path):
     given = images(tmp_path, "a.png")
     image, text = library.Image(), library.Value("string")

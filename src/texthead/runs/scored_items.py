@@ -53,9 +53,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
     if not run.model.several:
         dataset.check_one_label()
     elif not dataset.several:
-        raise DataError(
-            f"{dataset.source}: files have one label each, those of the run several; name a column `labels`"
-        )
+        raise DataError(f"{dataset.source}: has one label per file, but the run takes several: name a column `labels`")
     counts = splits_of(dataset)
 
     def items_where(condition: Callable[[Path], bool]) -> Dataset:

@@ -166,6 +166,55 @@ def test_what_a_file_may_not_be(files: Path, tmp_path: Path) -> None:
         read_dataset(path)
 
 
+def several(*names: str, **more: Any) -> dict[str, Any]:
+    """Return an annotation of a control with `choice="multiple"`, as Label Studio exports it; none without names."""
+    annotation = choice("kite", **more)
+    annotation["result"][0]["value"]["choices"] = [*names]
+    return annotation if names else {**annotation, "result": []}
+
+
+def test_several_choices_of_a_file(files: Path, tmp_path: Path) -> None:
+    path = export(
+        tmp_path,
+        task("files/a.png", several("kite", "bird"), several("bird", "kite")),
+        task("files/sub/a.png", several()),
+        task("files/b c+d#1&2.png", several("kite")),
+        task("files/é%20.png", several("kite", "bird"), several(ground_truth=True)),
+        task("files/lost.png", several("kite", was_cancelled=True)),
+    )
+    dataset = read_dataset(path)
+    assert dataset.several
+    assert [item.label for item in dataset.items] == ["bird; kite", "", "kite", ""]
+    prints("\n".join(dataset.notes), "1 of 5 tasks have no label")
+    prints("\n".join(dataset.notes), "1 of 4 files have several labels", "2 have none")
+    two = {"result": choice("kite")["result"] + choice("bird")["result"]}
+    assert [item.label for item in read_dataset(export(tmp_path, task("files/a.png", two))).items] == ["bird; kite"]
+    for others in ([several("kite")], [several()]):
+        with refuses(DataError, "annotations disagree", "bird and kite"):
+            read_dataset(export(tmp_path, task("files/a.png", several("kite", "bird"), *others)))
+    with refuses(DataError, "'a; b'", "';'"):
+        read_dataset(export(tmp_path, task("files/a.png", several("kite", "a; b"))))
+    # One choice each: an annotation without a choice is no label, and a name may have a semicolon.
+    one = read_dataset(export(tmp_path, task("files/a.png", several("a; b")), task("files/sub/a.png", several())))
+    assert (one.several, one.labels) == (False, ["a; b"])
+
+
+def test_several_labels_are_written_and_read_back(files: Path, tmp_path: Path) -> None:
+    items = [Item(files / "a.png", "bird; kite"), Item(files / "sub/a.png", ""), Item(files / "é%20.png", "")]
+    guesses = {items[1].path: [("kite", 0.9), ("drone", 0.61)], items[2].path: []}
+    path = tmp_path / "tasks.json"
+    config = write_tasks(path, items, guesses, ["kite"], root=tmp_path, model="run", several=True)
+    first, second, third = json.loads(path.read_text())
+    assert first["annotations"][0]["result"][0]["value"] == {"choices": ["bird", "kite"]}
+    (prediction,) = second["predictions"]
+    assert (prediction["score"], prediction["result"][0]["value"]) == (0.61, {"choices": ["kite", "drone"]})
+    assert "predictions" not in third
+    text = config.read_text()
+    assert 'choice="multiple"' in text
+    assert [name in text for name in ('value="kite"', 'value="bird"', 'value="bird; kite"')] == [True, True, False]
+    assert [item.label for item in read_dataset(path).items] == ["bird; kite"]
+
+
 def items_of(folder: Path, kind: str) -> list[Item]:
     """Return one item per name, with odd file names; the last has no label."""
     stems = ("a", "b c+d#1&2?=%20", "é")

@@ -165,6 +165,20 @@ def test_ranges_of_label_studio(files: Path, tmp_path: Path) -> None:
     prints("\n".join(dataset.notes), "1 tasks", "frameRate")
 
 
+def test_several_labels_of_a_range(files: Path, tmp_path: Path) -> None:
+    both, bird = timeline(["kite", "bird"], (1, 10)), timeline("bird", (11, 20))
+    path = tasks_of(tmp_path, task("a.mp4", [both, bird], frame_rate=10), task("odd.mp4", []))
+    assert read_parts(path) == {"a.mp4#t=,1": "bird; kite", "a.mp4#t=1,2": "bird"}
+    twice = [timeline("kite", (1, 10)), timeline("bird", (1, 10))]
+    assert read_parts(tasks_of(tmp_path, task("a.mp4", twice))) == {"a.mp4#t=,1": "bird; kite"}
+    with refuses(DataError, "annotations disagree", "bird and kite"):
+        read_dataset(tasks_of(tmp_path, task("a.mp4", [both], [timeline("kite", (1, 10))])))
+    items = [Item(files / "a.mp4#t=,1", "bird; kite"), Item(files / "a.mp4#t=2,3", "bird")]
+    config = write_tasks(tmp_path / "out.json", items, {}, [], root=tmp_path, model="mini", several=True)
+    assert '<TimelineLabels name="label" toName="video" choice="multiple">' in config.read_text()
+    assert read_parts(tmp_path / "out.json") == {"a.mp4#t=,1": "bird; kite", "a.mp4#t=2,3": "bird"}
+
+
 def test_annotations_of_ranges_that_differ(files: Path, tmp_path: Path) -> None:
     kite, bird, other = timeline("kite", (1, 10)), timeline("bird", (1, 10)), timeline("bird", (20, 30))
     assert len(read_parts(tasks_of(tmp_path, task("a.mp4", [kite], [kite, other])))) == 2
