@@ -461,3 +461,72 @@ def test_report_repeats_calibration_measurements(calibrated, data, tmp_path, wor
     assert ["42" in cell for cell in rows[0]] == [False, False, True]
     assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.bins.error:.1f} (")
     assert "texthead calibrate" not in text
+
+
+# ---- broader names
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "tree.yaml").write_text("cool: [sea, grass, sand]\n")
+    return tmp_path / "tree.yaml"
+
+
+def test_a_tree_is_kept_by_calibrate_and_answers_with_broader_names(run, data, tree, works, refused):
+    """Sand has a place in the tree, so that "cool" is a right answer for it, and broader names need less."""
+    out, _ = works("calibrate", run, data, "--workers", 0, "--tree", tree, "--wrong", 0.1, "--false-accept", 0.2)
+    prints(out, "level: at most 10 %", "at most 20 %", 22)
+    loaded = load_run(run)
+    assert loaded.tree.above == {"sea": ("cool",), "grass": ("cool",), "sand": ("cool",), "fire": ()}
+    level = loaded.calibration.level
+    assert (level.wrong, level.broader, level.false_accept, level.unknown_items) == (0.1, {"cool": (1, 2)}, 0.2, 22)
+    files = [data.parent / label for label in ("sea", "fire", "sand")]
+    entries = json.loads(works("predict", run, *files, "--json", "--workers", 0)[0])
+    assert {entry["answer"] for entry in entries} > {"sea", "cool", None}
+    lower = level.broader_probability
+    for entry in entries:
+        best, both = entry["top"][0], sum(top["probability"] for top in entry["top"] if top["name"] != "fire")
+        names = [(best["name"], best["probability"], level.probability), ("cool", both, lower)]
+        expected = next(((name, value) for name, value, limit in names if value >= limit), (None, None))
+        assert (entry["answer"], entry.get("answer_probability")) == (expected[0], pytest.approx(expected[1]))
+    works("bulk", run, files[0], "--out", run.parent / "many", "--workers", 0, "--slice", 4)
+    rows = [row for part in sorted((run.parent / "many").glob("slice-*.csv")) for row in table(part.read_text())]
+    assert [row["answer"] for row in rows if row["rank"] == "1"] == [
+        entry["answer"] or calibration.NONE for entry in entries[:32]
+    ]
+    out = works("predict", run, files[0], "--workers", 0)[0]
+    assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
+    works("classes", run, "merge", "sea", "grass", "--into", "water", "--out", run.parent / "merged")
+    assert load_run(run.parent / "merged").tree.place("water") == ("cool",)
+    works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
+    assert load_run(run.parent / "renamed").tree.place("ocean") == ("cool",)
+    refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
+    refused("no such tree", "calibrate", run, data, "--tree", "other.yaml")
+    refused("wrong", "calibrate", run, data, "--wrong", 5)
+
+
+def test_answers_reach_a_given_probability(run, data, tree, works, refused):
+    """Without a tree, the best class or none of these; eval counts the answers of each kind."""
+    arguments = ("predict", run, data.parent / "sea", "--workers", 0, "--at-least", 0.999)
+    rows = [row for row in table(works(*arguments, "--csv")[0]) if row["rank"] == "1"]
+    assert {row["answer"] for row in rows} >= {"sea", calibration.NONE}
+    assert all((float(row["probability"]) >= 0.999) == (row["answer"] == row["name"]) for row in rows)
+    scored = (
+        "eval",
+        run,
+        data.parent / "known.csv",
+        "--split",
+        "val",
+        "--workers",
+        0,
+        "--baselines",
+        "never",
+        "--json",
+    )
+    assert json.loads(works(*scored)[0])["answers"] is None
+    answered = json.loads(works(*scored, "--tree", tree, "--at-least", 0.95)[0])["answers"]
+    kinds = {row["answer"]: row for row in answered["rows"]}
+    assert kinds["class"]["items"] + kinds["broader name"]["items"] + kinds[calibration.NONE]["items"] == 42
+    assert kinds["right answer"]["items"] <= kinds["any answer"]["items"]
+    assert kinds["broader name"]["items"] > 0
+    refused(("at-least", 90), *arguments[:-1], 90)

@@ -209,7 +209,7 @@ def test_a_class_may_be_called_train_or_like_a_manifest(tmp_path):
     assert [(item.label, item.split) for item in dataset.items] == [("run.csv", None), ("train", None)]
 
 
-@pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/deeper/a.mp4"]])
+@pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/.deeper/a.mp4"]])
 def test_an_empty_class_folder(tmp_path, others):
     touch(tmp_path, "run/a.mp4", *others)
     (tmp_path / "empty").mkdir(exist_ok=True)
@@ -221,7 +221,7 @@ def test_an_empty_class_folder(tmp_path, others):
     ("others", "parts"),
     [
         (["run/notes.txt", "run/b.srt"], ["run", "2 files that are not media", "(.srt, .txt)"]),
-        (["a.mp4", "run/deeper/b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
+        (["a.mp4", "b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
     ],
 )
 def test_files_that_are_not_used_are_noted(tmp_path, others, parts):

@@ -16,7 +16,7 @@ from texthead.errors import EncoderError
 from texthead.models.heads import ProbeHead
 from texthead.recipes import MethodName
 from texthead.transfer.closed_form import RIDGE, TEXT_SHARE
-from texthead.transfer.several import COMMON, FACTOR, START, fit_several, several_folds, several_head
+from texthead.transfer.several import COMMON, FACTOR, START, _fit, fit_several, several_folds, several_head
 
 NAMES, HALF = ["a", "b", "c", "d"], (0.5, 0.5, 0.5)
 
@@ -75,7 +75,7 @@ def test_names_help_few_items_and_wrong_ones_hardly_hurt() -> None:
     assert ranked(0 * rows, 60) == pytest.approx(ranked(None, 60))
 
 
-def test_class_without_items_is_known_by_its_name_alone() -> None:
+def test_class_without_items_has_its_name() -> None:
     features, hot, rows = mixed(40)
     hot[:, 3] = False
     tests, truth, _ = mixed(200, seed=1)
@@ -112,6 +112,22 @@ def test_probabilities_and_thresholds_of_unseen_items(method: MethodName) -> Non
     assert loss < known
     best = max(f1_score(truth, odds >= cut, average="micro") for cut in np.linspace(-4, 2, 61))
     assert f1_score(truth, head.chosen(odds), average="micro") > best - 0.03
+
+
+def test_left_out_groups_are_scored_by_the_fit_without_them() -> None:
+    features, hot, _ = mixed(30)
+    groups = [i // 3 for i in range(30)]
+    x, y = F.normalize(features - features.mean(0), dim=-1).double().numpy(), hot.double().numpy()
+    head, scores = _fit(None, features, hot, groups, names=NAMES, penalty=1.0)
+    shift = scores - head(features).detach().double().numpy()
+    shares = (y.sum(0) + 0.5) / 31
+    shift = shift / FACTOR * np.sqrt(shares * (1 - shares))
+    every = Ridge(alpha=RIDGE).fit(x, y).predict(x)
+    for first in range(0, 30, 3):
+        own = np.arange(first, first + 3)
+        rest = np.setdiff1d(np.arange(30), own)
+        without = Ridge(alpha=RIDGE).fit(x[rest], y[rest]).predict(x[own])
+        np.testing.assert_allclose(every[own] + shift[own], without, atol=1e-4)
 
 
 def test_encoder_with_a_bias_keeps_its_own_probabilities() -> None:

@@ -13,6 +13,7 @@ from texthead.media.limits import max_megapixels
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
+from texthead.text.class_tree import read_tree
 from texthead.text.prompts import read_template
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ class DataOptions:
         root: folder that the paths in a list or .json start from, if not the folder of that file
         frame_template: file name of the frames if the paths in a list are folders of frames, such as img_{:05d}.jpg
         suffix: file extension to append to the paths of videos in a list, such as .avi
+        tree: YAML file with the broader names above the classes, such as {animal: {dog: [pug, beagle]}}; folders: each
+            folder with files is a class, below the folders that it is in (default: labels such as animal/dog/pug and
+            a CSV column parent make a tree)
     """
 
     labels: str | None = option(None, "FILE")
     root: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
     suffix: str | None = None
+    tree: str | None = option(None, "FILE")
 
     def check(self, source: str) -> None:
         """Raise DataError for a source that does not exist, without reading it."""
@@ -57,9 +62,7 @@ class DataOptions:
         """Return the labelled files of a source."""
         from texthead.data.reading import read_dataset
 
-        return read_dataset(
-            source, labels=self.labels, root=self.root, frame_template=self.frame_template, suffix=self.suffix
-        )
+        return read_dataset(source, **vars(self))
 
     def read_noted(self, source: str) -> "Dataset":
         """Return the labelled files of a source, and note what was odd about them."""
@@ -364,7 +367,8 @@ class LabelledRun:
 
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run.model.to(files.pick_device())
-        return run
+        tree = self.labelled.tree
+        return run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
 
     def items(self, run: "Run") -> "Dataset":
         """Return the labelled items, and note what was odd about them."""

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
+from texthead.evaluation.broader_names import Answers, rate_cell
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
@@ -116,6 +117,20 @@ def _leads(rows: Sequence[tuple[str, Evaluation]]) -> list[str]:
             text = f"{lead.points:.1f} points {where} (95 % interval {lead.low:.1f} to {lead.high:.1f}{chance})"
             leads.setdefault(lead.rival, []).append(text)
     return [f"{method} is ahead of this run by {' and by '.join(parts)}" for method, parts in leads.items()]
+
+
+def show_answers(answers: Answers) -> None:
+    """Print how many items are answered at each level of the tree, and how many of these answers are right."""
+    table = Table("answer", "items", "share (95 % interval)", "right", title=answers.rule)
+    for row in answers.rows:
+        table.add_row(row.answer, str(row.items), rate_cell(row.share), rate_cell(row.right))
+    results().print(table)
+
+
+def answers_json(answers: Answers) -> dict[str, Any]:
+    """Return the answers as JSON."""
+    rows = [{**row._asdict(), "share": _rate_json(row.share), "right": _rate_json(row.right)} for row in answers.rows]
+    return {"rule": answers.rule, "rows": rows}
 
 
 def show_classes(result: Evaluation, most: int = 10) -> None:

@@ -9,6 +9,7 @@ from texthead.cli.parser import option
 from texthead.errors import MediaError, listed
 
 if TYPE_CHECKING:
+    from texthead.evaluation.calibration import Calibration
     from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
     from texthead.runs.run import Run
 
@@ -17,34 +18,41 @@ if TYPE_CHECKING:
 class Calibrate(ScoredRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
+    A run with broader names above its classes, or --tree, also gets a level: predict answers with the most specific
+    name that reaches it.
+
     Args:
         split: split of DATA to fit on (default: val, else test, else the items that the run held out); with train, only
             the items that train --k left out
         unknown: items that belong to no class of the run, besides those in DATA
         false_accept: share of unknown items that may get a class, 0-1
         coverage: share of prediction sets that must contain the correct class, 0-1
+        wrong: share of items that may get a wrong answer, neither the class nor a broader name above it, 0-1
     """
 
     JSON: ClassVar = (
-        "run, calibration, format, classes, items, source, temperature, threshold, coverage, protocol, measured "
-        "[before, after, unknown_accepted, known_rejected, covered, mean_set_size]"
+        "run, calibration, format, classes, items, source, temperature, threshold, coverage, level, protocol, "
+        "measured [before, after, unknown_accepted, known_rejected, covered, mean_set_size]"
     )
 
     split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")
     false_accept: float = option(0.05, "RATE")
     coverage: float = option(0.9, "RATE")
+    wrong: float = option(0.05, "RATE")
 
     def __call__(self) -> None:
         from texthead.cli.console import doing, next_command, reporter, results, say_notes, show_json
 
         doing("loading torch")
+        from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
         from texthead.evaluation.calibration import check_guarantees
         from texthead.prediction.run_calibration import calibrate_run
         from texthead.runs.run import CALIBRATION
 
-        check_guarantees(0, 0, false_accept=self.false_accept, coverage=self.coverage)  # before reading anything
+        rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
+        check_guarantees(0, 0, **rates)  # before reading anything
         run = self.load(self.files)
         made = calibrate_run(
             run,
@@ -53,13 +61,15 @@ class Calibrate(ScoredRun):
             self.protocol.on(run.protocol),
             self.files.reading(),
             split=self.split,
-            false_accept=self.false_accept,
-            coverage=self.coverage,
+            **rates,
             reporter=reporter,
             notify=partial(_notify, run),
         )
         for line in (*_errors(made), *_promised(made), *made.lines):
             results().print(line)
+        if made.answers:
+            results().print(_level(made.calibration))
+            show_answers(made.answers)
         results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
         document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
         show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
@@ -102,6 +112,20 @@ def _errors(made: "RunCalibration") -> list[str]:
     lines.append(f"expected calibration error in points: {', '.join(errors)} (cross-validated)")
     lines.append(f"  a perfectly calibrated model would have {measured.after.chance:.1f} on so few items")
     return lines
+
+
+def _level(fitted: "Calibration") -> str:
+    """Return a line on what the level of answers guarantees."""
+    level = fitted.level
+    assert level is not None
+    assert level.wrong is not None
+    line = f"level: at most {100 * level.wrong:g} % of new items get a wrong answer, on average over draws"
+    if level.false_accept is None:
+        return f"{line}; {'the threshold rejects' if fitted.threshold else 'it does not reject'} files of other classes"
+    return (
+        f"{line}, and at most {100 * level.false_accept:g} % of unknown items like these {level.unknown_items}, for "
+        "which only a name above their class is right"
+    )
 
 
 def _promised(made: "RunCalibration") -> list[str]:

@@ -20,6 +20,8 @@ class Eval(ScoredRun):
     Args:
         classes: score a new text head with these classes: 'a, b', names.txt or classes.json
         zero_shot: score a new text head with the labels of DATA as its classes
+        at_least: probability that an answer must reach, 0-1, as in predict (default: the calibration's; 0.9 for a run
+            with a tree and no calibration)
         mix: share of the run's encoder weights, 0-1; the rest comes from the pretrained encoder
         split: split of DATA to score (default: test, else val, else the items that the run held out)
         per_class: also print precision and recall of each class, and confused pairs
@@ -29,14 +31,15 @@ class Eval(ScoredRun):
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = (
         "run, engine, data, split, methods [method, items, top1, low, high, class_mean, top5, calibration_error], rare "
-        "[names, least, most, items, recall], classes [name, items, recall, predicted, precision], skipped, notes; "
-        "rates in percent, class_mean [percent, low, high]"
+        "[names, least, most, items, recall], answers [rule, rows [answer, items, share, right]], classes [name, "
+        "items, recall, predicted, precision], skipped, notes; rates in percent, class_mean [percent, low, high]"
     )
 
     classes: str | None = option(None, "NAMES")
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
     mix: float = 1.0
+    at_least: float | None = option(None, "PROBABILITY")
     split: SplitName | None = None
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
@@ -60,7 +63,7 @@ class Eval(ScoredRun):
         )
 
         doing("loading torch")
-        from texthead.cli.score_table import scores_json, show_classes, show_table
+        from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_table
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items
 
@@ -80,6 +83,7 @@ class Eval(ScoredRun):
             template=self.prompts.template,
             clean=self.prompts.clean,
             mix=self.mix,
+            at_least=self.at_least,
             baselines=self.beside.baselines,
             cache=self.beside.folder,
             reporter=reporter,
@@ -87,9 +91,18 @@ class Eval(ScoredRun):
         )
         say_notes(scores.notes)
         show_table(scores.table)
+        if scores.answers:
+            show_answers(scores.answers)
         if self.per_class:
             show_classes(scores.result)
-        show_json({"run": self.run, "engine": scores.engine, **scores_json(scores.table)})
+        show_json(
+            {
+                "run": self.run,
+                "engine": scores.engine,
+                **scores_json(scores.table),
+                "answers": scores.answers and answers_json(scores.answers),
+            }
+        )
         if self.out and rank() == 0:
             write_items(Path(self.out), scores.result)
             (notes() if prints_json() else results()).print(f"items: {self.out}")

@@ -16,7 +16,6 @@ from texthead.cli.parser import argument, option
 from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
-from texthead.text.class_names import NONE
 
 if TYPE_CHECKING:
     from texthead.evaluation.calibration import Calibration
@@ -33,6 +32,8 @@ class Predict:
 
     Args:
         inputs: a run folder or hub:ORG/NAME, then files and folders; or only files and folders
+        at_least: probability that an answer must reach, 0-1: the most specific name that does, of a run with a tree
+            also a broader name, else none of these
         top: number of classes to print per file (default: 5; with more than five files 2, on one line)
         sets: also print each file's prediction set, which contains the correct class at the rate given to texthead
             calibrate --coverage
@@ -42,7 +43,9 @@ class Predict:
             each other
     """
 
-    JSON: ClassVar = "a list of path, top [name, probability], temperature, answer, labels, set, error"
+    JSON: ClassVar = (
+        "a list of path, top [name, probability], temperature, answer, answer_probability, labels, set, error"
+    )
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
@@ -50,6 +53,7 @@ class Predict:
     model: ModelOptions = ModelOptions()
     top: int | None = option(None, "N")
     sets: bool = False
+    at_least: float | None = option(None, "PROBABILITY")
     unlabelled: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
     protocol: ProtocolOptions = ProtocolOptions()
@@ -59,6 +63,8 @@ class Predict:
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
+        if self.at_least is not None and not 0 < self.at_least <= 1:
+            raise DataError(f"--at-least must be a probability above 0 and up to 1, got {self.at_least:g}")
         if self.top is not None and self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
         self.printed.check()
@@ -76,7 +82,7 @@ class Predict:
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
-        from texthead.prediction.predict import predictions, zero_shot_line
+        from texthead.prediction.predict import answering, predictions, zero_shot_line
         from texthead.runs.run import keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
@@ -85,6 +91,8 @@ class Predict:
         note = zero_shot_line(model, self.model.classes)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
+        if self.at_least is not None:
+            calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
         results = predictions(
@@ -94,6 +102,7 @@ class Predict:
             reading,
             top=self.top or _TOP,
             sets=self.sets,
+            at_least=self.at_least,
             unlabelled=others,
             reporter=reporter,
         )
@@ -262,7 +271,7 @@ def _line(p: "Prediction") -> str:
         return f"{p.path}  not read: {p.error}\n"
     shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
-    return f"{p.path}  {best if p.labels else f'{NONE} (best: {best})'}\n"
+    return f"{p.path}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
 
 
 def _lines(p: "Prediction") -> str:
@@ -273,7 +282,7 @@ def _lines(p: "Prediction") -> str:
         if p.chosen is not None:
             lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
             continue
-        lines.append(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
+        lines.append(f"  {named}" if rank or not p.in_place else f"  {p.in_place} (best: {named.lstrip()})")
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
     if p.error:

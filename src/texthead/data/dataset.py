@@ -11,9 +11,10 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.data.labels import Labels, join_labels
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
+from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
 
@@ -60,13 +61,14 @@ class Dataset:
     """Labelled files from one source.
 
     `notes` are messages for the user. With `several`, a file has any number of labels, of which each is a question of
-    its own; else it has one.
+    its own; else it has one. `tree` has the names above the classes.
     """
 
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
     several: bool = False
+    tree: ClassTree | None = None
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
@@ -205,6 +207,47 @@ class Dataset:
             some = f"{len(alone)} of {len(self.classes)} classes"
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
+
+    def with_tree(self, source: str | Path | None) -> "Dataset":
+        """Return the items with the tree of their classes, and a note on it, if they have one.
+
+        Args:
+            source: a file, see `read_tree`; "folders" for labels that are paths of folders. With None, the tree is read
+                from a column `parent`, or from labels such as `animal/dog/pug`.
+
+        Raises:
+            DataError: the file or the folders are no tree of these classes, or the items have several labels.
+        """
+        if self.several:
+            if source is not None:
+                raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
+            return self
+        classes, why = self.classes, ""
+        parents = {(item.label, value.strip()) for item in self.items for key, value in item.extra if key == "parent"}
+        try:
+            if source not in (None, FOLDERS):
+                tree = read_tree(Path(source)).with_labels(classes)
+            elif any(parent for _, parent in parents):
+                tree = ClassTree.of_parents(parents)
+            else:
+                tree = ClassTree.of_labels(classes)
+        except DataError as error:
+            if source is not None:
+                raise DataError(f"{self.source}: {error}") from None
+            tree, why = None, f"the column parent is not read as a tree: {error}"
+        if source == FOLDERS and tree is None:
+            raise DataError(
+                f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
+            )
+        if tree is None:
+            return replace(self, notes=(*self.notes, *filter(None, [why])))
+        broader = tree.broader(classes)
+        alone = [label for label in classes if not tree.place(label)]
+        outside = f"; not in it: {listed(alone)}" if alone else ""
+        note = (
+            f"the {len(classes)} classes form a tree with {len(broader)} broader names ({listed([*broader])}){outside}"
+        )
+        return replace(self, notes=(*self.notes, note), tree=tree)
 
     def _needed_in_training(self, held_out: set[int]) -> set[int]:
         """Return the held-out positions of groups with a class that no other item has."""

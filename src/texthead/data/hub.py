@@ -113,7 +113,7 @@ def _labels(library: Any, rows: Any, column: str) -> list[str | tuple[str, ...] 
     name_of = dict(enumerate(kind.names)).get if ids else lambda value: (value or "").strip() or None
     if kind is listed:
         return [name_of(value) for value in values]
-    sets = [(None,) if own is None else tuple(map(name_of, own)) for own in values]
+    sets: list[Any] = [(None,) if own is None else tuple(map(name_of, own)) for own in values]
     return [own if all(own) else None for own in sets]
 
 

@@ -14,14 +14,24 @@ from typing import NamedTuple
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
-from texthead.data.several_labels import COLUMNS, class_columns, dataset_of, several_note, with_labels
-from texthead.data.sources import HUB_PREFIX, JSON, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
-from texthead.errors import DataError, MediaError, RunError, listed
+from texthead.data.rows import (
+    ROW_COLUMNS,
+    class_columns,
+    dataset_of,
+    is_json_list,
+    read_json_list,
+    row_item,
+    several_note,
+    with_labels,
+)
+from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
+from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
-from texthead.media.paths import MediaPath, Span
+from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import ClassIds, read_labels
 
 _SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
@@ -36,10 +46,12 @@ def read_dataset(
     root: str | Path | None = None,
     frame_template: str | None = None,
     suffix: str | None = None,
+    tree: str | Path | None = None,
 ) -> Dataset:
     """Read a dataset from any kind of source that `sources.py` lists, or that an installed package reads.
 
-    - A folder of class folders; folders named train, val, test above the class folders are splits.
+    - A folder of class folders; folders named train, val, test above the class folders are splits. Files in folders
+      below a class folder belong to its class.
     - A manifest (CSV or TSV), or a folder that holds one.
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
@@ -53,6 +65,9 @@ def read_dataset(
         root: the folder that paths in a list or `.json` are relative to; the file's own if None.
         frame_template: for lists of folders of frames: the file name of a frame, such as "img_{:05d}.jpg".
         suffix: for lists of videos without a suffix: the suffix, such as ".avi".
+        tree: a YAML file with the broader names above the classes (see `read_tree`), or "folders": each folder with
+            files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` and a column
+            `parent` are read as a tree.
 
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
@@ -62,25 +77,25 @@ def read_dataset(
     folder = None if root is None else Path(root)
     options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix}
     options = {name: value for name, value in options.items() if value is not None}
+    if tree == FOLDERS:
+        options["tree"] = FOLDERS
     entry, read = _reader_of(str(source))
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):
             flag = f"--{option.replace('_', '-')}"
-            raise DataError(
-                f"{option} ({flag}) {str(value)!r} is for lists (.txt), but {source} is not a list; leave it out"
-            )
+            kind = "class folders" if option == "tree" else "lists (.txt)"
+            raise DataError(f"{option} ({flag}) {str(value)!r} is for {kind}, but {source} is none; leave it out")
     dataset = entry.call(read, str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
-    if named is None or "labels" in used:
-        return dataset
-    names = {label: named.name_of(label) for label in dataset.classes}
-    texts = dataset.labelling.renamed(names)
-    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
-    return replace(dataset, items=tuple(items))
+    if named is not None and "labels" not in used:
+        texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
+        items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
+        dataset = replace(dataset, items=tuple(items))
+    return dataset.with_tree(tree)
 
 
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
@@ -88,7 +103,7 @@ def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     problem = None
     # Packages come before our lists in JSON, and our applications last, since Label Studio's accepts every `.json`.
     entries = find(SOURCE_GROUP, SOURCES).values()
-    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {JSON}):
+    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {"json"}):
         try:
             module = entry.load(SOURCE_FUNCTIONS)
             if entry.call(module.accepts, source):
@@ -137,7 +152,7 @@ def _is_table(source: str) -> bool:
     return Path(source).suffix.lower() in _MANIFEST_SUFFIXES and Path(source).is_file()
 
 
-def _read_folder(source: str) -> Dataset:
+def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
     if (path / "recipe.json").is_file():
         raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
@@ -151,7 +166,11 @@ def _read_folder(source: str) -> Dataset:
         names = ", ".join(manifest.name for manifest in manifests)
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
     if not manifests:
-        return _read_class_folders(path)
+        return _read_class_folders(path, tree)
+    if tree:
+        raise DataError(
+            f"{path}: tree {tree!r} is for class folders, but {manifests[0].name} lists its files; remove it"
+        )
     dataset = _read_manifest(str(manifests[0]))
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
 
@@ -249,51 +268,10 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 def _column_name(column: str) -> str:
     """Return the known column for a spelling such as `Path` or ` label`; any other name unchanged."""
     name = column.strip().lower()
-    return name if name in COLUMNS else column
+    return name if name in ROW_COLUMNS else column
 
 
-def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
-    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
-
-    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`.
-
-    Raises:
-        DataError: the times break a rule, or the file is not a video.
-    """
-    path = MediaPath(manifest.parent / row["path"])
-    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
-    if not (start or end or path.is_part):
-        return path.clip().path
-    where = f"{manifest}:{line}"
-    if path.is_part and (start or end):
-        raise DataError(
-            f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
-        )
-    try:
-        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
-        part.check_part()
-    except MediaError as error:
-        raise DataError(f"{where}: {error}") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
-    return part.path
-
-
-def row_item(row: dict, manifest: Path, line: int) -> Item:
-    """Return the item of a row; paths are relative to the manifest's folder."""
-    split = (row.get("split") or "").strip().lower()
-    if split and split not in SPLIT_NAMES:
-        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
-    return Item(
-        path=row_path(row, manifest, line),
-        label=row.get("labels", row.get("label", "")).strip(),
-        split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
-        group=(row.get("group") or "").strip() or None,
-        extra=tuple((k, v) for k, v in row.items() if k not in COLUMNS),
-    )
-
-
-def _read_class_folders(root: Path) -> Dataset:
+def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     are_splits = bool(folders) and all(p.name.lower() in SPLIT_NAMES for p in folders)
     roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
@@ -313,7 +291,13 @@ def _read_class_folders(root: Path) -> Dataset:
                     f"{class_folder}: {len(broken)} broken links or other non-files are ignored (the first: "
                     f"{broken[0].name})"
                 )
-            if not media:
+            nested = _media_in_folders(class_folder)
+            if nested and not tree:
+                notes.append(
+                    f"{class_folder}: {len(nested)} files in folders below it belong to this class (the first: "
+                    f"{nested[0]}); tree={FOLDERS!r} makes each folder a class"
+                )
+            if not media and not nested:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):
                 suffixes = sorted({p.suffix or p.name for p in files if not MediaPath(p).is_media})
@@ -321,7 +305,7 @@ def _read_class_folders(root: Path) -> Dataset:
                     f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
                     f"({', '.join(suffixes[:4])})"
                 )
-            items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
+            items += [Item(p, _label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [name for name in media_below(root) if Path(name) not in listed]
     if stray and not items:
@@ -331,10 +315,21 @@ def _read_class_folders(root: Path) -> Dataset:
         )
     if stray:
         notes.append(
-            f"{root}: {len(stray)} media files are not directly in a class folder and are ignored (the first: "
+            f"{root}: {len(stray)} media files are broken or not in a class folder and are ignored (the first: "
             f"{stray[0]})"
         )
     return Dataset(tuple(items), str(root), tuple(notes))
+
+
+def _media_in_folders(class_folder: Path) -> list[Path]:
+    """Return the videos and images in the folders below a class folder."""
+    below = map(Path, media_below(class_folder))
+    return [path for path in below if path.parent != class_folder and path.is_file()]
+
+
+def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:
+    """Return the name of the class folder, or with a tree of folders the path of the file's folder."""
+    return file.parent.relative_to(class_folder.parent).as_posix() if tree == FOLDERS else class_folder.name
 
 
 def _checked(dataset: Dataset, root: Path) -> Dataset:
@@ -380,4 +375,5 @@ lists = _Source(_is_list, _read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
+json = _Source(is_json_list, read_json_list)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

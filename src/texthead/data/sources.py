@@ -9,15 +9,12 @@ from texthead.media.paths import MediaPath
 
 HUB_PREFIX = "datasets:"
 
-JSON = "json"
-
 # What reads labelled data, in the order in which it is asked: modules or objects with `accepts(source)`, which returns
 # whether `read(source)` can return its `Dataset`. If `read` has a parameter `labels`, `root`, `frame_template` or
 # `suffix`, the caller may give the option of this name. Installed packages add theirs as entry points of this group.
 SOURCE_GROUP = "texthead.sources"
 SOURCE_FUNCTIONS = ("accepts", "read")
-SOURCES = {name: f"texthead.data.reading:{name}" for name in ("lists", "hub", "shards", "manifests", "folders")}
-SOURCES[JSON] = "texthead.data.json_lists"
+SOURCES = {name: f"texthead.data.reading:{name}" for name in ("lists", "hub", "shards", "manifests", "json", "folders")}
 
 
 def check_source(source: str | Path) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
+from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
@@ -26,6 +27,10 @@ CALIBRATION_FORMAT = 1
 # Margins for scores that differ in the last bits when an item is encoded again: of log-odds, and relative to the
 # largest score.
 _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
+
+# The level is set on unknown items too if at least this share of them (0-1) has a place in the tree; else the threshold
+# rejects them.
+MOST_PLACED = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
@@ -48,6 +53,46 @@ class Coverage(NamedTuple):
 
     level: float
     quantile: float
+
+
+class Level(NamedTuple):
+    """The probability that an answer must reach; a broader name answers where no class does (`answers`).
+
+    Attributes:
+        probability: for a class.
+        broader_probability: for a broader name.
+        broader: positions of the classes below each broader name.
+        wrong: bound (0-1) of the expected share of items with a wrong answer; None if the level was given, not fitted.
+        false_accept: bound of that share of unknown items; None if the threshold rejects them.
+        unknown_items: number of unknown items that the bound was set on.
+    """
+
+    probability: float
+    broader_probability: float
+    broader: Broader
+    wrong: float | None = None
+    false_accept: float | None = None
+    unknown_items: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**self._asdict(), "broader": {name: list(classes) for name, classes in self.broader.items()}}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Level":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: the position of a class is negative, or a number is out of range.
+        """
+        broader = {str(name): tuple(map(int, classes)) for name, classes in value["broader"].items()}
+        own, other, wrong = (float(value[name]) for name in ("probability", "broader_probability", "wrong"))
+        false_accept = None if value["false_accept"] is None else float(value["false_accept"])
+        if min((index for classes in broader.values() for index in classes), default=0) < 0:
+            raise ValueError("negative positions of classes")
+        if not all(0 <= number <= 1 for number in (own, other, wrong, false_accept or 0)):
+            raise ValueError(f"level out of range: {dict(value)}")
+        return cls(own, other, broader, wrong, false_accept, int(value["unknown_items"]))
 
 
 class Measured(NamedTuple):
@@ -122,6 +167,7 @@ class Calibration:
     source: str = ""
     content: frozenset[str] = frozenset()
     measured: Measured | None = None
+    level: Level | None = None
 
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
@@ -132,6 +178,11 @@ class Calibration:
         if self.threshold is None:
             return torch.ones(len(scores), dtype=torch.bool)
         return confidences(self.apply(scores)) > self.threshold.probability
+
+    @property
+    def answers_differ(self) -> bool:
+        """Whether an answer can be another than the best class."""
+        return self.threshold is not None or self.level is not None
 
     def sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
         """Return which labels are in each item's prediction set.
@@ -151,9 +202,46 @@ class Calibration:
         """
         return self.sets(scores).gather(1, targets[:, None].long())[:, 0]
 
+    def answers(self, scores: Float[Tensor, "items classes"]) -> Int[Tensor, " items"]:
+        """Return the answer to each item: a class, or after the classes a name of `level.broader`; -1 for none.
+
+        Raises:
+            DataError: the calibration has no level.
+        """
+        if self.level is None:
+            raise DataError("this calibration has no level for broader names: calibrate again with a tree")
+        level = self.level
+        given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
+        return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
+
+    def answered(
+        self,
+        scores: Float[Tensor, "items classes"],
+        targets: Int[Tensor, " items"],
+        groups: Sequence[Hashable] | None = None,
+    ) -> Answers | None:
+        """Return how many items are answered at each level of the tree, and rightly; None without a level."""
+        if self.level is None:
+            return None
+        (probability, other, broader), several = self.level[:3], ""
+        if other != probability:
+            several = f" (broader names: {other:.3g})"
+        rule = f"answers that reach a probability of {probability:.3g}{several}"
+        return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
+
+    def at_least(self, probability: float, broader: Broader) -> "Calibration":
+        """Return a copy that answers with the most specific name that reaches a probability, without a threshold.
+
+        Raises:
+            DataError: the probability is not above 0, or above 1.
+        """
+        if not 0 < probability <= 1:
+            raise DataError(f"at_least must be a probability above 0 and up to 1, got {probability:g}")
+        return replace(self, level=Level(probability, probability, broader), threshold=None)
+
     def without_promises(self) -> "Calibration":
         """Return a copy with the temperature alone."""
-        return replace(self, threshold=None, coverage=None, measured=None)
+        return replace(self, threshold=None, coverage=None, measured=None, level=None)
 
     def to_json(self, *, with_items: bool = True) -> dict[str, Any]:
         """Return the content of `calibration.json`; `with_items=False` omits fingerprints and measurements."""
@@ -168,6 +256,7 @@ class Calibration:
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
             "protocol": dict(self.protocol),
+            **({} if self.level is None else {"level": self.level.to_json()}),
             **items,
         }
 
@@ -192,6 +281,7 @@ class Calibration:
                 source=str(value["source"]),
                 content=frozenset(map(str, value["content"])),
                 measured=None if measured is None else Measured.from_json(measured),
+                level=None if value.get("level") is None else Level.from_json(value["level"]),
             )
             numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
             valid = all(math.isfinite(number) and number >= 0 for number in numbers)
@@ -211,6 +301,9 @@ def calibrate(
     false_accept: float = 0.05,
     coverage: float | None = 0.9,
     weights: Float[Tensor, " items"] | None = None,
+    broader: Broader | None = None,
+    wrong: float = 0.05,
+    unknown_right: Bool[Tensor, "unknown names"] | None = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -222,6 +315,11 @@ def calibrate(
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
         weights: what each item counts; None if all count the same.
+        broader: broader names, for a level of answers; None for no level.
+        wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
+        unknown_right: which names are above the class of each unknown item. If most items have such a name, the level
+            keeps wrong answers to unknown items at `false_accept`; it needs twice as many items as a threshold. Else
+            the threshold rejects unknown items.
         classes, protocol, source: see `Calibration`.
 
     Raises:
@@ -234,7 +332,21 @@ def calibrate(
         threshold = Threshold(false_accept, limit, len(unknown))
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, weights, coverage=coverage))
-    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
+    made = Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
+    if broader is None:
+        return made
+    right = members(broader, scores.shape[1])[:, targets.long()].T
+    risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
+    placed = unknown_right is not None and unknown_right.any(1).double().mean() >= MOST_PLACED
+    # Half of the wrong answers to unknown items may be classes, half broader names.
+    share = false_accept / 2
+    if unknown is None or unknown_right is None or not placed or len(unknown) < min_items(share):
+        limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, wrong=wrong)
+        return replace(made, level=Level(limit, limit, broader, wrong))
+    limit = risk_limit(risky, weights, wrong=wrong)
+    strange = best_wrong(made.apply(unknown).softmax(-1), unknown_right, broader)
+    own, other = (max(limit, risk_limit(each, None, wrong=share)) for each in strange)
+    return replace(made, level=Level(own, other, broader, wrong, false_accept, len(unknown)))
 
 
 def measure(
@@ -354,13 +466,15 @@ def min_items(rate: float) -> int:
     return math.ceil(1 / rate - 1 - 1e-9)
 
 
-def check_guarantees(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
+def check_guarantees(
+    items: int, unknown: int, *, false_accept: float, coverage: float, wrong: float = 0.05
+) -> tuple[bool, bool, list[str]]:
     """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
 
     Raises:
         DataError: a rate is not between 0 and 1.
     """
-    for name, rate in (("false_accept", false_accept), ("coverage", coverage)):
+    for name, rate in (("false_accept", false_accept), ("coverage", coverage), ("wrong", wrong)):
         if not 0 < rate < 1:
             raise DataError(f"{name} must be between 0 and 1, got {rate:g}")
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
@@ -455,16 +569,39 @@ def conformal_quantile(
     weights = torch.ones(len(scores)).double() if weights is None else weights.double()
     _rank(worth(weights), 1 - coverage, "a prediction-set miss rate")
     table = scores.double()
-    gaps, order = (table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]).sort()
-    heaviest = weights.max()
-    reached = weights[order].cumsum(0) >= coverage * (weights.sum() + heaviest) - 1e-9 * heaviest
-    quantile = float(gaps[int(reached.int().argmax())])
+    quantile = _quantile(table.amax(1) - table.gather(1, targets[:, None].long())[:, 0], weights, coverage)
     if not math.isfinite(quantile):
         raise DataError(
             f"coverage {coverage:g} needs finite scores, but too many labels score minus infinity; lower it"
         )
     # Keeps the label at the quantile in its set if its recomputed score differs in the last bits.
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())
+
+
+def _quantile(values: Float[Tensor, " items"], weights: Float[Tensor, " items"], coverage: float) -> float:
+    """Return the value that a new one, which counts as the heaviest, does not exceed at least at rate `coverage`."""
+    ordered, order = values.sort()
+    heaviest = weights.max()
+    reached = weights[order].cumsum(0) >= coverage * (weights.sum() + heaviest) - 1e-9 * heaviest
+    return float(ordered[int(reached.int().argmax())])
+
+
+def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " items"] | None, *, wrong: float) -> float:
+    """Return the lowest level (0-1) at which the expected share of new items with a wrong answer is at most `wrong`.
+
+    Above the probability of an item's best wrong name its answer is not wrong: the item's class, a name above it, or
+    none of these. So the limit is a rank of these probabilities. The items must be exchangeable with new ones.
+
+    Source: Angelopoulos et al., Conformal Risk Control, ICLR 2024, Theorem 1, for a loss of 0 or 1 that falls with the
+    level. Differs: with weights, the new item counts as the heaviest, as in `conformal_quantile`.
+
+    Raises:
+        DataError: too few items for that share.
+    """
+    weights = torch.ones(len(best_wrong)).double() if weights is None else weights.double()
+    _rank(worth(weights), wrong, "a share of wrong answers")
+    limit = torch.tensor(_quantile(best_wrong, weights, 1 - wrong)).double()
+    return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
 def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:

@@ -4,11 +4,13 @@ from .formats import csv_columns as csv_columns
 from .formats import csv_rows as csv_rows
 from .formats import json_entry as json_entry
 from .predict import Prediction as Prediction
+from .predict import answering as answering
 from .predict import apply_calibration as apply_calibration
 from .predict import check_has_sets as check_has_sets
 from .predict import entry_scores as entry_scores
 from .predict import predict as predict
 from .predict import predictions_of as predictions_of
 from .predict import protocol_of as protocol_of
+from .predict import usual_level as usual_level
 from .predict import zero_shot as zero_shot
 from .predict import zero_shot_line as zero_shot_line

@@ -21,9 +21,10 @@ MOST_NAMES = 3
 class Prediction:
     """The top classes of one file with their probabilities (0-1), best first; or an error if it could not be read.
 
-    With a rejection threshold, `known` is False if the highest probability is not above it. The prediction set, if
-    requested, is the first `set_size` names of `top`. With several labels per file, the first `chosen` names of `top`,
-    which may be none, are those above their thresholds.
+    With a rejection threshold, `known` is False if the highest probability is not above it. With a level, `answer` is
+    the most specific name that reaches it, with its probability, and `known` is False if none does. The prediction set,
+    if requested, is the first `set_size` names of `top`. With several labels per file, the first `chosen` names of
+    `top`, which may be none, are those above their thresholds.
     """
 
     path: Path
@@ -32,11 +33,28 @@ class Prediction:
     known: bool = True
     set_size: int | None = None
     chosen: int | None = None
+    answer: tuple[str, float] | None = None
+
+    @property
+    def named(self) -> str | None:
+        """The answer: a broader name, or the best class; None for none of these."""
+        return (self.answer or self.top[0])[0] if self.known and self.top else None
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:
-        """The names that the file is said to have, with their probabilities."""
-        return self.top[: (1 if self.known else 0) if self.chosen is None else self.chosen]
+        """The classes that the file is said to have, with their probabilities: none for a broader name."""
+        if self.chosen is not None:
+            return self.top[: self.chosen]
+        return () if self.in_place else self.top[:1]
+
+    @property
+    def in_place(self) -> str:
+        """The text that replaces the best class as the answer: none of these, or a broader name; empty if none does."""
+        if not self.known or self.chosen == 0:
+            return NONE
+        if self.answer is None or self.answer[0] == self.top[0][0]:
+            return ""
+        return f"{100 * self.answer[1]:.1f} % {self.answer[0]}"
 
 
 class Predictions(list[Prediction]):
@@ -47,8 +65,8 @@ class Predictions(list[Prediction]):
         rows = []
         for prediction in self:
             names = [f"{name} ({100 * value:.1f} %)" for name, value in prediction.top[: len(ranks)]]
-            if prediction.top and not prediction.labels:
-                names[:1] = [f"{NONE} (best: {names[0]})"]
+            if prediction.in_place:
+                names[:1] = [f"{prediction.in_place} (best: {names[0]})"]
             if prediction.error:
                 names = [f"not readable: {prediction.error}"]
             rows.append([prediction.path, *names, *[None] * (len(ranks) - len(names))])
@@ -66,9 +84,11 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
     if prediction.error:
         return entry | {"error": prediction.error}
     if calibration is not None:
-        entry["temperature"] = calibration.temperature
-        if calibration.threshold is not None:
-            entry["answer"] = prediction.top[0][0] if prediction.known else None
+        entry |= {"temperature": calibration.temperature} if calibration.items else {}
+        if calibration.answers_differ:
+            entry["answer"] = prediction.named
+        if prediction.answer is not None:
+            entry["answer_probability"] = prediction.answer[1]
     if prediction.chosen is not None:
         entry["labels"] = [name for name, _ in prediction.labels]
     if prediction.set_size is not None:
@@ -77,24 +97,24 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
 
 
 def csv_columns(calibration: Calibration | None, *, sets: bool, several: bool = False) -> tuple[str, ...]:
-    """Return the CSV columns: "answer" only with a threshold, "in_set" only with `sets`, "chosen" only with `several`.
+    """Return the CSV columns: "answer" only with a threshold or a level, "in_set" only with `sets`.
 
     Args:
-        several: whether a file may have several labels.
+        several: whether a file may have several labels, so that there is a column "chosen".
     """
-    answer = ("answer",) if calibration and calibration.threshold else ()
+    answer = ("answer",) if calibration and calibration.answers_differ else ()
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()), *(("chosen",) if several else ()))
 
 
 def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
     """Yield the CSV rows: one per class of `top`, or one with the error.
 
-    "answer" is in the first row of a file: the best class, or "none of these".
+    "answer" is in the first row of a file: the best class, a broader name, or "none of these".
     """
     for prediction in predictions:
         for rank, (name, probability) in enumerate(prediction.top, 1):
             row = {"path": prediction.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
-            row["answer"] = "" if rank > 1 else name if prediction.known else NONE
+            row["answer"] = "" if rank > 1 else prediction.named or NONE
             row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
             row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
             yield tuple(row.get(column, "") for column in columns)

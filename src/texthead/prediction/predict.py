@@ -13,6 +13,7 @@ from texthead.data.protocol import Pooling, Protocol
 from texthead.encoders.encoder import Encoder, as_visual
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError, MediaError
+from texthead.evaluation.broader_names import name_probabilities
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
@@ -29,6 +30,9 @@ from texthead.prediction.formats import Prediction as Prediction
 from texthead.prediction.formats import Predictions
 from texthead.runs.run import Run
 from texthead.transfer.transductive import refine
+
+# The level at which broader names answer if neither a calibration nor the caller gives one.
+USUAL_LEVEL = 0.9
 
 
 def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> Protocol:
@@ -67,13 +71,13 @@ def predict(
     *,
     top: int = 5,
     sets: bool = False,
+    at_least: float | None = None,
     unlabelled: Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Predictions:
     """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
-    return Predictions(
-        predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, reporter=reporter)
-    )
+    options = {"top": top, "sets": sets, "at_least": at_least, "unlabelled": unlabelled, "reporter": reporter}
+    return Predictions(predictions(run, inputs, protocol, reading, **options))
 
 
 def predictions(
@@ -84,6 +88,7 @@ def predictions(
     *,
     top: int = 5,
     sets: bool = False,
+    at_least: float | None = None,
     unlabelled: Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Iterator[Prediction]:
@@ -94,6 +99,8 @@ def predictions(
         protocol: frames, views and sizes; see `protocol_of` for None.
         reading: workers, batch and engine.
         sets: include the size of the prediction set; `top` grows to contain it.
+        at_least: answer with the most specific name of the run's tree whose probability reaches this (0-1), or without
+            a tree with the best class if it does, in place of what the calibration's threshold and level decide.
         unlabelled: more files and folders for transductive prediction: `refine` scores all files as one batch, so the
             probabilities of a file depend on the others, and all features are held in memory. A calibrated temperature
             is applied first; a threshold is ignored.
@@ -106,11 +113,11 @@ def predictions(
             predictions have the error instead.
     """
     model, protocol = run.model, protocol_of(run, protocol)
-    calibration, _ = run.calibration_for(protocol)
     thresholds = model.thresholds
     if model.several and (sets or unlabelled):
         option = "sets" if sets else "unlabelled"
         raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")
+    calibration = answering(run, protocol, at_least)
     if sets and unlabelled:
         raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
     if sets:
@@ -130,7 +137,8 @@ def predictions(
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
             check_any(names + others, range(len(entries) - len(errors)), errors)
-            scores, calibration = _refined(model, entries, scores, calibration, reporter), None
+            scores = _refined(model, entries, scores, calibration, reporter)
+            calibration = answering(run, protocol, at_least, refined=True)
         paths = [Path(name) for name in names[start : start + len(entries)]]
         listed = slice(len(paths))
         yield from predictions_of(
@@ -146,6 +154,33 @@ def predictions(
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)
     check_any(names, range(start - len(errors)), errors)
+
+
+def usual_level(run: Run | Recognizer, protocol: Protocol) -> float | None:
+    """Return the level of answers if none is given: 0.9 for a run with a tree and without a valid level of its own."""
+    calibration, _ = run.calibration_for(protocol)
+    fitted = calibration is not None and calibration.level is not None
+    return USUAL_LEVEL if isinstance(run, Run) and run.tree and not fitted else None
+
+
+def answering(
+    run: Run | Recognizer, protocol: Protocol, at_least: float | None, *, refined: bool = False
+) -> Calibration | None:
+    """Return the valid part of the run's calibration, with answers at a level if one is given; see `predictions`.
+
+    Args:
+        refined: the scores were refined with unlabelled files, for which no calibration is valid.
+
+    Raises:
+        DataError: the level is not a probability, or files have several labels.
+    """
+    calibration = None if refined else run.calibration_for(protocol)[0]
+    if at_least is None:
+        return calibration
+    if run.model.several:
+        raise DataError(f"at_least {at_least:g} is for runs with one label per file, and this one has several")
+    tree = run.tree if isinstance(run, Run) else None
+    return (calibration or Calibration(1.0, 0)).at_least(at_least, tree.broader(run.model.names) if tree else {})
 
 
 def _refined(
@@ -205,6 +240,12 @@ def predictions_of(
             for path, row, problem in zip(paths, scores, problems, strict=True)
         ]
     probabilities, known = apply_calibration(scores, calibration)
+    answers: list[tuple[str, float] | None] = [None] * len(paths)
+    if calibration and calibration.level:
+        every, given = (*names, *calibration.level.broader), calibration.answers(scores).tolist()
+        values = name_probabilities(probabilities, calibration.level.broader)
+        answers = [(every[name], float(values[i, name])) if name >= 0 else None for i, name in enumerate(given)]
+        known = [answer is not None for answer in answers]
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
     order = scores.argsort(dim=-1, descending=True)
@@ -215,7 +256,7 @@ def predictions_of(
             continue
         indices = order[i, : max(top, sizes[i] or 0)].tolist()
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
-        result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
+        result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i], answer=answers[i]))
     return result
 
 

@@ -1,17 +1,18 @@
 """Calibrate a run on labelled items that it was not trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split, label_indices
 from texthead.data.protocol import Protocol
 from texthead.errors import DataError, MediaError
+from texthead.evaluation.broader_names import Answers, Broader
 from texthead.evaluation.calibration import (
     Calibration,
     Measured,
@@ -19,6 +20,7 @@ from texthead.evaluation.calibration import (
     check_guarantees,
     cross_fitted,
     measure,
+    min_items,
     worth,
 )
 from texthead.evaluation.evaluate import score
@@ -60,6 +62,7 @@ class RunCalibration(NamedTuple):
         scores: the run's scores of these.
         targets: their label indices.
         lines: how the items are weighted, and which guarantee their number does not allow.
+        answers: the answers to these items at the level; None without one.
     """
 
     calibration: Calibration
@@ -69,6 +72,7 @@ class RunCalibration(NamedTuple):
     scores: Float[Tensor, "items classes"]
     targets: Int[Tensor, " items"]
     lines: list[str]
+    answers: Answers | None
 
 
 def calibrate_run(
@@ -81,10 +85,13 @@ def calibrate_run(
     split: Split | None = None,
     false_accept: float = 0.05,
     coverage: float = 0.9,
+    wrong: float = 0.05,
     reporter: Reporter = Reporter(),
     notify: Callable[[CalibrationPlan | MediaError], object] = lambda _: None,
 ) -> RunCalibration:
     """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
+
+    A run with a tree (`Run.with_tree`) also gets a level for broader names, and the tree is written too.
 
     Args:
         dataset: labelled items; None for those that the run held out.
@@ -93,6 +100,7 @@ def calibrate_run(
         split: split of the data to fit on; None for val, else test, else the items that the run held out.
         false_accept: share of unknown items that may get a class, 0-1.
         coverage: share of prediction sets that must contain the correct class, 0-1.
+        wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
         reporter: gets progress and messages.
         notify: called with the items, before they are scored, and with the error of each file that is skipped.
 
@@ -101,7 +109,7 @@ def calibrate_run(
         MediaError: an item cannot be read and `reading` does not skip such items.
         RunError: the run is in the hub's cache.
     """
-    rates = {"false_accept": false_accept, "coverage": coverage}
+    rates = {"false_accept": false_accept, "coverage": coverage, "wrong": wrong}
     if run.model.several:
         raise DataError(
             f"{run.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of this "
@@ -120,10 +128,17 @@ def calibrate_run(
         return result.scores, items.pick(result.positions)
 
     scores, items = scored(plan.items, "score items")
-    unknown = scored(plan.unknown, "score unknown items")[0] if len(plan.unknown) else None
+    unknown, unknown_items = scored(plan.unknown, "score unknown items") if len(plan.unknown) else (None, plan.unknown)
     targets = torch.tensor(label_indices(items, run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
     threshold, sets, lines = check_guarantees(worth(weights), 0 if unknown is None else len(unknown), **rates)
+    broader = None if run.tree is None else run.tree.broader(run.labels)
+    if broader is not None and worth(weights) < min_items(wrong):
+        lines.append(
+            f"no level for broader names: at most {100 * wrong:g} % wrong answers need at least {min_items(wrong)} "
+            f"items, got {worth(weights)}"
+        )
+        broader = None
     counts = targets.bincount()[targets.bincount() > 0].tolist()
     if worth(weights) < len(targets) and (not sets or are_unbalanced(counts)):
         shares = run.class_shares if isinstance(run.class_shares, str) else "a share for each class"
@@ -140,6 +155,9 @@ def calibrate_run(
         false_accept=false_accept,
         coverage=coverage if sets else None,
         weights=weights,
+        broader=broader,
+        wrong=wrong,
+        unknown_right=None if broader is None or unknown is None else _right_names(run, broader, unknown_items.labels),
         classes=rows_digest(run.head.weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
@@ -149,4 +167,14 @@ def calibrate_run(
     content = frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""}
     fitted = replace(fitted, measured=measured, content=content)
     save_calibration(run, fitted)
-    return RunCalibration(fitted, measured, items, plan.split, scores, targets, lines)
+    return RunCalibration(
+        fitted, measured, items, plan.split, scores, targets, lines, fitted.answered(scores, targets, items.groups)
+    )
+
+
+def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:
+    """Return which names are above each label of an unknown item; no class of the run is right for it."""
+    assert run.tree is not None
+    places = {label: run.tree.place(label) for label in set(labels)}
+    rows = [[*[False] * len(run.labels), *(name in places[label] for name in broader)] for label in labels]
+    return torch.tensor(rows)

@@ -11,6 +11,7 @@ from texthead.data.division import Division, unscored
 from texthead.data.labels import join_labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
+from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import rate_text
@@ -18,6 +19,7 @@ from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
 from texthead.parallel.progress import Reporter
+from texthead.prediction.predict import answering, usual_level
 from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scored_items import choose_scored, held_out_items, training_items
@@ -55,6 +57,7 @@ class RunEvaluation(NamedTuple):
         table: the scores of all methods, the run's last.
         engine: names of the engines that encoded the items.
         notes: labels that are not scored, and why only the temperature of the calibration is valid.
+        answers: the run's answers with broader names; None without a tree.
     """
 
     result: Evaluation
@@ -62,6 +65,7 @@ class RunEvaluation(NamedTuple):
     table: ScoreTable
     engine: str
     notes: list[str]
+    answers: Answers | None = None
 
 
 def evaluate_run(
@@ -76,6 +80,7 @@ def evaluate_run(
     template: str | None = None,
     clean: bool = True,
     mix: float = 1.0,
+    at_least: float | None = None,
     baselines: When = "auto",
     cache: str | Path | bool = False,
     reporter: Reporter = Reporter(),
@@ -92,6 +97,8 @@ def evaluate_run(
         template: prompt of the new head, or a file of prompts; None for the run's.
         clean: write labels as words.
         mix: share of the run's encoder weights; the rest comes from the pretrained encoder.
+        at_least: probability that an answer must reach, as in `predictions`; None for the calibration's level, or for
+            a run with a tree and no level 0.9.
         baselines: when to score zero-shot and a probe (with a new head: zero-shot) too.
         cache: folder for the features of the baselines, as in `Reading`.
         reporter: gets progress and messages.
@@ -139,7 +146,10 @@ def evaluate_run(
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
-    return RunEvaluation(result, raw, table, engine, [*lost, *notes])
+    answered = plan.other or run
+    calibration = answering(answered, protocol, at_least or usual_level(answered, protocol))
+    answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
+    return RunEvaluation(result, raw, table, engine, [*lost, *notes], answers)
 
 
 def _changes(protocol: Protocol, before: Protocol) -> str:

@@ -114,7 +114,7 @@ def report_run(
         model=run.model,
         reporter=reporter,
     )
-    parts = PageParts(strips=strips, order=order, calibration_report=reliability)
+    parts = PageParts(strips=strips, order=order, calibration_report=reliability, answers=scores.answers)
     write_report(path, run.folder, run.model, records, scores.table, parts)
     return RunReport(path, scores)
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from texthead.evaluation import confusions
+from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.frame_order import OrderTest
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
@@ -77,6 +78,7 @@ class RunPage:
         rare: the run's result on the classes with few training items.
         correlation: correlations between the rows of the head.
         calibration_report: how reliable the probabilities are.
+        answers: how many items are answered with a class, and with broader names.
         order: a test of frame order, or the reason why there is none.
         strips: example clips.
         settings: encoder, head and recipe of the run.
@@ -92,6 +94,7 @@ class RunPage:
     rare: RareClasses | None = None
     correlation: Float[np.ndarray, "classes classes"] | None = None
     calibration_report: CalibrationReport | None = None
+    answers: Answers | None = None
     order: OrderTest | str = ""
     strips: Sequence[Strip] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -157,6 +160,7 @@ class PageParts:
     strips: Sequence[Strip] = ()
     order: OrderTest | str = ""
     calibration_report: CalibrationReport | None = None
+    answers: Answers | None = None
 
 
 def write_report(
@@ -175,6 +179,7 @@ def write_report(
         rare=table.rare,
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
         calibration_report=parts.calibration_report,
+        answers=parts.answers,
         order=parts.order,
         strips=parts.strips,
         settings=_settings(about),

@@ -1,7 +1,8 @@
 """Load a run folder. Its files, each written atomically so that a crash never leaves half a file:
 
 recipe.json        hyper-parameters, visual encoder, temporal module, head
-classes.json       one entry per class: label, name, prompt; in an edited run also the original run and the edits
+classes.json       one entry per class: label, name, prompt; the tree, if any: the broader names above each label; in an
+                   edited run also the original run and the edits
 split.json         training and held-out files
 metrics.jsonl      one line per optimiser step and per validation
 model.safetensors  all weights, including the head's rows
@@ -51,6 +52,7 @@ from texthead.runs.folder import (
 from texthead.runs.hub import check_own, display_name, local_run
 from texthead.runs.saved import check_run, is_run
 from texthead.runs.scores import Score, read_scores
+from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 
 # Placeholder for the run folder in the source of an encoder inside it.
@@ -221,6 +223,21 @@ class Run:
         return self.model.names
 
     @property
+    def tree(self) -> ClassTree | None:
+        """The broader names above the run's classes, or None."""
+        return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
+
+    def with_tree(self, tree: ClassTree) -> "Run":
+        """Return the run with broader names above its classes; `save_calibration` and `save_tree` write them.
+
+        Raises:
+            DataError: other classes replaced the run's, or none of them is in the tree.
+        """
+        if self.classes is None:
+            raise DataError("a tree is for the run's own classes: leave out the tree or the classes")
+        return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
+
+    @property
     def class_shares(self) -> ClassShares:
         """The recipe's class shares; equal ones if its classes were edited since training."""
         shares = self.recipe.class_shares
@@ -349,8 +366,16 @@ def save_calibration(run: Run, calibration: Calibration) -> Run:
     """
     check_own(run.folder)
     with locked(run.folder):
+        if run.tree is not None and not run.edits:
+            write_json(run.folder / "classes.json", run.classes)
         write_json(run.folder / CALIBRATION, calibration.to_json())
     return replace(run, calibration=calibration)
+
+
+def save_tree(folder: Path, tree: ClassTree) -> None:
+    """Write the broader names above a run's classes into its `classes.json`."""
+    with locked(folder):
+        write_json(folder / "classes.json", {**read_json(folder / "classes.json"), "tree": tree.above})
 
 
 def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
@@ -460,6 +485,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         spec = _spec(about["encoder"], folder)
         recipe, pixels = _recipe_and_pixels(about, folder)
         model = _model(folder, about, classes, spec, pixels)
+        ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have an empty fingerprint.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]

@@ -86,7 +86,7 @@ class SeveralScore(NamedTuple):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SeveralScore":
         """Read a score from a JSON object; errors as `Score.from_json`."""
-        rates = {key: _rate(*value[key]) for key in ("item_ap", "f1", "macro_f1", "exact")}
+        rates: dict[str, Any] = {key: _rate(*value[key]) for key in ("item_ap", "f1", "macro_f1", "exact")}
         numbers = {key: float(value[key]) for key in ("mean_ap", "low", "high", "calibration_error")}
         score = cls(method=str(value["method"]), items=int(value["items"]), **numbers, **rates)
         if score.items < 1 or not all(0 <= each <= 100 for each in (*numbers.values(), *sum(rates.values(), ()))):

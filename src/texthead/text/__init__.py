@@ -2,6 +2,7 @@
 
 class_names  clean, check and read class names
 prompts      make prompts from templates, class names and sentences
+class_tree   the broader names above each class
 label_files  read label files, which map ids to class names
 """
 

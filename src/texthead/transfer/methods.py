@@ -153,7 +153,7 @@ class Task:
         if self.unlabelled is not None:
             raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
         about = (items.features, items.targets, items.groups)
-        return fit_several(name, self.encoder, self.labels, self.prompts, *about, seed=self.recipe.seed)
+        return fit_several(name, self.encoder, self.labels, self.prompts, *about)
 
     def counts(self, items: FrozenItems) -> list[int]:
         """Return the number of items of each class."""

@@ -26,6 +26,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
+from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
@@ -198,8 +199,12 @@ def train_run(
     inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
     if training.must_tune:
         notify(Choice(True, "option", "fine_tune=True", changes=changes))
-        return training.fine_tune(training.start(inputs, division))
-    return training.choose(inputs, division, changes)
+        trained = training.fine_tune(training.start(inputs, division))
+    else:
+        trained = training.choose(inputs, division, changes)
+    if data.tree is not None and rank() == 0:
+        save_tree(trained.out, data.tree)
+    return trained
 
 
 class _Start(NamedTuple):

@@ -28,7 +28,7 @@ START = 0.5
 UNKNOWN_F1 = 0.5
 
 # Folds of the cross-validation, at most.
-FOLDS = 5
+MOST_FOLDS = 5
 
 
 def fit_several(
@@ -41,9 +41,8 @@ def fit_several(
     groups: Sequence[Hashable],
     *,
     penalty: float = 1.0,
-    seed: int = 0,
 ) -> SeveralHead:
-    """Fit the head of a method; probabilities and thresholds come from cross-validated items.
+    """Fit the head of a method; probabilities and the threshold come from items that are left out, group by group.
 
     The threshold, one for all classes, is half of the highest F1 that any threshold has on these items. That is optimal
     for exact probabilities (Lipton, Elkan and Narayanaswamy, ECML 2014); the threshold of the highest F1 itself, for
@@ -53,9 +52,8 @@ def fit_several(
         names: the head's class names, the labels.
         prompts: the prompts of each class; not used by "probe".
         hot: whether each item has each class.
-        groups: the group of each item, which stays in one fold.
+        groups: the group of each item, which is left out as a whole.
         penalty: factor of the penalty of a probe.
-        seed: of the folds.
 
     Raises:
         EncoderError: the method needs text, and the encoder has none.
@@ -68,13 +66,8 @@ def fit_several(
             return as_several(head, features, hot)
         return _several(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
     rows = None if name == "probe" or prompts is None else known_rows(encoder, names, prompts)
-    targets, scores = hot.numpy(), np.full(hot.shape, np.nan)
-    for train, scored in several_folds(targets, groups, seed=seed):
-        fold = several_head(rows, features[train], hot[train], names=names, penalty=penalty)
-        scores[scored] = np.where(targets[train].any(0), _scores(fold, features[scored]), np.nan)
-    # Of a class with one item, only scores of negative items are known.
-    scores[:, targets.sum(0) < 2] = np.nan
-    several = _calibrated(several_head(rows, features, hot, names=names, penalty=penalty), scores, targets, 1.0, 0.0)
+    head, scores = _fit(rows, features, hot, groups, names=names, penalty=penalty)
+    several = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
     if name == "probe":
         several.thresholds[~hot.any(0)] = 0.0
     return several
@@ -99,7 +92,7 @@ def several_head(
     It minimises |Y - r x t - x A - b|^2 + RIDGE |A|^2, where x are the features, Y the labels as 0 and 1, and r =
     TEXT_SHARE x weight x least-squares slope of Y on x t, the same for all classes. The weight is the probability that
     the names help, as in `text_evidence`, but by the likelihood of the items of each class among all items. A class
-    without items keeps its text row.
+    without items has its name, and the items that are not of it.
 
     The scores are rough log-odds: FACTOR x the estimate of Y, in standard deviations of the class's labels from their
     mean, plus START x the class's log-odds among the items and (1 - START) x their mean over classes.
@@ -107,6 +100,22 @@ def several_head(
     Args:
         rows: text rows, as in `text_probe_head`; None for a fit without names.
         penalty: factor of the penalty.
+    """
+    return _fit(rows, features, hot, range(len(hot)), names=names, penalty=penalty)[0]
+
+
+def _fit(
+    rows: Float[Tensor, "classes dim"] | None,
+    features: Float[Tensor, "items dim"],
+    hot: Bool[Tensor, "items classes"],
+    groups: Sequence[Hashable],
+    *,
+    names: Sequence[str],
+    penalty: float,
+) -> tuple[ProbeHead, Float[np.ndarray, "items classes"]]:
+    """Return (the head of `several_head`, each item's scores when its group is left out of the fit but for its text).
+
+    Source: the smoother matrix S of ridge regression gives these residuals as (I - S_gg)^-1 e_g for a group g.
     """
     from scipy.special import log_softmax
 
@@ -123,13 +132,19 @@ def several_head(
         weight, kind = TEXT_SHARE * helps * slope * own, TEXT_AND_ITEMS if helps > 0.5 else "items"
     z, axes = span(x)
     z -= z.mean(0)
-    squares = z.T @ z + penalty * RIDGE * np.eye(len(axes))
-    fitted = np.linalg.solve(squares, z.T @ (targets - x @ weight.T)).T @ axes
-    weight += fitted * np.any(targets, axis=0)[:, None]
+    half = np.linalg.solve(z.T @ z + penalty * RIDGE * np.eye(len(axes)), z.T)
+    weight = weight + (half @ (targets - x @ weight.T)).T @ axes
+    bias = (targets - x @ weight.T).mean(0)
+    residual, numbers = targets - x @ weight.T - bias, {group: list[int]() for group in groups}
+    for item, group in enumerate(groups):
+        numbers[group].append(item)
+    for own in numbers.values() if len(numbers) > 1 else ():
+        rest = np.eye(len(own)) - 1 / len(z) - z[own] @ half[:, own]
+        residual[own] = np.linalg.solve(rest, residual[own])
     shares, start = _shares(targets), _log_odds(targets)
-    scale = FACTOR / np.sqrt(shares * (1 - shares))
-    bias = scale * ((targets - x @ weight.T).mean(0) - shares) + START * start + (1 - START) * start.mean()
-    return probe_of(scale[:, None] * weight, bias, center, names, kind)
+    scale, shift = FACTOR / np.sqrt(shares * (1 - shares)), START * start + (1 - START) * start.mean()
+    head = probe_of(scale[:, None] * weight, scale * (bias - shares) + shift, center, names, kind)
+    return head, scale * (targets - residual - shares) + shift
 
 
 def _shares(targets: np.ndarray) -> Float[np.ndarray, " classes"]:
@@ -159,22 +174,21 @@ def _calibrated(
     """Return the head with log-odds = factor x score + bias, the most probable for the items, and with a threshold.
 
     Args:
-        scores: of items that the head was not fitted to; NaN where unknown.
-        factor, bias: the expected ones, which are kept if no positive item has a score.
+        scores: of items that the head was not fitted to.
+        factor, bias: the expected ones, which are kept if there is no positive item.
     """
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    known = np.isfinite(scores)
-    own, right = factor * scores[known], targets[known]
+    own = factor * scores
 
     def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
         odds, moved = both[0] * own + both[1], both[0] - 1
-        error = expit(odds) - right
-        value = (np.logaddexp(0, odds) - right * odds).sum() + CERTAINTY * moved**2 / 2
-        return float(value), np.array([float(error @ own) + CERTAINTY * moved, error.sum()])
+        error = expit(odds) - targets
+        value = (np.logaddexp(0, odds) - targets * odds).sum() + CERTAINTY * moved**2 / 2
+        return float(value), np.array([float((error * own).sum()) + CERTAINTY * moved, error.sum()])
 
-    if right.any():
+    if targets.any():
         ratio, bias = minimize(loss, np.array([1.0, bias]), jac=True, method="BFGS").x.tolist()
         # A factor of 0 or less would reverse the order of the scores.
         factor *= max(ratio, 0.1)
@@ -191,9 +205,8 @@ def _calibrated(
 def _several(
     head: Head, log_odds: Float[np.ndarray, "items classes"], targets: Bool[np.ndarray, "items classes"], bias: float
 ) -> SeveralHead:
-    """Return the head with the bias, and the threshold for the items whose log-odds are not NaN."""
-    known = np.isfinite(log_odds)
-    right = targets[known][np.argsort(-log_odds[known], kind="stable")]
+    """Return the head with the bias and the threshold for the items with these log-odds."""
+    right = targets.ravel()[np.argsort(-log_odds, axis=None, kind="stable")]
     best = 2 * (np.cumsum(right) / (np.arange(1, len(right) + 1) + right.sum())).max() if right.any() else UNKNOWN_F1
     threshold = float(np.log(best / 2) - np.log(1 - best / 2))
     full = torch.ones(len(head.names))
@@ -221,7 +234,7 @@ def several_folds(
     counts = np.zeros((len(keys), hot.shape[1] + 1))
     np.add.at(counts, group_of, np.column_stack([hot, np.ones(len(hot))]))
     held = counts[:, :-1] > 0
-    folds = min(FOLDS, len(keys))
+    folds = min(MOST_FOLDS, len(keys))
     if held.sum(0).max(initial=0) < 2:
         return []
     room, fold_of = np.repeat(counts.sum(0)[None] / folds, folds, axis=0), np.full(len(keys), -1)

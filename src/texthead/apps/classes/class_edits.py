@@ -21,7 +21,7 @@ from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
 from texthead.runs import CALIBRATION, ENCODER, Edit, Run, load_run, save_model, saved_split
 from texthead.runs import NAME as SCORES
-from texthead.text import check_names, class_prompts, flat
+from texthead.text import ClassTree, check_names, class_prompts, flat
 
 # Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
@@ -256,6 +256,19 @@ def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: st
     return {"label": label, "name": name, "prompt": plain, "row": row}
 
 
+def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:
+    """Return the tree after an edit: a new label is below the names that all labels which became it were below.
+
+    Raises:
+        DataError: a label is a broader name of the tree.
+    """
+    above = {label: tree.place(label) for label in labels} | dict(tree.above)
+    for new in filter(None, edit.labels.values()):
+        places = [tree.place(old) for old, label in edit.labels.items() if label == new]
+        above[new] = tuple(name for name in places[0] if all(name in place for place in places))
+    return ClassTree(above)
+
+
 def _quoted(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels))
 
@@ -269,6 +282,8 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     edits = (*run.edits, edit)
     record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
+    if run.tree is not None:
+        classes["tree"] = _tree_after(run.tree, edit, labels).above
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
 
 

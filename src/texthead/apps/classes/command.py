@@ -99,7 +99,8 @@ class AddClasses:
 
         sentences = self._sentences()
         labels = list(sentences)
-        names = self.row.names_for(labels)
+        tree = run.tree
+        names = self.row.names_for([label.split("/")[-1] if tree and tree.place(label) else label for label in labels])
         added = add_classes(
             run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
         )

@@ -10,7 +10,7 @@ README.md                  model card
 
 import shutil
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -221,6 +221,8 @@ def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> t
     calibration, reason = run.calibration_for(protocol)
     if calibration is not None and reason is None and not promises:
         return calibration.without_promises(), "threshold and sets are valid only for scores without int8"
+    if calibration is not None and calibration.level is not None:
+        return replace(calibration, level=None), "broader names are not exported: the folder answers with classes alone"
     return calibration, reason
 
 

@@ -26,7 +26,7 @@ from texthead.features import Reading
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import pick_device
-from texthead.prediction import Prediction, predict, zero_shot
+from texthead.prediction import Prediction, answering, predict, usual_level, zero_shot
 from texthead.recipes import EngineName
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, display_name, load_run
@@ -163,9 +163,10 @@ class Answerer:
         """
         model = self.model(question.names)
         reading = Reading(engine=self._source.engine)
-        (prediction,) = predict(model, [question.path], reading=reading, top=TOP)
+        at_least = usual_level(model, model.protocol)
+        (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
-        calibration, _ = model.calibration_for(model.protocol)
+        calibration = answering(model, model.protocol, at_least)
         notes = self._notes(model.model) if question.names else ()
         return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 

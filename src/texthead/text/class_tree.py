@@ -1,0 +1,135 @@
+"""Class trees: the broader names above each class, such as `animal` and `dog` above `pug`. Imports no torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+from texthead.errors import DataError, listed
+from texthead.files import read_text
+from texthead.text.class_names import clean_name, names_above
+
+# In place of a file: nested folders are a tree.
+FOLDERS = "folders"
+
+# A tree in a file.
+FORM = "{animal: {dog: [pug, beagle], cat: [siamese]}}"
+
+
+@dataclass(frozen=True)
+class ClassTree:
+    """The broader names above each class, from the top down: {"pug": ("animal", "dog"), "kite": ()}.
+
+    Raises:
+        DataError: a name stands below two others, or is itself a class.
+    """
+
+    above: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        parents: dict[str, str] = {}
+        for names in self.above.values():
+            for parent, name in pairwise(("", *names)):
+                if parents.setdefault(name, parent) != parent:
+                    places = " and ".join(repr(each) if each else "no name" for each in (parents[name], parent))
+                    raise DataError(f"the name {name!r} is below {places}: give each name one place in the tree")
+        if both := [name for name in parents if name in self.above]:
+            raise DataError(f"{both[0]!r} is a class and a name above classes: give the class a place below it")
+
+    @classmethod
+    def of_labels(cls, labels: Iterable[str]) -> "ClassTree | None":
+        """Return the tree of labels such as `animal/dog/pug`; None if they form none (see `names_above`)."""
+        above = names_above([*labels])
+        return cls(above) if any(above.values()) else None
+
+    @classmethod
+    def of_parents(cls, pairs: Iterable[tuple[str, str]]) -> "ClassTree":
+        """Return the tree of pairs of a label and its parent, `dog` or `animal/dog`; an empty parent is none.
+
+        Raises:
+            DataError: a class has two parents, or a name two places.
+        """
+        above: dict[str, tuple[str, ...]] = {}
+        for label, parent in pairs:
+            names = tuple(name for part in parent.split("/") if (name := part.strip()))
+            if above.setdefault(label, names) != names:
+                raise DataError(f"class {label!r} has two parents, {'/'.join(above[label])!r} and {parent!r}")
+        return cls(above)
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Sequence[str]] | None) -> "ClassTree | None":
+        """Return the tree that a run's `classes.json` holds, or None."""
+        return None if value is None else cls({str(label): tuple(map(str, names)) for label, names in value.items()})
+
+    def place(self, label: str) -> tuple[str, ...]:
+        """Return the names above a label, which need not be a class of the tree; empty if it has no place in it.
+
+        A label is found by its `clean_name` too; a new one such as `animal/dog/poodle` by the names before it.
+        """
+        same = [each for each in self.above if clean_name(each).casefold() == clean_name(label).casefold()]
+        if label in self.above or same:
+            return self.above[label if label in self.above else same[0]]
+        names = {name for above in self.above.values() for name in above}
+        return tuple(name for name in accumulate(label.split("/")[:-1], "{}/{}".format) if name in names)
+
+    def with_labels(self, labels: Sequence[str]) -> "ClassTree":
+        """Return the tree with a place for each label.
+
+        Raises:
+            DataError: no label has a place.
+        """
+        places = {label: self.place(label) for label in labels}
+        if not any(places.values()):
+            raise DataError(f"no class is in the tree, which has {listed([*self.above])}: use the labels of the data")
+        return ClassTree({**self.above, **places})
+
+    def broader(self, labels: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Return the positions in `labels` of the classes below each broader name.
+
+        Left out are names above a single class or above all classes, which say nothing; of names above the same
+        classes only the lowest is returned.
+        """
+        below: dict[str, list[int]] = {}
+        for index, label in enumerate(labels):
+            for name in self.above.get(label, ()):
+                below.setdefault(name, []).append(index)
+        lowest = {tuple(classes): name for name, classes in below.items() if 1 < len(classes) < len(labels)}
+        return {name: classes for classes, name in lowest.items()}
+
+
+def read_tree(path: Path) -> ClassTree:
+    """Read a tree from YAML or JSON: a mapping from names to what is below them, ending in lists of classes.
+
+    Raises:
+        DataError: the file is missing, no YAML, or not of this form.
+    """
+    import yaml
+
+    try:
+        value = yaml.load(read_text(path), yaml.BaseLoader)  # It reads every scalar as text: `no` is a name.
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such tree; use a YAML file such as {FORM}") from None
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {FORM}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a mapping such as {FORM}, found {type(value).__name__}")
+    places = [*_places(value, ())]
+    labels = [label for label, _ in places]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: give it one place")
+    try:
+        return ClassTree(dict(places))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _places(value: object, above: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Yield each class below a value of the file, and the names above it; an empty value makes its name a class."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _places(below, (*above, str(name))) if below else [(str(name), above)]
+    elif isinstance(value, list):
+        for each in value:
+            yield from _places(each, above)
+    else:
+        yield str(value), above
