@@ -1,0 +1,84 @@
+"""Fine-tuning on files with several labels: binary cross-entropy, and the same promises as with one label."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from made import SPEC, write_image
+from messages import refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.errors import DataError
+from texthead.evaluation.evaluate import evaluate
+from texthead.evaluation.results import SeveralEvaluation
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
+from texthead.runs.run import load_run
+from texthead.training.train import train
+from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
+
+SHORT = replace(RECIPE, epochs=3, batch=4, frames=1, precision="fp32")
+LABELS = ("red", "blue; red", "", "blue", "red", "blue; red", "blue", "")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("several")
+    colours = {"red": "red", "blue": "blue", "blue; red": "blue", "": "green"}
+    items = [
+        Item(write_image(folder / f"{i}.png", colours[label], seed=i), label, "train") for i, label in enumerate(LABELS)
+    ]
+    return Dataset(tuple(items), "made here", several=True)
+
+
+def model() -> Recognizer:
+    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
+    return make_model(head=SeveralHead(head, bias=torch.tensor([-1.0, 0.5]), thresholds=torch.zeros(2)))
+
+
+def test_the_loss_is_the_binary_cross_entropy_summed_over_classes(data: Dataset, tmp_path: Path) -> None:
+    one_step = replace(SHORT, epochs=1, batch=8, flip=0.0, lr=0.0, lr_new=0.0)
+    records = train(model(), data, data, one_step, out=tmp_path / "run")
+    before = model().eval()
+    scored = evaluate(before, data, load_run(tmp_path / "run").protocol)
+    assert isinstance(scored, SeveralEvaluation)
+    expected = F.binary_cross_entropy_with_logits(scored.scores, scored.targets.float(), reduction="sum") / len(data)
+    assert losses(records) == pytest.approx([float(expected)], rel=0.2)  # Training crops differ from test crops.
+    assert [record["mean_ap"] for record in records if record["kind"] == "val"] == pytest.approx([scored.rate[0]])
+    assert "train_top1" not in records[0]
+
+
+def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path: Path) -> None:
+    trained = model()
+    before = {key: value.clone() for key, value in trained.state_dict().items()}
+    records = train(trained, data, None, SHORT, out=tmp_path / "run")
+    assert losses(records)[-1] < losses(records)[0]
+    after = trained.state_dict()
+    assert torch.equal(after["head.head.weight"], before["head.head.weight"])
+    assert not torch.equal(after["head.bias"], before["head.bias"])
+    run = load_run(tmp_path / "run")
+    assert run.model.several
+    assert_same_weights(run.model.state_dict(), after)
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: Path) -> None:
+    whole = train(model(), data, None, SHORT, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(model(), data, None, SHORT, out=tmp_path / "run", reporter=stop_after(12))
+    resumed = train(model(), data, None, SHORT, out=tmp_path / "run", resume=True)
+    assert timeless(resumed) == timeless(whole)
+    assert_same_weights(*(load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole")))
+
+
+def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
+    with refuses(DataError, "several labels", "one label each"):
+        train(make_model(), data, None, SHORT, out=tmp_path / "run")
+    single = replace(data, several=False, items=tuple(replace(item, label="red") for item in data.items))
+    with refuses(DataError, "one label each", "several labels"):
+        train(model(), single, None, SHORT, out=tmp_path / "run")
+    with refuses(DataError, "class_shares", "one label each"):
+        train(model(), data, None, replace(SHORT, class_shares={"red": 0.5, "blue": 0.5}), out=tmp_path / "run")
