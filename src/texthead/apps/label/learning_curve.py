@@ -11,7 +11,7 @@ from torch import Tensor
 from texthead.apps.label.selection import guesses
 from texthead.evaluation import fit_temperature, grouped_interval, lead_interval
 
-FOLDS = 5
+_FOLDS = 5
 
 # Fewest labels for a meaningful curve.
 MIN_CURVE_ITEMS = 10
@@ -73,7 +73,7 @@ def learning_curve(
     count = len(targets)
     if count < MIN_CURVE_ITEMS or len(targets.unique()) < 2:
         return None
-    if groups is not None and len(set(groups)) < FOLDS:
+    if groups is not None and len(set(groups)) < _FOLDS:
         groups = None
     rng = np.random.default_rng(seed)
     fold = _folds(targets.tolist(), range(count) if groups is None else groups, rng)
@@ -104,5 +104,5 @@ def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Ge
     """Return the fold of each item: whole groups are assigned in turn, in the order of their first item's class."""
     first = list(dict(zip(reversed(groups), reversed(targets), strict=True)).items())
     order = sorted(rng.permutation(len(first)).tolist(), key=lambda index: first[index][1])
-    fold_of = {first[index][0]: number % FOLDS for number, index in enumerate(order)}
+    fold_of = {first[index][0]: number % _FOLDS for number, index in enumerate(order)}
     return np.array([fold_of[group] for group in groups])
