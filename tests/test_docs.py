@@ -77,6 +77,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             photos += [f"photos/{label}/{i}.jpg,{label}"] * (label != "shoes")
         write_image(folder / "new" / f"{label}.jpg", colour, seed=9)
     (folder / "photos.csv").write_text("\n".join(photos) + "\n")
+    # The photos have their colour as a second label, or none.
+    snaps = [
+        f"photos/{label}/{i}.jpg,{f'{label}; {colour}' if i else ''}"
+        for label, colour in PHOTOS.items()
+        for i in range(5)
+    ]
+    (folder / "snaps.csv").write_text("\n".join(["path,labels", *snaps]) + "\n")
     (folder / "clips.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
     (folder / "files.txt").write_text("".join(f"{row.split(',')[0]}\n" for row in rows))
     write_video(folder / "clip.mp4", "red", frames=30, seed=9)

@@ -202,9 +202,12 @@ class Dataset:
         if self.several:
             chosen -= self._needed_in_training(chosen)
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
-        notes = list(self.notes)
+        notes, sets = list(self.notes), self.labelling.sets
+        # With several labels, a class can be held out with items that were drawn for another of their classes.
+        alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
             some = f"{len(alone)} of {len(self.classes)} classes"
+            what = "no item that can be held out" if self.several else what
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
 
