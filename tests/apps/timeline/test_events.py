@@ -179,6 +179,7 @@ def test_parts_of_events_that_overlap_have_all_their_names() -> None:
         Event("frisbee", 4.0, 5.0, 0.7, 0.8),
         Event("dog", 7.0, 8.0, 0.5, 0.6),
     ]
+    assert [event.name for event in of_all_classes(events, shortest=1.5)] == ["dog; frisbee"]
     assert of_all_classes([]) == []
 
 

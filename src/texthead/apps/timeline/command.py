@@ -130,7 +130,13 @@ class TimelineCommand:
         if not events and not console.prints_json():
             console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
-            _write_manifest(Path(self.manifest), MediaPath(path).file, events, begin, several=recognizer.several)
+            _write_manifest(
+                Path(self.manifest),
+                MediaPath(path).file,
+                events,
+                begin,
+                self.min_length if recognizer.several else None,
+            )
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
@@ -360,17 +366,21 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
-def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float, *, several: bool) -> None:
+def _write_manifest(
+    out: Path, video: Path, events: "Sequence[Event]", begin: float, shortest: float | None = None
+) -> None:
     """Write the events as parts of the video; their times count from `begin`, in seconds from its start.
 
-    With several labels, each part has all of its labels.
+    Args:
+        shortest: with several labels, the length of the shortest part, in seconds; each part has all of its labels.
     """
     from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row, of_all_classes
     from texthead.cli import console
 
     name = MediaPath(video).text_below(out.parent)
-    events = of_all_classes(events) if several else events
-    columns = ["labels" if several and column == "label" else column for column in MANIFEST_COLUMNS]
+    columns = list(MANIFEST_COLUMNS)
+    if shortest is not None:
+        events, columns[3] = of_all_classes(events, shortest), "labels"
     write_csv(out, columns, [manifest_row(event, name, begin=begin) for event in events])
     console.notes().print(f"manifest: {out}")
 

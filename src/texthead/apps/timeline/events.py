@@ -190,17 +190,18 @@ def csv_row(event: Event) -> tuple[str, ...]:
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
 
 
-def of_all_classes(events: Iterable[Event]) -> list[Event]:
+def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event]:
     """Return an event for each time between starts and ends in which events are on, named after all these.
 
-    Its mean is the lowest of theirs, its peak the highest.
+    Its mean is the lowest of theirs, its peak the highest. Times shorter than `shortest` seconds are left out.
 
     Worked example: "dog" from 1 to 4 s and "frisbee" from 2 to 5 s give "dog" from 1 to 2 s, "dog; frisbee" from 2 to
     4 s, and "frisbee" from 4 to 5 s.
     """
     events, parts = list(events), []
     for start, end in pairwise(sorted({time for event in events for time in (event.start, event.end)})):
-        if on := [event for event in events if event.start <= start < event.end]:
+        on = [event for event in events if event.start <= start < event.end]
+        if on and end - start >= shortest:
             name = labels.join_labels(event.name for event in on)
             parts.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
     return parts
