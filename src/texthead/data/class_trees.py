@@ -42,7 +42,8 @@ def with_tree(dataset: Dataset, source: str | Path | None) -> Dataset:
     broader = tree.broader(classes)
     alone = [label for label in classes if not tree.place(label)]
     outside = f"; not in it: {listed(alone)}" if alone else ""
-    note = f"the {len(classes)} classes form a tree with {len(broader)} broader names ({listed([*broader])}){outside}"
+    count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
+    note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"
     return replace(dataset, notes=(*dataset.notes, note), tree=tree)
 
 
