@@ -21,7 +21,7 @@ from paper.data import Runtime
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import recipes
-from texthead.data import Dataset, Pixels, Protocol, Views, evenly, label_indices, splits
+from texthead.data import Dataset, Pixels, Protocol, Views, evenly, splits
 from texthead.encoders import as_visual, minilm_folder
 from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.features import Reading, frames
@@ -156,7 +156,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     features, encoded = None, train
     if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
         encoded = train.pick(splits.at_most(train.labels, row.lda_items, names=train.names, seed=seed))
-    targets = torch.tensor(label_indices(encoded, names))
+    targets = encoded.labelling.targets(names)
     if needs_features(row.head, recipe):
         encoder.visual.to(device())
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))

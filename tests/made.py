@@ -37,6 +37,7 @@ from texthead.files import cache_dir
 from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.parallel.startup import keep_freed_memory
 from texthead.recipes import Recipe
@@ -396,6 +397,19 @@ def colour_model(scale: float = 30.0) -> Recognizer:
 def write_colour_run(out: Path) -> Path:
     """Write the run folder of a model that classifies colours; its clips have two frames."""
     return write_untrained(out, colour_model())
+
+
+def side_by_side(left: str, right: str, count: int = 1, seed: int = 0) -> list[np.ndarray]:
+    """Return pictures whose left half has one colour and whose right half has another."""
+    pairs = zip(pictures(left, count, seed), pictures(right, count, seed), strict=True)
+    return [np.concatenate([one[:, :24], other[:, 24:]], axis=1) for one, other in pairs]
+
+
+def write_several_run(out: Path, thresholds: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Path:
+    """Write the run folder of a model that says which of three colours a clip has: one, several or none."""
+    model = colour_model(scale=20.0)
+    head = SeveralHead(model.head, bias=torch.full((3,), -1.0), thresholds=torch.tensor(thresholds))
+    return write_untrained(out, model.with_head(head))
 
 
 def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed: object) -> Path:

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from made import tiny_visual, write_image
 from texthead import notebook
 from texthead.data.dataset import Dataset, Item
-from texthead.evaluation.evaluate import WORST, Evaluation, evaluate
+from texthead.evaluation.evaluate import evaluate
+from texthead.evaluation.results import WORST, Evaluation
 from texthead.features.frozen import FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
@@ -84,9 +84,8 @@ TESTED = {HOSTILE: evaluation((HOSTILE, "b"), [0, 0, 1, 1], [0, 0, 0, 0])}
 ITEMS = FrozenItems(
     Dataset(tuple(Item(Path(f"{name}.png"), "a") for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
 )
-SCORES = MethodScores(
-    {HOSTILE: np.array([True, True, False, True])}, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True)
-)
+VALIDATED = {HOSTILE: evaluation((HOSTILE, "b"), [0, 0, 0, 0], [0, 0, 1, 0])}
+SCORES = MethodScores(VALIDATED, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_results_without_items_are_tables_too() -> None:
     assert ">items</th>" in Dataset((Item(Path("0.png"), "a", None),))._repr_html_()
     assert "0 files" in Predictions()._repr_html_()
     assert "not readable: no image" in Predictions([UNREADABLE])._repr_html_()
-    assert "cross-validated" not in replace(SCORES, right={})._repr_html_()
+    assert "cross-validated" not in replace(SCORES, validated={})._repr_html_()
 
 
 def test_results_have_a_short_text_too() -> None:

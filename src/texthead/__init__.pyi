@@ -29,11 +29,11 @@ from .encoders.encoder import Visual as Visual
 from .encoders.encoder import VisualSpec as VisualSpec
 from .encoders.load import load_encoder as load_encoder
 from .errors import TextheadError as TextheadError
+from .evaluation.average_precision import mean_average_precision as mean_average_precision
 from .evaluation.calibration import Calibration as Calibration
 from .evaluation.calibration import calibrate as calibrate
 from .evaluation.evaluate import average_views as average_views
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.evaluate import mean_average_precision as mean_average_precision
 from .evaluation.frame_order import order_test as order_test
 from .evaluation.reliability import expected_calibration_error as expected_calibration_error
 from .features.frozen import FrozenEncoder as FrozenEncoder

@@ -213,3 +213,59 @@ def test_others_are_asked_for_a_password(folder: Path, browser: Callable, tmp_pa
         label(driver, "red")
     assert "correct horse" not in (tmp_path / "server" / "err.txt").read_text()
     assert len(read_dataset(tmp_path / "labels.csv")) == 1
+
+
+def on(driver: WebDriver) -> set[str]:
+    rows = driver.find_elements(By.CSS_SELECTOR, '#choices li[aria-selected="true"] > span:not(.share)')
+    return {row.text.strip("\u2713 ") for row in rows}
+
+
+def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, tmp_path: Path) -> None:
+    labels_csv = tmp_path / "labels.csv"
+
+    def saved() -> dict[str, str]:
+        return {Path(row["path"]).name: row["labels"] for row in csv.DictReader(labels_csv.open())}
+
+    options = ("--classes", "red, green", "--several", "--out", labels_csv, "--workers", 0)
+    with serving_command(tmp_path / "server", "label", folder, *options) as served:
+        driver = opened(browser(), served.address)
+        first, guesses = text(driver, "name"), choices(driver)
+        assert text(driver, "done").startswith("None of these")
+        press(driver, "1", "2")
+        assert on(driver) == set(guesses[:2])
+        press(driver, "1")
+        assert on(driver) == {guesses[1]}
+        # A new class is typed, and turned on.
+        press(driver, "sky", Keys.ENTER)
+        assert on(driver) == {guesses[1], "sky"}
+        assert text(driver, "done").startswith(f"{guesses[1]}; sky")
+        assert text(driver, "name") == first
+        press(driver, Keys.ENTER)
+        until(driver, lambda: text(driver, "name") != first)
+        assert saved() == {first: f"{guesses[1]}; sky"}
+        # None is an answer too; undo opens the file again.
+        second = text(driver, "name")
+        assert on(driver) == set()
+        press(driver, Keys.ENTER)
+        until(driver, lambda: text(driver, "name") != second)
+        assert saved()[second] == ""
+        time.sleep(1)
+        press(driver, Keys.BACKSPACE)
+        until(driver, lambda: text(driver, "name") == second)
+        press(driver, Keys.BACKSPACE)
+        until(driver, lambda: text(driver, "name") == first)
+        until(driver, lambda: not labels_csv.exists())
+        for _ in range(6):
+            name = text(driver, "name")
+            press(driver, "1")
+            time.sleep(0.5)  # Clicks just after a new file are ignored.
+            driver.find_element(By.ID, "done").click()
+            until(driver, lambda name=name: text(driver, "name") != name)
+        assert len(saved()) == 6
+        assert not driver.find_element(By.ID, "estimates").is_displayed()
+        assert not driver.get_log("browser")
+    # The kind of labels is that of the file.
+    with serving_command(tmp_path / "again", "label", folder, "--out", labels_csv, "--workers", 0) as served:
+        driver = opened(browser(width=390), served.address)
+        assert driver.find_element(By.ID, "done").is_displayed()
+        assert not driver.execute_script("return document.documentElement.scrollWidth > innerWidth")

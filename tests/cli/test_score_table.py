@@ -10,8 +10,8 @@ from made import items
 from messages import prints
 from texthead.cli.score_table import show_table
 from texthead.data.division import Division
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import wilson_interval
+from texthead.evaluation.results import Evaluation
 from texthead.transfer.baselines import ScoreTable
 
 PAIR = items(("x", "a", "test"), ("y", "b", "test"))

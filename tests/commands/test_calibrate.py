@@ -24,7 +24,7 @@ from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError, RunError
 from texthead.evaluation import calibration
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool

@@ -15,8 +15,8 @@ from texthead.cli.score_table import show_classes
 from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval, rate_text, wilson_interval
+from texthead.evaluation.results import Evaluation
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer

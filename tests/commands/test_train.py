@@ -18,7 +18,7 @@ from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
-from texthead.runs.scores import Score, read_scores
+from texthead.runs.scores import read_scores
 from texthead.transfer.trial import TuningTrial
 from worlds import images
 
@@ -147,7 +147,7 @@ def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, 
     assert scores.methods[-1].method == f"this run ({method})"
     assert len(scores.methods) == 4
     evaluation = th.evaluate(loaded.model, read_dataset(coloured).split("test"), loaded.protocol)
-    own = Score.of(f"this run ({method})", evaluation)
+    own = score_of(f"this run ({method})", evaluation)
     assert scores.methods[-1][:-1] == own[:-1]
     assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
 

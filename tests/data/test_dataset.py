@@ -119,7 +119,6 @@ def test_words_for_splits(tmp_path):
         ("path,label\na.mp4,run\nb.mp4\n", ["clips.csv:3"]),
         ("path,label\na.mp4,\n", ["clips.csv:2", "label"]),
         ("path,label\n ,run\n", ["clips.csv:2", "path"]),
-        ("path,label\na.mp4,run\nb.mp4,run\na.mp4,jump\n", ["a.mp4", 2, "jump, run"]),
         ("path,label\na.mp4,run\n./a.mp4,run\n", ["a.mp4", 2, "run"]),
         ("path,label,split\na.mp4,run,train\nb/../a.mp4,jump,test\n", ["a.mp4", 2, "jump, run"]),
         ("path,label,label\na.mp4,run,jump\n", ["two columns", "'label'"]),

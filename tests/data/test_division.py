@@ -27,6 +27,8 @@ def test_divide_takes_the_datas_splits():
     assert [i.path.stem for i in parts.val.items] == ["a1"]
     # Class c has no row in the head.
     assert [i.path.stem for i in parts.scored.items] == ["b1"]
+    (note,) = parts.notes
+    prints(note, "1 of 2 test items", "(the first: 'c')", "not scored")
     only = divide(items(*rows[:3]), seed=0, held_out=None, k=None)
     assert (only.scored_name, len(only.scored)) == ("val", 1)
     none = divide(items(*rows[:2]), seed=0, held_out=None, k=None)
@@ -98,9 +100,10 @@ def test_copies_and_classes_without_training_items_are_noted(tmp_path):
     for split, label, seed in [("one", "a", 0), ("one", "b", 1), ("two", "a", 0), ("two", "c", 2)]:
         write_image(tmp_path / split / label / f"{split}.png", "red", seed=seed)
     dataset = with_validation(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
-    copies, classes = dataset.notes
+    (copies,) = dataset.notes
     prints(copies, "1 of 2", tmp_path / "two/a/two.png")
-    prints(classes, "1 of 2", "'c'")
+    (classes,) = divide(dataset, seed=0, held_out=None, k=None).notes
+    prints(classes, "1 of 1 val items", "'c'")
     assert [item.label for item in dataset.split("val").items] == ["c"]
     clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
     with refuses(DataError, "1 of 1", "val"):

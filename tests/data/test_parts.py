@@ -73,7 +73,9 @@ def test_rows_that_break_a_rule(manifest, row: str, said: tuple[str, ...]) -> No
 
 def test_a_part_is_listed_once(manifest) -> None:
     with refuses(DataError, "a.mkv#t=1,2", "2 times"):
-        read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,blue"))
+        read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,red"))
+    both = read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,blue"))
+    assert [(item.media.times, item.label) for item in both.items] == [("#t=1,2", "blue; red")]
     overlapping = read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1,3,blue"))
     assert len(overlapping) == 2
 
@@ -150,6 +152,6 @@ def test_files_to_label_can_be_parts(manifest, tmp_path: Path) -> None:
     assert [item.path.name for item in files.items] == ["a.mkv#t=,2", "a.mkv#t=2,4", "a.png"]
     labels = manifest("path,start,end,label", "a.mkv,2,4,blue")
     found = items_so_far(labels, files)
-    assert {path: item.label for path, item in found.items()} == {tmp_path / "a.mkv#t=2,4": "blue"}
+    assert {item.path: item.label for item in found.items} == {tmp_path / "a.mkv#t=2,4": "blue"}
     with refuses(DataError, "a.mkv#t=2,3"):
         items_so_far(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)

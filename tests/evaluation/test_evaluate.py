@@ -15,7 +15,9 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Pooling, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
+from texthead.evaluation.average_precision import mean_average_precision
+from texthead.evaluation.evaluate import average_views, evaluate, score
+from texthead.evaluation.results import Evaluation
 from texthead.features import frames
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath

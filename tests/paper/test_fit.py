@@ -10,7 +10,7 @@ from paper import data, fit, worlds
 from paper.data import Runtime
 from paper.rows import Job, Row
 from texthead.data.splits import half_classes
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 
 pytestmark = pytest.mark.nightly("paper")
 

@@ -11,7 +11,8 @@ from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.errors import MediaError
-from texthead.evaluation.evaluate import Evaluation, evaluate
+from texthead.evaluation.evaluate import evaluate
+from texthead.evaluation.results import Evaluation
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool

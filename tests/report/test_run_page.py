@@ -11,9 +11,9 @@ import torch
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.evaluation.calibration import calibrate, measure
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
+from texthead.evaluation.results import Evaluation
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import RunPage, Strip
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from texthead.errors import RunError
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval
-from texthead.runs.scores import RunScores, Score, read_scores, write_scores
+from texthead.evaluation.results import Evaluation
+from texthead.runs.scores import RunScores, read_scores, score_of, write_scores
 
 SCENES = ["x", "x", "y", "y"]
 EVALUATION = Evaluation(
@@ -19,7 +19,7 @@ EVALUATION = Evaluation(
     torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]),
     groups=SCENES,
 )
-OWN = Score.of("this run", EVALUATION)
+OWN = score_of("this run", EVALUATION)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

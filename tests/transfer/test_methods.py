@@ -14,7 +14,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.division import Division
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe
@@ -86,13 +86,19 @@ def test_folds_keep_groups_if_possible() -> None:
     assert sorted(p for _, scored in pairs for p in scored) == list(range(8))
 
 
+def answered(right: np.ndarray) -> Evaluation:
+    """Return the evaluation of items of the first of two classes."""
+    scores = torch.eye(2)[torch.tensor(1 - right.astype(int))]
+    return Evaluation(("a", "b"), [Path(f"{i}.png") for i in range(len(right))], torch.zeros(len(right)).long(), scores)
+
+
 @pytest.mark.parametrize(
     ("right", "rival", "points"),
     [((20, 20), None, 0.0), ((20, 19), None, 0.0), ((20, 26), "second", 15.0), ((20, 26, 30), "third", 25.0)],
 )
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     positions, titles = np.arange(40), ("first", "second", "third")
-    answers = {name: positions < count for name, count in zip(titles, right, strict=False)}
+    answers = {name: answered(positions < count) for name, count in zip(titles, right, strict=False)}
     lead = best_rival(answers, positions.tolist())
     assert (lead and lead.rival) == rival
     if lead:
@@ -150,13 +156,12 @@ def probe(items: FrozenItems) -> ProbeHead:
 def test_cross_validation_leaves_item_out() -> None:
     items = few({"a": 6, "b": 6})
     cv, steps = folds(items, seed=0), []
-    right = cross_validated(probe, items, cv, lambda: steps.append(1))
-    assert right.all()
+    assert cross_validated(probe, items, cv, lambda: steps.append(1)).right.all()
     assert len(steps) == len(cv.pairs)
     # With one label changed, only that item is wrong: the fold that scores an item has not seen its label.
     items.targets[0] = 1
     changed = cross_validated(probe, items, cv)
-    assert changed.tolist() == [False] + [True] * 11
+    assert changed.right.tolist() == [False] + [True] * 11
 
 
 def test_an_encoder_without_text_has_only_the_probe() -> None:
@@ -172,14 +177,14 @@ def test_near_copies_are_suspected_where_folds_score_far_above_held_out_items() 
     items, targets = few({"a": 40, "b": 40}), torch.tensor([0] * 40 + [1] * 40 + [2] * 40)
     answers = torch.tensor([0] * 30 + [1] * 50 + [0] * 40)
     tested = Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(120)], targets, torch.eye(3)[answers])
-    right = np.arange(80) < 80
+    right = answered(np.arange(80) < 80)
     assert tested.right[:80].sum() == 70
     prints(near_copies_line(right, items, tested, "test"), "100.0 %", "test 87.5 %", "near copies", "group")
     # Neither a lead by chance nor a small one.
-    assert near_copies_line(np.arange(80) < 74, items, tested, "test") == ""
+    assert near_copies_line(answered(np.arange(80) < 74), items, tested, "test") == ""
     # A class that only the folds score says nothing about the other.
     alone = Evaluation(("a", "b", "c"), tested.paths[:40], targets[:40], torch.eye(3)[answers[:40]])
-    assert near_copies_line(np.arange(80) >= 10, items, alone, "test") == ""
+    assert near_copies_line(answered(np.arange(80) >= 10), items, alone, "test") == ""
     # The folds keep groups apart already.
     assert near_copies_line(right, few({"a": 40, "b": 40}, [str(i // 2) for i in range(80)]), tested, "test") == ""
 

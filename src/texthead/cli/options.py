@@ -106,24 +106,27 @@ class ToolOptions:
     def write(
         self,
         items: "Sequence[Item]",
-        guesses: "Mapping[Path, tuple[str, float]]",
+        guesses: "Mapping[Path, Sequence[tuple[str, float]]]",
         classes: "Sequence[str]",
         *,
         data: Path,
         model: str,
+        several: bool = False,
     ) -> None:
         """Write the files, if a tool is named, and say how to import them.
 
         Args:
             data: the folder or manifest of the files.
+            guesses: the names of each file, with their probabilities.
             model: name of the model that made the guesses.
+            several: whether files have several labels.
         """
         from texthead.cli.console import notes
 
         if self.export is None:
             return
         tool, path = self._tool()
-        notes().print(tool.write(path, items, guesses, classes, data=data, model=model), markup=False)
+        notes().print(tool.write(path, items, guesses, classes, data=data, model=model, several=several), markup=False)
 
 
 @dataclass(frozen=True)

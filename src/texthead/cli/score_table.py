@@ -11,9 +11,9 @@ from texthead.errors import MediaError
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.confusions import wrong_pairs
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import Rate
-from texthead.runs.scores import Score
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.runs.scores import score_of
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES, best_rival
 
@@ -22,17 +22,27 @@ def show_table(scores: ScoreTable) -> None:
     """Print the scores, the skipped items, and a line if a baseline is ahead of the run."""
     # Top-5 of five classes or fewer is always 100 %.
     many = any(len(r.names) > 5 for _, r in scores.rows)
-    headers = ["method", "top-1", "95 % interval", *["top-5"] * many, "ECE", "items"]
-    table = Table(*headers, title=f"{scores.division.scored_name} items")
+    title, run = f"{scores.division.scored_name} items", scores.rows[-1][1]
+    several = isinstance(run, SeveralEvaluation)
+    more = ["mAP of items", "F1"] if several else ["top-5"] * many
+    table = Table("method", run.metric, "95 % interval", *more, "ECE", "items", title=title)
     for method, r in scores.rows:
-        top5 = [f"{r.top5:.1f}"] if many else []
-        table.add_row(method, f"{r.top1:.1f}", r.interval_text, *top5, f"{r.calibration_error:.1f}", str(r.count))
+        rate, low, high = r.rate
+        own = [r.item_ap[0], r.f1[0]] if isinstance(r, SeveralEvaluation) else [r.top5] * many
+        cells = (f"{value:.1f}" for value in (*own, r.calibration_error))
+        table.add_row(method, f"{rate:.1f}", f"{low:.1f}-{high:.1f}", *cells, str(r.count))
         if r.sizes_differ:
             table.add_row("  mean over classes", *"{:.1f} {:.1f}-{:.1f}".format(*r.class_mean).split())
     results().print(table)
     if scores.rare:
         results().print(f"this run, {scores.rare}")
     results().print("ECE: expected calibration error, in points")
+    if isinstance(run, SeveralEvaluation):
+        exact = "{:.1f} % ({:.1f}-{:.1f})".format(*run.exact)
+        f1 = "micro {:.1f} ({:.1f}-{:.1f}), macro {:.1f} ({:.1f}-{:.1f})".format(*run.f1, *run.macro_f1)
+        results().print(
+            f"this run, at the thresholds of its classes: F1 {f1}; all labels right in {exact} of the files"
+        )
     uses = legend([name for name, _ in scores.rows])
     if uses:
         results().print(uses)
@@ -62,7 +72,7 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
     return {
         "data": table.division.scored.source,
         "split": table.division.scored_name,
-        "methods": [Score.of(method, result)._asdict() for method, result in table.rows],
+        "methods": [score_of(method, result)._asdict() for method, result in table.rows],
         "rare": rare_json(table.rare),
         "classes": [
             {
@@ -94,13 +104,13 @@ def _skipped(table: ScoreTable) -> list[MediaError]:
 
 
 def _leads(rows: Sequence[tuple[str, Evaluation]]) -> list[str]:
-    """Return how far a method is ahead of the run, the last row, in top-1 and in the mean over classes."""
+    """Return how far a method is ahead of the run, the last row, in the metric and in the mean over classes."""
     *others, (_, run) = rows
-    right = {"this run": run.right, **{name: r.right for name, r in others if r.paths == run.paths}}
+    same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
     leads: dict[str, list[str]] = {}
     means = [("in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
     for where, weights in (("on these items", None), *means):
-        lead = best_rival(right, run.groups or range(run.count), weights)
+        lead = best_rival(same, run.groups or range(run.count), weights)
         # With many items, a lead of one item is none.
         if lead and lead.points >= 0.05:
             chance = ", so perhaps by chance" if lead.low <= 0 else ""
@@ -126,7 +136,6 @@ def answers_json(answers: Answers) -> dict[str, Any]:
 
 def show_classes(result: Evaluation, most: int = 10) -> None:
     """Print precision and recall of each class, and the most frequent confusions."""
-    confusion = result.confusion()
     table = Table("class", title="each class, in percent (95 % interval)")
     for header in ("items", "recall", "predicted", "precision"):
         table.add_column(header, no_wrap=True, justify="right")
@@ -136,6 +145,9 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         )
         table.add_row(cell(row.name), str(row.items), recall, str(row.predicted), precision)
     results().print(table)
+    if isinstance(result, SeveralEvaluation):
+        return
+    confusion = result.confusion()
     pairs = wrong_pairs(confusion)
     for truth, predicted, count in pairs[:most]:
         items = int(confusion[truth].sum())

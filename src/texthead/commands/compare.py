@@ -1,6 +1,6 @@
 """`texthead compare`: score methods on a frozen encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +13,7 @@ from texthead.files import unused
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.data.division import Division
+    from texthead.evaluation.results import Evaluation
     from texthead.transfer.comparison import MethodScores
 
 
@@ -119,18 +120,15 @@ class Compare:
 
 def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
     """Return the table as JSON."""
-    from texthead.runs.scores import Score
+    from texthead.runs.scores import score_of
 
-    folds = scores.columns().get("cross-validated", {})
-    means = scores.columns(by_class=True).get("cross-validated", folds)
-    rows = []
-    for name in methods:
-        validated = None
-        if name in folds:
-            validated = {**dict(zip(("top1", "low", "high"), folds[name], strict=True)), "class_mean": means[name]}
-        score = Score.of(name, scores.tested[name])._asdict() if name in scores.tested else None
-        rows.append({"method": name, "cross_validated": validated, "scored": score})
-    return rows
+    def score(name: str, results: "Mapping[str, Evaluation]") -> dict[str, object] | None:
+        return score_of(name, results[name])._asdict() if name in results else None
+
+    return [
+        {"method": name, "cross_validated": score(name, scores.validated), "scored": score(name, scores.tested)}
+        for name in methods
+    ]
 
 
 def _divided(dataset: "Dataset", command: Compare) -> "Division":
@@ -146,6 +144,7 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
     held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
     notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
+    say_notes(parts.notes)
     ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if ignored:
         say_notes([f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used"])
@@ -163,10 +162,10 @@ def _show(title: str, scores: "MethodScores") -> None:
     if not columns:
         results().print(f"{title}: no item is held out, so no method has a score")
         return
-    table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
+    table = Table("method", title=f"{title}: {scores.metric} in percent (95 % interval)")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    names = list(scores.right or scores.tested)
+    names = list(scores.validated or scores.tested)
     for row in scores.rows():
         table.add_row(*row)
     results().print(table)
@@ -181,7 +180,7 @@ def _say_lead(default: str, scores: "MethodScores") -> None:
     from texthead.data.class_shares import weighted_text
     from texthead.transfer import methods
 
-    if not scores.right:
+    if not scores.validated:
         results().print(f"not cross-validated: a class has fewer than {methods.MIN_ITEMS} items")
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"

@@ -19,6 +19,7 @@ from texthead.runs.saved import is_run
 
 if TYPE_CHECKING:
     from texthead.evaluation.calibration import Calibration
+    from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
 
 
@@ -42,7 +43,9 @@ class Predict:
             each other
     """
 
-    JSON: ClassVar = "a list of path, top [name, probability], temperature, answer, answer_probability, set, error"
+    JSON: ClassVar = (
+        "a list of path, top [name, probability], temperature, answer, answer_probability, labels, set, error"
+    )
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
@@ -101,7 +104,7 @@ class Predict:
             unlabelled=others,
             reporter=reporter,
         )
-        _print_predictions(results, calibration, self, model.model.names)
+        _print_predictions(results, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
         say_notes(filter(None, [note, batch]))
         _suggest(self, run_folder)
@@ -191,7 +194,7 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 
 
 def _print_predictions(
-    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, names: Sequence[str]
+    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, model: "Recognizer"
 ) -> None:
     """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
 
@@ -199,31 +202,31 @@ def _print_predictions(
     """
     from texthead.cli.console import prints_json, results, write
 
-    best: dict[Path, tuple[str, float] | None] = {}
+    best: dict[Path, Sequence[tuple[str, float]]] = {}
     if command.tool.export is not None:
         predictions = _record_best(predictions, best)
 
     show = write if prints_json() or command.printed.csv else results().print
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        _write_predictions(predictions, file, calibration, command)
+        _write_predictions(predictions, file, calibration, command, several=model.several)
         file.seek(0)
         for line in file:
             show(line.removesuffix("\n"))
     if command.tool.export is not None:
-        _export(best, command, names)
+        _export(best, command, model)
 
 
 def _record_best(
-    predictions: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | None]
+    predictions: "Iterable[Prediction]", best: dict[Path, Sequence[tuple[str, float]]]
 ) -> "Iterator[Prediction]":
-    """Yield the predictions, and put the best name of each readable file, or None, into `best`."""
+    """Yield the predictions, and put the names of each readable file into `best`."""
     for prediction in predictions:
         if prediction.top:
-            best[prediction.path] = prediction.top[0] if prediction.known else None
+            best[prediction.path] = prediction.labels
         yield prediction
 
 
-def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names: Sequence[str]) -> None:
+def _export(best: dict[Path, Sequence[tuple[str, float]]], command: Predict, model: "Recognizer") -> None:
     """Write the files and their predictions for a labelling tool."""
     from texthead.data.dataset import Item
 
@@ -231,13 +234,18 @@ def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names:
     data = Path(first)
     if len(inputs) > 1 or not data.is_dir():
         data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
-    guesses = {path: guess for path, guess in best.items() if guess is not None}
-    model = "zero-shot" if first == command.inputs[0] else Path(command.inputs[0]).name
-    command.tool.write([Item(path, "") for path in best], guesses, names, data=data, model=model)
+    source = "zero-shot" if first == command.inputs[0] else Path(command.inputs[0]).name
+    items = [Item(path, "") for path in best]
+    command.tool.write(items, best, model.names, data=data, model=source, several=model.several)
 
 
 def _write_predictions(
-    predictions: "Iterable[Prediction]", file: TextIO, calibration: "Calibration | None", command: Predict
+    predictions: "Iterable[Prediction]",
+    file: TextIO,
+    calibration: "Calibration | None",
+    command: Predict,
+    *,
+    several: bool,
 ) -> None:
     """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
     from texthead.cli.console import prints_json
@@ -247,7 +255,7 @@ def _write_predictions(
         write_as_json(file, predictions, calibration)
         return
     if command.printed.csv:
-        write_as_csv(file, predictions, calibration, sets=command.sets)
+        write_as_csv(file, predictions, calibration, sets=command.sets, several=several)
         return
     predictions = iter(predictions)
     first = list(islice(predictions, _FEW_FILES + 1))
@@ -259,7 +267,8 @@ def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
         return f"{p.path}  not read: {p.error}\n"
-    best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in p.top[:2])
+    shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
+    best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
     return f"{p.path}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
 
 
@@ -268,6 +277,9 @@ def _lines(p: "Prediction") -> str:
     lines = [f"{p.path}"]
     for rank, (n, v) in enumerate(p.top):
         named = f"{100 * v:5.1f} %  {n}"
+        if p.chosen is not None:
+            lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
+            continue
         lines.append(f"  {named}" if rank or not p.in_place else f"  {p.in_place} (best: {named.lstrip()})")
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")

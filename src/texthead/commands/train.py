@@ -300,6 +300,7 @@ class Train:
 ADVICE = {
     "no text": ": add one (--text), or choose another --head",
     "few items": "; --tune all fine-tunes without one",
+    "several labels": "; --tune all fine-tunes",
     "nothing to gain": "; --tune all fine-tunes",
 }
 
@@ -313,10 +314,7 @@ def _say_fitted(fitted: "FittedMethod") -> None:
     say_skipped(fitted.skipped)
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
-        results().print(
-            f"{name}: {own.top1:.1f} % of {own.count} {fitted.table.division.scored_name} items "
-            f"(95 % interval {own.interval_text}){own.mean_text}"
-        )
+        results().print(f"{name}: {own.text.replace(' (', f' {fitted.table.division.scored_name} items (', 1)}")
 
 
 def _show(trained: "TrainedRun") -> None:

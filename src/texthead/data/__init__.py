@@ -1,13 +1,14 @@
 """Labelled files -> datasets, splits and batches of clips.
 
 dataset          items with labels, splits and groups
+labels           what items are labelled with: one class each, or several
 sources          check that a data source exists, without reading it
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
+rows             rows of tables and JSON lists -> items
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items, unseen classes
 division         divide a dataset into training, validation and scored items
-class_trees      the broader names above the classes, and nested class folders
 class_shares     how frequent each class is in what will be predicted
 sampling         frame indices and crop positions
 protocol         test settings: frames, sizes, views, pooling

@@ -1,11 +1,11 @@
 """The public names of the package, imported on first use."""
 
+from . import labels as labels
 from . import splits as splits
 from .clips import ViewClips as ViewClips
 from .dataset import SPLIT_NAMES as SPLIT_NAMES
 from .dataset import Dataset as Dataset
 from .dataset import Item as Item
-from .dataset import label_indices as label_indices
 from .division import with_validation as with_validation
 from .protocol import Pixels as Pixels
 from .protocol import Pooling as Pooling
@@ -13,7 +13,7 @@ from .protocol import Protocol as Protocol
 from .protocol import Views as Views
 from .reading import manifest_rows as manifest_rows
 from .reading import read_dataset as read_dataset
-from .reading import row_path as row_path
+from .rows import row_path as row_path
 from .sampling import Along as Along
 from .sampling import Origin as Origin
 from .sampling import centre_in_segment as centre_in_segment

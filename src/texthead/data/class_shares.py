@@ -65,6 +65,12 @@ def check_class_shares(shares: ClassShares, labels: Sequence[str], *, unlabelled
             raise DataError(f"class_shares must be above 0, got {share!r} for class {label!r}: correct it")
 
 
+def check_one_share(shares: ClassShares) -> None:
+    """Raise DataError if shares are chosen for classes that are not shares of a whole: files have several labels."""
+    if shares not in ("equal", "labels"):
+        raise DataError("class_shares are for files with one label each, and these have several: leave it out")
+
+
 def log_ratio(
     shares: ClassShares, labels: Sequence[str], counts: Int[np.ndarray, " classes"]
 ) -> Float[np.ndarray, " classes"]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
-from texthead.errors import DataError
+from texthead.data.labels import Labels, join_labels
+from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
-from texthead.text.class_tree import ClassTree
+from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
 
@@ -32,6 +33,7 @@ SPLIT_NAMES: dict[str, Split] = {
 class Item:
     """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
+    `label` is its class, or with several labels a text as `join_labels` returns.
     Items of one `group` (a scene, a person) are never divided between splits. `extra` holds a manifest's other columns.
     `name` is the path relative to the folder of the data: seeded draws depend on it, not on the order of the items.
     """
@@ -56,25 +58,51 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled files from one source. `notes` are messages for the user, `tree` has the names above the classes."""
+    """Labelled files from one source.
+
+    `notes` are messages for the user. With `several`, a file has any number of labels, of which each is a question of
+    its own; else it has one. `tree` has the names above the classes.
+    """
 
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
+    several: bool = False
     tree: ClassTree | None = None
 
     @classmethod
-    def of_rows(cls, source: str | Path, rows: Iterable[tuple], notes: Iterable[str] = ()) -> "Dataset":
-        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra."""
-        return cls(tuple(Item(*row) for row in rows), str(source), tuple(notes))
+    def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
+        """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
+
+        With several labels, the label of a row is the tuple of their names.
+        """
+        several = any(isinstance(row[1], tuple) for row in rows)
+        texts = (join_labels(row[1]) if isinstance(row[1], tuple) else row[1] for row in rows)
+        items = (Item(row[0], text, *row[2:]) for row, text in zip(rows, texts, strict=True))
+        return cls(tuple(items), str(source), tuple(notes), several)
 
     def __len__(self) -> int:
         return len(self.items)
 
     @property
     def labels(self) -> list[str]:
-        """The label of each item."""
+        """The label of each item.
+
+        Raises:
+            DataError: the items have several labels.
+        """
+        self.check_one_label()
         return [item.label for item in self.items]
+
+    def check_one_label(self) -> None:
+        """Raise DataError if the items have several labels."""
+        if self.several:
+            raise DataError(f"{self.source}: its files have several labels, but this needs files with one label each")
+
+    @property
+    def labelling(self) -> Labels:
+        """What the items are labelled with."""
+        return Labels(tuple(item.label for item in self.items), self.several, self.source)
 
     @property
     def names(self) -> list[str]:
@@ -83,8 +111,8 @@ class Dataset:
 
     @property
     def classes(self) -> list[str]:
-        """The labels that occur, sorted."""
-        return sorted({item.label for item in self.items})
+        """The classes that occur, sorted."""
+        return sorted(self.labelling.counts)
 
     @property
     def groups(self) -> list[str]:
@@ -105,12 +133,21 @@ class Dataset:
         return replace(self, items=tuple(self.items[position] for position in positions))
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
-        """Return the items whose label is one of the names."""
+        """Return the items whose label is one of the names; with several labels, all items without other labels."""
+        if self.several:
+            texts = self.labelling.within(names)
+            items = (replace(item, label=text) for item, text in zip(self.items, texts, strict=True))
+            return replace(self, items=tuple(items))
         labels = set(names)
         return replace(self, items=tuple(item for item in self.items if item.label in labels))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
-        """Return exactly k items per class. The draw depends on the seed and the items' names, not on their order."""
+        """Return exactly k items per class, or with several labels as few as hold at least k.
+
+        The draw depends on the seed and the items' names, not on their order.
+        """
+        if self.several:
+            return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
         return self.pick(splits.k_shot(self.labels, k, names=self.names, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
@@ -120,7 +157,7 @@ class Dataset:
 
     def fraction(self, share: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.labels, share, names=self.names, seed=seed))
+        return self.pick(splits.fraction(self.labelling.strata, share, names=self.names, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
         """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
@@ -144,10 +181,10 @@ class Dataset:
         Raises:
             DataError: no class has an item that can be held out.
         """
-        groups, names = self.groups, self.names
+        groups, names, labels = self.groups, self.names, self.labelling.strata
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
-        free, alone = _divisible(self.labels, groups)
+        free, alone = _divisible(labels, groups)
         what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
         if not free:
             raise DataError(
@@ -155,13 +192,15 @@ class Dataset:
                 "splits in the column `split` of a CSV"
             )
         held_out = splits.hold_out(
-            [self.items[position].label for position in free],
+            [labels[position] for position in free],
             share,
             names=[names[position] for position in free],
             seed=seed,
             groups=[groups[position] for position in free] if grouped else None,
         )
         chosen = {free[position] for position in held_out}
+        if self.several:
+            chosen -= self._needed_in_training(chosen)
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         notes = list(self.notes)
         if alone:
@@ -169,9 +208,57 @@ class Dataset:
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
 
+    def with_tree(self, source: str | Path | None) -> "Dataset":
+        """Return the items with the tree of their classes, and a note on it, if they have one.
+
+        Args:
+            source: a file, see `read_tree`; "folders" for labels that are paths of folders. With None, the tree is read
+                from a column `parent`, or from labels such as `animal/dog/pug`.
+
+        Raises:
+            DataError: the file or the folders are no tree of these classes, or the items have several labels.
+        """
+        if self.several:
+            if source is not None:
+                raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
+            return self
+        classes, why = self.classes, ""
+        parents = {(item.label, value.strip()) for item in self.items for key, value in item.extra if key == "parent"}
+        try:
+            if source not in (None, FOLDERS):
+                tree = read_tree(Path(source)).with_labels(classes)
+            elif any(parent for _, parent in parents):
+                tree = ClassTree.of_parents(parents)
+            else:
+                tree = ClassTree.of_labels(classes)
+        except DataError as error:
+            if source is not None:
+                raise DataError(f"{self.source}: {error}") from None
+            tree, why = None, f"the column parent is not read as a tree: {error}"
+        if source == FOLDERS and tree is None:
+            raise DataError(
+                f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
+            )
+        if tree is None:
+            return replace(self, notes=(*self.notes, *filter(None, [why])))
+        broader = tree.broader(classes)
+        alone = [label for label in classes if not tree.place(label)]
+        outside = f"; not in it: {listed(alone)}" if alone else ""
+        count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
+        note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"
+        return replace(self, notes=(*self.notes, note), tree=tree)
+
+    def _needed_in_training(self, held_out: set[int]) -> set[int]:
+        """Return the held-out positions of groups with a class that no other item has."""
+        sets, groups = self.labelling.sets, self.groups
+        trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
+        needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
+        return {position for position in held_out if groups[position] in needed}
+
     def _repr_html_(self) -> str:
         """Return the number of items of each class and split, for a notebook."""
-        counts = Counter((item.label, item.split) for item in self.items)
+        pairs = zip(self.labelling.sets, self.items, strict=True)
+        counts = Counter((name, item.split) for names, item in pairs for name in names)
         splits: list[str | None] = [*splits_of(self)]
         if any(item.split is None for item in self.items):
             splits.append(None)
@@ -206,17 +293,9 @@ def splits_of(dataset: Dataset) -> dict[str, int]:
 
 
 def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
-    """Return the index of each item's label in `names`.
+    """Return the index of each item's label in `names`; with several labels, the numbers of `Labels.table`.
 
     Raises:
         DataError: a label is not in `names`.
     """
-    indices = {name: index for index, name in enumerate(names)}
-    unknown = sorted(set(dataset.labels) - set(indices))
-    if unknown:
-        raise DataError(
-            f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
-            f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
-            "make a new head for the data's own labels (zero_shot), or rename the labels"
-        )
-    return [indices[label] for label in dataset.labels]
+    return dataset.labelling.numbers(names)

@@ -1,9 +1,10 @@
 """Divide a dataset into training, validation and scored items."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from texthead.data.dataset import Dataset, splits_of
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.media.paths import fingerprints, spans_by_file
 
 HELD_OUT = 0.2
@@ -46,27 +47,50 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     if k is not None:
         train = train.k_shot(k, seed=seed)
     scored, name = (test, "test") if len(test) else (val, "val")
-    _check_classes(train)
+    notes = (*dataset.notes[earlier_notes:], *_check_classes(train), *unscored(scored, name, train.classes))
     # The head has no rows for labels that occur only outside training; `eval --zero-shot` scores those.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
-    return Division(train, val if len(val) else None, scored, name, dataset.notes[earlier_notes:])
+    return Division(train, val if len(val) else None, scored, name, notes)
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
     """Divide by the data's own splits, as `divide` does; without splits, train on all items and hold out none."""
     if splits_of(dataset):
         return divide(dataset, seed=seed, held_out=None, k=k)
-    _check_classes(dataset)
-    return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "")
+    notes = tuple(_check_classes(dataset))
+    return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "", notes)
 
 
-def _check_classes(train: Dataset) -> None:
-    """Raise DataError if all training items are of one class."""
-    if len(set(train.labels)) == 1:
-        raise DataError(
-            f"{train.source}: all {len(train)} training items are of class {train.labels[0]!r}, so there is nothing "
-            "to learn; add items of another class"
-        )
+def _check_classes(train: Dataset) -> list[str]:
+    """Return a note on the classes that all training items have.
+
+    Raises:
+        DataError: there is no other class.
+    """
+    counts = train.labelling.counts
+    everywhere = sorted(name for name, count in counts.items() if count == len(train))
+    if len(everywhere) == len(counts):
+        of_class = f"all {len(train)} training items are of class {listed(everywhere) or 'none'!r}"
+        raise DataError(f"{train.source}: {of_class}, so there is nothing to learn; add items of another class")
+    note = f"{train.source}: all {len(train)} training items have {listed(everywhere)}, which cannot be learned so"
+    return [note] if everywhere else []
+
+
+def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
+    """Return a note if some items have classes without training items, which are not scored.
+
+    Args:
+        name: name of the items, such as "test".
+        classes: the classes with training items.
+    """
+    known = {*classes}
+    others = [other for names in held_out.labelling.sets if (other := {*names} - known)]
+    if not others:
+        return []
+    count, lost = f"{len(others)} of {len(held_out)} {name} items", sorted(set().union(*others))
+    if held_out.several:
+        return [f"{count} have labels without training items ({listed(lost)}), which are not scored"]
+    return [f"{count} are of classes without training items (the first: {lost[0]!r}) and are not scored"]
 
 
 def check_no_class_lost(train: Dataset, readable: Dataset) -> None:
@@ -108,13 +132,6 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
             raise DataError(f"{message}; name other validation data")
         notes.append(f"{message} and are not scored (the first: {val_set.items[copies[0]].path})")
         val_set = val_set.pick(new)
-    classes = set(train_set.classes)
-    other = [item for item in val_set.items if item.label not in classes]
-    if other:
-        notes.append(
-            f"{val_set.source}: {len(other)} of {total} items are of classes without training items "
-            f"(the first: {other[0].label!r}) and are not scored"
-        )
     items = [replace(item, split="train") for item in train_set.items]
     items += [replace(item, split="val") for item in val_set.items]
-    return Dataset(tuple(items), train_set.source, tuple(notes))
+    return Dataset(tuple(items), train_set.source, tuple(notes), train_set.several or val_set.several)

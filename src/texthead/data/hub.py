@@ -17,16 +17,16 @@ _BATCH = 256
 
 
 def read_hub(source: str) -> tuple[list[tuple], list[str]]:
-    """Read `datasets:FOLDER` or `datasets:ID`; return the arguments of an `Item` per row, and notes for the user.
+    """Read `datasets:FOLDER` or `datasets:ID`; return rows for `Dataset.of_rows`, and notes for the user.
 
-    An item's name is the number of its row in its split.
+    An item's name is the number of its row in its split. An empty list means that a file has no label.
 
     Images and videos stored inside the dataset are written to the cache once, so that each item is a file. Code inside
     a dataset is never run. A dataset with only "train" has no splits.
 
     Raises:
         DataError: the library is missing or too old, the source cannot be loaded, or it does not have exactly one
-            column of images or videos and one of labels.
+            column of images or videos and one of labels (ClassLabel, string, or lists of these).
     """
     library = _library()
     loaded = _load(library, source)
@@ -34,7 +34,7 @@ def read_hub(source: str) -> tuple[list[tuple], list[str]]:
     if not any(name.lower() in SPLIT_NAMES for name in splits):
         raise DataError(f"{source}: unknown splits {', '.join(splits)}; call them train, validation, test")
     notes: list[str] = []
-    read: dict[str, tuple[list[Path], list[str]]] = {}
+    read: dict[str, tuple[list[Path], list[str | tuple[str, ...] | None]]] = {}
     for name, rows in splits.items():
         where = source if len(splits) == 1 else f"{source} ({name})"
         if name.lower() not in SPLIT_NAMES:
@@ -42,11 +42,11 @@ def read_hub(source: str) -> tuple[list[tuple], list[str]]:
             continue
         visual, label, column_notes = _columns(library, rows.features, where)
         labels = _labels(library, rows, label)
-        if not any(labels) and len(splits) > 1:
+        if labels.count(None) == len(labels) and len(splits) > 1:
             notes.append(f"{where}: none of its {len(rows)} rows has a label; they are not used")
             continue
-        if not all(labels):
-            raise DataError(f"{where}: row {labels.index('')} has no label in column {label!r}; remove such rows")
+        if None in labels:
+            raise DataError(f"{where}: row {labels.index(None)} has no label in column {label!r}; remove such rows")
         notes += column_notes
         read[name] = _files(rows, visual, where), labels
     only_train = [name.lower() for name in read] == ["train"]
@@ -85,27 +85,36 @@ def _load(library: Any, source: str) -> Any:
 def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str, str, list[str]]:
     """Return the column of images or videos, the label column, and a note if another column could hold the labels."""
     visual = [name for name, kind in features.items() if isinstance(kind, library.Image | library.Video)]
-    classes = [name for name, kind in features.items() if isinstance(kind, library.ClassLabel)]
-    strings = [name for name, kind in features.items() if getattr(kind, "dtype", None) in ("string", "large_string")]
+    one = {name: _each(library, kind) for name, kind in features.items()}
+    classes = [name for name, kind in one.items() if isinstance(kind, library.ClassLabel)]
+    strings = [name for name, kind in one.items() if getattr(kind, "dtype", None) in ("string", "large_string")]
     labels = classes or [name for name in strings if name not in visual]
     if len(visual) != 1 or len(labels) != 1:
         listed = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
         raise DataError(
-            f"{where}: must have exactly one column of images or videos, and one label column (ClassLabel or string), "
-            f"got {listed}; drop columns with select_columns, convert them with cast_column"
+            f"{where}: must have exactly one column of images or videos, and one label column (ClassLabel or string, "
+            f"or lists of them), got {listed}; drop columns with select_columns, convert them with cast_column"
         )
     others = [name for name in strings if name not in labels] if classes else []
     note = [f"{where}: labels are from column {labels[0]!r}, not {', '.join(map(repr, others))}"] if others else []
     return visual[0], labels[0], note
 
 
-def _labels(library: Any, rows: Any, column: str) -> list[str]:
-    """Return the label of each row, "" if it has none."""
-    values = rows.select_columns([column])[:][column]
-    kind = rows.features[column]
-    if not isinstance(kind, library.ClassLabel):
-        return [(value or "").strip() for value in values]
-    return ["" if value is None or value < 0 else kind.names[value] for value in values]
+def _each(library: Any, kind: Any) -> Any:
+    """Return the type of the values of a column, or in its lists."""
+    return kind.feature if isinstance(kind, library.List | library.LargeList) else kind
+
+
+def _labels(library: Any, rows: Any, column: str) -> list[str | tuple[str, ...] | None]:
+    """Return the label of each row, the tuple of its labels if they are lists, None if it has none."""
+    values, listed = rows.select_columns([column])[:][column], rows.features[column]
+    kind = _each(library, listed)
+    ids = isinstance(kind, library.ClassLabel)
+    name_of = dict(enumerate(kind.names)).get if ids else lambda value: (value or "").strip() or None
+    if kind is listed:
+        return [name_of(value) for value in values]
+    sets: list[Any] = [(None,) if own is None else tuple(map(name_of, own)) for own in values]
+    return [own if all(own) else None for own in sets]
 
 
 def _files(rows: Any, column: str, where: str) -> list[Path]:

@@ -356,6 +356,7 @@ def _write_index(
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
     extra = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
+    extra |= {"several": True} if dataset.several else {}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 

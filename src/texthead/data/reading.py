@@ -4,26 +4,37 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.class_trees import FOLDERS, label_of, media_in_folders, with_tree
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
+from texthead.data.rows import (
+    ROW_COLUMNS,
+    class_columns,
+    dataset_of,
+    is_json_list,
+    read_json_list,
+    row_item,
+    several_note,
+    with_labels,
+)
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
-from texthead.errors import DataError, MediaError, RunError
+from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
-from texthead.media.paths import MediaPath, Span
+from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import ClassIds, read_labels
 
-# The known columns of a manifest; others become an item's `extra`.
-_COLUMNS = ("path", "label", "split", "group", "start", "end")
+_SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -81,17 +92,18 @@ def read_dataset(
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        names = {label: named.name_of(label) for label in dataset.classes}
-        dataset = replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
-    return with_tree(dataset, tree)
+        texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
+        items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
+        dataset = replace(dataset, items=tuple(items))
+    return dataset.with_tree(tree)
 
 
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     """Return the first entry of the table that accepts the source, and its `read`."""
     problem = None
-    # Our applications come last, since Label Studio's accepts every `.json`.
+    # Packages come before our lists in JSON, and our applications last, since Label Studio's accepts every `.json`.
     entries = find(SOURCE_GROUP, SOURCES).values()
-    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in SOURCES):
+    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {"json"}):
         try:
             module = entry.load(SOURCE_FUNCTIONS)
             if entry.call(module.accepts, source):
@@ -146,7 +158,10 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
         raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
-    manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
+    tables = {p: _head(p) for p in sorted(path.iterdir()) if p.suffix.lower() in _MANIFEST_SUFFIXES}
+    tables = {p: (columns, classes) for p, (columns, classes) in tables.items() if "path" in columns}
+    manifests = [p for p, (columns, _) in tables.items() if {"label", "labels"} & {*columns}]
+    manifests = manifests or [p for p, (_, classes) in tables.items() if classes and len(tables) == 1]
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
@@ -156,12 +171,13 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
 
 
-def _is_manifest(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = file.readline(4096).strip().lower().split(_MANIFEST_SUFFIXES[path.suffix.lower()])
-    return {"path", "label"} <= {name.strip().strip('"') for name in header}
+def _head(path: Path) -> tuple[list[str], list[str]]:
+    """Return (the columns of a manifest, those that are classes); none if it cannot be read."""
+    rows: list[list[str]] = []
+    with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = [*islice(csv.reader(lines(file), delimiter=_MANIFEST_SUFFIXES[path.suffix.lower()]), 2)]
+    columns, first = ([_column_name(name) for name in row] for row in [*rows, [], []][:2])
+    return columns, class_columns(columns, first)
 
 
 def _read_manifest(source: str) -> Dataset:
@@ -172,8 +188,16 @@ def _read_manifest(source: str) -> Dataset:
         raise DataError(
             f"{path}: {error}; split it up, or predict its files with `texthead bulk`, which reads row by row"
         ) from None
-    items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
-    return Dataset(items, str(path))
+    columns, classes = _head(path)
+    if {"label", "labels"} <= {*columns}:
+        raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
+    several = bool(classes) or "labels" in columns
+    rows = manifest_rows(path, ("path",) if several else ("path", "label"))
+    rows = with_labels(rows, classes, path) if classes else rows
+    dataset = dataset_of([row_item(row, path, line) for line, row in rows], source, several=several)
+    unused = sorted({name.strip() for name in classes} - {*dataset.classes})
+    notes = [f"{path}: no file has the label {listed(unused)}, which is not a class"] if unused else []
+    return replace(dataset, notes=tuple(notes))
 
 
 def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -203,13 +227,15 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                 raise DataError(
                     f"{path}: no column {sorted(missing)[0]!r}, got {', '.join(columns) or 'none'}; "
                     f"the first line must name {named}, with {delimiter!r} between columns"
+                    f"{_SEVERAL_LABELS if 'label' in missing else ''}"
                 )
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
                     raise DataError(f"{where}: the number of fields differs from the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
-                    raise DataError(f"{where}: {named} must not be empty")
+                    remedy = "; if files may have no label, name the column `labels`" if "label" in needed else ""
+                    raise DataError(f"{where}: {named} must not be empty{remedy}")
                 if "\0" in "".join(row.values()):
                     raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)
@@ -238,48 +264,7 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 def _column_name(column: str) -> str:
     """Return the known column for a spelling such as `Path` or ` label`; any other name unchanged."""
     name = column.strip().lower()
-    return name if name in _COLUMNS else column
-
-
-def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
-    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
-
-    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`.
-
-    Raises:
-        DataError: the times break a rule, or the file is not a video.
-    """
-    path = MediaPath(manifest.parent / row["path"])
-    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
-    if not (start or end or path.is_part):
-        return path.clip().path
-    where = f"{manifest}:{line}"
-    if path.is_part and (start or end):
-        raise DataError(
-            f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
-        )
-    try:
-        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
-        part.check_part()
-    except MediaError as error:
-        raise DataError(f"{where}: {error}") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
-    return part.path
-
-
-def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
-    """Return the item of a row; paths are relative to the manifest's folder."""
-    split = (row.get("split") or "").strip().lower()
-    if split and split not in SPLIT_NAMES:
-        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
-    return Item(
-        path=row_path(row, manifest, line),
-        label=row["label"].strip(),
-        split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
-        group=(row.get("group") or "").strip() or None,
-        extra=tuple((k, v) for k, v in row.items() if k not in _COLUMNS),
-    )
+    return name if name in ROW_COLUMNS else column
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:
@@ -302,7 +287,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                     f"{class_folder}: {len(broken)} broken links or other non-files are ignored (the first: "
                     f"{broken[0].name})"
                 )
-            nested = media_in_folders(class_folder)
+            nested = _media_in_folders(class_folder)
             if nested and not tree:
                 notes.append(
                     f"{class_folder}: {len(nested)} files in folders below it belong to this class (the first: "
@@ -316,7 +301,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                     f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
                     f"({', '.join(suffixes[:4])})"
                 )
-            items += [Item(p, label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
+            items += [Item(p, _label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [name for name in media_below(root) if Path(name) not in listed]
     if stray and not items:
@@ -332,6 +317,17 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     return Dataset(tuple(items), str(root), tuple(notes))
 
 
+def _media_in_folders(class_folder: Path) -> list[Path]:
+    """Return the videos and images in the folders below a class folder."""
+    below = map(Path, media_below(class_folder))
+    return [path for path in below if path.parent != class_folder and path.is_file()]
+
+
+def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:
+    """Return the name of the class folder, or with a tree of folders the path of the file's folder."""
+    return file.parent.relative_to(class_folder.parent).as_posix() if tree == FOLDERS else class_folder.name
+
+
 def _checked(dataset: Dataset, root: Path) -> Dataset:
     """Return the dataset, each item with its name: the path relative to `root`, unless the source has named it.
 
@@ -344,9 +340,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if wrong := [item for item in dataset.items if not isinstance(item.label, str)]:
         raise DataError(f"{dataset.source}: label {wrong[0].label!r} of {wrong[0].path} is no text; make labels texts")
-    several = [label for label in dataset.classes if len(label.splitlines()) > 1]
-    if several:
-        raise DataError(f"{dataset.source}: class name {several[0][:60]!r} has several lines; write it on one line")
+    if not dataset.classes:
+        raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
+    long = [label for label in dataset.classes if len(label.splitlines()) > 1]
+    if long:
+        raise DataError(f"{dataset.source}: class name {long[0][:60]!r} has several lines; write it on one line")
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         labels = sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path})
@@ -357,7 +355,9 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
             f"{dataset.source}: {without} of {len(dataset.items)} items have no split; give all items a split, or none"
         )
     return replace(
-        dataset, items=tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items)
+        dataset,
+        items=tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items),
+        notes=(*dataset.notes, *([several_note(dataset)] if dataset.several else [])),
     )
 
 
@@ -371,4 +371,5 @@ lists = _Source(_is_list, _read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
+json = _Source(is_json_list, read_json_list)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

@@ -45,6 +45,27 @@ def k_shot(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) ->
     return sorted(_first(k, _shuffled(labels, names, seed)))
 
 
+def k_shot_of_several(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed: int) -> list[int]:
+    """Draw items until each class has at least k, the rarest class first; return ascending positions.
+
+    Args:
+        sets: the classes of each item.
+
+    Raises:
+        DataError: a class has fewer than k items.
+    """
+    of_class: dict[str, list[int]] = defaultdict(list)
+    for position in _random_order(names, seed):
+        for label in sets[position]:
+            of_class[label].append(position)
+    _first(k, of_class)  # Checks that there are enough.
+    drawn = set[int]()
+    for label in sorted(of_class, key=lambda each: (len(of_class[each]), each)):
+        own = of_class[label]
+        drawn.update([position for position in own if position not in drawn][: max(0, k - len(drawn & {*own}))])
+    return sorted(drawn)
+
+
 def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], processes: int, seed: int) -> list[int]:
     """Return the ascending positions of all items drawn if each process draws its own k per class.
 

@@ -1,14 +1,16 @@
 """Metrics with confidence intervals, calibration and saliency.
 
-evaluate       scores of a model and exact counts
-intervals      confidence intervals of rates and differences
-class_sizes    classes of different sizes: the mean over classes, and rare ones
-confusions     confused classes, and the similarity of their head rows
-reliability    bins and the expected calibration error
-calibration    temperature, rejection threshold, prediction sets
-broader_names  answers with broader names, and their counts
-frame_order    accuracy with shuffled and reversed frames
-saliency       occlusion maps: which regions of the frames a prediction depends on
+evaluate           features of views -> scores of a model
+results            the scores of a test: exact counts, mAP and F1 of several labels
+average_precision  how well scores rank the items of each class
+intervals          confidence intervals of rates and differences
+class_sizes        classes of different sizes: the mean over classes, and rare ones
+confusions         confused classes, and the similarity of their head rows
+reliability        bins and the expected calibration error
+calibration        temperature, rejection threshold, prediction sets, levels
+broader_names      answers with a name above the class
+frame_order        accuracy with shuffled and reversed frames
+saliency           occlusion maps: which regions of the frames a prediction depends on
 """
 
 import lazy_loader

@@ -1,15 +1,15 @@
 """The public names of the package, imported on first use."""
 
+from .average_precision import mean_average_precision as mean_average_precision
 from .calibration import NONE as NONE
 from .calibration import Calibration as Calibration
 from .calibration import fit_temperature as fit_temperature
-from .evaluate import Evaluation as Evaluation
 from .evaluate import average_views as average_views
 from .evaluate import check_scores as check_scores
 from .evaluate import evaluate as evaluate
 from .evaluate import head_scores as head_scores
-from .evaluate import mean_average_precision as mean_average_precision
 from .intervals import grouped_interval as grouped_interval
 from .intervals import lead_interval as lead_interval
 from .intervals import standard_error as standard_error
+from .results import Evaluation as Evaluation
 from .saliency import cover as cover

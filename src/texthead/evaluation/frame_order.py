@@ -53,6 +53,8 @@ def blind_to_order(model: Recognizer, frames: int) -> str | None:
     """Return a sentence that says why frame order cannot matter to this model, "" for one frame; None if it can."""
     if frames < 2:
         return ""
+    if model.several:
+        return "The order of frames is tested for runs with one label per file."
     if isinstance(model.temporal, MeanPool):
         return (
             "The mean over frames does not depend on their order, so shuffled and reversed frames score the same. "

@@ -23,14 +23,18 @@ GRID = 7
 
 
 class Covered(NamedTuple):
-    """Scores of a clip without a cover, and with one region of one frame covered."""
+    """Scores of a clip without a cover, and with one region of one frame covered.
+
+    With `several`, the scores are log-odds of classes that do not exclude each other.
+    """
 
     plain: Float[Tensor, " classes"]
     covered: Float[Tensor, "frames rows columns classes"]
+    several: bool = False
 
     def at_temperature(self, temperature: float) -> "Covered":
         """Return the scores divided by a temperature of `calibrate`, so that probabilities agree with `predict`."""
-        return Covered(self.plain / temperature, self.covered / temperature)
+        return Covered(self.plain / temperature, self.covered / temperature, self.several)
 
     def heat(self, target: int) -> Float[Tensor, "frames rows columns"]:
         """Return how much covering each region lowers the score of class `target`, relative to the largest drop (0-1).
@@ -47,20 +51,19 @@ class Covered(NamedTuple):
 
     def probabilities(self, target: int) -> tuple[float, float]:
         """Return the probability of class `target` without a cover and with its hottest region covered."""
-        lowest = _log_odds(self.covered, target).argmin()
-        covered = self.covered.softmax(-1)[..., target].flatten()[lowest]
-        return float(self.plain.softmax(-1)[target]), float(covered)
+        lowest = self._log_odds(self.covered, target).argmin()
+        before, after = (each.sigmoid() if self.several else each.softmax(-1) for each in (self.plain, self.covered))
+        return float(before[target]), float(after[..., target].flatten()[lowest])
 
     def _drops(self, target: int) -> Float[Tensor, "frames rows columns"]:
-        return (_log_odds(self.plain, target) - _log_odds(self.covered, target)).clamp(min=0)
+        return (self._log_odds(self.plain, target) - self._log_odds(self.covered, target)).clamp(min=0)
 
-
-def _log_odds(scores: Float[Tensor, "*covers classes"], target: int) -> Float[Tensor, "*covers"]:
-    """Return log(p / (1 - p)) of the class; its score if it is the only class."""
-    if scores.shape[-1] == 1:
-        return scores[..., 0]
-    others = [other for other in range(scores.shape[-1]) if other != target]
-    return scores[..., target] - scores[..., others].logsumexp(-1)
+    def _log_odds(self, scores: Float[Tensor, "*covers classes"], target: int) -> Float[Tensor, "*covers"]:
+        """Return log(p / (1 - p)) of the class; its score if it is the only class."""
+        if self.several or scores.shape[-1] == 1:
+            return scores[..., target]
+        others = [other for other in range(scores.shape[-1]) if other != target]
+        return scores[..., target] - scores[..., others].logsumexp(-1)
 
 
 def saliency(
@@ -111,9 +114,8 @@ def cover(
         plain, covered = _cover_each(model, encoder, clip, grid)
     else:
         plain, covered = _cover_all(model, clip, grid)
-    return Covered(
-        plain.float().cpu(), covered.float().cpu().reshape(-1, grid, grid, plain.shape[-1]).expand(frames, -1, -1, -1)
-    )
+    covered = covered.float().cpu().reshape(-1, grid, grid, plain.shape[-1]).expand(frames, -1, -1, -1)
+    return Covered(plain.float().cpu(), covered, model.several)
 
 
 def _cover_each(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, MediaError
@@ -42,14 +42,19 @@ class FrozenItems:
     Attributes:
         data: the readable items.
         features: the mean feature of each, not normalised.
-        targets: the label index of each.
+        targets: the label index of each; with several labels, which classes it has.
         skipped: errors of unreadable files, which are not among the items.
     """
 
     data: Dataset
     features: Float[Tensor, "items dim"]
-    targets: Int[Tensor, " items"]
+    targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"]
     skipped: tuple[MediaError, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether the items have several labels."""
+        return self.targets.ndim == 2
 
     @property
     def groups(self) -> list[str]:
@@ -116,5 +121,5 @@ class FrozenEncoder:
         if files.skipped and not files.positions:
             raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {files.skipped[0]}")
         data = dataset.pick(files.positions)
-        targets = label_indices(data, dataset.classes if labels is None else labels)
-        return FrozenItems(data, files.features, torch.tensor(targets, dtype=torch.long), files.skipped)
+        targets = data.labelling.targets(dataset.classes if labels is None else labels)
+        return FrozenItems(data, files.features, targets, files.skipped)

@@ -177,6 +177,8 @@ def check_header(path: Path, header: bytes, name: str, size: int) -> None:
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     """Return (path, label, split, group, extra, name) of every clip in the source's order, and notes for the user.
 
+    With several labels, the label is the tuple of their names.
+
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.
     """
@@ -196,6 +198,8 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for of_tar in pool.map(_rows, tars) for row in of_tar]
     rows.sort(key=lambda row: row[0])
+    if own.get("several") is True:
+        rows = [(order, path, tuple(filter(None, text.split("; "))), *more) for order, path, text, *more in rows]
     if lost:
         notes.append(f"{root}: lacks {lost} unreadable files of the source")
     return [row[1:] for row in rows], notes

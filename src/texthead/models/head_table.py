@@ -14,6 +14,7 @@ from texthead.recipes import HEAD_GROUP, HEADS, check_head
 _SAVED = HEADS | {
     name: f"texthead.models.heads:{name}" for name in ("FrozenHead", "TrainableHead", "TemplatesHead", "ProbeHead")
 }
+_SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
 
 
 def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:

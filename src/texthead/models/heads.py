@@ -31,6 +31,7 @@ class Head(nn.Module):
         frozen: whether the rows stay fixed in training.
         lengths_count: whether the length of a row affects the scores.
         learned_template: whether the head has learned a template for class names.
+        several: whether each class is a yes-or-no question (`SeveralHead`); else a file has one class.
         weight: one row per class.
         center: subtracted from the features before they are normalised; None subtracts nothing.
         names: the class names, in row order.
@@ -47,6 +48,7 @@ class Head(nn.Module):
     frozen: ClassVar[bool] = False
     lengths_count: ClassVar[bool] = False
     learned_template: ClassVar[bool] = False
+    several: ClassVar[bool] = False
     pooling: Literal["features", "probabilities"] = "features"
     weight: Tensor
     center: Tensor | None

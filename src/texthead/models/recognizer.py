@@ -53,6 +53,20 @@ class Recognizer(nn.Module):
         """The class names, in the order of the scores."""
         return self.head.names  # pyright: ignore[reportReturnType]
 
+    @property
+    def several(self) -> bool:
+        """Whether a file has any number of classes, each a yes-or-no question; else it has one."""
+        return getattr(self.head, "several", False)
+
+    @property
+    def thresholds(self) -> Float[Tensor, " classes"] | None:
+        """The log-odds of each class from which on a file is said to have it; None if a file has one class."""
+        return self.head.thresholds.detach().cpu() if self.several else None  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+
+    def probabilities(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
+        """Return the probability (0-1) of each class: the softmax over classes, or with several labels the sigmoid."""
+        return scores.sigmoid() if self.several else scores.softmax(-1)
+
     def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip, not normalised.
 

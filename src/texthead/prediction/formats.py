@@ -23,7 +23,8 @@ class Prediction:
 
     With a rejection threshold, `known` is False if the highest probability is not above it. With a level, `answer` is
     the most specific name that reaches it, with its probability, and `known` is False if none does. The prediction set,
-    if requested, is the first `set_size` names of `top`.
+    if requested, is the first `set_size` names of `top`. With several labels per file, the first `chosen` names of
+    `top`, which may be none, are those above their thresholds.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Prediction:
     error: str | None = None
     known: bool = True
     set_size: int | None = None
+    chosen: int | None = None
     answer: tuple[str, float] | None = None
 
     @property
@@ -39,9 +41,16 @@ class Prediction:
         return (self.answer or self.top[0])[0] if self.known and self.top else None
 
     @property
+    def labels(self) -> tuple[tuple[str, float], ...]:
+        """The classes that the file is said to have, with their probabilities: none for a broader name."""
+        if self.chosen is not None:
+            return self.top[: self.chosen]
+        return () if self.in_place else self.top[:1]
+
+    @property
     def in_place(self) -> str:
         """The text that replaces the best class as the answer: none of these, or a broader name; empty if none does."""
-        if not self.known:
+        if not self.known or self.chosen == 0:
             return NONE
         if self.answer is None or self.answer[0] == self.top[0][0]:
             return ""
@@ -80,15 +89,21 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
             entry["answer"] = prediction.named
         if prediction.answer is not None:
             entry["answer_probability"] = prediction.answer[1]
+    if prediction.chosen is not None:
+        entry["labels"] = [name for name, _ in prediction.labels]
     if prediction.set_size is not None:
         entry["set"] = [name for name, _ in prediction.top[: prediction.set_size]]
     return entry
 
 
-def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
-    """Return the CSV columns: "answer" only with a threshold or a level, "in_set" only with `sets`."""
+def csv_columns(calibration: Calibration | None, *, sets: bool, several: bool = False) -> tuple[str, ...]:
+    """Return the CSV columns: "answer" only with a threshold or a level, "in_set" only with `sets`.
+
+    Args:
+        several: whether a file may have several labels, so that there is a column "chosen".
+    """
     answer = ("answer",) if calibration and calibration.answers_differ else ()
-    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
+    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()), *(("chosen",) if several else ()))
 
 
 def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
@@ -101,6 +116,7 @@ def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COL
             row = {"path": prediction.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
             row["answer"] = "" if rank > 1 else prediction.named or NONE
             row["in_set"] = "yes" if rank <= (prediction.set_size or 0) else "no"
+            row["chosen"] = "yes" if rank <= (prediction.chosen or 0) else "no"
             yield tuple(row.get(column, "") for column in columns)
         if prediction.error:
             row = {"path": prediction.path, "error": prediction.error}
@@ -116,10 +132,15 @@ def write_as_json(file: TextIO, predictions: Iterable[Prediction], calibration: 
 
 
 def write_as_csv(
-    file: TextIO, predictions: Iterable[Prediction], calibration: Calibration | None = None, *, sets: bool = False
+    file: TextIO,
+    predictions: Iterable[Prediction],
+    calibration: Calibration | None = None,
+    *,
+    sets: bool = False,
+    several: bool = False,
 ) -> None:
     """Write predictions as CSV, each as it comes."""
-    columns = csv_columns(calibration, sets=sets)
+    columns = csv_columns(calibration, sets=sets, several=several)
     writer = csv.writer(file)
     writer.writerow(columns)
     writer.writerows(csv_rows(predictions, columns))

@@ -113,6 +113,10 @@ def predictions(
             predictions have the error instead.
     """
     model, protocol = run.model, protocol_of(run, protocol)
+    thresholds = model.thresholds
+    if model.several and (sets or unlabelled):
+        option = "sets" if sets else "unlabelled"
+        raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")
     calibration = answering(run, protocol, at_least)
     if sets and unlabelled:
         raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
@@ -138,7 +142,14 @@ def predictions(
         paths = [Path(name) for name in names[start : start + len(entries)]]
         listed = slice(len(paths))
         yield from predictions_of(
-            model.names, paths, scores[listed], problems[listed], top=top, calibration=calibration, sets=sets
+            model.names,
+            paths,
+            scores[listed],
+            problems[listed],
+            top=top,
+            calibration=calibration,
+            sets=sets,
+            thresholds=thresholds,
         )
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)
@@ -161,11 +172,13 @@ def answering(
         refined: the scores were refined with unlabelled files, for which no calibration is valid.
 
     Raises:
-        DataError: the level is not a probability.
+        DataError: the level is not a probability, or files have several labels.
     """
     calibration = None if refined else run.calibration_for(protocol)[0]
     if at_least is None:
         return calibration
+    if run.model.several:
+        raise DataError(f"at_least {at_least:g} is for runs with one label per file, and this one has several")
     tree = run.tree if isinstance(run, Run) else None
     return (calibration or Calibration(1.0, 0)).at_least(at_least, tree.broader(run.model.names) if tree else {})
 
@@ -214,8 +227,18 @@ def predictions_of(
     top: int,
     calibration: Calibration | None = None,
     sets: bool = False,
+    thresholds: Float[Tensor, " classes"] | None = None,
 ) -> list[Prediction]:
-    """Return the prediction of each file from its scores or its problem."""
+    """Return the prediction of each file from its scores or its problem.
+
+    Args:
+        thresholds: with several labels per file, the log-odds from which on it has a class.
+    """
+    if thresholds is not None:
+        return [
+            Prediction(path, error=problem) if problem is not None else _labels_of(names, path, row, thresholds, top)
+            for path, row, problem in zip(paths, scores, problems, strict=True)
+        ]
     probabilities, known = apply_calibration(scores, calibration)
     answers: list[tuple[str, float] | None] = [None] * len(paths)
     if calibration and calibration.level:
@@ -235,6 +258,20 @@ def predictions_of(
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i], answer=answers[i]))
     return result
+
+
+def _labels_of(
+    names: tuple[str, ...],
+    path: Path,
+    scores: Float[Tensor, " classes"],
+    thresholds: Float[Tensor, " classes"],
+    top: int,
+) -> Prediction:
+    """Return a prediction with several labels: first the classes above their thresholds, then the next best."""
+    chosen, probabilities = (scores >= thresholds).tolist(), scores.sigmoid().tolist()
+    order = sorted(scores.argsort(descending=True, stable=True).tolist(), key=lambda index: not chosen[index])
+    pairs = tuple((names[index], probabilities[index]) for index in order[: max(top, sum(chosen))])
+    return Prediction(path, pairs, chosen=sum(chosen))
 
 
 def apply_calibration(

@@ -11,7 +11,7 @@ from torch import Tensor
 from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split, label_indices
 from texthead.data.protocol import Protocol
-from texthead.errors import MediaError
+from texthead.errors import DataError, MediaError
 from texthead.evaluation.broader_names import Answers, Broader
 from texthead.evaluation.calibration import (
     Calibration,
@@ -110,6 +110,11 @@ def calibrate_run(
         RunError: the run is in the hub's cache.
     """
     rates = {"false_accept": false_accept, "coverage": coverage, "wrong": wrong}
+    if run.model.several:
+        raise DataError(
+            f"{run.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of this "
+            "one come from its cross-validated training items"
+        )
     check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
     check_own(run.folder)
     dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol

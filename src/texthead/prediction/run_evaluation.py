@@ -1,18 +1,21 @@
 """Score a run on labelled items, with its own classes or others, beside baselines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
-from texthead.data.division import Division
+from texthead.data.division import Division, unscored
+from texthead.data.labels import join_labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import Evaluation, evaluate
+from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import rate_text
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
 from texthead.parallel.progress import Reporter
@@ -53,7 +56,7 @@ class RunEvaluation(NamedTuple):
         raw: the same without the temperature.
         table: the scores of all methods, the run's last.
         engine: names of the engines that encoded the items.
-        notes: why only the temperature of the calibration is valid.
+        notes: labels that are not scored, and why only the temperature of the calibration is valid.
         answers: the run's answers with broader names; None without a tree.
     """
 
@@ -119,6 +122,8 @@ def evaluate_run(
         prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     notify(plan)
+    lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
+    items = items.with_classes(run.labels) if lost else items
     engines, model = set[str](), (plan.other or run).model
     result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)
@@ -144,7 +149,7 @@ def evaluate_run(
     answered = plan.other or run
     calibration = answering(answered, protocol, at_least or usual_level(answered, protocol))
     answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
-    return RunEvaluation(result, raw, table, engine, notes, answers)
+    return RunEvaluation(result, raw, table, engine, [*lost, *notes], answers)
 
 
 def _changes(protocol: Protocol, before: Protocol) -> str:
@@ -159,11 +164,24 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
 
 
 def write_items(path: Path, result: Evaluation) -> None:
-    """Write one CSV line per item: path, label, the best class, its probability."""
+    """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
+    rows = _rows_of_several(result) if isinstance(result, SeveralEvaluation) else _rows_of_one(result)
+    write_csv(path, ("path", "label", "predicted", "probability"), rows)
+
+
+def _rows_of_one(result: Evaluation) -> Iterator[tuple[object, ...]]:
     best = result.scores.softmax(-1).max(-1)
     items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    rows = ((path, result.names[target], result.names[index], f"{value:.4f}") for path, target, index, value in items)
-    write_csv(path, ("path", "label", "predicted", "probability"), rows)
+    for path, target, index, value in items:
+        yield path, result.names[target], result.names[index], f"{value:.4f}"
+
+
+def _rows_of_several(result: SeveralEvaluation) -> Iterator[tuple[object, ...]]:
+    columns = result.targets.tolist(), result.predicted.tolist(), result.scores.sigmoid().tolist()
+    for path, own, said, values in zip(result.paths, *columns, strict=True):
+        label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))
+        sure = dict(sorted(zip(compress(result.names, said), compress(values, said), strict=True)))
+        yield path, label, predicted, "; ".join(f"{value:.4f}" for value in sure.values())
 
 
 def _calibrated(

@@ -49,6 +49,7 @@ _PANEL_TITLES = {
     "lr": "learning rate",
     "clips_per_second": "clips per second",
     "top1": "validation top-1 (%)",
+    "mean_ap": "validation mAP (%)",
     "top5": "validation top-5 (%)",
 }
 
@@ -75,7 +76,7 @@ def plot_curves(
     from matplotlib.figure import Figure
 
     runs = records if isinstance(records, Mapping) else {"": records}
-    drawn = [key for key in ("loss", "top1") if _recorded(runs, key)] if keys is None else list(keys)
+    drawn = [key for key in ("loss", "top1", "mean_ap") if _recorded(runs, key)] if keys is None else list(keys)
     for key in drawn:
         if not _recorded(runs, key):
             raise TextheadError(f"no record has {key!r}; choose from {', '.join(_known_keys(runs))}")
@@ -153,7 +154,7 @@ def _series(records: Records, key: str, x: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def _records_with(records: Records, key: str) -> list[Mapping[str, object]]:
-    kind = "val" if key.startswith("top") else "train"
+    kind = "val" if key in ("top1", "top5", "mean_ap") else "train"
     return [record for record in records if record.get("kind") == kind and key in record]
 
 

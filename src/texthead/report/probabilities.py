@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.evaluation.calibration import Calibration, Measured, measure
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval, wilson_interval
 from texthead.evaluation.reliability import Reliability, reliability
+from texthead.evaluation.results import Evaluation
 from texthead.media.paths import fingerprints
 from texthead.report.figures import plot_bins
 

@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 from texthead.evaluation import confusions
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json
 from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head
@@ -106,15 +106,19 @@ class RunPage:
 
         Raises: TextheadError if a matrix doesn't match the number of names.
         """
-        counts, correlation = self.scored.confusion() if self.scored else None, self.correlation
+        several = isinstance(self.scored, SeveralEvaluation)
+        counts, correlation = None if several or not self.scored else self.scored.confusion(), self.correlation
         both = None if counts is None or correlation is None else (counts, correlation)
-        steps, validations = _with_number(self.records, "train", "loss"), _with_number(self.records, "val", "top1")
+        metric = "mean_ap" if several else "top1"
+        steps, validations = _with_number(self.records, "train", "loss"), _with_number(self.records, "val", metric)
         speeds = [record["clips_per_second"] for record in _with_number(self.records, "train", "clips_per_second")]
         return render(
             "run.html",
             **vars(self),
             steps=steps,
             validations=validations,
+            metric=metric,
+            several=several,
             speed=float(np.median(speeds)) if speeds else None,
             curves=plot_curves(self.records) if steps or validations else None,
             confusion=None if counts is None else plot_confusion(counts, self.names, title="Confusion"),

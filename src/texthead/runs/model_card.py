@@ -1,12 +1,12 @@
 """The model card of a published or exported run, made from the files of the run alone."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from texthead.data.labels import Labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.figures import figures_of, trained_on
 from texthead.evaluation.calibration import Calibration
@@ -14,7 +14,7 @@ from texthead.evaluation.intervals import wilson_interval
 from texthead.media.paths import MediaPath
 from texthead.runs.folder import data_name, saved_split, was_edited
 from texthead.runs.metrics import read_records
-from texthead.runs.scores import RunScores, read_scores
+from texthead.runs.scores import RunScores, Score, read_scores
 
 if TYPE_CHECKING:
     from texthead.runs.run import Run
@@ -59,6 +59,7 @@ def model_card(
         ),
         template_path=str(_TEMPLATE),
         run=run,
+        several=run.model.several,
         protocol=protocol,
         name=name,
         data=data,
@@ -82,25 +83,27 @@ def model_card(
 
 
 def _results(scores: RunScores, task: str, data: str) -> list[Any]:
-    """Return the run's top-1 in the format of the hub's index of results."""
+    """Return the run's top-1, or mAP, in the format of the hub's index of results."""
     from huggingface_hub import EvalResult
 
     score = scores.methods[-1]
+    kind, name = ("accuracy", "top-1") if isinstance(score, Score) else ("mAP", "mAP")
     return [
         EvalResult(
             task_type=task,
             dataset_type="other",
             dataset_name=f"{data}, {scores.scored} items",
-            metric_type="accuracy",
-            metric_name="top-1",
-            metric_value=round(score.top1, 2),
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(score.rate[0], 2),
         )
     ]
 
 
 def _counts(run: "Run") -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    counts = Counter(label for label in saved_split(run.folder)["train_labels"] if label is not None).values()
+    texts = tuple(label for label in saved_split(run.folder)["train_labels"] if label is not None)
+    counts = Labels(texts, run.model.several).counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
@@ -109,7 +112,8 @@ def _counts(run: "Run") -> str:
 def _last_validation(run: "Run") -> dict[str, Any] | None:
     """Return the record of the last validation; None if there is none or it is incomplete."""
     records = [record for record in read_records(run.folder) if record.get("kind") == "val"]
-    complete = records and all(isinstance(records[-1].get(key), (int, float)) for key in ("epoch", "top1", "count"))
+    needed = ("epoch", "mean_ap" if run.model.several else "top1", "count")
+    complete = records and all(isinstance(records[-1].get(key), (int, float)) for key in needed)
     return records[-1] if complete else None
 
 

@@ -51,7 +51,7 @@ from texthead.runs.folder import (
 )
 from texthead.runs.hub import check_own, display_name, local_run
 from texthead.runs.saved import check_run, is_run
-from texthead.runs.scores import read_scores
+from texthead.runs.scores import Score, read_scores
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 
@@ -193,7 +193,8 @@ class Run:
         if calibration is None:
             name = display_name(self.folder)
             own = f"probabilities of {name} are not calibrated; texthead calibrate {name} does that on held-out items"
-            return None, None if self.classes is None else own
+            # Those of several labels come from cross-validated items.
+            return None, None if self.classes is None or self.model.several else own
         if calibration.classes != rows_digest(self.head.weight):
             reason = "the classes have been edited since"
         elif calibration.protocol != protocol.to_json():
@@ -333,8 +334,9 @@ class Run:
         scores = read_scores(self.folder) if self.classes and not self.edits else None
         scored, methods = scores or ("", ())
         for score in methods:
-            interval = f"{score.top1:.1f} % ({score.low:.1f}-{score.high:.1f})"
-            rows.append((f"top-1 of {score.method}", f"{interval}, {score.items} {scored} items"))
+            rate = "{:.1f} % ({:.1f}-{:.1f})".format(*score.rate)
+            metric = "top-1" if isinstance(score, Score) else "mAP"
+            rows.append((f"{metric} of {score.method}", f"{rate}, {score.items} {scored} items"))
         return html_table(("", ""), rows, caption=f"run {self.folder}")
 
 

@@ -31,23 +31,31 @@ def held_out_items(run: runs.Run) -> Dataset:
         )
     removed = len(paths) - len(items)
     notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
-    return Dataset(items, split.get("source") or str(run.folder), notes)
+    return Dataset(items, split.get("source") or str(run.folder), notes, "several" in split)
 
 
 def training_items(run: runs.Run) -> Dataset:
     """Return the items that a run was trained on, without those of removed classes; the files need not exist."""
     split = saved_split(run.folder)
     pairs = zip(split["train"], split["train_labels"], strict=True)
-    items = tuple(Item(Path(path), label) for path, label in pairs if label in run.labels)
-    return Dataset(items, split.get("source") or str(run.folder))
+    items = tuple(Item(Path(path), label) for path, label in pairs if label is not None)
+    source = split.get("source") or str(run.folder)
+    return Dataset(items, source, several="several" in split).with_classes(run.labels)
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple[Dataset, str]:
     """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
 
     Raises:
-        DataError: no such split, or the run was trained on some of the items and `split` is not train.
+        DataError: no such split, the run was trained on some of the items and `split` is not train, or the items have
+            one label each and the run is of several, or the other way round.
     """
+    if not run.model.several:
+        dataset.check_one_label()
+    elif not dataset.several:
+        raise DataError(
+            f"{dataset.source}: files have one label each, those of the run several; name a column `labels`"
+        )
     counts = splits_of(dataset)
 
     def items_where(condition: Callable[[Path], bool]) -> Dataset:
@@ -85,8 +93,8 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     Raises:
         DataError: an item is of a class of the run, or the run was trained on it.
     """
-    mixed = [item for item in dataset.items if item.label in run.labels]
-    if mixed:
+    sets = zip(dataset.items, dataset.labelling.sets, strict=True)
+    if mixed := [item for item, names in sets if {*names} & {*run.labels}]:
         raise DataError(
             f"unknown {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown items "
             "must not; leave them out"

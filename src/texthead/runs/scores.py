@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from texthead.errors import RunError
-from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import Rate
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json, write_json
 
 NAME = "scores.json"
@@ -31,11 +31,10 @@ class Score(NamedTuple):
     top5: float
     calibration_error: float
 
-    @classmethod
-    def of(cls, method: str, result: Evaluation) -> "Score":
-        """Return the score of an evaluation."""
-        rates = result.top1, *result.interval, result.class_mean, result.top5
-        return cls(method, result.count, *rates, result.calibration_error)
+    @property
+    def rate(self) -> Rate:
+        """Top-1 and its interval."""
+        return self.top1, self.low, self.high
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Score":
@@ -52,11 +51,63 @@ class Score(NamedTuple):
         return score
 
 
+def _rate(percent: object, low: object, high: object) -> Rate:
+    return float(percent), float(low), float(high)  # pyright: ignore[reportArgumentType]
+
+
+class SeveralScore(NamedTuple):
+    """The score of one method on files with several labels, in percent; the calibration error in points.
+
+    Attributes:
+        items: number of scored items.
+        mean_ap, low, high: mAP over classes, and its 95 % interval.
+        item_ap: mAP over items.
+        f1, macro_f1: F1 at the thresholds, over all answers and as a mean over classes.
+        exact: subset accuracy. All four have their intervals.
+        calibration_error: expected calibration error of the answers' probabilities.
+    """
+
+    method: str
+    items: int
+    mean_ap: float
+    low: float
+    high: float
+    item_ap: Rate
+    f1: Rate
+    macro_f1: Rate
+    exact: Rate
+    calibration_error: float
+
+    @property
+    def rate(self) -> Rate:
+        """mAP and its interval."""
+        return self.mean_ap, self.low, self.high
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SeveralScore":
+        """Read a score from a JSON object; errors as `Score.from_json`."""
+        rates: dict[str, Any] = {key: _rate(*value[key]) for key in ("item_ap", "f1", "macro_f1", "exact")}
+        numbers = {key: float(value[key]) for key in ("mean_ap", "low", "high", "calibration_error")}
+        score = cls(method=str(value["method"]), items=int(value["items"]), **numbers, **rates)
+        if score.items < 1 or not all(0 <= each <= 100 for each in (*numbers.values(), *sum(rates.values(), ()))):
+            raise ValueError(f"out of range: {score}")
+        return score
+
+
+def score_of(method: str, result: Evaluation) -> Score | SeveralScore:
+    """Return the score of an evaluation."""
+    if isinstance(result, SeveralEvaluation):
+        rates = *result.rate, result.item_ap, result.f1, result.macro_f1, result.exact
+        return SeveralScore(method, result.count, *rates, result.calibration_error)
+    rates = result.top1, *result.interval, result.class_mean, result.top5
+    return Score(method, result.count, *rates, result.calibration_error)
+
+
 class RunScores(NamedTuple):
     """The scored items ("test", "val" or "held-out") and the score of each method; the run's own is last."""
 
     scored: str
-    methods: tuple[Score, ...]
+    methods: tuple[Score | SeveralScore, ...]
 
 
 def write_scores(folder: Path, scores: RunScores) -> None:
@@ -75,7 +126,7 @@ def read_scores(folder: Path) -> RunScores | None:
         return None
     value = read_json(path)
     try:
-        methods = tuple(Score.from_json(each) for each in value["methods"])
+        methods = tuple((SeveralScore if "mean_ap" in each else Score).from_json(each) for each in value["methods"])
         if not methods:
             raise ValueError("it lists no method")
         return RunScores(str(value["scored"]), methods)

@@ -9,6 +9,9 @@ from texthead.errors import DataError, listed
 from texthead.files import read_text
 from texthead.text.class_names import clean_name, names_above
 
+# In place of a file: nested folders are a tree.
+FOLDERS = "folders"
+
 # A tree in a file.
 FORM = "{animal: {dog: [pug, beagle], cat: [siamese]}}"
 

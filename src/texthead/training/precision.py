@@ -123,7 +123,7 @@ def choose_precision(
     The first process chooses, and records it in `recipe.json` in `out`, where a resumed run finds it.
 
     Args:
-        tries: whether bfloat16 may be chosen, which needs the loss of the logits.
+        tries: whether bfloat16 may be chosen, which needs the cross-entropy of the logits.
         reporter: gets a message on the trial, if there is one.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from texthead.data.class_shares import check_class_shares
+from texthead.data.class_shares import check_class_shares, check_one_share
 from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pixels
@@ -55,6 +55,14 @@ def check_trainable(
     augmentation_for(recipe, as_visual(model.visual).spec.training_pixels(recipe))
     _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
+    if train_set.several:
+        check_one_share(recipe.class_shares)
+    if train_set.several != model.several:
+        kinds = ("several labels", "one label each")
+        files, head = kinds if train_set.several else reversed(kinds)
+        raise DataError(
+            f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
+        )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         label_indices(dataset, model.names)
 
@@ -158,10 +166,11 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     return {
         "source": train_set.source,
         "train": [str(item.media.resolved()) for item in train_set.items],
-        "train_labels": train_set.labels,
+        "train_labels": [item.label for item in train_set.items],
         "train_content": fingerprints([item.path for item in train_set.items]),
         "held_out": [str(item.media.resolved()) for item in held_out_items],
-        "held_out_labels": held_out.labels if held_out else [],
+        "held_out_labels": [item.label for item in held_out_items],
         "held_out_content": fingerprints([item.path for item in held_out_items]),
         "held_out_groups": [item.group for item in held_out_items],
+        **({"several": True} if train_set.several else {}),
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
 from texthead.data.class_shares import log_ratio
-from texthead.data.dataset import Dataset, Item, label_indices
+from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
@@ -67,7 +67,8 @@ def train(
 
     Args:
         val_set: scored after every epoch; not used to select anything.
-        objective: a loss of its own (Eq. 2), which ignores `class_shares`; None for the cross-entropy of the logits.
+        objective: a loss of its own (Eq. 2), which ignores `class_shares`; None for the cross-entropy of the logits,
+            or with several labels for the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
         reporter: gets progress, a message after each epoch, and the records of the metrics, in the first process.
 
@@ -99,9 +100,11 @@ def train(
         else:
             clips = pixel_clips(model, train_set, recipe)
         shift = _loss_shift(model, train_set, recipe)
+        table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else shift
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
-        recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=not objective, reporter=reporter)
+        tries = not (objective or train_set.several)
+        recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=tries, reporter=reporter)
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(model, objective, clips.blank, recipe, execution)
@@ -142,6 +145,13 @@ def train(
                         output = parallel(inputs, labels)
                         if objective:
                             share = output * (len(positions) / items)
+                        elif train_set.several:
+                            known = labels != NO_ITEM
+                            answers = table[labels[known]]
+                            share = (
+                                F.binary_cross_entropy_with_logits(output[known].float(), answers, reduction="sum")
+                                / items
+                            )
                         else:
                             logits = output.float() + shift
                             share = F.cross_entropy(logits, labels, reduction="sum", ignore_index=NO_ITEM) / items
@@ -163,7 +173,7 @@ def train(
                 step, done = step + 1, done + items
 
                 # --- metrics
-                top1 = {} if objective else {"train_top1": 100 * int(right) / items}
+                top1 = {} if objective or train_set.several else {"train_top1": 100 * int(right) / items}
                 rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
                 rates["clips_per_second"] = round((done - done_before) / (time.perf_counter() - started), 2)
                 with together():
@@ -199,12 +209,14 @@ def train(
 def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"]:
     """Return log(label share / class share), which the loss adds to the logits; zeros for "labels", as in the paper.
 
+    With several labels classes are no shares of a whole, and it is zero.
+
     So the logits themselves become those of items that are as frequent as `class_shares` says.
 
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
     """
-    counts = np.bincount(label_indices(train_set, model.names), minlength=len(model.names))
-    ratio = log_ratio(recipe.class_shares, model.names, counts)
+    counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
+    ratio = log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))
     return -torch.from_numpy(ratio).float().to(next(model.parameters()).device)
 
 
@@ -221,9 +233,10 @@ def _validate(
     if not val_set:
         return ""
     scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
+    rates = {"mean_ap": scored.rate[0]} if val_set.several else {"top1": scored.top1, "top5": scored.top5}
     with together():
-        log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
-    return f", top-1 {scored.top1:.1f} on {scored.count} held-out items"
+        log.add(kind="val", epoch=epoch, step=step, **rates, count=scored.count)
+    return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"
 
 
 def _mean_loss(records: Sequence[dict], epoch: int, batch: int, length: int) -> float:

@@ -1,6 +1,7 @@
 """Classifiers from few labels on a frozen encoder.
 
 closed_form   linear heads without a training loop: a logistic probe, and text rows with labelled items
+several       heads of several labels: fit, probabilities, threshold
 methods       the methods on a frozen encoder, and their cross-validation
 baselines     score zero-shot and a probe as baselines of a run
 estimator     TextHeadClassifier: a scikit-learn estimator on files

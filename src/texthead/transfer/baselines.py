@@ -1,6 +1,5 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -8,7 +7,7 @@ from typing import Literal
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.class_sizes import RareClasses
-from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
@@ -17,7 +16,7 @@ from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
 from texthead.runs.run import Run
-from texthead.runs.scores import RunScores, Score
+from texthead.runs.scores import RunScores, score_of
 from texthead.text.prompts import class_prompts
 from texthead.transfer.methods import Task, evaluation_of
 
@@ -57,19 +56,16 @@ class ScoreTable:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
-        return [
-            (method, f"{r.top1:.1f} % of {r.count} (95 % interval {r.interval_text}){r.mean_text}")
-            for method, r in self.rows
-        ]
+        return [(method, r.text) for method, r in self.rows]
 
     @property
     def rare(self) -> RareClasses | None:
         """The result of the last row on the classes with few training items; None if there are none."""
-        return self.rows[-1][1].rare(Counter(self.division.train.labels)) if self.rows else None
+        return self.rows[-1][1].rare(self.division.train.labelling.counts) if self.rows else None
 
     def scores(self) -> RunScores:
         """Return the scores as saved in a run folder."""
-        return RunScores(self.division.scored_name, tuple(Score.of(*row) for row in self.rows))
+        return RunScores(self.division.scored_name, tuple(score_of(*row) for row in self.rows))
 
 
 def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:

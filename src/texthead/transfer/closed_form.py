@@ -4,7 +4,7 @@ Both center the features on the training items and normalise them to length 1. N
 of steps or a validation set.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,11 +58,22 @@ def text_evidence(
     Args:
         rows: as in `text_probe_head`.
     """
-    from scipy.special import log_softmax, logsumexp
+    from scipy.special import log_softmax
 
-    x, text, labels = _units(features - class_center(features, targets)), _rows(rows), targets.numpy()
+    x, text, labels = units(features - class_center(features, targets)), short_rows(rows), targets.numpy()
     weights, scores, items = class_weights(labels), x @ text.T, np.arange(len(labels))
-    logs = np.array([(weights * log_softmax(scale * scores, axis=1)[items, labels]).sum() for scale in (0, *SCALES)])
+    return weigh_scales(text, lambda scale: (weights * log_softmax(scale * scores, axis=1)[items, labels]).sum())
+
+
+def weigh_scales(text: Float[np.ndarray, "classes dim"], log_likelihood: Callable[[float], float]) -> TextEvidence:
+    """Weigh SCALES of the text rows by the log-likelihood of the labels at each, against that at scale 0.
+
+    Args:
+        text: as from `short_rows`.
+    """
+    from scipy.special import logsumexp
+
+    logs = np.array([log_likelihood(scale) for scale in (0.0, *SCALES)])
     helpful = HELPFUL * float(np.linalg.norm(text, axis=1).mean()) ** 2
     with np.errstate(divide="ignore"):
         logs = logs + np.log([1 - helpful, *np.full(len(SCALES), helpful / len(SCALES))])
@@ -88,11 +99,11 @@ def logistic_head(
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
     """
     center = class_center(features, targets)
-    x = _units(features - center)
+    x = units(features - center)
     weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
     present, numbers = np.unique(targets.numpy(), return_inverse=True)
-    weight[present], bias[present] = _logistic(*_span(x), numbers, weight[present], STRENGTH / penalty)
-    return _probe(weight, bias, center, names, "logistic")
+    weight[present], bias[present] = _logistic(*span(x), numbers, weight[present], STRENGTH / penalty)
+    return probe_of(weight, bias, center, names, "logistic")
 
 
 def text_probe_head(
@@ -127,10 +138,10 @@ def text_probe_head(
         logit-adjusted loss of Menon et al. (ICLR 2021).
     """
     center, labels = class_center(features, targets), targets.numpy()
-    x, text = _units(features - center), _rows(rows)
+    x, text = units(features - center), short_rows(rows)
     evidence = text_evidence(rows, features, targets)
     text_weight = TEXT_SHARE * evidence.weight
-    z, axes = _span(x)
+    z, axes = span(x)
     weight, bias = _logistic(z, axes, labels, text_weight * evidence.scale * text, STRENGTH / penalty)
     text = text - text.mean(0)
     item_weights, hot = class_weights(labels), np.eye(len(text))[labels]
@@ -143,10 +154,10 @@ def text_probe_head(
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
     # Rows of new names fit the head only if its own names probably help.
     kind = TEXT_AND_ITEMS if evidence.weight > 0.5 else "items"
-    return _probe(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, kind)
+    return probe_of(weight + RIDGE_SHARE * ratio * ridge, bias, center, names, kind)
 
 
-def _rows(rows: Tensor) -> np.ndarray:
+def short_rows(rows: Float[Tensor, "classes dim"]) -> Float[np.ndarray, "classes dim"]:
     """Return text rows, shortened to length 1."""
     double = rows.double()
     return (double / double.norm(dim=-1, keepdim=True).clamp(min=1)).numpy()
@@ -157,15 +168,17 @@ def _spread(scores: np.ndarray) -> float:
     return float((scores - scores.mean(1, keepdims=True)).std())
 
 
-def _units(vectors: Tensor) -> np.ndarray:
+def units(vectors: Float[Tensor, "items dim"]) -> Float[np.ndarray, "items dim"]:
+    """Return vectors, normalised to length 1."""
     return F.normalize(vectors.double(), dim=-1).numpy()
 
 
-def _probe(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence[str], kind: str) -> ProbeHead:
+def probe_of(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence[str], kind: str) -> ProbeHead:
+    """Return a head of these numbers."""
     return ProbeHead(torch.from_numpy(weight), bias=torch.from_numpy(bias), center=center, names=names, kind=kind)
 
 
-def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (coordinates of the items, orthogonal unit axes of their span), by the smaller of the Gram matrices."""
     few = len(x) <= x.shape[1]
     values, vectors = np.linalg.eigh(x @ x.T if few else x.T @ x)
@@ -186,7 +199,7 @@ def _logistic(
     its curvature, the problem is well conditioned: about 30 steps solve it.
 
     Args:
-        z, axes: as from `_span`.
+        z, axes: as from `span`.
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax

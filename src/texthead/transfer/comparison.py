@@ -1,7 +1,6 @@
 """Fit methods to the features of a frozen encoder: compare them, or save one as a run."""
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,21 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from texthead.data.class_shares import are_unbalanced, check_class_shares, shares_text, unbalanced_text
+from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError
-from texthead.evaluation.class_sizes import RareClasses, class_weights
-from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import Rate, rate_of
+from texthead.evaluation.class_sizes import RareClasses
+from texthead.evaluation.intervals import Rate
+from texthead.evaluation.results import Evaluation
 from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading, engines_text
 from texthead.files import locked
 from texthead.media.find import find_media
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
 from texthead.parallel.progress import Progress, Reporter
@@ -157,18 +157,18 @@ class MethodScores:
     """What a comparison measures.
 
     Attributes:
-        right: which training items each method gets right, cross-validated; empty if classes have too few items.
+        validated: the cross-validated evaluation of each method; empty if classes have too few items.
         tested: the evaluation of each method on the held-out items; empty without such items.
         scored_name: the split of the held-out items.
         items: the training items.
-        folds: the folds of the cross-validation; `right` is about the `scored_items`.
+        folds: the folds of the cross-validation.
         skipped: errors of unreadable files.
         lines: what to know about the labels' shares, the class names, the folds, the penalty and unlabelled files.
         engine: the engines that computed the features.
-        weights: what each of the `scored_items` counts, as `class_shares` says; None if all count the same.
+        weights: what each cross-validated item counts, as `class_shares` says; None if all count the same.
     """
 
-    right: dict[str, np.ndarray]
+    validated: dict[str, Evaluation]
     tested: dict[str, Evaluation]
     scored_name: str
     items: FrozenItems
@@ -179,9 +179,9 @@ class MethodScores:
     weights: np.ndarray | None = None
 
     @property
-    def scored_items(self) -> FrozenItems:
-        """The training items that are cross-validated: those of classes that are not too small."""
-        return self.items.pick(self.folds.scored)
+    def metric(self) -> str:
+        """What the rates are: top-1, or with several labels mAP."""
+        return next((each.metric for each in (*self.validated.values(), *self.tested.values())), "top-1")
 
     @property
     def lead(self) -> methods.Lead | None:
@@ -189,29 +189,26 @@ class MethodScores:
 
         Items are weighted as `class_shares` says.
         """
-        return methods.best_rival(self.right, self.scored_items.groups, self.weights) if self.right else None
+        groups = self.items.pick(self.folds.scored).groups
+        return methods.best_rival(self.validated, groups, self.weights) if self.validated else None
 
     def columns(self, *, by_class: bool = False) -> dict[str, dict[str, Rate]]:
-        """Return, for each way of scoring that there is, the top-1 of each method in percent and its 95 % interval.
+        """Return, for each way of scoring that there is, the metric of each method in percent and its 95 % interval.
 
         Args:
             by_class: return the means over classes instead, where classes differ in size.
         """
-        items, columns = self.scored_items, dict[str, dict[str, Rate]]()
-        weights = class_weights(items.targets.numpy()) if by_class and self.right else None
-        if self.right and (not by_class or are_unbalanced(items.targets.bincount().tolist())):
-            columns["cross-validated"] = {n: rate_of(hits, items.groups, weights) for n, hits in self.right.items()}
-        if self.tested and (not by_class or any(score.sizes_differ for score in self.tested.values())):
-            columns[self.scored_name] = {
-                name: score.class_mean if by_class else (score.top1, *score.interval)
-                for name, score in self.tested.items()
-            }
-        return columns
+        columns = {"cross-validated": self.validated, self.scored_name: self.tested}
+        return {
+            title: {name: score.class_mean if by_class else score.rate for name, score in own.items()}
+            for title, own in columns.items()
+            if own and (not by_class or any(score.sizes_differ for score in own.values()))
+        }
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the table as text: top-1 of each method by column, and below it the mean over classes."""
+        """Return the table as text: the metric of each method by column, and below it the mean over classes."""
         columns, means, rows = self.columns(), self.columns(by_class=True), []
-        for name in self.right or self.tested:
+        for name in self.validated or self.tested:
             for title, rates in ((name, columns), ("  mean over classes", means)):
                 # 100 for 100.0, so that the table fits 80 columns.
                 cells = [
@@ -226,16 +223,19 @@ class MethodScores:
     @property
     def rare(self) -> RareClasses | None:
         """The default's result on the held-out items of classes with few training items; None if there are none."""
-        return next((score.rare(Counter(self.items.data.labels)) for score in self.tested.values()), None)
+        counts = self.items.data.labelling.counts
+        return next((score.rare(counts) for score in self.tested.values()), None)
 
     def __repr__(self) -> str:
         columns = self.columns().items()
         columns_text = (f"{title}: {name} {own[0]:.1f}" for title, column in columns for name, own in column.items())
-        return f"MethodScores(top-1 in percent, {', '.join(columns_text)})"
+        return f"MethodScores({self.metric} in percent, {', '.join(columns_text)})"
 
     def _repr_html_(self) -> str:
         header, notes = ("method", *self.columns()), [str(self.rare)] if self.rare else ()
-        return html_table(header, self.rows(), caption="frozen encoder: top-1 in percent (95 % interval)", notes=notes)
+        return html_table(
+            header, self.rows(), caption=f"frozen encoder: {self.metric} in percent (95 % interval)", notes=notes
+        )
 
 
 def compare(
@@ -269,30 +269,30 @@ def compare(
     shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     cv = methods.folds(items, seed=task.recipe.seed)
-    right: dict[str, np.ndarray] = {}
+    validated: dict[str, Evaluation] = {}
     tested: dict[str, Evaluation] = {}
     total = len(task.methods) * (len(cv.pairs) + (tests is not None))
     with task.frozen.reporter.bar("compare", "fits") as progress:
         step = _counter(progress, total)
         for name in task.methods:
             if cv.pairs:
-                right[name] = methods.cross_validated(partial(task.fit, name), items, cv, step)
+                validated[name] = methods.cross_validated(partial(task.fit, name), items, cv, step)
             if tests is not None:
                 tested[name] = methods.evaluation_of(task.fit(name, items), tests)
                 step()
-    counts, scored, name = items.targets.bincount().tolist(), items.pick(cv.scored), division.scored_name or "held out"
-    lines = [unbalanced_text(shares, counts), *lines]
-    if cv.pairs and min(counts) < methods.MIN_ITEMS:
+    counts, scored, name = task.counts(items), items.pick(cv.scored), division.scored_name or "held out"
+    lines = ["" if items.several else unbalanced_text(shares, counts), *lines]
+    if cv.pairs and min(counts) < methods.MIN_ITEMS and not items.several:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer"
         lines.append(f"{few} than {methods.MIN_ITEMS} items: only the others are cross-validated")
     if task.encoder.has_text:
         lines.append(methods.names_line(task.encoder, task.names, task.prompts, tested))
         lines.append(zero_shot_note(task.encoder.source, task.names) or "")
     default = task.methods[0]
-    if right and tested:
-        lines.append(methods.near_copies_line(right[default], scored, tested[default], name))
+    if validated and tested:
+        lines.append(methods.near_copies_line(validated[default], scored, tested[default], name))
     weights = task.weights(scored) if cv.pairs else None
-    return MethodScores(right, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights)
+    return MethodScores(validated, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights)
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:
@@ -329,7 +329,8 @@ class FittedMethod:
         """
         out, encoder, table = Path(out), self.task.encoder, self.table
         head = self.task.fit(self.name, self.items)
-        head.text_source, head.text_map = encoder.text_source, encoder.text_map
+        inner = head.head if isinstance(head, SeveralHead) else head
+        inner.text_source, inner.text_map = encoder.text_source, encoder.text_map
         model = Recognizer(encoder.visual, MeanPool(), head)
         with locked(out):
             check_out(out, resume=False)  # Another process may have written a run since the first check.

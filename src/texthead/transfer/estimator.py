@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from texthead.data.class_shares import check_one_share
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
@@ -20,14 +21,19 @@ from texthead.features.frames import readable
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.models.heads import Head
+from texthead.models.several_head import SeveralHead
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts
 from texthead.transfer.methods import fit_head
+from texthead.transfer.several import fit_several
 
 
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of files on a frozen encoder: `fit(paths, labels).predict(paths)`.
+
+    If a file may have several labels, they are a table of 0 and 1 with a column for each class, as scikit-learn's
+    `MultiLabelBinarizer` makes it, and so is what `predict` returns.
 
     Frame features are cached, so that cross-validation and parameter searches decode each file once. Fitting is
     deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
@@ -49,7 +55,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         engine: the engine of the encoder, as in `Reading`.
 
     Attributes:
-        classes_: the labels, sorted; the order of columns.
+        classes_: the labels, sorted; the order of columns. Of a table of 0 and 1 its column names, or numbers.
         head_: the fitted head, a module from features to scores.
         prompts_: the prompts of each class's row; None for "probe".
 
@@ -85,38 +91,50 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.engine: EngineName = engine
 
     def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
-        """Fit to files and their labels, and return self."""
+        """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
         if self.method not in get_args(MethodName):
             raise DataError(f"method must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
-        paths, labels = _paths(X), np.asarray(y)
+        paths, labels = _paths(X), _labels(y)
+        self.several_ = labels.ndim == 2 and len(labels) == len(paths) and bool(np.isin(labels, (0, 1)).all())
+        if self.several_:
+            self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
+            return self._fit(paths, torch.from_numpy(numbers))
         if labels.shape != (len(paths),):
-            raise DataError(f"{len(paths)} paths and labels of shape {labels.shape}: give one label per path")
+            raise DataError(
+                f"{len(paths)} paths and labels of shape {labels.shape}: give one label per path, or a row of 0 and 1"
+            )
         missing = [index for index, label in enumerate(labels.tolist()) if label is None or label != label]
         if missing:
             raise DataError(f"path {missing[0] + 1} of {len(paths)} has no label: give it one, or leave it out")
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(f"all labels are {self.classes_.tolist()[0]!r}: a classifier needs at least 2 classes")
+        return self._fit(paths, torch.from_numpy(numbers))
+
+    def _fit(self, paths: Sequence[Path], targets: Tensor) -> "TextHeadClassifier":
         encoder = self._encoder()
         features = self._features(encoder, paths)
         self.encoder_key_ = self._key(encoder)
         self.prompts_ = None if self.method == "probe" else self._prompts()
-        self.head_ = self._head(encoder, features, torch.from_numpy(numbers)).eval()
+        self.head_ = self._head(encoder, features, targets, paths).eval()
         return self
 
     def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
         """Return the score of each class; for two classes, second minus first, as in scikit-learn."""
         scores = self._scores(X).numpy()
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.several_ else scores
 
     def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
         """Return the probability (0-1) of each class."""
-        return self._scores(X).softmax(-1).numpy()
+        scores = self._scores(X)
+        return (scores.sigmoid() if self.several_ else scores.softmax(-1)).numpy()
 
     def predict(self, X: Iterable[Any]) -> np.ndarray:
-        """Return the best label of each file."""
-        best = self._scores(X).argmax(-1).numpy()
-        return self.classes_[best]
+        """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
+        scores = self._scores(X)
+        if isinstance(self.head_, SeveralHead):
+            return self.head_.chosen(scores).int().numpy()
+        return self.classes_[scores.argmax(-1).numpy()]
 
     def __sklearn_tags__(self) -> Any:
         """Return the tags of an estimator whose samples are paths."""
@@ -124,6 +142,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
         tags.input_tags.string = True
+        tags.classifier_tags.multi_label = True
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,10 +189,15 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
 
-    def _head(self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor) -> Head:
+    def _head(
+        self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor, paths: Sequence[Path]
+    ) -> Head:
         """Return the fitted head of the method."""
         names = [str(label) for label in self.classes_]
         shares = self.class_shares
+        if self.several_:
+            check_one_share(shares)
+            return fit_several(self.method, encoder, names, self.prompts_, features, targets, [*map(str, paths)])
         if not isinstance(shares, str):
             shares = {str(label): share for label, share in shares.items()}
         elif shares not in ("equal", "labels"):
@@ -192,6 +216,21 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         if self._key(encoder) != self.encoder_key_:
             raise RunError(f"encoder {self.encoder!r} or its input size has changed since fit: fit again")
         return self.head_(self._features(encoder, paths))
+
+
+def _labels(values: Iterable[Any]) -> np.ndarray:
+    """Return labels as an array.
+
+    Raises:
+        DataError: they are lists of different lengths.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(
+            "labels must be one per path, or a table of 0 and 1 with a column per class, got lists of different "
+            "lengths: sklearn.preprocessing.MultiLabelBinarizer makes such a table"
+        ) from None
 
 
 def _paths(samples: Iterable[Any]) -> list[Path]:

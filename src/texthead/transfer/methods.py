@@ -8,21 +8,22 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.data.class_shares import item_weights, log_ratio, weighted_text
+from texthead.data.class_shares import check_one_share, item_weights, log_ratio, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, EncoderError, listed
 from texthead.evaluation.class_sizes import class_weights
-from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import difference_interval, lead_interval, rate_of
+from texthead.evaluation.intervals import difference_interval, rate_of
+from texthead.evaluation.results import Evaluation, evaluation_for, joined
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
+from texthead.transfer.several import fit_several, several_folds
 from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
@@ -134,15 +135,35 @@ class Task:
         return name
 
     def fit(self, name: MethodName, items: FrozenItems) -> Head:
-        """Fit a method's head to items."""
+        """Fit a method's head to items.
+
+        Raises:
+            DataError: the items have several labels, and class shares or unlabelled files are given.
+        """
+        if items.several:
+            return self._fit_several(name, items)
         about = (self.labels, self.prompts, items.features, items.targets, self.recipe.class_shares, self.penalty)
         head = fit_head(name, self.encoder, *about)
         if self.unlabelled is None or not isinstance(head, ProbeHead):
             return head
         return refined_head(head, self.unlabelled, items.features, items.targets)
 
+    def _fit_several(self, name: MethodName, items: FrozenItems) -> Head:
+        check_one_share(self.recipe.class_shares)
+        if self.unlabelled is not None:
+            raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
+        about = (items.features, items.targets, items.groups)
+        return fit_several(name, self.encoder, self.labels, self.prompts, *about)
+
+    def counts(self, items: FrozenItems) -> list[int]:
+        """Return the number of items of each class."""
+        counts = items.data.labelling.counts
+        return [counts[label] for label in self.labels]
+
     def weights(self, items: FrozenItems) -> Float[np.ndarray, " items"]:
         """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
+        if items.several:
+            return np.ones(len(items.data))
         return item_weights(self.recipe.class_shares, self.labels, items.targets.numpy())
 
 
@@ -167,7 +188,8 @@ def names_line(
             f"({listed(unknown, 5)}) and {verbs[1]} little"
         )
     if "text-probe" in scored and "probe" in scored:
-        differ = scored["text-probe"].scores.argmax(1) != scored["probe"].scores.argmax(1)
+        with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
+        differ = (with_names != without).reshape(len(without), -1).any(1)
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3:
         english = encoder.source in MINI_SPECS and encoder.text_source is None
@@ -202,6 +224,8 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
 
     # By name, so that the folds do not depend on the order of the items.
     names, all_labels, groups = items.data.names, items.targets.numpy(), items.groups
+    if items.several:
+        return Folds(several_folds(all_labels, groups, seed=seed), True)
     counts = np.bincount(all_labels)
     scored = counts >= MIN_ITEMS
     if scored.sum() < 2:
@@ -237,21 +261,23 @@ def _sorted(
 
 @torch.inference_mode()
 def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
-    """Evaluate a head on features; intervals take groups into account."""
+    """Evaluate a head on features; intervals take groups into account.
+
+    Raises:
+        DataError: as `evaluation_for`.
+    """
     scores = head.eval()(items.features.to(head.weight.device)).cpu()
     paths = [item.path for item in items.data.items]
-    return Evaluation(head.names, paths, items.targets, scores, list(items.skipped), items.groups)
+    return evaluation_for(head, paths, items.targets, scores, list(items.skipped), items.groups)
 
 
-def cross_validated(
-    fit: Fit, items: FrozenItems, cv: Folds, step: Callable[[], None] = lambda: None
-) -> Bool[np.ndarray, " scored"]:
-    """Return whether each scored item is correct when the head is fitted without its fold."""
-    right = np.zeros(len(items.data), dtype=bool)
+def cross_validated(fit: Fit, items: FrozenItems, cv: Folds, step: Callable[[], None] = lambda: None) -> Evaluation:
+    """Evaluate heads on the scored items of each fold that are fitted without these."""
+    parts = []
     for train_positions, scored in cv.pairs:
-        right[scored] = evaluation_of(fit(items.pick(train_positions)), items.pick(scored)).right
+        parts.append((scored, evaluation_of(fit(items.pick(train_positions)), items.pick(scored))))
         step()
-    return right[cv.scored]
+    return joined(parts)
 
 
 def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
@@ -269,7 +295,8 @@ def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[
         return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
     weights = task.weights(items.pick(cv.scored))
     used, plain = (
-        np.average(cross_validated(partial(each.fit, name), items, cv), weights=weights) for each in (task, without)
+        np.average(cross_validated(partial(each.fit, name), items, cv).right, weights=weights)
+        for each in (task, without)
     )
     which = (
         "the labelled items" if len(cv.scored) == len(items.data) else f"the items of classes with {MIN_ITEMS} or more"
@@ -283,22 +310,24 @@ def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[
     return without, f"{line}; they do not refine the head"
 
 
-def near_copies_line(right: Bool[np.ndarray, " scored"], scored: FrozenItems, tested: Evaluation, name: str) -> str:
+def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluation, name: str) -> str:
     """Return a warning if a method is clearly better in cross-validation than on held-out items; empty otherwise.
 
     Both figures are means over the classes with items of both kinds. Of items in groups nothing is said: their near
     copies are in one fold.
 
     Args:
-        right: the cross-validated items that the method gets right.
-        scored: these items.
+        validated: the method's cross-validated evaluation.
+        scored: its items.
         tested: the method's evaluation on the held-out items.
         name: the split of these.
     """
+    if scored.several:
+        return ""
     targets, own = tested.targets.numpy(), scored.targets.numpy()
     if len(set(scored.groups)) < len(scored.groups) or not np.isin(targets, own).any():
         return ""
-    folds = rate_of(right, None, class_weights(own) * np.isin(own, targets))
+    folds = rate_of(validated.right, None, class_weights(own) * np.isin(own, targets))
     held_out = rate_of(tested.right, tested.groups, class_weights(targets) * np.isin(targets, own))
     if folds[0] - held_out[0] < NEAR_COPIES or difference_interval(folds, held_out)[0] <= 0:
         return ""
@@ -313,12 +342,13 @@ def choose_penalty(task: Task, name: MethodName, items: FrozenItems) -> tuple[Ta
 
     The penalty is made for few labels. It is cross-validated if each class has MANY_ITEMS.
     """
-    if name not in ("text-probe", "probe") or items.targets.bincount(minlength=len(task.labels)).min() < MANY_ITEMS:
+    few = items.several or items.targets.bincount(minlength=len(task.labels)).min() < MANY_ITEMS
+    if few or name not in ("text-probe", "probe"):
         return task, ""
     cv, weaker = folds(items, seed=task.recipe.seed), replace(task, penalty=WEAKER)
-    right = {str(each.penalty): cross_validated(partial(each.fit, name), items, cv) for each in (task, weaker)}
-    scored = items.pick(cv.scored)
-    lead = best_rival(right, scored.groups, task.weights(scored))
+    scored = {str(each.penalty): cross_validated(partial(each.fit, name), items, cv) for each in (task, weaker)}
+    own = items.pick(cv.scored)
+    lead = best_rival(scored, own.groups, task.weights(own))
     if lead is None or lead.low <= 0:
         return task, ""
     return weaker, (
@@ -337,22 +367,18 @@ class Lead(NamedTuple):
 
 
 def best_rival(
-    right: Mapping[str, Bool[np.ndarray, " items"]],
+    scored: Mapping[str, Evaluation],
     groups: Sequence[Hashable],
     weights: Float[np.ndarray, " items"] | None = None,
 ) -> Lead | None:
     """Return the lead of the best rival of the first method; None if no rival is ahead.
 
     Args:
-        right: the items that each method gets right.
+        scored: the evaluation of each method, on the same items.
         weights: what each item counts in the mean; None if all count the same.
     """
-    default, *rivals = right
-    tops = {name: float(np.average(hits, weights=weights)) for name, hits in right.items()}
-    best = max(rivals, key=tops.__getitem__, default=default)
+    default, *rivals = scored
+    leads = [Lead(name, *scored[name].lead_over(scored[default], groups, weights)) for name in rivals]
+    best = max(leads, key=lambda lead: lead.points, default=None)
     # A mean of weights has rounding errors.
-    if tops[best] - tops[default] < 1e-9:
-        return None
-    first, second = right[best], right[default]
-    low, high = lead_interval(first & ~second, second & ~first, groups, weights)
-    return Lead(best, 100 * (tops[best] - tops[default]), low, high)
+    return best if best and best.points > 1e-7 else None

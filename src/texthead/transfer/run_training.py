@@ -1,6 +1,5 @@
 """Train a run: fit a method on the frozen encoder, and fine-tune if that is better."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
-from texthead.data.dataset import Dataset, label_indices, splits_of
+from texthead.data.dataset import Dataset, splits_of
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
@@ -22,7 +21,7 @@ from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.models.build import make_recognizer, needs_features, takes_sentences
 from texthead.models.head_rows import RowInputs
-from texthead.models.head_table import head_kind
+from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
@@ -40,6 +39,7 @@ from texthead.training.train import train
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
 from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds, near_copies_line
+from texthead.transfer.several import as_several
 from texthead.transfer.trial import try_tuning
 
 # Cross-validated top-1 from which on fine-tuning could gain two points at most.
@@ -122,7 +122,9 @@ class Choice(NamedTuple):
     """
 
     tuned: bool | None
-    reason: Literal["option", "no text", "few items", "nothing to gain", "undecided", "trial", "interrupted"]
+    reason: Literal[
+        "option", "no text", "few items", "several labels", "nothing to gain", "undecided", "trial", "interrupted"
+    ]
     why: str
     method: MethodName | None = None
     changes: Sequence[str] = ()
@@ -254,6 +256,10 @@ class _Training:
             raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
         prompts = flat(class_prompts(recipe.template, names, sentences))
         encoder = load_encoder(options.encoder, text=options.text, prompts=prompts, allow_download=allow_download)
+        if self.must_tune and division.train.several and head_kind(options.head)[0].items:
+            raise DataError(
+                f"head {options.head} is fitted to files with one label each, and these have several: take another head"
+            )
         if self.must_tune and head_kind(options.head)[0].of_text and not encoder.has_text:
             raise DataError(
                 f"head {options.head}: {options.encoder} has no text encoder: give it one (text), or take another "
@@ -263,7 +269,8 @@ class _Training:
         encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
         if options.method not in ("zero-shot", "zero-shot-centred"):
-            lines += filter(None, [unbalanced_text(recipe.class_shares, [*Counter(division.train.labels).values()])])
+            counts = [] if division.train.several else [*division.train.labelling.counts.values()]
+            lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
         self.notify(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
         return inputs, division, changes
 
@@ -300,6 +307,8 @@ class _Training:
         options, name = self.options, quick.name
         if options.method or options.fine_tune is not None or options.overrides.get("tune") == "none":
             return Choice(False, "option", f"method={options.method}" if options.method else "tune=none", name)
+        if quick.items.several:
+            return Choice(False, "several labels", "with several labels fine-tuning is not tried by itself", name)
         if not quick.task.encoder.has_text:
             return Choice(False, "no text", "the encoder has no text encoder to fine-tune against", name)
         counts = quick.items.targets.bincount()
@@ -308,12 +317,12 @@ class _Training:
             few = f"class {label!r} has {count} training item{'s' * (count > 1)}"
             return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
         cv = folds(quick.items, seed=quick.task.recipe.seed)
-        right = cross_validated(partial(quick.task.fit, name), quick.items, cv)
+        validated = cross_validated(partial(quick.task.fit, name), quick.items, cv)
         weights = quick.task.weights(quick.items)
-        rate = np.average(right, weights=weights)
+        rate = np.average(validated.right, weights=weights)
         table = quick.table
         if table.rows:
-            line = near_copies_line(right, quick.items, table.rows[-1][1], table.division.scored_name)
+            line = near_copies_line(validated, quick.items, table.rows[-1][1], table.division.scored_name)
             table.lines += [line] * bool(line)
         why = f"cross-validated, {100 * rate:.1f} % of the training items are correct{weighted_text(weights)}"
         return (
@@ -344,7 +353,8 @@ class _Training:
         frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
         compare = table is None and are_few(self.options.baselines, len(division.train))
         items = None
-        if compare or needs_features(self.options.head, recipe) or reading.skip_unreadable:
+        several = division.train.several
+        if compare or several or needs_features(self.options.head, recipe) or reading.skip_unreadable:
             items, division = readable_division(frozen, division)
             for error in items.skipped:
                 self.notify(error)
@@ -352,7 +362,7 @@ class _Training:
         if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
             add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
-        targets = items.targets if items else torch.tensor(label_indices(division.train, inputs.labels))
+        targets = items.targets if items else division.train.labelling.targets(inputs.labels)
         features = items.features if items else None
         inputs = replace(inputs, features=features, targets=targets, items=division.train.names)
         return _Start(inputs, division, table, frozen.protocol, reading)
@@ -363,6 +373,10 @@ class _Training:
         log = TensorBoardLog(self.out / "tensorboard") if options.tensorboard and rank() == 0 else None
         visual = inputs.encoder.visual
         model = make_recognizer(options.head, inputs, trainable=options.train_head).to(visual.mean.device)
+        if division.train.several:
+            assert inputs.features is not None
+            assert inputs.targets is not None
+            model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.notify(model)
         with log or nullcontext():
             records = train(

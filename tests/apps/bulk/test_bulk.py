@@ -1,5 +1,6 @@
 """Many files in slices: every file once, whichever process predicts it and however often one is killed."""
 
+import csv
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from made import SPEC, noise, tiny_visual, write_broken, write_frames
+from made import SPEC, noise, tiny_visual, write_broken, write_frames, write_several_run
 from messages import prints, refuses
 from run_folders import make_run, table, write_manifest, write_media
 from texthead.apps.bulk.bulk import MARK, Slice, SliceOptions, Slices, State, open_slices, predict_slices
@@ -31,7 +32,7 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import processes
 from texthead.prediction.formats import csv_rows
 from texthead.prediction.predict import predict
-from texthead.runs.run import Run
+from texthead.runs.run import Run, load_run
 
 
 @pytest.fixture(scope="module")
@@ -386,3 +387,21 @@ def test_zero_shot_in_slices(folder: Path, tmp_path: Path, say: Callable[..., tu
     prints(text, out, "1 of 1", "3 files", "1 of them")
     assert "slice 0 of 1: 3 files, 1 of them" in err
     assert [row[1] for row in table(out)] == ["1", "2", "1", "2", ""]
+
+
+def test_slices_of_several_labels(folder: Path, manifest: Path, tmp_path: Path) -> None:
+    run = load_run(write_several_run(tmp_path / "run"))
+    slices = open_slices(run, manifest, tmp_path / "out", options=SliceOptions(slice=4, top=1))
+    assert predict_slices(slices).finished == slices.count
+    with (tmp_path / "out" / "slice-000000.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    predictions = predict(run, list_files(manifest)[:4], top=1)
+    expected = [
+        (name, "yes" if i < each.chosen else "no") for each in predictions for i, (name, _) in enumerate(each.top)
+    ]
+    assert [(row["name"], row["chosen"]) for row in rows] == expected
+    strict = load_run(write_several_run(tmp_path / "strict", (20.0, 20.0, 20.0)))
+    with refuses(DataError, "head"):
+        open_slices(strict, manifest, tmp_path / "out", options=SliceOptions(slice=4, top=1))
+    with refuses(DataError, "sets", "several"):
+        open_slices(run, manifest, tmp_path / "sets", options=SliceOptions(sets=True))

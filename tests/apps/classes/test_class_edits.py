@@ -22,9 +22,10 @@ from texthead.errors import DataError, RunError
 from texthead.files import read_json, write_json
 from texthead.models.head_rows import text_rows, variant_rows
 from texthead.models.head_table import head_json
-from texthead.models.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead
+from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.runs import run as runs
 from texthead.runs.folder import describe, saved_split
@@ -476,3 +477,38 @@ def test_a_split_whose_lists_differ_in_length(folder, part):
     write_json(folder / "split.json", split)
     with refuses(RunError, folder / "split.json", part, 2, 1):
         saved_split(folder)
+
+
+@pytest.fixture
+def several(text: str, make: Callable[..., Path], tmp_path: Path) -> Path:
+    """A run of several labels, fitted from text rows."""
+    encoder = pair(image_only(), text, prompts=[f"a {name}." for name in NAMES])
+    rows = 3 * text_rows(encoder, [f"a {name}." for name in NAMES])
+    own = {"text_source": encoder.text_source, "text_map": encoder.text_map, "kind": TEXT_AND_ITEMS}
+    probe = ProbeHead(rows, bias=noise(3), center=noise(encoder.dim), names=NAMES, **own)
+    head = SeveralHead(probe, bias=torch.tensor([-9.0, -8.0, -7.0]), thresholds=torch.tensor([0.5, 1.0, 1.5]))
+    path = put(tmp_path / "several", Recognizer(tiny_visual(), MeanPool(), head))
+    labels = {"train_labels": ["a cat; a dog", "a dog"], "held_out_labels": [""]}
+    changed(path, "split.json", lambda split: split.update(labels))
+    return path
+
+
+def test_classes_of_several_labels_keep_bias_and_threshold(several: Path, tmp_path: Path) -> None:
+    run, features = load_run(several), noise(4, SPEC.dim)
+    before = run.head(features)
+    edited = add_classes(run, ["a bird"])
+    edited = rename_class(remove_classes(edited, ["a cat"]), "a dog", "a puppy")
+    saved = save_classes(edited, tmp_path / "new")
+    assert isinstance(saved.head, SeveralHead)
+    assert saved.labels == ("a puppy", "a boat", "a bird")
+    assert torch.equal(saved.head(features)[:, :2], before[:, 1:])
+    assert saved.head.thresholds.tolist() == [1.0, 1.5, 1.0]
+    assert float(saved.head.bias[2]) == pytest.approx(-8.0)
+    split = saved_split(tmp_path / "new")
+    assert (split["train_labels"], split["held_out_labels"]) == (["a puppy", "a puppy"], [""])
+    with refuses(DataError, "a dog", "same embedding"):
+        add_classes(run, ["dog"], prompts=["a a dog."])
+    with refuses(RunError, "several labels", "merge"):
+        merge_classes(run, ["a cat", "a dog"], "a pet")
+    other = run.with_classes(["a bird", "a tree"])
+    assert other.head.thresholds.tolist() == [1.0, 1.0]

@@ -30,6 +30,7 @@ from texthead.evaluation.calibration import Calibration, Coverage, Threshold, me
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import FrameTransformer, MeanPool, TemporalConv, TemporalTransformer, TokenConv
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
@@ -57,6 +58,11 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
         "prompt": PromptHead(None, NAMES, context=noise(2, 8), after="", read=NAMES, rows=rows, scale=20.0),
         "linear": LinearHead(dim, names=NAMES, generator=torch.Generator().manual_seed(0)),
         "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
+        "several": SeveralHead(
+            ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
+            bias=torch.tensor([-0.5, 0.0, 0.5]),
+            thresholds=torch.tensor([0.5, -0.25, 0.0]),
+        ),
         "spotting": SpottingHead(rows, words=noise(3, 5, dim), names=NAMES, scale=20.0),
     }
 
@@ -114,6 +120,7 @@ def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
     [
         *((head, "mean", "onnx") for head in ("trainable", "templates' mean", "prompt", "probe")),
         ("linear", "conv", "onnx"),
+        ("several", "mean", "torch"),
         ("templates", "transformer", "onnx"),
         ("frozen", "full transformer", "onnx"),
         ("frozen", "token-conv", "onnx"),
@@ -272,6 +279,47 @@ def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
     prints(lines[3], "No such file or directory")
     assert [line.count("%") for line in lines] == [0] * 5 + [1] * len(NAMES)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("pooling", "int8"), [("features", False), ("probabilities", False), ("features", True)])
+def test_a_run_of_several_labels(say, tmp_path, pooling, int8):
+    paths = [write_image(tmp_path / f"{name}.png", name) for name in NAMES]
+    paths.append(write_video(tmp_path / "a.mp4", "red", frames=9))
+    labels = ["red; green", "", "blue", "red"]
+    split = {
+        "held_out": list(map(str, paths)),
+        "held_out_labels": ["; ".join(sorted(each.split("; "))) for each in labels],
+    }
+    split |= {"train": split["held_out"], "train_labels": split["held_out_labels"]}
+    run = run_of(tmp_path / "run", "several", "mean", split=split)
+    protocol = replace(run.protocol, views=Views(2, 3), pooling=pooling)
+    measured = export(run, tmp_path / "out", protocol=protocol, int8=int8)
+    assert measured.files == 4
+    thresholds = json.loads((tmp_path / "out" / "thresholds.json").read_text())
+    assert thresholds["several"] == {"red": 0.5, "green": -0.25, "blue": 0.0}
+    card = (tmp_path / "out" / "README.md").read_text()
+    for part in ("sigmoid(scores", "exactly the same classes", "yes-or-no question", "threshold of each class"):
+        prints(card, part)
+    assert "softmax" not in card
+    if int8:
+        return
+    check_scores(tmp_path / "out", run, protocol)
+    assert measured.agree == 4
+    predictor = standalone.Predictor(tmp_path / "out")
+    sizes = set()
+    for path, ours in zip(paths, predict(run, paths, protocol, top=1), strict=True):
+        theirs = predictor.predict(path, 1)
+        assert [pair["name"] for pair in theirs["top"]] == [name for name, _ in ours.top]
+        assert [pair["probability"] for pair in theirs["top"]] == pytest.approx([p for _, p in ours.top], abs=1e-4)
+        assert theirs["labels"] == [name for name, _ in ours.labels]
+        sizes.add(len(theirs["labels"]))
+    assert len(sizes) > 1, "all files have as many classes: nothing was compared"
+    if pooling == "features":
+        _, out, _ = say("predict", tmp_path / "run", paths[0], "--views", "2x3")
+        done = subprocess.run(
+            [sys.executable, tmp_path / "out" / "predict.py", paths[0]], capture_output=True, text=True
+        )
+        assert done.stdout.split() == out.split()
 
 
 @pytest.mark.slow

@@ -66,3 +66,20 @@ def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, 
     broken = write_broken(folder / "broken.mp4")
     refused(broken.name, "label", folder, *options, "--next", 1)
     prints(works("label", folder, *options, "--next", 1, "--skip-unreadable")[1], broken.name)
+
+
+@pytest.mark.slow
+def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: Path) -> None:
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,labels\n" + "".join(f"files/{i:02d}.png,{COLOURS[i % 3]}; a square\n" for i in range(9)))
+    out, err = works("label", folder, *options, "--out", labels, "--next", 9)
+    prints(err, "9 of 18 files", "a square")
+    rows = asked(out)
+    assert {Path(row["path"]).name for row in rows} == {f"{index:02d}.png" for index in range(9, 18)}
+    assert all("a square" in row["guess"].split("; ") for row in rows)
+    assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
+    assert asked(works("label", folder, *options, "--several", "--out", labels, "--next", 9)[0]) == rows
+    refused("one label", "label", folder, *options, "--out", labels, "--next", 1, "--export", "label-studio:a.json")
+    labels.write_text("path,label\nfiles/00.png,red\n")
+    refused("--several", "label", folder, *options, "--several", "--out", labels, "--next", 1)

@@ -49,6 +49,30 @@ def test_a_label_is_a_manifest_that_training_reads(files: Dataset, tmp_path: Pat
     assert not labels_csv.exists()
 
 
+def test_several_labels_of_a_file_are_in_one_column(files: Dataset, tmp_path: Path) -> None:
+    labels_csv = tmp_path / "labels.csv"
+    labels = LabelFile(labels_csv, files, several=True)
+    labels.put(3, Mark("dog; frisbee"))
+    state = labels.put(5, Mark(""))
+    assert [line.rsplit(",", 1)[0] for line in labels_csv.read_text().splitlines()[1:]] == [
+        "files/03.png,dog; frisbee",
+        "files/05.png,",
+    ]
+    assert (state.of, state.labelling.counts) == ({3: "dog; frisbee", 5: ""}, {"dog": 1, "frisbee": 1})
+    assert [state.names(label) for label in ("dog; frisbee", "", None)] == [("dog", "frisbee"), (), ()]
+    assert read_dataset(labels_csv).labelling.sets == [("dog", "frisbee"), ()]
+    assert labels.rename("dog", "puppy").of == {3: "frisbee; puppy", 5: ""}
+    assert labels.rename("puppy", "frisbee").of == {3: "frisbee", 5: ""}
+    # Edited by hand.
+    labels_csv.write_text("path,labels\nfiles/03.png,tree;dog ; tree\nfiles/04.png,\n")
+    assert labels.read().of == {3: "dog; tree", 4: ""}
+    with refuses(DataError, "labels.csv", "'label'"):
+        LabelFile(labels_csv, files).read()
+    labels_csv.write_text("path,label\nfiles/03.png,dog\n")
+    with refuses(DataError, "labels.csv", "'labels'"):
+        LabelFile(labels_csv, files, several=True)
+
+
 def test_what_others_wrote_is_kept(files: Dataset, tmp_path: Path) -> None:
     labels_csv = tmp_path / "labels.csv"
     labels_csv.write_text(f"path,label,group\n{files.items[1].path},cat,indoors\n")

@@ -17,7 +17,7 @@ from torch import Tensor
 from made import noise, write_image, write_video
 from messages import refuses
 from texthead.apps.label.app import label_app
-from texthead.apps.label.labelling import Pool
+from texthead.apps.label.labelling import Pool, items_so_far
 from texthead.apps.label.session import LabelSession
 from texthead.apps.label.training import Training
 from texthead.apps.serving.server import listening_socket
@@ -57,8 +57,8 @@ def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
     """Return a function that opens another session of the same files and labels."""
     sessions: list[LabelSession] = []
 
-    def one(names: tuple[str, ...] = COLOURS) -> LabelSession:
-        sessions.append(LabelSession(pool, names, rows, tmp_path / "labels.csv"))
+    def one(names: tuple[str, ...] = COLOURS, **options: bool) -> LabelSession:
+        sessions.append(LabelSession(pool, names, rows, tmp_path / "labels.csv", **options))
         return sessions[-1]
 
     yield one
@@ -195,6 +195,58 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
     for old, new in (("no such", "x"), ("red", ""), ("red", "a\x00b")):
         with refuses(DataError, "class"):
             session.rename(old, new)
+
+
+def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
+    """Pictures of two colours have the features of both; every fifth has none of the classes."""
+    session = opened(several=True)
+    for index in range(12):
+        session.label("ann", index, *(() if index % 5 == 4 else (truth(index), "a picture")))
+    fitted(session)
+    dataset = read_dataset(tmp_path / "labels.csv")
+    assert dataset.several
+    assert dataset.labelling.sets[3:5] == [("a picture", "red"), ()]
+    state = session.state("ann")
+    assert (state["several"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
+    counts = {entry["name"]: entry["count"] for entry in state["classes"]}
+    assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
+    file = session.next("ann")
+    assert file is not None
+    assert (file.position >= 12, file.label, file.classes) == (True, None, ())
+    answers = {guess.name: guess.probability for guess in file.guesses}
+    assert {name for name, value in answers.items() if value > 0.5} == {truth(file.position), "a picture"}
+    # A file that is opened again has its classes on; the answer "none" is one too.
+    session.label("ann", file.position)
+    back = session.undo("ann")
+    assert back is not None
+    assert (back.label, back.classes) == (None, ())
+    for _ in range(9):
+        back = session.undo("ann")
+    assert back is not None
+    assert (back.position, back.label, back.classes) == (3, None, ())
+    session.label("ann", 3, "red", "red", "sky")
+    session.label("ann", 3)
+    back = session.undo("ann")
+    assert back is not None
+    assert (back.label, back.classes) == ("red; sky", ("red", "sky"))
+    session.rename("sky", "red")
+    assert read_dataset(tmp_path / "labels.csv").labelling.sets[3] == ("red",)
+    with refuses(DataError, ";"):
+        session.label("ann", 3, "red; sky")
+    session.examine()
+
+
+def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path: Path) -> None:
+    session = opened((), several=True)
+    session.label("ann", 3)
+    session.label("ann", 4)
+    fitted(session)
+    assert session.next("ann") is not None
+    labelled = items_so_far(tmp_path / "labels.csv", pool.files)
+    assert (labelled.several, [item.path for item in labelled.items]) == (
+        True,
+        [pool.files.items[index].path for index in (3, 4)],
+    )
 
 
 def test_people_share_labels_but_not_files(opened: Open) -> None:

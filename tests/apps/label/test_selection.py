@@ -94,3 +94,29 @@ def test_guesses_come_from_names_then_from_labels() -> None:
     # Without text and labels, all classes are equally likely.
     assert torch.allclose(guesses(None, features, [], targets[:0], classes=CLASSES), alike(len(features)))
     assert (guesses(None, features, known, targets[known], classes=CLASSES)[:, -1]).mean() < 0.5
+
+
+def test_guesses_of_several_labels_are_answers_of_their_own() -> None:
+    """Files of two clouds at once have both of their classes."""
+    one, two = (torch.from_numpy(np.random.default_rng(seed).permutation(120) % CLASSES) for seed in (1, 2))
+    features = MEANS[one] + MEANS[two] + 0.7 * noise(120, DIM)
+    hot = F.one_hot(one, CLASSES).bool() | F.one_hot(two, CLASSES).bool()
+    rows, known = F.normalize(MEANS - MEANS.mean(0), dim=-1), list(range(40))
+    result = guesses(rows, features, known, hot[known], classes=CLASSES)
+    assert ((result >= 0.5) == hot)[40:].float().mean() > 0.9
+    assert (result[40:].sum(1) > 1.5).float().mean() > 0.5
+    none = guesses(rows, features, [], hot[:0], classes=CLASSES)
+    assert torch.equal(none, guesses(rows, features, [], one[:0], classes=CLASSES)), "zero-shot before the first label"
+    nothing = guesses(rows, features, known, torch.zeros(40, CLASSES, dtype=torch.bool), classes=CLASSES)
+    assert nothing.max() < 0.5
+
+
+def test_the_least_certain_answer_counts() -> None:
+    probabilities = torch.tensor([[0.99, 0.98], [0.01, 0.9], [0.0, 0.45], [0.5, 0.5]])
+    expected = torch.tensor([0.04, 0.2, 0.9, 1.0])
+    assert torch.allclose(margin_uncertainty(probabilities, several=True), expected)
+    assert torch.allclose(margin_uncertainty(probabilities[:, 1:], several=True), expected)
+    features, targets = clouds(20)
+    sure = torch.full((len(features), CLASSES), 0.001)
+    sure[targets == 2, 4] = 0.5
+    assert int(targets[next_to_label(features, sure, [], 1, several=True)]) == 2

@@ -1,16 +1,32 @@
 """The answers behind the page: names as in `predict`, events as in `timeline`, limits on what is read."""
 
+import base64
 import json
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from made import calibrate_run, noise, sound, write_broken, write_image, write_small_run, write_untrained, write_video
+from made import (
+    calibrate_run,
+    noise,
+    side_by_side,
+    sound,
+    write_broken,
+    write_image,
+    write_several_run,
+    write_small_run,
+    write_untrained,
+    write_video,
+)
 from messages import prints, refuses
+from pages import Page
 from texthead.apps.page.answers import About, Answerer, Limits, ModelSource, Question, video_length
+from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
+from texthead.evaluation.calibration import NONE
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -140,3 +156,30 @@ def test_the_last_names_are_kept(zero_shot: Answerer) -> None:
     first = zero_shot.model(NAMES)
     assert zero_shot.model(NAMES) is first
     assert zero_shot.model(NAMES[:2]) is not first
+
+
+def test_answers_of_several_labels(tmp_path: Path, say) -> None:
+    run = write_several_run(tmp_path / "run")
+    both = write_image(tmp_path / "both.png", "red")
+    PIL.Image.fromarray(side_by_side("red", "green", 1, 9)[0]).save(both)
+    answerer = Answerer(ModelSource(run=str(run), device="cpu"), Limits())
+    named = answerer(Question(both))
+    assert [json_entry(named.prediction)] == json.loads(say("predict", run, both, "--json")[1])
+    assert {name for name, _ in named.prediction.labels} == {"red", "green"}
+    page = Page(top_classes_html(named))
+    assert len([row for row in page.all("tr") if row.get("class") == "first"]) == 2
+    csv_file = next(name for name in Page(downloads_html(named, None)).attributes("href") if "text/csv" in name)
+    assert base64.b64decode(csv_file.partition(",")[2]).decode().splitlines()[0].endswith(",chosen")
+    lit = answerer(Question(both, part="where"))
+    assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
+    video = write_video(tmp_path / "red.mp4", "red", frames=30)
+    timed = answerer(Question(video, part="when"))
+    assert [event.name for event in timed.events] == ["red"]
+    assert set(timed.rule.thresholds) == {"red", "green", "blue"}
+    # No class is above its threshold.
+    write_several_run(tmp_path / "strict", (20.0, 20.0, 20.0))
+    strict = Answerer(ModelSource(run=str(tmp_path / "strict"), device="cpu"), Limits())
+    html = top_classes_html(strict(Question(both)))
+    prints(html, NONE, "no class is above its threshold")
+    assert 'class="first"' not in html
+    prints(timeline_html(strict(Question(video, part="when"))), "No event", "its threshold for 1 s")

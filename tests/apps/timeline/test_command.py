@@ -14,10 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from made import calibrate_run, joined_colours, pictures, write_colour_run, write_image, write_timed
+from made import (
+    calibrate_run,
+    joined_colours,
+    pictures,
+    side_by_side,
+    write_colour_run,
+    write_image,
+    write_several_run,
+    write_timed,
+)
 from messages import prints
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
+from texthead.data.reading import read_dataset
 from texthead.evaluation.calibration import NONE
 from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
@@ -310,3 +320,37 @@ def test_places_that_cannot_be_written(world, refused, tmp_path):
 def test_a_gap_of_hours_is_an_error(world, refused):
     path = write_timed(world / "gap.mkv", pictures("red", 3, 0), [0, 0.1, 7200.5])
     refused((path, "0.10 s", "7200.50 s"), "timeline", world / "run", path)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of several labels, and a video that is red, then red and green side by side, then blue; 2 s each."""
+    root = tmp_path_factory.mktemp("several")
+    write_several_run(root / "run")
+    stills = [pictures("red", 1, 9)[0], side_by_side("red", "green", 1, 9)[0], pictures("blue", 1, 9)[0]]
+    frames = [still for still in stills for _ in range(20)]
+    write_timed(root / "a.mkv", frames, [i / 10 for i in range(60)], 10)
+    return root
+
+
+def test_events_of_several_labels_overlap(several: Path, works, tmp_path: Path) -> None:
+    options = (*SHORT, "--srt", tmp_path / "a.srt", "--manifest", tmp_path / "a.csv", "--overlay", tmp_path / "a.mp4")
+    out, err = works("timeline", several / "run", several / "a.mkv", "--json", *options)
+    content = json.loads(out)
+    assert content["thresholds"] == {"red": 0.5, "green": 0.5, "blue": 0.5}
+    assert not {"enter", "leave", "threshold"} & set(content)
+    assert "calibrat" not in err
+    events = [(event["name"], event["start"], event["end"]) for event in content["events"]]
+    assert [name for name, _, _ in events] == ["red", "green", "blue"]
+    for (_, *times), expected in zip(events, ([0, 4], [2, 4], [4, 6]), strict=True):
+        assert times == pytest.approx(expected, abs=0.4)
+    assert (tmp_path / "a.srt").read_text().count("-->") == 3
+    parts = read_dataset(tmp_path / "a.csv")
+    assert parts.labelling.sets[:2] == [("red",), ("green", "red")]
+    assert parts.labelling.sets[-1] == ("blue",)
+    # The thresholds of classes give way to those that are named.
+    out, _ = works("timeline", several / "run", several / "a.mkv", "--json", *SHORT, "--enter", 0.99)
+    content = json.loads(out)
+    assert (content["enter"], content["leave"], "thresholds" in content) == (0.99, 0.4, False)
+    out, err = works("timeline", several / "run", several / "a.mkv", *SHORT, "--min-length", 5)
+    prints(err, "no event", "threshold of its class", "5 s")

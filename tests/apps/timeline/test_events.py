@@ -16,6 +16,7 @@ from texthead.apps.timeline.events import (
     event_json,
     events_in,
     in_order,
+    of_all_classes,
     srt,
 )
 from texthead.errors import DataError
@@ -161,3 +162,33 @@ def test_csv_is_rounded_and_json_is_not():
     event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
     assert csv_row(event) == ("0.333", "2.000", "a", "0.123457", "1.000000")
     assert event_json(event) == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}
+
+
+def test_each_class_has_its_threshold() -> None:
+    rule = Hysteresis(thresholds={"a": 0.3, "b": 0.8})
+    rows = stretches([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])
+    result = events_in(rows, ["a", "b"], rule)
+    assert [(event.name, event.start, event.end) for event in result] == [("a", 0.0, 2.0), ("b", 1.0, 3.0)]
+
+
+def test_parts_of_events_that_overlap_have_all_their_names() -> None:
+    events = [Event("frisbee", 2.0, 5.0, 0.7, 0.8), Event("dog", 1.0, 4.0, 0.6, 0.9), Event("dog", 7.0, 8.0, 0.5, 0.6)]
+    assert of_all_classes(events) == [
+        Event("dog", 1.0, 2.0, 0.6, 0.9),
+        Event("dog; frisbee", 2.0, 4.0, 0.6, 0.9),
+        Event("frisbee", 4.0, 5.0, 0.7, 0.8),
+        Event("dog", 7.0, 8.0, 0.5, 0.6),
+    ]
+    assert of_all_classes([]) == []
+
+
+def test_subtitles_of_events_that_overlap_are_all_read(tmp_path: Path) -> None:
+    events = [Event("dog", 1.0, 4.0, 0.6, 0.9), Event("frisbee", 2.0, 5.0, 0.7, 0.8)]
+    (tmp_path / "a.srt").write_text(srt(events))
+    with av.open(str(tmp_path / "a.srt")) as file:
+        cues = [
+            (float(packet.pts * packet.time_base), float(packet.duration * packet.time_base))
+            for packet in file.demux()
+            if packet.size
+        ]
+    assert cues == [(1.0, 3.0), (2.0, 3.0)]

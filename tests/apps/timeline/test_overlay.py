@@ -12,7 +12,7 @@ from PIL import ImageColor
 from made import pictures, write_timed
 from messages import refuses
 from texthead.apps.timeline.events import Event
-from texthead.apps.timeline.overlay import Curve, codec, colours, enlarged, write_overlay
+from texthead.apps.timeline.overlay import Curve, codec, colours, enlarged, lanes, write_overlay
 from texthead.apps.timeline.timeline import open_timed
 from texthead.errors import MediaError, RunError
 from texthead.media.reader import Media
@@ -119,3 +119,14 @@ def test_a_folder_that_is_a_file(tmp_path: Path):
     (tmp_path / "out").write_text("a file")
     with refuses(RunError, tmp_path / "out"):
         drawn(tmp_path, EVENTS)
+
+
+def test_events_that_overlap_have_lanes(shown: tuple[Media, np.ndarray]) -> None:
+    """The cat's lane is the lowest, the dog's the one above it, six pixels each."""
+    assert lanes([*EVENTS, Event("a cat", 1.5, 1.9, 0.5, 0.5)]) == [0, 1, 0]
+    assert lanes([Event(name, 0.0, 1.0, 0.5, 0.5) for name in "abcde"]) == [0, 1, 2, 2, 2]
+    frame, whole = shown[1][0], shown[0].duration_seconds
+    for row, event in zip((-3, -9), EVENTS, strict=True):
+        colour = np.array(ImageColor.getrgb(colours(EVENTS)[event.name]))
+        on = np.nonzero(np.abs(frame[row].astype(int) - colour).sum(1) < 100)[0]
+        assert (on.min() / 240, on.max() / 240) == pytest.approx((event.start / whole, event.end / whole), abs=0.02)

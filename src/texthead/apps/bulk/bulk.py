@@ -154,10 +154,9 @@ class Slices:
             with replacing(self._file(number, ".safetensors")) as temporary:
                 save_file({"scores": scores.contiguous()}, temporary)
         top, sets = self.options.top, self.options.sets
-        predictions = predictions_of(
-            self.model.names, paths, scores, problems, top=top, calibration=self.calibration, sets=sets
-        )
-        columns = csv_columns(self.calibration, sets=sets)
+        about = {"calibration": self.calibration, "sets": sets, "thresholds": self.model.thresholds}
+        predictions = predictions_of(self.model.names, paths, scores, problems, top=top, **about)
+        columns = csv_columns(self.calibration, sets=sets, several=self.model.several)
         write_csv(self._file(number, ".csv"), columns, csv_rows(predictions, columns))
         unreadable = sum(problem is not None for problem in problems)
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
@@ -194,6 +193,8 @@ def open_slices(
     """
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
+    if options.sets and model.several:
+        raise DataError("sets is for runs with one label per file, and this one has several: leave it out")
     if options.sets:
         check_has_sets(calibration)
     manifest, out = MediaPath(source).resolved().path, Path(out)
@@ -334,12 +335,13 @@ def _model_key(model: Recognizer) -> str:
 
 
 def _head_probe(model: Recognizer, pooling: Pooling) -> list[float]:
-    """Return the head's scores for one fixed feature, to identify the head.
+    """Return the head's scores for one fixed feature and its thresholds if it has any, to identify the head.
 
     A digest of its rows would not do: each process may encode them itself, and processors differ in the last bits.
     """
     feature = torch.arange(as_visual(model.visual).spec.dim).cos().view(1, 1, -1)
-    return [round(score, 5) for score in head_scores(model, feature, pooling=pooling)[0].tolist()]
+    limits = () if model.thresholds is None else model.thresholds.tolist()
+    return [round(score, 5) for score in (*head_scores(model, feature, pooling=pooling)[0].tolist(), *limits)]
 
 
 def _is_same(old: Any, new: Any) -> bool:

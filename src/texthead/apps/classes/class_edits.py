@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.data import labels as labels_of
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
@@ -54,7 +55,7 @@ def add_classes(
     _check_text(run)
     names = names or labels
     added, used = _text_rows(run, labels, names, template, prompts or [None] * len(names))
-    _check_distinct(rows, run.labels, added, labels)
+    _check_distinct(run, rows, run.labels, added, labels)
     more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
@@ -93,7 +94,7 @@ def rename_class(
         _check_text(run)
         encoded, (used,) = _text_rows(run, [new], [name or new], template, [prompt])
         others = [index != other for other in range(len(rows))]
-        _check_distinct(rows[others], [label for label in run.labels if label != old], encoded, [new])
+        _check_distinct(run, rows[others], [label for label in run.labels if label != old], encoded, [new])
         rows[index] = encoded[0]
         entry = _entry(new, name or new, used, row="text")
         source = f"from {' | '.join(flat([used]))!r}"
@@ -127,11 +128,14 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
 
     Raises:
         DataError: fewer than two classes, no such class, `into` is another class, or the mean is zero.
-        RunError: a linear head, for which the lengths of rows matter.
+        RunError: a linear head, for which the lengths of rows matter, or a head for several labels.
     """
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
     check_names([into])
+    if run.head.several:
+        problem = "each class of several labels has its own bias and threshold, so none can be merged"
+        raise RunError(f"{run.folder}: {problem}: merge them in the labels, and train again")
     if run.head.lengths_count:
         raise RunError(
             f"{run.folder}: classes of a linear head cannot be merged, since the lengths of its rows matter: use a "
@@ -201,7 +205,7 @@ def _text_rows(
     if template is not None or any(prompt is not None for prompt in prompts):
         raise DataError(f"{run.folder}: has a learned template: give class names only, without prompts or a template")
     learned = head.with_names(encoder, names, labels=labels)
-    return learned.weight[:, None], list(learned.prompts or ())
+    return learned.rows(), list(learned.prompts or ())  # pyright: ignore[reportReturnType]
 
 
 def _index(run: Run, label: str) -> int:
@@ -228,13 +232,16 @@ def _check_text(run: Run) -> None:
 
 
 def _check_distinct(
+    run: Run,
     rows: Float[Tensor, "classes rows numbers"],
     labels: Sequence[str],
     added: Float[Tensor, "new rows numbers"],
     names: Sequence[str],
 ) -> None:
     """Raise DataError if a new row equals another row, so that the two classes would always score the same."""
-    all_rows, every_label = F.normalize(torch.cat([rows, added]).mean(1), dim=-1), [*labels, *names]
+    # Without biases and thresholds.
+    directions = torch.cat([rows, added])[..., : run.head.weight.shape[1]]
+    all_rows, every_label = F.normalize(directions.mean(1), dim=-1), [*labels, *names]
     for index in range(len(rows), len(all_rows)):
         same = (all_rows[:index] @ all_rows[index] > _SAME).nonzero()
         if len(same):
@@ -298,7 +305,7 @@ def save_classes(run: Run, out: str | Path) -> Run:
         raise RunError(f"{run.folder}: no edit to save")
     split = saved_split(run.folder)
     for key in ("train_labels", "held_out_labels"):
-        split[key] = [_label_after(label, run.edits) for label in split[key]]
+        split[key] = [_label_after(label, run.edits, several=run.head.several) for label in split[key]]
     with new_folder(Path(out)) as folder:
         write_json(folder / "split.json", split)
         write_json(folder / "classes.json", run.classes)
@@ -311,7 +318,10 @@ def save_classes(run: Run, out: str | Path) -> Run:
     return load_run(out)
 
 
-def _label_after(label: str | None, edits: Sequence[Edit]) -> str | None:
+def _label_after(label: str | None, edits: Sequence[Edit], *, several: bool) -> str | None:
     for edit in edits:
-        label = None if label is None else edit.labels.get(label, label)
+        if several:
+            (label,) = labels_of.Labels((label or "",), True).renamed(edit.labels)
+        elif label is not None:
+            label = edit.labels.get(label, label)
     return label

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
-import torch
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
@@ -13,7 +12,7 @@ from texthead.apps.doctor.facts import read_facts
 from texthead.apps.doctor.findings import Severity
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
-from texthead.data import Dataset, label_indices
+from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.features import FrozenEncoder, Reading
 from texthead.parallel import Reporter, pick_device
@@ -69,15 +68,17 @@ def diagnose(
         reporter: gets progress and messages.
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
-    pictured = overview.candidates(dataset.labels) if pictures else ()
+    sets = dataset.labelling.sets
+    labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
+    pictured = overview.candidates(sets) if pictures else ()
     facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, reporter=reporter)
     result = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),
         *findings.overlaps(items),
         *findings.group_leaks(items),
-        *findings.folder_findings(items),
-        *findings.count_findings(items, k=k),
+        *([] if dataset.several else findings.folder_findings(items)),
+        *findings.count_findings(labelled, k=k),
         *findings.name_findings(list(classes), clean=clean),
         *findings.unknown_labels(dataset.classes, list(classes)),
     ]
@@ -105,8 +106,10 @@ def diagnose(
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
         seen = list(features)
         some = dataset.pick(seen)
-        targets = torch.tensor(label_indices(some, dataset.classes), dtype=torch.long)
-        judged = suspicious_labels(encoded.features, targets, some.groups)
+        if dataset.several:
+            judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
+        else:
+            judged = suspicious_labels(encoded.features, some.labelling.targets(dataset.classes), some.groups)
         notes += filter(
             None, [judged.unjudged, _first_to_check(judged, [str(item.path) for item in some.items], dataset)]
         )
@@ -116,7 +119,7 @@ def diagnose(
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
-    counts, left_out = overview.overview_of(items, facts), findings.left_out(items, result)
+    counts, left_out = overview.overview_of(items, facts, sets), findings.left_out(items, result)
     source = None if encoder_settings is None else encoder_settings.encoder
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
 

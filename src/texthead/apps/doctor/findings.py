@@ -153,7 +153,7 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
     """Return (first path of a group, other paths as text, labels, splits)."""
     first, *others = (str(items[position].path) for position in group)
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    labels = sorted({items[position].label for position in group})
+    labels = sorted({items[position].label or "no label" for position in group})
     return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
 
 

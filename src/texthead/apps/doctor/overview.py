@@ -63,18 +63,25 @@ class Overview:
     classes: tuple[Summary, ...]
 
 
-def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
-    """Summarise items from the facts of their files."""
-    by_class = _by_class([item.label for item in items])
+def overview_of(
+    items: Sequence[Item], facts: Sequence[Facts], sets: Sequence[tuple[str, ...]] | None = None
+) -> Overview:
+    """Summarise items from the facts of their files.
+
+    Args:
+        sets: the classes of each item; its label if None.
+    """
+    by_class = _by_class([item.label for item in items] if sets is None else sets)
     classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class.items()]
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
-def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
+def _by_class(labels: Sequence[str | tuple[str, ...]]) -> dict[str, list[int]]:
     """Return the positions of each class's items, sorted by size, then name."""
     by_class: dict[str, list[int]] = {}
     for position, label in enumerate(labels):
-        by_class.setdefault(label, []).append(position)
+        for name in [label] if isinstance(label, str) else label:
+            by_class.setdefault(name, []).append(position)
     return dict(sorted(by_class.items(), key=lambda entry: (-len(entry[1]), entry[0])))
 
 
@@ -227,7 +234,7 @@ def size_text(summary: Summary) -> str:
 # ---- example files
 
 
-def candidates(labels: Sequence[str]) -> set[int]:
+def candidates(labels: Sequence[str | tuple[str, ...]]) -> set[int]:
     """Return the positions of possible examples, evenly spaced within their class; deterministic.
 
     At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
@@ -238,7 +245,7 @@ def candidates(labels: Sequence[str]) -> set[int]:
     return {by_class[name][i] for name in _with_pictures(list(by_class)) for i in evenly(len(by_class[name]), each)}
 
 
-def example_positions(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
+def example_positions(labels: Sequence[str | tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
     """Return the positions of the examples by class, largest class first. Only items with a thumbnail are used."""
     by_class = _by_class(labels)
     examples: dict[str, list[int]] = {}

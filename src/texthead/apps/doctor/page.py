@@ -98,6 +98,7 @@ class Diagnosis:
     def write_sound(self, path: Path) -> int:
         """Write a list of the items that are not left out, if there are any, and return their number."""
         columns, rows = cleaned_rows(self.dataset.items, self.left_out, path.parent)
+        columns[columns.index("label")] = "labels" if self.dataset.several else "label"
         if rows:
             write_csv(path, columns, rows)
         return len(rows)
@@ -105,7 +106,7 @@ class Diagnosis:
     def html(self) -> str:
         """Render the page."""
         groups = self.groups()
-        examples = overview.example_positions(self.dataset.labels, self.facts)
+        examples = overview.example_positions(self.dataset.labelling.sets, self.facts)
         left_out = [(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()]
         return render(
             "doctor.html",

@@ -111,7 +111,7 @@ class Export:
         protocol = self.protocol.on(run.protocol)
         console.doing("writing the model (about a minute)")
         parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, reporter=console.reporter)
-        for line in parity_lines(parity, int8=self.int8):
+        for line in parity_lines(parity, int8=self.int8, several=run.model.several):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
@@ -119,7 +119,7 @@ class Export:
         console.next_command("python", out / "predict.py", "clip.mp4")
 
 
-def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:
+def parity_lines(parity: "Parity", *, int8: bool, several: bool = False) -> list[str]:
     """Return lines on how far the written model is from the run."""
     frames = ", ".join(map(str, parity.frames))
     lines = [
@@ -128,6 +128,7 @@ def parity_lines(parity: "Parity", *, int8: bool) -> list[str]:
     ]
     if not parity.files:
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    agreement = f"the same top-1 class as the run for {parity.agree} of {parity.files} held-out files"
+    what = "exactly the same classes" if several else "the same top-1 class"
+    agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files"
     cost = f"; {parity.right} right, {parity.right_before} before" if int8 or parity.agree < parity.files else ""
     return [*lines, agreement + cost]

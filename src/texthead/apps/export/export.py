@@ -3,7 +3,7 @@
 model.onnx or model.pt2    uint8 clips -> one score per class: crops, normalisation, encoder, temporal module and head
 preprocessing.json         frames, views, sizes, normalisation
 classes.json               labels, names and exact prompts
-thresholds.json            temperature, rejection threshold and prediction sets
+thresholds.json            temperature, rejection threshold and prediction sets; with several labels, those of classes
 predict.py                 predicts files with numpy, pillow, av and onnxruntime (or torch)
 README.md                  model card
 """
@@ -74,7 +74,10 @@ def export(
         write_json(folder / "preprocessing.json", settings)
         write_json(folder / "classes.json", _classes(run))
         calibration, reason = exportable_calibration(run, protocol, promises=not int8)
-        write_json(folder / "thresholds.json", thresholds(calibration, reason))
+        limits = thresholds(calibration, reason)
+        if model.thresholds is not None:
+            limits["several"] = dict(zip(model.names, model.thresholds.tolist(), strict=True))
+        write_json(folder / "thresholds.json", limits)
         shutil.copyfile(standalone.__file__, folder / "predict.py")
         measured = parity(folder, scorer, run, reporter)
         if not int8:
@@ -85,8 +88,8 @@ def export(
             out.name,
             made=calibration,
             library="pytorch" if to == "torch" else "onnx",
-            use=use_section(MODELS[to], protocol),
-            measured=parity_section(measured, quantisation),
+            use=use_section(MODELS[to], protocol, several=model.several),
+            measured=parity_section(measured, quantisation, several=model.several),
             maker="texthead export",
         )
         (folder / "README.md").write_text(card, encoding="utf-8")

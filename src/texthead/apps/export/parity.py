@@ -12,7 +12,7 @@ from torch import Tensor
 
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
-from texthead.data import ViewClips, evenly
+from texthead.data import ViewClips, evenly, labels
 from texthead.errors import MediaError, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media import Image, MediaPath, Video
@@ -35,7 +35,7 @@ class Parity:
         scores, probabilities: largest differences, over these clips and the held-out files.
         files: number of held-out files that were compared.
         same_pixels: whether predict.py made the same input from every file.
-        agree: number of files with the same predicted class.
+        agree: number of files with the same predicted class or classes.
         right, right_before: number of files that the exported model and the run predict correctly.
     """
 
@@ -59,22 +59,23 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
     for count in counts:
         clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
         pairs.append((_scores(scorer, clips), predictor.model(clips)))
-    files, labels = _held_out(run)
+    files, texts = _held_out(run)
     views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     same, best = True, []
     with reporter.bar("write and compare", "files") as progress:
-        for i, label in enumerate(labels):
+        for i, label in enumerate(texts):
             view = views[i][0]
             if not isinstance(view, MediaError):
                 clips = standalone.read_clips(files[i], predictor.settings)[None]
                 same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
                 pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
-                best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
+                best.append((*(predicted_text(predictor, scores[0]) for scores in pairs[-1]), label))
             progress(i + 1, len(files))
+    of = predictor.probabilities
     return Parity(
         tuple(counts),
         _largest_difference(pairs),
-        _largest_difference([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
+        _largest_difference([(of(ours.astype(float)), of(theirs.astype(float))) for ours, theirs in pairs]),
         len(best),
         same,
         agree=sum(predicted == exported for predicted, exported, _ in best),
@@ -102,6 +103,13 @@ def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "i
     return np.ascontiguousarray(coarse[..., down, :, :][..., across, :])
 
 
+def predicted_text(predictor: standalone.Predictor, scores: np.ndarray) -> str:
+    """Return the predicted label of a file, with several labels as the text of all."""
+    order, count = predictor.ranked(scores)
+    names = [predictor.names[i] for i in order[:count]]
+    return names[0] if predictor.several is None else labels.join_labels(names)
+
+
 @torch.inference_mode()
 def _scores(score: Callable[[Tensor], Tensor], clips: np.ndarray) -> np.ndarray:
     return score(torch.from_numpy(clips)).float().numpy()
@@ -111,11 +119,6 @@ def _largest_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float
     """Return the largest absolute difference within a pair; NaN if there is a NaN, 0 for equal infinities."""
     with np.errstate(invalid="ignore"):
         return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in pairs]))
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    odds = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
-    return odds / odds.sum(-1, keepdims=True)
 
 
 def check_parity(parity: Parity) -> None:

@@ -4,7 +4,8 @@ It needs numpy, pillow, av and onnxruntime (torch for a model.pt2), not texthead
 
 This program chooses frames and scales them, as preprocessing.json says, to the same pixels as `texthead predict`. The
 model crops, normalises and averages the views. Its input is uint8 RGB with the axes batch, clips, frames, height,
-width, channels; its output is one score per class. The probabilities are softmax(scores / temperature).
+width, channels; its output is one score per class. The probabilities are softmax(scores / temperature). If a file
+can have several classes, they are sigmoid(scores / temperature), and it has those with scores from their thresholds on.
 """
 
 import argparse
@@ -255,6 +256,9 @@ def load_model(file: Path) -> Model:
 class Predictor:
     """Predict classes with the model of an exported folder."""
 
+    # With several labels, the log-odds of each class from which on a file has it.
+    several: np.ndarray | None = None
+
     def __init__(self, folder: Path):
         names = ("preprocessing", "classes", "thresholds")
         self.settings, classes, self.thresholds = (
@@ -264,12 +268,31 @@ class Predictor:
             raise ValueError(f"preprocessing.json must have format 1, got {self.settings['format']}")
         if not self.thresholds["temperature"] > 0:
             raise ValueError(f"the temperature must be above 0, got {self.thresholds['temperature']}")
-        frame_indices(1, self.settings)  # So that damaged settings are no fault of a file.
         self.names = [entry["label"] for entry in classes["classes"]]
+        if several := self.thresholds.get("several"):
+            self.several = np.array([float(several[name]) for name in self.names])
+        frame_indices(1, self.settings)  # So that damaged settings are no fault of a file.
         self.model = load_model(folder / self.settings["model"])
+
+    def probabilities(self, scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Return the probability of each class from the scores of files, in the last axis."""
+        if self.several is not None:
+            return 0.5 + 0.5 * np.tanh(0.5 * scores / temperature)
+        odds = np.exp((scores - scores.max(-1, keepdims=True)) / temperature)
+        return odds / odds.sum(-1, keepdims=True)
+
+    def ranked(self, scores: np.ndarray) -> tuple[list[int], int]:
+        """Return the classes, best first, and how many of them a file has: one, or with several labels any number."""
+        order = np.argsort(-scores, kind="stable")
+        if self.several is None:
+            return order.tolist(), 1
+        chosen = scores[order] >= self.several[order]
+        return [*order[chosen].tolist(), *order[~chosen].tolist()], int(chosen.sum())
 
     def predict(self, path: Path, top: int) -> dict:
         """Return the top classes of a file, and the answer and prediction set if the run has been calibrated for them.
+
+        With several labels, `labels` are all classes of the file, which come first in `top`.
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.
@@ -278,11 +301,13 @@ class Predictor:
         if scores.shape != (1, len(self.names)) or not np.isfinite(scores.max()):
             raise ValueError(f"the model must give a score for each of {len(self.names)} classes, got {scores}")
         (scores,) = scores
-        odds = np.exp((scores - scores.max()) / self.thresholds["temperature"])
-        values = odds / odds.sum()
-        order = np.argsort(-scores, kind="stable")
-        pairs = [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in order[:top]]
-        result = {"path": str(path), "top": pairs}
+        values = self.probabilities(scores, self.thresholds["temperature"])
+        order, count = self.ranked(scores)
+        order, chosen = order[: max(top, count)], [self.names[i] for i in order[:count]]
+        pairs = [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in order]
+        result: dict[str, Any] = {"path": str(path), "top": pairs}
+        if self.several is not None:
+            result["labels"] = chosen
         threshold, coverage = self.thresholds["threshold"], self.thresholds["coverage"]
         if threshold is not None:
             result["answer"] = self.names[order[0]] if values.max() > threshold["probability"] else NONE
@@ -296,6 +321,8 @@ def as_text(result: dict) -> str:
     if "error" in result:
         return f"{result['path']}\n  not read: {result['error']}"
     lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result["top"]]
+    if "labels" in result:
+        lines = [f"  {'yes' if i < len(result['labels']) else 'no '}{line}" for i, line in enumerate(lines)]
     if result.get("answer") == NONE:
         lines[0] = f"  {NONE} (best: {lines[0].strip()})"
     return "\n".join([result["path"], *lines])

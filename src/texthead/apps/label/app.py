@@ -98,7 +98,7 @@ class _Actions:
         review = bool(body.get("review"))
         actions: dict[str, Callable[[], object]] = {
             "next": lambda: None,
-            "label": lambda: session.label(who, _position(body), _text(body, "label"), checked=review),
+            "label": lambda: session.label(who, _position(body), *self._classes(body), checked=review),
             "skip": lambda: session.skip(who, _position(body)),
             "bad": lambda: session.bad(who, _position(body)),
             "keep": lambda: session.keep(who, _position(body)),
@@ -112,6 +112,13 @@ class _Actions:
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
         return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(body)}
+
+    def _classes(self, body: dict[str, Any]) -> list[str]:
+        """Return the classes of a label: one, or with several labels any number."""
+        classes = body.get("classes") if self._session.several else [_text(body, "label")]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise DataError("classes must be a list of texts; reload the page")
+        return classes
 
     def _examine(self) -> None:
         try:
@@ -155,5 +162,6 @@ def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
         "image": media.is_image,
         "guesses": [{"name": guess.name, "probability": guess.probability} for guess in file.guesses],
         "label": file.label,
+        "classes": file.classes,
         "why": file.why,
     }

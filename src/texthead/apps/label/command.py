@@ -46,6 +46,7 @@ class Label:
         data: a folder of videos and images, or a CSV or TSV with the column path and optionally start and end of parts
             in seconds, and group for files that belong together
         classes: classes to start with: 'a, b' or names.txt; the page can add more
+        several: a file may have several classes, or none of them; labels are in the column labels ('dog; frisbee')
         out: CSV file (path,label) to write labels to; labels already in it are used. With --next, labels can also be
             read from a .json of Label Studio
         next: number of files to list instead of opening the page
@@ -61,6 +62,7 @@ class Label:
 
     data: str = argument("DATA")
     classes: str | None = option(None, "NAMES")
+    several: bool = False
     out: str | None = option(None, "FILE")
     next: PositiveInt | None = option(None, "N")
     cut_above: PositiveFloat = option(20.0, "SECONDS")
@@ -101,6 +103,8 @@ class Label:
         from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
         from texthead.apps.label.windows import cut_files
+        from texthead.data import Dataset
+        from texthead.data import labels as class_labels
         from texthead.encoders import load_encoder
         from texthead.text import flat
 
@@ -109,10 +113,12 @@ class Label:
         files = read_files(self.data)
         out = None if self.out is None else Path(self.out)
         paths = [] if out is None else paths_in(out, root_of(out, files))
-        labelled = {} if out is None else items_so_far(out, with_parts(files, paths))
-        labels = {path: item.label for path, item in labelled.items()}
+        labelled = Dataset(()) if out is None else items_so_far(out, with_parts(files, paths))
+        several = self.several or labelled.several
+        if self.several and labelled and not labelled.several:
+            raise DataError(f"--several: {out} has one label per file; give another file, or leave --several out")
         names = [] if self.classes is None else read_names(self.classes)
-        more = sorted(set(labels.values()) - set(names))
+        more = sorted(set(labelled.classes) - set(names))
         if names and more:
             console.say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
         classes = [*names, *more]
@@ -128,24 +134,28 @@ class Label:
         pool = encode_files(files, encoder, reading, console.reporter)
         console.say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, names, encoder, password)
+            self._serve(pool, names, encoder, password, several=several)
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
         console.doing("choosing the next files")
-        suggestions = pool.next(
-            encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
-        )
-        console.notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
+        prompts = dict(zip(classes, self._prompts(classes), strict=True))
+        labels = {item.path: item.label for item in labelled.items}
+        suggestions = pool.next(encoder, prompts, labels, self.next, several=several, seed=self.seed)
+        console.notes().print(f"{len(labelled)} of {len(files)} files have labels; the next to label:")
         _print_next(suggestions)
         console.show_json(
-            {"labelled": len(labels), "files": len(files), "next": [each._asdict() for each in suggestions]}
+            {"labelled": len(labelled), "files": len(files), "next": [each._asdict() for each in suggestions]}
         )
         item_of = {item.path: item for item in files.items}
-        items = [*(item_of[path] for path, _, _ in suggestions), *labelled.values()]
-        guesses = {path: (guess, probability) for path, guess, probability in suggestions}
-        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
+        items = [*(item_of[path] for path, _, _ in suggestions), *labelled.items]
+        guesses = {
+            path: [(name, sure) for name in (class_labels.split_labels(guess) if several else [guess])]
+            for path, guess, sure in suggestions
+        }
+        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder, several=several)
+        flags = ("--several",) if several else ()
         console.next_command(
-            "texthead", "label", self.data, "--classes", ", ".join(classes), "--out", self.out or "labels.csv"
+            "texthead", "label", self.data, "--classes", ", ".join(classes), *flags, "--out", self.out or "labels.csv"
         )
 
     def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
@@ -157,7 +167,9 @@ class Label:
             return []
         return class_prompts(template, self.prompts.names_for(list(classes)), [None] * len(classes))
 
-    def _serve(self, pool: "Pool", classes: Sequence[str], encoder: "Encoder", password: str | None) -> None:
+    def _serve(
+        self, pool: "Pool", classes: Sequence[str], encoder: "Encoder", password: str | None, *, several: bool
+    ) -> None:
         """Serve the page until it is interrupted."""
         import torch
 
@@ -176,7 +188,8 @@ class Label:
         training = Training(self._training, labels_csv)
         with listening_socket(host, self.server.port) as listening:
             self.server.say_password(password)
-            session = LabelSession(pool, classes, rows if encoder.has_text else None, labels_csv, seed=self.seed)
+            encode = rows if encoder.has_text else None
+            session = LabelSession(pool, classes, encode, labels_csv, several=several, seed=self.seed)
             try:
                 with suppress(KeyboardInterrupt):
                     serve(listening, label_app(session, training, host, password), host, self.server.show_address)

@@ -21,6 +21,9 @@ let review = false;
 let busy = false;
 let marked = 0;
 let choices = [];
+// Several labels per file: the classes that are on, in the order of their names.
+let several = false;
+let chosen = new Set();
 let shownAt = 0;
 let clearedAt = -CLEARED;
 
@@ -49,6 +52,7 @@ const act = async (action, body = {}, done = "") => {
   showError("");
   try {
     const result = await ask(action, body);
+    if (result.state) several = result.state.several;
     if (result.item !== undefined) {
       if (action === "undo" && !result.item) done = "Nothing to undo.";
       else {
@@ -75,6 +79,7 @@ const show = (next) => {
   shownAt = performance.now();
   $("typed").value = "";
   marked = 0;
+  chosen = new Set(several && item ? item.classes : []);
   $("why").hidden = !(item && item.why);
   $("choose").hidden = !item;
   for (const id of ["skip", "bad"]) $(id).disabled = !item;
@@ -85,7 +90,7 @@ const show = (next) => {
     $("name").textContent = "";
     return;
   }
-  $("why").textContent = item.why ? `Labelled ${item.label}: ${item.why}` : "";
+  $("why").textContent = item.why ? `Labelled ${item.label || "none"}: ${item.why}` : "";
   $("name").textContent = item.name;
   $("name").title = item.path;
   $("stage").replaceChildren(item.kind === "video" ? video(item) : picture(item));
@@ -144,25 +149,46 @@ const list = () => {
   const selected = $("choices").children[marked];
   if (typed && selected) selected.scrollIntoView({ block: "nearest" });
   $("typed").setAttribute("aria-activedescendant", typed && selected ? selected.id : "");
+  $("done").hidden = $("keys-several").hidden = !several;
+  $("keys-one").hidden = several;
+  $("choices").setAttribute("aria-multiselectable", String(several));
+  $("done").firstChild.textContent = [...chosen].sort().join("; ") || "None of these";
 };
 
 const choice = (guess, place) => {
   const row = element("li", { id: `choice-${place}` });
   row.setAttribute("role", "option");
-  row.setAttribute("aria-selected", String($("typed").value.trim() !== "" && place === marked));
-  row.classList.toggle("is-label", guess.name === item.label);
-  if (!$("typed").value && place < 3) row.append(element("kbd", { textContent: place + 1 }));
+  const isMarked = $("typed").value.trim() !== "" && place === marked;
+  const isLabel = several ? chosen.has(guess.name) : guess.name === item.label;
+  row.setAttribute("aria-selected", String(several ? isLabel : isMarked));
+  row.classList.toggle("marked", isMarked);
+  row.classList.toggle("is-label", isLabel);
+  if (!$("typed").value && place < (several ? 9 : 3)) row.append(element("kbd", { textContent: place + 1 }));
   row.append(element("span", { textContent: guess.isNew ? `new class: ${guess.name}` : guess.name }));
   if (!guess.isNew) {
     row.style.setProperty("--part", `${100 * guess.probability}%`);
     row.append(element("span", { className: "share", textContent: `${Math.round(100 * guess.probability)} %` }));
   }
-  row.addEventListener("click", calmly(() => label(guess.name)));
+  row.addEventListener("click", calmly(() => choose(guess)));
   return row;
 };
 
-const label = (name) => {
-  if (item) act("label", { position: item.position, label: name }, `${item.name}: ${name}`);
+const choose = (guess) => {
+  if (!several) {
+    if (item) act("label", { position: item.position, label: guess.name }, `${item.name}: ${guess.name}`);
+    return;
+  }
+  if (busy) return;
+  if (!chosen.delete(guess.name)) chosen.add(guess.name);
+  if (guess.isNew) item.guesses.push({ name: guess.name, probability: 0 });
+  $("typed").value = "";
+  list();
+};
+
+const done = () => {
+  if (!item) return;
+  const classes = [...chosen].sort();
+  act("label", { position: item.position, classes }, `${item.name}: ${classes.join("; ") || "none"}`);
 };
 
 const skip = () => item && act(review ? "keep" : "skip", { position: item.position }, review ? "Kept." : "Skipped.");
@@ -191,6 +217,7 @@ $("typed").addEventListener("input", () => {
 });
 $("skip").addEventListener("click", calmly(skip));
 $("bad").addEventListener("click", calmly(bad));
+$("done").addEventListener("click", calmly(done));
 $("undo").addEventListener("click", calmly(undo));
 $("mode-label").addEventListener("click", () => setMode(false));
 $("mode-review").addEventListener("click", () => setMode(true));
@@ -204,12 +231,14 @@ document.addEventListener("keydown", (event) => {
     F2: () => setMode(!review),
     Escape: () => { $("typed").value = ""; list(); },
     ...(typed === "" && {
-      ...Object.fromEntries([1, 2, 3].map((key) => [key, () => choices[key - 1] && label(choices[key - 1].name)])),
-      ...(!onButton && { " ": skip }),
+      ...Object.fromEntries([1, 2, 3, ...(several ? [4, 5, 6, 7, 8, 9] : [])].map(
+        (key) => [key, () => choices[key - 1] && choose(choices[key - 1])],
+      )),
+      ...(!onButton && { " ": skip, ...(several && { Enter: done }) }),
       Delete: bad,
       Backspace: () => { if (performance.now() - clearedAt > CLEARED) undo(); else clearedAt = performance.now(); },
     }),
-    ...(typed.trim() !== "" && !onButton && { Enter: () => choices[marked] && label(choices[marked].name) }),
+    ...(typed.trim() !== "" && !onButton && { Enter: () => choices[marked] && choose(choices[marked]) }),
   }[event.key];
   // A key that is held down must not label several files.
   if (does && !(event.repeat && typed === "")) does();
@@ -224,6 +253,7 @@ document.addEventListener("keydown", (event) => {
 // ---- progress
 
 const showState = (state) => {
+  $("estimates").hidden = state.several;
   $("labelled").textContent = state.labelled;
   $("files").textContent = state.files;
   $("bad-count").textContent = state.bad ? `, ${state.bad} bad` : "";

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data import Dataset, manifest_rows, read_dataset, row_path
+from texthead.data import Dataset, labels, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
 from texthead.media import MediaPath
@@ -31,12 +31,25 @@ class Mark(NamedTuple):
     checked: bool = False
 
 
-class Labels(NamedTuple):
-    """The state of all files, by position: labels, unusable files, and files with a reviewed label."""
+class LabelState(NamedTuple):
+    """The state of all files, by position: labels, unusable files, and files with a reviewed label.
+
+    With `several`, a label is the text of several classes or none.
+    """
 
     of: Mapping[int, str]
     bad: frozenset[int]
     checked: frozenset[int]
+    several: bool = False
+
+    @property
+    def labelling(self) -> labels.Labels:
+        """The labels, in the order of `of`."""
+        return labels.Labels(tuple(self.of.values()), self.several)
+
+    def names(self, label: str | None) -> tuple[str, ...]:
+        """Return the classes in a label."""
+        return () if label is None else labels.Labels((label,), self.several).sets[0]
 
     def mark(self, position: int) -> Mark:
         """Return the state of one file."""
@@ -81,46 +94,52 @@ class LabelFile:
     Args:
         csv: the CSV; it need not exist.
         files: the files to label.
+        several: whether a file may have several labels or none; the column is then `labels`.
 
     Raises:
         DataError: the CSV cannot be read, or lists a file that is not in `files`.
         RunError: its folder cannot be written.
     """
 
-    def __init__(self, csv: Path, files: Dataset):
+    def __init__(self, csv: Path, files: Dataset, *, several: bool = False):
         check_csv(csv)
+        self._several, self._column = several, "labels" if several else "label"
         paths = [item.path for item in files.items]
         self._claims = csv.with_name(f".{csv.name}.claims")
         self._lock = csv.with_name(f".{csv.name}.lock")
-        self._labels = _Table(csv, ("path", "label"), paths, files.source)
+        self._labels = _Table(csv, ("path", self._column), paths, files.source)
         self._bad = _Table(_bad_list(csv), ("path",), paths, files.source)
         self._names = [MediaPath(path).text_below(csv.parent) for path in paths]
         self.read()
 
-    def read(self) -> Labels:
+    def read(self) -> LabelState:
         """Return the current state on disk."""
         with self._locked():
             return self._read()
 
-    def _read(self) -> Labels:
+    def _read(self) -> LabelState:
         rows, bad = self._labels.read(), self._bad.read()
         checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
-        return Labels({position: row["label"].strip() for position, row in rows.items()}, frozenset(bad), checked)
+        texts = tuple(row[self._column].strip() for row in rows.values())
+        of = dict(zip(rows, labels.Labels(texts, self._several).renamed({}), strict=True))
+        return LabelState(of, frozenset(bad), checked, self._several)
 
-    def put(self, position: int, mark: Mark) -> Labels:
+    def put(self, position: int, mark: Mark) -> LabelState:
         """Replace the state of a file; an unusable file has no label."""
         with self._locked():
             if mark.label is None:
                 self._labels.remove(position)
             else:
-                self._labels.put(position, {"label": mark.label, _CHECKED: "yes" if mark.checked else ""})
+                self._labels.put(position, {self._column: mark.label, _CHECKED: "yes" if mark.checked else ""})
             self._bad.put(position, {}) if mark.bad else self._bad.remove(position)
             return self._read()
 
-    def rename(self, old: str, new: str) -> Labels:
+    def rename(self, old: str, new: str) -> LabelState:
         """Rename a label of all files at once."""
         with self._locked():
-            self._labels.rename(old, new)
+            state = self._read()
+            renamed = dict(zip(state.of, state.labelling.renamed({old: new}), strict=True))
+            self._labels.change(self._column, {i: new for i, new in renamed.items() if new != state.of[i]})
             return self._read()
 
     def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
@@ -185,7 +204,8 @@ class _Table:
 
     def __init__(self, csv: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
         self._csv = csv
-        self._needed = columns
+        # Labels may be empty.
+        self._needed, self._last = [name for name in columns if name != "labels"], columns[-1]
         self._columns = [*columns, "time"]
         self._paths = paths
         self._source = source
@@ -205,6 +225,10 @@ class _Table:
     def _load(self) -> dict[int, LabelRow]:
         rows: dict[int, LabelRow] = {}
         for line, row in manifest_rows(self._csv, self._needed):
+            if self._last not in row:
+                raise DataError(
+                    f"{self._csv}: no column {self._last!r}, for several labels per file; give another file"
+                )
             position = self._position(row, line)
             if position is None:
                 raise DataError(
@@ -234,13 +258,11 @@ class _Table:
         self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})
 
-    def rename(self, old: str, new: str) -> None:
-        """Rename a label in the file."""
-        renamed = {
-            position: {**row, "label": new} for position, row in self.read().items() if row["label"].strip() == old
-        }
-        if renamed:
-            self._write({**self.read(), **renamed})
+    def change(self, column: str, values: Mapping[int, str]) -> None:
+        """Change values of a column, by position."""
+        if values:
+            rows = self.read()
+            self._write({**rows, **{position: {**rows[position], column: new} for position, new in values.items()}})
 
     def remove(self, position: int) -> None:
         """Remove the row of a position, if it has one."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texthead.apps.label.selection import guesses, next_to_label
 from texthead.apps.label_studio import document_root
-from texthead.data import Dataset, Item, manifest_rows, read_dataset, row_path
+from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, row_path
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
@@ -22,7 +22,10 @@ from texthead.transfer import QUICK_FRAMES
 
 
 class Suggestion(NamedTuple):
-    """A file to label, its predicted class so far, and the probability (0-1) of that."""
+    """A file to label, its predicted class so far, and the probability (0-1) of that.
+
+    With several labels, the guess is a text of several, and the probability is that of the least certain answer.
+    """
 
     path: Path
     guess: str
@@ -53,23 +56,30 @@ class Pool:
         self,
         encoder: Encoder,
         prompts: Mapping[str, str | Sequence[str]],
-        labels: Mapping[Path, str],
+        known: Mapping[Path, str],
         count: int,
         *,
+        several: bool = False,
         seed: int = 0,
     ) -> list[Suggestion]:
         """Return the files to label next, most informative first.
 
         Args:
             prompts: the prompts of each class.
-            labels: the labels so far.
-            count, seed: as in `next_to_label`.
+            known: the labels so far.
+            count, several, seed: as in `next_to_label`.
         """
-        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
-        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in labelled], dtype=torch.long)
+        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in known]
+        texts = tuple(known[self.files.items[i].path] for i in labelled)
+        targets = labels.Labels(texts, several).targets(classes)
         rows = known_rows(encoder, list(prompts), list(prompts.values())) if encoder.has_text else None
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
-        chosen = next_to_label(self.features, probabilities, labelled, count, groups=self.groups, seed=seed)
+        about = {"groups": self.groups, "several": several, "seed": seed}
+        chosen = next_to_label(self.features, probabilities, labelled, count, **about)
+        if several:
+            sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
+            names = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
+            return [Suggestion(self.files.items[i].path, labels.join_labels(names[i]), float(sure[i])) for i in chosen]
         best = probabilities.max(-1)
         return [
             Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in chosen
@@ -115,8 +125,8 @@ def root_of(path: Path, files: Dataset) -> Path | None:
     return document_root(Path(files.source), (item.path for item in files.items))
 
 
-def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
-    """Return the labelled item of each file in a manifest or a tool's `.json`; empty if that does not exist.
+def items_so_far(labels_path: Path, files: Dataset) -> Dataset:
+    """Return the labelled files of a manifest or a tool's `.json`; none if that does not exist.
 
     Paths of Label Studio are relative to the `document_root` of the files.
 
@@ -124,18 +134,28 @@ def items_so_far(labels_path: Path, files: Dataset) -> dict[Path, Item]:
         DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
     """
     if not labels_path.exists():
-        return {}
+        return Dataset(())
     path_of = {item.media.resolved(): item.path for item in files.items}
-    labelled: dict[Path, Item] = {}
-    for item in read_dataset(labels_path, root=root_of(labels_path, files)).items:
+    labelled: list[Item] = []
+    dataset = _without_labels(labels_path) or read_dataset(labels_path, root=root_of(labels_path, files))
+    for item in dataset.items:
         path = path_of.get(item.media.resolved())
         if path is None:
             raise DataError(
                 f"{labels_path}: labels {item.path}, which is not in {files.source}: "
                 "give the data that the labels belong to"
             )
-        labelled[path] = replace(item, path=path)
-    return labelled
+        labelled.append(replace(item, path=path))
+    return replace(dataset, items=tuple(labelled))
+
+
+def _without_labels(labels_csv: Path) -> Dataset | None:
+    """Return the files of a CSV in which all have none of several labels, as no file to train on; None for others."""
+    rows = [*manifest_rows(labels_csv, ("path",))] if labels_csv.suffix.lower() == ".csv" else []
+    if any(row.get("labels", "?").strip() for _, row in rows):
+        return None
+    items = tuple(Item(row_path(row, labels_csv, line), "") for line, row in rows)
+    return Dataset(items, str(labels_csv), several=True) if items else None
 
 
 def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:

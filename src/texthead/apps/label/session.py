@@ -1,7 +1,7 @@
 """Labelling without a page: the next file for each person, its guesses, and the accuracy of the model."""
 
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from texthead.apps.doctor import findings as doctor
 from texthead.apps.doctor import near_duplicates, read_facts, suspicious_labels
-from texthead.apps.label.label_file import LabelFile, Labels, Mark
+from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.data import Dataset
+from texthead.data import labels as class_labels
 from texthead.errors import DataError, TextheadError
 from texthead.media import MediaPath
 from texthead.text import check_names
@@ -48,6 +49,7 @@ class FileToLabel(NamedTuple):
         guesses: all classes, most probable first.
         label: its current label.
         why: the reason for a review.
+        classes: the classes in its label.
     """
 
     position: int
@@ -56,12 +58,13 @@ class FileToLabel(NamedTuple):
     guesses: Guesses
     label: str | None = None
     why: str = ""
+    classes: tuple[str, ...] = ()
 
 
 class FittedLabels(NamedTuple):
     """A model fitted to some labels: its classes, and their probabilities for every file."""
 
-    labels: Labels
+    labels: LabelState
     classes: tuple[str, ...]
     probabilities: Float[Tensor, "files classes"]
 
@@ -84,6 +87,7 @@ class LabelSession:
         names: the initial classes.
         encode: returns the text rows of classes; None if the encoder has no text encoder.
         labels_csv: the CSV of labels.
+        several: whether a file may have several labels or none. Accuracy and doubtful labels are then not estimated.
     """
 
     def __init__(
@@ -93,17 +97,20 @@ class LabelSession:
         encode: Callable[[list[str]], Float[Tensor, "classes dim"]] | None,
         labels_csv: Path,
         *,
+        several: bool = False,
         seed: int = 0,
     ):
         self.pool = pool
+        self.several = several
         self.labels_csv = labels_csv
-        self._file = LabelFile(labels_csv, pool.files)
+        self._file = LabelFile(labels_csv, pool.files, several=several)
         self._names = list(names)
         self._encode, self._rows = encode, dict[str, Tensor]()
         self._seed = seed
         self._groups = pool.groups
         labels = self._file.read()
-        self._coverage = Similarities(pool.features, list(labels.of), groups=self._groups, seed=seed)
+        about = {"groups": self._groups, "several": several, "seed": seed}
+        self._coverage = Similarities(pool.features, list(labels.of), **about)
         self._people = defaultdict[str, _Person](_Person)
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
@@ -125,16 +132,14 @@ class LabelSession:
 
     # ---- the model
 
-    def classes(self, labels: Labels) -> tuple[str, ...]:
+    def classes(self, labels: LabelState) -> tuple[str, ...]:
         """Return the initial classes, then further classes of labels."""
-        return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
+        return tuple(dict.fromkeys([*self._names, *sorted(labels.labelling.counts)]))
 
-    def _fitted(self, labels: Labels) -> FittedLabels:
+    def _fitted(self, labels: LabelState) -> FittedLabels:
         classes = self.classes(labels)
-        labelled = list(labels.of)
-        targets = torch.tensor([classes.index(labels.of[position]) for position in labelled], dtype=torch.long)
-        rows = self._rows_of(classes)
-        return FittedLabels(labels, classes, guesses(rows, self.pool.features, labelled, targets, classes=len(classes)))
+        about = self._rows_of(classes), self.pool.features, list(labels.of), labels.labelling.targets(classes)
+        return FittedLabels(labels, classes, guesses(*about, classes=len(classes)))
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
         if self._encode is None or not classes:
@@ -158,7 +163,10 @@ class LabelSession:
 
     def _measure(self, fit: FittedLabels) -> None:
         labelled = list(fit.labels.of)
-        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in labelled], dtype=torch.long)
+        if self.several:
+            self._measured = tuple(labelled)
+            return
+        targets = fit.labels.labelling.targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
         curve = learning_curve(
             self._rows_of(fit.classes),
@@ -212,7 +220,7 @@ class LabelSession:
                     return self._file_to_label(candidates[0], labels)
                 taken.add(candidates[0])
 
-    def _file_to_label(self, position: int, labels: Labels) -> FileToLabel:
+    def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
         """Return a file with its guesses, from a fit without it if its label is doubtful."""
         fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
         reasons: list[str] = []
@@ -229,12 +237,14 @@ class LabelSession:
         classes = self.classes(labels)
         unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
         known = [guess for guess in guesses if guess.name in classes]
-        return FileToLabel(position, path, MediaPath(path).reader.kind, (*known, *unfitted), label, "; ".join(reasons))
+        kind, why = MediaPath(path).reader.kind, "; ".join(reasons)
+        return FileToLabel(position, path, kind, (*known, *unfitted), label, why, labels.names(label))
 
-    def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
+    def label(self, who: str, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
 
         Args:
+            names: the class; with several labels, any number of classes.
             checked: whether the label was reviewed.
 
         Raises:
@@ -242,7 +252,9 @@ class LabelSession:
             RunError: the label cannot be written.
         """
         with self._turn:
-            self._put(who, position, Mark(self._class_name(name), checked=checked))
+            classes = [self._class_name(name) for name in names]
+            label = class_labels.join_labels(classes) if self.several else classes[0]
+            self._put(who, position, Mark(label, checked=checked))
 
     def _class_name(self, name: str) -> str:
         """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
@@ -320,9 +332,10 @@ class LabelSession:
                 raise DataError(f"no class {old!r}; reload the page")
             self._file.rename(old, self._class_name(new))
             self._names = [name for name in self._names if name != old]
+            labels = self._file.read()
             for person in self._people.values():
-                person.done = [(index, mark) for index, mark in person.done if mark.label != old]
-            self._fit = self._fitted(self._file.read())
+                person.done = [(index, mark) for index, mark in person.done if old not in labels.names(mark.label)]
+            self._fit = self._fitted(labels)
         self._wake.set()
 
     # ---- review
@@ -341,7 +354,7 @@ class LabelSession:
                     return self._file_to_label(position, labels)
             return None
 
-    def _to_review(self, labels: Labels) -> list[int]:
+    def _to_review(self, labels: LabelState) -> list[int]:
         candidates = dict.fromkeys([*self._doubtful, *self._findings])
         return [position for position in candidates if position in labels.of and position not in labels.checked]
 
@@ -352,7 +365,7 @@ class LabelSession:
         if set(labelled) == self._checked:
             return
         items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
-        facts = read_facts(Dataset(items, str(self.labels_csv)), workers=1, seconds=READ_SECONDS)
+        facts = read_facts(Dataset(items, str(self.labels_csv), several=self.several), workers=1, seconds=READ_SECONDS)
         features = dict(enumerate(self.pool.features[labelled].numpy()))
         alike = near_duplicates.alike(facts, features)
         of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
@@ -372,11 +385,12 @@ class LabelSession:
             labels = self._file.read()
             if labels != self._fit.labels:
                 self._wake.set()
-            counts = Counter(labels.of.values())
+            counts = labels.labelling.counts
             return {
                 "files": len(self.pool.files),
                 "labelled": len(labels.of),
                 "bad": len(labels.bad),
+                "several": self.several,
                 "classes": [{"name": name, "count": counts[name]} for name in self.classes(labels)],
                 "curve": [
                     {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high}
@@ -388,7 +402,7 @@ class LabelSession:
                 "undo": who in self._people and bool(self._people[who].done),
             }
 
-    def _others(self, labels: Labels) -> float | None:
+    def _others(self, labels: LabelState) -> float | None:
         """Return the estimated accuracy on unlabelled files in percent: the mean calibrated confidence."""
         done = {*labels.of, *labels.bad}
         unlabelled = [position for position in range(len(self.pool.files)) if position not in done]

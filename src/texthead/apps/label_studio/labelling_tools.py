@@ -8,7 +8,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from texthead.apps.label_studio.tasks import CONTROL, LOCAL, PARTS, RATE, Frames, document_root
-from texthead.data import Item
+from texthead.data import Dataset, Item
 from texthead.errors import DataError
 from texthead.files import replacing, write_json
 from texthead.media import MediaPath
@@ -23,11 +23,12 @@ def check(path: Path) -> None:
 def write(
     path: Path,
     items: Sequence[Item],
-    guesses: Mapping[Path, tuple[str, float]],
+    guesses: Mapping[Path, Sequence[tuple[str, float]]],
     classes: Sequence[str],
     *,
     data: Path,
     model: str,
+    several: bool = False,
 ) -> str:
     """Write tasks and the labelling configuration, and return a line on how to import them.
 
@@ -37,9 +38,9 @@ def write(
     Raises: as `write_tasks`.
     """
     root = document_root(data, (item.path for item in items))
-    config = write_tasks(path, items, guesses, classes, root=root, model=model)
+    config = write_tasks(path, items, guesses, classes, root=root, model=model, several=several)
     parts = " and parts of files" if any(item.media.is_part for item in items) else ""
-    count = f"{len(items)} files{parts}, {sum(item.path in guesses for item in items)} with a guess"
+    count = f"{len(items)} files{parts}, {sum(bool(guesses.get(item.path)) for item in items)} with a guess"
     served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
     return f"{path}: {count}; {served}"
 
@@ -47,21 +48,23 @@ def write(
 def write_tasks(
     path: Path,
     items: Sequence[Item],
-    guesses: Mapping[Path, tuple[str, float]],
+    guesses: Mapping[Path, Sequence[tuple[str, float]]],
     classes: Sequence[str],
     *,
     root: Path,
     model: str,
+    several: bool = False,
 ) -> Path:
     """Write tasks and, beside them, the labelling configuration; return the configuration's path.
 
-    Labels become annotations, guesses (name, probability) become predictions. If any item is a part of a video, tasks
-    are files with frame ranges, and a whole file is the range of all its frames.
+    Labels become annotations; guesses, the names and probabilities of each file, become predictions. If any item is a
+    part of a video, tasks are files with frame ranges, and a whole file is the range of all its frames.
 
     Args:
         items: an empty label means unlabelled.
         root: Label Studio's document root.
         model: model name for the predictions.
+        several: whether files have several labels.
 
     Raises:
         DataError: there are images and videos, or files outside the root.
@@ -70,7 +73,7 @@ def write_tasks(
     """
     kind = _media_kind(item.path for item in items)
     timed = any(item.media.is_part for item in items)
-    tasks: list[dict[str, Any]] = []
+    tasks, used = list[dict[str, Any]](), dict.fromkeys(classes)
     for rows in _files_with_parts(items) if timed else [[item] for item in items]:
         first, file = rows[0], rows[0].media.file
         others = {name: value for name, value in _shared_extra(rows) if name not in ("image", "video")}
@@ -80,45 +83,47 @@ def write_tasks(
         if frames is not None:
             data |= {RATE: round(frames.rate, 3), PARTS: _part_names(rows)}
         task: dict[str, Any] = {"data": data}
-        labels = [_result(kind, item.path, item.label, frames) for item in rows if item.label]
+        sets = Dataset(tuple(rows), several=several).labelling.sets
+        labels = [_result(kind, item.path, own, frames) for item, own in zip(rows, sets, strict=True) if any(own)]
+        used |= {name: None for own in sets for name in own if name}
         if labels:
             # By default, Label Studio treats imported annotations as ground truth, which overrides later ones.
             task["annotations"] = [{"result": labels, "ground_truth": False}]
-        named = {item.path: guesses[item.path] for item in rows if item.path in guesses}
+        named = {item.path: dict(own) for item in rows if (own := guesses.get(item.path))}
         if named:
-            score = round(min(probability for _, probability in named.values()), 6)
-            results = [_result(kind, path, name, frames) for path, (name, _) in named.items()]
+            score = round(min(probability for own in named.values() for probability in own.values()), 6)
+            results = [_result(kind, path, [*own], frames) for path, own in named.items()]
             task["predictions"] = [{"model_version": model, "score": score, "result": results}]
         tasks.append(task)
-    names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
     write_json(path, tasks)
     config = path.with_suffix(".xml")
     with replacing(config) as temporary:
-        temporary.write_text(labelling_config(kind, names, timed=timed), encoding="utf-8")
+        temporary.write_text(labelling_config(kind, [*used], timed=timed, several=several), encoding="utf-8")
     return config
 
 
-def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False) -> str:
+def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False, several: bool = False) -> str:
     """Return the labelling configuration of a project: one class per image or video.
 
     Args:
         timed: one class per frame range instead.
+        several: any number of classes.
     """
     outer, inner = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
     names = "\n".join(f"    <{inner} value={quoteattr(name)}/>" for name in classes)
     player = f' frameRate="${RATE}" timelineHeight="120"' if timed else ""
     media = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
-    rule = "" if timed else ' choice="single" required="true"'
+    rule = ' choice="multiple"' if several else "" if timed else ' choice="single" required="true"'
     return f'<View>\n  {media}\n  <{outer} name="{CONTROL}" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'
 
 
-def _result(kind: str, path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
-    """Return the label of a file, or of the frame range of a part."""
+def _result(kind: str, path: Path, names: Sequence[str], frames: Frames | None) -> dict[str, Any]:
+    """Return the labels of a file, or of the frame range of a part."""
     control = {"from_name": CONTROL, "to_name": kind}
     if frames is None:
-        return {**control, "type": "choices", "value": {"choices": [name]}}
+        return {**control, "type": "choices", "value": {"choices": [*names]}}
     first, last = frames.numbers(path)
-    value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [name]}
+    value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [*names]}
     return {**control, "id": f"{first}-{last}", "type": "timelinelabels", "value": value}
 
 

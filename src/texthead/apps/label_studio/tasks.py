@@ -14,8 +14,8 @@ from texthead.errors import DataError, listed
 from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
 from texthead.media import MediaPath, Span
 
-# Path, label, split, group and extra fields: the arguments of `Item`.
-TaskRow = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
+# Path, class names, split, group and extra fields.
+TaskRow = tuple[Path, tuple[str, ...], str | None, str | None, tuple[tuple[str, str], ...]]
 
 # The name of the labelling control in tasks that we write.
 CONTROL = "label"
@@ -72,29 +72,34 @@ def read(source: str, root: Path | None = None) -> Dataset:
     return Dataset.of_rows(path, rows, notes)
 
 
-def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[TaskRow], list[str]]:
-    """Return the labelled files and parts of files of an export, and notes for the user.
+def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[tuple], list[str]]:
+    """Return the labelled files and parts of files of an export, as rows for `Dataset.of_rows`, and notes for the user.
 
-    Cancelled annotations are ignored. If the annotations of a task disagree, those marked as ground truth are used. The
-    fields `split` and `group` of a task's data are its split and group. Ranges in frames are converted to times with
-    the frame times of the file.
+    Labels are several if any annotation has several choices for a file or range; then an annotation of a file without
+    choices means that it has none. Cancelled annotations are ignored. If the annotations of a task disagree, those
+    marked as ground truth are used. The fields `split` and `group` of a task's data are its split and group. Ranges in
+    frames are converted to times with the frame times of the file.
 
     Raises:
-        DataError: a task has several labels for a file or range, labels for both file and ranges, a remote address, no
-            file or several, a range of a file that is not a video, or an unknown split.
+        DataError: a task has labels for both file and ranges, a remote address, no file or several, a range of a file
+            that is not a video, or an unknown split.
     """
     tasks = [*_tasks(source, value if isinstance(value, list) else [value])]
     root = source.parent if root is None else root
     rows: list[TaskRow] = []
     controls: set[str] = set()
     unlabelled = decided_by_truth = assumed_rates = 0
-    for task in tasks:
-        votes = task.votes()
+    answers = [task.votes() for task in tasks]
+    several = any(len(vote.names) > 1 for votes in answers for vote in votes)
+    only_named = not several or any(vote.range_ for votes in answers for vote in votes)
+    for task, every in zip(tasks, answers, strict=True):
+        votes = [vote for vote in every if vote.names or not only_named]
         if not votes:
             unlabelled += 1
             continue
-        controls |= {vote.control for vote in votes}
-        _check_controls(task.where, {vote.control for vote in votes})
+        own = {vote.control for vote in votes if vote.names}
+        controls |= own
+        _check_controls(task.where, own)
         labels, by_truth = _agreed(task, votes)
         decided_by_truth += by_truth
         assumed_rates += RATE not in task.data and any(range_ and range_.in_frames for range_ in labels)
@@ -117,7 +122,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[TaskR
             f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
         )
-    return rows, notes
+    return [(path, names if several else names[0], *more) for path, names, *more in rows], notes
 
 
 class Range(NamedTuple):
@@ -143,9 +148,9 @@ def _range_of(where: str, start: object, end: object, *, in_frames: bool) -> Ran
 
 @dataclass(frozen=True)
 class _Vote:
-    """A label from an annotation: the control that set it, whether it is marked as ground truth, and its range."""
+    """The labels that an annotation gives a file or range, their control, and whether they are the ground truth."""
 
-    label: str
+    names: tuple[str, ...]
     control: str
     truth: bool
     range_: Range | None = None
@@ -161,10 +166,10 @@ class _Task:
     flat: list[dict[str, Any]] = field(default_factory=list)
 
     def votes(self) -> list[_Vote]:
-        """Return the labels of all annotations that were not cancelled.
+        """Return the labels of all annotations that were not cancelled; one that has none gives no names.
 
         Raises:
-            DataError: an annotation is malformed, or has several labels for a file or range.
+            DataError: an annotation is malformed, or there are labels for the file and for ranges.
         """
         votes: list[_Vote] = []
         for annotation in self.annotations:
@@ -174,6 +179,8 @@ class _Task:
                 continue
             votes += self._of_annotation(annotation)
         votes += [vote for record in self.flat for vote in self._of_record(record)]
+        if any(vote.range_ for vote in votes):
+            votes = [vote for vote in votes if vote.names]
         if 0 < sum(vote.range_ is None for vote in votes) < len(votes):
             raise DataError(
                 f"{self.where}: has a label for the whole file and labels for ranges of it; keep one or the other"
@@ -198,17 +205,15 @@ class _Task:
                     raise DataError(
                         f"{self.where}: choices must be a list of names, got {choices!r:.80}; export as JSON again"
                     )
-                votes.append(_Vote(self._only(choices), control, truth))
-        by_range: dict[Range | None, list[_Vote]] = defaultdict(list)
+                votes.append(_Vote(self._names(choices) if choices else (), control, truth))
+        truth, merged = annotation.get("ground_truth") is True, defaultdict[tuple[str, Range | None], set[str]](set)
         for vote in votes:
-            by_range[vote.range_].append(vote)
-        for here in by_range.values():
-            if len({vote.control for vote in here}) == 1 < len(here):
-                self._only([vote.label for vote in here])
-        return votes
+            merged[vote.control, vote.range_].update(vote.names)
+        every = [_Vote(tuple(sorted(names)), control, truth, range_) for (control, range_), names in merged.items()]
+        return every or [_Vote((), "", truth)]
 
     def _of_ranges(self, content: dict[str, Any], control: str, truth: bool) -> list[_Vote]:
-        """Return the label of each range of a result: frames of a timeline, or seconds of a region."""
+        """Return the labels of each range of a result: frames of a timeline, or seconds of a region."""
         if "ranges" in content:
             ranges, label = content["ranges"], content.get("timelinelabels")
         else:
@@ -219,12 +224,12 @@ class _Task:
                 f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
                 f"got {content!r:.80}; label whole files or time ranges"
             )
-        name = self._only(label)
+        names = self._names(label)
         in_frames = "ranges" in content
         label_ranges = [
             _range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges
         ]
-        return [_Vote(name, control, truth, range_) for range_ in label_ranges]
+        return [_Vote(names, control, truth, range_) for range_ in label_ranges]
 
     def _of_record(self, record: dict[str, Any]) -> list[_Vote]:
         controls = {name: content for name, content in record.items() if name not in self.data}
@@ -237,23 +242,21 @@ class _Task:
                 f"{self.where}: the label may be in any of {listed([*controls])}; export as JSON, not as JSON-MIN"
             )
         if not names or controls[names[0]] in (None, "", []):
-            return []
+            return [_Vote((), "", False)]
         content = controls[names[0]]
         if names[0] in timed:
             regions = [each for each in _each(content) if _is_timed(each)]
             return [vote for each in regions for vote in self._of_ranges(each, names[0], False)]
-        return [_Vote(self._only(content.get("choices") if isinstance(content, dict) else content), names[0], False)]
+        return [_Vote(self._names(content.get("choices") if isinstance(content, dict) else content), names[0], False)]
 
-    def _only(self, choices: object) -> str:
-        """Return the single label of an annotation."""
+    def _names(self, choices: object) -> tuple[str, ...]:
+        """Return the labels that are chosen."""
         labels = [choices] if isinstance(choices, str) else choices
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise DataError(f"{self.where}: choices must be a list of names; export as JSON again")
-        if len(labels) != 1:
-            raise DataError(
-                f"{self.where}: has {len(labels)} choices ({listed(labels)}); give each file or range one label"
-            )
-        return labels[0]
+        if not labels:
+            raise DataError(f"{self.where}: has 0 choices; give each file or range a label")
+        return tuple(sorted({label.strip() for label in labels}))
 
 
 def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
@@ -289,24 +292,25 @@ def _each(content: object) -> list[Any]:
     return content if isinstance(content, list) else [content]
 
 
-def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
-    """Return the label of each range of a task, or of its file, and whether ground truth decided a disagreement."""
+def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, tuple[str, ...]], bool]:
+    """Return the labels of each range of a task, or of its file, and whether ground truth decided a disagreement."""
     by_range = _by_range(votes)
     truth = _by_range([vote for vote in votes if vote.truth])
     by_truth = bool(truth) and truth != by_range
     by_range = truth if by_truth else by_range
     for labels in by_range.values():
         if len(labels) > 1:
+            different = listed([" and ".join(names) or "no label" for names in labels])
             raise DataError(
-                f"{task.where}: annotations disagree ({listed(labels)}); mark one as ground truth, or remove the others"
+                f"{task.where}: annotations disagree ({different}); mark one as ground truth, or remove the others"
             )
     return {range_: labels[0] for range_, labels in by_range.items()}, by_truth
 
 
-def _by_range(votes: Iterable[_Vote]) -> dict[Range | None, list[str]]:
-    labels: dict[Range | None, set[str]] = defaultdict(set)
+def _by_range(votes: Iterable[_Vote]) -> dict[Range | None, list[tuple[str, ...]]]:
+    labels: dict[Range | None, set[tuple[str, ...]]] = defaultdict(set)
     for vote in votes:
-        labels[vote.range_].add(vote.label)
+        labels[vote.range_].add(vote.names)
     return {range_: sorted(names) for range_, names in labels.items()}
 
 
@@ -358,9 +362,9 @@ class Frames:
 
 
 def _labelled_parts(
-    where: str, file: Path, labels: Mapping[Range | None, str], known: object
-) -> Iterator[tuple[Path, str]]:
-    """Yield (path, label) for each labelled range of a file, or for the whole file.
+    where: str, file: Path, labels: Mapping[Range | None, tuple[str, ...]], known: object
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yield (path, class names) for each labelled range of a file, or for the whole file.
 
     Args:
         known: if a list, the original names of the parts, such as `#t=3,7.5`. A range with exactly the frames of such a
@@ -437,7 +441,7 @@ def _path_of(address: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
 
 
-def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterator[TaskRow]:
+def _rows(task: _Task, labels: Mapping[Range | None, tuple[str, ...]], root: Path) -> Iterator[TaskRow]:
     sources = [name for name, content in task.data.items() if _is_source(content)]
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
@@ -456,8 +460,8 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path) -> Iterat
         raise DataError(f"{task.where}: group must be text or a number, got {group!r:.80}; correct it")
     group = str(group or "")
     file = _file(task.where, task.data[sources[0]], root)
-    for path, label in _labelled_parts(task.where, file, labels, known):
-        yield _checked_row(task.where, path, label, group, split=split, extra=extra)
+    for path, names in _labelled_parts(task.where, file, labels, known):
+        yield _checked_row(task.where, path, names, group, split=split, extra=extra)
 
 
 def _file(where: str, address: str, root: Path) -> Path:
@@ -479,29 +483,28 @@ def _file(where: str, address: str, root: Path) -> Path:
 def _checked_row(
     where: str,
     path: Path,
-    label: str,
+    names: tuple[str, ...],
     group: str,
     *,
     split: object,
     extra: tuple[tuple[str, str], ...],
 ) -> TaskRow:
-    """Return a row for `Item`, with label and split checked.
+    """Return a row with labels and split checked.
 
     Raises:
         DataError: the label is empty, text is not valid Unicode, or the split is unknown.
     """
-    label = label.strip()
-    if not label:
+    if "" in names:
         raise DataError(f"{where}: the label is empty; give it a name")
     try:
-        "".join((label, group, *(text for pair in extra for text in pair))).encode()
+        "".join((*names, group, *(text for pair in extra for text in pair))).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{where}: {label!r} or another field is not valid Unicode; correct it") from None
+        raise DataError(f"{where}: {', '.join(names)!r} or another field is not valid Unicode; correct it") from None
     if not split:
-        return path, label, None, group or None, extra
+        return path, names, None, group or None, extra
     if str(split).strip().lower() not in SPLIT_NAMES:
         raise DataError(f"{where}: split must be train, val or test, got {split!r}")
-    return path, label, SPLIT_NAMES[str(split).strip().lower()], group or None, extra
+    return path, names, SPLIT_NAMES[str(split).strip().lower()], group or None, extra
 
 
 def document_root(data: Path, files: Iterable[Path]) -> Path:

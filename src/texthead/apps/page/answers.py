@@ -16,6 +16,7 @@ from texthead.apps.timeline import (
     Stretch,
     in_order,
     open_timed,
+    rule_for,
     scores_over_time,
 )
 from texthead.encoders import Encoder, as_visual, load_encoder, zero_shot_note
@@ -181,7 +182,8 @@ class Answerer:
         Raises:
             MediaError: the file is not a video, or cannot be read to its end.
         """
-        model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
+        model, sliding = self.model(question.names), Sliding()
+        rule = rule_for(model.model)
         names = model.model.names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:

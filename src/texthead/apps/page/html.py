@@ -90,6 +90,8 @@ def _no_event(timeline: VideoEvents) -> str:
     best = f"Highest probability: {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
     if timeline.events:
         return f"No event. {best}"
+    if rule.thresholds is not None:
+        return f"No event: no class stays above its threshold for {rule.min_length:g} s. {best}"
     reason = (
         f"none lasts at least {rule.min_length:g} s"
         if top >= rule.enter
@@ -116,7 +118,7 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     """Return download links with the output of `predict` and `timeline`; the files are embedded."""
     path = answer.prediction.path
     entry = json_entry(answer.prediction, answer.calibration)
-    columns = csv_columns(answer.calibration, sets=False)
+    columns = csv_columns(answer.calibration, sets=False, several=answer.prediction.chosen is not None)
     files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([answer.prediction], columns)]))]
     if timeline is not None:
         all_events = list(timeline.events)

@@ -48,8 +48,10 @@ class TimelineCommand:
         window: length of the window that is scored, in seconds
         rate: number of frames encoded per second of video
         batch: number of frames encoded at once; more is faster on a GPU and may change the last digits
-        enter: probability at which an event begins, 0-1
-        leave: probability below which an event ends, 0-1
+        enter: probability at which an event begins, 0-1 (default: 0.7; with several labels, the threshold of its
+            class)
+        leave: probability below which an event ends, 0-1 (default: 0.4; with several labels, the threshold of its
+            class)
         min_length: shortest event, in seconds; shorter gaps within an event are bridged first
         srt: also write the events as subtitles
         manifest: also write the events as labelled parts of the video, a CSV file that train, eval and doctor read
@@ -58,7 +60,7 @@ class TimelineCommand:
 
     JSON: ClassVar = (
         "video, seconds, window, rate, enter, leave, min_length, temperature, threshold, events [name, start, end, "
-        "mean, peak], none_of_these"
+        "mean, peak], none_of_these; for several labels, thresholds {name: probability} instead of enter, leave"
     )
 
     USAGE: ClassVar = (
@@ -72,8 +74,8 @@ class TimelineCommand:
     window: float = option(1.0, "SECONDS")
     rate: float = option(8.0, "FRAMES")
     batch: PositiveInt = 1
-    enter: float = option(0.7, "PROBABILITY")
-    leave: float = option(0.4, "PROBABILITY")
+    enter: float | None = option(None, "PROBABILITY")
+    leave: float | None = option(None, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
     printed: PrintOptions = PrintOptions()
     srt: str | None = option(None, "FILE")
@@ -94,17 +96,19 @@ class TimelineCommand:
         console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
         from texthead.apps.timeline.overlay import Curve
-        from texthead.apps.timeline.timeline import Sliding, scores_over_time, timeline_json
+        from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
         from texthead.media import LiveStream, Part
         from texthead.prediction import zero_shot_line
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
-        rule = Hysteresis(self.enter, self.leave, self.min_length)
+        own = {key: value for key in ("enter", "leave") if (value := getattr(self, key)) is not None}
+        rule = Hysteresis(**own, min_length=self.min_length)
         with _opened(path) as video:
             model = self.model.load(run_folder, self.encoding.pick_device())
             recognizer, protocol = model.model, model.protocol
             names = recognizer.names
+            rule = rule if own else rule_for(recognizer, rule)
             _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
             printer = _Printer(self, video)
@@ -126,7 +130,7 @@ class TimelineCommand:
         if not events and not console.prints_json():
             console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
-            _write_manifest(Path(self.manifest), MediaPath(path).file, events, begin)
+            _write_manifest(Path(self.manifest), MediaPath(path).file, events, begin, several=recognizer.several)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
@@ -345,6 +349,8 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
         why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
+    elif rule.thresholds is not None:
+        why = f"none stayed above the threshold of its class for --min-length {rule.min_length:g} s"
     elif top >= rule.enter:
         why = f"none lasted --min-length {rule.min_length:g} s"
     else:
@@ -354,13 +360,18 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
-def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float) -> None:
-    """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
-    from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
+def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float, *, several: bool) -> None:
+    """Write the events as parts of the video; their times count from `begin`, in seconds from its start.
+
+    With several labels, each part has all of its labels.
+    """
+    from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row, of_all_classes
     from texthead.cli import console
 
     name = MediaPath(video).text_below(out.parent)
-    write_csv(out, MANIFEST_COLUMNS, [manifest_row(event, name, begin=begin) for event in events])
+    events = of_all_classes(events) if several else events
+    columns = ["labels" if several and column == "label" else column for column in MANIFEST_COLUMNS]
+    write_csv(out, columns, [manifest_row(event, name, begin=begin) for event in events])
     console.notes().print(f"manifest: {out}")
 
 

@@ -1,10 +1,12 @@
 """Find events with a start and an end in class probabilities over time, all at once or as a stream."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
+from texthead.data import labels
 from texthead.errors import DataError, printable
 from texthead.evaluation import NONE
 
@@ -46,12 +48,22 @@ class Hysteresis:
     separately, so with thresholds below 0.5 events can overlap. While a stretch is none of the classes, no event starts
     or continues; such times are bridged and dropped by the same `min_length`.
 
+    Args:
+        thresholds: the probability of each class at which its events start and end, in place of `enter` and `leave`.
+
     Raises: DataError for thresholds outside 0..1, a `leave` above `enter`, or a negative length.
     """
 
     enter: float = 0.7
     leave: float = 0.4
     min_length: float = 1.0
+    thresholds: Mapping[str, float] | None = None
+
+    def of(self, name: str) -> "Hysteresis":
+        """Return the rule of one class."""
+        if self.thresholds is None:
+            return self
+        return Hysteresis(self.thresholds[name], self.thresholds[name], self.min_length)
 
     def __post_init__(self) -> None:
         for name in ("enter", "leave"):
@@ -132,7 +144,7 @@ class EventFinder:
     """Find events in a stream of stretches; memory is one unfinished event per class."""
 
     def __init__(self, names: Sequence[str], rule: Hysteresis):
-        self._classes = [_Class(name, rule) for name in names]
+        self._classes = [_Class(name, rule.of(name)) for name in names]
         self._none = _Class(NONE, rule, known=False)
 
     def add(self, stretch: Stretch) -> list[Event]:
@@ -176,6 +188,22 @@ EVENT_COLUMNS = ("start", "end", "name", "mean", "peak")
 def csv_row(event: Event) -> tuple[str, ...]:
     """Return a row with `EVENT_COLUMNS`; times in seconds, to a thousandth."""
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
+
+
+def of_all_classes(events: Iterable[Event]) -> list[Event]:
+    """Return an event for each time between starts and ends in which events are on, named after all these.
+
+    Its mean is the lowest of theirs, its peak the highest.
+
+    Worked example: "dog" from 1 to 4 s and "frisbee" from 2 to 5 s give "dog" from 1 to 2 s, "dog; frisbee" from 2 to
+    4 s, and "frisbee" from 4 to 5 s.
+    """
+    events, parts = list(events), []
+    for start, end in pairwise(sorted({time for event in events for time in (event.start, event.end)})):
+        if on := [event for event in events if event.start <= start < event.end]:
+            name = labels.join_labels(event.name for event in on)
+            parts.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
+    return parts
 
 
 MANIFEST_COLUMNS = ("path", "start", "end", "label", "probability")

@@ -70,6 +70,16 @@ def colours(events: Sequence[Event]) -> dict[str, str]:
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
+def lanes(events: Sequence[Event]) -> list[int]:
+    """Return the lane of each event, 0 to 2: the first that is free, else the last. Events are sorted by start."""
+    ends, result = [0.0] * MOST_NAMED, []
+    for event in events:
+        lane = next((lane for lane, end in enumerate(ends) if end <= event.start), MOST_NAMED - 1)
+        ends[lane] = event.end
+        result.append(lane)
+    return result
+
+
 def write_overlay(
     out: Path,
     video: Media,
@@ -154,11 +164,14 @@ class _Painter:
         self.height = round(1.6 * self.unit)
         self.font = ImageFont.truetype(font_file(), self.unit)
         self.seconds = seconds or 1.0
-        self.strip = Image.new("RGB", (size[0], max(6, self.unit // 2)), DIM)
+        lane_of, height = lanes(events), max(6, self.unit // 2)
+        self.strip = Image.new("RGB", (size[0], height * (1 + max(lane_of, default=0))), DIM)
         pen = ImageDraw.Draw(self.strip)
-        for event in events:
+        for event, lane in zip(events, lane_of, strict=True):
             ends = self._x_of(event.start), self._x_of(event.end)
-            pen.rectangle((ends[0], 0, max(ends[0], ends[1] - 1), self.strip.height), fill=colour_of[event.name])
+            top = self.strip.height - (lane + 1) * height
+            box = ends[0], top, max(ends[0], ends[1] - 1), top + height - 1
+            pen.rectangle(box, fill=colour_of[event.name])
 
     def _x_of(self, seconds: float) -> int:
         return round(seconds / self.seconds * self.strip.width)

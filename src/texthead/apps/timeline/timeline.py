@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ class Timeline:
         self._sliding = sliding
         self._views = sliding.views(protocol.frames)
         self._pooling: Pooling = protocol.pooling
+        self._model = model
         self._calibration = calibration
         self._shown: tuple[float, Take] | None = None
         self._points = 0
@@ -191,11 +192,22 @@ class Timeline:
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
         logits = average_views(features[None], self._scorer.head, pooling=self._pooling)
         check_scores(logits)
-        probabilities, (known,) = apply_calibration(logits.float(), self._calibration)
+        if self._model.several:
+            probabilities, known = self._model.probabilities(logits.float()), True
+        else:
+            probabilities, (known,) = apply_calibration(logits.float(), self._calibration)
         before, start = self._last, 0.0 if self._last is None else self._last.end
         end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
         self._last = Stretch(start, end, tuple(probabilities[0].tolist()), known)
         return [] if before is None else [before]
+
+
+def rule_for(model: Recognizer, rule: Hysteresis | None = None) -> Hysteresis:
+    """Return the rule for events, the default one if None; with several labels, with the threshold of each class."""
+    rule = rule or Hysteresis()
+    if model.thresholds is None:
+        return rule
+    return replace(rule, thresholds=dict(zip(model.names, model.thresholds.sigmoid().tolist(), strict=True)))
 
 
 TimedVideo = Media | PipedVideo | LiveStream
@@ -285,7 +297,7 @@ def find_events(
     names = run.model.names
     with open_timed(path) as video:
         stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine)
-        return events_in(stretches, names, rule or Hysteresis())
+        return events_in(stretches, names, rule or rule_for(run.model))
 
 
 def timeline_json(
@@ -301,7 +313,9 @@ def timeline_json(
     For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
     """
     settings: dict[str, object] = {"window": sliding.window, "rate": sliding.rate}
-    settings |= {"enter": rule.enter, "leave": rule.leave, "min_length": rule.min_length}
+    limits = {"enter": rule.enter, "leave": rule.leave}
+    settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
+    settings["min_length"] = rule.min_length
     results: dict[str, object] = {"events": [event_json(each) for each in events if each.known]}
     if calibration is not None:
         settings["temperature"] = calibration.temperature

@@ -1,0 +1,112 @@
+"""What items are labelled with: one class each, or several, of which each is a question of its own.
+
+An item's label is text. With several labels it holds the class names, sorted and joined: "dog; frisbee"; "" for none.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from texthead.errors import DataError
+
+SEPARATOR = ";"
+
+
+def join_labels(names: Iterable[str]) -> str:
+    """Return the label of an item with several labels: the names, sorted and joined; "" for none.
+
+    Raises:
+        DataError: a name contains a semicolon.
+    """
+    names = sorted({*names})
+    if wrong := [name for name in names if SEPARATOR in name]:
+        raise DataError(f"class name {wrong[0]!r} contains {SEPARATOR!r}, which separates labels: rename the class")
+    return f"{SEPARATOR} ".join(names)
+
+
+def split_labels(text: str) -> tuple[str, ...]:
+    """Return the class names in a label of several, sorted: ("dog", "frisbee") for "frisbee;dog"."""
+    return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of items.
+
+    Args:
+        texts: the label of each item.
+        several: whether an item may have several labels or none; else it has one, which may contain a semicolon.
+        source: of the items, for messages.
+    """
+
+    texts: tuple[str, ...]
+    several: bool = False
+    source: str = ""
+
+    @property
+    def sets(self) -> list[tuple[str, ...]]:
+        """The class names of each item."""
+        return [split_labels(text) if self.several else (text,) for text in self.texts]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of items of each class."""
+        return Counter(name for names in self.sets for name in names)
+
+    @property
+    def strata(self) -> list[str]:
+        """One class of each item, for draws that keep the shares of classes: its rarest; "" if it has none."""
+        counts = self.counts
+        return [min(names, key=lambda name: (counts[name], name), default="") for names in self.sets]
+
+    def within(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return each item's label without the classes that are not among the names."""
+        kept = {*names}
+        return tuple(join_labels(kept & {*own}) if self.several else own[0] for own in self.sets)
+
+    def renamed(self, names: Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return each item's label with new names for its classes; None removes a class of several."""
+        sets = [[names.get(name, name) for name in own] for own in self.sets]
+        return tuple(join_labels(filter(None, own)) if self.several else own[0] or "" for own in sets)
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """Return for each item a number that `table` explains: the index of its label, or of its set of labels.
+
+        Raises:
+            DataError: a label is not in `names`.
+        """
+        self._check(names)
+        places = {text: number for number, text in enumerate(self._keys(names))}
+        return [places[text] for text in (self.within(names) if self.several else self.texts)]
+
+    def table(self, names: Sequence[str]) -> Bool[Tensor, "numbers classes"]:
+        """Return the classes that each of the `numbers` stands for."""
+        sets = Labels(tuple(self._keys(names)), self.several).sets
+        hot = [[name in own for name in names] for own in map(set, sets)]
+        return torch.tensor(hot, dtype=torch.bool).reshape(len(sets), len(names))
+
+    def targets(self, names: Sequence[str]) -> Int[Tensor, " items"] | Bool[Tensor, "items classes"]:
+        """Return the index of each item's label; with several labels, whether each item has each class.
+
+        Raises:
+            DataError: a label is not in `names`.
+        """
+        numbers = torch.tensor(self.numbers(names), dtype=torch.long)
+        return self.table(names)[numbers] if self.several else numbers
+
+    def _keys(self, names: Sequence[str]) -> list[str]:
+        """Return the label that each of the `numbers` stands for."""
+        return sorted({*self.within(names)}) if self.several else [*names]
+
+    def _check(self, names: Sequence[str]) -> None:
+        unknown = sorted(self.counts.keys() - {*names})
+        if unknown:
+            raise DataError(
+                f"{self.source}: label {unknown[0]!r} is not among the {len(names)} classes"
+                f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
+                "make a new head for the data's own labels (zero_shot), or rename the labels"
+            )

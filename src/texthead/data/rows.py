@@ -1,0 +1,199 @@
+"""Rows of tables and JSON lists -> items, with one label per file or several.
+
+A table has several labels in a cell, a row for each label of a file, or a column of 0 and 1 for each class. A JSON list
+is a `.json` with a list of objects, or a `.jsonl` with an object per line:
+
+    {"path": "a.jpg", "labels": ["dog", "frisbee"], "split": "train", "group": "park"}
+
+`label` is one class; `labels`, or a list in `label`, are several or none. Hugging Face's metadata.jsonl has `file_name`
+in place of `path`.
+"""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
+from texthead.data.labels import SEPARATOR, join_labels, split_labels
+from texthead.errors import DataError, MediaError
+from texthead.files import MOST_BYTES_OF_LISTS, read_text, without_twins
+from texthead.media.paths import MediaPath, Span
+
+# The known columns of a manifest.
+ROW_COLUMNS = ("path", "label", "labels", "split", "group", "start", "end")
+
+# If a smaller share of the files is listed with several labels in several rows, it is more likely a mistake.
+_LEAST_REPEATED = 0.02
+
+_ANSWERS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+_PATHS = ("path", "file_name")
+
+# Characters that hold the first object.
+_HEAD = 2**16
+
+
+def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
+    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
+
+    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`.
+
+    Raises:
+        DataError: the times break a rule, or the file is not a video.
+    """
+    path = MediaPath(manifest.parent / row["path"])
+    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
+    if not (start or end or path.is_part):
+        return path.clip().path
+    where = f"{manifest}:{line}"
+    if path.is_part and (start or end):
+        raise DataError(
+            f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
+        )
+    try:
+        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
+        part.check_part()
+    except MediaError as error:
+        raise DataError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
+    return part.path
+
+
+def row_item(row: dict, manifest: Path, line: int) -> Item:
+    """Return the item of a row; paths are relative to the manifest's folder."""
+    split = (row.get("split") or "").strip().lower()
+    if split and split not in SPLIT_NAMES:
+        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
+    return Item(
+        path=row_path(row, manifest, line),
+        label=row.get("labels", row.get("label", "")).strip(),
+        split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
+        group=(row.get("group") or "").strip() or None,
+        extra=tuple((k, v) for k, v in row.items() if k not in ROW_COLUMNS),
+    )
+
+
+def class_columns(columns: Sequence[str], first: Sequence[str]) -> list[str]:
+    """Return the columns that are classes: all unknown ones, if their cells in the first row say yes or no."""
+    if {"label", "labels"} & {*columns}:
+        return []
+    cells = {name: cell for name, cell in zip(columns, first, strict=False) if name not in ROW_COLUMNS}
+    return [*cells] if all(cell.strip().lower() in _ANSWERS for cell in cells.values()) else []
+
+
+def with_labels(
+    rows: Iterable[tuple[int, dict[str, str]]], classes: Sequence[str], manifest: Path
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each (line number, row) with the text `labels` in place of its columns of classes.
+
+    Raises:
+        DataError: a cell says neither yes nor no, or the name of a class contains a semicolon.
+    """
+    for line, row in rows:
+        answers = {name.strip(): _ANSWERS.get(row.pop(name).strip().lower()) for name in classes}
+        if None in answers.values():
+            wrong = next(name for name, answer in answers.items() if answer is None)
+            raise DataError(f"{manifest}:{line}: column {wrong!r} must be 0 or 1, as in other rows; correct the cell")
+        yield line, {**row, "labels": join_labels(name for name, answer in answers.items() if answer)}
+
+
+def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
+    """Return the dataset of the rows of a table or list.
+
+    Files have several labels if `several`, if a label contains a semicolon, or if files are listed with several labels.
+
+    Raises:
+        DataError: a file has no label and `several` is false, or so few files have several rows that it is a mistake.
+    """
+    if not several:
+        items = _joined(items, source)
+        several = any(SEPARATOR in item.label for item in items)
+        if several and (none := [item.path for item in items if not split_labels(item.label)]):
+            raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column `labels`")
+    if several:
+        items = [replace(item, label=join_labels(split_labels(item.label))) for item in items]
+    return Dataset(tuple(items), source, several=several)
+
+
+def _joined(items: Iterable[Item], source: str) -> list[Item]:
+    """Return the items; those of one file that differ only in their label become one with all the labels."""
+    files, joined, repeated = defaultdict[str, list[Item]](list), list[Item](), list[Item]()
+    for item in items:
+        files[os.path.normpath(item.path)].append(item)
+    for own in files.values():
+        labels = sorted({item.label for item in own})
+        # Other repeated files are an error.
+        if 1 < len(labels) == len(own) and len({(item.split, item.group) for item in own}) == 1:
+            extra = tuple(pair for pair in own[0].extra if all(pair in item.extra for item in own))
+            own = [replace(own[0], label=f"{SEPARATOR} ".join(labels), extra=extra)]
+            repeated += own
+        joined += own
+    if 0 < len(repeated) < _LEAST_REPEATED * len(files):
+        path, labels = repeated[0].path, repeated[0].label
+        problem = f"{path} is listed with several labels ({labels}), as only {len(repeated)} of {len(files)} files are"
+        raise DataError(f"{source}: {problem}; list it once, or write all labels in one cell, as in {labels!r}")
+    return joined
+
+
+def several_note(dataset: Dataset) -> str:
+    """Return a note on how many files have several labels or none."""
+    sizes = [len(names) for names in dataset.labelling.sets]
+    most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""
+    first = f" (at most {most}, as {dataset.items[sizes.index(most)].path})" if most > 1 else ""
+    about = f"{sum(size > 1 for size in sizes)} of {len(sizes)} files have several labels{first}{none}"
+    return f"{dataset.source}: {about}: each class is a yes-or-no question"
+
+
+# ---- JSON lists
+
+
+def is_json_list(source: str) -> bool:
+    """Return whether the first object of a `.json` or `.jsonl` file names a file, and is no task of Label Studio."""
+    path, first = Path(source), None
+    if path.suffix.lower() in (".json", ".jsonl") and path.is_file():
+        with suppress(OSError, ValueError, RecursionError), path.open(encoding="utf-8-sig") as file:
+            first, _ = json.JSONDecoder().raw_decode(file.read(_HEAD).lstrip("[ \t\r\n"))
+    keys = first.keys() if isinstance(first, dict) else set[str]()
+    return bool(keys & {*_PATHS}) and not keys & {"annotation_id", "data"}
+
+
+def read_json_list(source: str) -> Dataset:
+    """Return the labelled files of a JSON list; paths are relative to its folder.
+
+    Raises:
+        DataError: it cannot be read, or an entry breaks a rule.
+    """
+    path = Path(source)
+    try:
+        text = read_text(path, most=MOST_BYTES_OF_LISTS).strip()
+        if not text.startswith("["):
+            text = "[" + ",\n".join(line for line in text.split("\n") if line.strip()) + "]"
+        entries = json.loads(text, object_pairs_hook=without_twins)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); correct it") from None
+    rows = [(number, _json_row(entry, f"{path}:{number}")) for number, entry in enumerate(entries, 1)]
+    items = [row_item(row, path, number) for number, row in rows]
+    return dataset_of(items, source, several=any("labels" in row for _, row in rows))
+
+
+def _json_row(entry: Any, where: str) -> dict[str, str]:
+    """Return an entry as a row of a manifest: texts by column; several labels are in `labels`."""
+    name = next((name for name in _PATHS if isinstance(entry, dict) and isinstance(entry.get(name), str)), None)
+    cell = entry.get("labels", entry.get("label")) if name else None
+    labels = cell if isinstance(cell, list) else [cell]
+    if name is None or not all(isinstance(label, str | int) and str(label).strip() for label in labels):
+        raise DataError(f"{where}: needs a path and a label, or a list of labels, got {entry!r:.80}; correct it")
+    row = {key: str(value) for key, value in entry.items() if isinstance(value, str | int | float)}
+    row["path"] = row.pop(name)
+    if isinstance(cell, list):
+        row["labels"] = join_labels(str(label).strip() for label in labels)
+    if re.search("[\0\ud800-\udfff]", "".join(row.values())):
+        raise DataError(f"{where}: a text has a NUL byte or is not valid Unicode; correct it")
+    return row

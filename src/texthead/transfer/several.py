@@ -1,0 +1,255 @@
+"""Heads for files with several labels, where each class is a yes-or-no question: fit, probabilities, thresholds."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from texthead.encoders.encoder import Encoder
+from texthead.errors import EncoderError
+from texthead.models.head_rows import known_rows
+from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
+from texthead.models.several_head import SeveralHead
+from texthead.recipes import MethodName
+from texthead.transfer.closed_form import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
+
+# Fraction of their mean that is subtracted from the text rows: what all names have in common tells few classes apart.
+COMMON = 0.5
+
+# Factor of standardised scores to log-odds, and the inverse variance of its ratio to that, before any item.
+FACTOR, CERTAINTY = 3.0, 18.0
+
+# Share of its own log-odds among the labelled items that a class starts from; the rest is their mean over classes.
+START = 0.5
+
+# The highest F1 (0-1) where it cannot be measured.
+UNKNOWN_F1 = 0.5
+
+# Folds of the cross-validation, at most.
+MOST_FOLDS = 5
+
+
+def fit_several(
+    name: MethodName,
+    encoder: Encoder,
+    names: Sequence[str],
+    prompts: Prompts | None,
+    features: Float[Tensor, "items dim"],
+    hot: Bool[Tensor, "items classes"],
+    groups: Sequence[Hashable],
+    *,
+    penalty: float = 1.0,
+) -> SeveralHead:
+    """Fit the head of a method; probabilities and the threshold come from items that are left out, group by group.
+
+    The threshold, one for all classes, is half of the highest F1 that any threshold has on these items. That is optimal
+    for exact probabilities (Lipton, Elkan and Narayanaswamy, ECML 2014); the threshold of the highest F1 itself, for
+    all classes or for each, is worse on unseen items.
+
+    Args:
+        names: the head's class names, the labels.
+        prompts: the prompts of each class; not used by "probe".
+        hot: whether each item has each class.
+        groups: the group of each item, which is left out as a whole.
+        penalty: factor of the penalty of a probe.
+
+    Raises:
+        EncoderError: the method needs text, and the encoder has none.
+    """
+    if name != "probe" and (prompts is None or not encoder.has_text):
+        raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
+    if prompts is not None and name in ("zero-shot", "zero-shot-centred"):
+        head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
+        if name == "zero-shot-centred" or not encoder.bias:
+            return as_several(head, features, hot)
+        return _several(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
+    rows = None if name == "probe" or prompts is None else known_rows(encoder, names, prompts)
+    head, scores = _fit(rows, features, hot, groups, names=names, penalty=penalty)
+    several = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
+    if name == "probe":
+        several.thresholds[~hot.any(0)] = 0.0
+    return several
+
+
+def as_several(head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]) -> SeveralHead:
+    """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best."""
+    scores, targets = _scores(head, features), hot.numpy()
+    return _calibrated(head, scores, targets, FACTOR / max(scores.std(), 1e-12), _log_odds(targets).mean())
+
+
+def several_head(
+    rows: Float[Tensor, "classes dim"] | None,
+    features: Float[Tensor, "items dim"],
+    hot: Bool[Tensor, "items classes"],
+    *,
+    names: Sequence[str],
+    penalty: float = 1.0,
+) -> ProbeHead:
+    """Fit a linear classifier to labelled items of several labels, with the text rows t_c as a prior.
+
+    It minimises |Y - r x t - x A - b|^2 + RIDGE |A|^2, where x are the features, Y the labels as 0 and 1, and r =
+    TEXT_SHARE x weight x least-squares slope of Y on x t, the same for all classes. The weight is the probability that
+    the names help, as in `text_evidence`, but by the likelihood of the items of each class among all items. A class
+    without items has its name, and the items that are not of it.
+
+    The scores are rough log-odds: FACTOR x the estimate of Y, in standard deviations of the class's labels from their
+    mean, plus START x the class's log-odds among the items and (1 - START) x their mean over classes.
+
+    Args:
+        rows: text rows, as in `text_probe_head`; None for a fit without names.
+        penalty: factor of the penalty.
+    """
+    return _fit(rows, features, hot, range(len(hot)), names=names, penalty=penalty)[0]
+
+
+def _fit(
+    rows: Float[Tensor, "classes dim"] | None,
+    features: Float[Tensor, "items dim"],
+    hot: Bool[Tensor, "items classes"],
+    groups: Sequence[Hashable],
+    *,
+    names: Sequence[str],
+    penalty: float,
+) -> tuple[ProbeHead, Float[np.ndarray, "items classes"]]:
+    """Return (the head of `several_head`, each item's scores when its group is left out of the fit but for its text).
+
+    Source: the smoother matrix S of ridge regression gives these residuals as (I - S_gg)^-1 e_g for a group g.
+    """
+    from scipy.special import log_softmax
+
+    center = features.mean(0)
+    x, targets = units(features - center), hot.double().numpy()
+    weight, kind = np.zeros((len(names), x.shape[1])), "logistic"
+    if rows is not None:
+        text = short_rows(rows)
+        own = text - COMMON * text.mean(0)
+        prior = x @ own.T
+        helps = weigh_scales(text, lambda scale: float((targets * log_softmax(scale * prior, axis=0)).sum())).weight
+        around = prior - prior.mean(0)
+        slope = max(0.0, float((targets * around).sum() / max((around**2).sum(), 1e-12)))
+        weight, kind = TEXT_SHARE * helps * slope * own, TEXT_AND_ITEMS if helps > 0.5 else "items"
+    z, axes = span(x)
+    z -= z.mean(0)
+    half = np.linalg.solve(z.T @ z + penalty * RIDGE * np.eye(len(axes)), z.T)
+    weight = weight + (half @ (targets - x @ weight.T)).T @ axes
+    bias = (targets - x @ weight.T).mean(0)
+    residual, numbers = targets - x @ weight.T - bias, {group: list[int]() for group in groups}
+    for item, group in enumerate(groups):
+        numbers[group].append(item)
+    for own in numbers.values() if len(numbers) > 1 else ():
+        rest = np.eye(len(own)) - 1 / len(z) - z[own] @ half[:, own]
+        residual[own] = np.linalg.solve(rest, residual[own])
+    shares, start = _shares(targets), _log_odds(targets)
+    scale, shift = FACTOR / np.sqrt(shares * (1 - shares)), START * start + (1 - START) * start.mean()
+    head = probe_of(scale[:, None] * weight, scale * (bias - shares) + shift, center, names, kind)
+    return head, scale * (targets - residual - shares) + shift
+
+
+def _shares(targets: np.ndarray) -> Float[np.ndarray, " classes"]:
+    """Return the share of each class's items, as if half of one more item had it: never 0 or 1."""
+    return (targets.sum(0) + 0.5) / (len(targets) + 1)
+
+
+def _log_odds(targets: np.ndarray) -> Float[np.ndarray, " classes"]:
+    return np.log(_shares(targets) / (1 - _shares(targets)))
+
+
+@torch.inference_mode()
+def _scores(head: Head, features: Float[Tensor, "items dim"]) -> Float[np.ndarray, "items classes"]:
+    return head.eval()(features.to(head.weight.device)).cpu().double().numpy()
+
+
+# --- probabilities and thresholds
+
+
+def _calibrated(
+    head: Head,
+    scores: Float[np.ndarray, "items classes"],
+    targets: Bool[np.ndarray, "items classes"],
+    factor: float,
+    bias: float,
+) -> SeveralHead:
+    """Return the head with log-odds = factor x score + bias, the most probable for the items, and with a threshold.
+
+    Args:
+        scores: of items that the head was not fitted to.
+        factor, bias: the expected ones, which are kept if there is no positive item.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    own = factor * scores
+
+    def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
+        odds, moved = both[0] * own + both[1], both[0] - 1
+        error = expit(odds) - targets
+        value = (np.logaddexp(0, odds) - targets * odds).sum() + CERTAINTY * moved**2 / 2
+        return float(value), np.array([float((error * own).sum()) + CERTAINTY * moved, error.sum()])
+
+    if targets.any():
+        ratio, bias = minimize(loss, np.array([1.0, bias]), jac=True, method="BFGS").x.tolist()
+        # A factor of 0 or less would reverse the order of the scores.
+        factor *= max(ratio, 0.1)
+    with torch.no_grad():
+        if isinstance(head, CosineHead):
+            head.log_scale.add_(float(np.log(factor)))
+        else:
+            head.weight.mul_(factor)
+        if isinstance(head, ProbeHead):
+            head.bias.mul_(factor)
+    return _several(head, factor * scores + bias, targets, bias)
+
+
+def _several(
+    head: Head, log_odds: Float[np.ndarray, "items classes"], targets: Bool[np.ndarray, "items classes"], bias: float
+) -> SeveralHead:
+    """Return the head with the bias and the threshold for the items with these log-odds."""
+    right = targets.ravel()[np.argsort(-log_odds, axis=None, kind="stable")]
+    best = 2 * (np.cumsum(right) / (np.arange(1, len(right) + 1) + right.sum())).max() if right.any() else UNKNOWN_F1
+    threshold = float(np.log(best / 2) - np.log(1 - best / 2))
+    full = torch.ones(len(head.names))
+    return SeveralHead(head, bias=bias * full, thresholds=threshold * full)
+
+
+# --- folds
+
+
+def several_folds(
+    hot: Bool[np.ndarray, "items classes"], groups: Sequence[Hashable], *, seed: int
+) -> list[tuple[list[int], list[int]]]:
+    """Return (training positions, scored positions) of up to five folds with about the same share of each class.
+
+    Groups stay whole. A class in two groups or more has an item in each training fold: a group that would take the last
+    one away is in all training folds, and never scored. There are no folds if no class is in two groups. The folds
+    depend on the groups' names, not on the order of the items.
+
+    Source: iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML 2011), of groups.
+    """
+    keys = sorted(set(groups), key=str)
+    number = {key: i for i, key in enumerate(keys)}
+    group_of = np.array([number[group] for group in groups])
+    # The last column counts all items, so that groups without a label are divided too.
+    counts = np.zeros((len(keys), hot.shape[1] + 1))
+    np.add.at(counts, group_of, np.column_stack([hot, np.ones(len(hot))]))
+    held = counts[:, :-1] > 0
+    folds = min(MOST_FOLDS, len(keys))
+    if held.sum(0).max(initial=0) < 2:
+        return []
+    room, fold_of = np.repeat(counts.sum(0)[None] / folds, folds, axis=0), np.full(len(keys), -1)
+    left = np.random.default_rng(seed).permutation(len(keys))
+    while len(left):
+        items = counts[left].sum(0)
+        rarest = int(np.where(items > 0, items, np.inf).argmin())
+        for group in left[counts[left, rarest] > 0]:
+            fold_of[group] = max(range(folds), key=lambda fold: (room[fold, rarest], room[fold, -1]))
+            room[fold_of[group]] -= counts[group]
+        left = left[fold_of[left] < 0]
+    for group in range(len(keys)):
+        needed = held[group] & (held.sum(0) > 1)
+        if not held[fold_of != fold_of[group]][:, needed].any(0).all():
+            fold_of[group] = -1
+    fold = fold_of[group_of]
+    pairs = [(np.flatnonzero(fold != each).tolist(), np.flatnonzero(fold == each).tolist()) for each in range(folds)]
+    return [(train, scored) for train, scored in pairs if scored]

@@ -1,0 +1,242 @@
+"""Files with several labels: manifests, JSON lists, prepared shards, splits, and what a run keeps of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made import items, write_image
+from messages import prints, refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.data.division import divide, divide_or_train, with_validation
+from texthead.data.prepare import prepare
+from texthead.data.reading import read_dataset
+from texthead.errors import DataError
+
+
+def manifest(root: Path, text: str, name: str = "clips.csv") -> Path:
+    path = root / name
+    path.write_text(text)
+    return path
+
+
+def labels_of(path: Path) -> dict[str, str]:
+    dataset = read_dataset(path)
+    assert dataset.several
+    return {item.name: item.label for item in dataset.items}
+
+
+# ---- manifests
+
+
+def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "path,Labels,split,fps\na.jpg,frisbee;dog ,train,25\nb.jpg,,test,\nc.jpg, dog,test,\n")
+    dataset = read_dataset(path)
+    assert dataset.items == (
+        Item(tmp_path / "a.jpg", "dog; frisbee", "train", None, (("fps", "25"),)),
+        Item(tmp_path / "b.jpg", "", "test", None, (("fps", ""),)),
+        Item(tmp_path / "c.jpg", "dog", "test", None, (("fps", ""),)),
+    )
+    assert (dataset.several, dataset.classes) == (True, ["dog", "frisbee"])
+    (note,) = dataset.notes
+    prints(note, path, "1 of 3 files have several labels", f"at most 2, as {tmp_path / 'a.jpg'}", "1 have none")
+    # One each, if the column says that there could be more.
+    assert labels_of(manifest(tmp_path, "path,labels\na.jpg,dog\nb.jpg,cat\n")) == {"a.jpg": "dog", "b.jpg": "cat"}
+
+
+def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,dog\n")
+    assert labels_of(path) == {"a.jpg": "dog; frisbee", "b.jpg": "dog"}
+    with refuses(DataError, f"{path}:3", "`labels`"):
+        read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,\n"))
+    with refuses(DataError, tmp_path / "b.jpg", "no label", "`labels`"):
+        read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,;\n"))
+    assert not read_dataset(manifest(tmp_path, "path,label\na.jpg,dog\nb.jpg,cat\n")).several
+
+
+def test_a_row_for_each_label_of_a_file(tmp_path: Path) -> None:
+    text = "path,label,split,by\na.jpg,frisbee,train,ann\nb.jpg,dog,test,bob\n./a.jpg,dog,train,bob\n"
+    dataset = read_dataset(manifest(tmp_path, text))
+    assert dataset.items == (
+        Item(tmp_path / "a.jpg", "dog; frisbee", "train"),
+        Item(tmp_path / "b.jpg", "dog", "test", None, (("by", "bob"),)),
+    )
+    parts = "path,start,end,label\nm.mp4,0,2,kick\nm.mp4,1,3,throw\nm.mp4,0,2,throw\n"
+    assert labels_of(manifest(tmp_path, parts)) == {"m.mp4#t=,2": "kick; throw", "m.mp4#t=1,3": "throw"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a.jpg,dog,train\na.jpg,dog,train\nb.jpg,cat,train\n",
+        "a.jpg,dog,train\na.jpg,cat,train\na.jpg,dog,train\nb.jpg,cat,train\n",
+        "a.jpg,dog,train\na.jpg,cat,test\nb.jpg,cat,train\n",
+    ],
+)
+def test_rows_that_repeat_a_label_or_are_in_two_splits(tmp_path: Path, rows: str) -> None:
+    with refuses(DataError, "a.jpg is listed", "times", "dog"):
+        read_dataset(manifest(tmp_path, f"path,label,split\n{rows}"))
+
+
+def test_few_repeated_files_are_a_mistake(tmp_path: Path) -> None:
+    others = "".join(f"{number}.jpg,cat\n" for number in range(50))
+    with refuses(DataError, "a.jpg is listed", "(cat; dog)", "1 of 51 files", "list it once", "one cell"):
+        read_dataset(manifest(tmp_path, f"path,label\na.jpg,dog\na.jpg,cat\n{others}"))
+    two = f"path,label\na.jpg,dog\na.jpg,cat\nb.jpg,dog\nb.jpg,bird\n{others}"
+    assert labels_of(manifest(tmp_path, two))["b.jpg"] == "bird; dog"
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("True", "false"), ("YES", "no")])
+def test_a_column_for_each_class(tmp_path: Path, yes: str, no: str) -> None:
+    text = f"path,dog,a cat,split, zebra\na.jpg,{yes},{yes},train,{no}\nb.jpg, {no},{no},test,{no}\n"
+    dataset = read_dataset(manifest(tmp_path, text))
+    assert dataset.items == (Item(tmp_path / "a.jpg", "a cat; dog", "train"), Item(tmp_path / "b.jpg", "", "test"))
+    unused, _ = dataset.notes
+    prints(unused, "zebra")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("path,dog,cat\na.jpg,1,maybe\n", ["no column 'label'", "path, dog, cat", "`labels`", "0 or 1"]),
+        ("path,dog,cat\n", ["no column 'label'"]),
+        ("path,split\na.jpg,train\n", ["no column 'label'"]),
+        ("path,dog,cat\na.jpg,1,0\nb.jpg,1,2\n", ["clips.csv:3", "'cat'", "0 or 1"]),
+        ("path,dog,cat\na.jpg,1,0\nb.jpg,,1\n", ["clips.csv:3", "'dog'", "0 or 1"]),
+        ("path,dog,cat\na.jpg,0,0\nb.jpg,0,0\n", ["none of its 2 files has a label"]),
+        ("path,dog; cat,bird\na.jpg,1,0\n", ["'dog; cat'", "';'"]),
+        ("path,label,labels\na.jpg,dog,cat\n", ["label and labels"]),
+        ("path,labels\na.jpg,dog\na.jpg,cat\n", ["listed 2 times"]),
+        ("path,labels\na.jpg,\n", ["none of its 1 files has a label"]),
+    ],
+)
+def test_what_a_manifest_of_several_labels_may_not_be(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with refuses(DataError, *parts):
+        read_dataset(manifest(tmp_path, text))
+
+
+def test_a_folder_is_read_by_its_manifest(tmp_path: Path) -> None:
+    write_image(tmp_path / "red" / "a.png", "red")
+    assert not read_dataset(tmp_path).several
+    columns = manifest(tmp_path, "path,dog,cat\na.jpg,1,1\nb.jpg,0,0\n")
+    assert labels_of(tmp_path) == {"a.jpg": "cat; dog", "b.jpg": ""}
+    bad = manifest(tmp_path, "path,time\na.jpg,3\n", "labels.bad.csv")
+    assert not read_dataset(tmp_path).several  # Either could be the manifest.
+    columns.unlink()
+    bad.unlink()
+    manifest(tmp_path, "path,labels\na.jpg,dog;cat\n")
+    assert labels_of(tmp_path) == {"a.jpg": "cat; dog"}
+
+
+def test_ids_of_several_labels_become_names(tmp_path: Path) -> None:
+    names = manifest(tmp_path, "id,name\n0,zebra\n1,a cat\n", "names.csv")
+    dataset = read_dataset(manifest(tmp_path, "path,labels\na.jpg,0;1\nb.jpg,\n"), labels=names)
+    assert [item.label for item in dataset.items] == ["a cat; zebra", ""]
+
+
+# ---- JSON lists
+
+
+def as_json(root: Path, entries: list[Any], name: str) -> Path:
+    if name.endswith(".json"):
+        return manifest(root, json.dumps(entries, indent=2), name)
+    return manifest(root, "\n\n".join(map(json.dumps, entries)) + "\n", name)
+
+
+@pytest.mark.parametrize("name", ["list.json", "list.jsonl", "lines.JSON"])
+def test_a_json_list(tmp_path: Path, name: str) -> None:
+    entries = [
+        {"id": 7, "path": "a.mp4", "labels": ["frisbee", "dog", "dog"], "split": "train", "group": 3, "start": 1.5},
+        {"path": "b.mp4", "labels": [], "split": "Validation", "boxes": [[1, 2]], "end": None},
+    ]
+    dataset = read_dataset(as_json(tmp_path, entries, name))
+    assert dataset.items == (
+        Item(tmp_path / "a.mp4#t=1.5", "dog; frisbee", "train", "3", (("id", "7"),)),
+        Item(tmp_path / "b.mp4", "", "val"),
+    )
+    assert (dataset.several, dataset.names) == (True, ["a.mp4#t=1.5", "b.mp4"])
+
+
+def test_one_label_each_in_a_json_list(tmp_path: Path) -> None:
+    entries: list[Any] = [{"file_name": "a.jpg", "label": "dog"}, {"file_name": "b.jpg", "label": 3}]
+    dataset = read_dataset(as_json(tmp_path, entries, "metadata.jsonl"))
+    assert (dataset.labels, dataset.several) == (["dog", "3"], False)
+    assert labels_of(as_json(tmp_path, [*entries, {"path": "c.jpg", "label": []}], "list.json"))["c.jpg"] == ""
+    repeated = [{"path": "a.jpg", "label": "dog"}, {"path": "a.jpg", "label": "cat"}]
+    assert labels_of(as_json(tmp_path, repeated, "list.json")) == {"a.jpg": "cat; dog"}
+
+
+@pytest.mark.parametrize(
+    ("second", "parts"),
+    [
+        ({"path": "b.jpg"}, ["list.json:2", "a label"]),
+        ({"path": "b.jpg", "label": " "}, ["list.json:2", "a label"]),
+        ({"path": "b.jpg", "label": None}, ["list.json:2", "a label"]),
+        ({"path": "b.jpg", "labels": ["dog", None]}, ["list.json:2", "a label"]),
+        ({"label": "dog"}, ["list.json:2", "a path"]),
+        (3, ["list.json:2", "3"]),
+        ({"path": "b\0.jpg", "label": "dog"}, ["list.json:2", "NUL"]),
+        ({"path": "b.jpg", "label": "\ud800"}, ["list.json:2", "Unicode"]),
+        ({"path": "b.jpg", "labels": ["dog; cat"]}, ["'dog; cat'", "';'"]),
+        ({"path": "b.jpg", "label": "dog", "split": "dev"}, ["list.json:2", "'dev'"]),
+        ({"path": "b.jpg", "label": "dog", "start": 1}, ["list.json:2", "only videos"]),
+    ],
+)
+def test_what_a_json_list_may_not_hold(tmp_path: Path, second: Any, parts: list[str]) -> None:
+    with refuses(DataError, *parts):
+        read_dataset(as_json(tmp_path, [{"path": "a.jpg", "label": "dog", "split": "train"}, second], "list.json"))
+
+
+def test_json_that_is_no_list_of_files(tmp_path: Path) -> None:
+    with refuses(DataError, "list.jsonl", "occurs twice"):
+        read_dataset(manifest(tmp_path, '{"path": "a.jpg", "label": "dog"}\n{"path": "b", "path": "c"}', "list.jsonl"))
+    with refuses(DataError, "list.json", "cannot be read as JSON"):
+        read_dataset(manifest(tmp_path, '[{"path": "a.jpg", "label": "dog"},', "list.json"))
+    for text in ("[]", "[[]]", '{"classes": []}', '[{"image": "a.jpg"}]', '[{"path": "a.jpg", "annotation_id": 1}]'):
+        with refuses(DataError, "list.json"):
+            read_dataset(manifest(tmp_path, text, "list.json"))
+    with refuses(DataError, "list.jsonl", "no known form", ".jsonl"):
+        read_dataset(manifest(tmp_path, '{"file": "a.jpg"}', "list.jsonl"))
+
+
+# ---- prepared shards
+
+
+def test_prepared_shards_keep_that_labels_are_several(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", "red")
+    dataset = read_dataset(manifest(tmp_path, "path,labels\na.png,dog;cat\nb.png,\n"))
+    prepare(dataset, tmp_path / "shards")
+    back = read_dataset(tmp_path / "shards")
+    assert (back.several, [item.label for item in back.items]) == (True, ["cat; dog", ""])
+    prepare(replace(dataset, several=False, items=dataset.items[:1]), tmp_path / "one")
+    assert read_dataset(tmp_path / "one").labels == ["cat; dog"]
+
+
+# ---- splits
+
+
+def several(*rows: tuple[str, str, str | None]) -> Dataset:
+    return replace(items(*rows), several=True)
+
+
+def test_divide_drops_labels_without_training_items_with_a_note() -> None:
+    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "y; z", "test"), ("d", "w", "test"))
+    parts = divide(data, seed=0, held_out=None, k=None)
+    assert [item.label for item in parts.scored.items] == ["y", ""]
+    everywhere, lost = parts.notes
+    prints(everywhere, "all 2 training items have x")
+    prints(lost, "2 of 2 test items", "(w, z)", "not scored")
+    with refuses(DataError, "all 2 training items", "'x, y'"):
+        divide_or_train(several(("a", "x; y", None), ("b", "y; x", None)), seed=0, k=None)
+    drawn = divide(several(*((f"{i}", "x" if i % 2 else "y", None) for i in range(10))), seed=0, held_out=0.2, k=1)
+    assert (len(drawn.train), len(drawn.scored), drawn.scored.several) == (2, 2, True)
+
+
+def test_a_second_source_may_bring_several_labels() -> None:
+    train_set, val_set = items(("a", "x", None), ("b", "y", None)), several(("c", "x; y", None), ("d", "", None))
+    dataset = with_validation(train_set, val_set)
+    assert dataset.several
+    assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
