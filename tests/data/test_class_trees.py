@@ -21,7 +21,7 @@ def test_labels_and_parents_make_a_tree_with_a_note(tmp_path: Path):
     data = read_dataset(manifest(tmp_path, {"animal/dog": "", "animal/cat": "", "kite": ""}))
     assert data.tree
     assert data.tree.above == {"animal/dog": ("animal",), "animal/cat": ("animal",), "kite": ()}
-    assert data.notes[-1] == "the 3 classes form a tree with 1 broader names (animal); not in it: kite"
+    assert data.notes[-1] == "the 3 classes form a tree with 1 broader name (animal); not in it: kite"
     data = read_dataset(manifest(tmp_path, {"dog": "animal", "cat": "animal", "kite": ""}, "parent"))
     assert data.tree
     assert data.tree.above == {"cat": ("animal",), "dog": ("animal",), "kite": ()}

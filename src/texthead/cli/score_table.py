@@ -8,7 +8,7 @@ from rich.table import Table
 
 from texthead.cli.console import cell, results, say_skipped
 from texthead.errors import MediaError
-from texthead.evaluation.broader_names import Answers, rate_cell
+from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
@@ -123,7 +123,8 @@ def show_answers(answers: Answers) -> None:
     """Print how many items are answered at each level of the tree, and how many of these answers are right."""
     table = Table("answer", "items", "share (95 % interval)", "right", title=answers.rule)
     for row in answers.rows:
-        table.add_row(row.answer, str(row.items), rate_cell(row.share), rate_cell(row.right))
+        rates = ("{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.share, row.right))
+        table.add_row(row.answer, str(row.items), *rates)
     results().print(table)
 
 

@@ -9,7 +9,6 @@ from texthead.cli.parser import option
 from texthead.errors import MediaError, listed
 
 if TYPE_CHECKING:
-    from texthead.evaluation.calibration import Calibration
     from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
     from texthead.runs.run import Run
 
@@ -68,7 +67,6 @@ class Calibrate(ScoredRun):
         for line in (*_errors(made), *_promised(made), *made.lines):
             results().print(line)
         if made.answers:
-            results().print(_level(made.calibration))
             show_answers(made.answers)
         results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
         document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
@@ -112,20 +110,6 @@ def _errors(made: "RunCalibration") -> list[str]:
     lines.append(f"expected calibration error in points: {', '.join(errors)} (cross-validated)")
     lines.append(f"  a perfectly calibrated model would have {measured.after.chance:.1f} on so few items")
     return lines
-
-
-def _level(fitted: "Calibration") -> str:
-    """Return a line on what the level of answers guarantees."""
-    level = fitted.level
-    assert level is not None
-    assert level.wrong is not None
-    line = f"level: at most {100 * level.wrong:g} % of new items get a wrong answer, on average over draws"
-    if level.false_accept is None:
-        return f"{line}; {'the threshold rejects' if fitted.threshold else 'it does not reject'} files of other classes"
-    return (
-        f"{line}, and at most {100 * level.false_accept:g} % of unknown items like these {level.unknown_items}, for "
-        "which only a name above their class is right"
-    )
 
 
 def _promised(made: "RunCalibration") -> list[str]:

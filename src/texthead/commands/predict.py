@@ -63,8 +63,6 @@ class Predict:
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        if self.at_least is not None and not 0 < self.at_least <= 1:
-            raise DataError(f"--at-least must be a probability above 0 and up to 1, got {self.at_least:g}")
         if self.top is not None and self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
         self.printed.check()

@@ -247,9 +247,8 @@ class Dataset:
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.place(label)]
         outside = f"; not in it: {listed(alone)}" if alone else ""
-        note = (
-            f"the {len(classes)} classes form a tree with {len(broader)} broader names ({listed([*broader])}){outside}"
-        )
+        count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
+        note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"
         return replace(self, notes=(*self.notes, note), tree=tree)
 
     def _needed_in_training(self, held_out: set[int]) -> set[int]:

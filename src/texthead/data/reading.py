@@ -167,10 +167,6 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
     if not manifests:
         return _read_class_folders(path, tree)
-    if tree:
-        raise DataError(
-            f"{path}: tree {tree!r} is for class folders, but {manifests[0].name} lists its files; remove it"
-        )
     dataset = _read_manifest(str(manifests[0]))
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
 

@@ -113,11 +113,6 @@ def answer_rows(
     return rows
 
 
-def rate_cell(rate: Rate | None) -> str:
-    """Return a rate and its interval as text: `83.1 (75.0-88.9)`; `-` for None."""
-    return "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-"
-
-
 def title(step: int) -> str:
     """Return the words for an answer so many steps above the classes."""
     return ("class", "broader name", f"{step} steps broader")[min(step, 2)]

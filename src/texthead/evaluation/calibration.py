@@ -74,26 +74,6 @@ class Level(NamedTuple):
     false_accept: float | None = None
     unknown_items: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {**self._asdict(), "broader": {name: list(classes) for name, classes in self.broader.items()}}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Level":
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: the position of a class is negative, or a number is out of range.
-        """
-        broader = {str(name): tuple(map(int, classes)) for name, classes in value["broader"].items()}
-        own, other, wrong = (float(value[name]) for name in ("probability", "broader_probability", "wrong"))
-        false_accept = None if value["false_accept"] is None else float(value["false_accept"])
-        if min((index for classes in broader.values() for index in classes), default=0) < 0:
-            raise ValueError("negative positions of classes")
-        if not all(0 <= number <= 1 for number in (own, other, wrong, false_accept or 0)):
-            raise ValueError(f"level out of range: {dict(value)}")
-        return cls(own, other, broader, wrong, false_accept, int(value["unknown_items"]))
-
 
 class Measured(NamedTuple):
     """The effect of a calibration on some items.
@@ -223,10 +203,10 @@ class Calibration:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
         if self.level is None:
             return None
-        (probability, other, broader), several = self.level[:3], ""
-        if other != probability:
-            several = f" (broader names: {other:.3g})"
-        rule = f"answers that reach a probability of {probability:.3g}{several}"
+        own, other, broader, wrong, false_accept, _ = self.level
+        rule = f"answers that reach {own:.3g} (broader names {other:.3g})"
+        rule += f": at most {100 * wrong:g} % wrong answers to new items" if wrong else ""
+        rule += f", at most {100 * false_accept:g} % to unknown ones" if false_accept else ""
         return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
 
     def at_least(self, probability: float, broader: Broader) -> "Calibration":
@@ -256,7 +236,7 @@ class Calibration:
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
             "protocol": dict(self.protocol),
-            **({} if self.level is None else {"level": self.level.to_json()}),
+            **({} if self.level is None else {"level": self.level._asdict()}),
             **items,
         }
 
@@ -281,9 +261,10 @@ class Calibration:
                 source=str(value["source"]),
                 content=frozenset(map(str, value["content"])),
                 measured=None if measured is None else Measured.from_json(measured),
-                level=None if value.get("level") is None else Level.from_json(value["level"]),
+                level=None if value.get("level") is None else Level(**value["level"]),
             )
             numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
+            numbers += map(float, (calibration.level or ())[:2])
             valid = all(math.isfinite(number) and number >= 0 for number in numbers)
             valid = valid and 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST
         except (KeyError, TypeError, ValueError, OverflowError) as error:

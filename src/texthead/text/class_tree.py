@@ -83,7 +83,7 @@ class ClassTree:
             raise DataError(f"no class is in the tree, which has {listed([*self.above])}: use the labels of the data")
         return ClassTree({**self.above, **places})
 
-    def broader(self, labels: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    def broader(self, labels: Sequence[str]) -> dict[str, list[int]]:
         """Return the positions in `labels` of the classes below each broader name.
 
         Left out are names above a single class or above all classes, which say nothing; of names above the same
@@ -94,7 +94,7 @@ class ClassTree:
             for name in self.above.get(label, ()):
                 below.setdefault(name, []).append(index)
         lowest = {tuple(classes): name for name, classes in below.items() if 1 < len(classes) < len(labels)}
-        return {name: classes for classes, name in lowest.items()}
+        return {name: list(classes) for classes, name in lowest.items()}
 
 
 def read_tree(path: Path) -> ClassTree:
