@@ -41,7 +41,7 @@ def model() -> Recognizer:
 
 
 def test_the_loss_is_the_binary_cross_entropy_summed_over_classes(data: Dataset, tmp_path: Path) -> None:
-    one_step = replace(SHORT, epochs=1, batch=8, flip=0.0, lr=0.0, lr_new=0.0)
+    one_step = replace(SHORT, epochs=1, warmup=0.0, batch=8, flip=0.0, lr=0.0, lr_new=0.0)
     records = train(model(), data, data, one_step, out=tmp_path / "run")
     before = model().eval()
     scored = evaluate(before, data, load_run(tmp_path / "run").protocol)
