@@ -71,6 +71,12 @@ def main() -> None:
     present = [f"{row[3]} classes occur" for row in rows]
     bars("unlabelled", title, present, {"before": column(rows, 8), "now": column(rows, 5)})
 
+    rows = [row for row in rows_of("Several labels per file") if row[0] == "objects" and row[1].isdigit()]
+    title = "Mosaics of two photos of objects: mAP over classes, in percent (mean of 8 draws)"
+    groups = [f"{row[1]} positive photo{'s' * (row[1] != '1')} a class" for row in rows]
+    methods = {"one-vs-rest logistic regression": 3, "the same, C by cross-validation": 4, "texthead": 9}
+    bars("several", title, groups, {label: column(rows, at) for label, at in methods.items()})
+
     rows = [row for row in rows_of("Broader names") if row[2] in ("threshold", "tree")]
     groups = list(dict.fromkeys(f"{row[0]}, {row[1]} items a class" for row in rows))
     right = {method: [row for row in rows if row[2] == method] for method in ("threshold", "tree")}
