@@ -235,6 +235,15 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     assert (len(drawn.train), len(drawn.scored), drawn.scored.several) == (2, 2, True)
 
 
+def test_classes_that_are_never_the_rarest_of_a_file_are_held_out_too() -> None:
+    rows = [(f"{number}", "many; few" if number < 8 else "many; other", None) for number in range(19)]
+    drawn = several(*rows, ("alone", "many", None), ("none", "", None)).with_drawn_split(0.2, seed=0)
+    assert drawn.split("val").classes == ["few", "many", "other"]
+    assert drawn.notes == ()
+    (note,) = several(*rows, ("once", "many; once", None)).with_drawn_split(0.2, seed=0).notes
+    prints(note, "1 of 4 classes", "'once'")
+
+
 def test_a_second_source_may_bring_several_labels() -> None:
     train_set, val_set = items(("a", "x", None), ("b", "y", None)), several(("c", "x; y", None), ("d", "", None))
     dataset = with_validation(train_set, val_set)

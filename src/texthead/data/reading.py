@@ -11,19 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from texthead.data import rows as forms
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
-from texthead.data.rows import (
-    ROW_COLUMNS,
-    class_columns,
-    dataset_of,
-    is_json_list,
-    read_json_list,
-    row_item,
-    several_note,
-    with_labels,
-)
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
@@ -55,7 +46,7 @@ def read_dataset(
     - A manifest (CSV or TSV), or a folder that holds one.
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
-    - A `.json` exported by Label Studio.
+    - A `.json` or `.jsonl` list of objects with `path` and `label`, or a `.json` exported by Label Studio.
     - A folder of prepared shards, or its address, such as `http://host/shards`. The clips come in the order of the
       original data, so that seeded draws are the same.
 
@@ -177,7 +168,7 @@ def _head(path: Path) -> tuple[list[str], list[str]]:
     with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = [*islice(csv.reader(lines(file), delimiter=_MANIFEST_SUFFIXES[path.suffix.lower()]), 2)]
     columns, first = ([_column_name(name) for name in row] for row in [*rows, [], []][:2])
-    return columns, class_columns(columns, first)
+    return columns, forms.class_columns(columns, first)
 
 
 def _read_manifest(source: str) -> Dataset:
@@ -193,8 +184,8 @@ def _read_manifest(source: str) -> Dataset:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
     several = bool(classes) or "labels" in columns
     rows = manifest_rows(path, ("path",) if several else ("path", "label"))
-    rows = with_labels(rows, classes, path) if classes else rows
-    dataset = dataset_of([row_item(row, path, line) for line, row in rows], source, several=several)
+    rows = forms.with_labels(rows, classes, path) if classes else rows
+    dataset = forms.dataset_of([forms.row_item(row, path, line) for line, row in rows], source, several=several)
     unused = sorted({name.strip() for name in classes} - {*dataset.classes})
     notes = [f"{path}: no file has the label {listed(unused)}, which is not a class"] if unused else []
     return replace(dataset, notes=tuple(notes))
@@ -264,7 +255,7 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 def _column_name(column: str) -> str:
     """Return the known column for a spelling such as `Path` or ` label`; any other name unchanged."""
     name = column.strip().lower()
-    return name if name in ROW_COLUMNS else column
+    return name if name in forms.ROW_COLUMNS else column
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:
@@ -357,7 +348,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     return replace(
         dataset,
         items=tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items),
-        notes=(*dataset.notes, *([several_note(dataset)] if dataset.several else [])),
+        notes=(*dataset.notes, *([forms.several_note(dataset)] if dataset.several else [])),
     )
 
 
@@ -371,5 +362,5 @@ lists = _Source(_is_list, _read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
-json = _Source(is_json_list, read_json_list)
+json = _Source(forms.is_json_list, forms.read_json_list)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)
