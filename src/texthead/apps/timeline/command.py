@@ -94,7 +94,7 @@ class TimelineCommand:
         from texthead.cli import console
 
         console.doing("loading torch")
-        from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
+        from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order, of_all_classes
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
         from texthead.media import LiveStream, Part
@@ -130,13 +130,10 @@ class TimelineCommand:
         if not events and not console.prints_json():
             console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
-            _write_manifest(
-                Path(self.manifest),
-                MediaPath(path).file,
-                events,
-                begin,
-                self.min_length if recognizer.several else None,
-            )
+            parts, column = events, "label"
+            if recognizer.several:
+                parts, column = of_all_classes(events, self.min_length), "labels"
+            _write_manifest(Path(self.manifest), MediaPath(path).file, parts, begin, column)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
@@ -366,21 +363,13 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
-def _write_manifest(
-    out: Path, video: Path, events: "Sequence[Event]", begin: float, shortest: float | None = None
-) -> None:
-    """Write the events as parts of the video; their times count from `begin`, in seconds from its start.
-
-    Args:
-        shortest: with several labels, the length of the shortest part, in seconds; each part has all of its labels.
-    """
-    from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row, of_all_classes
+def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float, column: str) -> None:
+    """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
+    from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
     from texthead.cli import console
 
     name = MediaPath(video).text_below(out.parent)
-    columns = list(MANIFEST_COLUMNS)
-    if shortest is not None:
-        events, columns[3] = of_all_classes(events, shortest), "labels"
+    columns = [column if name == "label" else name for name in MANIFEST_COLUMNS]
     write_csv(out, columns, [manifest_row(event, name, begin=begin) for event in events])
     console.notes().print(f"manifest: {out}")
 
