@@ -37,8 +37,6 @@ def mean_average_precision(
         DataError: no item, a label out of range, scores that are not finite, or `double_softmax` of values that are
             not probabilities.
     """
-    from sklearn.metrics import average_precision_score
-
     ranked, hot = scores.cpu().double(), _multi_hot(targets.cpu(), scores.shape[1])
     if absent not in ("skip", "zero"):
         raise DataError(f"absent must be skip or zero, got {absent!r}")
@@ -53,7 +51,7 @@ def mean_average_precision(
             )
         ranked = ranked.softmax(-1)
     present = hot.any(0).nonzero().flatten().tolist()
-    precisions = [average_precision_score(hot[:, label].numpy(), ranked[:, label].numpy()) for label in present]
+    precisions = [average_precision(ranked[:, label].numpy(), hot[:, label].numpy())[0] for label in present]
     return 100 * float(np.sum(precisions)) / (hot.shape[1] if absent == "zero" else len(precisions))
 
 
@@ -77,21 +75,24 @@ def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], c
 
 
 def average_precision(
-    scores: Float[np.ndarray, " items"],
-    hot: Bool[np.ndarray, " items"],
-    weights: Float[np.ndarray, "draws items"] | None = None,
-) -> Float[np.ndarray, " draws"]:
-    """Return the average precision (0-1) of one class, as scikit-learn's: items with equal scores share a rank.
+    scores: Float[np.ndarray, " items"], hot: Bool[np.ndarray, " items"]
+) -> tuple[float, Float[np.ndarray, " items"]]:
+    """Return the average precision (0-1) of one class, and the influence of each item on it.
+
+    It is scikit-learn's: items with equal scores share a rank. The influence is the derivative with respect to the
+    item's weight, which is 1; all sum to 0.
 
     Args:
-        hot: which items have the class.
-        weights: how often each item counts, in a row for each draw; None for one draw with each item once. A draw
-            without an item of the class gives NaN.
+        hot: which items have the class, at least one.
     """
-    order = np.argsort(-scores, kind="stable")
-    ranked, ends = scores[order], np.flatnonzero(np.diff(scores[order], append=np.inf))
-    counts = np.ones((1, len(ranked))) if weights is None else weights[:, order]
-    found, seen = (np.cumsum(each, axis=1)[:, ends] for each in (counts * hot[order], counts))
-    with np.errstate(invalid="ignore"):
-        precision = np.where(seen > 0, found / seen, 0.0)
-        return (np.diff(found, axis=1, prepend=0) * precision).sum(1) / found[:, -1]
+    order, total = np.argsort(-scores, kind="stable"), hot.sum()
+    ends = np.flatnonzero(np.diff(scores[order], append=np.inf))
+    rank = np.empty(len(order), int)
+    rank[order] = np.searchsorted(ends, np.arange(len(order)))
+    seen, found = ends + 1, np.cumsum(hot[order])[ends]
+    precision, own = found / seen, np.diff(found, prepend=0)
+    value = float((own * precision).sum() / total)
+    # An item counts at its own rank and at all later ones.
+    gain, loss = (np.cumsum((each / seen)[::-1])[::-1] for each in (own, own * precision))
+    influence = hot * (precision[rank] + gain[rank] - value) - loss[rank]
+    return value, influence / total

@@ -18,15 +18,20 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RareClasses, class_mean, rare_classes
 from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
-from texthead.evaluation.intervals import Rate, Z, grouped_interval, lead_interval, rate_of, wilson_interval
+from texthead.evaluation.intervals import (
+    Rate,
+    Z,
+    grouped_interval,
+    lead_interval,
+    rate_of,
+    standard_error,
+    wilson_interval,
+)
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.notebook import html_table
 
 # Classes that a notebook shows of an evaluation.
 WORST = 10
-
-# Draws of a bootstrap.
-DRAWS = 400
 
 
 @dataclass(frozen=True, repr=False)
@@ -175,22 +180,31 @@ def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
     return [f"{len(skipped)} unreadable files are not counted"] if skipped else []
 
 
-class Draws(NamedTuple):
-    """A statistic in percent, and its values on draws of the items (a bootstrap)."""
+class Estimate(NamedTuple):
+    """A statistic in percent, and the influence of each item on it: the derivative with respect to the item's weight."""
 
     value: float
-    draws: Float[np.ndarray, " draws"]
+    influence: Float[np.ndarray, " items"]
 
-    def rate(self, groups: int) -> Rate:
+    @classmethod
+    def mean_of(cls, values: Float[np.ndarray, " items"]) -> "Estimate":
+        """Return the mean of values of items, 0-1; NaN does not count."""
+        known, mean = ~np.isnan(values), float(np.nanmean(values))
+        return cls(100 * mean, 100 * np.where(known, values - mean, 0.0) / known.sum())
+
+    def error(self, groups: Sequence[Hashable]) -> float:
+        """Return the cluster-robust standard error, in points."""
+        return standard_error(self.influence * len(self.influence), groups)
+
+    def rate(self, groups: Sequence[Hashable]) -> Rate:
         """Return the value and its 95 % interval, which holds what tests of this size have on average.
 
-        The draws give the standard error of the logit; their percentiles would be too high, since repeated items raise
-        an average precision. If all draws are 0 or 100, it is Wilson's interval for the number of groups.
+        It is normal on the logit. At 0 or 100 it is Wilson's interval for the number of groups.
         """
-        share, error = self.value / 100, float(np.nanstd(self.draws)) / 100
+        share, count = self.value / 100, len(set(groups))
         if not 0 < share < 1:
-            return self.value, *wilson_interval(share * groups, groups)
-        width = Z * error / (share * (1 - share))
+            return self.value, *wilson_interval(share * count, count)
+        width = min(Z * self.error(groups) / (100 * share * (1 - share)), 700)
         low, high = (1 / (1 + (1 / share - 1) * math.exp(side * width)) for side in (1, -1))
         return self.value, 100 * low, 100 * high
 
@@ -219,26 +233,23 @@ class SeveralEvaluation(Evaluation):
         return (self.predicted == self.targets.numpy()).all(1)
 
     @property
-    def _groups(self) -> int:
-        """The number of groups, or of items without groups."""
-        return len(set(self.groups)) if self.groups else self.count
+    def _groups(self) -> Sequence[Hashable]:
+        return self.groups or range(self.count)
 
     @cached_property
-    def _weights(self) -> Float[np.ndarray, "draws items"]:
-        """How often each item is in each draw of a bootstrap, in which groups stay whole."""
-        numbers = np.unique(self.groups or np.arange(self.count), return_inverse=True)[1]
-        count = int(numbers.max()) + 1
-        return np.random.default_rng(0).multinomial(count, [1 / count] * count, size=DRAWS)[:, numbers].astype(float)
+    def mean_ap(self) -> Estimate:
+        """The mean of the classes' average precisions; classes without items do not count.
 
-    def _drawn(self, weights: Float[np.ndarray, "draws items"] | None) -> Float[np.ndarray, "draws classes"]:
-        """Return the average precision of each class that has items, 0-100."""
+        Raises:
+            DataError: no item has a class.
+        """
         pairs = zip(self.scores.double().numpy().T, self.targets.numpy().T, strict=True)
-        return 100 * np.stack([average_precision(*pair, weights) for pair in pairs if pair[1].any()], axis=1)
-
-    @cached_property
-    def mean_ap(self) -> Draws:
-        """The mean of the classes' average precisions; classes without items do not count."""
-        return Draws(float(self._drawn(None).mean()), np.nanmean(self._drawn(self._weights), axis=1))
+        every = [average_precision(*pair) for pair in pairs if pair[1].any()]
+        if not every:
+            raise DataError(f"none of {self.count} scored items has a class of the model: mAP needs one that has")
+        return Estimate(
+            100 * float(np.mean([value for value, _ in every])), 100 * np.mean([of for _, of in every], axis=0)
+        )
 
     @property
     def rate(self) -> Rate:
@@ -248,44 +259,37 @@ class SeveralEvaluation(Evaluation):
     def lead_over(
         self, other: Evaluation, groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
     ) -> Rate:
-        """Return the lead in mAP; both are drawn alike, with the groups of this evaluation."""
+        """Return the lead in mAP; arguments as for one label, without weights."""
         assert isinstance(other, SeveralEvaluation)
-        (own, draws), (others, other_draws) = self.mean_ap, other.mean_ap
-        lead, half = own - others, Z * float(np.nanstd(draws - other_draws))
-        return lead, lead - half, lead + half
+        lead = Estimate(*(own - others for own, others in zip(self.mean_ap, other.mean_ap, strict=True)))
+        half = Z * lead.error(groups)
+        return lead.value, lead.value - half, lead.value + half
 
     @cached_property
     def item_ap(self) -> Rate:
         """The mean of the items' average precisions, of those with a label: how well each item's classes are ranked."""
         pairs = zip(self.scores.double().numpy(), self.targets.numpy(), strict=True)
         values = np.array([average_precision(*pair)[0] if pair[1].any() else np.nan for pair in pairs])
-        return Draws(100 * float(np.nanmean(values)), 100 * self._mean_of(values)).rate(self._groups)
-
-    def _mean_of(self, values: Float[np.ndarray, " items"]) -> Float[np.ndarray, " draws"]:
-        """Return the mean of the values that are numbers, in each draw."""
-        known = ~np.isnan(values)
-        return self._weights[:, known] @ values[known] / np.maximum(self._weights[:, known].sum(1), 1)
+        return Estimate.mean_of(values).rate(self._groups)
 
     @cached_property
     def f1(self) -> Rate:
         """F1 of all yes-or-no answers together (micro) in percent, at the thresholds."""
-        return self._f1(macro=False)
+        has, said = self.targets.numpy(), self.predicted
+        return self._f1((has & said).sum(1, keepdims=True), has.sum(1, keepdims=True) + said.sum(1, keepdims=True))
 
     @cached_property
     def macro_f1(self) -> Rate:
         """The mean of the F1 of the classes that have items."""
-        return self._f1(macro=True)
+        has, said = (each[:, self.targets.any(0).numpy()] for each in (self.targets.numpy(), self.predicted))
+        return self._f1(has & said, has.astype(int) + said)
 
-    def _f1(self, *, macro: bool) -> Rate:
-        has, said = self.targets.numpy()[:, self.targets.any(0).numpy()], self.predicted[:, self.targets.any(0).numpy()]
-        has, said = (has, said) if macro else (self.targets.numpy(), self.predicted)
-
-        def value(weights: Float[np.ndarray, "draws items"]) -> Float[np.ndarray, " draws"]:
-            hits, total = weights @ (has & said), weights @ (has.astype(float) + said)
-            hits, total = (hits, total) if macro else (hits.sum(1, keepdims=True), total.sum(1, keepdims=True))
-            return 100 * (2 * hits / np.maximum(total, 1)).mean(1)
-
-        return Draws(float(value(np.ones((1, self.count)))[0]), value(self._weights)).rate(self._groups)
+    def _f1(self, hits: np.ndarray, answers: np.ndarray) -> Rate:
+        """Return the mean over columns of 2 x hits / answers, each summed over items."""
+        totals = np.maximum(answers.sum(0), 1)
+        values = 2 * hits.sum(0) / totals
+        influence = (2 * hits - values * answers) / totals
+        return Estimate(100 * float(values.mean()), 100 * influence.mean(1)).rate(self._groups)
 
     @property
     def exact(self) -> Rate:
