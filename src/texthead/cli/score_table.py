@@ -41,7 +41,7 @@ def show_table(scores: ScoreTable) -> None:
         exact = "{:.1f} % ({:.1f}-{:.1f})".format(*run.exact)
         f1 = "micro {:.1f} ({:.1f}-{:.1f}), macro {:.1f} ({:.1f}-{:.1f})".format(*run.f1, *run.macro_f1)
         results().print(
-            f"this run, at the thresholds of its classes: F1 {f1}; all labels right in {exact} of the files"
+            f"this run: F1 {f1}; all labels right in {exact} of the files"
         )
     uses = legend([name for name, _ in scores.rows])
     if uses:

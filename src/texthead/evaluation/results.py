@@ -181,7 +181,7 @@ def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
 
 
 class Estimate(NamedTuple):
-    """A statistic in percent, and the influence of each item on it: the derivative with respect to the item's weight."""
+    """A statistic in percent, and each item's influence on it: the derivative with respect to the item's weight."""
 
     value: float
     influence: Float[np.ndarray, " items"]
