@@ -235,6 +235,12 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     assert (len(drawn.train), len(drawn.scored), drawn.scored.several) == (2, 2, True)
 
 
+def test_items_to_score_need_a_label() -> None:
+    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
+    with refuses(DataError, "none of its 2 test items", "leave them out"):
+        divide(data, seed=0, held_out=None, k=None)
+
+
 def test_a_second_source_may_bring_several_labels() -> None:
     train_set, val_set = items(("a", "x", None), ("b", "y", None)), several(("c", "x; y", None), ("d", "", None))
     dataset = with_validation(train_set, val_set)

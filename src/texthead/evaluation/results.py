@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,9 +48,10 @@ class Evaluation:
 
     def __repr__(self) -> str:
         scored = f"{self.count} items of {len(self.names)} classes"
-        rate, low, high = self.rate
-        about = f"{self.metric} {rate:.1f} %, 95 % interval {low:.1f}-{high:.1f}{self.mean_text}"
-        return f"Evaluation({scored}, {about})"
+        return (
+            f"Evaluation({scored}, {self.metric} {self.rate[0]:.1f} %, 95 % interval {self.interval_text}"
+            f"{self.mean_text})"
+        )
 
     @property
     def rate(self) -> Rate:
@@ -175,26 +176,6 @@ def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
     return [f"{len(skipped)} unreadable files are not counted"] if skipped else []
 
 
-class Draws(NamedTuple):
-    """A statistic in percent, and its values on draws of the items (a bootstrap)."""
-
-    value: float
-    draws: Float[np.ndarray, " draws"]
-
-    def rate(self, groups: int) -> Rate:
-        """Return the value and its 95 % interval, which holds what tests of this size have on average.
-
-        The draws give the standard error of the logit; their percentiles would be too high, since repeated items raise
-        an average precision. If all draws are 0 or 100, it is Wilson's interval for the number of groups.
-        """
-        share, error = self.value / 100, float(np.nanstd(self.draws)) / 100
-        if not 0 < share < 1:
-            return self.value, *wilson_interval(share * groups, groups)
-        width = Z * error / (share * (1 - share))
-        low, high = (1 / (1 + (1 / share - 1) * math.exp(side * width)) for side in (1, -1))
-        return self.value, 100 * low, 100 * high
-
-
 @dataclass(frozen=True, repr=False)
 class SeveralEvaluation(Evaluation):
     """The same for items with several labels: `targets` says which classes an item has, `scores` are log-odds.
@@ -218,90 +199,103 @@ class SeveralEvaluation(Evaluation):
         """Whether each item is said to have exactly its labels."""
         return (self.predicted == self.targets.numpy()).all(1)
 
-    @property
-    def _groups(self) -> int:
-        """The number of groups, or of items without groups."""
-        return len(set(self.groups)) if self.groups else self.count
-
     @cached_property
-    def _weights(self) -> Float[np.ndarray, "draws items"]:
-        """How often each item is in each draw of a bootstrap, in which groups stay whole."""
+    def _counted(self) -> Float[np.ndarray, "draws items"]:
+        """How often each item counts: first once, then as in each draw of a bootstrap, in which groups stay whole."""
         numbers = np.unique(self.groups or np.arange(self.count), return_inverse=True)[1]
         count = int(numbers.max()) + 1
-        return np.random.default_rng(0).multinomial(count, [1 / count] * count, size=DRAWS)[:, numbers].astype(float)
+        drawn = np.random.default_rng(0).multinomial(count, [1 / count] * count, size=DRAWS)[:, numbers]
+        return np.concatenate([np.ones((1, self.count)), drawn])
 
-    def _drawn(self, weights: Float[np.ndarray, "draws items"] | None) -> Float[np.ndarray, "draws classes"]:
-        """Return the average precision of each class that has items, 0-100."""
-        pairs = zip(self.scores.double().numpy().T, self.targets.numpy().T, strict=True)
-        return 100 * np.stack([average_precision(*pair, weights) for pair in pairs if pair[1].any()], axis=1)
+    def _rate(self, values: Float[np.ndarray, " draws"]) -> Rate:
+        """Return the first value (percent) and its 95 % interval, which holds what tests of this size have on average.
+
+        The draws give the standard error of the logit; their percentiles would be too high, since repeated items raise
+        an average precision. If all draws are the same, it is Wilson's interval for the number of groups.
+        """
+        value = float(values[0])
+        share, error = value / 100, float(values[1:].std()) / 100
+        if not 0 < share < 1 or error < 1e-9:
+            groups = len(set(self.groups)) if self.groups else self.count
+            return value, *wilson_interval(share * groups, groups)
+        width = Z * error / (share * (1 - share))
+        low, high = (1 / (1 + (1 / share - 1) * math.exp(side * width)) for side in (1, -1))
+        return value, 100 * low, 100 * high
 
     @cached_property
-    def mean_ap(self) -> Draws:
-        """The mean of the classes' average precisions; classes without items do not count."""
-        return Draws(float(self._drawn(None).mean()), np.nanmean(self._drawn(self._weights), axis=1))
+    def _mean_ap(self) -> Float[np.ndarray, " draws"]:
+        """The mean of the classes' average precisions in each draw; classes without items do not count."""
+        pairs = zip(self.scores.double().numpy().T, self.targets.numpy().T, strict=True)
+        each = np.stack([average_precision(*pair, self._counted) for pair in pairs if pair[1].any()])
+        return 100 * np.ma.masked_invalid(each).mean(0)
 
     @property
     def rate(self) -> Rate:
         """mAP over classes in percent, and its 95 % interval."""
-        return self.mean_ap.rate(self._groups)
+        return self._rate(self._mean_ap)
 
     def lead_over(
         self, other: Evaluation, groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
     ) -> Rate:
         """Return the lead in mAP; both are drawn alike, with the groups of this evaluation."""
         assert isinstance(other, SeveralEvaluation)
-        (own, draws), (others, other_draws) = self.mean_ap, other.mean_ap
-        lead, half = own - others, Z * float(np.nanstd(draws - other_draws))
+        leads = self._mean_ap - other._mean_ap
+        lead, half = float(leads[0]), Z * float(leads[1:].std()) if len(set(groups)) > 1 else 100.0
         return lead, lead - half, lead + half
 
     @cached_property
     def item_ap(self) -> Rate:
         """The mean of the items' average precisions, of those with a label: how well each item's classes are ranked."""
         pairs = zip(self.scores.double().numpy(), self.targets.numpy(), strict=True)
-        values = np.array([average_precision(*pair)[0] if pair[1].any() else np.nan for pair in pairs])
-        return Draws(100 * float(np.nanmean(values)), 100 * self._mean_of(values)).rate(self._groups)
+        values = np.array([average_precision(*pair)[0] for pair in pairs if pair[1].any()])
+        counted = self._counted[:, self.targets.any(1).numpy()]
+        return self._rate(100 * np.ma.divide(counted @ values, counted.sum(1)))
 
-    def _mean_of(self, values: Float[np.ndarray, " items"]) -> Float[np.ndarray, " draws"]:
-        """Return the mean of the values that are numbers, in each draw."""
-        known = ~np.isnan(values)
-        return self._weights[:, known] @ values[known] / np.maximum(self._weights[:, known].sum(1), 1)
+    @cached_property
+    def _answers(self) -> tuple[Float[np.ndarray, "draws classes"], Float[np.ndarray, "draws classes"]]:
+        """Twice the number of right labels of each class, and the number of its labels, true and said."""
+        has, said = self.targets.numpy(), self.predicted
+        return 2 * self._counted @ (has & said), self._counted @ (has.astype(float) + said)
 
     @cached_property
     def f1(self) -> Rate:
         """F1 of all yes-or-no answers together (micro) in percent, at the thresholds."""
-        return self._f1(macro=False)
+        hits, total = (each.sum(1) for each in self._answers)
+        return self._rate(100 * hits / np.maximum(total, 1))
 
     @cached_property
     def macro_f1(self) -> Rate:
         """The mean of the F1 of the classes that have items."""
-        return self._f1(macro=True)
-
-    def _f1(self, *, macro: bool) -> Rate:
-        has, said = self.targets.numpy()[:, self.targets.any(0).numpy()], self.predicted[:, self.targets.any(0).numpy()]
-        has, said = (has, said) if macro else (self.targets.numpy(), self.predicted)
-
-        def value(weights: Float[np.ndarray, "draws items"]) -> Float[np.ndarray, " draws"]:
-            hits, total = weights @ (has & said), weights @ (has.astype(float) + said)
-            hits, total = (hits, total) if macro else (hits.sum(1, keepdims=True), total.sum(1, keepdims=True))
-            return 100 * (2 * hits / np.maximum(total, 1)).mean(1)
-
-        return Draws(float(value(np.ones((1, self.count)))[0]), value(self._weights)).rate(self._groups)
+        hits, total = (each[:, self.targets.any(0).numpy()] for each in self._answers)
+        return self._rate((100 * hits / np.maximum(total, 1)).mean(1))
 
     @property
     def exact(self) -> Rate:
         """Subset accuracy: the percentage of items that are said to have exactly their labels."""
         return rate_of(self.right, self.groups)
 
+    def top(self, k: int) -> float:
+        """Raise DataError: there is no single label of an item."""
+        raise DataError(f"top-{k} is for files with one label each, and these have several: see rate, f1 and exact")
+
+    def confusion(self) -> np.ndarray:
+        """Raise DataError: there is no single label of an item."""
+        raise DataError("a confusion is of files with one label each, and these have several: see classes")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of mAP."""
+        return self.rate[1:]
+
+    @property
+    def class_mean(self) -> Rate:
+        """mAP and its interval: it is a mean over classes."""
+        return self.rate
+
     @property
     def text(self) -> str:
         """The metrics, the number of items and the intervals."""
-        (rate, low, high), (f1, *_) = self.rate, self.f1
-        return f"mAP {rate:.1f} on {self.count} (95 % interval {low:.1f}-{high:.1f}), F1 {f1:.1f}"
-
-    @property
-    def mean_text(self) -> str:
-        """Nothing: mAP is a mean over classes."""
-        return ""
+        return f"mAP {self.rate[0]:.1f} on {self.count} (95 % interval {self.interval_text}), F1 {self.f1[0]:.1f}"
 
     @property
     def sizes_differ(self) -> bool:
@@ -365,17 +359,17 @@ def evaluation_for(
     """Return the evaluation of a head's scores.
 
     Raises:
-        DataError: the items have several labels and the head chooses one class, or the other way round.
+        DataError: the items have several labels and the head chooses one class, or no item has a label.
     """
     names: tuple[str, ...] = head.names  # pyright: ignore[reportAssignmentType]
-    several = getattr(head, "several", False)
-    if several and targets.ndim == 1:
-        targets = F.one_hot(targets, len(names)).bool()
-    if not several and targets.ndim == 2:
-        raise DataError(
-            "the items have several labels, and the model chooses one class per file: train a run on such data"
-        )
-    if several:
-        thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
-        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, thresholds.cpu())
-    return Evaluation(names, paths, targets, scores, skipped, groups)
+    if not getattr(head, "several", False):
+        if targets.ndim == 2:
+            raise DataError(
+                "the items have several labels, and the model chooses one class per file: train a run on such data"
+            )
+        return Evaluation(names, paths, targets, scores, skipped, groups)
+    hot = targets if targets.ndim == 2 else F.one_hot(targets, len(names)).bool()
+    if not hot.any():
+        raise DataError(f"none of the {len(paths)} items has a label of the model: mAP needs items with labels")
+    thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
+    return SeveralEvaluation(names, paths, hot, scores, skipped, groups, thresholds.cpu())
