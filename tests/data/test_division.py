@@ -9,6 +9,12 @@ from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
 
+def test_a_second_source_keeps_the_tree_of_the_first():
+    train_set, val_set = (items(*((f"{d}{c}", f"a/{c}", None) for c in "xy")).with_tree(None) for d in "tv")
+    assert train_set.tree is not None
+    assert with_validation(train_set, val_set).tree == train_set.tree
+
+
 def test_divide_draws_where_there_are_no_splits():
     data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
     parts = divide(data, seed=0, held_out=0.2, k=None)

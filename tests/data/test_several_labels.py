@@ -244,6 +244,12 @@ def test_classes_that_are_never_the_rarest_of_a_file_are_held_out_too() -> None:
     prints(note, "1 of 4 classes", "'once'")
 
 
+def test_items_to_score_need_a_label() -> None:
+    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
+    with refuses(DataError, "none of its 2 test items", "leave them out"):
+        divide(data, seed=0, held_out=None, k=None)
+
+
 def test_a_second_source_may_bring_several_labels() -> None:
     train_set, val_set = items(("a", "x", None), ("b", "y", None)), several(("c", "x; y", None), ("d", "", None))
     dataset = with_validation(train_set, val_set)

@@ -123,3 +123,26 @@ def test_a_head_of_one_class_per_file_cannot_be_scored_on_several_labels() -> No
     assert evaluation_for(own, [Path("a")], torch.tensor([1]), torch.zeros(1, 3), [], ["a"]).targets.tolist() == [
         [False, True, False]
     ]
+    nothing = evaluation_for(own, [Path("a")], torch.zeros(1, 3).bool(), torch.zeros(1, 3), [], ["a"])
+    with pytest.raises(DataError, match="none of 1 scored items has a class of the model"):
+        _ = nothing.rate
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_labels_and_a_single_group_have_wide_intervals() -> None:
+    targets, scores = torch.tensor([[1, 0], [0, 0], [0, 0]]).bool(), torch.tensor([[1.0, -1], [0, 2], [3, 1]])
+    paths = [Path(name) for name in "abc"]
+    for groups in (None, ["g"] * 3):
+        result = SeveralEvaluation(("a", "b"), paths, targets, scores, groups=groups)
+        for value, low, high in (result.rate, result.item_ap, result.f1, result.macro_f1):
+            assert low <= value <= high
+            assert high - low > 50
+    assert result.lead_over(result, ["g"] * 3) == (0, -100, 100)
+
+
+def test_several_labels_have_no_top1() -> None:
+    result = evaluation()
+    for ask in (lambda: result.top1, lambda: result.top5, result.confusion):
+        with pytest.raises(DataError, match="is for files with one label each|is of files with one label each"):
+            ask()
+    assert (result.rate[0], *result.interval) == result.class_mean == result.rate

@@ -40,9 +40,7 @@ def show_table(scores: ScoreTable) -> None:
     if isinstance(run, SeveralEvaluation):
         exact = "{:.1f} % ({:.1f}-{:.1f})".format(*run.exact)
         f1 = "micro {:.1f} ({:.1f}-{:.1f}), macro {:.1f} ({:.1f}-{:.1f})".format(*run.f1, *run.macro_f1)
-        results().print(
-            f"this run: F1 {f1}; all labels right in {exact} of the files"
-        )
+        results().print(f"this run: F1 {f1}; all labels right in {exact} of the files")
     uses = legend([name for name, _ in scores.rows])
     if uses:
         results().print(uses)

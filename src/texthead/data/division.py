@@ -29,8 +29,8 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         k: training items per class; None for all.
 
     Raises:
-        DataError: no training item, no item that can be held out, training items of a single class, or `held_out` for
-            data that has splits.
+        DataError: no training item, no item that can be held out, training items of a single class, no label to
+            score, or `held_out` for data that has splits.
     """
     if held_out == 0 and not splits_of(dataset):
         return divide_or_train(dataset, seed=seed, k=k)
@@ -50,6 +50,12 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     notes = (*dataset.notes[earlier_notes:], *_check_classes(train), *unscored(scored, name, train.classes))
     # The head has no rows for labels that occur only outside training; `eval --zero-shot` scores those.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
+    for part in (val, scored):
+        if len(part) and not part.classes:
+            raise DataError(
+                f"{part.source}: none of its {len(part)} {part.items[0].split} items has a label with training items, "
+                "so they cannot be scored; give some of them such labels, or leave them out"
+            )
     return Division(train, val if len(val) else None, scored, name, notes)
 
 
@@ -134,4 +140,6 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
         val_set = val_set.pick(new)
     items = [replace(item, split="train") for item in train_set.items]
     items += [replace(item, split="val") for item in val_set.items]
-    return Dataset(tuple(items), train_set.source, tuple(notes), train_set.several or val_set.several)
+    several = train_set.several or val_set.several
+    tree = None if several else train_set.tree
+    return replace(train_set, items=tuple(items), notes=tuple(notes), several=several, tree=tree)

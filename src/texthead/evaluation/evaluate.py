@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,7 +41,8 @@ def average_views(
     if pooling == "logits":
         return scores.mean(dim=1)
     if getattr(head, "several", False):
-        return scores.double().sigmoid().mean(dim=1).logit().to(scores)
+        # The log-odds of the mean, from logarithms, since a probability near 1 is rounded to 1.
+        return F.logsigmoid(scores).logsumexp(1) - F.logsigmoid(-scores).logsumexp(1)
     return mean_probability(scores, dim=1)
 
 

@@ -53,8 +53,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         scored = f"{self.count} items of {len(self.names)} classes"
-        rate, low, high = self.rate
-        about = f"{self.metric} {rate:.1f} %, 95 % interval {low:.1f}-{high:.1f}{self.mean_text}"
+        about = f"{self.metric} {self.rate[0]:.1f} %, 95 % interval {self.interval_text}{self.mean_text}"
         return f"Evaluation({scored}, {about})"
 
     @property
@@ -199,10 +198,10 @@ class Estimate(NamedTuple):
     def rate(self, groups: Sequence[Hashable]) -> Rate:
         """Return the value and its 95 % interval, which holds what tests of this size have on average.
 
-        It is normal on the logit. At 0 or 100 it is Wilson's interval for the number of groups.
+        It is normal on the logit. Without any spread, as at 0 or 100, it is Wilson's interval for the number of groups.
         """
         share, count = self.value / 100, len(set(groups))
-        if not 0 < share < 1:
+        if not 0 < share < 1 or self.error(groups) < 1e-9:
             return self.value, *wilson_interval(share * count, count)
         width = min(Z * self.error(groups) / (100 * share * (1 - share)), 700)
         low, high = (1 / (1 + (1 / share - 1) * math.exp(side * width)) for side in (1, -1))
@@ -262,7 +261,7 @@ class SeveralEvaluation(Evaluation):
         """Return the lead in mAP; arguments as for one label, without weights."""
         assert isinstance(other, SeveralEvaluation)
         lead = Estimate(*(own - others for own, others in zip(self.mean_ap, other.mean_ap, strict=True)))
-        half = Z * lead.error(groups)
+        half = min(Z * lead.error(groups), 100.0)
         return lead.value, lead.value - half, lead.value + half
 
     @cached_property
@@ -296,16 +295,28 @@ class SeveralEvaluation(Evaluation):
         """Subset accuracy: the percentage of items that are said to have exactly their labels."""
         return rate_of(self.right, self.groups)
 
+    def top(self, k: int) -> float:
+        """Raise DataError: there is no single label of an item."""
+        raise DataError(f"top-{k} is for files with one label each, and these have several: see rate, f1 and exact")
+
+    def confusion(self) -> np.ndarray:
+        """Raise DataError: there is no single label of an item."""
+        raise DataError("a confusion is of files with one label each, and these have several: see classes")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of mAP."""
+        return self.rate[1:]
+
+    @property
+    def class_mean(self) -> Rate:
+        """mAP and its interval: it is a mean over classes."""
+        return self.rate
+
     @property
     def text(self) -> str:
         """The metrics, the number of items and the intervals."""
-        (rate, low, high), (f1, *_) = self.rate, self.f1
-        return f"mAP {rate:.1f} on {self.count} (95 % interval {low:.1f}-{high:.1f}), F1 {f1:.1f}"
-
-    @property
-    def mean_text(self) -> str:
-        """Nothing: mAP is a mean over classes."""
-        return ""
+        return f"mAP {self.rate[0]:.1f} on {self.count} (95 % interval {self.interval_text}), F1 {self.f1[0]:.1f}"
 
     @property
     def sizes_differ(self) -> bool:

@@ -381,11 +381,6 @@ class LinearHead(Head):
         bound = 1 / math.sqrt(dim)
         self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
 
-    @property
-    def title(self) -> str:
-        """The name of the head in tables."""
-        return f"{self.kind} head"
-
     @classmethod
     def start(cls, inputs: RowInputs) -> "Head":
         """Return the head before training, drawn from the recipe's seed."""

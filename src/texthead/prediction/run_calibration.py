@@ -176,5 +176,7 @@ def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tens
     """Return which names are above each label of an unknown item; no class of the run is right for it."""
     assert run.tree is not None
     places = {label: run.tree.place(label) for label in set(labels)}
-    rows = [[*[False] * len(run.labels), *(name in places[label] for name in broader)] for label in labels]
-    return torch.tensor(rows)
+    rows = {
+        label: [*[False] * len(run.labels), *(name in place for name in broader)] for label, place in places.items()
+    }
+    return torch.tensor([rows[label] for label in labels])

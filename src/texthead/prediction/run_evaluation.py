@@ -121,10 +121,13 @@ def evaluate_run(
         other.model.to(next(run.model.parameters()).device)
         prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
+    answered = plan.other or run
+    level = usual_level(answered, protocol) if at_least is None else at_least
+    calibration = answering(answered, protocol, level)
     notify(plan)
     lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
     items = items.with_classes(run.labels) if lost else items
-    engines, model = set[str](), (plan.other or run).model
+    engines, model = set[str](), answered.model
     result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     cached = replace(reading, cache=cache)
     engine = engines_text(engines)
@@ -146,8 +149,6 @@ def evaluate_run(
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
-    answered = plan.other or run
-    calibration = answering(answered, protocol, at_least or usual_level(answered, protocol))
     answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
     return RunEvaluation(result, raw, table, engine, [*lost, *notes], answers)
 

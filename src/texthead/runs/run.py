@@ -201,7 +201,7 @@ class Run:
             reason = "it was made with other frames, views or sizes"
         else:
             return calibration, None
-        promises = calibration.threshold is not None or calibration.coverage is not None
+        promises = calibration.answers_differ or calibration.coverage is not None
         effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
         return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
 
@@ -231,8 +231,10 @@ class Run:
         """Return the run with broader names above its classes; `save_calibration` and `save_tree` write them.
 
         Raises:
-            DataError: other classes replaced the run's, or none of them is in the tree.
+            DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
         """
+        if self.model.several:
+            raise DataError("a tree is for runs with one label per file, and this one has several: leave it out")
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out the tree or the classes")
         return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})

@@ -1,5 +1,6 @@
 """Class trees: the broader names above each class, such as `animal` and `dog` above `pug`. Imports no torch."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -66,9 +67,10 @@ class ClassTree:
 
         A label is found by its `clean_name` too; a new one such as `animal/dog/poodle` by the names before it.
         """
-        same = [each for each in self.above if clean_name(each).casefold() == clean_name(label).casefold()]
-        if label in self.above or same:
-            return self.above[label if label in self.above else same[0]]
+        if label in self.above:
+            return self.above[label]
+        if same := [each for each in self.above if clean_name(each).casefold() == clean_name(label).casefold()]:
+            return self.above[same[0]]
         names = {name for above in self.above.values() for name in above}
         return tuple(name for name in accumulate(label.split("/")[:-1], "{}/{}".format) if name in names)
 
@@ -115,7 +117,7 @@ def read_tree(path: Path) -> ClassTree:
         raise DataError(f"{path}: expected a mapping such as {FORM}, found {type(value).__name__}")
     places = [*_places(value, ())]
     labels = [label for label, _ in places]
-    if twice := [label for label in labels if labels.count(label) > 1]:
+    if twice := [label for label, count in Counter(labels).items() if count > 1]:
         raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: give it one place")
     try:
         return ClassTree(dict(places))

@@ -95,8 +95,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         if self.method not in get_args(MethodName):
             raise DataError(f"method must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
         paths, labels = _paths(X), _labels(y)
-        self.several_ = labels.ndim == 2 and len(labels) == len(paths) and bool(np.isin(labels, (0, 1)).all())
-        if self.several_:
+        if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
             self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
             return self._fit(paths, torch.from_numpy(numbers))
         if labels.shape != (len(paths),):
@@ -122,12 +121,12 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
         """Return the score of each class; for two classes, second minus first, as in scikit-learn."""
         scores = self._scores(X).numpy()
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.several_ else scores
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.head_.several else scores
 
     def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
         """Return the probability (0-1) of each class."""
         scores = self._scores(X)
-        return (scores.sigmoid() if self.several_ else scores.softmax(-1)).numpy()
+        return (scores.sigmoid() if self.head_.several else scores.softmax(-1)).numpy()
 
     def predict(self, X: Iterable[Any]) -> np.ndarray:
         """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
@@ -195,7 +194,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the fitted head of the method."""
         names = [str(label) for label in self.classes_]
         shares = self.class_shares
-        if self.several_:
+        if targets.ndim == 2:
             check_one_share(shares)
             return fit_several(self.method, encoder, names, self.prompts_, features, targets, [*map(str, paths)])
         if not isinstance(shares, str):

@@ -209,7 +209,7 @@ def _several(
     right = targets.ravel()[np.argsort(-log_odds, axis=None, kind="stable")]
     best = 2 * (np.cumsum(right) / (np.arange(1, len(right) + 1) + right.sum())).max() if right.any() else UNKNOWN_F1
     threshold = float(np.log(best / 2) - np.log(1 - best / 2))
-    full = torch.ones(len(head.names))
+    full = torch.ones(len(head.names), device=head.weight.device)
     return SeveralHead(head, bias=bias * full, thresholds=threshold * full)
 
 
@@ -246,10 +246,12 @@ def several_folds(
             fold_of[group] = max(range(folds), key=lambda fold: (room[fold, rarest], room[fold, -1]))
             room[fold_of[group]] -= counts[group]
         left = left[fold_of[left] < 0]
-    for group in range(len(keys)):
-        needed = held[group] & (held.sum(0) > 1)
-        if not held[fold_of != fold_of[group]][:, needed].any(0).all():
+    # How many groups have each class: in all, and in each fold.
+    total, own = held.sum(0), np.stack([held[fold_of == each].sum(0) for each in range(folds)])
+    for group, fold in enumerate(fold_of):
+        if (held[group] & (total > 1) & (own[fold] == total)).any():
             fold_of[group] = -1
+            own[fold] -= held[group]
     fold = fold_of[group_of]
     pairs = [(np.flatnonzero(fold != each).tolist(), np.flatnonzero(fold == each).tolist()) for each in range(folds)]
     return [(train, scored) for train, scored in pairs if scored]
