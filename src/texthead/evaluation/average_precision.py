@@ -37,8 +37,6 @@ def mean_average_precision(
         DataError: no item, a label out of range, scores that are not finite, or `double_softmax` of values that are
             not probabilities.
     """
-    from sklearn.metrics import average_precision_score
-
     ranked, hot = scores.cpu().double(), _multi_hot(targets.cpu(), scores.shape[1])
     if absent not in ("skip", "zero"):
         raise DataError(f"absent must be skip or zero, got {absent!r}")
@@ -53,7 +51,7 @@ def mean_average_precision(
             )
         ranked = ranked.softmax(-1)
     present = hot.any(0).nonzero().flatten().tolist()
-    precisions = [average_precision_score(hot[:, label].numpy(), ranked[:, label].numpy()) for label in present]
+    precisions = [average_precision(ranked[:, label].numpy(), hot[:, label].numpy())[0] for label in present]
     return 100 * float(np.sum(precisions)) / (hot.shape[1] if absent == "zero" else len(precisions))
 
 
@@ -81,7 +79,7 @@ def average_precision(
     hot: Bool[np.ndarray, " items"],
     weights: Float[np.ndarray, "draws items"] | None = None,
 ) -> Float[np.ndarray, " draws"]:
-    """Return the average precision (0-1) of one class, as scikit-learn's: items with equal scores share a rank.
+    """Return the average precision (0-1) of one class.
 
     Args:
         hot: which items have the class.
