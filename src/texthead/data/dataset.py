@@ -146,9 +146,7 @@ class Dataset:
 
         The draw depends on the seed and the items' names, not on their order.
         """
-        if self.several:
-            return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
-        return self.pick(splits.k_shot(self.labels, k, names=self.names, seed=seed))
+        return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
         """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""

@@ -32,7 +32,8 @@ class SeveralHead(Head):
     several = True
     thresholds: Tensor
     weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
-    kind, title, scale, pooling, takes_text = map(_inner, ("kind", "title", "scale", "pooling", "takes_text"))
+    kind, pooling = _inner("kind"), _inner("pooling")
+    title, scale, takes_text = map(_inner, ("title", "scale", "takes_text"))  # pyright: ignore[reportIncompatibleMethodOverride]
     frozen, lengths_count, learned_template = map(_inner, ("frozen", "lengths_count", "learned_template"))
 
     def __init__(self, head: Head, *, bias: Float[Tensor, " classes"], thresholds: Float[Tensor, " classes"]):
