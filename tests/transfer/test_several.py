@@ -118,7 +118,7 @@ def test_left_out_groups_are_scored_by_the_fit_without_them() -> None:
     features, hot, _ = mixed(30)
     groups = [i // 3 for i in range(30)]
     x, y = F.normalize(features - features.mean(0), dim=-1).double().numpy(), hot.double().numpy()
-    head, scores = _fit(None, features, hot, groups, names=NAMES, penalty=1.0)
+    head, scores = _fit(None, features, hot, groups, names=NAMES)
     shift = scores - head(features).detach().double().numpy()
     shares = (y.sum(0) + 0.5) / 31
     shift = shift / FACTOR * np.sqrt(shares * (1 - shares))

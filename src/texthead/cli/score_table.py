@@ -39,7 +39,7 @@ def show_table(scores: ScoreTable) -> None:
     results().print("ECE: expected calibration error, in points")
     if isinstance(run, SeveralEvaluation):
         exact = "{:.1f} % ({:.1f}-{:.1f})".format(*run.exact)
-        f1 = "micro {:.1f} ({:.1f}-{:.1f}), macro {:.1f} ({:.1f}-{:.1f})".format(*run.f1, *run.macro_f1)
+        f1 = f"micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}"
         results().print(f"this run: F1 {f1}; all labels right in {exact} of the files")
     uses = legend([name for name, _ in scores.rows])
     if uses:
@@ -92,6 +92,10 @@ def rare_json(rare: RareClasses | None) -> dict[str, Any] | None:
     return rare and {**rare._asdict(), "recall": _rate_json(rare.recall)}
 
 
+def _rate_text(rate: Rate | None) -> str:
+    return "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-"
+
+
 def _rate_json(rate: Rate | None) -> dict[str, float] | None:
     return rate and dict(zip(("percent", "low", "high"), rate, strict=True))
 
@@ -121,8 +125,7 @@ def show_answers(answers: Answers) -> None:
     """Print how many items are answered at each level of the tree, and how many of these answers are right."""
     table = Table("answer", "items", "share (95 % interval)", "right", title=answers.rule)
     for row in answers.rows:
-        rates = ("{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.share, row.right))
-        table.add_row(row.answer, str(row.items), *rates)
+        table.add_row(row.answer, str(row.items), _rate_text(row.share), _rate_text(row.right))
     results().print(table)
 
 
@@ -138,9 +141,7 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
     for header in ("items", "recall", "predicted", "precision"):
         table.add_column(header, no_wrap=True, justify="right")
     for row in result.classes:
-        recall, precision = (
-            "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.recall, row.precision)
-        )
+        recall, precision = _rate_text(row.recall), _rate_text(row.precision)
         table.add_row(cell(row.name), str(row.items), recall, str(row.predicted), precision)
     results().print(table)
     if isinstance(result, SeveralEvaluation):

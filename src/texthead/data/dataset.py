@@ -146,9 +146,7 @@ class Dataset:
 
         The draw depends on the seed and the items' names, not on their order.
         """
-        if self.several:
-            return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
-        return self.pick(splits.k_shot(self.labels, k, names=self.names, seed=seed))
+        return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
         """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""
@@ -225,7 +223,7 @@ class Dataset:
             if source is not None:
                 raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
             return self
-        classes, why = self.classes, ""
+        classes = self.classes
         parents = {(item.label, value.strip()) for item in self.items for key, value in item.extra if key == "parent"}
         try:
             if source not in (None, FOLDERS):
@@ -237,13 +235,13 @@ class Dataset:
         except DataError as error:
             if source is not None:
                 raise DataError(f"{self.source}: {error}") from None
-            tree, why = None, f"the column parent is not read as a tree: {error}"
-        if source == FOLDERS and tree is None:
-            raise DataError(
-                f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
-            )
+            return replace(self, notes=(*self.notes, f"the column parent is not read as a tree: {error}"))
         if tree is None:
-            return replace(self, notes=(*self.notes, *filter(None, [why])))
+            if source == FOLDERS:
+                raise DataError(
+                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
+                )
+            return self
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.place(label)]
         outside = f"; not in it: {listed(alone)}" if alone else ""

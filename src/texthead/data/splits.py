@@ -42,11 +42,13 @@ def k_shot(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) ->
     Raises:
         DataError: a class has fewer than k items.
     """
-    return sorted(_first(k, _shuffled(labels, names, seed)))
+    return k_shot_of_several([(label,) for label in labels], k, names=names, seed=seed)
 
 
 def k_shot_of_several(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed: int) -> list[int]:
     """Draw items until each class has at least k, the rarest class first; return ascending positions.
+
+    If each item has one class, each class has exactly k.
 
     Args:
         sets: the classes of each item.
@@ -58,7 +60,7 @@ def k_shot_of_several(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[
     for position in _random_order(names, seed):
         for label in sets[position]:
             of_class[label].append(position)
-    _first(k, of_class)  # Checks that there are enough.
+    _first(k, dict(sorted(of_class.items())))  # Checks that there are enough.
     drawn = set[int]()
     for label in sorted(of_class, key=lambda each: (len(of_class[each]), each)):
         own = of_class[label]

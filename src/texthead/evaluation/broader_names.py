@@ -101,8 +101,10 @@ def answer_rows(
     """Return how many items are answered at each level of the tree, and how many of these answers are right."""
     table = members(broader, classes)
     right = table[given, targets.long()] & (given >= 0)
-    steps = steps_up(table)[given].where(given >= 0, -1)
-    kinds = [(title(step), steps == step) for step in range(int(steps_up(table).max()) + 1)]
+    levels = steps_up(table)
+    steps = levels[given].where(given >= 0, -1)
+    titles = ["class", "broader name", *(f"{step} steps broader" for step in range(2, int(levels.max()) + 1))]
+    kinds = [(title, steps == step) for step, title in enumerate(titles[: int(levels.max()) + 1])]
     rows = []
     for name, chosen in (*kinds, ("any answer", given >= 0), (NONE, given < 0)):
         some = chosen.nonzero()[:, 0].tolist()
@@ -111,11 +113,6 @@ def answer_rows(
         rows.append(AnswerRow(name, len(some), rate_of(chosen.numpy(), groups), rate))
     rows.append(AnswerRow("right answer", int(right.sum()), rate_of(right.numpy(), groups)))
     return rows
-
-
-def title(step: int) -> str:
-    """Return the words for an answer so many steps above the classes."""
-    return ("class", "broader name", f"{step} steps broader")[min(step, 2)]
 
 
 def steps_up(table: Bool[Tensor, "names classes"]) -> Int[Tensor, " names"]:

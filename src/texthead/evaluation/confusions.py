@@ -21,7 +21,7 @@ class ClassRow(NamedTuple):
         recall: share of these that were predicted as the class.
         predicted: number of items predicted as the class.
         precision: share of these that are of the class.
-        taken_for: (the class that its items were most often mistaken for, how many).
+        taken_for: (the class that its items were most often mistaken for, how many); None with several labels.
     """
 
     name: str
@@ -33,25 +33,25 @@ class ClassRow(NamedTuple):
 
 
 def class_rows(
-    truth: Int[np.ndarray, " items"],
-    predicted: Int[np.ndarray, " items"],
+    truth: Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"],
+    predicted: Int[np.ndarray, " items"] | Bool[np.ndarray, "items classes"],
     names: Sequence[str],
     groups: Sequence[Hashable] | None = None,
 ) -> list[ClassRow]:
     """Return one row per class, in order.
 
     Args:
-        truth, predicted: the true and the predicted class of each item.
+        truth, predicted: the true and the predicted class of each item, or masks of its classes.
         groups: the group of each item, for intervals that treat items of one group as dependent; None if all are
             independent.
     """
-    right, rows = truth == predicted, []
+    several, rows = truth.ndim == 2, []
     for index, name in enumerate(names):
-        actual, assigned = truth == index, predicted == index
-        others = np.bincount(predicted[actual & ~right], minlength=len(names))
+        actual, assigned = (each[:, index] if several else each == index for each in (truth, predicted))
+        others = np.bincount([] if several else predicted[actual & ~assigned], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        recall, precision = (rate_among(right, among, groups) for among in (actual, assigned))
+        recall, precision = rate_among(assigned, actual, groups), rate_among(actual, assigned, groups)
         rows.append(ClassRow(name, int(actual.sum()), recall, int(assigned.sum()), precision, taken_for))
     return rows
 

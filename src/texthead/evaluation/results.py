@@ -17,7 +17,7 @@ from texthead.data.class_shares import are_unbalanced
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RareClasses, class_mean, rare_classes
-from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
+from texthead.evaluation.confusions import ClassRow, class_rows
 from texthead.evaluation.intervals import (
     Rate,
     Z,
@@ -106,8 +106,9 @@ class Evaluation:
 
     @property
     def right(self) -> Bool[np.ndarray, " items"]:
-        """Whether each item's label has the best score."""
-        return self.predicted == self.targets.numpy()
+        """Whether each item's label has the best score; with several, whether it is said to have exactly its labels."""
+        hits = self.predicted == self.targets.numpy()
+        return hits.all(axis=tuple(range(1, hits.ndim)))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -144,8 +145,8 @@ class Evaluation:
 
     @property
     def classes(self) -> list[ClassRow]:
-        """Results of each class, in the order of `names`."""
-        return class_rows(self.targets.numpy(), self.scores.argmax(1).numpy(), self.names, self.groups)
+        """Results of each class, in the order of `names`; with several labels at its threshold."""
+        return class_rows(self.targets.numpy(), self.predicted, self.names, self.groups)
 
     @property
     def calibration_error(self) -> float:
@@ -225,11 +226,6 @@ class SeveralEvaluation(Evaluation):
     def predicted(self) -> Bool[np.ndarray, "items classes"]:
         """Which classes each item is said to have."""
         return (self.scores >= (0.0 if self.thresholds is None else self.thresholds)).numpy()
-
-    @property
-    def right(self) -> Bool[np.ndarray, " items"]:
-        """Whether each item is said to have exactly its labels."""
-        return (self.predicted == self.targets.numpy()).all(1)
 
     @property
     def _groups(self) -> Sequence[Hashable]:
@@ -335,15 +331,6 @@ class SeveralEvaluation(Evaluation):
         rows.sort(key=lambda row: (row[2] is None, row[2]))
         columns = ("class", "items", "recall (%)", "precision (%)")
         return html_table(columns, rows, caption=f"{self.text} items", notes=_unreadable(self.skipped))
-
-    @property
-    def classes(self) -> list[ClassRow]:
-        """Results of each class at its threshold, in the order of `names`."""
-        rows = []
-        for name, has, said in zip(self.names, self.targets.numpy().T, self.predicted.T, strict=True):
-            recall, precision = rate_among(said, has, self.groups), rate_among(has, said, self.groups)
-            rows.append(ClassRow(name, int(has.sum()), recall, int(said.sum()), precision, None))
-        return rows
 
     @property
     def calibration_error(self) -> float:

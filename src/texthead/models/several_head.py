@@ -1,6 +1,7 @@
 """A head of several labels: each class is a yes-or-no question."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +10,11 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Encoder
 from texthead.models.head_table import head_json, saved_kind
 from texthead.models.heads import Config, Head, Names, Prompts, check_count
+
+
+def _inner(name: str) -> Any:
+    """Return a property with the value that the head inside has."""
+    return property(lambda several: getattr(several.head, name))
 
 
 class SeveralHead(Head):
@@ -25,51 +31,19 @@ class SeveralHead(Head):
 
     several = True
     thresholds: Tensor
+    weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
+    kind, pooling = _inner("kind"), _inner("pooling")
+    title, scale, takes_text = map(_inner, ("title", "scale", "takes_text"))  # pyright: ignore[reportIncompatibleMethodOverride]
+    frozen, lengths_count, learned_template = map(_inner, ("frozen", "lengths_count", "learned_template"))
 
     def __init__(self, head: Head, *, bias: Float[Tensor, " classes"], thresholds: Float[Tensor, " classes"]):
         nn.Module.__init__(self)  # All else belongs to the head inside.
         check_count(head.names, bias[:, None])
         check_count(head.names, thresholds[:, None])
         self.head = head
-        self.names, self.kind, self.prompts, self.pooling = head.names, head.kind, head.prompts, head.pooling
-        self.frozen, self.lengths_count, self.learned_template = head.frozen, head.lengths_count, head.learned_template  # pyright: ignore[reportAttributeAccessIssue]
+        self.names, self.prompts = head.names, head.prompts
         self.bias = nn.Parameter(bias.detach().float().clone())
         self.register_buffer("thresholds", thresholds.detach().float().clone())
-
-    @property
-    def weight(self) -> Float[Tensor, "classes dim"]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """One row per class."""
-        return self.head.weight
-
-    @property
-    def center(self) -> Float[Tensor, " dim"] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Subtracted from the features."""
-        return self.head.center
-
-    @property
-    def text_source(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The text-only encoder that made the rows."""
-        return self.head.text_source
-
-    @property
-    def text_map(self) -> Float[Tensor, "width dim"] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Its map into the feature space."""
-        return self.head.text_map
-
-    @property
-    def title(self) -> str:
-        """The name of the head in tables."""
-        return self.head.title
-
-    @property
-    def scale(self) -> float | None:
-        """The logit scale; None if the scores are not scaled cosines."""
-        return self.head.scale
-
-    @property
-    def takes_text(self) -> bool:
-        """Whether text rows can be added to the head's own rows."""
-        return self.head.takes_text
 
     def config(self) -> dict[str, object]:
         """Return the head's entry in `recipe.json`."""
@@ -110,8 +84,8 @@ class SeveralHead(Head):
         """Return a head of text rows for other names; arguments as for `Head.with_names`."""
         if prompts is None and self.learned_template:
             head = self.head.with_names(encoder, names, labels=labels)
-            own = (each.mean().expand(len(names)) for each in (self.bias.detach(), self.thresholds))
-            return SeveralHead(head, **dict(zip(("bias", "thresholds"), own, strict=True))).to(self.weight.device)
+            bias, thresholds = (each.mean().expand(len(names)) for each in (self.bias, self.thresholds))
+            return SeveralHead(head, bias=bias, thresholds=thresholds).to(self.weight.device)
         prompts = names if prompts is None else prompts
         head = self.with_rows(self.encode_rows(encoder, prompts), labels or names, prompts)
         head.prompts = tuple(each if isinstance(each, str) else tuple(each) for each in prompts)

@@ -234,11 +234,6 @@ def predictions_of(
     Args:
         thresholds: with several labels per file, the log-odds from which on it has a class.
     """
-    if thresholds is not None:
-        return [
-            Prediction(path, error=problem) if problem is not None else _labels_of(names, path, row, thresholds, top)
-            for path, row, problem in zip(paths, scores, problems, strict=True)
-        ]
     probabilities, known = apply_calibration(scores, calibration)
     answers: list[tuple[str, float] | None] = [None] * len(paths)
     if calibration and calibration.level:
@@ -248,30 +243,22 @@ def predictions_of(
         known = [answer is not None for answer in answers]
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # Sorted by score, because probabilities can be equal (0 or 1) where scores are not.
-    order = scores.argsort(dim=-1, descending=True)
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    chosen: list[int | None] = [None] * len(paths)
+    if thresholds is not None:
+        # The classes above their thresholds first.
+        yes, probabilities = scores >= thresholds, scores.sigmoid()
+        order = order.gather(1, yes.gather(1, order).int().argsort(dim=-1, descending=True, stable=True))
+        chosen = yes.sum(1).tolist()
     result: list[Prediction] = []
     for i, (path, problem) in enumerate(zip(paths, problems, strict=True)):
         if problem is not None:
             result.append(Prediction(path, error=problem))
             continue
-        indices = order[i, : max(top, sizes[i] or 0)].tolist()
+        indices = order[i, : max(top, sizes[i] or 0, chosen[i] or 0)].tolist()
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
-        result.append(Prediction(path, pairs, known=known[i], set_size=sizes[i], answer=answers[i]))
+        result.append(Prediction(path, pairs, None, known[i], sizes[i], chosen[i], answers[i]))
     return result
-
-
-def _labels_of(
-    names: tuple[str, ...],
-    path: Path,
-    scores: Float[Tensor, " classes"],
-    thresholds: Float[Tensor, " classes"],
-    top: int,
-) -> Prediction:
-    """Return a prediction with several labels: first the classes above their thresholds, then the next best."""
-    chosen, probabilities = (scores >= thresholds).tolist(), scores.sigmoid().tolist()
-    order = sorted(scores.argsort(descending=True, stable=True).tolist(), key=lambda index: not chosen[index])
-    pairs = tuple((names[index], probabilities[index]) for index in order[: max(top, sum(chosen))])
-    return Prediction(path, pairs, chosen=sum(chosen))
 
 
 def apply_calibration(

@@ -1,14 +1,14 @@
 """Score a run on labelled items, with its own classes or others, beside baselines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
-from texthead.data.labels import join_labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.broader_names import Answers
@@ -166,23 +166,17 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
 
 def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
-    rows = _rows_of_several(result) if isinstance(result, SeveralEvaluation) else _rows_of_one(result)
+    several = isinstance(result, SeveralEvaluation)
+    values = (result.scores.sigmoid() if several else result.scores.softmax(-1)).tolist()
+    true, said = (
+        [np.flatnonzero(row).tolist() if several else [int(row)] for row in each]
+        for each in (result.targets.numpy(), result.predicted)
+    )
+    rows = []
+    for file, own, best, p in zip(result.paths, true, said, values, strict=True):
+        label, predicted = ("; ".join(result.names[index] for index in each) for each in (own, best))
+        rows.append((file, label, predicted, "; ".join(f"{p[index]:.4f}" for index in best)))
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
-
-
-def _rows_of_one(result: Evaluation) -> Iterator[tuple[object, ...]]:
-    best = result.scores.softmax(-1).max(-1)
-    items = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    for path, target, index, value in items:
-        yield path, result.names[target], result.names[index], f"{value:.4f}"
-
-
-def _rows_of_several(result: SeveralEvaluation) -> Iterator[tuple[object, ...]]:
-    columns = result.targets.tolist(), result.predicted.tolist(), result.scores.sigmoid().tolist()
-    for path, own, said, values in zip(result.paths, *columns, strict=True):
-        label, predicted = (join_labels(compress(result.names, mask)) for mask in (own, said))
-        sure = dict(sorted(zip(compress(result.names, said), compress(values, said), strict=True)))
-        yield path, label, predicted, "; ".join(f"{value:.4f}" for value in sure.values())
 
 
 def _calibrated(

@@ -14,7 +14,7 @@ from texthead.evaluation.intervals import wilson_interval
 from texthead.media.paths import MediaPath
 from texthead.runs.folder import data_name, saved_split, was_edited
 from texthead.runs.metrics import read_records
-from texthead.runs.scores import RunScores, Score, read_scores
+from texthead.runs.scores import RunScores, read_scores
 
 if TYPE_CHECKING:
     from texthead.runs.run import Run
@@ -87,14 +87,13 @@ def _results(scores: RunScores, task: str, data: str) -> list[Any]:
     from huggingface_hub import EvalResult
 
     score = scores.methods[-1]
-    kind, name = ("accuracy", "top-1") if isinstance(score, Score) else ("mAP", "mAP")
     return [
         EvalResult(
             task_type=task,
             dataset_type="other",
             dataset_name=f"{data}, {scores.scored} items",
-            metric_type=kind,
-            metric_name=name,
+            metric_type="accuracy" if score.metric == "top-1" else score.metric,
+            metric_name=score.metric,
             metric_value=round(score.rate[0], 2),
         )
     ]

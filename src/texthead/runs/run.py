@@ -51,7 +51,7 @@ from texthead.runs.folder import (
 )
 from texthead.runs.hub import check_own, display_name, local_run
 from texthead.runs.saved import check_run, is_run
-from texthead.runs.scores import Score, read_scores
+from texthead.runs.scores import read_scores
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 
@@ -337,8 +337,7 @@ class Run:
         scored, methods = scores or ("", ())
         for score in methods:
             rate = "{:.1f} % ({:.1f}-{:.1f})".format(*score.rate)
-            metric = "top-1" if isinstance(score, Score) else "mAP"
-            rows.append((f"{metric} of {score.method}", f"{rate}, {score.items} {scored} items"))
+            rows.append((f"{score.metric} of {score.method}", f"{rate}, {score.items} {scored} items"))
         return html_table(("", ""), rows, caption=f"run {self.folder}")
 
 

@@ -91,8 +91,8 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     Raises:
         DataError: an item is of a class of the run, or the run was trained on it.
     """
-    sets = zip(dataset.items, dataset.labelling.sets, strict=True)
-    if mixed := [item for item, names in sets if {*names} & {*run.labels}]:
+    sets, known = zip(dataset.items, dataset.labelling.sets, strict=True), {*run.labels}
+    if mixed := [item for item, names in sets if not known.isdisjoint(names)]:
         raise DataError(
             f"unknown {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown items "
             "must not; leave them out"

@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from texthead.errors import RunError
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json, write_json
 
 NAME = "scores.json"
+
+# Fields with an interval.
+_RATES = ("class_mean", "item_ap", "f1", "macro_f1", "exact")
 
 
 class Score(NamedTuple):
@@ -21,6 +26,8 @@ class Score(NamedTuple):
         class_mean: the mean of the classes' recalls, and its interval.
         calibration_error: expected calibration error of the head's uncalibrated probabilities.
     """
+
+    metric = "top-1"
 
     method: str
     items: int
@@ -36,24 +43,6 @@ class Score(NamedTuple):
         """Top-1 and its interval."""
         return self.top1, self.low, self.high
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Score":
-        """Read a score from a JSON object.
-
-        Raises:
-            KeyError, TypeError, ValueError: a key is missing, or a value has the wrong type or range.
-        """
-        rates = {key: float(value[key]) for key in ("top1", "low", "high", "top5", "calibration_error")}
-        mean, low, high = map(float, value["class_mean"])
-        score = cls(method=str(value["method"]), items=int(value["items"]), class_mean=(mean, low, high), **rates)
-        if score.items < 1 or not all(0 <= rate <= 100 for rate in (*rates.values(), mean, low, high)):
-            raise ValueError(f"out of range: {score}")
-        return score
-
-
-def _rate(percent: object, low: object, high: object) -> Rate:
-    return float(percent), float(low), float(high)  # pyright: ignore[reportArgumentType]
-
 
 class SeveralScore(NamedTuple):
     """The score of one method on files with several labels, in percent; the calibration error in points.
@@ -66,6 +55,8 @@ class SeveralScore(NamedTuple):
         exact: subset accuracy. All four have their intervals.
         calibration_error: expected calibration error of the answers' probabilities.
     """
+
+    metric = "mAP"
 
     method: str
     items: int
@@ -83,16 +74,6 @@ class SeveralScore(NamedTuple):
         """mAP and its interval."""
         return self.mean_ap, self.low, self.high
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "SeveralScore":
-        """Read a score from a JSON object; errors as `Score.from_json`."""
-        rates: dict[str, Any] = {key: _rate(*value[key]) for key in ("item_ap", "f1", "macro_f1", "exact")}
-        numbers = {key: float(value[key]) for key in ("mean_ap", "low", "high", "calibration_error")}
-        score = cls(method=str(value["method"]), items=int(value["items"]), **numbers, **rates)
-        if score.items < 1 or not all(0 <= each <= 100 for each in (*numbers.values(), *sum(rates.values(), ()))):
-            raise ValueError(f"out of range: {score}")
-        return score
-
 
 def score_of(method: str, result: Evaluation) -> Score | SeveralScore:
     """Return the score of an evaluation."""
@@ -101,6 +82,26 @@ def score_of(method: str, result: Evaluation) -> Score | SeveralScore:
         return SeveralScore(method, result.count, *rates, result.calibration_error)
     rates = result.top1, *result.interval, result.class_mean, result.top5
     return Score(method, result.count, *rates, result.calibration_error)
+
+
+def score_from_json(value: Mapping[str, Any]) -> Score | SeveralScore:
+    """Read a score from a JSON object.
+
+    Raises:
+        KeyError, TypeError, ValueError: a key is missing, or a value has the wrong type or range.
+    """
+    kind = SeveralScore if "mean_ap" in value else Score
+    numbers: dict[str, Any] = {
+        key: _rate(*value[key]) if key in _RATES else float(value[key]) for key in kind._fields[2:]
+    }
+    score = kind(str(value["method"]), int(value["items"]), **numbers)
+    if score.items < 1 or not all(0 <= each <= 100 for each in np.hstack([*numbers.values()])):
+        raise ValueError(f"out of range: {score}")
+    return score
+
+
+def _rate(percent: object, low: object, high: object) -> Rate:
+    return float(percent), float(low), float(high)  # pyright: ignore[reportArgumentType]
 
 
 class RunScores(NamedTuple):
@@ -126,7 +127,7 @@ def read_scores(folder: Path) -> RunScores | None:
         return None
     value = read_json(path)
     try:
-        methods = tuple((SeveralScore if "mean_ap" in each else Score).from_json(each) for each in value["methods"])
+        methods = tuple(map(score_from_json, value["methods"]))
         if not methods:
             raise ValueError("it lists no method")
         return RunScores(str(value["scored"]), methods)

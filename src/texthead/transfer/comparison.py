@@ -280,9 +280,10 @@ def compare(
             if tests is not None:
                 tested[name] = methods.evaluation_of(task.fit(name, items), tests)
                 step()
-    counts, scored, name = task.counts(items), items.pick(cv.scored), division.scored_name or "held out"
-    lines = ["" if items.several else unbalanced_text(shares, counts), *lines]
-    if cv.pairs and min(counts) < methods.MIN_ITEMS and not items.several:
+    counts = [] if items.several else items.targets.bincount().tolist()
+    scored, name = items.pick(cv.scored), division.scored_name or "held out"
+    lines = [unbalanced_text(shares, counts), *lines]
+    if cv.pairs and min(counts, default=methods.MIN_ITEMS) < methods.MIN_ITEMS:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer"
         lines.append(f"{few} than {methods.MIN_ITEMS} items: only the others are cross-validated")
     if task.encoder.has_text:

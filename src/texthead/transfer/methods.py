@@ -141,24 +141,16 @@ class Task:
             DataError: the items have several labels, and class shares or unlabelled files are given.
         """
         if items.several:
-            return self._fit_several(name, items)
+            check_one_share(self.recipe.class_shares)
+            if self.unlabelled is not None:
+                raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
+            about = (items.features, items.targets, items.groups)
+            return fit_several(name, self.encoder, self.labels, self.prompts, *about)
         about = (self.labels, self.prompts, items.features, items.targets, self.recipe.class_shares, self.penalty)
         head = fit_head(name, self.encoder, *about)
         if self.unlabelled is None or not isinstance(head, ProbeHead):
             return head
         return refined_head(head, self.unlabelled, items.features, items.targets)
-
-    def _fit_several(self, name: MethodName, items: FrozenItems) -> Head:
-        check_one_share(self.recipe.class_shares)
-        if self.unlabelled is not None:
-            raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
-        about = (items.features, items.targets, items.groups)
-        return fit_several(name, self.encoder, self.labels, self.prompts, *about)
-
-    def counts(self, items: FrozenItems) -> list[int]:
-        """Return the number of items of each class."""
-        counts = items.data.labelling.counts
-        return [counts[label] for label in self.labels]
 
     def weights(self, items: FrozenItems) -> Float[np.ndarray, " items"]:
         """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""

@@ -39,8 +39,6 @@ def fit_several(
     features: Float[Tensor, "items dim"],
     hot: Bool[Tensor, "items classes"],
     groups: Sequence[Hashable],
-    *,
-    penalty: float = 1.0,
 ) -> SeveralHead:
     """Fit the head of a method; probabilities and the threshold come from items that are left out, group by group.
 
@@ -53,7 +51,6 @@ def fit_several(
         prompts: the prompts of each class; not used by "probe".
         hot: whether each item has each class.
         groups: the group of each item, which is left out as a whole.
-        penalty: factor of the penalty of a probe.
 
     Raises:
         EncoderError: the method needs text, and the encoder has none.
@@ -66,7 +63,7 @@ def fit_several(
             return as_several(head, features, hot)
         return _several(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
     rows = None if name == "probe" or prompts is None else known_rows(encoder, names, prompts)
-    head, scores = _fit(rows, features, hot, groups, names=names, penalty=penalty)
+    head, scores = _fit(rows, features, hot, groups, names=names)
     several = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
     if name == "probe":
         several.thresholds[~hot.any(0)] = 0.0
@@ -85,7 +82,6 @@ def several_head(
     hot: Bool[Tensor, "items classes"],
     *,
     names: Sequence[str],
-    penalty: float = 1.0,
 ) -> ProbeHead:
     """Fit a linear classifier to labelled items of several labels, with the text rows t_c as a prior.
 
@@ -99,9 +95,8 @@ def several_head(
 
     Args:
         rows: text rows, as in `text_probe_head`; None for a fit without names.
-        penalty: factor of the penalty.
     """
-    return _fit(rows, features, hot, range(len(hot)), names=names, penalty=penalty)[0]
+    return _fit(rows, features, hot, range(len(hot)), names=names)[0]
 
 
 def _fit(
@@ -111,7 +106,6 @@ def _fit(
     groups: Sequence[Hashable],
     *,
     names: Sequence[str],
-    penalty: float,
 ) -> tuple[ProbeHead, Float[np.ndarray, "items classes"]]:
     """Return (the head of `several_head`, each item's scores when its group is left out of the fit but for its text).
 
@@ -132,7 +126,7 @@ def _fit(
         weight, kind = TEXT_SHARE * helps * slope * own, TEXT_AND_ITEMS if helps > 0.5 else "items"
     z, axes = span(x)
     z -= z.mean(0)
-    half = np.linalg.solve(z.T @ z + penalty * RIDGE * np.eye(len(axes)), z.T)
+    half = np.linalg.solve(z.T @ z + RIDGE * np.eye(len(axes)), z.T)
     weight = weight + (half @ (targets - x @ weight.T)).T @ axes
     bias = (targets - x @ weight.T).mean(0)
     residual, numbers = targets - x @ weight.T - bias, {group: list[int]() for group in groups}
