@@ -79,7 +79,12 @@ class Labels:
         Raises:
             DataError: a label is not in `names`.
         """
-        self._check(names)
+        if unknown := sorted(self.counts.keys() - {*names}):
+            raise DataError(
+                f"{self.source}: label {unknown[0]!r} is not among the {len(names)} classes"
+                f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
+                "make a new head for the data's own labels (zero_shot), or rename the labels"
+            )
         places = {text: number for number, text in enumerate(self._keys(names))}
         return [places[text] for text in (self.within(names) if self.several else self.texts)]
 
@@ -101,12 +106,3 @@ class Labels:
     def _keys(self, names: Sequence[str]) -> list[str]:
         """Return the label that each of the `numbers` stands for."""
         return sorted({*self.within(names)}) if self.several else [*names]
-
-    def _check(self, names: Sequence[str]) -> None:
-        unknown = sorted(self.counts.keys() - {*names})
-        if unknown:
-            raise DataError(
-                f"{self.source}: label {unknown[0]!r} is not among the {len(names)} classes"
-                f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
-                "make a new head for the data's own labels (zero_shot), or rename the labels"
-            )

@@ -98,9 +98,10 @@ def with_labels(
     """
     for line, row in rows:
         answers = {name.strip(): _ANSWERS.get(row.pop(name).strip().lower()) for name in classes}
-        if None in answers.values():
-            wrong = next(name for name, answer in answers.items() if answer is None)
-            raise DataError(f"{manifest}:{line}: column {wrong!r} must be 0 or 1, as in other rows; correct the cell")
+        if wrong := [name for name, answer in answers.items() if answer is None]:
+            raise DataError(
+                f"{manifest}:{line}: column {wrong[0]!r} must be 0 or 1, as in other rows; correct the cell"
+            )
         yield line, {**row, "labels": join_labels(name for name, answer in answers.items() if answer)}
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from texthead.evaluation.confusions import rate_among
 from texthead.evaluation.intervals import Rate, rate_of
 from texthead.text.class_names import NONE
 
@@ -101,16 +102,14 @@ def answer_rows(
     """Return how many items are answered at each level of the tree, and how many of these answers are right."""
     table = members(broader, classes)
     right = table[given, targets.long()] & (given >= 0)
-    levels = steps_up(table)
-    steps = levels[given].where(given >= 0, -1)
-    titles = ["class", "broader name", *(f"{step} steps broader" for step in range(2, int(levels.max()) + 1))]
-    kinds = [(title, steps == step) for step, title in enumerate(titles[: int(levels.max()) + 1])]
+    steps = steps_up(table)
+    most, own_steps = int(steps.max()), steps[given].where(given >= 0, -1)
+    titles = ["class", "broader name", *(f"{step} steps broader" for step in range(2, most + 1))]
+    kinds = [(titles[step], own_steps == step) for step in range(most + 1)]
     rows = []
     for name, chosen in (*kinds, ("any answer", given >= 0), (NONE, given < 0)):
-        some = chosen.nonzero()[:, 0].tolist()
-        own = groups and [groups[index] for index in some]
-        rate = rate_of(right[chosen].numpy(), own) if some and name != NONE else None
-        rows.append(AnswerRow(name, len(some), rate_of(chosen.numpy(), groups), rate))
+        rate = rate_among(right.numpy(), chosen.numpy(), groups) if name != NONE else None
+        rows.append(AnswerRow(name, int(chosen.sum()), rate_of(chosen.numpy(), groups), rate))
     rows.append(AnswerRow("right answer", int(right.sum()), rate_of(right.numpy(), groups)))
     return rows
 

@@ -113,7 +113,6 @@ def predictions(
             predictions have the error instead.
     """
     model, protocol = run.model, protocol_of(run, protocol)
-    thresholds = model.thresholds
     if model.several and (sets or unlabelled):
         option = "sets" if sets else "unlabelled"
         raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")
@@ -140,17 +139,8 @@ def predictions(
             scores = _refined(model, entries, scores, calibration, reporter)
             calibration = answering(run, protocol, at_least, refined=True)
         paths = [Path(name) for name in names[start : start + len(entries)]]
-        listed = slice(len(paths))
-        yield from predictions_of(
-            model.names,
-            paths,
-            scores[listed],
-            problems[listed],
-            top=top,
-            calibration=calibration,
-            sets=sets,
-            thresholds=thresholds,
-        )
+        own = model.names, paths, scores[: len(paths)], problems[: len(paths)]
+        yield from predictions_of(*own, top=top, calibration=calibration, sets=sets, thresholds=model.thresholds)
         start += len(entries)
     readable(errors, skip=reading.skip_unreadable)
     check_any(names, range(start - len(errors)), errors)

@@ -174,8 +174,9 @@ def calibrate_run(
 
 def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:
     """Return which names are above each label of an unknown item; no class of the run is right for it."""
-    assert run.tree is not None
-    places = {label: run.tree.place(label) for label in set(labels)}
+    tree = run.tree
+    assert tree is not None
+    places = {label: tree.place(label) for label in set(labels)}
     rows = {
         label: [*[False] * len(run.labels), *(name in place for name in broader)] for label, place in places.items()
     }

@@ -147,11 +147,8 @@ def train(
                             share = output * (len(positions) / items)
                         elif train_set.several:
                             known = labels != NO_ITEM
-                            answers = table[labels[known]]
-                            share = (
-                                F.binary_cross_entropy_with_logits(output[known].float(), answers, reduction="sum")
-                                / items
-                            )
+                            logits, answers = output[known].float(), table[labels[known]]
+                            share = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / items
                         else:
                             logits = output.float() + shift
                             share = F.cross_entropy(logits, labels, reduction="sum", ignore_index=NO_ITEM) / items
