@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from texthead.errors import DataError
 from texthead.evaluation.average_precision import average_precision
+from texthead.evaluation.evaluate import average_views
 from texthead.evaluation.results import SeveralEvaluation, evaluation_for, joined
 from texthead.models.heads import FrozenHead
 from texthead.models.several_head import SeveralHead
@@ -146,3 +147,11 @@ def test_several_labels_have_no_top1() -> None:
         with pytest.raises(DataError, match="is for files with one label each|is of files with one label each"):
             ask()
     assert (result.rate[0], *result.interval) == result.class_mean == result.rate
+
+
+def test_log_odds_of_the_mean_probability_of_views_stay_finite() -> None:
+    head = SeveralHead(FrozenHead(torch.eye(2), names=["a", "b"]), bias=torch.zeros(2), thresholds=torch.zeros(2))
+    views = torch.tensor([[[1.0, 0.1], [1.0, 0.2]]])
+    mean = average_views(views, head, pooling="probabilities")
+    assert mean.isfinite().all()
+    torch.testing.assert_close(mean.sigmoid(), head(views).sigmoid().mean(1))

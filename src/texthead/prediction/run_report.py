@@ -97,18 +97,15 @@ def report_run(
         unknown_scores = scored.scores
         for error in scored.skipped:
             notify(error)
-    several = run.model.several
-    reliability = None
-    if not several:
-        reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
+    reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
     items, order = scores.table.division.scored, blind_to_order(run.model, protocol.frames)
     if order is None:
         order = order_test(run.model, items, protocol, reading, reporter=reporter)
     strips = mistake_strips(
         scores.raw,
         protocol,
-        mistakes=0 if several else examples.mistakes,
-        hits=0 if several else examples.hits,
+        mistakes=examples.mistakes,
+        hits=examples.hits,
         saliency_maps=examples.saliency,
         engine=reading.engine,
         model=run.model,

@@ -11,7 +11,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
-from texthead.evaluation.results import Evaluation
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.evaluation.saliency import cover
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
@@ -44,8 +44,8 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
 
 
 def most_confident(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
-    """Return the indices of the most confident wrong predictions, then of the most confident correct ones."""
-    if not mistakes + hits:
+    """Return the indices of the most confident wrong predictions, then of the correct ones; none of several labels."""
+    if isinstance(result, SeveralEvaluation):
         return []
     best = result.scores.softmax(-1).max(-1)
     wrong = best.indices != result.targets

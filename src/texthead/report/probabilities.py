@@ -11,7 +11,7 @@ from torch import Tensor
 from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.intervals import grouped_interval, wilson_interval
 from texthead.evaluation.reliability import Reliability, reliability
-from texthead.evaluation.results import Evaluation
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.media.paths import fingerprints
 from texthead.report.figures import plot_bins
 
@@ -82,14 +82,16 @@ def calibration_report(
     calibration: Calibration | None = None,
     unknown: Float[Tensor, "unknown classes"] | None = None,
     lines: Sequence[str] = (),
-) -> CalibrationReport:
-    """Measure the run's probabilities on the items of its page.
+) -> CalibrationReport | None:
+    """Measure the run's probabilities on the items of its page; None if these have several labels.
 
     Args:
         calibration: the parts that are valid for these scores.
         unknown: scores of items outside the run's classes, other than those that set the threshold.
         lines: notes to show.
     """
+    if isinstance(result, SeveralEvaluation):
+        return None
     raw = reliability(result.scores, result.targets, groups=result.groups)
     if calibration is None:
         return CalibrationReport(raw, lines=tuple(lines))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from texthead.evaluation.frame_order import blind_to_order, order_test
-from texthead.evaluation.results import SeveralEvaluation
 from texthead.parallel.distributed import rank
 from texthead.parallel.progress import Reporter
 from texthead.report.mistakes import mistake_strips
@@ -26,9 +25,7 @@ def write_training_report(trained: TrainedRun, reporter: Reporter = Reporter()) 
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            several = isinstance(own, SeveralEvaluation)
-            strips = () if several else mistake_strips(own, protocol)
-            reliability = None if several else calibration_report(own)
-            parts = PageParts(strips=strips, order=order, calibration_report=reliability)
+            strips = mistake_strips(own, protocol)
+            parts = PageParts(strips=strips, order=order, calibration_report=calibration_report(own))
         write_report(path, out, trained.model, trained.records, table, parts)
     return path
