@@ -256,7 +256,8 @@ class SeveralEvaluation(Evaluation):
     ) -> Rate:
         """Return the lead in mAP; arguments as for one label, without weights."""
         assert isinstance(other, SeveralEvaluation)
-        lead = Estimate(*(own - others for own, others in zip(self.mean_ap, other.mean_ap, strict=True)))
+        own, others = self.mean_ap, other.mean_ap
+        lead = Estimate(own.value - others.value, own.influence - others.influence)
         half = min(Z * lead.error(groups), 100.0)
         return lead.value, lead.value - half, lead.value + half
 
