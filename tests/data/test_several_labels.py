@@ -255,3 +255,15 @@ def test_a_second_source_may_bring_several_labels() -> None:
     dataset = with_validation(train_set, val_set)
     assert dataset.several
     assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
+
+
+def test_a_cell_may_hold_a_list_and_other_separators_are_asked_about(tmp_path: Path) -> None:
+    rows = ["path,labels", 'a.jpg,"[""lamp"", ""chair""]"', "b.jpg,\"['lamp']\"", "c.jpg,[]"]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    assert [item.label for item in read_dataset(tmp_path / "labels.csv").items] == ["chair; lamp", "lamp", ""]
+    for mark in (", ", "|"):
+        (tmp_path / "labels.csv").write_text(f'path,labels\na.jpg,"lamp{mark}chair"\nb.jpg,lamp\n')
+        with refuses(DataError, "labels.csv", "separated by ';'", f"lamp{mark}chair", "`label`"):
+            read_dataset(tmp_path / "labels.csv")
+    (tmp_path / "labels.csv").write_text('path,labels\na.jpg,"lamp, small; chair"\nb.jpg,lamp\n')
+    assert read_dataset(tmp_path / "labels.csv").classes == ["chair", "lamp", "lamp, small"]

@@ -106,12 +106,20 @@ class Predict:
         )
         _print_predictions(results, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        say_notes(filter(None, [note, batch]))
+        say_notes(filter(None, [note, batch, _threshold_line(model.model)]))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()
             doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
+
+
+def _threshold_line(model: "Recognizer") -> str:
+    """Return from which probability on a file is said to have a class; empty if it has one class."""
+    if model.thresholds is None:
+        return ""
+    levels = sorted({f"{100 * value:.1f} %" for value in model.thresholds.sigmoid().tolist()})
+    return f"yes from a probability of {levels[0]} on" if len(levels) == 1 else "each class has a threshold of its own"
 
 
 def _suggest(command: Predict, run: str | None) -> None:

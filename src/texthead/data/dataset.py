@@ -97,7 +97,10 @@ class Dataset:
     def check_one_label(self) -> None:
         """Raise DataError if the items have several labels."""
         if self.several:
-            raise DataError(f"{self.source}: its files have several labels, but this needs files with one label each")
+            raise DataError(
+                f"{self.source}: its files have several labels, but this needs files with one label each: give such "
+                "files, or train a run on files with several"
+            )
 
     @property
     def labelling(self) -> Labels:

@@ -95,7 +95,7 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
         return []
     count, lost = f"{len(others)} of {len(held_out)} {name} items", sorted(set().union(*others))
     if held_out.several:
-        return [f"{count} have labels without training items ({listed(lost)}), which are not scored"]
+        return [f"{count} have labels that are not among the classes ({listed(lost)}): these labels are not scored"]
     return [f"{count} are of classes without training items (the first: {lost[0]!r}) and are not scored"]
 
 

@@ -25,7 +25,10 @@ from texthead.media.shard import read_rows
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import ClassIds, read_labels
 
-_SEVERAL_LABELS = "; several labels per file go into a column `labels` (dog; frisbee) or a column of 0 or 1 per class"
+_SEVERAL_LABELS = (
+    "; several labels per file go into a column `labels` (dog; frisbee), or into a column of 0 or 1 per class, "
+    "without other columns"
+)
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -185,7 +188,10 @@ def _read_manifest(source: str) -> Dataset:
     several = bool(classes) or "labels" in columns
     rows = manifest_rows(path, ("path",) if several else ("path", "label"))
     rows = forms.with_labels(rows, classes, path) if classes else rows
-    dataset = forms.dataset_of([forms.row_item(row, path, line) for line, row in rows], source, several=several)
+    items = [forms.row_item(row, path, line) for line, row in rows]
+    if "labels" in columns:
+        forms.check_separator(items, source)
+    dataset = forms.dataset_of(items, source, several=several)
     unused = sorted({name.strip() for name in classes} - {*dataset.classes})
     notes = [f"{path}: no file has the label {listed(unused)}, which is not a class"] if unused else []
     return replace(dataset, notes=tuple(notes))
@@ -338,8 +344,10 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: class name {long[0][:60]!r} has several lines; write it on one line")
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
-        labels = sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path})
-        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {', '.join(labels)}); list it once")
+        own = [item for item in dataset.items if os.path.normpath(item.path) == path]
+        labels = ", ".join(sorted({item.label for item in own}))
+        where = "" if len({(item.split, item.group) for item in own}) == 1 else ", in different splits or groups"
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels}){where}; list it once")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
         raise DataError(

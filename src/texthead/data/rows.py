@@ -9,6 +9,7 @@ is a `.json` with a list of objects, or a `.jsonl` with an object per line:
 in place of `path`.
 """
 
+import ast
 import json
 import os
 import re
@@ -73,11 +74,32 @@ def row_item(row: dict, manifest: Path, line: int) -> Item:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
     return Item(
         path=row_path(row, manifest, line),
-        label=row.get("labels", row.get("label", "")).strip(),
+        label=_unlisted(row["labels"].strip()) if "labels" in row else row.get("label", "").strip(),
         split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
         extra=tuple((k, v) for k, v in row.items() if k not in ROW_COLUMNS),
     )
+
+
+def _unlisted(text: str) -> str:
+    """Return the labels of a list in a cell, `["dog", "frisbee"]`, joined; any other text as it is."""
+    if text[:1] + text[-1:] == "[]":
+        with suppress(ValueError, SyntaxError):
+            names = ast.literal_eval(text)
+            if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                return join_labels(names)
+    return text
+
+
+def check_separator(items: Sequence[Item], source: str) -> None:
+    """Raise DataError if no cell of a column `labels` has a semicolon, and some have another usual separator."""
+    texts = [item.label for item in items]
+    other = next((text for text in texts if any(mark in text for mark in ",|")), None)
+    if other is not None and not any(SEPARATOR in text for text in texts):
+        raise DataError(
+            f"{source}: labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}; "
+            "write it so, or if that is one class, name the column `label`"
+        )
 
 
 def class_columns(columns: Sequence[str], first: Sequence[str]) -> list[str]:

@@ -103,6 +103,8 @@ class TimelineCommand:
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
         own = {key: value for key in ("enter", "leave") if (value := getattr(self, key)) is not None}
+        if "enter" in own:
+            own.setdefault("leave", min(Hysteresis.leave, own["enter"]))
         rule = Hysteresis(**own, min_length=self.min_length)
         with _opened(path) as video:
             model = self.model.load(run_folder, self.encoding.pick_device())
