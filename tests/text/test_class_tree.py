@@ -89,3 +89,9 @@ def test_a_new_label_has_the_place_that_it_names():
     assert tree.place("animal/dog/poodle") == ("animal", "animal/dog")
     assert tree.place("animal/bird/tit") == ("animal",)
     assert tree.place("plane") == ()
+
+
+def test_a_name_with_two_lists_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tree.yaml").write_text("{upper: [shirt, coat], upper: [pants, shorts]}")
+    with pytest.raises(DataError, match="the name 'upper' has two lists in one place: join them"):
+        read_tree(tmp_path / "tree.yaml")

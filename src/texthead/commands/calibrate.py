@@ -121,7 +121,7 @@ def _promised(made: "RunCalibration") -> list[str]:
 
     fitted, scores, groups = made.calibration, made.scores, made.items.groups
     lines, count = [], len(scores)
-    if fitted.threshold:
+    if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
         away = ~fitted.is_known(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())

@@ -250,6 +250,10 @@ class Dataset:
         outside = f"; not in it: {listed(alone)}" if alone else ""
         count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
         note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"
+        if not broader:
+            note = (
+                f"the tree has no name above some of the {len(classes)} classes, two or more, so it changes no answer"
+            )
         return replace(self, notes=(*self.notes, note), tree=tree)
 
     def _needed_in_training(self, held_out: set[int]) -> set[int]:

@@ -200,7 +200,7 @@ def _promises(calibration: Calibration, result: Evaluation, items: Dataset) -> l
             f"the calibration was fitted to {seen} of these {len(items)} items, so ECE, threshold and sets look too "
             "good here; report them on other items"
         )
-    if calibration.threshold:
+    if calibration.threshold and not calibration.level:
         rejected = ~calibration.is_known(result.scores)
         right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(

@@ -107,8 +107,15 @@ def read_tree(path: Path) -> ClassTree:
     """
     import yaml
 
+    class Loader(yaml.BaseLoader):  # It reads every scalar as text: `no` is a name.
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            names = [str(key.value) for key, _ in node.value]
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise ValueError(f"the name {twice[0]!r} has two lists in one place: join them")
+            return super().construct_mapping(node, deep)
+
     try:
-        value = yaml.load(read_text(path), yaml.BaseLoader)  # It reads every scalar as text: `no` is a name.
+        value = yaml.load(read_text(path), Loader)
     except FileNotFoundError:
         raise DataError(f"{path}: no such tree; use a YAML file such as {FORM}") from None
     except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
