@@ -283,4 +283,4 @@ def test_notebook_bars(shell: Shell, images: Dataset, tmp_path: Path) -> None:
     with only(shell, "encode training items", "encode held-out items", "compare"):
         scores = compare(images, reading=Reading(cache=tmp_path / "cache"))
     assert scores.scored_name == "test"
-    assert set(scores.right) == set(scores.tested) >= {"text-probe", "probe", "zero-shot"}
+    assert set(scores.validated) == set(scores.tested) >= {"text-probe", "probe", "zero-shot"}

@@ -18,7 +18,7 @@ from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
-from texthead.runs.scores import read_scores
+from texthead.runs.scores import read_scores, score_of
 from texthead.transfer.trial import TuningTrial
 from worlds import images
 
