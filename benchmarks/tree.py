@@ -114,15 +114,12 @@ class Draw:
 
     def calibrated(self, *, strict: bool = False, threshold: bool = False) -> calibration.Calibration:
         """Calibrate on the draw's items: with a tree, or only with a threshold."""
-        return calibration.calibrate(
-            self.scores["known"],
-            self.parts["known"].targets,
-            unknown=self.scores["unknown"],
-            false_accept=RATE,
-            coverage=None,
-            broader=None if threshold else self.broader,
-            unknown_right=None if strict else self.right["unknown"],
-        )
+        known = self.scores["known"], self.parts["known"].targets
+        made = calibration.calibrate(*known, unknown=self.scores["unknown"], false_accept=RATE, coverage=None)
+        if threshold:
+            return made
+        unknown = None if strict else (self.scores["unknown"], self.right["unknown"])
+        return calibration.with_level(made, *known, self.broader, unknown=unknown)
 
     def rates(self, answers: dict[str, Tensor]) -> Rates:
         """Return the rates of answers to `tests`, `same` and `other`; -1 is none of these."""

@@ -16,7 +16,7 @@ from texthead.evaluation.broader_names import (
     name_probabilities,
     steps_up,
 )
-from texthead.evaluation.calibration import Calibration, Level, calibrate
+from texthead.evaluation.calibration import Calibration, Level, calibrate, with_level
 
 # pug, beagle, siamese, kite.
 BROADER = {"animal": [0, 1, 2], "dog": [0, 1]}
@@ -58,12 +58,14 @@ def test_at_most_the_stated_share_of_new_items_gets_a_wrong_answer():
     shares = []
     for seed in range(60):
         scores, targets = drawn_scores(400, 4, 2.0, seed)
-        made = calibrate(scores[:99], targets[:99], broader=BROADER, wrong=0.1, coverage=None)
+        made = with_level(
+            calibrate(scores[:99], targets[:99], coverage=None), scores[:99], targets[:99], BROADER, wrong=0.1
+        )
         given = made.answers(scores[99:])
         shares.append(float(((given >= 0) & ~members(BROADER, 4)[given, targets[99:]]).float().mean()))
     assert 0.05 < sum(shares) / len(shares) < 0.105
     with refuses(DataError, "a share of wrong answers", "at least 99 items"):
-        calibrate(scores[:50], targets[:50], broader=BROADER, wrong=0.01, coverage=None)
+        with_level(made, scores[:50], targets[:50], BROADER, wrong=0.01)
 
 
 def test_at_most_the_stated_share_of_unknown_items_gets_a_wrong_answer():
@@ -73,13 +75,13 @@ def test_at_most_the_stated_share_of_unknown_items_gets_a_wrong_answer():
         (scores, targets), (unknown, _) = drawn_scores(200, 4, 2.0, seed), drawn_scores(400, 4, 2.0, 1000 + seed)
         right = torch.zeros(400, 6, dtype=torch.bool)
         right[::2, 4:] = True
-        options = {"broader": BROADER, "coverage": None, "false_accept": 0.1, "wrong": 0.5}
-        made = calibrate(scores, targets, unknown=unknown[:99], unknown_right=right[:99], **options)
+        plain = calibrate(scores, targets, unknown=unknown[:99], coverage=None, false_accept=0.1)
+        made = with_level(plain, scores, targets, BROADER, wrong=0.5, unknown=(unknown[:99], right[:99]))
         assert (made.level.false_accept, made.level.unknown_items) == (0.1, 99)
         given = made.answers(unknown[99:])
         shares.append(float(((given >= 0) & ~right[99:].gather(1, given[:, None].clamp(min=0))[:, 0]).float().mean()))
         any_name.append(float((given >= 0).float().mean()))
-        strict = calibrate(scores, targets, unknown=unknown[:99], **options)
+        strict = with_level(plain, scores, targets, BROADER, wrong=0.5)
         assert (strict.level.false_accept, strict.level.unknown_items) == (None, 0)
         assert not (strict.answers(scores) >= 0)[~strict.is_known(scores)].any()
     assert 0.03 < sum(shares) / len(shares) < 0.105

@@ -1,5 +1,6 @@
 """Metrics of items with several labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,19 @@ def test_a_perfect_score_has_an_interval() -> None:
     assert 90 < low < 97
 
 
-def test_a_group_counts_as_one_draw() -> None:
-    alone, grouped = evaluation(), evaluation(groups=[f"g{i // 15}" for i in range(60)])
-    assert grouped.rate[0] == alone.rate[0]
-    assert grouped.rate[2] - grouped.rate[1] > 0
+def test_copies_in_groups_leave_the_interval_as_wide() -> None:
+    once, times = evaluation(40), 5
+    copies = SeveralEvaluation(
+        once.names,
+        once.paths * times,
+        once.targets.repeat(times, 1),
+        once.scores.repeat(times, 1),
+        groups=[str(path) for path in once.paths] * times,
+    )
+    for name in ("rate", "item_ap", "f1", "macro_f1", "exact"):
+        assert getattr(copies, name) == pytest.approx(getattr(once, name), abs=0.5)
+    alone = replace(copies, groups=None)
+    assert alone.rate[2] - alone.rate[1] < 0.6 * (once.rate[2] - once.rate[1])
 
 
 def test_a_lead_is_paired() -> None:

@@ -95,3 +95,10 @@ def test_a_name_with_two_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree.yaml").write_text("{upper: [shirt, coat], upper: [pants, shorts]}")
     with pytest.raises(DataError, match="the name 'upper' has two lists in one place: join them"):
         read_tree(tmp_path / "tree.yaml")
+
+
+def test_aliases_that_grow_are_refused(tmp_path: Path) -> None:
+    lists = ["l0: &l0 [a, b]", *(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12))]
+    (tmp_path / "tree.yaml").write_text("\n".join(lists))
+    with pytest.raises(DataError, match="aliases are not read: write each name once"):
+        read_tree(tmp_path / "tree.yaml")

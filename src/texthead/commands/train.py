@@ -314,7 +314,7 @@ def _say_fitted(fitted: "FittedMethod") -> None:
     say_skipped(fitted.skipped)
     if fitted.table.rows:
         name, own = fitted.table.rows[-1]
-        results().print(f"{name}: {own.text.replace(' (', f' {fitted.table.division.scored_name} items (', 1)}")
+        results().print(f"{name}: {own.text(f' {fitted.table.division.scored_name} items')}")
 
 
 def _show(trained: "TrainedRun") -> None:

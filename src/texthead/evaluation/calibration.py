@@ -282,9 +282,6 @@ def calibrate(
     false_accept: float = 0.05,
     coverage: float | None = 0.9,
     weights: Float[Tensor, " items"] | None = None,
-    broader: Broader | None = None,
-    wrong: float = 0.05,
-    unknown_right: Bool[Tensor, "unknown names"] | None = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -296,11 +293,6 @@ def calibrate(
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
         weights: what each item counts; None if all count the same.
-        broader: broader names, for a level of answers; None for no level.
-        wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
-        unknown_right: which names are above the class of each unknown item. If most items have such a name, the level
-            keeps wrong answers to unknown items at `false_accept`; it needs twice as many items as a threshold. Else
-            the threshold rejects unknown items.
         classes, protocol, source: see `Calibration`.
 
     Raises:
@@ -313,21 +305,44 @@ def calibrate(
         threshold = Threshold(false_accept, limit, len(unknown))
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, weights, coverage=coverage))
-    made = Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
-    if broader is None:
-        return made
+    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
+
+
+def with_level(
+    made: Calibration,
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"],
+    broader: Broader,
+    *,
+    wrong: float = 0.05,
+    weights: Float[Tensor, " items"] | None = None,
+    unknown: tuple[Float[Tensor, "unknown classes"], Bool[Tensor, "unknown names"]] | None = None,
+) -> Calibration:
+    """Return a calibration with a level of answers that is fitted to the same items.
+
+    Args:
+        wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
+        weights: as for `calibrate`.
+        unknown: scores of the unknown items that the threshold was set on, and which names are above their classes. If
+            most items have such a name, the level keeps wrong answers to unknown items at the threshold's rate; it
+            needs twice as many items. Else the threshold rejects unknown items.
+
+    Raises:
+        DataError: too few items for the share.
+    """
     right = members(broader, scores.shape[1])[:, targets.long()].T
     risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
-    placed = unknown_right is not None and unknown_right.any(1).double().mean() >= MOST_PLACED
-    # Half of the wrong answers to unknown items may be classes, half broader names.
-    share = false_accept / 2
-    if unknown is None or unknown_right is None or not placed or len(unknown) < min_items(share):
-        limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, wrong=wrong)
-        return replace(made, level=Level(limit, limit, broader, wrong))
-    limit = risk_limit(risky, weights, wrong=wrong)
-    strange = best_wrong(made.apply(unknown).softmax(-1), unknown_right, broader)
-    own, other = (max(limit, risk_limit(each, None, wrong=share)) for each in strange)
-    return replace(made, level=Level(own, other, broader, wrong, false_accept, len(unknown)))
+    if made.threshold and unknown:
+        rate, (strange, strange_right) = made.threshold.false_accept, unknown
+        placed = strange_right.any(1).double().mean() >= MOST_PLACED
+        # Half of the wrong answers to unknown items may be classes, half broader names.
+        if placed and len(strange) >= min_items(rate / 2):
+            limit = risk_limit(risky, weights, wrong=wrong)
+            wrong_names = best_wrong(made.apply(strange).softmax(-1), strange_right, broader)
+            own, other = (max(limit, risk_limit(each, None, wrong=rate / 2)) for each in wrong_names)
+            return replace(made, level=Level(own, other, broader, wrong, rate, len(strange)))
+    limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, wrong=wrong)
+    return replace(made, level=Level(limit, limit, broader, wrong))
 
 
 def measure(

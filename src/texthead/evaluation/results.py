@@ -74,10 +74,9 @@ class Evaluation:
         points = np.average(first, weights=weights) - np.average(second, weights=weights)
         return 100 * float(points), *lead_interval(first & ~second, second & ~first, groups, weights)
 
-    @property
-    def text(self) -> str:
-        """The metric, the number of items and the interval."""
-        return f"{self.top1:.1f} % of {self.count} (95 % interval {self.interval_text}){self.mean_text}"
+    def text(self, items: str = "") -> str:
+        """Return the metric, the number of items with the name given to them, and the interval."""
+        return f"{self.top1:.1f} % of {self.count}{items} (95 % interval {self.interval_text}){self.mean_text}"
 
     @property
     def count(self) -> int:
@@ -310,10 +309,11 @@ class SeveralEvaluation(Evaluation):
         """mAP and its interval: it is a mean over classes."""
         return self.rate
 
-    @property
-    def text(self) -> str:
-        """The metrics, the number of items and the intervals."""
-        return f"mAP {self.rate[0]:.1f} on {self.count} (95 % interval {self.interval_text}), F1 {self.f1[0]:.1f}"
+    def text(self, items: str = "") -> str:
+        """Return the metrics, the number of items with the name given to them, and the interval."""
+        return (
+            f"mAP {self.rate[0]:.1f} on {self.count}{items} (95 % interval {self.interval_text}), F1 {self.f1[0]:.1f}"
+        )
 
     @property
     def sizes_differ(self) -> bool:
@@ -331,7 +331,7 @@ class SeveralEvaluation(Evaluation):
         ]
         rows.sort(key=lambda row: (row[2] is None, row[2]))
         columns = ("class", "items", "recall (%)", "precision (%)")
-        return html_table(columns, rows, caption=f"{self.text} items", notes=_unreadable(self.skipped))
+        return html_table(columns, rows, caption=self.text(" items"), notes=_unreadable(self.skipped))
 
     @property
     def calibration_error(self) -> float:

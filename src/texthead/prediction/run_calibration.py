@@ -21,6 +21,7 @@ from texthead.evaluation.calibration import (
     cross_fitted,
     measure,
     min_items,
+    with_level,
     worth,
 )
 from texthead.evaluation.evaluate import score
@@ -155,13 +156,13 @@ def calibrate_run(
         false_accept=false_accept,
         coverage=coverage if sets else None,
         weights=weights,
-        broader=broader,
-        wrong=wrong,
-        unknown_right=None if broader is None or unknown is None else _right_names(run, broader, unknown_items.labels),
         classes=rows_digest(run.head.weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
     )
+    if broader is not None:
+        strange = None if unknown is None else (unknown, _right_names(run, broader, unknown_items.labels))
+        fitted = with_level(fitted, scores, targets, broader, wrong=wrong, weights=weights, unknown=strange)
     after = cross_fitted(scores, targets, weights, groups=items.groups)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown, groups=items.groups)
     content = frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 from texthead.errors import DataError, listed
 from texthead.files import read_text
@@ -107,7 +108,13 @@ def read_tree(path: Path) -> ClassTree:
     """
     import yaml
 
-    class Loader(yaml.BaseLoader):  # It reads every scalar as text: `no` is a name.
+    # It makes nothing but texts (`no` is a name), lists and mappings. Aliases could stand for any number of lists.
+    class Loader(yaml.BaseLoader):
+        def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("aliases are not read: write each name once")
+            return super().compose_node(parent, index)
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
             names = [str(key.value) for key, _ in node.value]
             if twice := [name for name, count in Counter(names).items() if count > 1]:

@@ -56,7 +56,7 @@ class ScoreTable:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
-        return [(method, r.text) for method, r in self.rows]
+        return [(method, r.text()) for method, r in self.rows]
 
     @property
     def rare(self) -> RareClasses | None:

@@ -48,10 +48,10 @@ class TimelineCommand:
         window: length of the window that is scored, in seconds
         rate: number of frames encoded per second of video
         batch: number of frames encoded at once; more is faster on a GPU and may change the last digits
-        enter: probability at which an event begins, 0-1 (default: 0.7; with several labels, the threshold of its
-            class)
-        leave: probability below which an event ends, 0-1 (default: 0.4; with several labels, the threshold of its
-            class)
+        enter: probability at which an event begins, 0-1 (default: 0.7; with several labels the threshold of its class,
+            unless leave is given)
+        leave: probability below which an event ends, 0-1 (default: 0.4, or enter if that is lower; with several labels
+            the threshold of its class, unless enter is given)
         min_length: shortest event, in seconds; shorter gaps within an event are bridged first
         srt: also write the events as subtitles
         manifest: also write the events as labelled parts of the video, a CSV file that train, eval and doctor read
