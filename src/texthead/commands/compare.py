@@ -159,7 +159,7 @@ def _show_table(scores: "MethodScores") -> None:
     from texthead.cli.console import results
     from texthead.transfer.methods import USES
 
-    table = Table("method", box=None, pad_edge=False)
+    table = Table(f"{scores.metric} in percent", box=None, pad_edge=False)
     for column in scores.columns():
         table.add_column(f"{column} (95 %)", justify="right", no_wrap=True)
     table.add_column("uses")

@@ -18,18 +18,21 @@ def kind_text(paths: Iterable[Path]) -> str:
     return f"{kinds.pop()}s" if len(kinds) == 1 else "files"
 
 
-def sentence(result: Evaluation, where: str, others: Mapping[str, Evaluation] = MappingProxyType({})) -> str:
+def sentence(
+    result: Evaluation, where: str, others: Mapping[str, Evaluation] = MappingProxyType({}), *, how: str = ""
+) -> str:
     """Return the result in a sentence: `84 % of 100 test images are right (95 %: 76 to 90); names alone 21 %`.
 
     Args:
         where: the name of the items, such as "test".
         others: results of other methods on the same items, by what they use, such as "names alone".
+        how: how the items were scored, such as "4x3 views"; "" for the usual way.
     """
     items = f"{result.count:,} {where} {kind_text(result.paths)}"
     groups = len(set(result.groups or ()))
     of_groups = f", {groups} groups" if 0 < groups < result.count else ""
     low, high = (number_text(each, result) for each in result.interval)
-    about = f"(95 %: {low} to {high}{of_groups})"
+    about = f"(95 %: {low} to {high}{of_groups}{f'; {how}' * (how != '')})"
     unit = "" if isinstance(result, SeveralEvaluation) else " %"
     best = number_text(result.rate[0], result)
     if isinstance(result, SeveralEvaluation):

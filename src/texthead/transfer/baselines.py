@@ -70,12 +70,12 @@ class ScoreTable:
         Raises:
             IndexError: no item is scored.
         """
-        *others, (_, run) = self.rows
+        *others, (name, run) = self.rows
         # Centred zero-shot only in place of zero-shot.
         plain = any(name.startswith("zero-shot") and "centred" not in name for name, _ in others)
         used = {method_words(name): each for name, each in others if not (plain and "centred" in name)}
         where = "test" if self.division.scored_name == "test" else "held-out"
-        lines = [sentence(run, where, used), *self.leads()]
+        lines = [sentence(run, where, used, how=name.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         spots = weak_spots(run)
         lines += ["; ".join(spots)] if spots else []
