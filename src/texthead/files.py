@@ -203,7 +203,7 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
             raise FileNotFoundError
         value = read_value(path, most=most)
     except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with resume)") from None
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):
@@ -325,5 +325,5 @@ def unused(path: Path) -> Path:
     free, number = path, 1
     while free.exists():
         number += 1
-        free = path.with_name(f"{path.name}-{number}")
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

@@ -11,8 +11,10 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from texthead.cli.flag_names import speak_of, with_flags
 from texthead.cli.parser import (
     Parser,
+    actions_of,
     add_command,
     build,
     check_required,
@@ -218,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         wait_asleep()
     print_every_name()
+    speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
             check_current_folder()
@@ -247,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     raise
                 problem = line_of(error, kind=True)
                 line = f"package {package} failed ({problem}); `python -X dev -m texthead` shows where"
-            print_error(" ".join(line.split()))
+            print_error(" ".join(with_flags(line).split()))
             return 2
 
 
@@ -277,6 +280,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
         print(config_text(command, values), end="")
         return 0
     check_required(command, values)
+    speak_of(lambda: actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))
     ending.line = partial(_interrupted, name, values)
     with _group(name, command):
         return _run(command, values)

@@ -190,7 +190,7 @@ class Dataset:
         if not free:
             raise DataError(
                 f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, or give the "
-                "splits in the column `split` of a CSV"
+                "splits in the column 'split' of a CSV"
             )
         held_out = splits.hold_out(
             [labels[position] for position in free],
@@ -242,7 +242,7 @@ class Dataset:
         if tree is None:
             if source == FOLDERS:
                 raise DataError(
-                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
+                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out `tree`"
                 )
             return self
         broader = tree.broader(classes)

@@ -88,7 +88,7 @@ class VisualSpec:
 
     def _pixels(self, recipe: Recipe, size: int) -> Pixels:
         if size != self.size and not self.any_size:
-            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use size={self.size}")
+            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
         pixels = Pixels(size, recipe.resize or round(size / self.crop), self.interpolation, self.squash)
         check_clip_size(recipe.frames, pixels.size, pixels.resize)
         return pixels
@@ -385,7 +385,7 @@ class Encoder:
         """
         if self.load_text is None:
             raise EncoderError(
-                f"{self.source!r} has no text encoder: add one (text) to use class names of your own, or use a head "
+                f"{self.source!r} has no text encoder: add one (`text`) to use class names of your own, or use a head "
                 f"that needs none: {WITHOUT_TEXT}"
             )
         text = self._text or self.load_text()

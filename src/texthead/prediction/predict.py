@@ -115,10 +115,10 @@ def predictions(
     model, protocol = run.model, protocol_of(run, protocol)
     if model.several and (sets or unlabelled):
         option = "sets" if sets else "unlabelled"
-        raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")
+        raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
     calibration = answering(run, protocol, at_least)
     if sets and unlabelled:
-        raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
+        raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
     if sets:
         check_has_sets(calibration)
     names = find_names(inputs)
@@ -169,7 +169,7 @@ def answering(
         return calibration
     if run.model.several:
         raise DataError(
-            f"at_least {at_least:g} is for runs with one label per file, and this one has several: leave it out"
+            f"`at_least` {at_least:g} is for runs with one label per file, and this one has several: leave it out"
         )
     tree = run.tree if isinstance(run, Run) else None
     return (calibration or Calibration(1.0, 0)).at_least(at_least, tree.broader(run.model.names) if tree else {})

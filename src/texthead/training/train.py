@@ -249,6 +249,6 @@ def _not_finite(
     rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
     paths = ", ".join(str(items[position].path) for position in positions[:3])
     return RunError(
-        f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower lr; "
+        f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower `lr`; "
         f"the last checkpoint in {out / 'state'} is kept"
     )

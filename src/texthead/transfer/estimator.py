@@ -93,7 +93,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
         if self.method not in get_args(MethodName):
-            raise DataError(f"method must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
+            raise DataError(f"`method` must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
         paths, labels = _paths(X), _labels(y)
         if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
             self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
@@ -183,7 +183,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             return class_prompts(self.template, clean_names(labels), [None] * len(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:
-            raise DataError(f"class_names has no entry for label {missing[0]!r}: add it, or leave out class_names")
+            raise DataError(f"`class_names` has no entry for label {missing[0]!r}: add it, or leave out `class_names`")
         values = [self.class_names[label] for label in self.classes_.tolist()]
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
@@ -200,7 +200,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(shares, str):
             shares = {str(label): share for label, share in shares.items()}
         elif shares not in ("equal", "labels"):
-            raise DataError(f"class_shares must be equal, labels or the share of each label, got {shares!r}")
+            raise DataError(f"`class_shares` must be equal, labels or the share of each label, got {shares!r}")
         return fit_head(self.method, encoder, names, self.prompts_, features, targets, shares)
 
     @torch.inference_mode()
@@ -227,7 +227,7 @@ def _labels(values: Iterable[Any]) -> np.ndarray:
         return np.asarray(values)
     except ValueError:
         raise DataError(
-            "labels must be one per path, or a table of 0 and 1 with a column per class, got lists of different "
+            "`labels` must be one per path, or a table of 0 and 1 with a column per class, got lists of different "
             "lengths: sklearn.preprocessing.MultiLabelBinarizer makes such a table"
         ) from None
 
@@ -244,8 +244,8 @@ def _paths(samples: Iterable[Any]) -> list[Path]:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):
-        raise DataError(f"files must be a list of paths, got an array of shape {values.shape}")
+        raise DataError(f"`files` must be a list of paths, got an array of shape {values.shape}")
     wrong = [value for value in values if not isinstance(value, str | Path)]
     if wrong:
-        raise DataError(f"files must be paths, got {type(wrong[0]).__name__} {str(wrong[0])[:40]}")
+        raise DataError(f"`files` must be paths, got {type(wrong[0]).__name__} {str(wrong[0])[:40]}")
     return [Path(value) for value in values]
