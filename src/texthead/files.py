@@ -33,6 +33,11 @@ ONNX_OUTSIDE = b"\x0a\x08location"
 MOST_ITEMS = 4_000_000
 
 
+def path_list(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Return paths as a list; a single path is a list of one."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [*map(Path, paths)]
+
+
 def cache_dir() -> Path:
     """Return the cache folder: $TEXTHEAD_CACHE, else `texthead` in the user's cache folder."""
     override = os.environ.get("TEXTHEAD_CACHE")

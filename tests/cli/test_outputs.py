@@ -124,7 +124,7 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
         ("resume: maybe\n", ("resume", "maybe")),
         ("template: no\n", ("template", "'no'")),
         ("lr: inf\n", ("lr", "inf")),
-        ("clip_norm: inf\n", ("clip_norm", "inf")),
+        ("clip_norm: inf\n", ("--clip-norm", "inf")),
         ("scale: .inf\n", ("scale", "inf")),
         ("area: [nan, 1]\n", ("area", "nan")),
         ("area: [-1, 2]\n", ("area", "-1")),

@@ -173,16 +173,15 @@ def say_skipped(errors: Iterable[MediaError]) -> None:
 class _Console(Console):
     """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
 
-    A terminal gets lines that are wrapped between words, everything else whole lines. On standard error, parameters in
-    messages become flags.
+    A terminal gets lines that are wrapped between words, everything else whole lines. Parameters in messages become
+    flags.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        if self.stderr:
-            objects = tuple(with_flags(each) if isinstance(each, str) else each for each in objects)
+        objects = tuple(with_flags(each) if isinstance(each, str) else each for each in objects)
         if self.is_terminal and not options.get("soft_wrap"):
             objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
         with _screens[-1].line.hidden():

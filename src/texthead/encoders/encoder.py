@@ -321,6 +321,10 @@ class Encoder:
         self._text: Text | None = None
         self._rows: dict[str, Tensor] = {}
 
+    def __repr__(self) -> str:
+        text = "own" if self.text_source is None else repr(self.text_source)
+        return f"Encoder({self.source!r}, dim={self.dim}, text: {text if self.has_text else 'none'})"
+
     @classmethod
     def from_functions(
         cls,

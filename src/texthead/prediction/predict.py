@@ -65,14 +65,14 @@ def zero_shot(
 
 def predict(
     run: Run | Recognizer,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
     top: int = 5,
     sets: bool = False,
     at_least: float | None = None,
-    unlabelled: Sequence[str | Path] = (),
+    unlabelled: str | Path | Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Predictions:
     """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
@@ -82,14 +82,14 @@ def predict(
 
 def predictions(
     run: Run | Recognizer,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
     top: int = 5,
     sets: bool = False,
     at_least: float | None = None,
-    unlabelled: Sequence[str | Path] = (),
+    unlabelled: str | Path | Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Iterator[Prediction]:
     """Yield the `top` classes of each file, in the order of `find_media`, with the run's calibration where valid.

@@ -9,6 +9,22 @@ from texthead.files import MOST_BYTES_OF_LISTS, read_text, replacing
 from texthead.parallel.progress import Reporter
 
 
+class TrainingRecords(list[dict]):
+    """The records of a training, as in `metrics.jsonl`: one of each step ("train") and of each scoring ("val")."""
+
+    def __repr__(self) -> str:
+        losses = [record["loss"] for record in self if record["kind"] == "train"]
+        scores = [
+            f"{name} {score:.1f}"
+            for each in self
+            if each["kind"] == "val"
+            for name, score in each.items()
+            if name in ("top1", "mean_ap")
+        ]
+        change = f": loss {losses[0]:.3g} to {losses[-1]:.3g}" if losses else ""
+        return f"TrainingRecords({len(losses)} steps{', '.join([change, *scores[-1:]])})"
+
+
 class MetricsLog:
     """The log of a training run, in memory (`records`) and in `metrics.jsonl`.
 

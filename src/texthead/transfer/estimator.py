@@ -29,6 +29,10 @@ from texthead.transfer.methods import fit_head
 from texthead.transfer.several import fit_several
 
 
+# One path, or a list, an array or a column of paths.
+Files = str | Path | Iterable[Any]
+
+
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of files on a frozen encoder: `fit(paths, labels).predict(paths)`.
 
@@ -90,7 +94,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.workers = workers
         self.engine: EngineName = engine
 
-    def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
+    def fit(self, X: Files, y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
         if self.method not in get_args(MethodName):
             raise DataError(f"`method` must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
@@ -118,17 +122,17 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.head_ = self._head(encoder, features, targets, paths).eval()
         return self
 
-    def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
+    def decision_function(self, X: Files) -> Float[np.ndarray, "files *classes"]:
         """Return the score of each class; for two classes, second minus first, as in scikit-learn."""
         scores = self._scores(X).numpy()
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.head_.several else scores
 
-    def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
+    def predict_proba(self, X: Files) -> Float[np.ndarray, "files classes"]:
         """Return the probability (0-1) of each class."""
         scores = self._scores(X)
         return (scores.sigmoid() if self.head_.several else scores.softmax(-1)).numpy()
 
-    def predict(self, X: Iterable[Any]) -> np.ndarray:
+    def predict(self, X: Files) -> np.ndarray:
         """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
         scores = self._scores(X)
         if isinstance(self.head_, SeveralHead):
@@ -204,7 +208,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return fit_head(self.method, encoder, names, self.prompts_, features, targets, shares)
 
     @torch.inference_mode()
-    def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:
+    def _scores(self, X: Files) -> Float[Tensor, "files classes"]:
         """Return the score of each class for each file.
 
         Raises:
@@ -232,15 +236,13 @@ def _labels(values: Iterable[Any]) -> np.ndarray:
         ) from None
 
 
-def _paths(samples: Iterable[Any]) -> list[Path]:
-    """Return the paths in a list, an array or a column of a table.
+def _paths(samples: Files) -> list[Path]:
+    """Return one path, or the paths in a list, an array or a column of a table, as a list.
 
     Raises:
         DataError: anything else.
     """
-    if isinstance(samples, str | Path):
-        raise DataError(f"got the single path {str(samples)!r}: give a list of paths")
-    values = np.asarray(samples, dtype=object)
+    values = np.asarray([samples] if isinstance(samples, str | Path) else samples, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):
