@@ -196,17 +196,14 @@ class Recipe:
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
         partly = self.tune not in ("all", "none")
-        least = self.size or 1
+        low = self.size or 1
         side = f"from 16 to {MOST_SIDE:,} pixels"
         rules = {
             "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
             "stride": (self.stride >= 0, "at least 0"),
             "size": (self.size is None or 16 <= self.size <= MOST_SIDE, side),
             "test_size": (self.test_size is None or 16 <= self.test_size <= MOST_SIDE, side),
-            "resize": (
-                self.resize is None or least <= self.resize <= MOST_SIDE,
-                f"from {least} to {MOST_SIDE:,} pixels",
-            ),
+            "resize": (self.resize is None or low <= self.resize <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),
             "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to `batch` ({self.batch})"),

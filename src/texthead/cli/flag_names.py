@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from itertools import chain
 
-from texthead.cli.parser import Option, options_of
+from texthead.cli.parser import options_of
 
 # In backquotes, and not part of a path or of a quoted value.
 PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?![^\s.,;:)])")
@@ -33,11 +33,8 @@ def _flag(match: re.Match[str]) -> str:
     name, value = _ALIASES.get((match[1], match[2]), (match[1], match[2]))
     options = chain.from_iterable(options_of(command()) for command in _commands)
     option = next((each for each in options if each.name == name), None)
-    return match[0] if option is None else _typed(option, value)
-
-
-def _typed(option: Option, value: str | None) -> str:
-    """Return an option as typed with a value, or alone."""
+    if option is None:
+        return match[0]
     if option.is_switch:
         return option.labels[-1] if value == "False" else option.label
     return option.label if value is None or option.positional else f"{option.label} {value}"

@@ -172,10 +172,8 @@ def _group(name: str, command: type) -> AbstractContextManager[None]:
     if processes == "apart" or int(size) < 2:
         return nullcontext()
     if "LOCAL_RANK" not in os.environ:
-        raise RunError(
-            f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
-            "with torchrun, or unset WORLD_SIZE"
-        )
+        why = "LOCAL_RANK is not set, so each process would do all the work alone"
+        raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
     if processes != "shared":
         raise RunError(f"{name} runs in one process: start it without torchrun")
     from texthead.parallel.distributed import launched

@@ -391,9 +391,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         ("table", len(clip.table), MOST_BYTES_OF_TABLE),
     ):
         if size > most:
-            problem = (
-                f"its {what} would have {size} bytes, the limit is {most}; lower `frames`, `short_side` or `quality`"
-            )
+            problem = f"its {what} would have {size} bytes, at most {most}; lower `frames`, `short_side` or `quality`"
             raise MediaError(path, problem)
     return clip
 

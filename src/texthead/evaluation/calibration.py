@@ -568,7 +568,7 @@ def conformal_quantile(
     quantile = _quantile(table.amax(1) - table.gather(1, targets[:, None].long())[:, 0], weights, coverage)
     if not math.isfinite(quantile):
         raise DataError(
-            f"`coverage` {coverage:g} needs finite scores, but too many labels score minus infinity; lower it"
+            f"`coverage={coverage:g}` needs finite scores, but too many labels score minus infinity; lower it"
         )
     # Keeps the label at the quantile in its set if its recomputed score differs in the last bits.
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())

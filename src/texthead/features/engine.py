@@ -125,9 +125,7 @@ class Engine:
             return _compiled(visual)
         if visual.mean.device.type != "cpu":
             if wanted == "onnxruntime":
-                raise RunError(
-                    f"`engine=onnxruntime` runs on the CPU, but the device is {visual.mean.device}; use `engine=auto`"
-                )
+                raise RunError(f"`engine=onnxruntime` is for the CPU, not for {visual.mean.device}; use `engine=auto`")
             return visual
         session = _session_for(visual, frames, self._frames, wanted, self._reporter)
         if session is None:

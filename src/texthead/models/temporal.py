@@ -66,7 +66,7 @@ def _attention_heads(width: int, heads: int | None) -> int:
     """Return the number of heads, width / 64 by default; raise RunError if it does not divide the width."""
     heads = heads or max(1, width // 64)
     if width % heads:
-        raise RunError(f"`width` {width} is not divisible by {heads} heads; choose another `width` or number of heads")
+        raise RunError(f"`width={width}` is not divisible by {heads} heads; choose another `width` or number of heads")
     return heads
 
 

@@ -169,7 +169,7 @@ def answering(
         return calibration
     if run.model.several:
         raise DataError(
-            f"`at_least` {at_least:g} is for runs with one label per file, and this one has several: leave it out"
+            f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
         )
     tree = run.tree if isinstance(run, Run) else None
     return (calibration or Calibration(1.0, 0)).at_least(at_least, tree.broader(run.model.names) if tree else {})

@@ -13,16 +13,9 @@ class TrainingRecords(list[dict]):
     """The records of a training, as in `metrics.jsonl`: one of each step ("train") and of each scoring ("val")."""
 
     def __repr__(self) -> str:
-        losses = [record["loss"] for record in self if record["kind"] == "train"]
-        scores = [
-            f"{name} {score:.1f}"
-            for each in self
-            if each["kind"] == "val"
-            for name, score in each.items()
-            if name in ("top1", "mean_ap")
-        ]
-        change = f": loss {losses[0]:.3g} to {losses[-1]:.3g}" if losses else ""
-        return f"TrainingRecords({len(losses)} steps{', '.join([change, *scores[-1:]])})"
+        losses = [f"{record['loss']:.3g}" for record in self if record["kind"] == "train"]
+        change = f": loss {losses[0]} to {losses[-1]}" if losses else ""
+        return f"TrainingRecords({len(losses)} steps{change})"
 
 
 class MetricsLog:

@@ -94,9 +94,7 @@ def saved_options(
         if key in may_change:
             started[key] = value
         elif (list(value) if isinstance(value, tuple) else value) != started[key]:
-            raise RunError(
-                f"{folder}: was started with `{key}` {started[key]}, not {value}: leave out `{key}` to resume"
-            )
+            raise RunError(f"{folder}: was started with `{key}` {started[key]}, not {value}: leave it out to resume")
     return started
 
 

@@ -44,7 +44,7 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     for key, value in about["recipe"].items():
         if started.get(key) != value:
             raise RunError(
-                f"{out}: was started with `{key}` {started.get(key)!r}, not {value!r}: resume with the same value"
+                f"{out}: was started with `{key}` {started.get(key)!r}, not {value!r}: resume with that value"
             )
     if before.get("objective") != about.get("objective"):
         was, now = (each.get("objective") or "the cross-entropy" for each in (before, about))

@@ -45,15 +45,11 @@ def adapt_recipe(
             f"{spec.source} was trained on frames {spec.stride} apart: stride {recipe.stride} -> {spec.stride}"
         )
     if recipe.stride and recipe.freeze_encoder and spec.unit == "frame":
-        raise RunError(
-            f"`stride={recipe.stride}`: with a frozen encoder, frames are spread evenly over the video and encoded "
-            "once: leave out `stride` or `freeze_encoder`"
-        )
+        why = "with a frozen encoder, frames are spread evenly over the video"
+        raise RunError(f"`stride={recipe.stride}`: {why}: leave out `stride` or `freeze_encoder`")
     if spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
-            raise RunError(
-                f"`frames={recipe.frames}`: all items are images, so clips have one frame; leave out `frames`"
-            )
+            raise RunError(f"`frames={recipe.frames}`: all items are images, of one frame; leave out `frames`")
         values["frames"] = 1
         notes.append("all items are images: 1 frame per clip, mean pooling")
     if recipe.temporal != "mean" and values.get("frames", recipe.frames) == 1:
@@ -112,6 +108,4 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
         ("mix", recipe.mix != 1),
     ):
         if changed and recipe.freeze_encoder:
-            raise RunError(
-                f"`{name}` has no effect with `freeze_encoder`, which does not train the encoder: leave one out"
-            )
+            raise RunError(f"`{name}` has no effect with `freeze_encoder`, which trains no encoder: leave one out")

@@ -71,9 +71,7 @@ def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: Exit
     """Add adapters to the attention weights, initialised from the recipe's seed; closing `after` merges them."""
     targets = [name for name, _ in visual.net.named_parameters() if _ATTENTION.fullmatch(name)]
     if not targets:
-        raise EncoderError(
-            f"{visual.spec.source} has no attention for `tune=lora`: use `tune=norm` or `tune=projection`"
-        )
+        raise EncoderError(f"{visual.spec.source} has no attention to adapt: use `tune=norm` or `tune=projection`")
     with needs("lora", "`tune=lora`"):
         from peft import LoraConfig, LoraModel
     # Adapters target weights, not layers: peft's adapters of nn.MultiheadAttention include its output layer, and they

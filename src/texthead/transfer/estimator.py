@@ -28,7 +28,6 @@ from texthead.text.prompts import class_prompts
 from texthead.transfer.methods import fit_head
 from texthead.transfer.several import fit_several
 
-
 # One path, or a list, an array or a column of paths.
 Files = str | Path | Iterable[Any]
 
@@ -104,7 +103,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             return self._fit(paths, torch.from_numpy(numbers))
         if labels.shape != (len(paths),):
             raise DataError(
-                f"{len(paths)} paths and labels of shape {labels.shape}: give one label per path, or a row of 0 and 1"
+                f"{len(paths)} paths, labels of shape {labels.shape}: give one per path, or a row of 0 and 1"
             )
         missing = [index for index, label in enumerate(labels.tolist()) if label is None or label != label]
         if missing:
@@ -230,10 +229,8 @@ def _labels(values: Iterable[Any]) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError:
-        raise DataError(
-            "`labels` must be one per path, or a table of 0 and 1 with a column per class, got lists of different "
-            "lengths: sklearn.preprocessing.MultiLabelBinarizer makes such a table"
-        ) from None
+        table = "or a table of 0 and 1, as MultiLabelBinarizer makes it"
+        raise DataError(f"`labels` must be one per path, {table}; got lists of different lengths") from None
 
 
 def _paths(samples: Files) -> list[Path]:

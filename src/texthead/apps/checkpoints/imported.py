@@ -222,9 +222,7 @@ def _temporal_kind(
     """
     if checkpoint.temporal or checkpoint.token_convs:
         if pooled is not None:
-            raise DataError(
-                f"`temporal={pooled}`: {path} holds the weights of its temporal module; leave out `temporal`"
-            )
+            raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
         return "transformer" if checkpoint.temporal else "token-conv"
     if pooled is None and checkpoint.kind == "text4vis":
         raise DataError(

@@ -181,13 +181,10 @@ def _print(diagnosis: "Diagnosis") -> None:
     table.add_column("found", justify="right")
     table.add_column("such as", overflow="fold", ratio=1)
     for (severity, fault), group in diagnosis.groups().items():
-        lines = [
-            f"- {diagnosis.shorter(f'{finding.about}: {console.with_flags(finding.detail)}')}"
-            for finding in group[:_SHOWN]
-        ]
+        lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:_SHOWN]]
         if len(group) > _SHOWN:
             lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
-        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
+        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", console.with_flags("\n".join(lines)))
     console.results().print(table)
 
 

@@ -62,7 +62,7 @@ class Sliding:
             raise DataError(f"`batch` must be at least 1, got {self.batch}")
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
-                f"`window` {self.window:g} at `rate` {self.rate:g} is {self.window * self.rate:.0f} frames, more than "
+                f"`window={self.window:g}` at `rate={self.rate:g}` is {self.window * self.rate:.0f} frames, more than "
                 f"{MAX_WINDOW_FRAMES}; use a shorter `window`"
             )
 
