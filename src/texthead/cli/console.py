@@ -136,7 +136,13 @@ def bar(title: str, unit: str) -> Iterator[ProgressBar]:
         yield progress
 
 
-reporter = Reporter(bar, say=lambda text: notes().print(text), note=lambda text: say_notes([text]))
+def _say(message: str) -> None:
+    """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
+    if _screens[-1].verbose or not _screens[-1].line.tell(message):
+        notes().print(message)
+
+
+reporter = Reporter(bar, say=_say, note=lambda text: say_notes([text]))
 
 
 def next_command(*words: object) -> None:

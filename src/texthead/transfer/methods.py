@@ -43,7 +43,7 @@ USES: dict[MethodName, str] = {
     "text-probe": "names and labels",
     "probe": "labels alone",
     "zero-shot": "names alone",
-    "zero-shot-centred": "names, centred on the labelled items",
+    "zero-shot-centred": "names, centred",
 }
 
 # Fits a head to items.
