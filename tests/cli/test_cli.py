@@ -316,7 +316,7 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
     clip = published / "frames/red/--v_Red_g04_c01" / "{:02d}.png"
     for parts, *command in (
         ((listed, "labels"), *train),
-        ((listed, "frame_template", "suffix"), *train, "--labels", labels),
+        ((listed, "--frame-template", "suffix"), *train, "--labels", labels),
         (("held-out", 0.5, "val"), *train, *how, "--held-out", 0.5, "--val", published / "val_rgb.txt"),
         (clip.parent.with_name("gone"), "predict", world.run, clip.parent.with_name("gone") / TEMPLATE),
         ((clip, 6), "predict", world.run, clip, "--workers", 0),
@@ -361,7 +361,7 @@ def test_eval_scores_held_out_items(world, works, tmp_path):
 def test_eval_of_other_labels(world, works, refused, tmp_path):
     evaluate = ["eval", world.run, images(tmp_path / "other", ["green", "red"], 2, seed=50)]
     zero_shot = [*evaluate, *world.run_options(), "--zero-shot"]
-    refused(("'green'", "classes", "zero_shot"), *evaluate, *world.run_options())
+    refused(("'green'", "classes", "--zero-shot"), *evaluate, *world.run_options())
     out, _ = works(*zero_shot)
     prints(out, "4 test images", "names alone (before training)")
     assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3", "--verbose")[0]
@@ -559,7 +559,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     refused((run, "lr", 0.0003, 0.5), *train, "--resume", "--lr", 0.5)
     resume = ["train", world.images, "--out", run, "--resume"]
     refused((run, "head", "text", "normal"), *resume, "--head", "normal")
-    refused((run, "class_shares", "'red': 2", "equal"), *resume, "--class-shares", "equal")
+    refused((run, "--class-shares", "'red': 2", "equal"), *resume, "--class-shares", "equal")
     # The options that the run was started with need not be typed again.
     _, err = works(*resume, "--workers", 0)
     prints(err, "resume", "epoch 1 of 2")
@@ -580,9 +580,9 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     held, odd = root / "val" / "red" / "1.png", root / "train" / "red" / "odd.mp4"
     held.write_bytes(b"")
     train = ["train", root, *world.fast(run), "--freeze-encoder", "--train-head"]
-    refused((held, "skip_unreadable"), *train)
+    refused((held, "--skip-unreadable"), *train)
     truncate(video(odd, "red", frames=12), 0.5)
-    refused((odd, "skip_unreadable"), *train)
+    refused((odd, "--skip-unreadable"), *train)
     assert not run.exists()
     out, err = works(*train, "--skip-unreadable")
     assert all(f"skipped: {path}" in err for path in (odd, held))
@@ -605,9 +605,9 @@ def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):
 def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
-    refused(("compile", "freeze_encoder"), *train, "--freeze-encoder", "--compile")
-    refused(("compile", "tune=lora"), *train, "--tune", "lora", "--compile")
-    refused(("patch_dropout", "1.0"), *train, "--patch-dropout", "1.0")
+    refused(("--compile", "--freeze-encoder"), *train, "--freeze-encoder", "--compile")
+    refused(("--compile", "--tune lora"), *train, "--tune", "lora", "--compile")
+    refused(("--patch-dropout", "1.0"), *train, "--patch-dropout", "1.0")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
     assert not (tmp_path / "run").exists()
@@ -658,9 +658,9 @@ def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypat
         "videoprism-lvt-large-f8r288",
         "videoprism-lvt-base-f16r288",
     ]
-    refused(("best_under", "'many'"), "encoders", "--best-under", "many")
-    refused(("best_under", "1M"), "encoders", "--best-under", "1M")
-    refused(("best_under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
+    refused(("--best-under", "'many'"), "encoders", "--best-under", "many")
+    refused(("--best-under", "1M"), "encoders", "--best-under", "1M")
+    refused(("--best-under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
     refused(("'kinetics'", "--best-under"), "encoders", "--by", "kinetics")
     refused("frames", "encoders", "--best-under", "100M", "--frames", 8)
     monkeypatch.setattr("rich.console.Console.is_terminal", True)

@@ -196,5 +196,5 @@ def _show_lead(default: str, scores: "MethodScores") -> None:
     chance = ", perhaps by chance" if lead.low <= 0 else ""
     results().print(
         f"{lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points{chance} (95 %: "
-        f"{lead.low:.1f} to {lead.high:.1f}; {how}); train --method {lead.rival} saves it as a run"
+        f"{lead.low:.1f} to {lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
     )

@@ -58,7 +58,7 @@ def blind_to_order(model: Recognizer, frames: int) -> str | None:
     if isinstance(model.temporal, MeanPool):
         return (
             "The mean over frames does not depend on their order, so shuffled and reversed frames score the same. "
-            "To test whether this data needs temporal order, use a run with temporal=transformer."
+            "To test whether this data needs temporal order, use a run with a temporal transformer."
         )
     return None
 

@@ -125,7 +125,7 @@ def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown:
     if calibration is None or calibration.threshold is None:
         reason = why.removesuffix("; calibrate again") if calibration and why else "the run has none"
         raise DataError(
-            f"unknown {unknown.source} measures the threshold of the run, but {reason}; run `texthead calibrate RUN "
+            f"`unknown` {unknown.source} measures the threshold of the run, but {reason}; run `texthead calibrate RUN "
             "DATA --unknown OTHERS`"
         )
     unknown = unknown_items(run, unknown)
@@ -133,6 +133,6 @@ def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown:
     unseen = unknown.pick([index for index, content in enumerate(contents) if content not in calibration.content])
     seen, count = len(unknown) - len(unseen), len(unknown)
     if not len(unseen):
-        raise DataError(f"unknown {unknown.source}: the threshold was set on all {count} items: give others")
+        raise DataError(f"`unknown` {unknown.source}: the threshold was set on all {count} items: give others")
     left_out = f"{seen} of the {count} unknown items are left out: the threshold was set on them."
     return unseen, [left_out] if seen else []
