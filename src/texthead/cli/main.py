@@ -186,7 +186,7 @@ def _run(command: type, values: dict[str, Any]) -> int:
     from texthead.cli.console import screen
 
     keep_freed_memory()
-    with screen(quiet=values.pop("quiet", False), json=values.pop("json", False)):
+    with screen(**{name: values.pop(name, False) for name in ("quiet", "verbose", "json")}):
         built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
         options = values_of(built)
         if "max_megapixels" in options:

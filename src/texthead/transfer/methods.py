@@ -40,10 +40,10 @@ NEAR_COPIES = 5
 
 # What each method uses, for the line under a table.
 USES: dict[MethodName, str] = {
-    "text-probe": "class names and labelled items",
-    "probe": "labelled items alone",
-    "zero-shot": "class names alone",
-    "zero-shot-centred": "class names, and features minus the mean of the labelled items",
+    "text-probe": "names and labels",
+    "probe": "labels alone",
+    "zero-shot": "names alone",
+    "zero-shot-centred": "names, centred on the labelled items",
 }
 
 # Fits a head to items.
@@ -179,7 +179,7 @@ def names_line(
             f"{len(unknown)} of {len(names)} class names {verbs[0]} unknown to the text encoder "
             f"({listed(unknown, 5)}) and {verbs[1]} little"
         )
-    if "text-probe" in scored and "probe" in scored:
+    if unknown and "text-probe" in scored and "probe" in scored:
         with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
         differ = (with_names != without).reshape(len(without), -1).any(1)
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
