@@ -100,7 +100,9 @@ def test_report_of_other_data_without_curves(tmp_path, refused, works):
     refused((run, "report"), "report", run, "--workers", 0)
     for seed in range(20, 23):
         write_image(tmp_path / "more" / "a" / f"{seed}.png", "green", seed)
-    _, err = works("report", run, tmp_path / "more", "--out", out, "--workers", 0, "--saliency", 0, "--mistakes", 1)
+    _, err = works(
+        "report", run, tmp_path / "more", "--out", out, "--workers", 0, "--saliency", 0, "--mistakes", 1, "--verbose"
+    )
     prints(err, 3, "1 class")
     assert not (run / "report.html").exists()
     _, page = page_of(out)
@@ -112,7 +114,7 @@ def test_report_of_other_data_without_curves(tmp_path, refused, works):
 def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
     works("classes", run, "rename", "green", "grass", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "blue", "--out", tmp_path / "cut")
-    _, err = works("report", tmp_path / "cut", *QUICK)
+    _, err = works("report", tmp_path / "cut", *QUICK, "--verbose")
     prints(err, "note: ", 2)
     prints(err, 4, "2 classes")
     _, page = page_of(tmp_path / "cut" / "report.html")

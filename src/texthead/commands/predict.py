@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
@@ -168,7 +169,7 @@ def _check_no_list(inputs: Sequence[str]) -> None:
         if path.suffix.lower() in _LISTS and path.is_file():
             raise DataError(
                 f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a column "
-                "`path`, or a .txt with one path per line"
+                "'path', or a .txt with one path per line"
             )
 
 
@@ -274,7 +275,7 @@ def _write_predictions(
 def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
-        return f"{p.path}  not read: {p.error}\n"
+        return f"{p.path}  not read: {with_flags(p.error)}\n"
     shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
     return f"{p.path}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
@@ -292,5 +293,5 @@ def _lines(p: "Prediction") -> str:
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
     if p.error:
-        lines.append(f"  not read: {p.error}")
+        lines.append(f"  not read: {with_flags(p.error)}")
     return "".join(f"{line}\n" for line in lines)

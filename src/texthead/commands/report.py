@@ -79,16 +79,16 @@ class ReportCommand(LabelledRun):
 
 def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
     """Print what is scored and the scores, and show what is done next."""
-    from texthead.cli.console import doing, notes, say_notes, say_skipped
-    from texthead.cli.score_table import show_table
+    from texthead.cli.console import doing, remarks, say_notes, say_skipped
+    from texthead.cli.score_table import show_scores
     from texthead.prediction.run_evaluation import EvaluationPlan
 
     if isinstance(event, EvaluationPlan):
-        notes().print(f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes")
+        remarks().print(f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes")
         doing("scoring the baselines")
     elif isinstance(event, MediaError):
         say_skipped([event])
     else:
         say_notes(event.notes)
-        show_table(event.table)
+        show_scores(event.table)
         doing("writing the report")

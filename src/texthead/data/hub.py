@@ -77,7 +77,7 @@ def _load(library: Any, source: str) -> Any:
         return library.load_from_disk(name) if saved else library.load_dataset(name)
     except Exception as error:  # Network, cache, files and builders each raise their own types.
         raise DataError(
-            f"{source}: cannot be loaded ({error}); give a folder that `datasets` saved or can load, "
+            f"{source}: cannot be loaded ({error}); give a folder that the package datasets saved or can load, "
             "or a hub id that is reachable or was loaded before"
         ) from None
 

@@ -83,7 +83,7 @@ class Labels:
             raise DataError(
                 f"{self.source}: label {unknown[0]!r} is not among the {len(names)} classes"
                 f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
-                "make a new head for the data's own labels (zero_shot), or rename the labels"
+                "make a new head for the data's own labels (`zero_shot`), or rename the labels"
             )
         places = {text: number for number, text in enumerate(self._keys(names))}
         return [places[text] for text in (self.within(names) if self.several else self.texts)]

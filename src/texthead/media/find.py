@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.files import path_list
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -38,7 +39,7 @@ def media_below(folder: Path) -> Iterator[str]:
             yield str(path)
 
 
-def find_media(inputs: Sequence[str | Path]) -> list[Path]:
+def find_media(inputs: str | Path | Sequence[str | Path]) -> list[Path]:
     """Return the paths of `find_names`.
 
     Raises:
@@ -47,8 +48,8 @@ def find_media(inputs: Sequence[str | Path]) -> list[Path]:
     return [Path(name) for name in find_names(inputs)]
 
 
-def find_names(inputs: Sequence[str | Path]) -> list[str]:
-    """Return the files among the inputs, and the videos and images below the folders, sorted.
+def find_names(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the files among the inputs, one or several, and the videos and images below the folders, sorted.
 
     They are strings, since a `Path` takes four times the memory.
 
@@ -59,7 +60,7 @@ def find_names(inputs: Sequence[str | Path]) -> list[str]:
         DataError: a path does not exist, or a folder has no video or image.
     """
     names: list[str] = []
-    for path in map(Path, inputs):
+    for path in path_list(inputs):
         media = MediaPath(path)
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]

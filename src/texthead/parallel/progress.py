@@ -1,10 +1,12 @@
 """What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
 
+import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 
-from texthead.notebook import NotebookBar, in_notebook
+from texthead.notebook import NotebookBar, TerminalBar, in_notebook
 
 # Called with (items done, items in all).
 Progress = Callable[[int, int], None]
@@ -17,6 +19,12 @@ def silent(*_: object) -> None:
 def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     """Open a bar in a notebook; elsewhere it shows nothing."""
     return closing(NotebookBar(title, unit)) if in_notebook() else nullcontext(silent)
+
+
+def terminal_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
+    """Open a bar in a notebook or on a terminal; elsewhere it shows nothing."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb") and not in_notebook()
+    return closing(TerminalBar(title, unit)) if terminal else _notebook_bar(title, unit)
 
 
 @dataclass(frozen=True)

@@ -368,7 +368,7 @@ def fit_method(
     """
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
-        raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
+        raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
     task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
     table = ScoreTable(replace(division, train=items.data))
     if tests is not None:

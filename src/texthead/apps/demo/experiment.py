@@ -259,7 +259,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     seen = bench.train.classes
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
-    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
+    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache), Reporter())
     items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
