@@ -97,7 +97,7 @@ class RunPage:
 
     name: str
     names: Sequence[str]
-    records: Sequence[Mapping[str, object]] = ()
+    records: Sequence[Mapping[str, Any]] = ()
     scored: Evaluation | None = None
     summary: Sequence[str] = ()
     comparisons: Sequence[tuple[str, str]] = ()
