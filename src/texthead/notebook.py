@@ -106,5 +106,5 @@ class TerminalBar(NotebookBar):
 
     def _show(self, data: dict[str, str]) -> None:
         self._handle = sys.stderr
-        self._handle.write(f"\r\x1b[K{data['text/plain']}")
+        self._handle.write(f"\r{data['text/plain'][:79]:<79}\r")
         self._handle.flush()

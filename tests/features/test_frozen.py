@@ -83,7 +83,6 @@ def test_by_default_it_takes_the_fast_engine_and_shows_a_bar_on_a_terminal(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("texthead.notebook.REFRESH_SECONDS", 0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
     frozen.items(data)
-    shown = capsys.readouterr().err.split("\r\x1b[K")
-    assert (shown[1], shown[-2:]) == ("encode items: 1 of 2 files", ["encode items: 2 of 2 files", ""])
+    shown = [line.strip() for line in capsys.readouterr().err.split("\r") if line]
+    assert shown == ["encode items: 1 of 2 files", "encode items: 2 of 2 files", ""]

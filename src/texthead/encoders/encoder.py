@@ -187,7 +187,7 @@ def clip_features(
     frames, length = visual.spec.frames, clips.shape[1]
     if length % frames:
         raise EncoderError(
-            f"{visual.spec.source} takes {frames} frames at once, got clips of {length}: use {frames} or a multiple"
+            f"{visual.spec.source} takes {frames} frames at once, not {length}: use a multiple of {frames}"
         )
     features = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
     return features.unflatten(0, (-1, length // frames)).flatten(1, 2)
@@ -239,10 +239,8 @@ class Text(nn.Module):
     def check_gradients(self) -> None:
         """Raise EncoderError if the encoder is not differentiable."""
         if self._embedding == [None]:
-            raise EncoderError(
-                "no gradients flow through this text encoder, so neither it nor a prompt can be trained: "
-                "use its frozen embeddings (`head=text`), or a text encoder in PyTorch"
-            )
+            remedy = "use its frozen embeddings (`head=text`), or a text encoder in PyTorch"
+            raise EncoderError(f"no gradients flow through this text encoder: {remedy}")
 
     def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """Return one embedding per prompt, not normalised.
@@ -385,10 +383,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self.load_text is None:
-            raise EncoderError(
-                f"{self.source!r} has no text encoder: add one (`text`) to use class names of your own, or use a head "
-                f"that needs none: {WITHOUT_TEXT}"
-            )
+            raise EncoderError(f"{self.source!r} has no text encoder: add one (`text`), or take a head {WITHOUT_TEXT}")
         text = self._text or self.load_text()
         if self.keep_text:
             self._text = text

@@ -1,6 +1,5 @@
 """What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -23,8 +22,7 @@ def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
 
 def terminal_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     """Open a bar in a notebook or on a terminal; elsewhere it shows nothing."""
-    terminal = sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb") and not in_notebook()
-    return closing(TerminalBar(title, unit)) if terminal else _notebook_bar(title, unit)
+    return _notebook_bar(title, unit) if in_notebook() or not sys.stderr.isatty() else closing(TerminalBar(title, unit))
 
 
 @dataclass(frozen=True)
