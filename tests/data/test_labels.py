@@ -40,7 +40,9 @@ def test_targets_say_which_classes_an_item_has() -> None:
     assert torch.equal(SEVERAL.targets(names), expected)
     assert torch.equal(SEVERAL.table(names)[SEVERAL.numbers(names)], expected)
     assert Labels(("b", "a", "b")).targets(["a", "b"]).tolist() == [1, 0, 1]
-    with pytest.raises(DataError, match="toys.csv: label 'frisbee' is not among the 2 classes"):
+    with pytest.raises(
+        DataError, match=r"toys.csv: 1 of 4 items have labels that are not among the 2 classes \(frisbee\)"
+    ):
         SEVERAL.targets(["cat", "dog"])
 
 

@@ -180,7 +180,7 @@ def test_one_label_each_in_a_json_list(tmp_path: Path) -> None:
         ({"path": "b\0.jpg", "label": "dog"}, ["list.json:2", "NUL"]),
         ({"path": "b.jpg", "label": "\ud800"}, ["list.json:2", "Unicode"]),
         ({"path": "b.jpg", "labels": ["dog; cat"]}, ["'dog; cat'", "';'"]),
-        ({"path": "b.jpg", "label": "dog", "split": "dev"}, ["list.json:2", "'dev'"]),
+        ({"path": "b.jpg", "label": "dog", "split": "rest"}, ["list.json:2", "'rest'"]),
         ({"path": "b.jpg", "label": "dog", "start": 1}, ["list.json:2", "only videos"]),
     ],
 )

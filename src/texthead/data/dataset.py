@@ -25,7 +25,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "val": "val",
     "validation": "val",
     "valid": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -127,9 +129,17 @@ class Dataset:
         """Whether every item is an image: a clip of one frame."""
         return all(item.media.is_image for item in self.items)
 
-    def split(self, name: Split) -> "Dataset":
-        """Return the items of one split."""
-        return replace(self, items=tuple(item for item in self.items if item.split == name))
+    def split(self, name: str) -> "Dataset":
+        """Return the items of one split: train, val or test, or another name for it, such as valid.
+
+        Raises:
+            DataError: no item has this split.
+        """
+        items = tuple(item for item in self.items if item.split == SPLIT_NAMES.get(name))
+        if not items or name not in SPLIT_NAMES:
+            counts = splits_of(self) or "none: with_drawn_split draws one"
+            raise DataError(f"{self.source}: no item has split {name!r}; its splits are {counts}")
+        return replace(self, items=items)
 
     def pick(self, positions: Sequence[int]) -> "Dataset":
         """Return the items at the given positions."""

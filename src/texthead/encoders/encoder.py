@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.downloads import no_downloads
+from texthead.downloads import no_downloads
 from texthead.errors import EncoderError, RunError, line_of
 from texthead.extensions import find
 from texthead.recipes import WITHOUT_TEXT, Recipe, check_clip_size

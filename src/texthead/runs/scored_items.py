@@ -59,13 +59,13 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
     def items_where(condition: Callable[[Path], bool]) -> Dataset:
         return replace(dataset, items=tuple(item for item in dataset.items if condition(item.path)))
 
-    if split:
+    if split and counts:
         chosen, name = dataset.split(split), split
-        if not counts and split == "train":
-            chosen, name = items_where(run.was_trained_on), "training"
+    elif split:
+        chosen, name = items_where(run.was_trained_on if split == "train" else lambda _: False), "training"
         if not len(chosen):
-            splits = counts or "no splits; leave out `split` to score the run's held-out items"
-            raise DataError(f"{dataset.source}: no item of split {split!r}; found {splits}")
+            remedy = "leave out `split` to score the run's held-out items"
+            raise DataError(f"{dataset.source}: no item has split {split!r}, since the data has no splits; {remedy}")
     elif counts:
         if not counts.keys() & {"test", "val"}:
             raise DataError(f"{dataset.source}: has only training items {counts}; pass `split=train` to score them")
