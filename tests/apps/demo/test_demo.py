@@ -37,7 +37,7 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert len(out) <= 8
     assert outcomes[0].changed.encoder > 0
     page = Page((tmp_path / "report.html").read_text())
-    assert page.strings[3 : 3 + len(summary)] == summary
+    assert page.strings[2 : 2 + len(summary)] == summary
     prints(page.text, "encoder parameters and 0 of the head")
     assert all(link.startswith(("data:", "#")) for link in page.attributes("src") + page.attributes("href"))
     run = load_run(tmp_path / "runs" / "fine-tuned")

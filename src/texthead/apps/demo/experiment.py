@@ -357,9 +357,7 @@ def _report(
     bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
 ) -> None:
     """Write `report.html`: the pages show the model `best`."""
-    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos")
-    for line in outcome.summary():
-        report.text(line)
+    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos", outcome.summary())
     report.section("Examples")
     for kind, result in outcome.examples.items():
         strip = item_strip(result, 0, bench.protocol)
