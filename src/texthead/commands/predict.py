@@ -81,13 +81,12 @@ class Predict:
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
-        from texthead.prediction.predict import answering, predictions, zero_shot_line
+        from texthead.prediction.predict import answering, predictions
         from texthead.runs.run import keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(model.protocol)
-        note = zero_shot_line(model, self.model.classes)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
@@ -107,7 +106,7 @@ class Predict:
         )
         _print_predictions(results, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        say_notes(filter(None, [note, batch, _threshold_line(model.model)]))
+        say_notes(filter(None, [batch, _threshold_line(model.model)]))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()

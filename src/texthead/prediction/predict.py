@@ -262,6 +262,12 @@ def apply_calibration(
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
-def zero_shot_line(run: Run | Recognizer, classes: str | None) -> str | None:
-    """Return a note on zero-shot classes if the encoder needs one; None for a run's own."""
-    return None if classes is None else zero_shot_note(as_visual(run.model.visual).spec.source, run.model.names)
+def names_notes(model: Run | Recognizer) -> list[str]:
+    """Return caveats for answers with classes that a person typed, in place of those of a run."""
+    notes = []
+    if len(model.model.names) == 1 and not model.model.several:
+        notes.append("a single class always gets 100 %: name others to compare it with")
+    elif isinstance(model, Recognizer):
+        notes.append("probabilities from names alone are not calibrated: a wrong name may get a high one")
+    note = zero_shot_note(as_visual(model.model.visual).spec.source, model.model.names)
+    return [*notes, note] if note else notes

@@ -94,6 +94,15 @@ def mistake_strips(
     return done
 
 
+def item_strip(result: Evaluation, item: int, protocol: Protocol) -> Strip:
+    """Return one item's strip, without saliency.
+
+    Raises:
+        MediaError: the file can no longer be read.
+    """
+    return _strip(result, item, clip_of(result.paths[item], protocol))
+
+
 def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
     """Return an item's strip with the predicted classes, at least the top 3, and true classes that rank lower."""
     order = result.scores[item].argsort(descending=True, stable=True).tolist()

@@ -116,7 +116,7 @@ class RunPage:
         Raises: TextheadError if a matrix doesn't match the number of names.
         """
         several = isinstance(self.scored, SeveralEvaluation)
-        speeds = [record["clips_per_second"] for record in self.records if "clips_per_second" in record]
+        speeds: list[Any] = [record["clips_per_second"] for record in self.records if "clips_per_second" in record]
         curves = any(record.get(key) is not None for record in self.records for key in ("loss", "top1", "mean_ap"))
         confusion = None if several or not self.scored else plot_confusion(self.scored.confusion(), self.names)
         return render(
