@@ -85,7 +85,7 @@ def test_one_item_a_class_has_no_folds_but_the_score_of_its_names(images, compar
     out, _ = compare(train, "--k", 2)
     prints(out, "2 folds of 6 images")
     prints(out, "half of these few items")
-    out, err = compare(images, "--k", 1)
+    out, err = compare(images, "--k", 1, "--verbose")
     prints(err, 3, "K = 1", "seed 0")
     prints(out, "not cross-validated")
     assert "Warning" not in err
