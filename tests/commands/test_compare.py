@@ -1,6 +1,7 @@
 """`texthead compare` on real files."""
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,19 @@ def test_classes_of_different_sizes_have_rows_of_their_means(images, compare):
 
 
 @pytest.mark.slow
-def test_one_item_a_class_has_no_folds(images, compare):
-    out, err = compare(images, "--k", 1)
+def test_one_item_a_class_has_no_folds_but_the_score_of_its_names(images, compare):
+    train = images.with_name("train.csv")
+    train.write_text("".join(row for row in images.read_text().splitlines(keepends=True) if "test" not in row))
+    out, _ = compare(train, "--k", 1)
+    assert out.startswith("100 % of 3 labelled images are right (95 %: ")
+    prints(out, "not cross-validated", "names alone", 2)
+    (zero_shot,) = [each for each in json.loads(compare(train, "--k", 1, "--json")[0])["methods"] if each["labelled"]]
+    assert (zero_shot["method"], zero_shot["labelled"]["items"]) == ("zero-shot", 3)
+    # Two items a class are enough for two folds.
+    out, _ = compare(train, "--k", 2)
+    prints(out, "2 folds of 6 images")
+    prints(out, "half of these few items")
+    out, err = compare(images, "--k", 1, "--verbose")
     prints(err, 3, "K = 1", "seed 0")
     prints(out, "not cross-validated")
     assert "Warning" not in err

@@ -57,6 +57,9 @@ def test_folds_score_items_once() -> None:
         assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in pairs)
 
     assert folds(few({"a": 2, "b": 9}), seed=0).pairs == []
+    pairs, _ = folds(few({"a": 2, "b": 2, "c": 1}), seed=0, least=2)
+    assert [len(scored) for _, scored in pairs] == [2, 2]
+    assert all(few({"a": 2, "b": 2, "c": 1}).targets[train].unique().tolist() == [0, 1, 2] for train, _ in pairs)
     # The items of small classes are trained on in every fold, and not scored.
     small = folds(few({"a": 2, "b": 9, "c": 4}), seed=0)
     assert small.scored == list(range(2, 15))

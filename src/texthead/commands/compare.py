@@ -42,10 +42,10 @@ class Compare:
     """
 
     JSON: ClassVar = (
-        "data, encoder, engine, items, split, methods [method, cross_validated and scored [items, top1, low, high, "
-        "class_mean, top5, calibration_error]], rare [names, least, most, items, recall]; rates in percent, class_mean "
-        "[percent, low, high]; with several labels per file mean_ap, item_ap, f1, macro_f1, exact in place of top1, "
-        "class_mean, top5"
+        "data, encoder, engine, items, split, methods [method, cross_validated, labelled and scored [items, top1, low, "
+        "high, class_mean, top5, calibration_error]], rare [names, least, most, items, recall]; rates in percent, "
+        "class_mean [percent, low, high]; with several labels per file mean_ap, item_ap, f1, macro_f1, exact in place "
+        "of top1, class_mean, top5"
     )
 
     decodes_many: ClassVar = True
@@ -123,13 +123,12 @@ def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, 
     """Return the table as JSON."""
     from texthead.runs.scores import score_of
 
+    ways = {"cross_validated": scores.validated, "labelled": scores.unfitted, "scored": scores.tested}
+
     def score(name: str, results: "Mapping[str, Evaluation]") -> dict[str, object] | None:
         return score_of(name, results[name])._asdict() if name in results else None
 
-    return [
-        {"method": name, "cross_validated": score(name, scores.validated), "scored": score(name, scores.tested)}
-        for name in methods
-    ]
+    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in methods]
 
 
 def _divided(dataset: "Dataset", command: Compare) -> "Division":
@@ -177,12 +176,12 @@ def _show_lead(default: str, scores: "MethodScores") -> None:
     """Print the best method in cross-validation, and by how much it is ahead of the default."""
     from texthead.cli.console import results
     from texthead.data.class_shares import weighted_text
-    from texthead.evaluation.summary import kind_text
-    from texthead.transfer import methods
+    from texthead.evaluation.summary import kind_text, sentence
 
     items = f"{len(scores.items.data)} {kind_text(item.path for item in scores.items.data.items)}"
+    for own in scores.unfitted.values():
+        results().print(sentence(own, "labelled", how="by names alone"))
     if not scores.validated:
-        results().print(f"{items}: not cross-validated, since a class has fewer than {methods.MIN_ITEMS}")
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)

@@ -205,12 +205,12 @@ class Folds(NamedTuple):
         return sorted(position for _, scored in self.pairs for position in scored)
 
 
-def folds(items: FrozenItems, *, seed: int) -> Folds:
+def folds(items: FrozenItems, *, seed: int, least: int = MIN_ITEMS) -> Folds:
     """Return up to five stratified folds.
 
-    Each item is scored once, except those of classes with fewer than three items, which are in all training folds. No
-    folds if fewer than two classes have three items. Groups stay whole unless a fold would then train on fewer than two
-    items of a scored class.
+    Each item is scored once, except those of classes with fewer than `least` items, which are in all training folds.
+    No folds if fewer than two classes have so many. Groups stay whole unless a fold would then train on fewer than
+    `least` - 1 items of a scored class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -219,7 +219,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     if items.several:
         return Folds(several_folds(all_labels, groups, seed=seed), True)
     counts = np.bincount(all_labels)
-    scored = counts >= MIN_ITEMS
+    scored = counts >= least
     if scored.sum() < 2:
         return Folds([], True)
     order = np.array([i for i in sorted(range(len(names)), key=names.__getitem__) if scored[all_labels[i]]])
@@ -231,7 +231,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     if group_folds >= 2 and not numbers.keys() & {groups[i] for i in always}:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         usable = [(train, test) for train, test in grouped if len(test)]
-        if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= 2 for train, _ in usable):
+        if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= least - 1 for train, _ in usable):
             return Folds(_sorted(usable, order, always), True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
     return Folds(_sorted(plain, order, always), False)
