@@ -8,7 +8,8 @@ import torch
 
 from made import items
 from messages import prints
-from texthead.cli.score_table import show_table
+from texthead.cli.console import screen
+from texthead.cli.score_table import show_scores
 from texthead.data.division import Division
 from texthead.evaluation.intervals import wilson_interval
 from texthead.evaluation.results import Evaluation
@@ -28,9 +29,9 @@ def leads(capsys: pytest.CaptureFixture, *rows: tuple[str, Evaluation]) -> list[
     """Print a table; return the lines that name both methods."""
     table = ScoreTable(Division(PAIR, None, PAIR, "test"))
     table.rows = list(rows)
-    show_table(table)
+    show_scores(table)
     lines = capsys.readouterr().out.splitlines()
-    assert "test" in lines[0]
+    assert "2 test images" in lines[0] or "3,000 test images" in lines[0]
     return [line for line in lines if all(name in line for name, _ in rows)]
 
 
@@ -51,7 +52,8 @@ def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_
     train = items(*((f"t{i}", "a", "train") for i in range(12)), ("u", "b", "train"))
     table = ScoreTable(Division(train, None, PAIR, "test"))
     table.rows = [("simple", other), ("this run", own)]
-    show_table(table)
+    with screen(verbose=True):
+        show_scores(table)
     out = capsys.readouterr().out
     mean = "{:.1f} ({:.1f}-{:.1f})".format(*own.class_mean)
     assert mean.startswith("50.0 (")
@@ -60,10 +62,10 @@ def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_
     assert f"mean over classes {mean.replace(' (', ' % (')}" in table.pairs()[1][1]
     # Ahead on top-1 is the run, in the mean over classes the other.
     (lead,) = (line for line in out.splitlines() if "is ahead" in line)
-    assert lead.startswith("simple is ahead of this run by 31.2 points in the mean over classes (")
+    assert lead.startswith("simple is ahead of this run by 31.2 points in the mean over classes")
     # Balanced items print as before.
     table.rows = [("this run", result([A, B], [0, 1]))]
-    show_table(table)
+    show_scores(table)
     assert "mean over classes" not in capsys.readouterr().out
 
 
@@ -74,9 +76,10 @@ def test_intervals_count_scenes(capsys):
     table = ScoreTable(Division(scenes, None, scenes, "test"))
     table.add("alone", evaluation)
     table.add("in scenes", replace(evaluation, groups=scenes.groups))
-    show_table(table)
+    with screen(verbose=True):
+        show_scores(table)
     out = capsys.readouterr().out
-    prints(out, "intervals", 4)
+    prints(out, "test images are right", "4 groups")
     assert table.pairs()[0][1].startswith("75.0 % of 8 (")
     # Six of eight items are correct. As four scenes, the error is that of only three independent items.
     for (low, high), (_, text) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -184,14 +183,10 @@ def write_sand(data: Path, folder: Path) -> Path:
 
 def test_classes_without_an_item_get_no_promise(run, data, works, tmp_path):
     shutil.copytree(data.parent / "sea", tmp_path / "some" / "sea", ignore=shutil.ignore_patterns("train*"))
-    out, err = works("calibrate", run, tmp_path / "some", "--workers", 0)
+    out, err = works("calibrate", run, tmp_path / "some", "--workers", 0, "--verbose")
     prints(err, 28, "1 of", "3 classes")
     prints(err, "note: ", "fire, grass")
-    (sets,) = (line for line in out.splitlines() if "90 %" in line)
-    # The brackets list how many items have sets of each size.
-    counts = [int(number) for number in re.findall(r"\d+", sets.partition("(")[2])]
-    assert sum(counts[::2]) == 28
-    assert set(counts[1::2]) <= {1, 2, 3}
+    prints(out, "90 %", "labels on average")
 
 
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):
@@ -205,7 +200,7 @@ def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, work
     grouped = data.parent / "grouped.csv"
     lines = [f"{row},{'scene' if row.startswith('sea/') else f'scene {place}'}" for place, row in enumerate(rows)]
     grouped.write_text("\n".join([f"{head},group", *lines]) + "\n")
-    _, err = works("calibrate", run, grouped, "--split", "train", "--workers", 0)
+    _, err = works("calibrate", run, grouped, "--split", "train", "--workers", 0, "--verbose")
     train = th.read_dataset(data).split("train").with_classes(KNOWN)
     left = len(train) - len(few)
     prints(err, f"{left} items", "train", "3 of")
@@ -371,7 +366,7 @@ def test_eval_per_class_counts_items_and_names(trained, data, works):
     wrong = [(t, n) for n, t in zip(named, test.labels, strict=True) if n != t]
     assert wrong
     for truth, name in set(wrong):
-        lines = [line for line in out.splitlines() if line.startswith(truth) and name in line]
+        lines = [line for line in out.splitlines() if line.startswith(f"{truth} taken for {name}")]
         assert [line.endswith(f"{wrong.count((truth, name))} of 14") for line in lines] == [True]
 
 
@@ -529,4 +524,4 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     assert kinds["class"]["items"] + kinds["broader name"]["items"] + kinds[calibration.NONE]["items"] == 42
     assert kinds["right answer"]["items"] <= kinds["any answer"]["items"]
     assert kinds["broader name"]["items"] > 0
-    refused(("at_least", 90), *arguments[:-1], 90)
+    refused(("--at-least", 90), *arguments[:-1], 90)

@@ -1,6 +1,7 @@
 """`texthead compare` on real files."""
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,19 @@ def test_classes_of_different_sizes_have_rows_of_their_means(images, compare):
 
 
 @pytest.mark.slow
-def test_one_item_a_class_has_no_folds(images, compare):
-    out, err = compare(images, "--k", 1)
+def test_one_item_a_class_has_no_folds_but_the_score_of_its_names(images, compare):
+    train = images.with_name("train.csv")
+    train.write_text("".join(row for row in images.read_text().splitlines(keepends=True) if "test" not in row))
+    out, _ = compare(train, "--k", 1)
+    assert out.startswith("100 % of 3 labelled images are right (95 %: ")
+    prints(out, "not cross-validated", "names alone", 2)
+    (zero_shot,) = [each for each in json.loads(compare(train, "--k", 1, "--json")[0])["methods"] if each["labelled"]]
+    assert (zero_shot["method"], zero_shot["labelled"]["items"]) == ("zero-shot", 3)
+    # Two items a class are enough for two folds.
+    out, _ = compare(train, "--k", 2)
+    prints(out, "2 folds of 6 images")
+    prints(out, "half of these few items")
+    out, err = compare(images, "--k", 1, "--verbose")
     prints(err, 3, "K = 1", "seed 0")
     prints(out, "not cross-validated")
     assert "Warning" not in err
@@ -85,7 +97,7 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     few = images.with_name("few.csv")
     few.write_text("\n".join(row for row in rows if not row.startswith(("red2", "red3", "red4", "blue4"))))
     out, _ = compare(few)
-    prints(out, "labels are unbalanced, 2 to 5 a class", "class_shares")
+    prints(out, "labels are unbalanced, 2 to 5 a class", "--class-shares")
     prints(out, "1 of 3 classes have fewer than 3 items")
     prints(compare(few, "--class-shares", "labels")[0], "2 to 5 a class", "predictions assume the same shares")
     assert "unbalanced" not in compare(images)[0]
@@ -113,12 +125,12 @@ def test_an_encoder_without_text_has_only_the_probe(images, compare, tmp_path):
     # Three training items per class give three folds instead of five.
     rows = [row for row in rows if "3.png" not in row and "4.png" not in row]
     items.write_text("\n".join(row.replace(",test", ",val") if "8.png" in row else row for row in rows))
-    out, err = compare(items, "--encoder", source)
+    out, err = compare(items, "--encoder", source, "--verbose")
     prints(err, "9 training", 3, "9 test")
     prints(err, "note: ", "3 val")
     assert "zero-shot" not in out
     assert "text" not in out
-    assert "│ probe " in out
+    prints(out, "probe ", "labels alone")
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def run(labels: Path) -> Path:
 
 def test_methods_are_compared_by_map(labels: Path, works) -> None:
     out, err = works("compare", labels, "--workers", 0)
-    assert all(text in out for text in ("mAP in percent (95 % interval)", "cross-validated", "text-probe", "zero-shot"))
+    assert all(text in out for text in ("mAP in percent", "cross-validated", "text-probe", "zero-shot"))
     prints(err, "several labels", "yes-or-no question")
     assert "top-1" not in out
     out, _ = works("compare", labels, "--workers", 0, "--json")
@@ -68,7 +68,7 @@ def test_a_run_says_all_names_above_their_thresholds(run: Path, works) -> None:
 
 
 def test_a_run_is_scored_and_reported(run: Path, labels: Path, works, tmp_path: Path) -> None:
-    out, _ = works("eval", run, labels, *FROZEN, "--per-class", "--out", tmp_path / "items.csv")
+    out, _ = works("eval", run, labels, *FROZEN, "--per-class", "--verbose", "--out", tmp_path / "items.csv")
     assert all(text in out for text in ("mAP", "F1 micro", "all labels right", "recall", "precision"))
     rows = list(csv.DictReader((tmp_path / "items.csv").open()))
     assert len(rows) == 16

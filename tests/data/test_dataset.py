@@ -397,7 +397,7 @@ def test_k_items_or_a_fraction_of_each_class():
     assert set(few.items) < set(drawn.items)
     assert drawn == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, names=dataset.names, processes=8, seed=1))
     assert dataset.k_shot_per_process(2, processes=1, seed=1) == few
-    with refuses(DataError, "'jump'", 2, "k = 3"):
+    with refuses(DataError, "'jump'", 2, "`k=3`"):
         small().k_shot(3, seed=1)
     with refuses(DataError, "fraction", 1.5):
         dataset.fraction(1.5, seed=1)

@@ -59,7 +59,7 @@ def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
     assert len(drawn) <= 6
     both = several(["a; b"] * 3 + ["a"] * 3 + ["b"] * 3)
     assert all(1 <= len(both.k_shot(1, seed=seed)) <= 2 for seed in range(9))
-    with pytest.raises(DataError, match="class 'c' has 2 items < k = 3"):
+    with pytest.raises(DataError, match="class 'c' has 2 items, fewer than `k=3`"):
         data.k_shot(3, seed=0)
 
 

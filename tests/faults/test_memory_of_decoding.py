@@ -123,7 +123,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
 def check_memory(path: Path, way: str) -> None:
     torch.set_num_threads(1)
     message, grown = taken(partial(WAYS[way], path), 8 * 2**30)
-    assert message == "no error" or (message.startswith("MediaError") and "raise max_megapixels" in message), message
+    assert message == "no error" or (message.startswith("MediaError") and "raise `max_megapixels`" in message), message
     assert grown < MOST, f"{grown / 2**20:.0f} MB"
 
 
@@ -178,7 +178,7 @@ def large(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "179")  # Restored at the end.
-    limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise max_megapixels"
+    limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise `max_megapixels`"
     for way in (viewed, trained, preview, lambda path: encoded(path, ShardOptions())):
         with pytest.raises(MediaError, match=limit):
             way(large)

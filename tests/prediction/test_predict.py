@@ -72,7 +72,7 @@ def tree(tmp_path: Path) -> Path:
 def test_inputs_in_order_and_folders_sorted(tree: Path) -> None:
     video, image, text = tree / "b.mp4", tree / "z.jpg", tree / "notes.txt"
     deep = [tree / "deep" / "a.mkv", tree / "deep" / "er" / "c.PNG"]
-    assert find_media([tree]) == find_media([str(tree)]) == [video, *deep, image]
+    assert find_media([tree]) == find_media(str(tree)) == find_media(tree) == [video, *deep, image]
     assert find_media([image, tree / "deep", video]) == [image, *deep, video]
     assert find_media([text]) == [text], "a named file is taken whatever its suffix"
 
@@ -112,6 +112,9 @@ def test_what_is_not_there(tree: Path) -> None:
     for name in ("gone.mp4", "gone/img_{:05d}.png", "empty"):
         with refuses(DataError, tree / name):
             find_media([tree / "b.mp4", tree / name])
+    for one in (str(tree / "gone.mp4"), tree / "gone.mp4"):
+        with refuses(DataError, tree / "gone.mp4"):
+            predict(make_run(2), one)
     with refuses(DataError, tree / "gone.mp4"):
         predict(make_run(2), [tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
 

@@ -30,7 +30,7 @@ def test_other_classes(world, works, classes):
     how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing"}
     scores = th.evaluate_run(run, data, None, READING, notify=plans.append, baselines="never", **how)
     names = ["--classes", classes] if classes else ["--zero-shot"]
-    options = [*names, "--template", "a {} thing", "--baselines", "never", *world.run_options()]
+    options = [*names, "--template", "a {} thing", "--baselines", "never", "--verbose", *world.run_options()]
     out, err = works("eval", world.run, world.images, *options)
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"

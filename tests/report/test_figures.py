@@ -14,8 +14,9 @@ from matplotlib.colors import to_hex
 from messages import prints, refuses
 from plots import HOSTILE, draw, read_texts
 from texthead.errors import TextheadError
+from texthead.evaluation.reliability import reliability_bins
 from texthead.report import figures
-from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlation, plot_correlations
+from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlations
 from texthead.report.figures import without_glyph
 
 
@@ -134,7 +135,7 @@ def test_confusion_shows_names_while_they_fit(classes, labels, counts):
 
 @pytest.mark.parametrize("classes", [2, 10, 11, 20, 48])
 def test_names_beside_a_map_do_not_touch(classes):
-    figure = draw(plot_correlation(np.eye(classes), names_of(classes)))
+    figure = draw(plot_correlations({"": np.eye(classes)}, names_of(classes)))
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     tops = sorted((box.y0, box.y1) for box in boxes)
     # Text boxes have a little space above and below the letters, which may overlap.
@@ -144,7 +145,7 @@ def test_names_beside_a_map_do_not_touch(classes):
 
 def test_correlation_is_centred_and_limited_off_the_diagonal():
     matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
-    axes, bar = plot_correlation(matrix, ["a", "b", "c"], "text vectors").axes
+    axes, bar = plot_correlations({"text vectors": matrix}, ["a", "b", "c"]).axes
     (image,) = axes.images
     np.testing.assert_allclose(image.get_array(), matrix)
     assert image.get_clim() == (-0.31, 0.31)
@@ -154,9 +155,9 @@ def test_correlation_is_centred_and_limited_off_the_diagonal():
 
 
 def test_few_correlations_are_annotated():
-    axes, bar = plot_correlation(np.array([[1.0, 0.8], [0.8, 1.0]]), ["a", "b"], center=0.7).axes
+    axes, bar = plot_correlations({"": np.array([[1.0, 0.8], [0.8, 1.0]])}, ["a", "b"], center=0.7).axes
     assert read_texts(axes) == ["1.00", "0.80", "0.80", "1.00"]
-    assert not plot_correlation(np.eye(13), names_of(13)).axes[0].texts
+    assert not plot_correlations({"": np.eye(13)}, names_of(13)).axes[0].texts
     # With another centre.
     np.testing.assert_allclose(axes.images[0].get_clim(), (0.6, 0.8))
     prints(bar.get_ylabel(), 0.6, 0.8)
@@ -207,7 +208,7 @@ def test_a_figure_of_nothing_is_an_error():
 def test_reliability_shows_each_bin_with_what_chance_allows():
     confidences = np.array([0.25] * 8 + [0.95] * 4)
     correct = np.array([True] * 2 + [False] * 6 + [True, False, False, False])
-    axes, below = draw(figures.plot_reliability(confidences, correct, 10, title="all $5")).axes
+    axes, below = draw(figures.plot_bins(reliability_bins(confidences, correct, 10), title="all $5")).axes
     diagonal, points = axes.lines
     np.testing.assert_allclose(points.get_xydata(), [[25, 25], [95, 25]])
     np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
@@ -218,12 +219,6 @@ def test_reliability_shows_each_bin_with_what_chance_allows():
     ends = [(float(low[1]), float(high[1])) for low, high in segments]
     # 95 % of the time at most 5 of 8 items are correct at 0.25, and at least 3 of 4 at 0.95.
     np.testing.assert_allclose(ends, [(0, 62.5), (75, 100)])
-
-
-@pytest.mark.parametrize("confidences", [[], [0.5, 1.2], [-0.1, 0.5]])
-def test_reliability_needs_probabilities(confidences):
-    with refuses(TextheadError, "confidences"):
-        figures.plot_reliability(np.array(confidences, dtype=float), np.full(len(confidences), True))
 
 
 def test_bars_hold_numbers_intervals_and_chance():

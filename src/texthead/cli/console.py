@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from texthead.cli.flag_names import with_flags as with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.errors import MediaError, listed, printable
 from texthead.parallel.progress import Reporter
@@ -33,6 +34,7 @@ class _Screen:
     """
 
     quiet: bool = False
+    verbose: bool = False
     json: bool = False
     notes: list[str] | None = None
     next: str | None = None
@@ -43,10 +45,10 @@ _screens = [_Screen()]  # The last one is that of the running command.
 
 
 @contextmanager
-def screen(*, quiet: bool = False, json: bool = False) -> Iterator[None]:
-    """Apply --quiet and --json to what a command prints; afterwards print its notes and the next command."""
+def screen(*, quiet: bool = False, verbose: bool = False, json: bool = False) -> Iterator[None]:
+    """Apply --quiet, --verbose and --json to what a command prints; afterwards print its notes and the next command."""
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    current = _Screen(quiet, json, notes=[], line=StatusLine(shown=first and not quiet))
+    current = _Screen(quiet, verbose, json, notes=[], line=StatusLine(shown=first and not quiet))
     _screens.append(current)
     try:
         with current.line:
@@ -73,6 +75,16 @@ def problems() -> Console:
 def results() -> Console:
     """Return the console on standard output for results as text; --json silences it."""
     return _console(stderr=False, quiet=_screens[-1].json)
+
+
+def details() -> Console:
+    """Return the console on standard output for tables behind a result, which --verbose shows."""
+    return _console(stderr=False, quiet=_screens[-1].json or not _screens[-1].verbose)
+
+
+def remarks() -> Console:
+    """Return the console on standard error for steps and settings, which --verbose shows."""
+    return _console(stderr=True, quiet=_screens[-1].quiet or not _screens[-1].verbose)
 
 
 def prints_json() -> bool:
@@ -124,7 +136,13 @@ def bar(title: str, unit: str) -> Iterator[ProgressBar]:
         yield progress
 
 
-reporter = Reporter(bar, say=lambda text: notes().print(text), note=lambda text: say_notes([text]))
+def _say(message: str) -> None:
+    """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
+    if _screens[-1].verbose or not _screens[-1].line.tell(message):
+        notes().print(message)
+
+
+reporter = Reporter(bar, say=_say, note=lambda text: say_notes([text]))
 
 
 def next_command(*words: object) -> None:
@@ -161,13 +179,15 @@ def say_skipped(errors: Iterable[MediaError]) -> None:
 class _Console(Console):
     """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
 
-    A terminal gets lines that are wrapped between words, everything else whole lines.
+    A terminal gets lines that are wrapped between words, everything else whole lines. Parameters in messages become
+    flags.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
+        objects = tuple(with_flags(each) if isinstance(each, str) else each for each in objects)
         if self.is_terminal and not options.get("soft_wrap"):
             objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
         with _screens[-1].line.hidden():
@@ -180,10 +200,10 @@ class _Console(Console):
 def _wrapped(text: str, width: int) -> str:
     """Return the lines of a text wrapped between words; words that are too long, such as paths, stay whole."""
     lines = []
-    for line in text.split("\n"):
+    for line in text.replace(" %", "\xa0%").split("\n"):  # A number stays beside its unit.
         indent = line[: len(line) - len(line.lstrip())]
         lines += wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _console(*, stderr: bool, quiet: bool = False) -> Console:
@@ -220,33 +240,32 @@ def cell(name: str) -> Text:
 
 
 def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
-    """Print the class names that were cleaned, and the prompt of the first class."""
-    say = notes()
+    """Note the class names that were cleaned; with --verbose print the prompt of the first class."""
     changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
     if changed:
-        say.print(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
+        say_notes([f"class names cleaned: {listed(changed)} (--names verbatim keeps them)"])
     if template is not None:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         one = template if isinstance(template, str) else template[0]
         each = "" if isinstance(template, str) else f", in {len(template)} templates"
-        say.print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
+        remarks().print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
 
 
 def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) -> None:
-    """Print the prompts of the first classes, and a note on prompts with two articles."""
+    """With --verbose, print the prompts of the first classes; print a note on prompts with two articles."""
     doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
     if doubled:
         say_notes([f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names"])
     if all(isinstance(prompt, str) for prompt in by_class):
         more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
-        notes().print(f"prompt: {by_class[0]!r}{more}")
+        remarks().print(f"prompt: {by_class[0]!r}{more}")
         return
     few = [
         f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
         for label, prompt in list(zip(labels, by_class, strict=True))[:4]
     ]
     more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
-    notes().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
+    remarks().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
 
 
 def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:

@@ -12,7 +12,8 @@
         files: ReadingOptions = ReadingOptions()
 
 Fields that are dataclasses are groups of options that commands share; their flags stay flat (`--workers`). Commands
-import torch inside their functions, so that help is fast. Every command has --quiet. Class attributes say more:
+import torch inside their functions, so that help is fast. Every command has --quiet and --verbose. Class attributes
+say more:
 
 JSON          the keys of the result: adds --json
 CONFIG        true: adds --config
@@ -277,6 +278,8 @@ def options_of(command: type) -> list[Option]:
     if not hasattr(command, "ACTIONS"):  # Actions have their own.
         text = "print no progress and no notes, only results and errors"
         options.append(Option(name="quiet", hint=bool, default=False, text=text))
+        text = "also print settings, prompts and tables"
+        options.append(Option(name="verbose", hint=bool, default=False, text=text))
         if hasattr(command, "JSON"):
             text = f"print the result as one JSON document: {command.JSON}"
             options.append(Option(name="json", hint=bool, default=False, text=text))

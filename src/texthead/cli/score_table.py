@@ -6,20 +6,30 @@ from typing import Any
 
 from rich.table import Table
 
-from texthead.cli.console import cell, results, say_skipped
+from texthead.cli.console import cell, details, results, say_skipped
 from texthead.errors import MediaError
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.class_sizes import RareClasses, class_weights
+from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.runs.scores import score_of
 from texthead.transfer.baselines import ScoreTable
-from texthead.transfer.methods import USES, best_rival
+from texthead.transfer.methods import USES
 
 
-def show_table(scores: ScoreTable) -> None:
-    """Print the scores, the skipped items, and a line if a baseline is ahead of the run."""
+def show_scores(scores: ScoreTable) -> None:
+    """Print the result in a few lines, the skipped items, and with --verbose the table of methods."""
+    for line in scores.summary():
+        results().print(line)
+    skipped = _skipped(scores)
+    say_skipped(skipped)
+    if skipped:
+        results().print(f"{len(skipped)} unreadable items are not counted")
+    _show_table(scores)
+
+
+def _show_table(scores: ScoreTable) -> None:
     # Top-5 of five classes or fewer is always 100 %.
     many = any(len(r.names) > 5 for _, r in scores.rows)
     title, run = f"{scores.division.scored_name} items", scores.rows[-1][1]
@@ -33,26 +43,11 @@ def show_table(scores: ScoreTable) -> None:
         table.add_row(method, f"{rate:.1f}", f"{low:.1f}-{high:.1f}", *cells, str(r.count))
         if r.sizes_differ:
             table.add_row("  mean over classes", *"{:.1f} {:.1f}-{:.1f}".format(*r.class_mean).split())
-    results().print(table)
-    if scores.rare:
-        results().print(f"this run, {scores.rare}")
-    results().print("ECE: expected calibration error, in points")
-    if isinstance(run, SeveralEvaluation):
-        exact = "{:.1f} % ({:.1f}-{:.1f})".format(*run.exact)
-        f1 = f"micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}"
-        results().print(f"this run: F1 {f1}; all labels right in {exact} of the files")
+    details().print(table)
     uses = legend([name for name, _ in scores.rows])
-    if uses:
-        results().print(uses)
-    groups = scores.division.scored.groups
-    if len(set(groups)) < len(groups):
-        results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
-    skipped = _skipped(scores)
-    say_skipped(skipped)
-    if skipped:
-        results().print(f"{len(skipped)} unreadable items are not counted")
-    for line in (*_leads(scores.rows), *scores.lines):
-        results().print(line)
+    details().print("; ".join(["ECE: expected calibration error, in points", *([uses] if uses else [])]))
+    if isinstance(run, SeveralEvaluation):
+        details().print(f"this run: F1 micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}")
 
 
 def legend(rows: Sequence[str]) -> str:
@@ -103,22 +98,6 @@ def _rate_json(rate: Rate | None) -> dict[str, float] | None:
 def _skipped(table: ScoreTable) -> list[MediaError]:
     """Return the error of each file that a method could not read."""
     return list({str(error.path): error for _, r in table.rows for error in r.skipped}.values())
-
-
-def _leads(rows: Sequence[tuple[str, Evaluation]]) -> list[str]:
-    """Return how far a method is ahead of the run, the last row, in the metric and in the mean over classes."""
-    *others, (_, run) = rows
-    same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
-    leads: dict[str, list[str]] = {}
-    means = [("in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
-    for where, weights in (("on these items", None), *means):
-        lead = best_rival(same, run.groups or range(run.count), weights)
-        # With many items, a lead of one item is none.
-        if lead and lead.points >= 0.05:
-            chance = ", so perhaps by chance" if lead.low <= 0 else ""
-            text = f"{lead.points:.1f} points {where} (95 % interval {lead.low:.1f} to {lead.high:.1f}{chance})"
-            leads.setdefault(lead.rival, []).append(text)
-    return [f"{method} is ahead of this run by {' and by '.join(parts)}" for method, parts in leads.items()]
 
 
 def show_answers(answers: Answers) -> None:

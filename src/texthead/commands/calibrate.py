@@ -64,7 +64,7 @@ class Calibrate(ScoredRun):
             reporter=reporter,
             notify=partial(_notify, run),
         )
-        for line in (*_errors(made), *_promised(made), *made.lines):
+        for line in (_temperature(made), *_promised(made), *made.lines):
             results().print(line)
         if made.answers:
             show_answers(made.answers)
@@ -79,13 +79,13 @@ class Calibrate(ScoredRun):
 
 def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
     """Print how many items the calibration is fitted to, or a file that is skipped."""
-    from texthead.cli.console import notes, say_notes, say_skipped
+    from texthead.cli.console import notes, remarks, say_notes, say_skipped
 
     if isinstance(plan, MediaError):
         say_skipped([plan])
         return
     count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
-    notes().print(f"{count} of the run's {len(run.labels)} classes")
+    remarks().print(f"{count} of the run's {len(run.labels)} classes")
     say_notes(plan.notes)
     if len(plan.unknown):
         left_out = f" ({plan.copies} copies left out)" if plan.copies else ""
@@ -93,29 +93,27 @@ def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
         notes().print(f"{len(plan.unknown)} unknown items of other classes: {classes}{left_out}")
 
 
-def _errors(made: "RunCalibration") -> list[str]:
-    """Return lines on the temperature and the expected calibration error before and after it."""
+def _temperature(made: "RunCalibration") -> str:
+    """Return a line on the temperature, and the expected calibration error before and after it."""
     from texthead.evaluation import calibration
 
     temperature, measured = made.calibration.temperature, made.measured
     right = int((made.scores.argmax(1) == made.targets).sum())
+    items = f"{made.calibration.items} {made.split} items"
     if right == made.calibration.items:
-        return [f"temperature 1: all {right} items are correct, so no temperature can be fitted"]
-    before = "too confident" if temperature > 1 else "not confident enough"
-    lines = [f"temperature {temperature:.3g} (the run was {before})"]
+        return f"temperature 1: all {items} are correct, so no temperature can be fitted"
+    how = "too confident" if temperature > 1 else "not confident enough"
     if temperature in (calibration.HOTTEST, calibration.COLDEST):
-        lines[0] += "; this is the limit: the scores tell nothing about the labels, or everything"
-    pairs = (("before", measured.before), ("after", measured.after))
-    errors = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
-    lines.append(f"expected calibration error in points: {', '.join(errors)} (cross-validated)")
-    lines.append(f"  a perfectly calibrated model would have {measured.after.chance:.1f} on so few items")
-    return lines
+        how += "; this is the limit: the scores tell nothing about the labels, or everything"
+    before, after = measured.before.bins.error, measured.after.bins.error
+    return (
+        f"temperature {temperature:.3g} on {items} (the run was {how}): calibration error {before:.1f} points before, "
+        f"{after:.1f} after, cross-validated ({measured.after.chance:.1f} with perfect calibration)"
+    )
 
 
 def _promised(made: "RunCalibration") -> list[str]:
     """Return lines on the rates of threshold and sets, and their cost on these items."""
-    import numpy as np
-
     from texthead.evaluation.calibration import NONE, worst_false_accept
     from texthead.evaluation.intervals import rate_text
 
@@ -140,10 +138,8 @@ def _promised(made: "RunCalibration") -> list[str]:
                 "the unknown items from its classes; train it further, make them a class, or raise --false-accept"
             )
     if fitted.coverage:
-        sizes = fitted.sets(scores).sum(1).numpy()
-        counts = [f"{items} have {size}" for size, items in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
             f"prediction sets that hold the label in {100 * fitted.coverage.level:g} % of cases: "
-            f"{made.measured.mean_set_size:.2f} labels on average (of the items {', '.join(counts)})"
+            f"{made.measured.mean_set_size:.2f} labels on average"
         )
     return lines

@@ -42,10 +42,10 @@ class Compare:
     """
 
     JSON: ClassVar = (
-        "data, encoder, engine, items, split, methods [method, cross_validated and scored [items, top1, low, high, "
-        "class_mean, top5, calibration_error]], rare [names, least, most, items, recall]; rates in percent, class_mean "
-        "[percent, low, high]; with several labels per file mean_ap, item_ap, f1, macro_f1, exact in place of top1, "
-        "class_mean, top5"
+        "data, encoder, engine, items, split, methods [method, cross_validated, labelled and scored [items, top1, low, "
+        "high, class_mean, top5, calibration_error]], rare [names, least, most, items, recall]; rates in percent, "
+        "class_mean [percent, low, high]; with several labels per file mean_ap, item_ap, f1, macro_f1, exact in place "
+        "of top1, class_mean, top5"
     )
 
     decodes_many: ClassVar = True
@@ -96,17 +96,17 @@ class Compare:
             reading=self.files.reading(self.features.folder),
             reporter=console.reporter,
         )
-        console.say_notes(lines)
+        for line in lines:
+            console.remarks().print(line)
         if self.classes:
             console.say_prompts(task.labels, task.prompts)
         else:
             console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
         scores = compare(parts, task=task, unlabelled=self.unlabelled)
         console.say_skipped(scores.skipped)
-        _show(f"frozen encoder ({scores.engine}), {len(scores.items.data)} training items", scores)
-        for line in scores.lines:
-            console.results().print(line)
-        _say_lead(task.methods[0], scores)
+        _show_lead(task.methods[0], scores)
+        _show_table(scores)
+        console.remarks().print(f"frozen encoder: {scores.engine}")
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
         text = () if self.text is None else ("--text", self.text)
         console.next_command(
@@ -123,13 +123,12 @@ def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, 
     """Return the table as JSON."""
     from texthead.runs.scores import score_of
 
+    ways = {"cross_validated": scores.validated, "labelled": scores.unfitted, "scored": scores.tested}
+
     def score(name: str, results: "Mapping[str, Evaluation]") -> dict[str, object] | None:
         return score_of(name, results[name])._asdict() if name in results else None
 
-    return [
-        {"method": name, "cross_validated": score(name, scores.validated), "scored": score(name, scores.tested)}
-        for name in methods
-    ]
+    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in methods]
 
 
 def _divided(dataset: "Dataset", command: Compare) -> "Division":
@@ -137,14 +136,14 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
 
     If the data has a test split, the validation split is ignored, with a note.
     """
-    from texthead.cli.console import notes, say_notes
+    from texthead.cli.console import remarks, say_notes
     from texthead.data.dataset import splits_of
     from texthead.data.division import divide_or_train
 
     parts = divide_or_train(dataset, seed=command.seed, k=command.k)
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
     held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
-    notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
+    remarks().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
     say_notes(parts.notes)
     ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if ignored:
@@ -152,49 +151,49 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     return parts
 
 
-def _show(title: str, scores: "MethodScores") -> None:
-    """Print the table."""
+def _show_table(scores: "MethodScores") -> None:
+    """Print the table, and what to know about it."""
     from rich.table import Table
 
     from texthead.cli.console import results
-    from texthead.cli.score_table import legend
+    from texthead.transfer.methods import USES
 
-    columns = scores.columns()
-    if not columns:
-        results().print(f"{title}: no item is held out, so no method has a score")
-        return
-    table = Table("method", title=f"{title}: {scores.metric} in percent (95 % interval)")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    names = list(scores.validated or scores.tested)
+    table = Table(f"{scores.metric} in percent", box=None, pad_edge=False)
+    for column in scores.columns():
+        table.add_column(f"{column} (95 %)", justify="right", no_wrap=True)
+    table.add_column("uses")
     for row in scores.rows():
-        table.add_row(*row)
-    results().print(table)
+        table.add_row(*row, USES.get(row[0], ""))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if scores.columns():
+        results().print(table)
     if scores.rare:
-        results().print(f"{names[0]}, {scores.rare}")
-    results().print(legend(names))
+        results().print(f"{next(iter(scores.tested))}, {scores.rare}")
+    for line in scores.lines:
+        results().print(line)
 
 
-def _say_lead(default: str, scores: "MethodScores") -> None:
-    """Print which method is ahead of the default in cross-validation, and by how much."""
+def _show_lead(default: str, scores: "MethodScores") -> None:
+    """Print the best method in cross-validation, and by how much it is ahead of the default."""
     from texthead.cli.console import results
     from texthead.data.class_shares import weighted_text
-    from texthead.transfer import methods
+    from texthead.evaluation.summary import kind_text, sentence
 
+    items = f"{len(scores.items.data)} {kind_text(item.path for item in scores.items.data.items)}"
+    for own in scores.unfitted.values():
+        results().print(sentence(own, "labelled", how="by names alone"))
     if not scores.validated:
-        results().print(f"not cross-validated: a class has fewer than {methods.MIN_ITEMS} items")
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)
-    how = f"{len(scores.folds.pairs)} folds{f', {text}' if grouped else ''}"
+    how = f"{len(scores.folds.pairs)} folds of {items}{f', {text}' if grouped else ''}"
     if scores.weights is not None:
         how += weighted_text(scores.weights)
     lead = scores.lead
     if lead is None:
-        results().print(f"cross-validated, no method is ahead of the default, {default} ({how})")
+        results().print(f"{default}, the default, is best ({how})")
         return
-    chance = ", so perhaps by chance" if lead.low <= 0 else ""
+    chance = ", perhaps by chance" if lead.low <= 0 else ""
     results().print(
-        f"cross-validated, {lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points (95 % interval "
-        f"{lead.low:.1f} to {lead.high:.1f}{chance}; {how}); train --method {lead.rival} saves it as a run"
+        f"{lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points{chance} (95 %: "
+        f"{lead.low:.1f} to {lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
     )

@@ -64,7 +64,7 @@ class Eval(ScoredRun):
         )
 
         doing("loading torch")
-        from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_table
+        from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items
 
@@ -91,7 +91,7 @@ class Eval(ScoredRun):
             notify=_say_plan,
         )
         say_notes(scores.notes)
-        show_table(scores.table)
+        show_scores(scores.table)
         if scores.answers:
             show_answers(scores.answers)
         if self.per_class:
@@ -112,13 +112,13 @@ class Eval(ScoredRun):
 
 def _say_plan(plan: "EvaluationPlan") -> None:
     """Print what is scored."""
-    from texthead.cli.console import notes, say_names, say_notes, say_other_classes, say_prompts
+    from texthead.cli.console import remarks, say_names, say_notes, say_other_classes, say_prompts
 
     count, classes, labels = len(plan.items), len(plan.items.classes), (plan.other or plan.run).labels
     if plan.trained_on:
         say_notes([f"the run was trained on {plan.trained_on} of these {count} items"])
     among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
-    notes().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
+    remarks().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
     if plan.other is not None:
         say_names(labels, plan.names, None)
         say_other_classes(plan.run, plan.prompts)

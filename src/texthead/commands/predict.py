@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
@@ -84,13 +85,12 @@ class Predict:
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
-        from texthead.prediction.predict import answering, predictions, zero_shot_line
+        from texthead.prediction.predict import answering, predictions
         from texthead.runs.run import keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(model.protocol)
-        note = zero_shot_line(model, self.model.classes)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
@@ -113,7 +113,7 @@ class Predict:
         )
         _print_predictions(results, unreadable, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        say_notes(filter(None, [note, batch, _threshold_line(model.model)]))
+        say_notes(filter(None, [batch, _threshold_line(model.model)]))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()
@@ -180,7 +180,7 @@ def _check_no_list(inputs: Sequence[str]) -> None:
         if path.suffix.lower() in _LISTS and path.is_file():
             raise DataError(
                 f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a column "
-                "`path`, or a .txt with one path per line"
+                "'path', or a .txt with one path per line"
             )
 
 
@@ -292,7 +292,7 @@ def _write_predictions(
 def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
-        return f"{p.path}  not read: {p.error}\n"
+        return f"{p.path}  not read: {with_flags(p.error)}\n"
     shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
     return f"{p.path}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
@@ -310,5 +310,5 @@ def _lines(p: "Prediction") -> str:
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
     if p.error:
-        lines.append(f"  not read: {p.error}")
+        lines.append(f"  not read: {with_flags(p.error)}")
     return "".join(f"{line}\n" for line in lines)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ReportCommand(LabelledRun):
     """Write an HTML report of a run.
 
-    The page has scores, training curves, confusions and the similarity of rows, calibration, a test of the frame
-    order, the most confident mistakes with saliency maps, the recipe and the prompts.
+    The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
+    methods, classes, calibration, a test of the frame order, training and the rows of the head follow.
 
     Args:
         split: split of DATA to score (default: test, else val, else the items that the run held out)
@@ -79,16 +79,16 @@ class ReportCommand(LabelledRun):
 
 def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
     """Print what is scored and the scores, and show what is done next."""
-    from texthead.cli.console import doing, notes, say_notes, say_skipped
-    from texthead.cli.score_table import show_table
+    from texthead.cli.console import doing, remarks, say_notes, say_skipped
+    from texthead.cli.score_table import show_scores
     from texthead.prediction.run_evaluation import EvaluationPlan
 
     if isinstance(event, EvaluationPlan):
-        notes().print(f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes")
+        remarks().print(f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes")
         doing("scoring the baselines")
     elif isinstance(event, MediaError):
         say_skipped([event])
     else:
         say_notes(event.notes)
-        show_table(event.table)
+        show_scores(event.table)
         doing("writing the report")

@@ -236,7 +236,7 @@ class Train:
 
     def _notify(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
-        from texthead.cli.console import doing, flush_notes, say_notes, say_prompts, say_skipped
+        from texthead.cli.console import doing, flush_notes, remarks, say_prompts, say_skipped
         from texthead.errors import MediaError
         from texthead.models.head_table import as_head
         from texthead.transfer.comparison import FittedMethod
@@ -250,7 +250,8 @@ class Train:
             doing(f"cross-validating the {event.name}")
         elif isinstance(event, Choice):
             self._say_choice(event)
-            say_notes(event.changes)
+            for line in event.changes:
+                remarks().print(line)
             doing("writing the run" if event.tuned is False else "scoring the baselines")
         elif isinstance(event, MediaError):
             say_skipped([event])
@@ -263,7 +264,7 @@ class Train:
 
     def _say_plan(self, plan: "TrainingPlan") -> None:
         """Print how many items are for training and for scoring, the class names, and the notes on the data."""
-        from texthead.cli.console import notes, say_names, say_notes, say_prompts
+        from texthead.cli.console import remarks, say_names, say_notes, say_prompts
         from texthead.data.division import HELD_OUT
         from texthead.models.build import takes_sentences
 
@@ -272,7 +273,9 @@ class Train:
         share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
         drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
         scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
-        notes().print(f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}")
+        remarks().print(
+            f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}"
+        )
         sentences = any(inputs.sentences or ())
         template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
         say_names(inputs.labels, inputs.names or inputs.labels, template)
@@ -281,7 +284,7 @@ class Train:
 
     def _say_choice(self, choice: "Choice") -> None:
         """Print whether fine-tuning is tried, or which of the two the run is, and why."""
-        from texthead.cli.console import notes, results
+        from texthead.cli.console import notes, remarks, results
 
         if choice.reason == "undecided":
             notes().print(
@@ -291,7 +294,8 @@ class Train:
         elif not choice.tuned:
             option = f"--method {self.method}" if self.method else "--tune none"
             why = option if choice.reason == "option" else f"{choice.why}{ADVICE.get(choice.reason, '')}"
-            results().print(f"the run is the {choice.method}: {why}")
+            show = remarks if choice.reason == "option" else results
+            show().print(f"the run is the {choice.method}: {why}")
         elif choice.reason == "trial":
             results().print(f"{choice.why}: fine-tuning on all of them")
 
@@ -306,25 +310,21 @@ ADVICE = {
 
 
 def _say_fitted(fitted: "FittedMethod") -> None:
-    """Print what to know about the fit, and the score."""
-    from texthead.cli.console import results, say_skipped
+    """Print the files that cannot be read, and note what to know about the fit."""
+    from texthead.cli.console import say_notes, say_skipped
 
-    for line in fitted.lines:
-        results().print(line)
     say_skipped(fitted.skipped)
-    if fitted.table.rows:
-        name, own = fitted.table.rows[-1]
-        results().print(f"{name}: {own.text(f' {fitted.table.division.scored_name} items')}")
+    say_notes(fitted.lines)
 
 
 def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.console import doing, next_command, notes, reporter, results, say_notes, show_json
-    from texthead.cli.score_table import scores_json, show_table
+    from texthead.cli.score_table import scores_json, show_scores
 
     table, out, page = trained.table, trained.out, None
     if table.rows:
-        show_table(table)
+        show_scores(table)
     elif trained.tuned:
         say_notes(["there is no held-out item, so the run was not scored"])
     if is_installed("matplotlib"):
@@ -332,11 +332,9 @@ def _show(trained: "TrainedRun") -> None:
 
         doing("writing the report")
         page = write_training_report(trained, reporter)
-    results().print(f"run: {out}")
+    results().print(f"report: {page}" if page else f"run: {out}")
     if page is None:
         notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
-    else:
-        results().print(f"report: {page}")
     show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
     items = table.division.scored or table.division.train
     next_command("texthead", "predict", out, items.items[0].path)

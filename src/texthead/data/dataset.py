@@ -58,7 +58,7 @@ class Item:
         return self.group or str(self.media.file)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Labelled files from one source.
 
@@ -200,7 +200,7 @@ class Dataset:
         if not free:
             raise DataError(
                 f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, or give the "
-                "splits in the column `split` of a CSV"
+                "splits in the column 'split' of a CSV"
             )
         held_out = splits.hold_out(
             [labels[position] for position in free],
@@ -252,7 +252,7 @@ class Dataset:
         if tree is None:
             if source == FOLDERS:
                 raise DataError(
-                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
+                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out `tree`"
                 )
             return self
         broader = tree.broader(classes)
@@ -272,6 +272,10 @@ class Dataset:
         trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
         needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
         return {position for position in held_out if groups[position] in needed}
+
+    def __repr__(self) -> str:
+        splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
+        return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
 
     def _repr_html_(self) -> str:
         """Return the number of items of each class and split, for a notebook."""

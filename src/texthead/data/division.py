@@ -39,7 +39,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
         raise DataError(
-            f"held_out {held_out}: {dataset.source} has its own splits {splits_of(dataset)}; leave held_out unset"
+            f"`held_out={held_out}`: {dataset.source} has its own splits {splits_of(dataset)}; leave out `held_out`"
         )
     train, counts = dataset.split("train"), splits_of(dataset)
     if k is not None:

@@ -1,12 +1,14 @@
 """Read labelled files with Hugging Face `datasets`: saved datasets, loadable folders, datasets of the hub."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from texthead.data.dataset import SPLIT_NAMES
 from texthead.data.sources import HUB_PREFIX
+from texthead.downloads import cache_without_network
 from texthead.errors import DataError
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, replacing
@@ -73,12 +75,14 @@ def _load(library: Any, source: str) -> Any:
     """Load a `Dataset`, or a `DatasetDict` with one per split."""
     name = source.removeprefix(HUB_PREFIX)
     saved = any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    problem, access = "", nullcontext("") if saved or Path(name).exists() else cache_without_network()
     try:
-        return library.load_from_disk(name) if saved else library.load_dataset(name)
+        with access as problem:
+            return library.load_from_disk(name) if saved else library.load_dataset(name)
     except Exception as error:  # Network, cache, files and builders each raise their own types.
         raise DataError(
-            f"{source}: cannot be loaded ({error}); give a folder that `datasets` saved or can load, "
-            "or a hub id that is reachable or was loaded before"
+            f"{source}: cannot be loaded ({problem or error}); give a folder that the package datasets saved or can "
+            "load, or a hub id that is reachable or was loaded before"
         ) from None
 
 

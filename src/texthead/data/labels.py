@@ -83,7 +83,7 @@ class Labels:
             count = sum(not {*own} <= {*names} for own in self.sets)
             raise DataError(
                 f"{self.source}: {count} of {len(self.texts)} items have labels that are not among the {len(names)} "
-                f"classes ({listed(unknown)}); make a new head for the data's own labels (zero_shot), rename the "
+                f"classes ({listed(unknown)}); make a new head for the data's own labels (`zero_shot`), rename the "
                 "labels, or leave these items out"
             )
         places = {text: number for number, text in enumerate(self._keys(names))}

@@ -26,7 +26,7 @@ from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import ClassIds, read_labels
 
 _SEVERAL_LABELS = (
-    "; several labels per file go into a column `labels` (dog; frisbee), or into a column of 0 or 1 per class, "
+    "; several labels per file go into a column 'labels' (dog; frisbee), or into a column of 0 or 1 per class, "
     "without other columns"
 )
 
@@ -77,9 +77,8 @@ def read_dataset(
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):
-            flag = f"--{option.replace('_', '-')}"
             kind = "class folders" if option == "tree" else "lists (.txt)"
-            raise DataError(f"{option} ({flag}) {str(value)!r} is for {kind}, but {source} is none; leave it out")
+            raise DataError(f"`{option}` {str(value)!r} is for {kind}, but {source} is none; leave it out")
     dataset = entry.call(read, str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
@@ -129,7 +128,7 @@ def _read_list(
     if not path.is_file():
         raise unknown_source(path)
     if labels is None:
-        raise DataError(f"{path}: labels in a list are numbers; give labels, a CSV with id,name in the same order")
+        raise DataError(f"{path}: labels in a list are numbers; give `labels`, a CSV with id,name in the same order")
     rows, notes = read_list(path, labels, root=root, frame_template=frame_template, suffix=suffix)
     return Dataset.of_rows(path, rows, notes)
 
@@ -231,7 +230,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                 if None in row or None in row.values():
                     raise DataError(f"{where}: the number of fields differs from the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
-                    remedy = "; if files may have no label, name the column `labels`" if "label" in needed else ""
+                    remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
                     raise DataError(f"{where}: {named} must not be empty{remedy}")
                 if "\0" in "".join(row.values()):
                     raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
@@ -295,7 +294,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if nested and not tree:
         notes.append(
             f"{root}: {len(nested)} files in folders below class folders belong to these classes (the first: "
-            f"{nested[0]}); tree={FOLDERS!r} makes each folder a class"
+            f"{nested[0]}); `tree={FOLDERS}` makes each folder a class"
         )
     above = {root, *(folder for folder, _ in roots)}
     stray = sorted(p for folder in above for p in folder.iterdir() if MediaPath(p.name).is_media and not p.is_dir())

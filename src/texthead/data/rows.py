@@ -74,7 +74,7 @@ def row_item(row: dict, manifest: Path, line: int) -> Item:
     """Return the item of a row; paths are relative to the manifest's folder."""
     split = (row.get("split") or "").strip().lower()
     if split and split not in SPLIT_NAMES:
-        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
+        raise DataError(f"{manifest}:{line}: column 'split' must be train, val or test, got {row['split']!r}")
     return Item(
         path=row_path(row, manifest, line),
         label=_unlisted(row["labels"].strip()) if "labels" in row else row.get("label", "").strip(),
@@ -101,7 +101,7 @@ def check_separator(items: Sequence[Item], source: str) -> None:
     if other is not None and not any(SEPARATOR in text for text in texts):
         raise DataError(
             f"{source}: labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}; "
-            "write it so, or if that is one class, name the column `label`"
+            "write it so, or if that is one class, name the column 'label'"
         )
 
 
@@ -142,7 +142,7 @@ def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
         items = _joined(items, source)
         several = any(SEPARATOR in item.label for item in items)
         if several and (none := [item.path for item in items if not split_labels(item.label)]):
-            raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column `labels`")
+            raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
     if several:
         items = [replace(item, label=join_labels(split_labels(item.label))) for item in items]
     return Dataset(tuple(items), source, several=several)

@@ -3,7 +3,6 @@
 encoder             Visual, Text and Encoder; the spec that rebuilds a visual encoder
 lazy                a visual encoder that is built on first use, and the digests of its weights
 load                load an encoder by name; the table of prefixes
-downloads           control whether an encoder may be downloaded
 mini                the built-in pair, and the bridge that maps text embeddings to class weights
 openclip            open_clip models by tag, file or folder
 hugging_face        image and video models of transformers

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.downloads import downloads
 from texthead.encoders import mini
-from texthead.encoders.downloads import downloads
 from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, VisualSpec
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.pairing import pair

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from texthead.encoders.downloads import check_url
+from texthead.downloads import check_url
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
 from texthead.encoders.weights import NO_WEIGHTS, check_folder, fill, is_torchscript, read_tensors, sized_as
 from texthead.errors import EncoderError, line_of
@@ -74,7 +74,8 @@ def location(rest: str) -> str:
 
     if rest.startswith("hf-hub:"):
         return f"hub: {rest.removeprefix('hf-hub:')}"
-    published = open_clip.get_pretrained_cfg(*rest.split("/", 1))
+    name, _, tag = rest.partition("/")
+    published = open_clip.get_pretrained_cfg(name, tag)
     return f"hub: {published['hf_hub'].rstrip('/')}" if published.get("hf_hub") else published.get("url", "?")
 
 

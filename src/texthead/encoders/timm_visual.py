@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from texthead.encoders.downloads import check_url
+from texthead.downloads import check_url
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec
 from texthead.encoders.weights import fill, read_tensors
 from texthead.errors import EncoderError, line_of

@@ -333,7 +333,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
 
 
 def readable(
-    entries: Sequence[object], *, skip: bool, remedy: str = "skip_unreadable skips and lists such files"
+    entries: Sequence[object], *, skip: bool, remedy: str = "`skip_unreadable` skips and lists such files"
 ) -> tuple[list[int], list[MediaError]]:
     """Return the positions of the entries that are not a MediaError, and the errors.
 

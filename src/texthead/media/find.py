@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from texthead.errors import DataError, listed
+from texthead.files import path_list
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -53,7 +54,7 @@ def skipped_note(others: Sequence[str]) -> list[str]:
     return [f"skipped {len(others)} file{are} not media: {listed(sorted(others), 3)}"] if others else []
 
 
-def find_media(inputs: Sequence[str | Path], note: Callable[[str], object] = silent) -> list[Path]:
+def find_media(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[Path]:
     """Return the paths of `find_names`.
 
     Raises:
@@ -62,8 +63,8 @@ def find_media(inputs: Sequence[str | Path], note: Callable[[str], object] = sil
     return [Path(name) for name in find_names(inputs, note)]
 
 
-def find_names(inputs: Sequence[str | Path], note: Callable[[str], object] = silent) -> list[str]:
-    """Return the files among the inputs, and the videos and images below the folders, sorted.
+def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[str]:
+    """Return the files among the inputs, one or several, and the videos and images below the folders, sorted.
 
     They are strings, since a `Path` takes four times the memory.
 
@@ -78,7 +79,7 @@ def find_names(inputs: Sequence[str | Path], note: Callable[[str], object] = sil
     """
     names: list[str] = []
     others: list[str] = []
-    for path in map(Path, inputs):
+    for path in path_list(inputs):
         media = MediaPath(path)
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]

@@ -55,7 +55,7 @@ def set_max_megapixels(limit: int) -> None:
         DataError: the limit is below 1.
     """
     if limit < 1:
-        raise DataError(f"limit must be at least 1, got {limit}")
+        raise DataError(f"`max_megapixels` must be at least 1, got {limit}")
     os.environ[_VARIABLE] = str(limit)
 
 
@@ -111,7 +111,7 @@ def check_held(path: Path, width: int, height: int, each: float, form: str) -> N
     limit = max_megapixels()
     if held > limit:
         claim = f"claims {width}x{height} pixels, and decoding them from {form} takes the memory of {held} megapixels"
-        raise MediaError(path, f"{claim}, the limit is {limit}; scale it down or raise max_megapixels")
+        raise MediaError(path, f"{claim}, the limit is {limit}; scale it down or raise `max_megapixels`")
 
 
 def check_frames(path: Path, count: int) -> None:

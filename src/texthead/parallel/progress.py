@@ -1,10 +1,11 @@
 """What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 
-from texthead.notebook import NotebookBar, in_notebook
+from texthead.notebook import NotebookBar, TerminalBar, in_notebook
 
 # Called with (items done, items in all).
 Progress = Callable[[int, int], None]
@@ -17,6 +18,11 @@ def silent(*_: object) -> None:
 def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     """Open a bar in a notebook; elsewhere it shows nothing."""
     return closing(NotebookBar(title, unit)) if in_notebook() else nullcontext(silent)
+
+
+def terminal_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
+    """Open a bar in a notebook or on a terminal; elsewhere it shows nothing."""
+    return _notebook_bar(title, unit) if in_notebook() or not sys.stderr.isatty() else closing(TerminalBar(title, unit))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,6 @@ from .html import render as render
 from .html import write_html as write_html
 from .mistakes import FAINT as FAINT
 from .mistakes import clip_of as clip_of
+from .mistakes import item_strip as item_strip
 from .mistakes import mistake_strips as mistake_strips
 from .strips import overlay_heat as overlay_heat
-from .strips import plot_strip as plot_strip

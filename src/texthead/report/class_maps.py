@@ -63,39 +63,21 @@ def plot_confusion(
     return figure
 
 
-def plot_correlation(
-    matrix: Float[np.ndarray, "classes classes"],
-    names: Sequence[str],
-    title: str = "",
-    *,
-    center: float = 0.0,
-) -> "matplotlib.figure.Figure":
-    """Draw the correlations between the rows of a head: white is `center`, red is higher, blue lower.
-
-    The colour range covers 99 % of the pairs of different classes, so the diagonal doesn't set it; the colour bar
-    gives the limits. A `center` other than 0 suits text weights, whose rows are all positively correlated.
-
-    Source: Fig. 1 ("the color thresholds are adjusted").
-    Raises: TextheadError if the matrix is not square or doesn't match the number of names.
-    """
-    figure = plot_correlations({title: matrix}, names, center=center)
-    figure.axes[0].set_xlabel("class", fontsize=9)
-    figure.axes[0].set_ylabel("class", fontsize=9)
-    return figure
-
-
 def plot_correlations(
     matrices: Mapping[str, Float[np.ndarray, "classes classes"]],
     names: Sequence[str],
     *,
     center: float = 0.0,
 ) -> "matplotlib.figure.Figure":
-    """Draw the correlation maps of several heads, two per line, with the same colour scale.
+    """Draw the correlations between the rows of heads: white is `center`, red is higher, blue lower.
 
-    With up to 12 classes, the cells of a single map show the numbers, because the most similar pair has the same
-    colour as the diagonal.
+    Maps of several heads stand two per line, with the same colour scale. It covers 99 % of the pairs of different
+    classes, so the diagonal doesn't set it; the colour bar gives the limits. A `center` other than 0 suits text
+    weights, whose rows are all positively correlated. With up to 12 classes, the cells of a single map show the
+    numbers, because the most similar pair has the same colour as the diagonal.
 
-    Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right).
+    Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right; "the color thresholds are
+    adjusted").
     Raises: TextheadError if there is no map, or one is not square or doesn't match the number of names.
     """
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from texthead.errors import TextheadError, printable
 
@@ -207,30 +207,14 @@ def without_glyph(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- calibration
 
 
-def plot_reliability(
-    confidences: Float[np.ndarray, " items"],
-    correct: Bool[np.ndarray, " items"],
-    bins: int = 10,
-    *,
-    title: str = "",
-) -> "matplotlib.figure.Figure":
-    """Draw accuracy over confidence in bins of equal width, and below it the number of items in each bin.
+def plot_bins(bins: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+    """Draw accuracy over confidence in bins, and below it the number of items in each bin.
 
     A perfectly calibrated model is on the diagonal. With the same number of items, 95 % of its points would be inside
     the grey bars, so a point outside its bar is unlikely to be chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
-    Raises: TextheadError if there are no items, or a confidence is outside 0..1.
     """
-    from texthead.evaluation.reliability import reliability_bins
-
-    if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
-        raise TextheadError(f"confidences must be between 0 and 1 and not empty, got {confidences}")
-    return plot_bins(reliability_bins(confidences, correct, bins), title=title)
-
-
-def plot_bins(bins: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
-    """Draw the plot of `plot_reliability` from bins."""
     from matplotlib.figure import Figure
     from scipy.stats import binom
 

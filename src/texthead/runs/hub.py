@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from texthead.downloads import cache_without_network
 from texthead.errors import RunError
 from texthead.runs.folder import ENCODER
 
@@ -37,7 +38,7 @@ def local_run(run: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = address.partition("@")
-    with hub_errors(str(run)):
+    with cache_without_network() as problem, hub_errors(str(run), problem):
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[*_FILES, f"{ENCODER}/*"]))
     if not (folder / "recipe.json").is_file():
         raise RunError(f"{run}: the repository holds no run (no recipe.json in it); `texthead export --to` uploads one")
@@ -67,11 +68,13 @@ def check_repository(repo_id: str) -> None:
 
 
 @contextmanager
-def hub_errors(address: str) -> Iterator[None]:
-    """Convert errors of the hub's client to RunError."""
+def hub_errors(address: str, problem: str = "") -> Iterator[None]:
+    """Convert errors of the hub's client to RunError; `problem` is what is wrong with the network."""
     try:
         yield
     except Exception as error:  # The client also raises errors of its HTTP library, which is another in each version.
+        if problem:
+            raise RunError(f"{address} is not on this machine, and {problem}: connect to the network once") from None
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
         raise RunError(

@@ -6,8 +6,9 @@ from typing import Literal
 
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
-from texthead.evaluation.class_sizes import RareClasses
+from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
+from texthead.evaluation.summary import sentence, weak_spots
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
@@ -18,7 +19,7 @@ from texthead.recipes import MethodName
 from texthead.runs.run import Run
 from texthead.runs.scores import RunScores, score_of
 from texthead.text.prompts import class_prompts
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.methods import USES, Task, best_rival, evaluation_of
 
 FEW_ITEMS = 2000
 
@@ -63,22 +64,63 @@ class ScoreTable:
         """The result of the last row on the classes with few training items; None if there are none."""
         return self.rows[-1][1].rare(self.division.train.labelling.counts) if self.rows else None
 
+    def summary(self) -> list[str]:
+        """Return the result in a few lines: a sentence, rivals that are ahead, and what is weak.
+
+        Raises:
+            IndexError: no item is scored.
+        """
+        *others, (name, run) = self.rows
+        where = "test" if self.division.scored_name == "test" else "held-out"
+        lines = [sentence(run, where, _by_words(others), how=name.partition(", ")[2]), *self.leads()]
+        lines += [f"this run, {self.rare}"] if self.rare else []
+        spots = weak_spots(run)
+        lines += ["; ".join(spots)] if spots else []
+        return [*lines, *self.lines]
+
+    def leads(self) -> list[str]:
+        """Return how far a method is ahead of the run, the last row, in the metric, else in the mean over classes."""
+        *others, (_, run) = self.rows
+        same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
+        means = [(" in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
+        for where, weights in (("", None), *means):
+            lead = best_rival(same, run.groups or range(run.count), weights)
+            # With many items, a lead of one item is none.
+            if lead and lead.points >= 0.05:
+                chance = ", perhaps by chance" if lead.low <= 0 else ""
+                text = f"{lead.points:.1f} points{where}{chance} (95 %: {lead.low:.1f} to {lead.high:.1f})"
+                return [f"{lead.rival} is ahead of this run by {text}"]
+        return []
+
     def scores(self) -> RunScores:
         """Return the scores as saved in a run folder."""
         return RunScores(self.division.scored_name, tuple(score_of(*row) for row in self.rows))
 
 
+def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
+    """Return results by what the methods use, such as "names alone"; centred zero-shot only without the plain one."""
+    results = {}
+    for method in reversed(USES):
+        for name, result in rows:
+            own, comma, more = name.partition(", ")
+            if own == method:
+                results[method] = f"{USES[method]}{f' ({more})' if comma else ''}", result
+    if "zero-shot" in results:
+        results.pop("zero-shot-centred", None)
+    return dict(results.values())
+
+
 def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
-    Zero-shot is centred if the recipe centres features.
+    If the recipe centres features, also add centred zero-shot.
 
     Args:
         items: the training items.
     """
     tests = task.frozen.items(table.division.scored, task.labels, "encode scored items")
-    zero_shot: MethodName = "zero-shot-centred" if task.recipe.center else "zero-shot"
-    table.add_methods(task, [name for name in (zero_shot, "probe") if name in task.methods], items, tests)
+    others = {"text-probe"} if task.recipe.center else {"text-probe", "zero-shot-centred"}
+    table.add_methods(task, [name for name in task.methods if name not in others], items, tests)
     table.add_note(task)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -157,7 +157,7 @@ class MethodScores:
     """What a comparison measures.
 
     Attributes:
-        validated: the cross-validated evaluation of each method; empty if classes have too few items.
+        validated: the cross-validated evaluation of each method; empty if classes have one item each.
         tested: the evaluation of each method on the held-out items; empty without such items.
         scored_name: the split of the held-out items.
         items: the training items.
@@ -166,6 +166,7 @@ class MethodScores:
         lines: what to know about the labels' shares, the class names, the folds, the penalty and unlabelled files.
         engine: the engines that computed the features.
         weights: what each cross-validated item counts, as `class_shares` says; None if all count the same.
+        unfitted: the evaluation of zero-shot, which learns from no label, on the labelled items if there is no other.
     """
 
     validated: dict[str, Evaluation]
@@ -177,11 +178,12 @@ class MethodScores:
     lines: tuple[str, ...] = ()
     engine: str = ""
     weights: np.ndarray | None = None
+    unfitted: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
         """What the rates are: top-1, or with several labels mAP."""
-        return next((each.metric for each in (*self.validated.values(), *self.tested.values())), "top-1")
+        return next((each.metric for scores in self._by_column.values() for each in scores.values()), "top-1")
 
     @property
     def lead(self) -> methods.Lead | None:
@@ -198,17 +200,20 @@ class MethodScores:
         Args:
             by_class: return the means over classes instead, where classes differ in size.
         """
-        columns = {"cross-validated": self.validated, self.scored_name: self.tested}
         return {
             title: {name: score.class_mean if by_class else score.rate for name, score in own.items()}
-            for title, own in columns.items()
+            for title, own in self._by_column.items()
             if own and (not by_class or any(score.sizes_differ for score in own.values()))
         }
+
+    @property
+    def _by_column(self) -> dict[str, Mapping[str, Evaluation]]:
+        return {"cross-validated": self.validated, "labelled items": self.unfitted, self.scored_name: self.tested}
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table as text: the metric of each method by column, and below it the mean over classes."""
         columns, means, rows = self.columns(), self.columns(by_class=True), []
-        for name in self.validated or self.tested:
+        for name in self.validated or self.tested or self.unfitted:
             for title, rates in ((name, columns), ("  mean over classes", means)):
                 # 100 for 100.0, so that the table fits 80 columns.
                 cells = [
@@ -268,8 +273,12 @@ def compare(
     task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
     shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
-    cv = methods.folds(items, seed=task.recipe.seed)
+    least, seed = methods.MIN_ITEMS, task.recipe.seed
+    cv = methods.folds(items, seed=seed)
+    if not cv.pairs:
+        least, cv = 2, methods.folds(items, seed=seed, least=2)
     validated: dict[str, Evaluation] = {}
+    unfitted: dict[str, Evaluation] = {}
     tested: dict[str, Evaluation] = {}
     total = len(task.methods) * (len(cv.pairs) + (tests is not None))
     with task.frozen.reporter.bar("compare", "fits") as progress:
@@ -280,12 +289,19 @@ def compare(
             if tests is not None:
                 tested[name] = methods.evaluation_of(task.fit(name, items), tests)
                 step()
+    if not validated and not tested and "zero-shot" in task.methods:
+        unfitted["zero-shot"] = methods.evaluation_of(task.fit("zero-shot", items), items)
     counts = [] if items.several else items.targets.bincount().tolist()
     scored, name = items.pick(cv.scored), division.scored_name or "held out"
     lines = [unbalanced_text(shares, counts), *lines]
-    if cv.pairs and min(counts, default=methods.MIN_ITEMS) < methods.MIN_ITEMS:
+    if cv.pairs and min(counts, default=least) < least:
         few = f"{len(counts) - len(scored.data.classes)} of {len(counts)} classes have fewer"
-        lines.append(f"{few} than {methods.MIN_ITEMS} items: only the others are cross-validated")
+        lines.append(f"{few} than {least} items: only the others are cross-validated")
+    if cv.pairs and least == 2 and not items.several:
+        lines.append("each fold learns from about half of these few items, so a run on all of them should be better")
+    if not cv.pairs:
+        alone = ": only names alone, which learn from no label, have a score" if unfitted else ""
+        lines.append(f"not cross-validated, which takes two classes with 2 or more items{alone}")
     if task.encoder.has_text:
         lines.append(methods.names_line(task.encoder, task.names, task.prompts, tested))
         lines.append(zero_shot_note(task.encoder.source, task.names) or "")
@@ -293,7 +309,9 @@ def compare(
     if validated and tested:
         lines.append(methods.near_copies_line(validated[default], scored, tested[default], name))
     weights = task.weights(scored) if cv.pairs else None
-    return MethodScores(validated, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights)
+    return MethodScores(
+        validated, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights, unfitted
+    )
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:
@@ -368,7 +386,7 @@ def fit_method(
     """
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
-        raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
+        raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
     task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
     table = ScoreTable(replace(division, train=items.data))
     if tests is not None:

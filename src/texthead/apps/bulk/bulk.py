@@ -91,7 +91,7 @@ class SliceOptions:
     def __post_init__(self) -> None:
         for name in ("slice", "top", "batch"):
             if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise DataError(f"`{name}` must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def open_slices(
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
     if options.sets and model.several:
-        raise DataError("sets is for runs with one label per file, and this one has several: leave it out")
+        raise DataError("`sets` is for runs with one label per file, and this one has several: leave it out")
     if options.sets:
         check_has_sets(calibration)
     manifest, out = MediaPath(source).resolved().path, Path(out)
@@ -255,10 +255,10 @@ def predict_slices(
     check_rank(rank, ranks)
     if engine == "bf16":
         raise DataError(
-            "engine bf16 is not exact, so processes would get different features; use an exact engine for slices"
+            "`engine=bf16` is not exact, so processes would get different features; use an exact engine for slices"
         )
     if distributed.ranks() > 1:
-        raise RunError("predict_slices does not work in a process group; start none, and set rank and ranks")
+        raise RunError("predict_slices does not work in a process group; start none, and set `rank` and `ranks`")
     for number, paths in slices.unfinished(rank, ranks):
         reading = Reading(workers, slices.options.batch, engine=engine)
         entries = item_features(slices.model, paths, slices.protocol, reading, Reporter().counting(silent))
@@ -288,9 +288,9 @@ def own_share(rank: int | None, ranks: int | None) -> tuple[int, int]:
 def check_rank(rank: int, ranks: int) -> None:
     """Raise DataError unless 0 <= rank < ranks."""
     if ranks < 1:
-        raise DataError(f"ranks must be at least 1, got {ranks}")
+        raise DataError(f"`ranks` must be at least 1, got {ranks}")
     if not 0 <= rank < ranks:
-        raise DataError(f"rank must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
+        raise DataError(f"`rank` must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 
 
 # ---- files

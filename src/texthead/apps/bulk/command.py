@@ -99,7 +99,6 @@ class Bulk:
 
         console.doing("loading torch")
         from texthead.apps.bulk.bulk import SliceOptions, open_slices, own_share
-        from texthead.prediction import zero_shot_line
 
         rank, ranks = own_share(self.rank, self.ranks)
         if self.ray is not None and ranks > 1:
@@ -118,9 +117,6 @@ class Bulk:
         finished = f"{state.finished} of {state.slices} slices are finished"
         console.results().print(f"{self.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
         console.show_json({"out": self.out, **state._asdict()})
-        note = zero_shot_line(model, self.model.classes)
-        if note:
-            console.say_notes([note])
         if run is not None:
             console.next_command("texthead", "ui", run)
 

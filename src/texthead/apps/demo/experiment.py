@@ -12,7 +12,7 @@ import torch
 
 from texthead import recipes
 from texthead.apps.demo import drawn_videos
-from texthead.data import Dataset, Item, Protocol, evenly, read_dataset
+from texthead.data import Dataset, Protocol, evenly, read_dataset
 from texthead.encoders import Encoder, load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
@@ -28,16 +28,15 @@ from texthead.models import (
     text_head,
 )
 from texthead.parallel import Reporter, pick_device
-from texthead.prediction import Prediction, predict
 from texthead.recipes import Recipe
 from texthead.report import (
     Report,
+    item_strip,
     mistake_strips,
     plot_bars,
     plot_confusion,
     plot_correlations,
     plot_curves,
-    plot_strip,
 )
 from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
@@ -121,9 +120,9 @@ class Outcome:
         rows: top-1 in percent of each method, (seeds, columns - 1); NaN where a method has no score.
         changed: None where nothing was fine-tuned.
         note: why zero-shot may be poor with this encoder; None if there is no reason.
-        run: the folder of the run that made `prediction`.
-        item: a test clip of an unseen class.
-        prediction: the top three classes for `item`, among all classes.
+        run: the folder of the run behind `seen` and `unseen`.
+        seen: its answers to the test clips of seen classes.
+        unseen: its answers to the test clips of unseen classes, among all classes.
     """
 
     columns: list[str]
@@ -131,8 +130,43 @@ class Outcome:
     changed: Changed | None
     note: str | None
     run: Path
-    item: Item
-    prediction: Prediction
+    seen: Evaluation
+    unseen: Evaluation
+
+    @property
+    def examples(self) -> dict[str, Evaluation]:
+        """The answers whose first clip is shown, whether right or wrong, by the kind of its class."""
+        return {"a seen class": self.seen, "a class without training clips": self.unseen}
+
+    def summary(self) -> list[str]:
+        """Return the result in sentences, and one on each example."""
+        learned, probe, names = (
+            self.rows[title].mean(0) for title in ("vision-only, learned", "probe", "zero-shot-centred")
+        )
+        truth = [self.unseen.names[index].split(" ", 2) for index in self.unseen.targets.tolist()]
+        called = [self.unseen.names[index].split(" ", 2) for index in self.unseen.predicted.tolist()]
+        pairs = [(true, said) for true, said in zip(truth, called, strict=True) if true != said]
+        same = sum(true[1] == said[1] for true, said in pairs)
+        return [
+            f"{_rate(self.seen)} of {len(self.seen.names)} seen classes are right; "
+            f"learned rows {learned[0]:.0f} %, labels alone {probe[0]:.0f} %",
+            f"{_rate(self.unseen)} of {len({*map(tuple, truth)})} classes without training clips are right, among all "
+            f"{len(self.unseen.names)}; trained with learned rows {learned[2]:.0f} %, names alone {names[2]:.0f} %",
+            f"hard: {same} of the {len(pairs)} wrong ones have the right object and another motion",
+            *(f"the first test clip of {kind} is {_answer(result)}" for kind, result in self.examples.items()),
+        ]
+
+
+def _rate(result: Evaluation) -> str:
+    low, high = result.interval
+    return f"{result.top1:.0f} % (95 %: {low:.0f} to {high:.0f}) of {result.count} test clips"
+
+
+def _answer(result: Evaluation) -> str:
+    """Return whether the first item is right, its class, the answer and its probability."""
+    truth, chances = result.names[int(result.targets[0])], result.scores[0].softmax(-1)
+    chance, name = f"{100 * float(chances.max()):.0f} %", result.names[int(chances.argmax())]
+    return f"right: {truth}, {chance}" if name == truth else f"wrong: {truth}, called {name}, {chance}"
 
 
 def demo_recipe(seed: int) -> Recipe:
@@ -196,15 +230,14 @@ def run_demo(
         rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
         changed = _changed(text, best)
     doing("writing the report")
-    item = bench.unseen_test.items[0]
     outcome = Outcome(
         _columns(bench),
         rows,
         changed,
         note=zero_shot_note(bench.encoder.source, bench.classes),
         run=run,
-        item=item,
-        prediction=predict(bench.with_text(best, bench.classes), [item.path], bench.protocol, top=3)[0],
+        seen=bench.evaluate(best, bench.seen_test),
+        unseen=bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test),
     )
     _report(bench, outcome, records, best, models["vision-only, learned"])
     return outcome
@@ -259,7 +292,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     seen = bench.train.classes
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
-    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
+    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache), Reporter())
     items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
@@ -324,13 +357,23 @@ def _report(
     bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
 ) -> None:
     """Write `report.html`: the pages show the model `best`."""
-    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos")
+    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos", outcome.summary())
+    report.section("Examples")
+    for kind, result in outcome.examples.items():
+        strip = item_strip(result, 0, bench.protocol)
+        report.figure(strip.picture(), f"The first test clip of {kind}: {strip.name}.")
+    report.section("Most confident mistakes on unseen classes")
+    for strip in mistake_strips(outcome.unseen, bench.protocol, hits=0):
+        report.figure(strip.picture(), f"{strip.name}.")
+    report.section("Confusions")
+    seen, encoder = outcome.seen, "frozen" if outcome.changed is None else "fine-tuned"
+    report.figure(plot_confusion(seen.confusion(), seen.names), f"Seen classes, encoder {encoder}: rows are true.")
+    report.section("Methods")
     report.text(
         f"{len(bench.classes)} classes, each an object in a motion. "
         f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
         "All heads were trained on the same features for as many steps, with the same temporal module."
     )
-    report.section("Results")
     cells = [[title, *mean_text(values)] for title, values in outcome.rows.items()]
     report.table(outcome.columns, cells, caption=spread_caption(outcome))  # pyright: ignore[reportArgumentType]
     bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
@@ -343,10 +386,16 @@ def _report(
         plot_curves(records, keys=["loss"]),
         "Training loss. Do not compare the linear head with the others: its logits have another scale.",
     )
-    report.section("Classes")
-    scored = bench.evaluate(best, bench.seen_test)
-    encoder = "frozen" if outcome.changed is None else "fine-tuned"
-    report.figure(plot_confusion(scored.confusion(), scored.names), f"Seen classes, encoder {encoder}: rows are true.")
+    if outcome.changed:
+        report.text(
+            f"Fine-tuning (Eq. 3) changed {outcome.changed.encoder:,} of {outcome.changed.parameters:,} encoder "
+            f"parameters and {outcome.changed.head} of the head."
+        )
+    report.section("How to use it")
+    path = outcome.unseen.paths[0]
+    new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'
+    report.code(f"texthead predict {outcome.run} {path}\n{new_names}")
+    report.section("Rows of the heads")
     text = text_head(bench.encoder, bench.classes)
     for title, head, names, caption in (
         ("text rows", text, bench.classes, "text rows (Fig. 1, left): classes share an object or a motion."),
@@ -354,19 +403,6 @@ def _report(
     ):
         rows = {title: class_correlation(head.weight.detach().cpu()).numpy()}  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
         report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
-    report.section("Predictions")
-    item = outcome.item
-    with item.media.open() as media:
-        frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
-    name = f"{item.path.parent.name}/{item.path.name}"
-    report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
-    unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
-    for strip in mistake_strips(unseen, bench.protocol):
-        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, rank=strip.rank)
-        report.figure(figure, f"A class without training clips: {strip.truth}.")
-    report.section("How to use it")
-    new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'
-    report.code(f"texthead predict {outcome.run} {item.path}\n{new_names}")
     report.section("Credit")
     report.text(drawn_videos.CREDIT)
     report.write(bench.out / "report.html")

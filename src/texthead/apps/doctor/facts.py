@@ -1,4 +1,4 @@
-"""Properties of one file that need no model: faults, frames, times, brightness, motion, and hashes.
+"""Properties of one file that need no model: faults, frames, times, brightness, motion, and edges.
 
 Every frame is decoded once; 16 evenly spaced ones are analysed.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Float16, UInt8
 
 from texthead.data import Dataset, centre_in_segment, evenly
 from texthead.errors import MediaError
@@ -21,11 +21,9 @@ from texthead.parallel import FailedTask, Reporter, run_tasks
 # The fault of a file that crashes its worker or exceeds the time limit.
 STOPPED = "reader crashed or hung"
 
-HASHED_FRAMES = 4
+COMPARED_FRAMES, SIDE = 4, 16
 
-_HASH_SIDE = 16
-
-HASH_BITS = HASHED_FRAMES * _HASH_SIDE * _HASH_SIDE
+EDGES = COMPARED_FRAMES * SIDE * SIDE
 
 _ANALYSED_FRAMES = 16
 
@@ -77,13 +75,15 @@ class Appearance:
         brightest: 95th percentile of the brightest frame.
         contrast: largest standard deviation within a frame.
         motion: largest mean difference between consecutive analysed frames; 0 for one frame.
-        bits: difference hash of four frames: whether each grid cell is brighter than the one to its left.
+        edges: `edges_of` four frames.
+        colours: 16x16 pixels of a frame from the middle.
     """
 
     brightest: float
     contrast: float
     motion: float
-    bits: Bool[np.ndarray, " bits"]
+    edges: Float16[np.ndarray, " edges"]
+    colours: UInt8[np.ndarray, "16 16 3"]
 
 
 def facts_of_task(task: tuple[Path, bool]) -> Facts:
@@ -141,13 +141,15 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     """Decode all frames and return the facts with size, appearance and thumbnail."""
     indices = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
+    colours = np.zeros((SIDE, SIDE, 3), np.uint8)
     for index, picture in media.checked_frames(indices):
         height, width = picture.shape[:2]
-        if thumbnail and index == indices[len(indices) // 2]:
-            facts = replace(facts, thumbnail=_thumbnail(picture))
+        if index == indices[len(indices) // 2]:
+            colours = np.asarray(PIL.Image.fromarray(picture).resize((SIDE, SIDE), PIL.Image.Resampling.BOX))
+            facts = replace(facts, thumbnail=_thumbnail(picture)) if thumbnail else facts
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)
-    return replace(facts, turned=media.turned, appearance=_appearance(greys))
+    return replace(facts, turned=media.turned, appearance=_appearance(greys, colours))
 
 
 def uneven_part(seconds: Sequence[float]) -> float:
@@ -171,24 +173,27 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def _appearance(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
+def _appearance(greys: list[Float[np.ndarray, "64 64"]], colours: UInt8[np.ndarray, "16 16 3"]) -> Appearance:
     motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
-    hashed = [difference_hash(greys[index]) for index in centre_in_segment(len(greys), HASHED_FRAMES)]
+    edges = [edges_of(greys[index]) for index in centre_in_segment(len(greys), COMPARED_FRAMES)]
     return Appearance(
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),
         motion=motion,
-        bits=np.concatenate(hashed),
+        edges=np.concatenate(edges),
+        colours=colours,
     )
 
 
-def difference_hash(grey: Float[np.ndarray, "64 64"]) -> Bool[np.ndarray, " bits"]:
-    """Return whether each cell of a 16x16 grid is brighter than the one to its left.
+def edges_of(grey: Float[np.ndarray, "64 64"]) -> Float16[np.ndarray, " edges"]:
+    """Return how much brighter each cell of a 16x16 grid is than the one to its left, as a square root with its sign.
 
-    Source: the difference hash of Krawetz, on a finer grid.
+    Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
+    edges, so that different things before plain backgrounds agree (LOG.md).
     """
-    shrunk = PIL.Image.fromarray(grey).resize((_HASH_SIDE + 1, _HASH_SIDE), PIL.Image.Resampling.BOX)
-    return (np.diff(np.asarray(shrunk), axis=1) > 0).ravel()
+    shrunk = PIL.Image.fromarray(grey).resize((SIDE + 1, SIDE), PIL.Image.Resampling.BOX)
+    steps = np.diff(np.asarray(shrunk), axis=1).ravel()
+    return (np.sign(steps) * np.sqrt(np.abs(steps))).astype(np.float16)
 
 
 def read_facts(

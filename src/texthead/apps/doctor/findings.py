@@ -1,7 +1,7 @@
 """Findings about a dataset, from the facts of its files and its class names. Reads no files."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy.cluster.hierarchy import DisjointSet
 
 from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
+from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.swapped_names import Swap
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
 from texthead.data import Item
@@ -157,13 +158,13 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
     return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
 
 
-def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
-    """Find groups of files with different bytes that look alike; across splits they are leaks.
+def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Alike) -> list[Finding]:
+    """Find groups of files with different bytes that look alike; across splits they are leaks if a pair is sure.
 
     Parts of one file in one split naturally look alike and are ignored.
 
     Args:
-        pairs: similarity of two files, in words; of files with the same bytes, only the first is in a pair.
+        pairs: of files with the same bytes, only the first is in a pair.
     """
     near = {
         pair: similarity
@@ -172,16 +173,17 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
     }
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
-    words = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
+    own = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
+    sure = {pair[0] for pair, similarity in near.items() if similarity.sure}
     findings = []
     for group in _connected([*near, *same]):
         about, others, labels, splits = _describe(items, group)
         # The first file may have no pair of its own, if it is an exact copy.
-        similarity = next(words[position] for position in group if position in words)
+        similarity = next(own[position].words for position in group if position in own)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
         remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
-        severity, fault = _near_fault(len(labels), len(splits))
+        severity, fault = _near_fault(len(labels), len(splits), sure=not sure.isdisjoint(group))
         detail = f"looks like {others}{where} ({similarity}{labelled}); {remedy}"
         findings.append(Finding(severity, fault, about, detail, tuple(group)))
     return findings
@@ -193,9 +195,9 @@ def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
     return a.split == b.split and (a.media.is_part or b.media.is_part) and a.media.file == b.media.file
 
 
-def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
+def _near_fault(labels: int, splits: int, *, sure: bool) -> tuple[Severity, str]:
     if splits > 1:
-        return "serious", "near leak"
+        return ("serious", "near leak") if sure else ("warning", "may be a near leak")
     # Only a warning: classes filmed in the same place also look alike to an encoder.
     return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
 
@@ -311,12 +313,12 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
     Args:
         clean: whether labels like `push_up` are split into words before encoding.
     """
-    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use names=clean")
+    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use `clean=True`")
     findings = []
     for label in labels:
         words = class_names.run_together(label)
         if class_names.is_code(label):
-            findings.append(Finding("serious", "code instead of a name", label, "set labels to a CSV of id,name"))
+            findings.append(Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name"))
         elif words is not None:
             findings.append(Finding(severity, "words run together", label, detail.format(words)))
         if class_names.is_foreign(label):
@@ -398,7 +400,7 @@ def synonym_findings(
             "near-synonyms",
             labels[j],
             f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
-            "describe both in sentences (classes, a .json file), or merge them if they mean the same",
+            "describe both in sentences (`classes`, a .json file), or merge them if they mean the same",
         )
         for cosine, i, j in sorted(pairs, reverse=True)
     ]

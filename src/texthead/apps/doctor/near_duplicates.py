@@ -1,24 +1,25 @@
-"""Pairs of files that look alike, by difference hashes and by features.
+"""Pairs of files that look alike, by their edges and by features.
 
 Of files with the same bytes, only the first is compared. n files that all look alike give n - 1 pairs that connect
 them, not all n (n - 1) / 2: ten thousand frames of one camera would make fifty million.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 from jaxtyping import Float, Int
 
-from texthead.apps.doctor.facts import HASH_BITS, Appearance, Facts
+from texthead.apps.doctor.facts import EDGES, Appearance, Facts
 
-# Chosen on re-saved photos and on real datasets without copies: LOG.md, 2026-11-25.
-HASHES_ALIKE = 0.8
+# Chosen on re-saved photos and on real datasets without copies: LOG.md, 2026-11-29. SURE is also for the colours.
+EDGES_ALIKE, SURE = 0.9, 0.95
 
 FEATURES_ALIKE = 0.9
 
-# 90 % of the pairs of drawn shapes whose hashes agree only by shading are below this cosine: LOG.md, 2026-11-27.
+# 90 % of the pairs of drawn shapes whose edges agree only by shading are below this cosine: LOG.md, 2026-11-27.
 NOT_CONTRADICTED = 0.5
 
 # Contrast in grey levels below which pictures (a clear sky) all look alike and are not compared.
@@ -27,42 +28,56 @@ _FLAT = 5.0
 # Rows per block of the comparison.
 _BLOCK = 1024
 
-Alike = dict[tuple[int, int], str]
+
+class Likeness(NamedTuple):
+    """How alike two files are, in words, and whether they surely show the same."""
+
+    words: str
+    sure: bool = True
+
+
+Alike = dict[tuple[int, int], Likeness]
 
 Pairs = tuple[Int[np.ndarray, "2 _"], Float[np.ndarray, " _"]]
 
 
 def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
-    """Return pairs of files that look alike, with their similarity in words.
+    """Return pairs of files that look alike.
 
-    Similar shading is enough for hashes to agree, so a pair found by hash must also pass a weak test of its features,
+    Similar shading is enough for edges to agree, so a pair found by edges must also pass a weak test of its features,
     if it has any.
 
     Args:
-        features: of items, by position; without features, only hashes are compared.
+        features: of items, by position; without features, only edges are compared.
     """
-    by_hash = alike_by_hash(facts)
+    by_edges = alike_by_edges(facts)
     if not features:
-        return by_hash
+        return by_edges
     centre = _centre(features)
     return alike_by_feature(facts, features) | {
         pair: how
-        for pair, how in by_hash.items()
+        for pair, how in by_edges.items()
         if not all(index in features for index in pair)
         or _cosine(*(features[index] - centre for index in pair)) > NOT_CONTRADICTED
     }
 
 
-def alike_by_hash(facts: Sequence[Facts]) -> Alike:
-    """Return pairs of files whose hashes correlate.
+def alike_by_edges(facts: Sequence[Facts]) -> Alike:
+    """Return pairs of files whose edges correlate; they are sure if edges and colours both do so closely.
 
-    The mean of each hash is subtracted: if two pictures both get brighter to one side, all their bits agree.
+    The mean is subtracted: if two pictures both get brighter to one side, all their edges agree.
     """
     appearances = _comparable(facts)
-    rows = np.zeros((len(appearances), HASH_BITS), np.float32)
+    rows, positions = np.zeros((len(appearances), EDGES), np.float32), list(appearances)
     for row, appearance in zip(rows, appearances.values(), strict=True):
-        row[:] = appearance.bits - appearance.bits.mean()
-    return _pairs_in_words(list(appearances), rows, HASHES_ALIKE, lambda cosine: f"hash correlation {cosine:.2f}")
+        row[:] = appearance.edges - appearance.edges.mean(dtype=np.float32)
+    pairs: Alike = {}
+    for first, second, cosine in near_pairs(rows, EDGES_ALIKE):
+        pair = positions[first], positions[second]
+        colours = [appearances[position].colours.ravel().astype(np.float32) for position in pair]
+        sure = cosine > SURE and _cosine(*(each - each.mean() for each in colours)) > SURE
+        pairs[pair] = Likeness(f"correlation of edges {cosine:.2f}", sure)
+    return pairs
 
 
 def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
@@ -76,7 +91,10 @@ def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.nda
         return {}
     centre = _centre(features)
     rows = np.stack([features[index] - centre for index in indices])
-    return _pairs_in_words(indices, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
+    return {
+        (indices[first], indices[second]): Likeness(f"features' cosine {cosine:.3f}")
+        for first, second, cosine in near_pairs(rows, FEATURES_ALIKE)
+    }
 
 
 def _centre(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
@@ -96,12 +114,6 @@ def _comparable(facts: Sequence[Facts]) -> dict[int, Appearance]:
     return {
         position: appearance for position in first.values() if (appearance := facts[position].appearance) is not None
     }
-
-
-def _pairs_in_words(
-    indices: Sequence[int], rows: Float[np.ndarray, "items dim"], above: float, words: Callable[[float], str]
-) -> Alike:
-    return {(indices[first], indices[second]): words(cosine) for first, second, cosine in near_pairs(rows, above)}
 
 
 def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple[int, int, float]]:

@@ -1,0 +1,134 @@
+"""Allow, forbid or skip downloads from hubs. What is cached loads either way."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from texthead.errors import EncoderError, line_of
+
+# Seconds in which a server must answer. Without a network the hub client would try again for a minute and more.
+PATIENCE = 5.0
+
+# The hub client's offline switch is global, so only one block at a time may set it.
+_SWITCH = threading.RLock()
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Put the hub client of this process offline; transformers, timm and open_clip then use its cache only."""
+    from huggingface_hub import constants
+
+    with _SWITCH:
+        before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def cache_without_network(url: str | None = None) -> Iterator[str]:
+    """Use the hub client's cache only if the server of `url` does not answer.
+
+    Args:
+        url: an address; the hub's if None.
+
+    Yields:
+        What to say of the network: `https://huggingface.co cannot be reached (...)`; "" if the server answers.
+    """
+    from huggingface_hub import constants
+
+    parts = urlsplit(url or constants.ENDPOINT)
+    server = f"{parts.scheme}://{parts.netloc}"
+    problem = _problem(server)
+    with no_downloads() if problem else nullcontext():
+        yield f"{server} cannot be reached ({problem})" if problem else ""
+
+
+def _problem(server: str) -> str:
+    """Return why a server does not answer in time; "" if it does, even with an error."""
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.utils import get_session
+
+    if is_offline_mode():
+        return "offline mode, HF_HUB_OFFLINE"
+    problem = [f"no answer in {PATIENCE:.0f} seconds"]
+
+    def ask() -> None:
+        try:
+            get_session().head(server, timeout=PATIENCE)
+            problem[0] = ""
+        except Exception as error:  # Those of the client's HTTP library, which is another in each version.
+            problem[0] = line_of(error, 100)
+
+    # A thread, since looking up a name has no time limit.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return problem[0]
+
+
+@contextmanager
+def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Iterator[None]:
+    """Forbid downloads in the block unless `allowed`, and without a network use the cache only.
+
+    Args:
+        source: the encoder that the block loads, for the message.
+        location: returns where it is published.
+        allowed: whether it may be downloaded.
+
+    Raises:
+        EncoderError: a download was needed.
+    """
+    problem, url = "", location() if allowed and not _is_here(source) else ""
+    access = nullcontext("") if "://" not in url else cache_without_network(url)
+    try:
+        with access as problem, nullcontext() if allowed else no_downloads():
+            yield
+    except EncoderError as error:
+        if not _was_blocked(error) or (allowed and not problem):
+            raise
+        if allowed:
+            raise EncoderError(
+                f"encoder {source!r} is not on this machine, and {problem}: connect to "
+                "the network once, or name a folder or file with its weights"
+            ) from None
+        raise EncoderError(
+            f"the run needs encoder {source}, which is not on this machine and would be downloaded from {location()}: "
+            "if you trust the run, load it with `allow_download=True`"
+        ) from None
+
+
+def _is_here(source: str) -> bool:
+    """Return whether a source names a folder or file: hf:FOLDER, openclip:local-dir:FOLDER, timm:NAME/FILE."""
+    rest = source.partition(":")[2]
+    return any(part and Path(part).exists() for part in (rest, rest.partition(":")[2], rest.partition("/")[2]))
+
+
+def check_url(url: str, folder: Path) -> None:
+    """Raise OfflineModeIsEnabled if a file is not cached and the hub client is offline.
+
+    For files that libraries download without the hub client, which therefore ignore its offline switch.
+
+    Args:
+        url: the file's address.
+        folder: the cache folder of the library that downloads it.
+    """
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if is_offline_mode() and not (folder / url.rpartition("/")[2]).is_file():
+        raise OfflineModeIsEnabled(f"{url} is not in {folder}")
+
+
+def _was_blocked(error: BaseException | None) -> bool:
+    """Return whether an error was caused by an uncached file while the client is offline."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    while error is not None:
+        if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

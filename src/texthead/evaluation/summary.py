@@ -1,0 +1,62 @@
+"""The result of a test in words: a sentence, and the classes that are often confused or missed."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from texthead.evaluation.confusions import wrong_pairs
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.media.paths import MediaPath
+
+# A confusion is frequent if it has at least two items and this share of the class.
+OFTEN = 0.2
+
+
+def kind_text(paths: Iterable[Path]) -> str:
+    """Return what the paths are, by their names: images, videos, frame folders, or files if they differ."""
+    kinds = {MediaPath(path).reader.kind for path in paths}
+    return f"{kinds.pop()}s" if len(kinds) == 1 else "files"
+
+
+def sentence(
+    result: Evaluation, where: str, others: Mapping[str, Evaluation] = MappingProxyType({}), *, how: str = ""
+) -> str:
+    """Return the result in a sentence: `84 % of 100 test images are right (95 %: 76 to 90); names alone 21 %`.
+
+    Args:
+        where: the name of the items, such as "test".
+        others: results of other methods on the same items, by what they use, such as "names alone".
+        how: how the items were scored, such as "4x3 views"; "" for the usual way.
+    """
+    items = f"{result.count:,} {where} {kind_text(result.paths)}"
+    groups = len(set(result.groups or ()))
+    of_groups = f", {groups} groups" if 0 < groups < result.count else ""
+    low, high = (number_text(each, result) for each in result.interval)
+    about = f"(95 %: {low} to {high}{of_groups}{f'; {how}' * (how != '')})"
+    unit = "" if isinstance(result, SeveralEvaluation) else " %"
+    best = number_text(result.rate[0], result)
+    if isinstance(result, SeveralEvaluation):
+        text = f"mAP {best} on {items} {about}, all labels right in {number_text(result.exact[0], result)} %"
+    else:
+        text = f"{best} % of {items} are right {about}"
+        text += f", mean over classes {number_text(result.class_mean[0], result)} %" if result.sizes_differ else ""
+    values = [f"{name} {number_text(each.rate[0], each)}{unit}" for name, each in others.items()]
+    return f"{text}; {', '.join(values)}" if values else text
+
+
+def number_text(percent: float, result: Evaluation) -> str:
+    """Return a percentage with as many digits as the number of items supports."""
+    return f"{percent:.{1 if result.count >= 1000 else 0}f}"
+
+
+def weak_spots(result: Evaluation, most: int = 2) -> list[str]:
+    """Return the most frequent confusions: `skirt is often called dress (5 of 20)`; with several labels, misses."""
+    if isinstance(result, SeveralEvaluation):
+        missed = [(row.items - round(row.recall[0] * row.items / 100), row) for row in result.classes if row.recall]
+        missed.sort(key=lambda pair: -pair[0])
+        spots = [(count, row.items, f"{row.name} is often missed") for count, row in missed]
+    else:
+        names, sizes = result.names, result.targets.bincount(minlength=len(result.names)).tolist()
+        pairs = wrong_pairs(result.confusion())
+        spots = [(n, sizes[truth], f"{names[truth]} is often called {names[said]}") for truth, said, n in pairs]
+    return [f"{text} ({count} of {of})" for count, of, text in spots if count >= max(2, OFTEN * of)][:most]
