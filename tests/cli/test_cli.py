@@ -16,7 +16,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from made import write_frames, write_video
+from made import write_broken, write_frames, write_video
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
@@ -107,6 +107,29 @@ def test_many_files_are_printed_on_a_line_each(world, works):
     assert float(best) + float(second) == pytest.approx(100, abs=0.2)
     assert len(works("predict", world.run, world.images, "--top", 1, "--workers", 0)[0].splitlines()) == 2 * len(files)
     assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
+
+
+def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works, refused, tmp_path):
+    folder = Path(shutil.copytree(world.images, tmp_path / "mixed"))
+    write_broken(folder / "red" / "bad.mp4")
+    (folder / "notes.txt").write_text("no media")
+    predict = ("predict", world.run, folder, "--workers", 0)
+    code, out, err = say(*predict)
+    good = works("predict", world.run, world.images, "--workers", 0)[0].replace(str(world.images), str(folder))
+    (bad,) = set(out.splitlines()) - set(good.splitlines())
+    assert set(good.splitlines()) < set(out.splitlines())
+    assert bad.startswith(f"{folder / 'red' / 'bad.mp4'}  not read: cannot be read as a video")
+    assert code == 1
+    assert f"texthead: 1 file cannot be read: {folder / 'red' / 'bad.mp4'}" in err.splitlines()
+    assert "note: skipped 1 file that is not media: notes.txt" in err.splitlines()
+    skipped, err = works(*predict, "--skip-unreadable")
+    assert skipped == out
+    assert "cannot be read" not in err
+    code, out, _ = say(*predict[:2], folder / "red" / "bad.mp4", folder / "red" / "0.png", "--json")
+    assert (code, [bool(entry["top"]) for entry in json.loads(out)]) == (1, [False, True])
+    refused("bad.mp4: cannot be read", *predict[:2], folder / "red" / "bad.mp4")
+    _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
+    assert "note: 1 of 5 unlabelled files cannot be read and are left out" in err.splitlines()
 
 
 def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):

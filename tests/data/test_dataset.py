@@ -272,7 +272,7 @@ def test_an_empty_class_folder(tmp_path, others):
         (["run/notes.txt"], ["skipped 1 file that is not media: notes.txt"]),
         (
             ["run/b.srt", "jump/c.srt", "run/d.srt", "run/1/e.srt", "run/Thumbs.db", "run/.DS_Store"],
-            ["skipped 4 files that are not media: c.srt, b.srt, d.srt and 1 more"],
+            ["skipped 4 files that are not media: b.srt, c.srt, d.srt and 1 more"],
         ),
         (["a.mp4", "b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
     ],

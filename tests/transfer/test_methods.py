@@ -142,7 +142,7 @@ def test_shares_are_estimated_from_the_unlabelled_files(monkeypatch: pytest.Monk
     items, files = few({"a": 4, "b": 12}), few({"a": 180, "b": 20})
     monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
     monkeypatch.setattr(FrozenEncoder, "files", lambda *_: SimpleNamespace(**vars(files), positions=[0]))
-    monkeypatch.setattr(comparison, "find_media", lambda _: ["a.png"])
+    monkeypatch.setattr(comparison, "find_media", lambda *_: ["a.png"])
     recipe = Recipe(name="test", class_shares="estimate")
     task = Task(FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0)), ("a", "b"), ("a", "b"), ("a", "b"), recipe)
     fitted = fit_method(task, Division(items.data, None, items.data.pick([]), ""), "probe", unlabelled="folder")

@@ -14,7 +14,7 @@ from texthead.cli.model import ModelOptions
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
 
@@ -30,6 +30,9 @@ class Predict:
 
     With a run, choose among its classes, or those of --classes; without a run, --classes is required and the encoder
     compares the files with the class names (zero-shot). match.mp4#t=3,7.5 is a part of a video, in seconds.
+
+    The exit code is 1 if some of the files cannot be read: the others are predicted, and these are named on standard
+    error. With --skip-unreadable it is 0.
 
     Args:
         inputs: a run folder or hub:ORG/NAME, then files and folders; or only files and folders
@@ -76,8 +79,9 @@ class Predict:
         """Whether there are enough files to start worker processes for."""
         return self.unlabelled is not None or _are_many(self.inputs)
 
-    def __call__(self) -> None:
-        from texthead.cli.console import doing, reporter, say_notes
+    def __call__(self) -> int:
+        """Return the exit code."""
+        from texthead.cli.console import doing, problems, reporter, say_notes
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
@@ -92,7 +96,10 @@ class Predict:
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
-        reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
+        reading = replace(
+            self.files.reading(), workers=self.files.workers if self.decodes_many else 0, skip_unreadable=True
+        )
+        unreadable: list[str] = []
         results = predictions(
             model,
             inputs,
@@ -104,7 +111,7 @@ class Predict:
             unlabelled=others,
             reporter=reporter,
         )
-        _print_predictions(results, calibration, self, model.model)
+        _print_predictions(results, unreadable, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
         say_notes(filter(None, [batch, _threshold_line(model.model)]))
         _suggest(self, run_folder)
@@ -112,6 +119,11 @@ class Predict:
             sys.stdout.flush()
             doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
+        if unreadable and not self.files.skip_unreadable:
+            s = "s" * (len(unreadable) > 1)
+            problems().print(f"texthead: {len(unreadable)} file{s} cannot be read: {listed(unreadable, 3)}")
+            return 1
+        return 0
 
 
 def _threshold_line(model: "Recognizer") -> str:
@@ -202,34 +214,40 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 
 
 def _print_predictions(
-    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, model: "Recognizer"
+    predictions: "Iterable[Prediction]",
+    unreadable: list[str],
+    calibration: "Calibration | None",
+    command: Predict,
+    model: "Recognizer",
 ) -> None:
-    """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
+    """Print the predictions once all are made, so that nothing is printed if no file can be read.
 
-    They are held in a file, not in memory. With --export, also write them for the labelling tool.
+    They are held in a file, not in memory. With --export, also write them for the labelling tool. `unreadable` gets the
+    paths of the files that cannot be read.
     """
     from texthead.cli.console import prints_json, results, write
 
     best: dict[Path, Sequence[tuple[str, float]]] = {}
-    if command.tool.export is not None:
-        predictions = _record_best(predictions, best)
-
+    exported = command.tool.export is not None
+    predictions = _recorded(predictions, unreadable, best if exported else None)
     show = write if prints_json() or command.printed.csv else results().print
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         _write_predictions(predictions, file, calibration, command, several=model.several)
         file.seek(0)
         for line in file:
             show(line.removesuffix("\n"))
-    if command.tool.export is not None:
+    if exported:
         _export(best, command, model)
 
 
-def _record_best(
-    predictions: "Iterable[Prediction]", best: dict[Path, Sequence[tuple[str, float]]]
+def _recorded(
+    predictions: "Iterable[Prediction]", unreadable: list[str], best: dict[Path, Sequence[tuple[str, float]]] | None
 ) -> "Iterator[Prediction]":
-    """Yield the predictions, and put the names of each readable file into `best`."""
+    """Yield the predictions, and put the paths of unreadable files and the names of the others into the last two."""
     for prediction in predictions:
-        if prediction.top:
+        if prediction.error:
+            unreadable.append(str(prediction.path))
+        elif best is not None:
             best[prediction.path] = prediction.labels
         yield prediction
 

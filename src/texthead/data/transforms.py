@@ -236,8 +236,11 @@ def _short_side(
 
 
 def _scale(
-    frames: UInt8[Tensor, "frames 3 height width"], size: tuple[int, int], interpolation: str, antialias: bool = True
-) -> UInt8[Tensor, "frames 3 new_height new_width"]:
+    frames: UInt8[Tensor, "frames channels height width"],
+    size: tuple[int, int],
+    interpolation: str,
+    antialias: bool = True,
+) -> UInt8[Tensor, "frames channels new_height new_width"]:
     if frames.shape[-2:] == size:
         return frames
     frames = frames.contiguous(memory_format=torch.channels_last)

@@ -353,4 +353,5 @@ def readable(
 def check_any(paths: Sequence[str | Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
     """Raise DataError if none of the files could be read."""
     if not positions:
-        raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")
+        none = f"none of {len(paths)} files can be read: " if len(paths) != 1 else ""
+        raise DataError(f"{none}{errors[0] if errors else 'no files given'}")

@@ -50,8 +50,8 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
 
 def skipped_note(others: Sequence[str]) -> list[str]:
     """Return a note on the files of folders that are not media, if there are any."""
-    s = "s" * (len(others) > 1)
-    return [f"skipped {len(others)} file{s} that {'are' if s else 'is'} not media: {listed(others, 3)}"] * bool(others)
+    are = "s that are" if len(others) > 1 else " that is"
+    return [f"skipped {len(others)} file{are} not media: {listed(sorted(others), 3)}"] if others else []
 
 
 def find_media(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[Path]:

@@ -121,11 +121,13 @@ def predictions(
         raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
     if sets:
         check_has_sets(calibration)
-    names = find_names(inputs)
+    names = find_names(inputs, reporter.note)
     others: list[str] = []
     if unlabelled:
         resolved_names = {MediaPath(name).resolved() for name in names}
-        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in resolved_names]
+        others = [
+            name for name in find_names(unlabelled, reporter.note) if MediaPath(name).resolved() not in resolved_names
+        ]
         chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
     else:
         chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
@@ -136,6 +138,8 @@ def predictions(
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
             check_any(names + others, range(len(entries) - len(errors)), errors)
+            if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
+                reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
             scores = _refined(model, entries, scores, calibration, reporter)
             calibration = answering(run, protocol, at_least, refined=True)
         paths = [Path(name) for name in names[start : start + len(entries)]]
