@@ -69,8 +69,8 @@ def plot_correlations(
     """Draw the correlations between the rows of heads: white is 0, red is higher, blue lower.
 
     Maps of several heads stand two per line, with the same colour scale. It covers 99 % of the pairs of different
-    classes, so the diagonal doesn't set it; the colour bar gives the limits. With up to 12 classes, the cells of a single map show the
-    numbers, because the most similar pair has the same colour as the diagonal.
+    classes, so the diagonal doesn't set it; the colour bar gives the limits. With up to 12 classes, the cells of a
+    single map show the numbers, because the most similar pair has the same colour as the diagonal.
 
     Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right; "the color thresholds are
     adjusted").
