@@ -192,11 +192,10 @@ def _show_lead(default: str, scores: "MethodScores") -> None:
     if scores.weights is not None:
         how += weighted_text(scores.weights)
     lead = scores.lead
-    if lead is None:
-        results().print(f"in cross-validation no method is ahead of it ({how})")
+    if lead is None or lead.low <= 0:
+        results().print(f"in cross-validation no method is {'clearly ' * (lead is not None)}ahead of it ({how})")
         return
-    chance = ", perhaps by chance" if lead.low <= 0 else ""
     results().print(
-        f"in cross-validation {lead.rival} is ahead of it by {lead.points:.1f} points{chance} (95 %: {lead.low:.1f} to "
+        f"in cross-validation {lead.rival} is ahead of it by {lead.points:.1f} points (95 %: {lead.low:.1f} to "
         f"{lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
     )

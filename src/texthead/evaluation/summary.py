@@ -9,7 +9,7 @@ from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.media.paths import MediaPath
 
 # A confusion is frequent if it has at least two items and this share of the class.
-OFTEN = 0.2
+OFTEN = 0.1
 
 
 def kind_text(paths: Iterable[Path]) -> str:

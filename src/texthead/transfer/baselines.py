@@ -65,14 +65,14 @@ class ScoreTable:
         return self.rows[-1][1].rare(self.division.train.labelling.counts) if self.rows else None
 
     def summary(self) -> list[str]:
-        """Return the result in a few lines: a sentence, rivals that are ahead, and what is weak.
+        """Return the result in a few lines: a sentence, a rival that is clearly ahead, and what is weak.
 
         Raises:
             IndexError: no item is scored.
         """
         *others, (title, run) = self.rows
         name = self.division.scored_name
-        where = {"val": "held-out", "all": "labelled"}.get(name, name)
+        where = {"all": "labelled", "training": "training"}.get(name, "held-out")
         lines = [sentence(run, where, _by_words(others), how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         spots = weak_spots(run)
@@ -80,16 +80,17 @@ class ScoreTable:
         return [*lines, *self.lines]
 
     def leads(self) -> list[str]:
-        """Return how far a method is ahead of the run, the last row, in the metric, else in the mean over classes."""
+        """Return how far a method is ahead of the run, the last row, in the metric or in the mean over classes.
+
+        A lead whose interval contains 0 is left out.
+        """
         *others, (_, run) = self.rows
         same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
         means = [(" in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
         for where, weights in (("", None), *means):
             lead = best_rival(same, run.groups or range(run.count), weights)
-            # With many items, a lead of one item is none.
-            if lead and lead.points >= 0.05:
-                chance = ", perhaps by chance" if lead.low <= 0 else ""
-                text = f"{lead.points:.1f} points{where}{chance} (95 %: {lead.low:.1f} to {lead.high:.1f})"
+            if lead and lead.low > 0:
+                text = f"{lead.points:.1f} points{where} (95 %: {lead.low:.1f} to {lead.high:.1f})"
                 return [f"{lead.rival} is ahead of this run by {text}"]
         return []
 
