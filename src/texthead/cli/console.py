@@ -16,7 +16,7 @@ from rich.text import Text
 
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.errors import MediaError, listed, printable
-from texthead.parallel.progress import Reporter
+from texthead.parallel.progress import Reporter, step_bars
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def screen(*, quiet: bool = False, verbose: bool = False, json: bool = False) ->
     current = _Screen(quiet, verbose, json, notes=[], line=StatusLine(shown=first and not quiet))
     _screens.append(current)
     try:
-        with current.line:
+        with current.line, step_bars(bar):
             yield
         flush_notes()
         if current.next:
