@@ -74,8 +74,7 @@ def has(name: str, runtime: Runtime) -> bool:
 
 def test_items(dataset: Dataset) -> Dataset:
     """Return the test split, or the validation split if there is no test split."""
-    test = dataset.split("test")
-    return test if len(test) else dataset.split("val")
+    return dataset.split("test" if any(item.split == "test" for item in dataset.items) else "val")
 
 
 @cache

@@ -185,7 +185,7 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
         held_out = set(splits.hold_out(train.labels, HELD_OUT, names=train.names, seed=seed, groups=groups))
         test = train.pick(sorted(held_out))
         train = train.pick([i for i in range(len(train)) if i not in held_out])
-    val = dataset.split("val").with_classes(train.classes)
+    val = dataset.pick([i for i, item in enumerate(dataset.items) if item.split == "val"]).with_classes(train.classes)
     return train, val if len(val) else test, test
 
 

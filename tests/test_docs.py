@@ -1,5 +1,6 @@
 """The README and docs/: each command runs as printed, the reference matches the parser, and the site builds."""
 
+import importlib.util
 import json
 import os
 import re
@@ -30,6 +31,21 @@ PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
 TRAININGS = ("texthead train clips --freeze-encoder --out run", "texthead train clips.csv --freeze-encoder --out run")
 # `python -m paper` needs the checkout.
 SETTINGS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+# Trackers write into the folder of the page; where they are not installed, modules with the same calls do nothing.
+SETTINGS |= {"WANDB_MODE": "offline", "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_TRACKING_URI": "file:./mlruns"}
+TRACKERS = {
+    "mlflow": """from contextlib import nullcontext as start_run
+
+def log_params(params): assert all(isinstance(name, str) for name in params)
+def log_metrics(metrics, step): assert all(isinstance(value, int | float) for value in metrics.values())
+def log_artifact(local_path): assert open(local_path)
+""",
+    "wandb": """from contextlib import nullcontext
+
+def init(project, config): return nullcontext()
+def log(data, step): assert data
+""",
+}
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", *DOCS.rglob("*.md"))
@@ -44,7 +60,7 @@ def commands(text: str) -> Iterator[list[str]]:
             if line.split("#")[0].strip():
                 yield ["bash", "-euo", "pipefail", "-c", line]
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    # Blocks that begin with a docstring are modules of examples/, which `test_examples.py` runs.
+    # Blocks that begin with a docstring are modules, which `test_examples.py` and `test_how_to.py` run.
     if program := "\n".join(block for block in blocks if not block.startswith('"""')):
         yield ["python", "-c", program]
 
@@ -99,6 +115,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sentences = {"a kite in the air": ["a kite on a string", "a kite above a beach"], "a bird": "a bird flying"}
     (folder / "sentences.json").write_text(json.dumps({**sentences, "an airplane": None}))
     write_lists(folder)
+    for name, source in TRACKERS.items():
+        if not importlib.util.find_spec(name):
+            (folder / f"{name}.py").write_text(source)
     (folder / "small").mkdir()
     write_encoder(folder / "small")
     with_bridge(folder.with_name("runs") / "cache")
@@ -146,7 +165,7 @@ def test_every_block_has_a_language() -> None:
     """Commands in a block without a language would not be tested."""
     for path in DOCS.rglob("*.md"):
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(fences[::2]) <= {"sh", "text", "python", "json", "console"}, path.name
+        assert set(fences[::2]) <= {"sh", "text", "python", "json", "console", "dockerfile"}, path.name
         assert set(fences[1::2]) <= {""}, path.name
 
 

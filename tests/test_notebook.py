@@ -118,6 +118,8 @@ def test_a_result_is_a_table(result: Any, texts: tuple[str, ...]) -> None:
 
 def test_results_without_items_are_tables_too() -> None:
     assert "0 items of 0 classes" in Dataset(())._repr_html_()
+    data = Dataset((Item(Path("0.png"), "a", "train"), Item(Path("1.png"), "b", "test")), "toys")
+    assert repr(data) == "Dataset('toys': 2 items of 2 classes, 1 train, 1 test)"
     assert ">items</th>" in Dataset((Item(Path("0.png"), "a", None),))._repr_html_()
     assert "0 files" in Predictions()._repr_html_()
     assert "not readable: no image" in Predictions([UNREADABLE])._repr_html_()

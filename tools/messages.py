@@ -77,6 +77,22 @@ def messages(node: ast.AST, names: Locals | None = None) -> Iterator[str]:
         yield from messages(child, names)
 
 
+def strings(source: Path = SOURCE) -> Iterator[tuple[str, str]]:
+    """Yield (module, text) for every text of several words that is no docstring, be it a message or a part of one."""
+    for path in sorted(source.rglob("*.py")):
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        inner = {id(part) for node in nodes for part in (*getattr(node, "values", ()), *_docstring(node))}
+        for node in nodes:
+            if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in inner:
+                yield from (
+                    (path.relative_to(source).as_posix(), text) for text in texts(node, {}) if " " in text.strip()
+                )
+
+
+def _docstring(node: ast.AST) -> list[ast.expr]:
+    return [node.value] if isinstance(node, ast.Expr) else []
+
+
 def page(source: Path = SOURCE) -> str:
     """Return the messages of each module, sorted so that two changes to the file merge."""
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Recognise actions and images with a classifier made of text embeddings of the class names.
+"""Image and video classifiers from class names and a few labels; the embeddings of the names are the weights.
 
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
 read_dataset, train, load_run, evaluate, predict

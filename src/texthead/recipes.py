@@ -50,7 +50,7 @@ def check_head(name: str) -> None:
     """Raise RunError unless texthead or an installed package has a head of this name; nothing is imported."""
     if find_one(HEAD_GROUP, name, HEADS) is None:
         heads = [head for head, extension in find(HEAD_GROUP, HEADS).items() if head in HEADS or not extension.ours]
-        raise RunError(f"head must be {either(heads)}, or a head of a package that you install, got {name!r}")
+        raise RunError(f"`head` must be {either(heads)}, or a head of a package that you install, got {name!r}")
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
@@ -65,7 +65,7 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         RunError: a side is above MOST_SIDE, or a clip has more than MOST_PIXELS.
     """
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
-        raise RunError(f"size and resize must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
+        raise RunError(f"`size` and `resize` must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
     if frames * size**2 > MOST_PIXELS:
         raise RunError(
             f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels per clip; use "
@@ -196,16 +196,17 @@ class Recipe:
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
         partly = self.tune not in ("all", "none")
+        low = self.size or 1
         side = f"from 16 to {MOST_SIDE:,} pixels"
         rules = {
             "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
             "stride": (self.stride >= 0, "at least 0"),
             "size": (self.size is None or 16 <= self.size <= MOST_SIDE, side),
             "test_size": (self.test_size is None or 16 <= self.test_size <= MOST_SIDE, side),
-            "resize": (self.resize is None or 1 <= self.resize <= MOST_SIDE, f"from 1 to {MOST_SIDE:,} pixels"),
+            "resize": (self.resize is None or low <= self.resize <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),
-            "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to batch ({self.batch})"),
+            "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to `batch` ({self.batch})"),
             "lr": (0 <= self.lr <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
             "lr_new": (0 <= self.lr_new <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
             "area": (0 < self.area[0] <= self.area[1] <= 1, "above 0 and at most 1, low end first"),
@@ -232,14 +233,14 @@ class Recipe:
                 f"{either(CLASS_SHARES)}, or the share of each class",
             ),
             "seed": (self.seed >= 0, "at least 0"),
-            "freeze_encoder": (not (partly and self.freeze_encoder), f"off with tune {self.tune}"),
+            "freeze_encoder": (not (partly and self.freeze_encoder), f"off with `tune={self.tune}`"),
         }
         for key, kind in get_type_hints(Recipe).items():
             if get_origin(kind) is Literal:
                 rules[key] = (getattr(self, key) in get_args(kind), either(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
-                raise RunError(f"{key} must be {rule}, got {getattr(self, key)}")
+                raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}")
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""

@@ -152,6 +152,37 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
     assert (tmp_path / "labels-quick" / "recipe.json").is_file()
 
 
+def test_a_name_that_is_almost_a_class_is_asked_about(folder: Path, browser: Callable, tmp_path: Path) -> None:
+    """Enter takes what is marked: first the class, and after an arrow key the new one. Nine keys choose nine classes."""
+    labels_csv, names = (
+        tmp_path / "labels.csv",
+        "umbrella, lamp, chair, table, shelf, plant, clock, mirror, carpet, sofa",
+    )
+    options = ("--classes", names, "--out", labels_csv, "--workers", 0)
+    with serving_command(tmp_path / "server", "label", folder, *options) as served:
+        driver = opened(browser(), served.address)
+
+        def saved(*keys: str) -> str:
+            before = text(driver, "name")
+            press(driver, *keys)
+            until(driver, lambda: text(driver, "name") != before)
+            return rows(labels_csv)[before]
+
+        first = text(driver, "name")
+        press(driver, "umbrela", Keys.ENTER)
+        assert choices(driver) == ["new class: umbrela", "umbrella"]
+        assert "Did you mean umbrella?" in text(driver, "status")
+        assert text(driver, "name") == first
+        assert saved(Keys.ENTER) == "umbrella"
+        press(driver, "Umbrela", Keys.ENTER)
+        assert saved(Keys.ARROW_UP, Keys.ENTER) == "Umbrela"
+        assert saved("lampshade", Keys.ENTER) == "lampshade"
+        guesses = choices(driver)
+        assert [saved("9"), len(guesses)] == [guesses[8], 12]
+        assert len(driver.find_elements(By.CSS_SELECTOR, "#choices kbd")) == 9
+    assert len(rows(labels_csv)) == 4
+
+
 def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_path: Path) -> None:
     driver, labels_csv = opened(browser(), served.address), tmp_path / "labels.csv"
     labelled = {}

@@ -16,7 +16,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from made import write_frames, write_video
+from made import write_broken, write_frames, write_video
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
@@ -109,6 +109,29 @@ def test_many_files_are_printed_on_a_line_each(world, works):
     assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
 
 
+def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works, refused, tmp_path):
+    folder = Path(shutil.copytree(world.images, tmp_path / "mixed"))
+    write_broken(folder / "red" / "bad.mp4")
+    (folder / "notes.txt").write_text("no media")
+    predict = ("predict", world.run, folder, "--workers", 0)
+    code, out, err = say(*predict)
+    good = works("predict", world.run, world.images, "--workers", 0)[0].replace(str(world.images), str(folder))
+    (bad,) = set(out.splitlines()) - set(good.splitlines())
+    assert set(good.splitlines()) < set(out.splitlines())
+    assert bad.startswith(f"{folder / 'red' / 'bad.mp4'}  not read: cannot be read as a video")
+    assert code == 1
+    assert f"texthead: 1 file cannot be read: {folder / 'red' / 'bad.mp4'}" in err.splitlines()
+    assert "note: skipped 1 file that is not media: notes.txt" in err.splitlines()
+    skipped, err = works(*predict, "--skip-unreadable")
+    assert skipped == out
+    assert "cannot be read" not in err
+    code, out, _ = say(*predict[:2], folder / "red" / "bad.mp4", folder / "red" / "0.png", "--json")
+    assert (code, [bool(entry["top"]) for entry in json.loads(out)]) == (1, [False, True])
+    refused("bad.mp4: cannot be read", *predict[:2], folder / "red" / "bad.mp4")
+    _, err = works(*predict[:2], folder / "red" / "0.png", "--unlabelled", folder / "red", "--skip-unreadable")
+    assert "note: 1 of 5 unlabelled files cannot be read and are left out" in err.splitlines()
+
+
 def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
     item, others = world.images / "red" / "0.png", world.images / "blue"
     alone, batch = (
@@ -163,7 +186,8 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     item = video(tmp_path / "clip.mp4", "red")
     out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json", "--verbose")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
-    prompt, suggested = err.splitlines()
+    prompt, note, suggested = err.splitlines()
+    prints(note, "names alone", "not calibrated")
     prints(prompt, "'a photo of a fire engine.'", 1)
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
@@ -200,10 +224,10 @@ def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
     split = read_json(run / "split.json")
     assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
     assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
-    _, err = works("eval", run, world.manifest, *NEVER, "--out", rows)
-    prints(err, "2 items", "test")
+    scored, _ = works("eval", run, world.manifest, *NEVER, "--out", rows)
+    prints(scored, "2 test images")
     assert [r["label"] for r in table(rows)] == ["blue", "red"]
-    prints(works("eval", run, world.manifest, *NEVER, "--split", "val")[1], "2 items", "val")
+    prints(works("eval", run, world.manifest, *NEVER, "--split", "val")[0], "2 held-out images")
 
 
 @pytest.mark.slow
@@ -216,7 +240,7 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
     about = read_json(run / "recipe.json")
     assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
     assert len(json.loads(works("predict", run, world.videos, "--workers", 0, "--views", "2x1", "--json")[0])) == 6
-    more = ["--views", "2x3", "--frames", 5, "--workers", 0]
+    more = ["--views", "2x3", "--frames", 5, "--workers", 0, "--verbose"]
     out, _ = works("eval", run, world.videos, *more)
     assert "probe, 1 view, 2 frames" in " ".join(out.split())
     assert "this run (text head), 2x3 views, mean of features, 5 frames" in out
@@ -264,7 +288,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert all(split["train_content"])
     assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
 
-    out, err = works("eval", run, *val, *world.run_options(), "--out", rows)
+    out, err = works("eval", run, *val, *world.run_options(), "--out", rows, "--verbose")
     prints(err, "4 items", "held-out", 2)
     assert "│ probe" in out, "the training items are found again"
     clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
@@ -296,7 +320,7 @@ def test_published_list_and_resumed_run(world, published, works, refused, tmp_pa
     # With a suffix, the list of frame folders names the same videos.
     listed = [published / "train_rgb.txt", "--val", val, "--suffix", ".avi"]
     works("train", *listed, *how, *world.fast(run), *fast)
-    prints(works("eval", run, published / "val_video.txt", *how, *NEVER)[1], "4 items", "held-out")
+    prints(works("eval", run, published / "val_video.txt", *how, *NEVER, "--verbose")[1], "4 items", "held-out")
     command = read_json(run / "recipe.json")["command"]
     assert [command[key] for key in ("val", "labels", "frame_template", "suffix")] == [
         str(val),
@@ -305,7 +329,7 @@ def test_published_list_and_resumed_run(world, published, works, refused, tmp_pa
         ".avi",
     ]
     resume = ["train", published / "train_rgb.txt", "--out", run, "--resume"]
-    prints(works(*resume, "--workers", 0)[1], "4 val")
+    prints(works(*resume, "--workers", 0)[0], "4 held-out")
     refused(("suffix", ".avi", ".mp4"), *resume, "--suffix", ".mp4")
 
 
@@ -316,7 +340,7 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
     clip = published / "frames/red/--v_Red_g04_c01" / "{:02d}.png"
     for parts, *command in (
         ((listed, "labels"), *train),
-        ((listed, "frame_template", "suffix"), *train, "--labels", labels),
+        ((listed, "--frame-template", "suffix"), *train, "--labels", labels),
         (("held-out", 0.5, "val"), *train, *how, "--held-out", 0.5, "--val", published / "val_rgb.txt"),
         (clip.parent.with_name("gone"), "predict", world.run, clip.parent.with_name("gone") / TEMPLATE),
         ((clip, 6), "predict", world.run, clip, "--workers", 0),
@@ -341,7 +365,7 @@ def test_hugging_face_dataset_from_train_to_eval(world, works, tmp_path, monkeyp
     prints(works("train", source, *world.fast(run), "--baselines", "never")[1], "6 training", 2, "4 val")
     # The cache can be deleted at any time.
     shutil.rmtree(tmp_path / "cache")
-    prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
+    prints(works("eval", run, source, *world.run_options())[0], "4 held-out images")
 
 
 def test_eval_scores_held_out_items(world, works, tmp_path):
@@ -361,9 +385,9 @@ def test_eval_scores_held_out_items(world, works, tmp_path):
 def test_eval_of_other_labels(world, works, refused, tmp_path):
     evaluate = ["eval", world.run, images(tmp_path / "other", ["green", "red"], 2, seed=50)]
     zero_shot = [*evaluate, *world.run_options(), "--zero-shot"]
-    refused(("'green'", "classes", "zero_shot"), *evaluate, *world.run_options())
+    refused(("(green)", "classes", "--zero-shot"), *evaluate, *world.run_options())
     out, _ = works(*zero_shot)
-    prints(out, "4 test images", "names alone (before training)")
+    prints(out, "4 labelled images", "names alone (before training)")
     assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3", "--verbose")[0]
     three = works(*evaluate, *world.run_options(), "--classes", "green, red, a lake", "--verbose")
     prints(three[1], "4 items", "2 classes")
@@ -559,7 +583,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     refused((run, "lr", 0.0003, 0.5), *train, "--resume", "--lr", 0.5)
     resume = ["train", world.images, "--out", run, "--resume"]
     refused((run, "head", "text", "normal"), *resume, "--head", "normal")
-    refused((run, "class_shares", "'red': 2", "equal"), *resume, "--class-shares", "equal")
+    refused((run, "--class-shares", "'red': 2", "equal"), *resume, "--class-shares", "equal")
     # The options that the run was started with need not be typed again.
     _, err = works(*resume, "--workers", 0)
     prints(err, "resume", "epoch 1 of 2")
@@ -580,9 +604,9 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     held, odd = root / "val" / "red" / "1.png", root / "train" / "red" / "odd.mp4"
     held.write_bytes(b"")
     train = ["train", root, *world.fast(run), "--freeze-encoder", "--train-head"]
-    refused((held, "skip_unreadable"), *train)
+    refused((held, "--skip-unreadable"), *train)
     truncate(video(odd, "red", frames=12), 0.5)
-    refused((odd, "skip_unreadable"), *train)
+    refused((odd, "--skip-unreadable"), *train)
     assert not run.exists()
     out, err = works(*train, "--skip-unreadable")
     assert all(f"skipped: {path}" in err for path in (odd, held))
@@ -605,9 +629,9 @@ def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):
 def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
-    refused(("compile", "freeze_encoder"), *train, "--freeze-encoder", "--compile")
-    refused(("compile", "tune=lora"), *train, "--tune", "lora", "--compile")
-    refused(("patch_dropout", "1.0"), *train, "--patch-dropout", "1.0")
+    refused(("--compile", "--freeze-encoder"), *train, "--freeze-encoder", "--compile")
+    refused(("--compile", "--tune lora"), *train, "--tune", "lora", "--compile")
+    refused(("--patch-dropout", "1.0"), *train, "--patch-dropout", "1.0")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
     assert not (tmp_path / "run").exists()
@@ -658,9 +682,9 @@ def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypat
         "videoprism-lvt-large-f8r288",
         "videoprism-lvt-base-f16r288",
     ]
-    refused(("best_under", "'many'"), "encoders", "--best-under", "many")
-    refused(("best_under", "1M"), "encoders", "--best-under", "1M")
-    refused(("best_under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
+    refused(("--best-under", "'many'"), "encoders", "--best-under", "many")
+    refused(("--best-under", "1M"), "encoders", "--best-under", "1M")
+    refused(("--best-under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
     refused(("'kinetics'", "--best-under"), "encoders", "--by", "kinetics")
     refused("frames", "encoders", "--best-under", "100M", "--frames", 8)
     monkeypatch.setattr("rich.console.Console.is_terminal", True)

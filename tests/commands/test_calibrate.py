@@ -524,4 +524,4 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     assert kinds["class"]["items"] + kinds["broader name"]["items"] + kinds[calibration.NONE]["items"] == 42
     assert kinds["right answer"]["items"] <= kinds["any answer"]["items"]
     assert kinds["broader name"]["items"] > 0
-    refused(("at_least", 90), *arguments[:-1], 90)
+    refused(("--at-least", 90), *arguments[:-1], 90)

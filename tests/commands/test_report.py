@@ -78,10 +78,11 @@ def orders(page: Page) -> list[list[str]]:
 def test_a_report_of_the_items_that_the_run_held_out(run, works):
     before = (run / "report.html").read_text()
     (run / "report.html").unlink()
-    out, err = works("report", run, *QUICK)
-    prints(err, 6, 3)
+    out, _ = works("report", run, *QUICK)
+    prints(out, 6, "held-out images are right")
     assert str(run / "report.html") in out
     html, page = page_of(run / "report.html")
+    assert page.strings[2] == out.splitlines()[0]
     assert orders(page) == []  # Clips have one frame.
     about = json.loads((run / "recipe.json").read_text())
     made = {"encoder": about["encoder"]["source"], "head": "text", "train_head": "True", "held_out": "0.34"}

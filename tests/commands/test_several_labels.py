@@ -74,7 +74,7 @@ def test_labels_that_the_run_lacks_are_not_scored(run: Path, works, refused, tmp
     _, err = works("eval", run, write_rows(tmp_path / "more.csv", rows), *options)
     prints(err, "2 of 4 all items", "(x)", "not scored")
     one = write_rows(tmp_path / "one.csv", [(path, "red") for path, _ in rows], ("path", "label"))
-    refused(("one.csv", "one label per file", "`labels`"), "eval", run, one, *options)
+    refused(("one.csv", "one label per file", "'labels'"), "eval", run, one, *options)
     refused("one label per file", "calibrate", run, "--workers", 0)
 
 

@@ -54,7 +54,7 @@ def test_files_in_nested_folders_belong_to_the_class_folder_or_make_a_tree(tmp_p
         write_image(tmp_path / name, "red")
     data = read_dataset(tmp_path)
     assert data.labels == ["animal", "animal", "animal", "kite"]
-    assert "3 files in folders below it belong to this class" in data.notes[0]
+    assert "3 files in folders below class folders belong to these classes" in data.notes[0]
     with refuses(DataError, "its folders are no tree"):  # animal/dog holds files and is above animal/dog/pug
         read_dataset(tmp_path, tree="folders")
     (tmp_path / "animal" / "dog" / "1.png").unlink()

@@ -20,7 +20,7 @@ from texthead.data.dataset import Dataset, Item, label_indices, splits_of
 from texthead.data.protocol import Pixels, Views
 from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, TextheadError
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Change
 
@@ -101,7 +101,14 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
 
 
 def test_words_for_splits(tmp_path):
-    words = {"train": "train", "Training": "train", "val": "val", "valid": "val", "VALIDATION": "val", "test": "test"}
+    words = {
+        "train": "train",
+        "Training": "train",
+        "val": "val",
+        "valid": "val",
+        "VALIDATION": "val",
+        "test": "test",
+    } | {"dev": "val", "Testing": "test"}
     rows = "".join(f"{i}.mp4,run, {word} \n" for i, word in enumerate(words))
     items = read_dataset(write_manifest(tmp_path, f"path,label,split\n{rows}")).items
     assert [item.split for item in items] == [*words.values()]
@@ -114,7 +121,7 @@ def test_words_for_splits(tmp_path):
         ("file,label\na.mp4,run\n", ["'path'"]),
         ("", ["'label'"]),
         ("path,label\n", ["path,label"]),
-        ("path,label,split\na.mp4,run,dev\n", ["clips.csv:2", "'dev'"]),
+        ("path,label,split\na.mp4,run,rest\n", ["clips.csv:2", "'rest'"]),
         ("path,label\na.mp4,run\nb.mp4,run,fast\n", ["clips.csv:3"]),
         ("path,label\na.mp4,run\nb.mp4\n", ["clips.csv:3"]),
         ("path,label\na.mp4,\n", ["clips.csv:2", "label"]),
@@ -204,9 +211,51 @@ def test_folders_of_splits(tmp_path):
     assert [(item.path.name, item.split) for item in dataset.items] == [("a.mp4", "train"), ("b.mp4", "val")]
 
 
+def test_other_names_of_splits_and_folders_below_class_folders(tmp_path):
+    names = ("training/run/2023/a.mp4", "training/jump/b.mp4", "testing/run/c.mp4", "dev/run/2023/may/d.mp4")
+    dataset = read_dataset(touch(tmp_path, *names))
+    assert {item.path.name: (item.label, item.split) for item in dataset.items} == {
+        "a.mp4": ("run", "train"),
+        "b.mp4": ("jump", "train"),
+        "c.mp4": ("run", "test"),
+        "d.mp4": ("run", "val"),
+    }
+    (note,) = dataset.notes
+    prints(note, tmp_path, "2 files in folders below class folders belong to these classes", "2023/may/d.mp4")
+
+
+def test_a_folder_beside_splits_is_no_class(tmp_path):
+    touch(tmp_path, "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
+    with refuses(DataError, tmp_path, "training, valid are splits", "extra is none"):
+        read_dataset(tmp_path)
+
+
 def test_a_class_may_be_called_train_or_like_a_manifest(tmp_path):
-    dataset = read_dataset(touch(tmp_path, "train/a.mp4", "run.csv/b.mp4"))
-    assert [(item.label, item.split) for item in dataset.items] == [("run.csv", None), ("train", None)]
+    dataset = read_dataset(touch(tmp_path, "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
+    labels = [(item.label, item.split) for item in dataset.items]
+    assert labels == [("run.csv", None), ("test", None), ("train", None)]
+
+
+def test_only_a_split_that_the_data_has_can_be_taken(tmp_path):
+    dataset = read_dataset(write_manifest(tmp_path, "path,label,split\na.mp4,run,train\nb.mp4,run,val\n"))
+    assert dataset.split("valid") == dataset.split("val")
+    assert len(dataset.split("val")) == 1
+    for name in ("test", "validate"):
+        with refuses(DataError, "clips.csv", repr(name), "{'train': 1, 'val': 1}"):
+            dataset.split(name)
+    with refuses(DataError, "'train'", "with_drawn_split"):
+        read_dataset(write_manifest(tmp_path, "path,label\na.mp4,run\n")).split("train")
+
+
+def test_paths_with_backslashes_get_a_hint(tmp_path):
+    touch(tmp_path, "run/a.mp4", "c\\d.mp4")
+    path = write_manifest(tmp_path, "path,label\nrun\\a.mp4,run\n")
+    with refuses(DataError, "clips.csv:2", r"'run\\a.mp4'", "write / between folders"):
+        read_dataset(path)
+    assert len(read_dataset(write_manifest(tmp_path, "path,label\nc\\d.mp4,run\nrun\\gone.mp4,run\n"))) == 2
+    for problem in (MediaPath(rf"{tmp_path}/run\a.mp4").check, MediaPath(rf"{tmp_path}/run\a.mp4").open):
+        with refuses(TextheadError, r"run\a.mp4", "write / between folders"):
+            problem()
 
 
 @pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/.deeper/a.mp4"]])
@@ -220,7 +269,11 @@ def test_an_empty_class_folder(tmp_path, others):
 @pytest.mark.parametrize(
     ("others", "parts"),
     [
-        (["run/notes.txt", "run/b.srt"], ["run", "2 files that are not media", "(.srt, .txt)"]),
+        (["run/notes.txt"], ["skipped 1 file that is not media: notes.txt"]),
+        (
+            ["run/b.srt", "jump/c.srt", "run/d.srt", "run/1/e.srt", "run/Thumbs.db", "run/.DS_Store"],
+            ["skipped 4 files that are not media: b.srt, c.srt, d.srt and 1 more"],
+        ),
         (["a.mp4", "b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
     ],
 )
@@ -344,7 +397,7 @@ def test_k_items_or_a_fraction_of_each_class():
     assert set(few.items) < set(drawn.items)
     assert drawn == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, names=dataset.names, processes=8, seed=1))
     assert dataset.k_shot_per_process(2, processes=1, seed=1) == few
-    with refuses(DataError, "'jump'", 2, "k = 3"):
+    with refuses(DataError, "'jump'", 2, "`k=3`"):
         small().k_shot(3, seed=1)
     with refuses(DataError, "fraction", 1.5):
         dataset.fraction(1.5, seed=1)
@@ -443,7 +496,7 @@ def test_a_class_that_cannot_be_divided_trains():
 
 def test_label_indices():
     assert label_indices(small(), ["swim", "fly", "run", "jump"]) == [2, 3, 2, 0, 2, 3, 0, 0]
-    with refuses(DataError, "'jump'", "1 classes", "1 more"):
+    with refuses(DataError, "5 of 8", "1 classes", "(jump, swim)"):
         label_indices(small(), ["run"])
 
 
@@ -486,7 +539,7 @@ def test_a_training_clip(filmed):
     )
     image, target, position = clips[0, 1]
     assert (read_numbers(image), target, position) == ([5] * 4, 1, 1)
-    with refuses(DataError, "'jump'"):
+    with refuses(DataError, "(jump)"):
         TrainClips(filmed, ["run"], frames=4, augmentation=SPEC, seed=0)
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from made import items, write_frames, write_image
 from messages import prints, refuses
 from texthead.data.division import divide, divide_or_train, with_validation
@@ -26,15 +28,13 @@ def test_divide_draws_where_there_are_no_splits():
 
 
 def test_divide_takes_the_datas_splits():
-    rows = [("a0", "a", "train"), ("b0", "b", "train"), ("a1", "a", "val"), ("b1", "b", "test"), ("c1", "c", "test")]
+    rows = [("a0", "a", "train"), ("b0", "b", "train"), ("a1", "a", "val"), ("b1", "b", "test"), ("a2", "a", "test")]
     parts = divide(items(*rows), seed=0, held_out=None, k=None)
     assert parts.scored_name == "test"
     assert parts.val is not None
     assert [i.path.stem for i in parts.val.items] == ["a1"]
-    # Class c has no row in the head.
-    assert [i.path.stem for i in parts.scored.items] == ["b1"]
-    (note,) = parts.notes
-    prints(note, "1 of 2 test items", "(the first: 'c')", "not scored")
+    assert [i.path.stem for i in parts.scored.items] == ["b1", "a2"]
+    assert parts.notes == ()
     only = divide(items(*rows[:3]), seed=0, held_out=None, k=None)
     assert (only.scored_name, len(only.scored)) == ("val", 1)
     none = divide(items(*rows[:2]), seed=0, held_out=None, k=None)
@@ -102,14 +102,20 @@ def test_an_item_in_both_sources_is_refused(tmp_path):
         with_validation(train_set, val_set)
 
 
-def test_copies_and_classes_without_training_items_are_noted(tmp_path):
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_held_out_items_of_a_class_without_training_items_are_refused(split):
+    rows = [("a0", "a", "train"), ("b0", "b", "train"), ("b1", "b", "test"), ("c0", "c", split), ("d0", "d", split)]
+    of = f"2 of {2 + (split == 'test')} {split} items"
+    with refuses(DataError, of, "without training items (c, d)", "leave these items out"):
+        divide(items(*rows), seed=0, held_out=None, k=None)
+
+
+def test_copies_are_noted(tmp_path):
     for split, label, seed in [("one", "a", 0), ("one", "b", 1), ("two", "a", 0), ("two", "c", 2)]:
         write_image(tmp_path / split / label / f"{split}.png", "red", seed=seed)
     dataset = with_validation(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
     (copies,) = dataset.notes
     prints(copies, "1 of 2", tmp_path / "two/a/two.png")
-    (classes,) = divide(dataset, seed=0, held_out=None, k=None).notes
-    prints(classes, "1 of 1 val items", "'c'")
     assert [item.label for item in dataset.split("val").items] == ["c"]
     clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
     with refuses(DataError, "1 of 1", "val"):

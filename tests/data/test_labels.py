@@ -40,7 +40,9 @@ def test_targets_say_which_classes_an_item_has() -> None:
     assert torch.equal(SEVERAL.targets(names), expected)
     assert torch.equal(SEVERAL.table(names)[SEVERAL.numbers(names)], expected)
     assert Labels(("b", "a", "b")).targets(["a", "b"]).tolist() == [1, 0, 1]
-    with pytest.raises(DataError, match="toys.csv: label 'frisbee' is not among the 2 classes"):
+    with pytest.raises(
+        DataError, match=r"toys.csv: 1 of 4 items have labels that are not among the 2 classes \(frisbee\)"
+    ):
         SEVERAL.targets(["cat", "dog"])
 
 
@@ -57,7 +59,7 @@ def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
     assert len(drawn) <= 6
     both = several(["a; b"] * 3 + ["a"] * 3 + ["b"] * 3)
     assert all(1 <= len(both.k_shot(1, seed=seed)) <= 2 for seed in range(9))
-    with pytest.raises(DataError, match="class 'c' has 2 items < k = 3"):
+    with pytest.raises(DataError, match="class 'c' has 2 items, fewer than `k=3`"):
         data.k_shot(3, seed=0)
 
 

@@ -49,9 +49,9 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
 def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,dog\n")
     assert labels_of(path) == {"a.jpg": "dog; frisbee", "b.jpg": "dog"}
-    with refuses(DataError, f"{path}:3", "`labels`"):
+    with refuses(DataError, f"{path}:3", "'labels'"):
         read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,\n"))
-    with refuses(DataError, tmp_path / "b.jpg", "no label", "`labels`"):
+    with refuses(DataError, tmp_path / "b.jpg", "no label", "'labels'"):
         read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,;\n"))
     assert not read_dataset(manifest(tmp_path, "path,label\na.jpg,dog\nb.jpg,cat\n")).several
 
@@ -100,7 +100,7 @@ def test_a_column_for_each_class(tmp_path: Path, yes: str, no: str) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("path,dog,cat\na.jpg,1,maybe\n", ["no column 'label'", "path, dog, cat", "`labels`", "0 or 1"]),
+        ("path,dog,cat\na.jpg,1,maybe\n", ["no column 'label'", "path, dog, cat", "'labels'", "0 or 1"]),
         ("path,dog,cat\n", ["no column 'label'"]),
         ("path,split\na.jpg,train\n", ["no column 'label'"]),
         ("path,dog,cat\na.jpg,1,0\nb.jpg,1,2\n", ["clips.csv:3", "'cat'", "0 or 1"]),
@@ -180,7 +180,7 @@ def test_one_label_each_in_a_json_list(tmp_path: Path) -> None:
         ({"path": "b\0.jpg", "label": "dog"}, ["list.json:2", "NUL"]),
         ({"path": "b.jpg", "label": "\ud800"}, ["list.json:2", "Unicode"]),
         ({"path": "b.jpg", "labels": ["dog; cat"]}, ["'dog; cat'", "';'"]),
-        ({"path": "b.jpg", "label": "dog", "split": "dev"}, ["list.json:2", "'dev'"]),
+        ({"path": "b.jpg", "label": "dog", "split": "rest"}, ["list.json:2", "'rest'"]),
         ({"path": "b.jpg", "label": "dog", "start": 1}, ["list.json:2", "only videos"]),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_cell_may_hold_a_list_and_other_separators_are_asked_about(tmp_path: P
     assert [item.label for item in read_dataset(tmp_path / "labels.csv").items] == ["chair; lamp", "lamp", ""]
     for mark in (", ", "|"):
         (tmp_path / "labels.csv").write_text(f'path,labels\na.jpg,"lamp{mark}chair"\nb.jpg,lamp\n')
-        with refuses(DataError, "labels.csv", "separated by ';'", f"lamp{mark}chair", "`label`"):
+        with refuses(DataError, "labels.csv", "separated by ';'", f"lamp{mark}chair", "'label'"):
             read_dataset(tmp_path / "labels.csv")
     (tmp_path / "labels.csv").write_text('path,labels\na.jpg,"lamp, small; chair"\nb.jpg,lamp\n')
     assert read_dataset(tmp_path / "labels.csv").classes == ["chair", "lamp", "lamp, small"]

@@ -51,7 +51,7 @@ def count_classes(labels: list[str], positions: list[int]) -> Counter:
 def test_exactly_k_a_class_or_an_error(labels, seed, k):
     count = Counter(labels)
     if min(count.values()) < k:
-        with pytest.raises(DataError, match=f"k = {k}"):
+        with pytest.raises(DataError, match=f"`k={k}`"):
             k_shot(labels, k, seed=seed)
     else:
         assert count_classes(labels, k_shot(labels, k, seed=seed)) == dict.fromkeys(count, k)
@@ -76,7 +76,7 @@ PER_PROCESS = partial(k_shot_per_process, processes=2)
 
 def test_too_few_items_of_a_class():
     for draw in (k_shot, PER_PROCESS):
-        with refuses(DataError, "'b'", 1, "k = 2"):
+        with refuses(DataError, "'b'", 1, "`k=2`"):
             draw(["a", "a", "b"], 2, seed=0)
 
 

@@ -167,7 +167,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     train(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
-    with refuses(RunError, "stride 3", "freeze_encoder"):
+    with refuses(RunError, "stride=3", "freeze_encoder"):
         adapt_recipe(
             small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0)
         )

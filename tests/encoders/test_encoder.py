@@ -100,6 +100,7 @@ def test_an_encoder_of_two_functions(tmp_path):
         **statistics,
     )
     assert (encoder.dim, encoder.scale, encoder.has_text) == (3, 100.0, True)
+    assert repr(encoder) == f"Encoder({encoder.source!r}, dim=3)"
     assert torch.equal(encoder.encode_text(["blue", "red"]), torch.eye(3)[[2, 0]])
     green = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     green[:, 1] = 255

@@ -167,7 +167,7 @@ def test_sets_need_items_and_labels_that_can_be_named():
         calibration.conformal_quantile(scores, targets, coverage=0.9)
     scores, targets = drawn_scores(30)
     scores[:, 0] = -torch.inf
-    with refuses(DataError, "coverage 0.9"):
+    with refuses(DataError, "coverage=0.9"):
         calibration.conformal_quantile(scores, torch.zeros_like(targets), coverage=0.9)
 
 

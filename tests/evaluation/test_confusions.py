@@ -1,13 +1,12 @@
-"""Per-class rates by hand; confused pairs and their ranks."""
+"""Per-class rates by hand; confused pairs."""
 
 import numpy as np
 import pytest
 
-from texthead.evaluation.confusions import class_rows, confused_pairs, wrong_pairs
+from texthead.evaluation.confusions import class_rows, wrong_pairs
 from texthead.evaluation.intervals import wilson_interval
 
 CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
-ALIKE = np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.3], [0.1, 0.3, 1.0]])
 
 
 def test_rates_by_hand():
@@ -40,13 +39,6 @@ def test_intervals_of_classes_take_groups_into_account():
     assert grouped[3:4] == alone[3:4]
 
 
-def test_confused_pairs_have_the_rank_of_their_rows():
+def test_the_most_frequent_confusions_come_first():
     assert wrong_pairs(np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])) == [(2, 0, 4), (1, 2, 2), (0, 1, 1)]
-    pairs = confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"])
-    assert [(p.truth, p.predicted, p.wrong, p.items, p.rank, p.correlation) for p in pairs] == [
-        ("b", "c", 5, 10, 2, 0.3),
-        ("a", "b", 2, 10, 1, 0.6),
-        ("b", "a", 1, 10, 1, 0.6),
-    ]
-    assert len(confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"], most=1)) == 1
-    assert confused_pairs(np.eye(3, dtype=np.int64), ALIKE, ["a", "b", "c"]) == []
+    assert wrong_pairs(np.eye(3, dtype=np.int64)) == []

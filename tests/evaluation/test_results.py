@@ -35,6 +35,8 @@ def test_metrics_equal_scikit_learns() -> None:
     assert result.f1[0] == pytest.approx(100 * f1_score(hot, scores >= 0, average="micro"))
     assert result.macro_f1[0] == pytest.approx(100 * f1_score(hot, scores >= 0, average="macro"))
     assert result.exact[0] == pytest.approx(100 * (hot == (scores >= 0)).all(1).mean())
+    every = [rate and rate[0] for rate in result.class_ap]
+    assert every == pytest.approx(100 * average_precision_score(hot, scores, average=None))
 
 
 def test_average_precision_is_that_of_scikit_learn_with_ties_shared() -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
-from made import noise, put_stored, sound, stored, write_image, write_small_run, write_video
+from made import noise, pictures, put_stored, sound, stored, write_image, write_small_run, write_video
+from media_files import heic
 from texthead.apps.page.answers import About, Limits
 from texthead.apps.page.app import Rules, ui_app
 from texthead.data.dataset import Dataset, Item
@@ -31,6 +32,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
+from texthead.extras import is_installed
 from texthead.files import read_json
 from texthead.media.paths import MediaPath
 from texthead.parallel.worker_pool import StatefulWorker
@@ -116,8 +118,10 @@ def media_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]
     for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mpg", ".flv"):
         codec = {".avi": "mpeg4", ".mpg": "mpeg2video"}.get(suffix, "libx264")
         yield write_video(folder / f"a{suffix}", "red", codec=codec), read_media
-    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif"):
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".avif", ".jp2"):
         yield write_image(folder / f"b{suffix}", "blue"), read_media
+    if is_installed("pi_heif"):
+        yield heic(folder / "b.heic", pictures("blue", 1, 0)[0]), read_media
     yield sound(folder / "c.mp4"), read_media
 
 

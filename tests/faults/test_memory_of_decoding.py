@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
 
 from made import taken
+from media_files import heic
 from texthead.apps.doctor.facts import facts_of
 from texthead.apps.label.media import preview
 from texthead.data.clips import TrainClips, ViewClips
@@ -88,6 +90,9 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "progressive.jpg": partial(saved, progressive=True, subsampling=0),
     "cmyk.jpg": partial(saved, mode="CMYK", progressive=True),
     "a.webp": partial(saved, method=0),
+    "a.avif": partial(saved, mode="RGBA", speed=10),
+    "a.jp2": partial(saved, mode="RGBA"),
+    "a.heic": lambda path: heic(path, np.zeros((SIDE // 2, SIDE // 2, 3), np.uint8)),
     "one strip.tif": partial(saved, mode="RGBA", compression="tiff_deflate", tiffinfo={278: SIDE}),
 }
 
@@ -123,7 +128,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
 def check_memory(path: Path, way: str) -> None:
     torch.set_num_threads(1)
     message, grown = taken(partial(WAYS[way], path), 8 * 2**30)
-    assert message == "no error" or (message.startswith("MediaError") and "raise max_megapixels" in message), message
+    assert message == "no error" or (message.startswith("MediaError") and "raise `max_megapixels`" in message), message
     assert grown < MOST, f"{grown / 2**20:.0f} MB"
 
 
@@ -136,6 +141,8 @@ def test_a_gif_of_756_bytes(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FILES)
 def test_a_small_file_of_large_pictures(tmp_path: Path, name: str, way: str) -> None:
+    if name.endswith(".heic"):
+        pytest.importorskip("pi_heif")
     check_memory(FILES[name](tmp_path / name), way)
 
 
@@ -178,7 +185,7 @@ def large(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "179")  # Restored at the end.
-    limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise max_megapixels"
+    limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise `max_megapixels`"
     for way in (viewed, trained, preview, lambda path: encoded(path, ShardOptions())):
         with pytest.raises(MediaError, match=limit):
             way(large)

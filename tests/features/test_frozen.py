@@ -68,6 +68,21 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
     items = frozen.items(Dataset(tuple(Item(path, "red") for path in paths), "made here"))
     assert torch.equal(items.features, files.features)
     assert [item.path for item in items.data.items] == [image, video]
+    assert torch.equal(frozen.files(str(image)).features, files.features[:1])
     assert frozen.files(paths[1:2]).features.shape == (0, encoder.dim)
     with refuses(DataError, "none of 1 items"):
         frozen.items(Dataset((Item(paths[1], "red"),), "made here"))
+
+
+def test_by_default_it_takes_the_fast_engine_and_shows_a_bar_on_a_terminal(
+    data: Dataset, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = FrozenEncoder(encoder)
+    assert frozen.reading.engine == "auto"
+    frozen.items(data)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("texthead.notebook.REFRESH_SECONDS", 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    frozen.items(data)
+    shown = [line.strip() for line in capsys.readouterr().err.split("\r") if line]
+    assert shown == ["encode items: 1 of 2 files", "encode items: 2 of 2 files", ""]

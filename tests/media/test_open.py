@@ -6,11 +6,13 @@ The small videos are made here; the real ones, from phones, webcams and old came
 import itertools
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
+import PIL.features
 import PIL.Image
 import pytest
 import torch
@@ -21,8 +23,10 @@ from media_files import (
     RATE,
     WIDTH,
     X264,
+    box,
     damage,
     encode,
+    heic,
     lossless,
     packet_place,
     scene,
@@ -361,6 +365,44 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path):
     assert MediaPath(path).open().check() == 1
 
 
+@pytest.mark.parametrize("suffix", [".avif", ".jp2"])
+def test_avif_and_jpeg_2000_are_read_whatever_their_suffix(tmp_path, suffix):
+    path = save_picture(tmp_path / f"a{suffix}", scene(1)[0])
+    assert Image.suffix_of(path.read_bytes()) == suffix
+    with MediaPath(path.rename(path.with_suffix(".jpg"))).open() as media:
+        assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
+        assert not media.turned
+
+
+def test_heic_is_read_and_turned(tmp_path):
+    pytest.importorskip("pi_heif")
+    plain, turned = heic(tmp_path / "a.heic", scene(1)[0]), heic(tmp_path / "b.jpg", scene(1)[0], box(b"irot", b"\1"))
+    with MediaPath(plain).open() as media:
+        (picture,) = pictures(media, [0])
+    with MediaPath(turned).open() as media:
+        assert np.array_equal(pictures(media, [0])[0], np.rot90(picture))
+    assert np.abs(picture.astype(int) - scene(1)[0]).mean() < 20  # Colours at half resolution.
+    assert Image.suffix_of(plain.read_bytes()) == ".heic"
+
+
+def test_what_a_format_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with refuses(MediaError, "a.heic", "HEIC needs pi_heif", 'pip install "texthead[heic]"'):
+        MediaPath(heic(tmp_path / "a.heic", scene(1)[0])).open()
+    save_picture(tmp_path / "a.avif", scene(1)[0])
+    monkeypatch.setattr(PIL.features, "check", lambda _: False)
+    with refuses(MediaError, "a.avif", "Pillow 11.3"):
+        MediaPath(tmp_path / "a.avif").open()
+
+
+def test_transparent_pixels_get_their_stored_colour(tmp_path):
+    pixels = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    pixels[..., 0] = 200
+    for suffix, options in ((".png", {}), (".webp", {"lossless": True, "exact": True})):
+        with MediaPath(save_picture(tmp_path / f"a{suffix}", pixels, **options)).open() as media:
+            assert pictures(media, [0])[0][0, 0].tolist() == [200, 0, 0]
+
+
 @pytest.mark.parametrize("suffix", sorted(Image.suffixes))
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1"])
 def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
@@ -368,8 +410,8 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
     path = tmp_path / f"a{suffix}"
     try:
         image.save(path)
-    except (OSError, KeyError):
-        pytest.skip(f"{suffix} has no {mode}")
+    except (OSError, KeyError, ValueError):
+        pytest.skip(f"{suffix} has no {mode}, or is read alone")
     with MediaPath(path).open() as media:
         assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
 

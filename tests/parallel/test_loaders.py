@@ -95,7 +95,7 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
 def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fork server ends after the request."""
     monkeypatch.setattr("os.read", lambda *_: b"")
-    with refuses(RunError, "(unexpected EOF)", "fewer workers", "resume"), worker_faults():
+    with refuses(RunError, "(unexpected EOF)", "fewer `workers`", "resume"), worker_faults():
         forkserver.read_signed(0)
 
 

@@ -72,9 +72,19 @@ def tree(tmp_path: Path) -> Path:
 def test_inputs_in_order_and_folders_sorted(tree: Path) -> None:
     video, image, text = tree / "b.mp4", tree / "z.jpg", tree / "notes.txt"
     deep = [tree / "deep" / "a.mkv", tree / "deep" / "er" / "c.PNG"]
-    assert find_media([tree]) == find_media([str(tree)]) == [video, *deep, image]
+    assert find_media([tree]) == find_media(str(tree)) == find_media(tree) == [video, *deep, image]
     assert find_media([image, tree / "deep", video]) == [image, *deep, video]
     assert find_media([text]) == [text], "a named file is taken whatever its suffix"
+
+
+def test_what_a_folder_has_besides_media_is_counted_and_named(tree: Path) -> None:
+    for name in ("a.xmp", "deep/b.xmp", "deep/er/c.xmp", "Thumbs.db", "deep/.hidden"):
+        (tree / name).write_text("no media")
+    notes: list[str] = []
+    predict(make_run(2), [tree, tree / "z.jpg"], reporter=Reporter(note=notes.append))
+    assert notes == ["skipped 4 files that are not media: a.xmp, b.xmp, c.xmp and 1 more"]
+    assert find_media([tree / "z.jpg", tree / "deep"], notes.append)
+    assert notes[1:] == ["skipped 2 files that are not media: b.xmp, c.xmp"]
 
 
 def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
@@ -102,6 +112,9 @@ def test_what_is_not_there(tree: Path) -> None:
     for name in ("gone.mp4", "gone/img_{:05d}.png", "empty"):
         with refuses(DataError, tree / name):
             find_media([tree / "b.mp4", tree / name])
+    for one in (str(tree / "gone.mp4"), tree / "gone.mp4"):
+        with refuses(DataError, tree / "gone.mp4"):
+            predict(make_run(2), one)
     with refuses(DataError, tree / "gone.mp4"):
         predict(make_run(2), [tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
 
@@ -227,8 +240,10 @@ def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> 
     with pytest.raises(MediaError, match="skip_unreadable") as caught:  # The message quotes the decoder.
         predict(make_run(2), [tree])
     assert caught.value.path == broken
-    with pytest.raises(DataError, match=r"1 .*c\.mp4: "):
+    with pytest.raises(DataError, match=r"^\S+/c\.mp4: cannot be read"):
         predict(make_run(2), [broken], reading=Reading(skip_unreadable=True))
+    with pytest.raises(DataError, match=r"none of 2 files can be read: \S+/c\.mp4: "):
+        predict(make_run(2), [broken, text], reading=Reading(skip_unreadable=True))
     inputs = [tree, text, tree / "b.mp4"]
     result = predict(make_run(2), inputs, reading=Reading(skip_unreadable=True))
     assert [prediction.path for prediction in result] == find_media(inputs)

@@ -12,7 +12,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate
-from texthead.evaluation.results import Evaluation
+from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -21,6 +21,7 @@ from texthead.report.mistakes import mistake_strips, most_confident
 
 NAMES = ("a", "b", "c", "d", "e")
 PROTOCOL = Protocol(2, PIXELS, Views(origin="centre"))
+TINY = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
 
 
 def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> Evaluation:
@@ -41,10 +42,24 @@ def test_mistake_includes_true_class(tmp_path):
     last, second, right = mistake_strips(result(paths, scores, [4, 1, 0]), Protocol(1, PIXELS))
     chances = torch.tensor(scores[0]).softmax(-1).tolist()
     assert last.top == [(name, pytest.approx(chances["abcde".index(name)])) for name in "abce"]
-    assert (last.truth, last.rank, last.name) == ("e", 5, "x/0.png")
+    assert (last.truth, last.rank, last.name) == (["e"], 5, "x/0.png")
     assert [name for name, _ in second.top] == ["a", "b", "c"]
-    assert (second.truth, second.rank) == ("b", 2)
-    assert (right.truth, right.rank, right.heats, right.note) == ("a", 1, {}, "")
+    assert (second.truth, second.rank) == (["b"], 2)
+    assert (right.truth, right.rank, right.heats, right.note) == (["a"], 1, {}, "")
+
+
+def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
+    paths = [write_image(tmp_path / "x" / f"{i}.png", "red", seed=i) for i in range(4)]
+    scores = torch.tensor([[2.0, -2, -1, -3, -4], [1, 5, -3, -4, -5], [4, 3, 2.5, 2.2, 1], [-1, -2, -3, -4, -5]])
+    targets = torch.tensor([[1, 0, 0, 0, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]).bool()
+    actual = SeveralEvaluation(NAMES, paths, targets, scores)
+    assert most_confident(actual, mistakes=5, hits=5) == [1, 0, 2, 3]
+    extra, missed, *right = mistake_strips(actual, Protocol(1, PIXELS), saliency_maps=2, model=TINY)
+    assert [name for name, _ in extra.top] == ["b", "a", "c"]
+    assert ([name for name, _ in missed.top], missed.truth, missed.said) == (["a", "c", "b", "e"], ["a", "e"], 1)
+    assert missed.top[-1][1] == pytest.approx(float(torch.tensor(-4.0).sigmoid()))
+    assert [strip.is_mistake for strip in (extra, missed, *right)] == [True, True, False, False]
+    assert [(strip.said, strip.heats) for strip in (extra, *right)] == [(2, {}), (5, {}), (0, {})]
 
 
 def test_frames_are_those_that_the_model_sees(tmp_path):
@@ -73,7 +88,7 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]
     names = {title.rpartition(": ")[2] for title in first.heats}
-    assert set() < names <= {first.top[0][0], first.truth}
+    assert set() < names <= {first.top[0][0], *first.truth}
     assert all((heat.shape, heat.max()) == ((2, 7, 7), 1) for heat in first.heats.values())
     assert all(name in first.note for name in names)
     assert "%" in first.note
@@ -81,9 +96,8 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
 
 def test_faint_saliency_not_shown(tmp_path):
     path = write_image(tmp_path / "x.png", "red")
-    model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
-    model.head.weight.data.zero_()  # pyright: ignore
-    (strip,) = mistake_strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), saliency_maps=1, model=model)
+    TINY.head.weight.data.zero_()  # pyright: ignore
+    (strip,) = mistake_strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), saliency_maps=1, model=TINY)
     assert strip.heats == {}
     prints(strip.note, "a (20.0 %)")
 

@@ -45,6 +45,22 @@ def test_right_and_wrong_differ_without_colour(truth, rank, title, labels, hatch
 
 
 @pytest.mark.parametrize(
+    ("truth", "said", "title", "labels", "hatched"),
+    [
+        (("archery", "yoga"), 2, ("✓", "archery, yoga"), ["✓ archery", "✓ yoga", "zumba"], 0),
+        (("archery", "zumba"), 2, ("✗", "archery, zumba"), ["✓ archery", "✗ yoga", "✓ zumba"], 1),
+        ((), 1, ("✗", "no class"), ["✗ archery", "yoga", "zumba"], 1),
+        ((), 0, ("✓", "no class"), ["archery", "yoga", "zumba"], 0),
+    ],
+)
+def test_several_labels_are_marked_one_by_one(truth, said, title, labels, hatched):
+    figure = strips.plot_strip(clip(1), TOP, truth=truth, said=said)
+    prints(figure.get_suptitle(), *title)
+    assert read_texts(figure.axes[-1])[::2] == labels
+    assert sum(bool(bar.get_hatch()) for bar in figure.axes[-1].patches) == hatched
+
+
+@pytest.mark.parametrize(
     ("probability", "text"),
     [(0.0, "0.0 %"), (0.0001, "<0.1 %"), (0.0006, "0.1 %"), (0.123, "12.3 %"), (0.9996, ">99.9 %"), (1.0, "100.0 %")],
 )

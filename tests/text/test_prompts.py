@@ -59,9 +59,9 @@ def test_name_order_and_verbatim_names():
 @pytest.mark.parametrize(
     ("labels", "parts"),
     [
-        (["run", "push_up", "push up"], ["'push_up'", "'push up'", "verbatim"]),
-        (["PushUp", "push_up"], ["'PushUp'", "'push_up'", "verbatim"]),
-        (["run", "_"], ["'_'", "verbatim"]),
+        (["run", "push_up", "push up"], ["'push_up'", "'push up'", "clean=False"]),
+        (["PushUp", "push_up"], ["'PushUp'", "'push_up'", "clean=False"]),
+        (["run", "_"], ["'_'", "clean=False"]),
         (["run", " "], ["2 of 2"]),
         (["run", "jump", "run"], ["'run'", 2]),
         ([], []),

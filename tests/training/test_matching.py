@@ -239,7 +239,7 @@ def test_unsuitable_model_refused_before_run(source: str, data: Dataset, tmp_pat
     for odd, recipe, objective, parts in (
         (linear, RECIPE, Matching(), ("FrozenHead", "LinearHead")),
         (bare, RECIPE, Matching(encoder.text), ("own", "Matching(None)")),
-        (model, cut, Matching(gather=True), ("accumulate 2", "gather")),
+        (model, cut, Matching(gather=True), ("accumulate=2", "gather")),
     ):
         with refuses(RunError, *parts):
             train(odd, data, None, recipe, out=tmp_path / "run", objective=objective)

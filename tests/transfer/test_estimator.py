@@ -1,6 +1,7 @@
 """TextHeadClassifier in scikit-learn's own tools, on lists and arrays of paths of real files."""
 
 from pathlib import Path
+from typing import get_args
 
 import joblib
 import numpy as np
@@ -18,8 +19,9 @@ from texthead import TextHeadClassifier
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Media
+from texthead.recipes import MethodName
 
-METHODS = ["text-probe", "probe", "zero-shot-centred"]
+METHODS = get_args(MethodName)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_fit_and_predict_and_fit_the_same_again(files, cache, method):
     assert (names == made.classes_[sure.argmax(1)]).all()
     assert (names == made.classes_[scores.argmax(1)]).all()
     assert made.score(paths, labels) == (names == np.array(labels)).mean()
-    if method != "zero-shot-centred":
+    if not method.startswith("zero-shot"):
         assert made.score(paths, labels) == 1.0
     again = classifier(cache, method).fit(paths, labels)
     for (name, ours), (_, theirs) in zip(
@@ -149,13 +151,15 @@ def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
 
 def test_tables_and_columns(files, cache):
     column = np.array(files[0], dtype=object)[:, None]
-    assert classifier(cache, "probe").fit(column, files[1]).score(column, files[1]) == 1.0
+    made = classifier(cache, "probe").fit(column, files[1])
+    assert made.score(column, files[1]) == 1.0
+    assert [made.predict(one).tolist() for one in (files[0][0], Path(files[0][0]))] == [files[1][:1]] * 2
 
 
 def test_wrong_arguments(files, cache, tmp_path):
     paths, labels = files
     for bad_paths, bad_labels, *parts in (
-        (paths[0], labels, repr(paths[0])),
+        (paths[0], labels, "1 paths", "(18,)"),
         ([], [], "(0,)"),
         ([1, 2], ["a", "b"], "files", "int"),
         (paths, labels[:-1], 18, "(17,)"),

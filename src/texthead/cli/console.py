@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from texthead.cli.flag_names import with_flags as with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.errors import MediaError, listed, printable
 from texthead.parallel.progress import Reporter, step_bars
@@ -135,7 +136,13 @@ def bar(title: str, unit: str) -> Iterator[ProgressBar]:
         yield progress
 
 
-reporter = Reporter(bar, say=lambda text: notes().print(text), note=lambda text: say_notes([text]))
+def _say(message: str) -> None:
+    """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
+    if _screens[-1].verbose or not _screens[-1].line.tell(message):
+        notes().print(message)
+
+
+reporter = Reporter(bar, say=_say, note=lambda text: say_notes([text]))
 
 
 def next_command(*words: object) -> None:
@@ -172,13 +179,15 @@ def say_skipped(errors: Iterable[MediaError]) -> None:
 class _Console(Console):
     """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
 
-    A terminal gets lines that are wrapped between words, everything else whole lines.
+    A terminal gets lines that are wrapped between words, everything else whole lines. Parameters in messages become
+    flags.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
+        objects = tuple(with_flags(each) if isinstance(each, str) else each for each in objects)
         if self.is_terminal and not options.get("soft_wrap"):
             objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
         with _screens[-1].line.hidden():

@@ -11,8 +11,10 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from texthead.cli.flag_names import speak_of, with_flags
 from texthead.cli.parser import (
     Parser,
+    actions_of,
     add_command,
     build,
     check_required,
@@ -170,10 +172,8 @@ def _group(name: str, command: type) -> AbstractContextManager[None]:
     if processes == "apart" or int(size) < 2:
         return nullcontext()
     if "LOCAL_RANK" not in os.environ:
-        raise RunError(
-            f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
-            "with torchrun, or unset WORLD_SIZE"
-        )
+        why = "LOCAL_RANK is not set, so each process would do all the work alone"
+        raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
     if processes != "shared":
         raise RunError(f"{name} runs in one process: start it without torchrun")
     from texthead.parallel.distributed import launched
@@ -208,7 +208,8 @@ def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    It is 0 for success, 2 for a mistake of the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the
+    It is 0 for success, 1 if doctor finds a serious fault or predict cannot read some of its files, 2 for a mistake of
+    the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the
     reader of the output has gone.
     """
     if argv is None:
@@ -218,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         wait_asleep()
     print_every_name()
+    speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
             check_current_folder()
@@ -247,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     raise
                 problem = line_of(error, kind=True)
                 line = f"package {package} failed ({problem}); `python -X dev -m texthead` shows where"
-            print_error(" ".join(line.split()))
+            print_error(" ".join(with_flags(line).split()))
             return 2
 
 
@@ -277,6 +279,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
         print(config_text(command, values), end="")
         return 0
     check_required(command, values)
+    speak_of(lambda: actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))
     ending.line = partial(_interrupted, name, values)
     with _group(name, command):
         return _run(command, values)

@@ -66,7 +66,7 @@ class ModelOptions:
 
         doing(f"loading {run_folder or self.source.encoder or 'mini'}")
         from texthead.encoders.load import load_encoder
-        from texthead.prediction.predict import zero_shot
+        from texthead.prediction.predict import names_notes, zero_shot
         from texthead.runs.run import load_run
         from texthead.transfer.methods import names_line
 
@@ -81,13 +81,14 @@ class ModelOptions:
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
-        say_notes(filter(None, [names_line(encoder, names, prompts)]))
+        say_notes(filter(None, [names_line(encoder, names, prompts), *names_notes(model)]))
         return model.to(device)
 
 
 def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
     from texthead.cli.console import say_notes, say_other_classes, say_prompts
+    from texthead.prediction.predict import names_notes
     from texthead.transfer.methods import names_line
 
     if classes is None:
@@ -99,19 +100,15 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
     say_prompts(labels, run.head.prompts or ())
-    say_notes(filter(None, [names_line(encoder, names, prompts)]))
+    say_notes(filter(None, [names_line(encoder, names, prompts), *names_notes(run)]))
     return run
 
 
 def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], ClassSentences]:
     """Return (labels, their names for the text encoder, their sentences or None)."""
-    from texthead.cli.console import say_notes
-
     sentences = read_classes(classes)
     check_template_fills(options.template, sentences)
     labels = list(sentences)
-    if len(labels) == 1:
-        say_notes(["a single class always gets 100 %: name others to compare it with"])
     return labels, options.names_for(labels), list(sentences.values())
 
 

@@ -1,4 +1,4 @@
-"""One line on a terminal that shows what a command is doing: a step with its seconds, or a progress bar.
+"""One line on a terminal that shows what a command is doing: a step with its seconds, or a bar and its last message.
 
 A terminal without control characters (TERM=dumb) or with NO_COLOR gets a plain line for each step instead.
 """
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -49,6 +49,7 @@ class ProgressBar:
             speed_estimate_period=_WINDOW,
         )
         self._task = self.progress.add_task(title, total=None, unit=unit)
+        self.message = ""
 
     def __call__(self, done: int, total: int) -> None:
         self.progress.update(self._task, completed=done, total=total)
@@ -92,6 +93,13 @@ class StatusLine:
             self._stream.write(f"{what} ...\n")
             self._stream.flush()
 
+    def tell(self, message: str) -> bool:
+        """Show a message below the progress bar until the next one; return whether there is a bar on a terminal."""
+        seen = self._live.is_started and bool(self._bars)
+        if seen:
+            self._bars[-1].message = message
+        return seen
+
     @contextmanager
     def showing(self, progress: ProgressBar) -> Iterator[None]:
         """Show a progress bar in the block."""
@@ -115,7 +123,8 @@ class StatusLine:
 
     def _line(self) -> RenderableType:
         if self._bars:
-            return self._bars[-1].progress.get_renderable()
+            bar = self._bars[-1]
+            return Group(bar.progress.get_renderable(), *[Text(bar.message, overflow="ellipsis")] * (bar.message != ""))
         seconds = time.monotonic() - self._since
         text = f"{self._what} ..." + (f" {int(seconds)} s" if seconds >= 1 else "")
         return Text(text if seconds > _SHORT else "", no_wrap=True, overflow="ellipsis")

@@ -57,7 +57,7 @@ _REMEDIES = {
     errno.EPERM: "get the right to use it, or choose another",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOSPC: "make room on the disk",
-    errno.EMFILE: "raise the limit of open files (`ulimit -n`), or use fewer workers",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`), or use fewer `workers`",
 }
 
 
@@ -68,6 +68,5 @@ def of_system(error: OSError) -> str:
 
         reader_gone()  # Drop output that could not be written.
     about = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
-    return printable(
-        f"{about}{error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'check the path and the disk')}"
-    )
+    remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")
+    return printable(f"{about}{error.strerror or error}; {remedy}")

@@ -59,7 +59,7 @@ class Encoders:
         from texthead.encoders.load import names_encoder
 
         if self.by != "imagenet" and self.best_under is None:
-            raise EncoderError(f"by: {self.by!r} needs --best-under; add it, as --best-under 1B")
+            raise EncoderError(f"--by: {self.by!r} needs --best-under; add it, as --best-under 1B")
         if self.word and names_encoder(self.word) and self.best_under is None:
             self._count(self.word)
         else:
@@ -84,7 +84,7 @@ class Encoders:
             encoders = best_under(encoders, self.best_under, self.by)
             if not encoders:
                 raise EncoderError(
-                    f"best_under: no encoder of at most {self.best_under} parameters has a published {self.by} figure"
+                    f"--best-under: no encoder of at most {self.best_under} parameters has a published {self.by} figure"
                     f"{f' and {self.word!r} in its name' if self.word else ''}: take a larger number"
                     f"{' or another word' if self.word else ''}"
                 )
@@ -125,7 +125,7 @@ class Encoders:
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
             document |= {"clips_per_second": speed, "gigabytes": gigabytes}
         show_json(document)
-        next_command("texthead", "compare", "videos", "--encoder", source)
+        next_command("texthead", "compare", "DATA", "--encoder", source)
 
 
 def _show(encoders: "list[EncoderFigures]") -> None:
@@ -143,7 +143,7 @@ def _show(encoders: "list[EncoderFigures]") -> None:
         show_json([{**asdict(encoder), "download": encoder.download} for encoder in encoders])
         return
     count = "1 encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
-    notes().print(f"{count}; --encoder takes {forms()}")
+    notes().print(f"{count}; texthead train --encoder takes {forms()}")
     if results().is_terminal:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 1, 0))
         table.add_column("source\nweights", overflow="fold")

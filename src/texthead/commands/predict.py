@@ -9,11 +9,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
 
@@ -29,6 +30,9 @@ class Predict:
 
     With a run, choose among its classes, or those of --classes; without a run, --classes is required and the encoder
     compares the files with the class names (zero-shot). match.mp4#t=3,7.5 is a part of a video, in seconds.
+
+    The exit code is 1 if some of the files cannot be read: the others are predicted, and these are named on standard
+    error. With --skip-unreadable it is 0.
 
     Args:
         inputs: a run folder or hub:ORG/NAME, then files and folders; or only files and folders
@@ -75,24 +79,27 @@ class Predict:
         """Whether there are enough files to start worker processes for."""
         return self.unlabelled is not None or _are_many(self.inputs)
 
-    def __call__(self) -> None:
-        from texthead.cli.console import doing, reporter, say_notes
+    def __call__(self) -> int:
+        """Return the exit code."""
+        from texthead.cli.console import doing, problems, reporter, say_notes
         from texthead.cli.model import noted_calibration
 
         doing("loading torch")
-        from texthead.prediction.predict import answering, predictions, zero_shot_line
+        from texthead.prediction.predict import answering, predictions
         from texthead.runs.run import keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(model.protocol)
-        note = zero_shot_line(model, self.model.classes)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
-        reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
+        reading = replace(
+            self.files.reading(), workers=self.files.workers if self.decodes_many else 0, skip_unreadable=True
+        )
+        unreadable: list[str] = []
         results = predictions(
             model,
             inputs,
@@ -104,14 +111,19 @@ class Predict:
             unlabelled=others,
             reporter=reporter,
         )
-        _print_predictions(results, calibration, self, model.model)
+        _print_predictions(results, unreadable, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        say_notes(filter(None, [note, batch, _threshold_line(model.model)]))
+        say_notes(filter(None, [batch, _threshold_line(model.model)]))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()
             doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
+        if unreadable and not self.files.skip_unreadable:
+            s = "s" * (len(unreadable) > 1)
+            problems().print(f"texthead: {len(unreadable)} file{s} cannot be read: {listed(unreadable, 3)}")
+            return 1
+        return 0
 
 
 def _threshold_line(model: "Recognizer") -> str:
@@ -168,7 +180,7 @@ def _check_no_list(inputs: Sequence[str]) -> None:
         if path.suffix.lower() in _LISTS and path.is_file():
             raise DataError(
                 f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a column "
-                "`path`, or a .txt with one path per line"
+                "'path', or a .txt with one path per line"
             )
 
 
@@ -202,34 +214,40 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 
 
 def _print_predictions(
-    predictions: "Iterable[Prediction]", calibration: "Calibration | None", command: Predict, model: "Recognizer"
+    predictions: "Iterable[Prediction]",
+    unreadable: list[str],
+    calibration: "Calibration | None",
+    command: Predict,
+    model: "Recognizer",
 ) -> None:
-    """Print the predictions once all are made, so that an unreadable file is an error before any is printed.
+    """Print the predictions once all are made, so that nothing is printed if no file can be read.
 
-    They are held in a file, not in memory. With --export, also write them for the labelling tool.
+    They are held in a file, not in memory. With --export, also write them for the labelling tool. `unreadable` gets the
+    paths of the files that cannot be read.
     """
     from texthead.cli.console import prints_json, results, write
 
     best: dict[Path, Sequence[tuple[str, float]]] = {}
-    if command.tool.export is not None:
-        predictions = _record_best(predictions, best)
-
+    exported = command.tool.export is not None
+    predictions = _recorded(predictions, unreadable, best if exported else None)
     show = write if prints_json() or command.printed.csv else results().print
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         _write_predictions(predictions, file, calibration, command, several=model.several)
         file.seek(0)
         for line in file:
             show(line.removesuffix("\n"))
-    if command.tool.export is not None:
+    if exported:
         _export(best, command, model)
 
 
-def _record_best(
-    predictions: "Iterable[Prediction]", best: dict[Path, Sequence[tuple[str, float]]]
+def _recorded(
+    predictions: "Iterable[Prediction]", unreadable: list[str], best: dict[Path, Sequence[tuple[str, float]]] | None
 ) -> "Iterator[Prediction]":
-    """Yield the predictions, and put the names of each readable file into `best`."""
+    """Yield the predictions, and put the paths of unreadable files and the names of the others into the last two."""
     for prediction in predictions:
-        if prediction.top:
+        if prediction.error:
+            unreadable.append(str(prediction.path))
+        elif best is not None:
             best[prediction.path] = prediction.labels
         yield prediction
 
@@ -274,7 +292,7 @@ def _write_predictions(
 def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
-        return f"{p.path}  not read: {p.error}\n"
+        return f"{p.path}  not read: {with_flags(p.error)}\n"
     shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
     return f"{p.path}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
@@ -292,5 +310,5 @@ def _lines(p: "Prediction") -> str:
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
     if p.error:
-        lines.append(f"  not read: {p.error}")
+        lines.append(f"  not read: {with_flags(p.error)}")
     return "".join(f"{line}\n" for line in lines)

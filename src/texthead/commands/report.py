@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ReportCommand(LabelledRun):
     """Write an HTML report of a run.
 
-    The page has scores, training curves, confusions and the similarity of rows, calibration, a test of the frame
-    order, the most confident mistakes with saliency maps, the recipe and the prompts.
+    The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
+    methods, classes, calibration, a test of the frame order, training and the rows of the head follow.
 
     Args:
         split: split of DATA to score (default: test, else val, else the items that the run held out)

@@ -92,7 +92,7 @@ def read(batch: Batch | MediaError) -> Batch:
         MediaError: one of its items could not be read.
     """
     if isinstance(batch, MediaError):
-        raise MediaError(batch.path, f"{batch.problem}; skip_unreadable skips and lists such files")
+        raise MediaError(batch.path, f"{batch.problem}; `skip_unreadable` skips and lists such files")
     return batch
 
 

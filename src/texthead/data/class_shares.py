@@ -32,13 +32,13 @@ def read_class_shares(text: str) -> ClassShares:
         return text
     form = '{"cat": 0.9, "dog": 0.1}'
     if not text.lower().endswith(".json"):
-        raise DataError(f"class_shares must be {either(CLASS_SHARES)}, or a .json such as {form}, got {text!r}")
+        raise DataError(f"`class_shares` must be {either(CLASS_SHARES)}, or a .json such as {form}, got {text!r}")
     try:
         value = read_value(Path(text), pairs=without_twins)
     except (OSError, ValueError) as error:
-        raise DataError(f"{text}: cannot be read ({error}): class_shares needs a .json such as {form}") from None
+        raise DataError(f"{text}: cannot be read ({error}): `class_shares` needs a .json such as {form}") from None
     if not isinstance(value, dict):
-        raise DataError(f"{text}: holds a {type(value).__name__}: class_shares needs a .json such as {form}")
+        raise DataError(f"{text}: holds a {type(value).__name__}: `class_shares` needs a .json such as {form}")
     return value
 
 
@@ -51,24 +51,24 @@ def check_class_shares(shares: ClassShares, labels: Sequence[str], *, unlabelled
     if isinstance(shares, str):
         if shares == "estimate" and not unlabelled:
             raise DataError(
-                "class_shares is estimate, and there are no unlabelled files: add some (unlabelled), or give the shares"
+                "`class_shares=estimate` needs unlabelled files: add some (`unlabelled`), or give the shares"
             )
         return
     for label in labels:
         if label not in shares:
-            raise DataError(f"class_shares lacks class {label!r}: give a share for each of the {len(labels)} classes")
+            raise DataError(f"`class_shares` lacks class {label!r}: give a share for each of the {len(labels)} classes")
     for label, share in shares.items():
         if label not in labels:
-            raise DataError(f"class_shares has {label!r}, which is not a class of the data: remove or rename it")
+            raise DataError(f"`class_shares` has {label!r}, which is not a class of the data: remove or rename it")
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if not (number and 0 < share < math.inf):
-            raise DataError(f"class_shares must be above 0, got {share!r} for class {label!r}: correct it")
+            raise DataError(f"`class_shares` must be above 0, got {share!r} for class {label!r}: correct it")
 
 
 def check_one_share(shares: ClassShares) -> None:
     """Raise DataError if shares are chosen for classes that are not shares of a whole: files have several labels."""
     if shares not in ("equal", "labels"):
-        raise DataError("class_shares are for files with one label each, and these have several: leave it out")
+        raise DataError("`class_shares` are for files with one label each, and these have several: leave it out")
 
 
 def log_ratio(
@@ -118,14 +118,14 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
         return f"predictions assume these {shares_text(shares)}"
     if shares == "estimate" or not are_unbalanced(counts):
         return ""
-    keep = "equal shares; to keep those of the labels, set class_shares to labels"
+    keep = "equal shares; to keep those of the labels, set `class_shares=labels`"
     assumed = keep if shares == "equal" else "the same shares"
     return f"training labels are unbalanced, {min(counts)} to {max(counts)} a class; predictions assume {assumed}"
 
 
 def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
     """Return the words that follow a mean of items with the weights of `item_weights`; empty if all are equal."""
-    return ", weighted by class_shares" if np.ptp(weights) else ""
+    return ", weighted by `class_shares`" if np.ptp(weights) else ""
 
 
 def shares_text(shares: ClassShares) -> str:

@@ -81,7 +81,7 @@ def check_windows(path: str | Path, windows: bool) -> None:
     if windows and MediaPath(path).is_member:
         raise MediaError(
             path,
-            "a prepared clip has no windows of frames; use stride=0 and origin=first or centre, or the original file",
+            "a prepared clip has no windows: use `stride=0` and `origin=first` or `origin=centre`, or its original",
         )
 
 

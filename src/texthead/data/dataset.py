@@ -25,7 +25,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "val": "val",
     "validation": "val",
     "valid": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -56,7 +58,7 @@ class Item:
         return self.group or str(self.media.file)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Labelled files from one source.
 
@@ -127,9 +129,17 @@ class Dataset:
         """Whether every item is an image: a clip of one frame."""
         return all(item.media.is_image for item in self.items)
 
-    def split(self, name: Split) -> "Dataset":
-        """Return the items of one split."""
-        return replace(self, items=tuple(item for item in self.items if item.split == name))
+    def split(self, name: str) -> "Dataset":
+        """Return the items of one split: train, val or test, or another name for it, such as valid.
+
+        Raises:
+            DataError: no item has this split.
+        """
+        items = tuple(item for item in self.items if item.split == SPLIT_NAMES.get(name))
+        if not items or name not in SPLIT_NAMES:
+            counts = splits_of(self) or "none: with_drawn_split draws one"
+            raise DataError(f"{self.source}: no item has split {name!r}; its splits are {counts}")
+        return replace(self, items=items)
 
     def pick(self, positions: Sequence[int]) -> "Dataset":
         """Return the items at the given positions."""
@@ -190,7 +200,7 @@ class Dataset:
         if not free:
             raise DataError(
                 f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, or give the "
-                "splits in the column `split` of a CSV"
+                "splits in the column 'split' of a CSV"
             )
         held_out = splits.hold_out(
             [labels[position] for position in free],
@@ -242,7 +252,7 @@ class Dataset:
         if tree is None:
             if source == FOLDERS:
                 raise DataError(
-                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out tree"
+                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out `tree`"
                 )
             return self
         broader = tree.broader(classes)
@@ -262,6 +272,10 @@ class Dataset:
         trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
         needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
         return {position for position in held_out if groups[position] in needed}
+
+    def __repr__(self) -> str:
+        splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
+        return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
 
     def _repr_html_(self) -> str:
         """Return the number of items of each class and split, for a notebook."""

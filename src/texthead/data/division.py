@@ -29,8 +29,8 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         k: training items per class; None for all.
 
     Raises:
-        DataError: no training item, no item that can be held out, training items of a single class, no label to
-            score, or `held_out` for data that has splits.
+        DataError: no training item, no item that can be held out, training items of a single class, held-out items
+            of classes without training items, or `held_out` for data that has splits.
     """
     if held_out == 0 and not splits_of(dataset):
         return divide_or_train(dataset, seed=seed, k=k)
@@ -39,24 +39,17 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
         raise DataError(
-            f"held_out {held_out}: {dataset.source} has its own splits {splits_of(dataset)}; leave held_out unset"
+            f"`held_out={held_out}`: {dataset.source} has its own splits {splits_of(dataset)}; leave out `held_out`"
         )
-    train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
-    if not len(train):
-        raise DataError(f"{dataset.source}: no item has split 'train', got {splits_of(dataset)}; add training items")
+    train, counts = dataset.split("train"), splits_of(dataset)
     if k is not None:
         train = train.k_shot(k, seed=seed)
-    scored, name = (test, "test") if len(test) else (val, "val")
-    notes = (*dataset.notes[earlier_notes:], *_check_classes(train), *unscored(scored, name, train.classes))
-    # The head has no rows for labels that occur only outside training; `eval --zero-shot` scores those.
-    val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
-    for part in (val, scored):
-        if len(part) and not part.classes:
-            raise DataError(
-                f"{part.source}: none of its {len(part)} {part.items[0].split} items has a label with training items, "
-                "so they cannot be scored; give some of them such labels, or leave them out"
-            )
-    return Division(train, val if len(val) else None, scored, name, notes)
+    parts = {split: dataset.split(split) for split in counts if split != "train"}
+    notes = [*dataset.notes[earlier_notes:], *_check_classes(train)]
+    notes += [line for split, part in parts.items() for line in unscored(part, split, train.classes)]
+    parts = {split: part.with_classes(train.classes) for split, part in parts.items()}
+    name = "test" if "test" in counts else "val"
+    return Division(train, parts.get("val"), parts.get(name, dataset.pick([])), name, tuple(notes))
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
@@ -83,20 +76,31 @@ def _check_classes(train: Dataset) -> list[str]:
 
 
 def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
-    """Return a note if some items have classes without training items, which are not scored.
+    """Return a note if some items with several labels have one of no class, which is not scored.
 
     Args:
         name: name of the items, such as "test".
         classes: the classes with training items.
+
+    Raises:
+        DataError: an item with one label, or every one with several, has none of the classes.
     """
     known = {*classes}
     others = [other for names in held_out.labelling.sets if (other := {*names} - known)]
+    if held_out.several and known.isdisjoint(held_out.classes):
+        raise DataError(
+            f"{held_out.source}: none of its {len(held_out)} {name} items has a label with training items, so they "
+            "cannot be scored; give some of them such labels, or leave them out"
+        )
     if not others:
         return []
-    count, lost = f"{len(others)} of {len(held_out)} {name} items", sorted(set().union(*others))
-    if held_out.several:
-        return [f"{count} have labels that are not among the classes ({listed(lost)}): these labels are not scored"]
-    return [f"{count} are of classes without training items (the first: {lost[0]!r}) and are not scored"]
+    count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)))
+    if not held_out.several:
+        raise DataError(
+            f"{held_out.source}: {count} are of classes without training items ({lost}), so no run can name them; add "
+            "training items of these classes, correct the labels, or leave these items out"
+        )
+    return [f"{count} have labels that are not among the classes ({lost}): these labels are not scored"]
 
 
 def check_no_class_lost(train: Dataset, readable: Dataset) -> None:

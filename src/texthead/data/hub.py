@@ -81,8 +81,8 @@ def _load(library: Any, source: str) -> Any:
             return library.load_from_disk(name) if saved else library.load_dataset(name)
     except Exception as error:  # Network, cache, files and builders each raise their own types.
         raise DataError(
-            f"{source}: cannot be loaded ({problem or error}); give a folder that `datasets` saved or can load, "
-            "or a hub id that is reachable or was loaded before"
+            f"{source}: cannot be loaded ({problem or error}); give a folder that the package datasets saved or can "
+            "load, or a hub id that is reachable or was loaded before"
         ) from None
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 
 SEPARATOR = ";"
 
@@ -80,10 +80,11 @@ class Labels:
             DataError: a label is not in `names`.
         """
         if unknown := sorted(self.counts.keys() - {*names}):
+            count = sum(not {*own} <= {*names} for own in self.sets)
             raise DataError(
-                f"{self.source}: label {unknown[0]!r} is not among the {len(names)} classes"
-                f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}; "
-                "make a new head for the data's own labels (zero_shot), or rename the labels"
+                f"{self.source}: {count} of {len(self.texts)} items have labels that are not among the {len(names)} "
+                f"classes ({listed(unknown)}); make a new head for the data's own labels (`zero_shot`), rename the "
+                "labels, or leave these items out"
             )
         places = {text: number for number, text in enumerate(self._keys(names))}
         return [places[text] for text in (self.within(names) if self.several else self.texts)]

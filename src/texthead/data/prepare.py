@@ -74,7 +74,7 @@ class ShardOptions:
         }
         for name, (holds, rule) in rules.items():
             if not holds:
-                raise DataError(f"{name} must be {rule}, got {getattr(self, name)}")
+                raise DataError(f"`{name}` must be {rule}, got {getattr(self, name)}")
 
 
 class Unreadable(NamedTuple):
@@ -177,7 +177,7 @@ def prepare(
         lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
         if lost and not skip_unreadable:
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-            problem = f"{lost[0].problem}{more}; all other files are prepared: skip_unreadable leaves such files out"
+            problem = f"{lost[0].problem}{more}; all other files are prepared: `skip_unreadable` leaves such files out"
             raise MediaError(Path(lost[0].path), problem)
         _write_index(dataset, out, options, [(task.tar.name, finished[task.number]) for task in tasks], len(lost))
     total = sum(shard.bytes for shard in shards)
@@ -293,7 +293,7 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
         for future in as_completed(numbers):
             yield numbers[future], future.result()
     except BrokenProcessPool:
-        raise RunError("a worker process died, perhaps for lack of memory; use fewer workers") from None
+        raise RunError("a worker process died, perhaps for lack of memory; use fewer `workers`") from None
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -391,7 +391,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         ("table", len(clip.table), MOST_BYTES_OF_TABLE),
     ):
         if size > most:
-            problem = f"its {what} would have {size} bytes, the limit is {most}; lower frames, short_side or quality"
+            problem = f"its {what} would have {size} bytes, at most {most}; lower `frames`, `short_side` or `quality`"
             raise MediaError(path, problem)
     return clip
 

@@ -39,15 +39,15 @@ class Views:
 
     def __post_init__(self) -> None:
         if self.clips < 1:
-            raise DataError(f"views need at least 1 clip, got {self.clips}")
+            raise DataError(f"`views` need at least 1 clip, got {self.clips}")
         if self.crops not in CROP_COUNTS:
             raise DataError(f"crops must be 1, 3, 5 or 10, got {self.crops}")
         if self.origin not in get_args(Origin):
-            raise DataError(f"origin must be one of {', '.join(get_args(Origin))}, got {self.origin!r}")
+            raise DataError(f"`origin` must be one of {', '.join(get_args(Origin))}, got {self.origin!r}")
         if self.along not in get_args(Along):
             raise DataError(f"along must be one of {', '.join(get_args(Along))}, got {self.along!r}")
         if self.stride < 0:
-            raise DataError(f"stride must not be negative, got {self.stride}")
+            raise DataError(f"`stride` must not be negative, got {self.stride}")
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Views":
@@ -63,7 +63,7 @@ class Views:
         clips, cross, crops = text.partition("x")
         # `isdecimal` also accepts digits of other alphabets, hence `isascii`.
         if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
-            raise DataError(f"views must be CLIPSxCROPS, such as 4x3, got {text!r}")
+            raise DataError(f"`views` must be CLIPSxCROPS, such as 4x3, got {text!r}")
         return cls(int(clips), int(crops), origin, along, stride)
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ class Pixels:
             DataError: the short side is smaller than the crop.
         """
         if resize is not None and resize < self.size:
-            raise DataError(f"resize must be at least the crop size, {self.size} pixels, got {resize}")
+            raise DataError(f"`resize` must be at least the crop size, {self.size} pixels, got {resize}")
         return replace(self, resize=resize or self.resize)
 
 
@@ -149,14 +149,14 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.frames < 1:
-            raise DataError(f"frames must be at least 1, got {self.frames}")
+            raise DataError(f"`frames` must be at least 1, got {self.frames}")
         if not isinstance(self.pixels, Pixels | None):
             raise DataError(
-                "pixels must be Pixels(size, resize, interpolation), or None for the encoder's own, got "
+                "`pixels` must be Pixels(size, resize, interpolation), or None for the encoder's own, got "
                 f"{self.pixels!r}"
             )
         if self.pooling not in get_args(Pooling):
-            raise DataError(f"pooling must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
+            raise DataError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
 
     @property
     def sizes(self) -> Pixels:
@@ -166,7 +166,7 @@ class Protocol:
         """
         if self.pixels is None:
             raise DataError(
-                "pixels is None, for the encoder's own sizes, which are unknown here; give Pixels(size, resize, ...)"
+                "`pixels` is None, for the encoder's own sizes, which are unknown here; give Pixels(size, resize, ...)"
             )
         return self.pixels
 

@@ -51,7 +51,7 @@ def read_list(
     end = _path_end(source, entries[0], frame_template, suffix)
     root = source.parent if root is None else root
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; root must be the folder that the paths in {source} are relative to")
+        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
     items = [(root / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
     notes = [*_label_notes(source, entries, labels), *_folder_notes(source, entries, labels)]
     if frame_template is not None:
@@ -100,31 +100,31 @@ def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffi
     """Return what to append to each path."""
     if frame_template is not None and suffix is not None:
         raise DataError(
-            f"frame_template {frame_template!r} is for folders of frames, suffix {suffix!r} is for videos; give only "
-            "one of them"
+            f"`frame_template` {frame_template!r} is for folders of frames, `suffix` {suffix!r} is for videos; give "
+            "only one of them"
         )
     if frame_template is not None:
         if first.frames is None:
             raise DataError(
-                f"{source}: lines are `file label`, but frame_template {frame_template!r} is for "
+                f"{source}: lines are `file label`, but `frame_template` {frame_template!r} is for "
                 "`path n_frames label`; leave it out"
             )
         if not MediaPath(frame_template).is_template or frame_template == EVERY:
             raise DataError(
-                f"frame_template must have one placeholder for the number, as in img_{{:05d}}.jpg, got "
+                f"`frame_template` must have one placeholder for the number, as in img_{{:05d}}.jpg, got "
                 f"{frame_template!r}"
             )
         return f"/{frame_template}"
     if suffix is not None:
         if not re.fullmatch(r"\.\w+", suffix):
-            raise DataError(f"suffix must be a dot and letters, such as .avi, got {suffix!r}")
+            raise DataError(f"`suffix` must be a dot and letters, such as .avi, got {suffix!r}")
         if first.path.lower().endswith(suffix.lower()):
-            raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out suffix")
+            raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out `suffix`")
         return suffix
     if first.frames is not None:
         raise DataError(
-            f"{source}: lines are `path n_frames label`: give frame_template, as img_{{:05d}}.jpg, "
-            "for folders of frames, or suffix, as .avi, for videos"
+            f"{source}: lines are `path n_frames label`: give `frame_template`, as img_{{:05d}}.jpg, "
+            "for folders of frames, or `suffix`, as .avi, for videos"
         )
     return ""
 

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data import rows as forms
-from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
-from texthead.media.find import media_below
+from texthead.media.find import media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import ClassIds, read_labels
 
 _SEVERAL_LABELS = (
-    "; several labels per file go into a column `labels` (dog; frisbee), or into a column of 0 or 1 per class, "
+    "; several labels per file go into a column 'labels' (dog; frisbee), or into a column of 0 or 1 per class, "
     "without other columns"
 )
 
@@ -77,9 +77,8 @@ def read_dataset(
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):
-            flag = f"--{option.replace('_', '-')}"
             kind = "class folders" if option == "tree" else "lists (.txt)"
-            raise DataError(f"{option} ({flag}) {str(value)!r} is for {kind}, but {source} is none; leave it out")
+            raise DataError(f"`{option}` {str(value)!r} is for {kind}, but {source} is none; leave it out")
     dataset = entry.call(read, str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
@@ -129,7 +128,7 @@ def _read_list(
     if not path.is_file():
         raise unknown_source(path)
     if labels is None:
-        raise DataError(f"{path}: labels in a list are numbers; give labels, a CSV with id,name in the same order")
+        raise DataError(f"{path}: labels in a list are numbers; give `labels`, a CSV with id,name in the same order")
     rows, notes = read_list(path, labels, root=root, frame_template=frame_template, suffix=suffix)
     return Dataset.of_rows(path, rows, notes)
 
@@ -231,7 +230,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                 if None in row or None in row.values():
                     raise DataError(f"{where}: the number of fields differs from the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
-                    remedy = "; if files may have no label, name the column `labels`" if "label" in needed else ""
+                    remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
                     raise DataError(f"{where}: {named} must not be empty{remedy}")
                 if "\0" in "".join(row.values()):
                     raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
@@ -265,59 +264,54 @@ def _column_name(column: str) -> str:
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    are_splits = bool(folders) and all(p.name.lower() in SPLIT_NAMES for p in folders)
-    roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
+    folders = _folders(root)
+    splits = [p for p in folders if p.name.lower() in SPLIT_NAMES]
+    if len(splits) < len(folders) and sum(bool(_folders(p)) for p in splits) > 1:
+        other = next(p for p in folders if p not in splits)
+        raise DataError(
+            f"{root}: its folders {listed([p.name for p in splits])} are splits, but {other.name} is none; move it out "
+            "of the data, or rename it"
+        )
+    roots: list[tuple[Path, Split | None]] = [(root, None)]
+    if folders and len(splits) == len(folders):
+        roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders]
     items: list[Item] = []
-    notes: list[str] = []
-    listed: set[Path] = set()
+    broken: list[Path] = []  # Links that are broken or circular; pipes.
+    nested: list[Path] = []
+    others: list[str] = []
     for folder, split in roots:
-        for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            entries = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
-            files = [p for p in entries if p.is_file()]
-            media = [p for p in files if MediaPath(p).is_media]
-            # Broken or circular links; pipes.
-            broken = [p for p in entries if MediaPath(p).is_media and not p.is_file() and not p.is_dir()]
-            listed |= {*broken}
-            if broken:
-                notes.append(
-                    f"{class_folder}: {len(broken)} broken links or other non-files are ignored (the first: "
-                    f"{broken[0].name})"
-                )
-            nested = _media_in_folders(class_folder)
-            if nested and not tree:
-                notes.append(
-                    f"{class_folder}: {len(nested)} files in folders below it belong to this class (the first: "
-                    f"{nested[0]}); tree={FOLDERS!r} makes each folder a class"
-                )
-            if not media and not nested:
+        for class_folder in _folders(folder):
+            inside = [*map(Path, media_below(class_folder, others))]
+            media = [p for p in inside if p.is_file()]
+            if not media:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
-            if len(media) < len(files):
-                suffixes = sorted({p.suffix or p.name for p in files if not MediaPath(p).is_media})
-                notes.append(
-                    f"{class_folder}: {len(files) - len(media)} files that are not media are ignored "
-                    f"({', '.join(suffixes[:4])})"
-                )
-            items += [Item(p, _label_of(p, class_folder, tree), split) for p in media + nested]  # pyright: ignore[reportArgumentType]
-    listed |= {item.path for item in items}
-    stray = [name for name in media_below(root) if Path(name) not in listed]
+            broken += [p for p in inside if not p.is_file()]
+            nested += [p for p in media if p.parent != class_folder]
+            items += [Item(p, _label_of(p, class_folder, tree), split) for p in media]
+    notes = [f"{root}: {line}" for line in skipped_note(others)]
+    if broken:
+        notes.append(f"{root}: {len(broken)} broken links or other non-files are ignored (the first: {broken[0]})")
+    if nested and not tree:
+        notes.append(
+            f"{root}: {len(nested)} files in folders below class folders belong to these classes (the first: "
+            f"{nested[0]}); `tree={FOLDERS}` makes each folder a class"
+        )
+    above = {root, *(folder for folder, _ in roots)}
+    stray = sorted(p for folder in above for p in folder.iterdir() if MediaPath(p.name).is_media and not p.is_dir())
+    stray = [p for p in stray if not p.name.startswith(".")]
     if stray and not items:
         raise DataError(
             f"{root}: its {len(stray)} videos or images are not in class folders (the first: {stray[0]}); put them "
             "into one folder per class, or list them in a CSV with path,label"
         )
     if stray:
-        notes.append(
-            f"{root}: {len(stray)} media files are broken or not in a class folder and are ignored (the first: "
-            f"{stray[0]})"
-        )
+        notes.append(f"{root}: {len(stray)} media files not in a class folder are ignored (the first: {stray[0]})")
     return Dataset(tuple(items), str(root), tuple(notes))
 
 
-def _media_in_folders(class_folder: Path) -> list[Path]:
-    """Return the videos and images in the folders below a class folder."""
-    below = map(Path, media_below(class_folder))
-    return [path for path in below if path.parent != class_folder and path.is_file()]
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:

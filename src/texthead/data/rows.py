@@ -24,6 +24,7 @@ from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, join_labels, split_labels
 from texthead.errors import DataError, MediaError
 from texthead.files import MOST_BYTES_OF_LISTS, read_text, without_twins
+from texthead.media.limits import hint_on_slashes
 from texthead.media.paths import MediaPath, Span
 
 # The known columns of a manifest.
@@ -49,6 +50,8 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
         DataError: the times break a rule, or the file is not a video.
     """
     path = MediaPath(manifest.parent / row["path"])
+    if "\\" in row["path"] and not path.exists() and (hint := hint_on_slashes(path.file)):
+        raise DataError(f"{manifest}:{line}: no such file {row['path']!r}; {hint}")
     start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
     if not (start or end or path.is_part):
         return path.clip().path
@@ -71,7 +74,7 @@ def row_item(row: dict, manifest: Path, line: int) -> Item:
     """Return the item of a row; paths are relative to the manifest's folder."""
     split = (row.get("split") or "").strip().lower()
     if split and split not in SPLIT_NAMES:
-        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
+        raise DataError(f"{manifest}:{line}: column 'split' must be train, val or test, got {row['split']!r}")
     return Item(
         path=row_path(row, manifest, line),
         label=_unlisted(row["labels"].strip()) if "labels" in row else row.get("label", "").strip(),
@@ -98,7 +101,7 @@ def check_separator(items: Sequence[Item], source: str) -> None:
     if other is not None and not any(SEPARATOR in text for text in texts):
         raise DataError(
             f"{source}: labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}; "
-            "write it so, or if that is one class, name the column `label`"
+            "write it so, or if that is one class, name the column 'label'"
         )
 
 
@@ -139,7 +142,7 @@ def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
         items = _joined(items, source)
         several = any(SEPARATOR in item.label for item in items)
         if several and (none := [item.path for item in items if not split_labels(item.label)]):
-            raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column `labels`")
+            raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
     if several:
         items = [replace(item, label=join_labels(split_labels(item.label))) for item in items]
     return Dataset(tuple(items), source, several=several)

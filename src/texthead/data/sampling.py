@@ -50,7 +50,7 @@ def random_window(length: int, num_frames: int, stride: int, randint: Callable[[
     """
     _check(length, num_frames)
     if stride < 1:
-        raise DataError(f"stride must be at least 1, got {stride}")
+        raise DataError(f"`stride` must be at least 1, got {stride}")
     if length < num_frames * stride:
         return random_in_segment(length, num_frames, randint)
     start = randint(length - num_frames * stride + 1)
@@ -135,7 +135,7 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
     """
     _check(length, num_frames, clips)
     if window < num_frames:
-        raise DataError(f"window must hold num_frames={num_frames} frames, got {window}; use a longer window")
+        raise DataError(f"`window` must hold `num_frames={num_frames}` frames, got {window}; use a longer window")
     room = max(0, length - window)
     starts = [k * (room // (clips - 1)) for k in range(clips)] if clips > 1 else [room // 2]
     stride = window // num_frames
@@ -184,9 +184,9 @@ def _check(length: int, num_frames: int, clips: int = 1) -> None:
     if length < 1:
         raise DataError(f"a video must have at least 1 frame, got {length}; leave it out")
     if num_frames < 1:
-        raise DataError(f"num_frames must be at least 1, got {num_frames}")
+        raise DataError(f"`num_frames` must be at least 1, got {num_frames}")
     if clips < 1:
-        raise DataError(f"clips must be at least 1, got {clips}")
+        raise DataError(f"`clips` must be at least 1, got {clips}")
 
 
 def evenly(length: int, most: int) -> list[int]:

@@ -90,10 +90,10 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], p
 def _first(k: int, shuffled: dict[str, list[int]], *, at_most: bool = False) -> list[int]:
     """Return the first k positions of each label; with `at_most`, all positions of a label that has fewer."""
     if k < 1:
-        raise DataError(f"k must be at least 1, got {k}")
+        raise DataError(f"`k` must be at least 1, got {k}")
     for label, positions in shuffled.items():
         if len(positions) < k and not at_most:
-            raise DataError(f"class {label!r} has {len(positions)} items < k = {k}; lower k or add items")
+            raise DataError(f"class {label!r} has {len(positions)} items, fewer than `k={k}`; lower it, or add items")
     return [position for positions in shuffled.values() for position in positions[:k]]
 
 
@@ -156,7 +156,7 @@ def hold_out(
             what, more = ("item", "items") if groups is None else ("group", "items of another group")
             raise DataError(
                 f"class {label!r} has only one {what}, so none of it can be held out; add {more}, or give the splits "
-                "in the column `split` of a CSV"
+                "in the column 'split' of a CSV"
             )
         wanted = max(1, round(share * len(positions)))
         held = sum(count for key, count in members.items() if key in held_groups)
@@ -206,7 +206,7 @@ def half_classes(classes: int, seed: int) -> list[int]:
         DataError: fewer than two classes.
     """
     if classes < 2:
-        raise DataError(f"classes must be at least 2 to draw half of them, got {classes}")
+        raise DataError(f"`classes` must be at least 2 to draw half of them, got {classes}")
     # Only the legacy generator reproduces the published halves.
     drawn = np.random.RandomState(seed).permutation(classes)
     return drawn[: classes // 2].tolist()

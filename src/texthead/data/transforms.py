@@ -74,16 +74,16 @@ class Augmentation:
         _check_choice("crop", self.crop, get_args(Crop))
         _check_choice("interpolation", self.interpolation, get_args(Interpolation))
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise DataError(f"area must be a range within 0..1, low end first, got {self.area}")
+            raise DataError(f"`area` must be a range within 0..1, low end first, got {self.area}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise DataError(f"ratio must be a range above 0, low end first, got {self.ratio}")
+            raise DataError(f"`ratio` must be a range above 0, low end first, got {self.ratio}")
         for name in ("flip", "gray"):
             if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name} must be a probability, 0 to 1, got {getattr(self, name)}")
+                raise DataError(f"`{name}` must be a probability, 0 to 1, got {getattr(self, name)}")
         if self.rand_augment < 0:
-            raise DataError(f"rand_augment must be 0 operations or more, got {self.rand_augment}")
+            raise DataError(f"`rand_augment` must be 0 operations or more, got {self.rand_augment}")
         if not 0 <= self.rand_magnitude <= 30:
-            raise DataError(f"rand_magnitude must be 0 to 30, got {self.rand_magnitude}")
+            raise DataError(f"`rand_magnitude` must be 0 to 30, got {self.rand_magnitude}")
 
 
 def augment(
@@ -236,8 +236,11 @@ def _short_side(
 
 
 def _scale(
-    frames: UInt8[Tensor, "frames 3 height width"], size: tuple[int, int], interpolation: str, antialias: bool = True
-) -> UInt8[Tensor, "frames 3 new_height new_width"]:
+    frames: UInt8[Tensor, "frames channels height width"],
+    size: tuple[int, int],
+    interpolation: str,
+    antialias: bool = True,
+) -> UInt8[Tensor, "frames channels new_height new_width"]:
     if frames.shape[-2:] == size:
         return frames
     frames = frames.contiguous(memory_format=torch.channels_last)
@@ -261,9 +264,9 @@ def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "fram
 
 def _check_sizes(size: int, resize: int) -> None:
     if not 1 <= size <= resize:
-        raise DataError(f"size must be at least 1 and at most resize, got size {size}, resize {resize}")
+        raise DataError(f"`size` must be at least 1 and at most `resize`, got size {size}, resize {resize}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise DataError(f"{name} must be {either(choices)}, got {value!r}")
+        raise DataError(f"`{name}` must be {either(choices)}, got {value!r}")

@@ -88,7 +88,7 @@ class VisualSpec:
 
     def _pixels(self, recipe: Recipe, size: int) -> Pixels:
         if size != self.size and not self.any_size:
-            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use size={self.size}")
+            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
         pixels = Pixels(size, recipe.resize or round(size / self.crop), self.interpolation, self.squash)
         check_clip_size(recipe.frames, pixels.size, pixels.resize)
         return pixels
@@ -187,7 +187,7 @@ def clip_features(
     frames, length = visual.spec.frames, clips.shape[1]
     if length % frames:
         raise EncoderError(
-            f"{visual.spec.source} takes {frames} frames at once, got clips of {length}: use {frames} or a multiple"
+            f"{visual.spec.source} takes {frames} frames at once, not {length}: use a multiple of {frames}"
         )
     features = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
     return features.unflatten(0, (-1, length // frames)).flatten(1, 2)
@@ -239,10 +239,8 @@ class Text(nn.Module):
     def check_gradients(self) -> None:
         """Raise EncoderError if the encoder is not differentiable."""
         if self._embedding == [None]:
-            raise EncoderError(
-                "no gradients flow through this text encoder, so neither it nor a prompt can be trained: "
-                "use its frozen embeddings (head text), or a text encoder in PyTorch"
-            )
+            remedy = "use its frozen embeddings (`head=text`), or a text encoder in PyTorch"
+            raise EncoderError(f"no gradients flow through this text encoder: {remedy}")
 
     def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """Return one embedding per prompt, not normalised.
@@ -321,6 +319,9 @@ class Encoder:
         self._text: Text | None = None
         self._rows: dict[str, Tensor] = {}
 
+    def __repr__(self) -> str:
+        return f"Encoder({self.source!r}, dim={self.dim})"
+
     @classmethod
     def from_functions(
         cls,
@@ -349,9 +350,7 @@ class Encoder:
             features = encode_images(torch.zeros(2, 3, size, size))
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
             returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise EncoderError(
-                f"encode_images returned {returned} for 2 images: it must return a tensor of shape (2, dim)"
-            )
+            raise EncoderError(f"encode_images returned {returned} for 2 images, not a tensor of shape (2, dim)")
         (red, green, blue), (red_std, green_std, blue_std) = mean, std
         spec = VisualSpec(
             source=FUNCTIONS,
@@ -384,10 +383,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self.load_text is None:
-            raise EncoderError(
-                f"{self.source!r} has no text encoder: add one (text) to use class names of your own, or use a head "
-                f"that needs none: {WITHOUT_TEXT}"
-            )
+            raise EncoderError(f"{self.source!r} has no text encoder: add one (`text`), or take a head {WITHOUT_TEXT}")
         text = self._text or self.load_text()
         if self.keep_text:
             self._text = text
@@ -427,10 +423,8 @@ class Encoder:
     def _checked(self, rows: Tensor) -> Tensor:
         """Return the rows; raise EncoderError unless they have `dim` dimensions."""
         if rows.shape[-1] != self.dim:
-            raise EncoderError(
-                f"{self.source!r}: its text embeddings have {rows.shape[-1]} dimensions, its visual features "
-                f"{self.dim}: they must be equal"
-            )
+            lengths = f"text embeddings have {rows.shape[-1]} dimensions, visual features {self.dim}"
+            raise EncoderError(f"{self.source!r}: {lengths}: they must be equal")
         return rows
 
 
@@ -445,9 +439,7 @@ def build_visual(spec: VisualSpec) -> Visual:
     """
     kind, _, name = spec.architecture.partition(":")
     if kind == FUNCTIONS:
-        raise EncoderError(
-            "the encoder of this run was made of functions, which are not saved: put them into an encoder package"
-        )
+        raise EncoderError("the run's encoder was made of functions, which are not saved: make it an encoder package")
     if kind == "timm":
         import timm
 

@@ -144,6 +144,6 @@ def _count(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGB]?)", text.strip().upper(), re.ASCII)
     if match is None or not float(match[1]):
         raise EncoderError(
-            f"best_under must be a number of parameters above 0, written as 100M, 1.5B or 400000, got {text!r}"
+            f"`best_under` must be a number of parameters above 0, written as 100M, 1.5B or 400000, got {text!r}"
         )
     return float(match[1]) * _UNITS[match[2]]

@@ -65,7 +65,7 @@ def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], c
     if targets.ndim == 1 and len(targets):
         if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
             raise DataError(
-                f"labels must be from 0 to {classes - 1} for scores of {classes} classes, got labels from "
+                f"`labels` must be from 0 to {classes - 1} for scores of {classes} classes, got labels from "
                 f"{int(targets.min())} to {int(targets.max())}"
             )
         hot = F.one_hot(targets.long(), classes).bool()

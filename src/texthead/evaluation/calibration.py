@@ -171,7 +171,7 @@ class Calibration:
             DataError: the calibration was made without a coverage.
         """
         if self.coverage is None:
-            raise DataError("this calibration has no prediction sets: calibrate again with a coverage")
+            raise DataError("this calibration has no prediction sets: calibrate again with a `coverage`")
         return label_sets(scores, self.coverage.quantile)
 
     def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
@@ -189,7 +189,7 @@ class Calibration:
             DataError: the calibration has no level.
         """
         if self.level is None:
-            raise DataError("this calibration has no level for broader names: calibrate again with a tree")
+            raise DataError("this calibration has no level for broader names: calibrate again with a `tree`")
         level = self.level
         given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
         return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
@@ -216,7 +216,7 @@ class Calibration:
             DataError: the probability is not above 0, or above 1.
         """
         if not 0 < probability <= 1:
-            raise DataError(f"at_least must be a probability above 0 and up to 1, got {probability:g}")
+            raise DataError(f"`at_least` must be a probability above 0 and up to 1, got {probability:g}")
         return replace(self, level=Level(probability, probability, broader), threshold=None)
 
     def without_promises(self) -> "Calibration":
@@ -472,11 +472,11 @@ def check_guarantees(
     """
     for name, rate in (("false_accept", false_accept), ("coverage", coverage), ("wrong", wrong)):
         if not 0 < rate < 1:
-            raise DataError(f"{name} must be between 0 and 1, got {rate:g}")
+            raise DataError(f"`{name}` must be between 0 and 1, got {rate:g}")
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:
-        lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some as unknown")
+        lines.append(f"no threshold for {NONE!r}: it needs items of none of the run's classes; give some as `unknown`")
     elif not threshold:
         lines.append(
             f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "
@@ -568,7 +568,7 @@ def conformal_quantile(
     quantile = _quantile(table.amax(1) - table.gather(1, targets[:, None].long())[:, 0], weights, coverage)
     if not math.isfinite(quantile):
         raise DataError(
-            f"coverage {coverage:g} needs finite scores, but too many labels score minus infinity; lower it"
+            f"`coverage={coverage:g}` needs finite scores, but too many labels score minus infinity; lower it"
         )
     # Keeps the label at the quantile in its set if its recomputed score differs in the last bits.
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())

@@ -1,16 +1,14 @@
-"""Confusions: recall and precision of each class, and confused pairs with the similarity of their head rows."""
+"""Confusions: recall and precision of each class, and confused pairs."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Int, Integer
 
 from texthead.evaluation.intervals import Rate, rate_of
 
 Confusion = Integer[np.ndarray, "classes classes"]
-
-Correlation = Float[np.ndarray, "classes classes"]
 
 
 class ClassRow(NamedTuple):
@@ -71,31 +69,3 @@ def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
     pairs = [(truth, predicted, int(wrong[truth, predicted])) for truth, predicted in np.argwhere(wrong).tolist()]
     return sorted(pairs, key=lambda pair: -pair[2])
-
-
-class ConfusedPair(NamedTuple):
-    """A confusion: `wrong` of the `items` of class `truth` were predicted as class `predicted`.
-
-    `correlation` is that of the two head rows, `rank` its rank among all pairs; 1 is the most similar.
-    """
-
-    truth: str
-    predicted: str
-    wrong: int
-    items: int
-    correlation: float
-    rank: int
-
-
-def confused_pairs(
-    confusion: Confusion, correlation: Correlation, names: Sequence[str], *, most: int = 10
-) -> list[ConfusedPair]:
-    """Return the most frequent confusions, with the correlation of the two rows and its rank among all pairs."""
-    upper = np.triu_indices(len(names), 1)
-    ascending = np.sort(correlation[upper])
-    pairs = []
-    for row, column, count in wrong_pairs(confusion)[:most]:
-        similarity = float(correlation[row, column])
-        rank = 1 + len(ascending) - int(np.searchsorted(ascending, similarity, side="right"))
-        pairs.append(ConfusedPair(names[row], names[column], count, int(confusion[row].sum()), similarity, rank))
-    return pairs

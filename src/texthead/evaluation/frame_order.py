@@ -49,18 +49,9 @@ class OrderTest:
     rows: tuple[Reordered, ...]
 
 
-def blind_to_order(model: Recognizer, frames: int) -> str | None:
-    """Return a sentence that says why frame order cannot matter to this model, "" for one frame; None if it can."""
-    if frames < 2:
-        return ""
-    if model.several:
-        return "The order of frames is tested for runs with one label per file."
-    if isinstance(model.temporal, MeanPool):
-        return (
-            "The mean over frames does not depend on their order, so shuffled and reversed frames score the same. "
-            "To test whether this data needs temporal order, use a run with temporal=transformer."
-        )
-    return None
+def blind_to_order(model: Recognizer, frames: int) -> bool:
+    """Return whether the order of frames cannot matter to this model, or is not tested: with several labels."""
+    return frames < 2 or model.several or isinstance(model.temporal, MeanPool)
 
 
 def shuffled(frames: int, seed: int) -> list[int]:

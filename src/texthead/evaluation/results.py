@@ -230,6 +230,22 @@ class SeveralEvaluation(Evaluation):
     def _groups(self) -> Sequence[Hashable]:
         return self.groups or range(self.count)
 
+    @property
+    def margins(self) -> Float[Tensor, "items classes"]:
+        """How far each score is from the threshold, in log-odds."""
+        return (self.scores - (0.0 if self.thresholds is None else self.thresholds)).abs()
+
+    @cached_property
+    def _precisions(self) -> list[Any]:
+        """The average precision of each class and its derivatives; None for a class without items."""
+        pairs = zip(self.scores.double().numpy().T, self.targets.numpy().T, strict=True)
+        return [average_precision(*pair) if pair[1].any() else None for pair in pairs]
+
+    @property
+    def class_ap(self) -> list[Rate | None]:
+        """The average precision of each class in percent, and its 95 % interval; None for a class without items."""
+        return [each and Estimate(100 * each[0], 100 * each[1]).rate(self._groups) for each in self._precisions]
+
     @cached_property
     def mean_ap(self) -> Estimate:
         """The mean of the classes' average precisions; classes without items do not count.
@@ -237,8 +253,7 @@ class SeveralEvaluation(Evaluation):
         Raises:
             DataError: no item has a class.
         """
-        pairs = zip(self.scores.double().numpy().T, self.targets.numpy().T, strict=True)
-        every = [average_precision(*pair) for pair in pairs if pair[1].any()]
+        every = [each for each in self._precisions if each]
         if not every:
             raise DataError(f"none of {self.count} scored items has a class of the model: mAP needs one that has")
         return Estimate(

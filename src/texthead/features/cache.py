@@ -71,7 +71,7 @@ class FeatureCache:
         if version:
             raise TextheadError(
                 f"{self.path}: was written by another version of texthead (format {version}, this version reads "
-                f"{_FORMAT}); name another folder in cache or TEXTHEAD_CACHE"
+                f"{_FORMAT}); name another folder in `cache` or TEXTHEAD_CACHE"
             )
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -97,7 +97,7 @@ class FeatureCache:
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
                 f"{self.path}: feature cache cannot be used ({error}); remove the file if it is damaged, free disk "
-                "space, or set cache or TEXTHEAD_CACHE to another folder"
+                "space, or set `cache` or TEXTHEAD_CACHE to another folder"
             ) from None
 
     def digest(self, path: Path) -> str:

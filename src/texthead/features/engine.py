@@ -97,7 +97,7 @@ class Engine:
             except torch.OutOfMemoryError:
                 pass  # Handled below, after the exception has released its tensors.
             if len(chunk) == 1:
-                raise RunError("the GPU has no memory for one frame; use device cpu, or a smaller encoder")
+                raise RunError("the GPU has no memory for one frame; use `device=cpu`, or a smaller encoder")
             self._most = len(chunk) // 2
             self._reporter.note(
                 f"the GPU has no memory for {len(chunk)} frames at once; encoding {self._most} at once from now on"
@@ -125,7 +125,7 @@ class Engine:
             return _compiled(visual)
         if visual.mean.device.type != "cpu":
             if wanted == "onnxruntime":
-                raise RunError(f"engine onnxruntime runs on the CPU, but the device is {visual.mean.device}; use auto")
+                raise RunError(f"`engine=onnxruntime` is for the CPU, not for {visual.mean.device}; use `engine=auto`")
             return visual
         session = _session_for(visual, frames, self._frames, wanted, self._reporter)
         if session is None:
@@ -152,7 +152,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
     if wanted == "onnxruntime":
         why = "onnxruntime and onnx are not installed" if not _installed() else "onnxruntime cannot run it"
-        raise RunError(f"engine onnxruntime: {why} ({visual.spec.source}); use auto or eager")
+        raise RunError(f"`engine=onnxruntime`: {why} ({visual.spec.source}); use `engine=auto` or `engine=eager`")
     return None
 
 
@@ -421,7 +421,7 @@ def _compiled(visual: Visual) -> Encode:
         RunError: on a CPU, where it takes a minute and gains nothing.
     """
     if visual.mean.device.type == "cpu":
-        raise RunError("engine compiled is for a GPU, but the device is cpu; use auto")
+        raise RunError("`engine=compiled` is for a GPU, but the device is cpu; use `engine=auto`")
     return torch.compile(visual, dynamic=True)
 
 
@@ -440,9 +440,9 @@ def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> 
     cosines = _cosines(visual(frames), encode(frames))
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
-            f"engine bf16: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
+            f"`engine=bf16`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
             f"{LEAST_COSINE} "
-            f"({visual.spec.source}); use auto"
+            f"({visual.spec.source}); use `engine=auto`"
         )
     values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
     return encode, f"engine bf16: cosine similarity to exact features: {values}"

@@ -333,7 +333,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
 
 
 def readable(
-    entries: Sequence[object], *, skip: bool, remedy: str = "skip_unreadable skips and lists such files"
+    entries: Sequence[object], *, skip: bool, remedy: str = "`skip_unreadable` skips and lists such files"
 ) -> tuple[list[int], list[MediaError]]:
     """Return the positions of the entries that are not a MediaError, and the errors.
 
@@ -353,4 +353,5 @@ def readable(
 def check_any(paths: Sequence[str | Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
     """Raise DataError if none of the files could be read."""
     if not positions:
-        raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")
+        none = f"none of {len(paths)} files can be read: " if len(paths) != 1 else ""
+        raise DataError(f"{none}{errors[0] if errors else 'no files given'}")

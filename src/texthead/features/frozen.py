@@ -15,9 +15,10 @@ from texthead.errors import DataError, MediaError
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
+from texthead.files import path_list
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Reporter
+from texthead.parallel.progress import Reporter, terminal_bar
 
 
 @dataclass(frozen=True)
@@ -74,23 +75,23 @@ class FrozenEncoder:
     Args:
         encoder: as from `load_encoder`; only its visual part is used.
         protocol: frames, sizes and views; the encoder's own if None.
-        reading: how files are read.
-        reporter: gets progress and messages.
+        reading: how files are read; by default with the fastest exact engine.
+        reporter: gets progress and messages; by default a terminal or notebook shows a bar.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         protocol: Protocol | None = None,
-        reading: Reading = Reading(),
-        reporter: Reporter = Reporter(),
+        reading: Reading = Reading(engine="auto"),
+        reporter: Reporter = Reporter(bar=terminal_bar),
     ):
         self.encoder = encoder
         self.protocol = encoder.visual.spec.protocol() if protocol is None else protocol
         self.reading = reading
         self.reporter = reporter
 
-    def files(self, paths: Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
+    def files(self, paths: str | Path | Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
         """Return the features of the readable files.
 
         Args:
@@ -100,7 +101,7 @@ class FrozenEncoder:
             MediaError: a file cannot be read, unless `reading` skips such files.
         """
         model = Recognizer(self.encoder.visual, MeanPool(), nn.Identity())
-        entries = item_features(model, [*map(Path, paths)], self.protocol, self.reading, self.reporter, title)
+        entries = item_features(model, path_list(paths), self.protocol, self.reading, self.reporter, title)
         positions, errors = readable(entries, skip=self.reading.skip_unreadable)
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)

@@ -37,9 +37,9 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.batch < 1:
-            raise DataError(f"batch must be at least 1, got {self.batch}")
+            raise DataError(f"`batch` must be at least 1, got {self.batch}")
         if self.engine not in get_args(EngineName):
-            raise DataError(f"engine must be one of {', '.join(get_args(EngineName))}, got {self.engine!r}")
+            raise DataError(f"`engine` must be one of {', '.join(get_args(EngineName))}, got {self.engine!r}")
 
 
 def engines_text(used: Collection[str]) -> str:

@@ -1,20 +1,28 @@
 """Find media files below a folder."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
+from texthead.files import path_list
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.parallel.progress import silent
+
+# Files that Windows adds to folders; those of other systems are hidden.
+_OF_SYSTEM = frozenset({"desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 
-def media_below(folder: Path) -> Iterator[str]:
+def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
     """Yield the names of the videos and images in a folder and its subfolders, sorted, without hidden ones (`.name`).
 
     Broken links are included, and `folder/*` of a folder without read permission: reading them raises an error later.
     Links to folders are not followed.
+
+    Args:
+        others: gets the names of the files that are not media, without hidden ones and those of the system.
     """
     files: list[str] = []
     folders: set[str] = set()
@@ -30,46 +38,61 @@ def media_below(folder: Path) -> Iterator[str]:
             folders.add(entry.name)
         elif MediaPath(entry.name).is_media:
             files.append(entry.name)
+        elif others is not None and entry.is_file() and entry.name.lower() not in _OF_SYSTEM:
+            others.append(entry.name)
     for name in sorted([*files, *folders]):
         path = folder / name
         if name in folders:
-            yield from media_below(path)
+            yield from media_below(path, others)
         elif not path.is_dir():
             yield str(path)
 
 
-def find_media(inputs: Sequence[str | Path]) -> list[Path]:
+def skipped_note(others: Sequence[str]) -> list[str]:
+    """Return a note on the files of folders that are not media, if there are any."""
+    are = "s that are" if len(others) > 1 else " that is"
+    return [f"skipped {len(others)} file{are} not media: {listed(sorted(others), 3)}"] if others else []
+
+
+def find_media(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[Path]:
     """Return the paths of `find_names`.
 
     Raises:
         DataError: as there.
     """
-    return [Path(name) for name in find_names(inputs)]
+    return [Path(name) for name in find_names(inputs, note)]
 
 
-def find_names(inputs: Sequence[str | Path]) -> list[str]:
-    """Return the files among the inputs, and the videos and images below the folders, sorted.
+def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[str]:
+    """Return the files among the inputs, one or several, and the videos and images below the folders, sorted.
 
     They are strings, since a `Path` takes four times the memory.
 
     A template such as `v1/img_{:05d}.jpg` is one clip. A folder of prepared shards gives all its clips. Hidden files
     and folders are skipped unless they are inputs themselves.
 
+    Args:
+        note: called with how many files in the folders are not media, if there are any.
+
     Raises:
         DataError: a path does not exist, or a folder has no video or image.
     """
     names: list[str] = []
-    for path in map(Path, inputs):
+    others: list[str] = []
+    for path in path_list(inputs):
         media = MediaPath(path)
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]
         elif path.is_dir():
-            inside = [*media_below(path)]
+            inside = [*media_below(path, others)]
             if not inside:
                 raise DataError(f"{path}: folder has no video or image; name files or another folder")
             names += inside
         elif media.exists():
             names.append(str(path))
         else:
+            media.check()
             raise DataError(f"{path}: no such file or folder; check the path")
+    for line in skipped_note(others):
+        note(line)
     return names

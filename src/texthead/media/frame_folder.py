@@ -11,7 +11,9 @@ _NUMBER = re.compile(r"\{:(?:0([1-9]\d?))?d\}")
 # The template for all images of a folder, whatever their names.
 EVERY = "*"
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 
 def is_template(path: Path) -> bool:

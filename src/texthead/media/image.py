@@ -10,25 +10,36 @@ from pathlib import Path
 
 import numpy as np
 import PIL.ExifTags
+import PIL.features
 import PIL.Image
 import PIL.ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
-from texthead.errors import Fault, MediaError
+from texthead.errors import Fault, MediaError, RunError
+from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import changed_size, check_file, check_held, check_sides
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
 _FORMATS = {"BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
+_MORE_FORMATS = {"AVIF": ".avif", "HEIF": ".heic", "JPEG2000": ".jp2"}
 
+# The brands of HEIF files, of which some may also be AVIF, and the beginnings of JPEG 2000.
+_HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 # Bytes per pixel in Pillow's memory, by mode; all other modes, RGB too, take 4.
 _MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0, "I;16N": 2.0}
 
-# Bytes per pixel in libwebp: two RGBA canvases and the returned image.
-_WEBP = 12.0
+# Bytes per pixel in the decoders of other formats. libwebp: two RGBA canvases and the returned image. libavif: four
+# planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
+_DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
+_HEIF_OF_8_BITS = 4.0
+
+# Bytes per pixel of each component in OpenJPEG: four, and two in Pillow's copy.
+_OPENJPEG = 6.0
 
 # Bytes per pixel of each component in libjpeg if it holds all coefficients: two, at full resolution.
 _COEFFICIENTS = 2.0
@@ -44,8 +55,9 @@ _BAND_PIXELS = 2**20
 class Image(Media):
     """An image as a clip of one frame, in RGB, turned upright by its EXIF orientation.
 
-    Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its first
-    image (but .gif is a video). An unreadable or unknown orientation counts as upright.
+    Transparent pixels get the colour stored in them, often black or white: they are not blended. 16-bit grey keeps its
+    upper eight bits; an animated file gives its first image (but .gif is a video). An unreadable or unknown orientation
+    counts as upright.
     """
 
     kind = "image"
@@ -61,9 +73,9 @@ class Image(Media):
     def suffix_of(cls, content: bytes) -> str | None:
         """Return the suffix of the format that Pillow detects."""
         try:
-            with PIL.Image.open(io.BytesIO(content), formats=tuple(_FORMATS)) as image:
+            with PIL.Image.open(io.BytesIO(content), formats=_formats_of(content)) as image:
                 # Pillow calls JPEG files with several images MPO.
-                return {**_FORMATS, "MPO": ".jpg"}.get(image.format or "")
+                return {**_FORMATS, **_MORE_FORMATS, "MPO": ".jpg"}.get(image.format or "")
         except Exception:  # Pillow may raise anything on other data.
             return None
 
@@ -88,7 +100,9 @@ class Image(Media):
 
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            image = PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=tuple(_FORMATS))
+            head = self._data or _head(self.path)
+            source = self.path if self._data is None else io.BytesIO(self._data)
+            image = PIL.Image.open(source, formats=_formats_of(head))
         check_sides(self.path, *image.size)
         return image
 
@@ -108,7 +122,7 @@ class FrameFolder(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is not an image suffix")
+            raise MediaError(path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is no image suffix")
         self._files = frame_files(path)
         self._shape: tuple[int, ...] | None = None
         self.num_frames = len(self._files)
@@ -133,6 +147,32 @@ class FrameFolder(Media):
                 return dict(image.pictures({0}))[0]
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _formats_of(content: bytes) -> tuple[str, ...]:
+    """Return the formats that Pillow may try on a file that begins so; each plugin takes time to load.
+
+    Raises:
+        RunError: the format needs a package that is not installed.
+    """
+    brands = {content[start : start + 4] for start in (8, *range(16, 64, 4))} if content[4:8] == b"ftyp" else set()
+    if brands & {b"avif", b"avis"}:
+        if not PIL.features.check("avif"):
+            raise RunError("AVIF needs Pillow 11.3 or newer, with libavif: update the package pillow")
+        return ("AVIF",)
+    if brands & _HEIF:
+        with needs("heic", "HEIC"):
+            import pi_heif
+
+        pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+        return ("HEIF",)
+    return ("JPEG2000",) if content.startswith(_JPEG_2000) else tuple(_FORMATS)
 
 
 def _upright_rgb(image: PIL.Image.Image) -> Picture:
@@ -180,13 +220,16 @@ def _bytes_a_pixel(image: PIL.Image.Image) -> float:
 
     The image must be open and not loaded yet.
     """
-    decoder = 0.0
     if isinstance(image, JpegImageFile):
         decoder = 0.0 if _is_one_scan(image) else _COEFFICIENTS * len(image.layer)
     elif isinstance(image, TiffImageFile):
         decoder = _strip(image)
-    elif image.format == "WEBP":
-        decoder = _WEBP
+    elif image.format == "JPEG2000":
+        decoder = _OPENJPEG * len(image.getbands())
+    elif image.format == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
+        decoder = _HEIF_OF_8_BITS
+    else:
+        decoder = _DECODERS.get(image.format or "", 0.0)
     return max(_IN_USE, decoder + _MODES.get(image.mode, 4.0) + 3)
 
 
@@ -225,6 +268,8 @@ def _pillow_faults(path: Path) -> Iterator[None]:
             yield
     except PIL.Image.DecompressionBombError as error:
         raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
+    except RunError as error:
+        raise MediaError(path, str(error)) from None
     except Exception as error:  # Pillow may raise anything on damaged files.
         # Only the message distinguishes a truncated file from one that never was an image.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"

@@ -55,8 +55,14 @@ def set_max_megapixels(limit: int) -> None:
         DataError: the limit is below 1.
     """
     if limit < 1:
-        raise DataError(f"limit must be at least 1, got {limit}")
+        raise DataError(f"`max_megapixels` must be at least 1, got {limit}")
     os.environ[_VARIABLE] = str(limit)
+
+
+def hint_on_slashes(path: Path) -> str:
+    """Return what to do about a path that does not exist but would with / in place of \\; else an empty text."""
+    exists = "\\" in str(path) and Path(str(path).replace("\\", "/")).exists()
+    return "with / in place of \\ it exists: write / between folders" if exists else ""
 
 
 def check_file(path: Path) -> None:
@@ -64,7 +70,7 @@ def check_file(path: Path) -> None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise MediaError(path, "no such file; check the path", "missing") from None
+        raise MediaError(path, f"no such file; {hint_on_slashes(path) or 'check the path'}", "missing") from None
     except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
         why = getattr(error, "strerror", None) or error
         raise MediaError(path, f"cannot be looked up ({why}); check its name and rights", "missing") from None
@@ -105,7 +111,7 @@ def check_held(path: Path, width: int, height: int, each: float, form: str) -> N
     limit = max_megapixels()
     if held > limit:
         claim = f"claims {width}x{height} pixels, and decoding them from {form} takes the memory of {held} megapixels"
-        raise MediaError(path, f"{claim}, the limit is {limit}; scale it down or raise max_megapixels")
+        raise MediaError(path, f"{claim}, the limit is {limit}; scale it down or raise `max_megapixels`")
 
 
 def check_frames(path: Path, count: int) -> None:

@@ -18,6 +18,7 @@ from texthead.errors import DataError, MediaError
 from texthead.media.addresses import STREAMS, address
 from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint, joined_digest
 from texthead.media.frame_folder import EVERY, frame_files, is_template
+from texthead.media.limits import hint_on_slashes
 
 if TYPE_CHECKING:
     from texthead.media.reader import Media
@@ -164,7 +165,7 @@ class MediaPath:
         if self.is_part and self.path.exists():
             raise DataError(f"{self}: {_FRAGMENT} in a name marks a part of {self.file.name}; rename the file")
         if self.surely_missing():
-            raise DataError(f"{self}: no such file or folder; check the path")
+            raise DataError(f"{self}: no such file or folder; {hint_on_slashes(self.file) or 'check the path'}")
 
     def has_shards(self) -> bool:
         """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""

@@ -34,7 +34,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         raise DataError(f"head {kind} does not use sentences; leave them out, or use the head text")
     if isinstance(rows, type):
         if trainable:
-            raise DataError(f"head {kind} decides what it trains, so train_head does not apply; leave it out")
+            raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; leave it out")
         return entry.call(rows.start, inputs)
     options: dict[str, Any] = inputs.options | {"kind": kind}
     if rows.of_text:
@@ -42,7 +42,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if kind == "text" and keeps_templates_apart(recipe):
         if sentences or trainable:
             raise DataError(
-                "template_use and template_pooling need one row per template, but sentences are averaged and a "
+                "`template_use` and `template_pooling` need one row per template, but sentences are averaged and a "
                 "trainable head has one row per class; leave them out, or use a frozen head without sentences"
             )
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
@@ -88,7 +88,7 @@ def keeps_templates_apart(recipe: Recipe) -> bool:
     """
     needed = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
     if needed and (isinstance(recipe.template, str) or len(recipe.template) < 2):
-        raise DataError("template_use and template_pooling need several templates; give several, as a .txt")
+        raise DataError("`template_use` and `template_pooling` need several templates; give several, as a .txt")
     return needed
 
 
@@ -146,6 +146,6 @@ def drop_patches(visual: nn.Module, fraction: float) -> None:
         net.patch_drop = PatchDropoutWithIndices(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
     else:
         raise RunError(
-            f"{type(net).__name__} does not support patch_dropout; use a ViT of open_clip or timm, or leave "
-            "patch_dropout out"
+            f"{type(net).__name__} does not support `patch_dropout`; use a ViT of open_clip or timm, or leave "
+            "out `patch_dropout`"
         )

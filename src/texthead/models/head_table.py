@@ -57,8 +57,8 @@ def as_head(head: nn.Module) -> Head:
     """
     if not isinstance(head, Head) or _name_of(type(head)) is None:
         raise RunError(
-            f"a {type(head).__name__} cannot be saved in a run: pass your rows to FrozenHead(rows, names=..., "
-            f"kind='...') or TrainableHead, or install your class as an entry point of the group {HEAD_GROUP}"
+            f"a {type(head).__name__} cannot be saved in a run: pass your rows to `FrozenHead(rows, names=..., "
+            f"kind='...')` or TrainableHead, or install your class as an entry point of the group {HEAD_GROUP}"
         )
     return head
 

@@ -219,7 +219,7 @@ class CosineHead(Head):
         super().__init__(names, kind, **options)
         check_count(names, weight)
         if scale <= 0:
-            raise DataError(f"scale must be positive, got {scale}")
+            raise DataError(f"`scale` must be positive, got {scale}")
         weight = weight.detach().float()
         rows = weight
         if not weight.is_meta:  # Meta tensors hold no values to check, and `norm` takes a second to import for them.

@@ -181,7 +181,7 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
     if not tokens:
         raise DataError(
             f"template {template!r} has no words before {{}} for the learned vectors to start from; give some, or set "
-            "context to the number of vectors"
+            "`context` to the number of vectors"
         )
     with torch.no_grad():
         return text.embedding(torch.tensor(tokens)).float()

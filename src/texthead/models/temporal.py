@@ -66,7 +66,7 @@ def _attention_heads(width: int, heads: int | None) -> int:
     """Return the number of heads, width / 64 by default; raise RunError if it does not divide the width."""
     heads = heads or max(1, width // 64)
     if width % heads:
-        raise RunError(f"width {width} is not divisible by {heads} heads; choose another width or number of heads")
+        raise RunError(f"`width={width}` is not divisible by {heads} heads; choose another `width` or number of heads")
     return heads
 
 
@@ -424,8 +424,8 @@ def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     ]
     if not convs or not all(convs):
         raise RunError(
-            f"{type(net).__name__} has no stages of convolutional blocks; use temporal=conv with a ResNet or another "
-            "convolutional encoder, or temporal=token-conv, transformer or mean with this one"
+            f"{type(net).__name__} has no stages of convolutional blocks; use `temporal=conv` with a ResNet or another "
+            "convolutional encoder, or `temporal=token-conv`, `temporal=transformer` or `temporal=mean` with this one"
         )
     return [block_convs[0] for block_convs in convs]
 
@@ -445,8 +445,8 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     if len(blocks) and all(hasattr(block, "drop_path1") for block in blocks):
         return [(block, block.drop_path1, net.embed_dim) for block in blocks]
     raise RunError(
-        f"temporal=token-conv needs blocks with a class token, which {type(net).__name__} lacks; use a ViT, or "
-        "temporal=conv, transformer or mean"
+        f"`temporal=token-conv` needs blocks with a class token, which {type(net).__name__} lacks; use a ViT, or "
+        "`temporal=conv`, `temporal=transformer` or `temporal=mean`"
     )
 
 

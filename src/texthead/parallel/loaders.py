@@ -98,8 +98,8 @@ def worker_faults() -> Iterator[None]:
         else:
             raise
         raise RunError(
-            f"a data-loader worker has ended{detail}: out of memory (use fewer workers) or stuck on a file "
-            "(`texthead doctor` names it); resume continues an interrupted run"
+            f"a data-loader worker has ended{detail}: out of memory (use fewer `workers`) or stuck on a file "
+            "(`texthead doctor` names it); `resume` continues an interrupted run"
         ) from None
 
 

@@ -1,10 +1,11 @@
 """What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-from texthead.notebook import NotebookBar, in_notebook
+from texthead.notebook import NotebookBar, TerminalBar, in_notebook
 
 # Called with (items done, items in all).
 Progress = Callable[[int, int], None]
@@ -19,7 +20,12 @@ def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     return closing(NotebookBar(title, unit)) if in_notebook() else nullcontext(silent)
 
 
-_openers: list[Callable[[str, str], AbstractContextManager[Progress]]] = [_notebook_bar]
+def terminal_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
+    """Open a bar in a notebook or on a terminal; elsewhere it shows nothing."""
+    return _notebook_bar(title, unit) if in_notebook() or not sys.stderr.isatty() else closing(TerminalBar(title, unit))
+
+
+_openers: list[Callable[[str, str], AbstractContextManager[Progress]]] = [terminal_bar]
 
 
 def step_bar(title: str, unit: str) -> AbstractContextManager[Progress]:

@@ -53,7 +53,7 @@ def run_tasks(
                     continue
                 position, outcome = worker.position, worker.outcome()
                 if isinstance(outcome, FailedTask) and position is None:
-                    raise RunError(f"a worker process did not start ({outcome.reason}); use fewer workers")
+                    raise RunError(f"a worker process did not start ({outcome.reason}); use fewer `workers`")
                 if worker.stopped:
                     running.remove(worker)
                     worker = _Worker(_serve, function) if waiting else None

@@ -65,14 +65,14 @@ def zero_shot(
 
 def predict(
     run: Run | Recognizer,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
     top: int = 5,
     sets: bool = False,
     at_least: float | None = None,
-    unlabelled: Sequence[str | Path] = (),
+    unlabelled: str | Path | Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Predictions:
     """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
@@ -82,14 +82,14 @@ def predict(
 
 def predictions(
     run: Run | Recognizer,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
     top: int = 5,
     sets: bool = False,
     at_least: float | None = None,
-    unlabelled: Sequence[str | Path] = (),
+    unlabelled: str | Path | Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Iterator[Prediction]:
     """Yield the `top` classes of each file, in the order of `find_media`, with the run's calibration where valid.
@@ -115,17 +115,19 @@ def predictions(
     model, protocol = run.model, protocol_of(run, protocol)
     if model.several and (sets or unlabelled):
         option = "sets" if sets else "unlabelled"
-        raise DataError(f"{option} is for runs with one label per file, and this one has several: leave it out")
+        raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
     calibration = answering(run, protocol, at_least)
     if sets and unlabelled:
-        raise DataError("prediction sets are not valid with unlabelled files; leave out sets or unlabelled")
+        raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
     if sets:
         check_has_sets(calibration)
-    names = find_names(inputs)
+    names = find_names(inputs, reporter.note)
     others: list[str] = []
     if unlabelled:
         resolved_names = {MediaPath(name).resolved() for name in names}
-        others = [name for name in find_names(unlabelled) if MediaPath(name).resolved() not in resolved_names]
+        others = [
+            name for name in find_names(unlabelled, reporter.note) if MediaPath(name).resolved() not in resolved_names
+        ]
         chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
     else:
         chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
@@ -136,6 +138,8 @@ def predictions(
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:
             check_any(names + others, range(len(entries) - len(errors)), errors)
+            if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
+                reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
             scores = _refined(model, entries, scores, calibration, reporter)
             calibration = answering(run, protocol, at_least, refined=True)
         paths = [Path(name) for name in names[start : start + len(entries)]]
@@ -169,7 +173,7 @@ def answering(
         return calibration
     if run.model.several:
         raise DataError(
-            f"at_least {at_least:g} is for runs with one label per file, and this one has several: leave it out"
+            f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
         )
     tree = run.tree if isinstance(run, Run) else None
     return (calibration or Calibration(1.0, 0)).at_least(at_least, tree.broader(run.model.names) if tree else {})
@@ -262,6 +266,12 @@ def apply_calibration(
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
-def zero_shot_line(run: Run | Recognizer, classes: str | None) -> str | None:
-    """Return a note on zero-shot classes if the encoder needs one; None for a run's own."""
-    return None if classes is None else zero_shot_note(as_visual(run.model.visual).spec.source, run.model.names)
+def names_notes(model: Run | Recognizer) -> list[str]:
+    """Return caveats for answers with classes that a person typed, in place of those of a run."""
+    notes = []
+    if len(model.model.names) == 1 and not model.model.several:
+        notes.append("a single class always gets 100 %: name others to compare it with")
+    elif isinstance(model, Recognizer):
+        notes.append("probabilities from names alone are not calibrated: a wrong name may get a high one")
+    note = zero_shot_note(as_visual(model.model.visual).spec.source, model.model.names)
+    return [*notes, note] if note else notes

@@ -145,7 +145,7 @@ def calibrate_run(
         shares = run.class_shares if isinstance(run.class_shares, str) else "a share for each class"
         lines.insert(
             0,
-            f"temperature and sets count classes as class_shares says ({shares}), not as in these items "
+            f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
             f"({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth "
             f"{worth(weights)}",
         )

@@ -15,7 +15,7 @@ from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import EvaluationPlan, RunEvaluation, evaluate_run
 from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
-from texthead.report.run_page import PageParts, write_report
+from texthead.report.run_page import write_report
 from texthead.runs.hub import check_own
 from texthead.runs.metrics import read_records
 from texthead.runs.run import CALIBRATION, Run
@@ -98,9 +98,9 @@ def report_run(
         for error in scored.skipped:
             notify(error)
     reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
-    items, order = scores.table.division.scored, blind_to_order(run.model, protocol.frames)
-    if order is None:
-        order = order_test(run.model, items, protocol, reading, reporter=reporter)
+    order = None
+    if not blind_to_order(run.model, protocol.frames):
+        order = order_test(run.model, scores.table.division.scored, protocol, reading, reporter=reporter)
     strips = mistake_strips(
         scores.raw,
         protocol,
@@ -111,8 +111,8 @@ def report_run(
         model=run.model,
         reporter=reporter,
     )
-    parts = PageParts(strips=strips, order=order, calibration_report=reliability, answers=scores.answers)
-    write_report(path, run.folder, run.model, records, scores.table, parts)
+    parts = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
+    write_report(path, run.folder, run.model, records, scores.table, **parts)
     return RunReport(path, scores)
 
 
@@ -125,7 +125,7 @@ def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown:
     if calibration is None or calibration.threshold is None:
         reason = why.removesuffix("; calibrate again") if calibration and why else "the run has none"
         raise DataError(
-            f"unknown {unknown.source} measures the threshold of the run, but {reason}; run `texthead calibrate RUN "
+            f"`unknown` {unknown.source} measures the threshold of the run, but {reason}; run `texthead calibrate RUN "
             "DATA --unknown OTHERS`"
         )
     unknown = unknown_items(run, unknown)
@@ -133,6 +133,6 @@ def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown:
     unseen = unknown.pick([index for index, content in enumerate(contents) if content not in calibration.content])
     seen, count = len(unknown) - len(unseen), len(unknown)
     if not len(unseen):
-        raise DataError(f"unknown {unknown.source}: the threshold was set on all {count} items: give others")
+        raise DataError(f"`unknown` {unknown.source}: the threshold was set on all {count} items: give others")
     left_out = f"{seen} of the {count} unknown items are left out: the threshold was set on them."
     return unseen, [left_out] if seen else []

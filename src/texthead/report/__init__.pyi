@@ -6,7 +6,6 @@ from .figures import COLOURS as COLOURS
 from .figures import FIGURE_WIDTH as FIGURE_WIDTH
 from .figures import LINE_STYLES as LINE_STYLES
 from .figures import font_file as font_file
-from .figures import plot_bars as plot_bars
 from .figures import plot_curves as plot_curves
 from .figures import short as short
 from .figures import without_glyph as without_glyph
@@ -16,6 +15,6 @@ from .html import render as render
 from .html import write_html as write_html
 from .mistakes import FAINT as FAINT
 from .mistakes import clip_of as clip_of
+from .mistakes import item_strip as item_strip
 from .mistakes import mistake_strips as mistake_strips
 from .strips import overlay_heat as overlay_heat
-from .strips import plot_strip as plot_strip

@@ -33,7 +33,7 @@ PHOTO_QUALITY = 85  # JPEG quality of figures with photos
 
 def render(template: str, *, package: str = "texthead.report", **values: object) -> str:
     """Render a template from the folder `templates` of a package."""
-    return environment(package).get_template(template).render(sections=[], **values)
+    return environment(package).get_template(template).render(**{"sections": [], "summary": (), **values})
 
 
 @cache
@@ -76,9 +76,10 @@ def write_html(path: str | Path, html: str) -> None:
 class Report:
     """A page without its own template, built from top to bottom, one call per block."""
 
-    def __init__(self, title: str, subtitle: str = ""):
+    def __init__(self, title: str, subtitle: str = "", summary: Sequence[str] = ()):
         self.title = title
         self.subtitle = subtitle
+        self.summary = summary
         self._blocks: list[tuple[str, object]] = []
 
     def section(self, title: str) -> None:
@@ -103,7 +104,8 @@ class Report:
 
     def html(self) -> str:
         """Render the page."""
-        return render("blocks.html", title=self.title, subtitle=self.subtitle, blocks=self._blocks)
+        about = {"title": self.title, "subtitle": self.subtitle, "summary": self.summary}
+        return render("blocks.html", blocks=self._blocks, **about)
 
     def write(self, path: str | Path) -> None:
         """Write the page to `path` with `write_html`."""

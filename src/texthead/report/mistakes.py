@@ -44,12 +44,17 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
 
 
 def most_confident(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
-    """Return the indices of the most confident wrong predictions, then of the correct ones; none of several labels."""
+    """Return the indices of the most confident wrong predictions, then of the correct ones.
+
+    With several labels, a prediction is as sure as its surest wrong answer, or as its least sure one if all are right.
+    """
+    wrong = torch.from_numpy(~result.right)
     if isinstance(result, SeveralEvaluation):
-        return []
-    best = result.scores.softmax(-1).max(-1)
-    wrong = best.indices != result.targets
-    order = torch.argsort(best.values, descending=True, stable=True).tolist()
+        errors, margins = torch.from_numpy(result.predicted) != result.targets, result.margins
+        sure = torch.where(wrong, (margins * errors).amax(1), margins.amin(1))
+    else:
+        sure = result.scores.softmax(-1).amax(-1)
+    order = torch.argsort(sure, descending=True, stable=True).tolist()
     return [i for i in order if wrong[i]][:mistakes] + [i for i in order if not wrong[i]][:hits]
 
 
@@ -67,7 +72,8 @@ def mistake_strips(
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
     Args:
-        saliency_maps: number of strips that get saliency from `model`, for the predicted class and the true one.
+        saliency_maps: number of strips that get saliency from `model`, for the predicted class and the true one;
+            none with several labels.
         engine: runs the encoder; see `Reading`.
 
     Raises:
@@ -81,22 +87,38 @@ def mistake_strips(
             strip = _strip(result, item, clip)
             done.append(
                 _with_heat(strip, result.names, model, clip, engine)
-                if model is not None and number < saliency_maps
+                if model is not None and number < saliency_maps and strip.rank
                 else strip
             )
             progress(len(done), len(chosen))
     return done
 
 
+def item_strip(result: Evaluation, item: int, protocol: Protocol) -> Strip:
+    """Return one item's strip, without saliency.
+
+    Raises:
+        MediaError: the file can no longer be read.
+    """
+    return _strip(result, item, clip_of(result.paths[item], protocol))
+
+
 def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
-    """Return an item's strip with its top-3 classes, and the true class if it ranks lower."""
-    probabilities = result.scores[item].softmax(-1)
+    """Return an item's strip with the predicted classes, at least the top 3, and true classes that rank lower."""
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
-    truth = int(result.targets[item])
-    index = order.index(truth)
-    top = [(result.names[c], float(probabilities[c])) for c in order[:3] + ([truth] if index >= 3 else [])]
+    if isinstance(result, SeveralEvaluation):
+        probabilities, has = result.scores[item].sigmoid(), result.targets[item]
+        predicted = result.predicted[item]
+        order.sort(key=lambda c: not predicted[c])
+        said, rank = int(predicted.sum()), None
+        true = [c for c in order if has[c]]
+    else:
+        probabilities, said, true = result.scores[item].softmax(-1), 1, [int(result.targets[item])]
+        rank = order.index(true[0]) + 1
+    first = order[: max(3, said)]
+    top = [(result.names[c], float(probabilities[c])) for c in first + [c for c in true if c not in first]]
     name = "/".join(result.paths[item].parts[-2:])
-    return Strip(name, _frames(clip), top, result.names[truth], index + 1)
+    return Strip(name, _frames(clip), top, [result.names[c] for c in true], rank, said)
 
 
 def _frames(clip: UInt8[Tensor, "frames 3 size size"]):
@@ -112,9 +134,7 @@ def _with_heat(
 ) -> Strip:
     """Return the strip with heat maps of the predicted and the true class."""
     predicted = strip.top[0][0]
-    classes = {"predicted": predicted}
-    if strip.truth not in (None, predicted):
-        classes["true"] = strip.truth
+    classes = {"predicted": predicted} | ({"true": strip.truth[0]} if strip.truth and strip.is_mistake else {})
     saliency, heats, lines = cover(model, clip, engine=engine), {}, []
     for role, name in classes.items():
         label = names.index(name)

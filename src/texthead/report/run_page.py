@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from texthead.evaluation import confusions
 from texthead.evaluation.broader_names import Answers
-from texthead.evaluation.class_sizes import RareClasses
+from texthead.evaluation.confusions import ClassRow
 from texthead.evaluation.frame_order import OrderTest
+from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json
 from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
-from texthead.report.class_maps import plot_confusion, plot_correlation
+from texthead.report.class_maps import plot_confusion, plot_correlations
 from texthead.report.figures import plot_curves, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import CalibrationReport
@@ -30,15 +30,23 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+# The values of a recipe that a run without training steps uses.
+PROBE_VALUES = (
+    *("frames", "size", "test_size", "resize", "origin", "stride", "pooling", "crops_along"),
+    *("center", "template", "template_pooling", "class_shares", "seed"),
+)
+
+
 class Strip(NamedTuple):
     """One clip of the report.
 
     Attributes:
         name: file name.
         frames: as the model gets them.
-        top: the most probable classes, best first; followed by the true class if it ranks lower.
-        truth: the true class, if known.
-        rank: rank of the true class by probability, from 1.
+        top: the predicted classes and the next ones, best first; followed by true classes that rank lower.
+        truth: the true classes, if known.
+        rank: rank of the only true class by probability, from 1.
+        said: how many classes are predicted, the first of `top`.
         heats: saliency maps by title.
         note: text below the heat maps.
     """
@@ -46,19 +54,20 @@ class Strip(NamedTuple):
     name: str
     frames: UInt8[np.ndarray, "frames height width 3"]
     top: Sequence[tuple[str, float]]
-    truth: str | None = None
+    truth: Sequence[str] | None = None
     rank: int | None = None
+    said: int = 1
     heats: Mapping[str, Float[np.ndarray, "frames rows columns"]] = MappingProxyType({})
     note: str = ""
 
     @property
     def is_mistake(self) -> bool:
-        """Whether the most probable class is not the true one."""
-        return self.truth not in (None, self.top[0][0])
+        """Whether the predicted classes are not the true ones."""
+        return self.truth is not None and {name for name, _ in self.top[: self.said]} != set(self.truth)
 
     def picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames and the most probable classes."""
-        return plot_strip(self.frames, self.top, truth=self.truth, rank=self.rank)
+        return plot_strip(self.frames, self.top, truth=self.truth, rank=self.rank, said=self.said)
 
     def heat_picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames with their saliency maps."""
@@ -74,28 +83,28 @@ class RunPage:
         names: class names.
         records: the lines of `metrics.jsonl`.
         scored: evaluation of the run.
+        summary: the result in sentences, the most important first.
         comparisons: pairs of a method and its result, as text.
-        rare: the run's result on the classes with few training items.
         correlation: correlations between the rows of the head.
         calibration_report: how reliable the probabilities are.
         answers: how many items are answered with a class, and with broader names.
-        order: a test of frame order, or the reason why there is none.
+        order: a test of frame order.
         strips: example clips.
-        settings: encoder, head and recipe of the run.
+        settings: encoder, head and the values of the recipe that were used.
         edited: the run whose classes were edited, and the edits.
         prompts: the encoded strings of each class.
     """
 
     name: str
     names: Sequence[str]
-    records: Sequence[Mapping[str, object]] = ()
+    records: Sequence[Mapping[str, Any]] = ()
     scored: Evaluation | None = None
+    summary: Sequence[str] = ()
     comparisons: Sequence[tuple[str, str]] = ()
-    rare: RareClasses | None = None
     correlation: Float[np.ndarray, "classes classes"] | None = None
     calibration_report: CalibrationReport | None = None
     answers: Answers | None = None
-    order: OrderTest | str = ""
+    order: OrderTest | None = None
     strips: Sequence[Strip] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     edited: str = ""
@@ -107,39 +116,28 @@ class RunPage:
         Raises: TextheadError if a matrix doesn't match the number of names.
         """
         several = isinstance(self.scored, SeveralEvaluation)
-        counts, correlation = None if several or not self.scored else self.scored.confusion(), self.correlation
-        both = None if counts is None or correlation is None else (counts, correlation)
-        metric = "mean_ap" if several else "top1"
-        steps, validations = _with_number(self.records, "train", "loss"), _with_number(self.records, "val", metric)
-        speeds = [record["clips_per_second"] for record in _with_number(self.records, "train", "clips_per_second")]
+        speeds: list[Any] = [record["clips_per_second"] for record in self.records if "clips_per_second" in record]
+        curves = any(record.get("kind") in ("train", "val") and "step" in record for record in self.records)
+        confusion = None if several or not self.scored else plot_confusion(self.scored.confusion(), self.names)
         return render(
             "run.html",
             **vars(self),
-            steps=steps,
-            validations=validations,
-            metric=metric,
             several=several,
             speed=float(np.median(speeds)) if speeds else None,
-            curves=plot_curves(self.records) if steps or validations else None,
-            confusion=None if counts is None else plot_confusion(counts, self.names, title="Confusion"),
-            similarity=None
-            if correlation is None
-            else plot_correlation(correlation, self.names, "Correlation of the head's rows"),
+            curves=plot_curves(self.records) if curves else None,
+            confusion=confusion,
+            rows=None if self.correlation is None else plot_correlations({"": self.correlation}, self.names),
             missing_glyphs=without_glyph(self.names),
-            pairs=confusions.confused_pairs(*both, self.names) if both else (),
-            classes=sorted(self.scored.classes, key=_recall) if self.scored else (),
+            classes=_lowest_first(self.scored) if self.scored else (),
             recipe=_flat(self.settings),
         )
 
 
-def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -> list[Mapping[str, Any]]:
-    """Return the records of one kind that hold a number under `key`; a diverged loss may be stored as null."""
-    return [r for r in records if r.get("kind") == kind and isinstance(r.get(key), int | float)]
-
-
-def _recall(row: confusions.ClassRow) -> float:
-    """Return the recall of a class; infinity without items, to sort it last."""
-    return row.recall[0] if row.recall else math.inf
+def _lowest_first(scored: Evaluation) -> list[tuple[ClassRow, Rate | None]]:
+    """Return each class and, with several labels, its average precision, by it or else by recall; unknown ones last."""
+    several = isinstance(scored, SeveralEvaluation)
+    rows = list(zip(scored.classes, scored.class_ap if several else [None] * len(scored.names), strict=True))
+    return sorted(rows, key=lambda row: (row[1] if several else row[0].recall) or (math.inf,))
 
 
 def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
@@ -153,20 +151,14 @@ def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, obj
     return entries
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageParts:
-    """The optional parts of a run's page; see `RunPage`."""
-
-    strips: Sequence[Strip] = ()
-    order: OrderTest | str = ""
-    calibration_report: CalibrationReport | None = None
-    answers: Answers | None = None
-
-
 def write_report(
-    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: ScoreTable, parts: PageParts
+    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: ScoreTable, **parts: Any
 ) -> None:
-    """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score."""
+    """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score.
+
+    Args:
+        parts: further fields of `RunPage`.
+    """
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     prompts = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     head = as_head(model.head)
@@ -175,26 +167,24 @@ def write_report(
         names=model.names,
         records=records,
         scored=table.rows[-1][1] if table.rows else None,
+        summary=table.summary() if table.rows else (),
         comparisons=table.pairs(),
-        rare=table.rare,
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
-        calibration_report=parts.calibration_report,
-        answers=parts.answers,
-        order=parts.order,
-        strips=parts.strips,
-        settings=_settings(about),
+        settings=settings(about, trained=any(record["kind"] == "train" for record in records)),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},
+        **parts,
     )
     write_html(path, page.html())
 
 
-def _settings(about: Mapping[str, Any]) -> dict[str, object]:
-    """Return the encoder, the head, the options for items and names, and the recipe of a run."""
-    typed = about.get("command") or {}
+def settings(about: Mapping[str, Any], *, trained: bool) -> dict[str, object]:
+    """Return the encoder, the head, the options for items and names, and the values of the recipe that were used."""
+    typed, recipe = about.get("command") or {}, about["recipe"]
     made: dict[str, object] = {"encoder": about["encoder"]["source"], "head": about["head"]["kind"]}
     made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}
-    return made | about["recipe"]
+    made |= recipe if trained else {key: recipe[key] for key in PROBE_VALUES if key in recipe}
+    return {key: value for key, value in made.items() if value is not None}
 
 
 def _edited(run: str, edits: Sequence[str]) -> str:

@@ -29,15 +29,17 @@ def plot_strip(
     frames: UInt8[np.ndarray, "frames height width 3"],
     top: Sequence[tuple[str, float]],
     *,
-    truth: str | None = None,
+    truth: str | Sequence[str] | None = None,
     rank: int | None = None,
+    said: int = 1,
 ) -> "matplotlib.figure.Figure":
     """Draw the frames of one clip with its most probable classes as bars beside them.
 
-    `top` has class names and probabilities 0..1, best first. With `truth`, the title says whether the first is
-    correct; the true class is bold and blue with a tick, a wrong first prediction is hatched with a cross. The last
-    entry of `top` may be a true class that ranks lower; `rank` is its rank among all classes. Of more than 8 frames,
-    8 evenly spaced ones are drawn, with a line that says so. Five or more frames take two rows.
+    `top` has class names and probabilities 0..1, best first; the first `said` of them are predicted. With `truth`, one
+    class or several, the title says whether these are correct; true classes are bold and blue with a tick, wrong
+    predictions are hatched with a cross. The last entries of `top` may be true classes that rank lower; `rank` is the
+    rank of a single one. Of more than 8 frames, 8 evenly spaced ones are drawn, with a line that says so. Five or more
+    frames take two rows.
 
     Raises: TextheadError without frames or predictions, or if a probability is outside 0..1.
     """
@@ -48,6 +50,7 @@ def plot_strip(
     for name, probability in top:
         if not 0 <= probability <= 1:
             raise TextheadError(f"probability of {name!r} is {probability}; it must be between 0 and 1")
+    true = None if truth is None else (truth,) if isinstance(truth, str) else tuple(truth)
     chosen = _spaced(len(frames), STRIP_FRAMES)
     lines = 1 if len(chosen) <= 4 else 2
     columns = -(-len(chosen) // lines)
@@ -61,8 +64,8 @@ def plot_strip(
         axes.imshow(frames[index], interpolation="none")
         axes.set_anchor("S" if cell + columns < len(chosen) else "N")  # so that the two rows touch
         axes.set_axis_off()
-    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, FIGURE_WIDTH - left)
-    heading = _verdict(top, truth, rank)
+    _draw_probabilities(figure.add_subplot(grid[1]), top, true, said, high, FIGURE_WIDTH - left)
+    heading = _verdict([name for name, _ in top], true, rank, said)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
     if len(chosen) < len(frames):
         figure.supxlabel(f"{len(chosen)} of {len(frames)} frames", x=0.01, ha="left", fontsize=8, color=GREY)
@@ -84,19 +87,26 @@ def percent(probability: float) -> str:
     return ">99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"
 
 
-def _verdict(top: Sequence[tuple[str, float]], truth: str | None, rank: int | None) -> str:
-    names = [name for name, _ in top]
-    if truth is None:
-        return f"predicted: {short(names[0], 40)}"
-    if names[0] == truth:
-        return f"✓ correct: {short(truth, 40)}"
-    rank = rank or (names.index(truth) + 1 if truth in names else None)
+def _verdict(names: Sequence[str], true: Sequence[str] | None, rank: int | None, said: int) -> str:
+    if true is None:
+        return f"predicted: {short(', '.join(names[:said]), 40)}"
+    labels = ", ".join(true) or "no class"
+    if set(names[:said]) == set(true):
+        return f"✓ correct: {short(labels, 40)}"
+    if said != 1 or len(true) != 1:
+        return f"✗ wrong, true: {short(labels, 40)}"
+    rank = rank or (names.index(labels) + 1 if labels in names else None)
     where = f"ranked {rank}" if rank else f"not in the top {len(names)}"
-    return f"✗ wrong, true class {where}: {short(truth)}"
+    return f"✗ wrong, true class {where}: {short(labels)}"
 
 
 def _draw_probabilities(
-    axes: "matplotlib.axes.Axes", top: Sequence[tuple[str, float]], truth: str | None, inches: float, wide: float
+    axes: "matplotlib.axes.Axes",
+    top: Sequence[tuple[str, float]],
+    true: Sequence[str] | None,
+    said: int,
+    inches: float,
+    wide: float,
 ) -> None:
     """Draw the bars, each below its class name, into `inches` of height and `wide` inches of width."""
     from matplotlib.font_manager import FontProperties
@@ -104,8 +114,8 @@ def _draw_probabilities(
 
     room = 72 * wide - 50  # points for a name, beside its number
     for index, (name, probability) in enumerate(top):
-        right = name == truth
-        wrong = truth is not None and index == 0 and not right
+        right = name in (true or ())
+        wrong = true is not None and index < said and not right
         colour = COLOURS[0] if right else COLOURS[1] if wrong else GREY
         axes.barh(index, 1.0, height=0.3, color=PALE)
         hatch = "////" if wrong else ""
@@ -157,7 +167,7 @@ def plot_saliency(
             axes.imshow(picture, interpolation="none")
             axes.set_anchor("NW")
             if not column:
-                axes.set_title(short(title, 26 if in_row else 60), loc="left", fontsize=8, pad=2, parse_math=False)
+                axes.set_title(short(title, 20 if in_row else 60), loc="left", fontsize=8, pad=2, parse_math=False)
     return figure
 
 

@@ -168,7 +168,7 @@ def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with resume)") from None
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 

@@ -35,9 +35,9 @@ def mixed(run: Run, mix: float) -> Run:
         EncoderError: the pretrained encoder cannot be loaded.
     """
     if not 0 <= mix <= 1:
-        raise RunError(f"mix must be from 0 to 1, got {mix}")
+        raise RunError(f"`mix` must be from 0 to 1, got {mix}")
     if run.carries_encoder:
-        raise RunError(f"{run.folder}: an imported run has no pretrained encoder to mix with: leave out mix")
+        raise RunError(f"{run.folder}: an imported run has no pretrained encoder to mix with: leave out `mix`")
     model = copy.deepcopy(run.model)
     mix_weights(model.visual, load_encoder(run.spec.source, allow_download=run.allow_download).visual.state_dict(), mix)
     return replace(run, model=model, calibration=None)

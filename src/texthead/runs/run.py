@@ -81,20 +81,20 @@ def saved_options(
             edited since, or another option differs.
     """
     if not is_run(folder):
-        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out resume to start one")
+        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out `resume` to start one")
     check_not_edited(folder)
     started = read_json(folder / "recipe.json").get("command")
     if not isinstance(started, dict):
         raise RunError(
             f"{folder}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
-            "in the latter case use train(..., resume=True)"
+            "in the latter case use `train(..., resume=True)`"
         )
     for key in started.keys() & options.keys():
         value = options[key]
         if key in may_change:
             started[key] = value
         elif (list(value) if isinstance(value, tuple) else value) != started[key]:
-            raise RunError(f"{folder}: was started with {key} {started[key]}, not {value}: leave out {key} to resume")
+            raise RunError(f"{folder}: was started with `{key}` {started[key]}, not {value}: leave it out to resume")
     return started
 
 
@@ -236,7 +236,7 @@ class Run:
         if self.model.several:
             raise DataError("a tree is for runs with one label per file, and this one has several: leave it out")
         if self.classes is None:
-            raise DataError("a tree is for the run's own classes: leave out the tree or the classes")
+            raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
         return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
 
     @property
@@ -273,7 +273,7 @@ class Run:
         if not self.head.takes_text:
             messages.append(
                 f"{self.folder} was trained with head {self.head.kind}, whose rows are not text, so new class names "
-                "may not work with it: predict without the run for zero-shot, or retrain with head text"
+                "may not work with it: predict without the run for zero-shot, or retrain with `head=text`"
             )
         if self.calibration is not None:
             messages.append(

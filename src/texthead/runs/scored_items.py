@@ -53,22 +53,22 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
     if not run.model.several:
         dataset.check_one_label()
     elif not dataset.several:
-        raise DataError(f"{dataset.source}: has one label per file, but the run takes several: name a column `labels`")
+        raise DataError(f"{dataset.source}: has one label per file, but the run takes several: name a column 'labels'")
     counts = splits_of(dataset)
 
     def items_where(condition: Callable[[Path], bool]) -> Dataset:
         return replace(dataset, items=tuple(item for item in dataset.items if condition(item.path)))
 
-    if split:
+    if split and counts:
         chosen, name = dataset.split(split), split
-        if not counts and split == "train":
-            chosen, name = items_where(run.was_trained_on), "training"
+    elif split:
+        chosen, name = items_where(run.was_trained_on if split == "train" else lambda _: False), "training"
         if not len(chosen):
-            splits = counts or "no splits; leave out split to score the run's held-out items"
-            raise DataError(f"{dataset.source}: no item of split {split!r}; found {splits}")
+            remedy = "leave out `split` to score the run's held-out items"
+            raise DataError(f"{dataset.source}: no item has split {split!r}, since the data has no splits; {remedy}")
     elif counts:
         if not counts.keys() & {"test", "val"}:
-            raise DataError(f"{dataset.source}: has only training items {counts}; pass split=train to score them")
+            raise DataError(f"{dataset.source}: has only training items {counts}; pass `split=train` to score them")
         name = "test" if "test" in counts else "val"
         chosen = dataset.split(name)
     else:
@@ -80,7 +80,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
     if seen and split != "train":
         raise DataError(
             f"the run was trained on {len(seen)} of {len(chosen)} items or copies of them (the first: {seen[0].path}): "
-            "give other data, or pass split=train to score training items"
+            "give other data, or pass `split=train` to score training items"
         )
     return chosen, name
 
@@ -94,13 +94,13 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     sets, known = zip(dataset.items, dataset.labelling.sets, strict=True), {*run.labels}
     if mixed := [item for item, names in sets if not known.isdisjoint(names)]:
         raise DataError(
-            f"unknown {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown items "
-            "must not; leave them out"
+            f"`unknown` {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown "
+            "items must not; leave them out"
         )
     seen = [item for item in dataset.items if run.was_trained_on(item.path)]
     if seen:
         raise DataError(
-            f"unknown {dataset.source}: the run was trained on {len(seen)} items (the first: {seen[0].path}): leave "
+            f"`unknown` {dataset.source}: the run was trained on {len(seen)} items (the first: {seen[0].path}): leave "
             "them out"
         )
     return dataset
@@ -163,7 +163,7 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
     unseen = train.pick([index for index, seen in enumerate(trained) if not seen])
     if not len(unseen):
         raise DataError(
-            f"split train: the run was trained on all {len(train)} training items of {dataset.source}, but "
+            f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "
             "calibration needs unseen ones; give held-out items"
         )
     grouped = [

@@ -145,13 +145,11 @@ def clean_names(labels: Sequence[str]) -> list[str]:
     seen: dict[str, str] = {}
     for label, name in zip(labels, [name.casefold() for name in names], strict=True):
         if not name:
-            raise DataError(
-                f"label {label!r} has no words: rename it, or keep it with names=verbatim (in Python clean=False)"
-            )
+            raise DataError(f"label {label!r} has no words: rename it, or keep it with `clean=False`")
         if name in seen:
             raise DataError(
                 f"labels {seen[name]!r} and {label!r} both become the class name {name!r}: merge them, or keep both "
-                "with names=verbatim (in Python clean=False)"
+                "with `clean=False`"
             )
         seen[name] = label
     return names

@@ -17,7 +17,7 @@ _ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 def check_template(template: str) -> None:
     """Raise DataError unless the template contains exactly one `{}`."""
     if template.count("{}") != 1:
-        raise DataError(f"template must contain exactly one '{{}}' for the class name, got {template!r}")
+        raise DataError(f"`template` must contain exactly one '{{}}' for the class name, got {template!r}")
 
 
 def fill_template(template: str, names: Sequence[str]) -> list[str]:
@@ -44,7 +44,7 @@ def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[
     if isinstance(template, str):
         return [*fill_template(template, names)]
     if not template or len(set(template)) < len(template):
-        raise DataError(f"template must have one or more distinct sentences, got {list(template)}")
+        raise DataError(f"`template` must have one or more distinct sentences, got {list(template)}")
     return list(zip(*(fill_template(one, names) for one in template), strict=True))
 
 
@@ -75,7 +75,7 @@ def read_template(text: str) -> str | tuple[str, ...]:
 def check_template_fills(template: object, classes: Mapping[str, object]) -> None:
     """Raise DataError if a template is set (not None) and every class has its own sentences."""
     if template is not None and classes and None not in classes.values():
-        raise DataError(f"template {template!r} has no effect: every class has its own sentences; leave it out")
+        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; leave it out")
 
 
 def class_prompts(
@@ -132,13 +132,13 @@ def classes_for(
         key = label if label in index_of else clean_name(label)
         if key not in index_of:
             raise DataError(
-                f"{source}: label {label!r} is not one of the {len(originals)} names in classes: add it, or use "
+                f"{source}: label {label!r} is not one of the {len(originals)} names in `classes`: add it, or use "
                 "a .json of label: name"
             )
         index = index_of[key]
         if index in taken:
             raise DataError(
-                f"{source}: labels {taken[index]!r} and {label!r} both match {originals[index]!r} in classes: "
+                f"{source}: labels {taken[index]!r} and {label!r} both match {originals[index]!r} in `classes`: "
                 "give each its own class, or merge them in the data"
             )
         taken[index] = data_labels[index] = label

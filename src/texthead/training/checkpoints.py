@@ -26,10 +26,10 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     existing = out / "recipe.json"
     if not resume:
         if existing.exists():
-            raise RunError(f"{out}: already holds a run; pass resume to continue it, or choose another folder")
+            raise RunError(f"{out}: already holds a run; pass `resume` to continue it, or choose another folder")
         return None
     if not existing.is_file():
-        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out resume to start one")
+        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out `resume` to start one")
     check_not_edited(out)
     before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
     trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
@@ -44,7 +44,7 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     for key, value in about["recipe"].items():
         if started.get(key) != value:
             raise RunError(
-                f"{out}: was started with {key} = {started.get(key)!r}, not {value!r}: resume with the same value"
+                f"{out}: was started with `{key}` {started.get(key)!r}, not {value!r}: resume with that value"
             )
     if before.get("objective") != about.get("objective"):
         was, now = (each.get("objective") or "the cross-entropy" for each in (before, about))
@@ -140,8 +140,8 @@ def save_state(
         for name, tensor in module.state_dict().items():
             if not torch.isfinite(_local(tensor)).all():
                 raise RunError(
-                    f"{name} is not finite after step {step}: lower lr; the previous checkpoint in {out / 'state'} is "
-                    "kept"
+                    f"{name} is not finite after step {step}: lower `lr`; the previous checkpoint in {out / 'state'} "
+                    "is kept"
                 )
         if rank() == 0:
             _empty(folder)

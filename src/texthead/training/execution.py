@@ -43,7 +43,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 0:
-            raise RunError(f"checkpoint_every must be 0 (no checkpoints) or more steps, got {self.checkpoint_every}")
+            raise RunError(f"`checkpoint_every` must be 0 (no checkpoints) or more steps, got {self.checkpoint_every}")
 
     def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
         """Return whether to write a checkpoint after a step; `saved` is the monotonic time of the last one."""

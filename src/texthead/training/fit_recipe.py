@@ -37,7 +37,7 @@ def adapt_recipe(
         notes.append(f"{spec.source} takes clips of {spec.frames} frames: frames {recipe.frames} -> {spec.frames}")
     elif spec.unit == "clip" and recipe.frames % spec.frames:
         raise RunError(
-            f"frames {recipe.frames}: {spec.source} takes clips of {spec.frames} frames: use a multiple of that"
+            f"`frames={recipe.frames}`: {spec.source} takes clips of {spec.frames} frames: use a multiple of that"
         )
     if spec.stride and "stride" not in overrides:
         values["stride"] = spec.stride
@@ -45,18 +45,16 @@ def adapt_recipe(
             f"{spec.source} was trained on frames {spec.stride} apart: stride {recipe.stride} -> {spec.stride}"
         )
     if recipe.stride and recipe.freeze_encoder and spec.unit == "frame":
-        raise RunError(
-            f"stride {recipe.stride}: with a frozen encoder, frames are spread evenly over the video and encoded once: "
-            "leave out stride or freeze_encoder"
-        )
+        why = "with a frozen encoder, frames are spread evenly over the video"
+        raise RunError(f"`stride={recipe.stride}`: {why}: leave out `stride` or `freeze_encoder`")
     if spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
-            raise RunError(f"frames {recipe.frames}: all items are images, so clips have one frame; leave out frames")
+            raise RunError(f"`frames={recipe.frames}`: all items are images, of one frame; leave out `frames`")
         values["frames"] = 1
         notes.append("all items are images: 1 frame per clip, mean pooling")
     if recipe.temporal != "mean" and values.get("frames", recipe.frames) == 1:
         if "temporal" in overrides:
-            raise RunError(f"temporal {recipe.temporal}: clips have only one frame; leave out temporal")
+            raise RunError(f"`temporal={recipe.temporal}`: clips have only one frame; leave out `temporal`")
         values["temporal"] = "mean"
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in overrides:
         values["size"] = spec.size
@@ -92,22 +90,22 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
     if head == "text":
         keeps_templates_apart(recipe)
     rules = {
-        "conv_start": (recipe.temporal in ("conv", "token-conv"), "temporal=conv or token-conv"),
-        "width": (recipe.temporal in ("transformer", "attentive"), "temporal=transformer or attentive"),
-        "layers": (recipe.temporal == "transformer", "temporal=transformer"),
-        "context": (head == "prompt", "head=prompt"),
-        "template_use": (head == "text", "head=text"),
-        "template_pooling": (head == "text", "head=text"),
+        "conv_start": (recipe.temporal in ("conv", "token-conv"), "`temporal=conv` or `temporal=token-conv`"),
+        "width": (recipe.temporal in ("transformer", "attentive"), "`temporal=transformer` or `temporal=attentive`"),
+        "layers": (recipe.temporal == "transformer", "`temporal=transformer`"),
+        "context": (head == "prompt", "`head=prompt`"),
+        "template_use": (head == "text", "`head=text`"),
+        "template_pooling": (head == "text", "`head=text`"),
     }
     for name, (used, needed) in rules.items():
         if name in overrides and not used:
-            raise RunError(f"{name} has no effect without {needed}: add that, or leave out {name}")
+            raise RunError(f"`{name}` has no effect without {needed}: add that, or leave out `{name}`")
     if recipe.tune == "none" and overrides.get("freeze_encoder") is False:
-        raise RunError("tune=none freezes the encoder, but freeze_encoder is off: leave out one of them")
+        raise RunError("`tune=none` freezes the encoder, but `freeze_encoder=False` trains it: leave out one of them")
     for name, changed in (
         ("grad_checkpointing", recipe.grad_checkpointing),
         ("patch_dropout", recipe.patch_dropout),
         ("mix", recipe.mix != 1),
     ):
         if changed and recipe.freeze_encoder:
-            raise RunError(f"{name} has no effect with freeze_encoder, which does not train the encoder: leave one out")
+            raise RunError(f"`{name}` has no effect with `freeze_encoder`, which trains no encoder: leave one out")

@@ -130,7 +130,7 @@ class Matching(nn.Module):
             )
         if self.gather and accumulate > 1:
             raise RunError(
-                f"accumulate {accumulate} splits the batch that gather joins: set accumulate 1, or match without gather"
+                f"`accumulate={accumulate}` splits the batch that gather joins: set it to 1, or match without gather"
             )
 
     def forward(

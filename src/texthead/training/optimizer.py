@@ -43,7 +43,7 @@ def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | N
     if all(p is scale for group in groups for p in group["params"]):
         raise RunError(
             "nothing to train: encoder and head are frozen, and mean pooling has no parameters; leave out "
-            "freeze_encoder, use temporal=transformer or a trainable head, or fit a head with `train --tune none`"
+            "`freeze_encoder`, use `temporal=transformer` or a trainable head, or `texthead train --tune none`"
         )
     return groups
 

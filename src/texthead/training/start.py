@@ -77,7 +77,7 @@ def _checkpoint_blocks(model: Recognizer, on: bool) -> None:
     if switch is not None:
         switch(on)
     if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out grad_checkpointing")
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
 
 
 @contextmanager

@@ -122,15 +122,13 @@ class ParallelModel:
 def check_execution(execution: Execution, recipe: Recipe) -> None:
     """Raise RunError for FSDP on one process, or to shard or compile an encoder that is frozen or has adapters."""
     if execution.shard == "fsdp" and ranks() == 1:
-        raise RunError(
-            "shard=fsdp needs several processes, got one: start `torchrun --nproc-per-node N -m texthead train`, or "
-            "leave out shard"
-        )
-    for chosen, option in ((execution.shard == "fsdp", "shard=fsdp"), (execution.compiled, "compile")):
+        start = "start `torchrun --nproc-per-node N -m texthead train`, or leave out `shard`"
+        raise RunError(f"`shard=fsdp` needs several processes, got one: {start}")
+    for chosen, option in ((execution.shard == "fsdp", "`shard=fsdp`"), (execution.compiled, "`compile`")):
         if chosen and recipe.freeze_encoder:
-            raise RunError(f"{option} has no effect with freeze_encoder, which does not train the encoder: use one")
+            raise RunError(f"{option} has no effect with `freeze_encoder`, which does not train the encoder: use one")
         if chosen and recipe.tune == "lora":
-            raise RunError(f"{option} does not support the adapters of tune=lora: use one of the two")
+            raise RunError(f"{option} does not support the adapters of `tune=lora`: use one of the two")
 
 
 def _uses_all(trained: Trained, blank: Tensor) -> bool:

@@ -38,7 +38,7 @@ class TensorBoardLog:
                 if isinstance(value, int | float) and key not in ("step", "epoch"):
                     writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out tensorboard") from None
+            raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out `tensorboard`") from None
 
     def _open(self) -> "SummaryWriter":
         if self._writer is None:

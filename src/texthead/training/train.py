@@ -27,7 +27,7 @@ from texthead.parallel.loaders import worker_faults
 from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
-from texthead.runs.metrics import MetricsLog
+from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Execution, RunInfo
@@ -53,8 +53,8 @@ def train(
     execution: Execution = Execution(),
     info: RunInfo = RunInfo(),
     reporter: Reporter = Reporter(),
-) -> list[dict]:
-    """Train a model in place, write the run folder, and return the records of the metrics.
+) -> TrainingRecords:
+    """Train a model in place, write the run folder, and return the records of the metrics, a list of dictionaries.
 
     On a CPU, the same recipe, seed, data and thread count give bit-identical losses, for any number of workers and also
     after a stop and `resume`.
@@ -200,7 +200,7 @@ def train(
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
-    return log.records
+    return TrainingRecords(log.records)
 
 
 def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"]:
@@ -249,6 +249,6 @@ def _not_finite(
     rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
     paths = ", ".join(str(items[position].path) for position in positions[:3])
     return RunError(
-        f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower lr; "
+        f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower `lr`; "
         f"the last checkpoint in {out / 'state'} is kept"
     )

@@ -53,7 +53,7 @@ def _norms(visual: Visual) -> list[nn.Parameter]:
     norms = [module for module in visual.modules() if isinstance(module, kinds)]
     parameters = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
     if not parameters:
-        raise EncoderError(f"{visual.spec.source} has no layer norm or batch norm with weights: use another tune")
+        raise EncoderError(f"{visual.spec.source} has no layer norm or batch norm with weights: use another `tune`")
     return parameters
 
 
@@ -64,15 +64,15 @@ def _projection(visual: Visual) -> list[nn.Parameter]:
         parameters = [target] if isinstance(target, nn.Parameter) else [*getattr(target, "parameters", list)()]
         if parameters:
             return parameters
-    raise EncoderError(f"{visual.spec.source} has no last projection: use tune=norm or tune=all")
+    raise EncoderError(f"{visual.spec.source} has no last projection: use `tune=norm` or `tune=all`")
 
 
 def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: ExitStack) -> None:
     """Add adapters to the attention weights, initialised from the recipe's seed; closing `after` merges them."""
     targets = [name for name, _ in visual.net.named_parameters() if _ATTENTION.fullmatch(name)]
     if not targets:
-        raise EncoderError(f"{visual.spec.source} has no attention for tune=lora: use tune=norm or tune=projection")
-    with needs("lora", "tune=lora"):
+        raise EncoderError(f"{visual.spec.source} has no attention to adapt: use `tune=norm` or `tune=projection`")
+    with needs("lora", "`tune=lora`"):
         from peft import LoraConfig, LoraModel
     # Adapters target weights, not layers: peft's adapters of nn.MultiheadAttention include its output layer, and they
     # add and subtract themselves at every pass, which changes the last bits of frozen weights.
@@ -86,4 +86,4 @@ def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: Exit
     clip = torch.zeros(1, recipe.frames, 3, visual.spec.size, visual.spec.size, device=weights[0].device)
     used = torch.autograd.grad(model.features(clip).sum(), weights, allow_unused=True)
     if any(gradient is None for gradient in used):
-        raise EncoderError(f"{visual.spec.source}: adapters do not reach all of its attention: use tune=norm")
+        raise EncoderError(f"{visual.spec.source}: adapters do not reach all of its attention: use `tune=norm`")

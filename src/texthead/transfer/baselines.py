@@ -70,22 +70,19 @@ class ScoreTable:
         Raises:
             IndexError: no item is scored.
         """
-        *others, (name, run) = self.rows
-        # Centred zero-shot only in place of zero-shot.
-        plain = any(name.startswith("zero-shot") and "centred" not in name for name, _ in others)
-        used = {method_words(name): each for name, each in others if not (plain and "centred" in name)}
-        where = "test" if self.division.scored_name == "test" else "held-out"
-        lines = [sentence(run, where, used, how=name.partition(", ")[2]), *self.leads()]
+        *others, (title, run) = self.rows
+        name = self.division.scored_name
+        where = {"val": "held-out", "all": "labelled"}.get(name, name)
+        lines = [sentence(run, where, _by_words(others), how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         spots = weak_spots(run)
         lines += ["; ".join(spots)] if spots else []
         return [*lines, *self.lines]
 
     def leads(self) -> list[str]:
-        """Return how far a method is ahead of the run, the last row, in the metric and in the mean over classes."""
+        """Return how far a method is ahead of the run, the last row, in the metric, else in the mean over classes."""
         *others, (_, run) = self.rows
         same = {"this run": run, **{name: r for name, r in others if r.paths == run.paths}}
-        leads: dict[str, list[str]] = {}
         means = [(" in the mean over classes", class_weights(run.targets.numpy()))] if run.sizes_differ else []
         for where, weights in (("", None), *means):
             lead = best_rival(same, run.groups or range(run.count), weights)
@@ -93,18 +90,25 @@ class ScoreTable:
             if lead and lead.points >= 0.05:
                 chance = ", perhaps by chance" if lead.low <= 0 else ""
                 text = f"{lead.points:.1f} points{where}{chance} (95 %: {lead.low:.1f} to {lead.high:.1f})"
-                leads.setdefault(lead.rival, []).append(text)
-        return [f"{method} is ahead of this run by {' and '.join(parts)}" for method, parts in leads.items()]
+                return [f"{lead.rival} is ahead of this run by {text}"]
+        return []
 
     def scores(self) -> RunScores:
         """Return the scores as saved in a run folder."""
         return RunScores(self.division.scored_name, tuple(score_of(*row) for row in self.rows))
 
 
-def method_words(name: str) -> str:
-    """Return what a row's method uses: "names alone (before training)" for "zero-shot, before training"."""
-    method, comma, more = name.partition(", ")
-    return f"{USES.get(method, method)}{f' ({more})' if comma else ''}"  # pyright: ignore[reportArgumentType, reportCallIssue]
+def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
+    """Return results by what the methods use, such as "names alone"; centred zero-shot only without the plain one."""
+    results = {}
+    for method in reversed(USES):
+        for name, result in rows:
+            own, comma, more = name.partition(", ")
+            if own == method:
+                results[method] = f"{USES[method]}{f' ({more})' if comma else ''}", result
+    if "zero-shot" in results:
+        results.pop("zero-shot-centred", None)
+    return dict(results.values())
 
 
 def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:

@@ -134,7 +134,7 @@ def _encode(
     task, line = methods.choose_penalty(task, method, items)
     lines = [line]
     if unlabelled:
-        paths = find_media([unlabelled])
+        paths = find_media([unlabelled], frozen.reporter.note)
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
         if shares == "estimate":
@@ -386,7 +386,7 @@ def fit_method(
     """
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
-        raise DataError(f"unlabelled {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
+        raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
     task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
     table = ScoreTable(replace(division, train=items.data))
     if tests is not None:

@@ -28,6 +28,9 @@ from texthead.text.prompts import class_prompts
 from texthead.transfer.methods import fit_head
 from texthead.transfer.several import fit_several
 
+# One path, or a list, an array or a column of paths.
+Files = str | Path | Iterable[Any]
+
 
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of files on a frozen encoder: `fit(paths, labels).predict(paths)`.
@@ -90,17 +93,17 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.workers = workers
         self.engine: EngineName = engine
 
-    def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
+    def fit(self, X: Files, y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
         if self.method not in get_args(MethodName):
-            raise DataError(f"method must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
+            raise DataError(f"`method` must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
         paths, labels = _paths(X), _labels(y)
         if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
             self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
             return self._fit(paths, torch.from_numpy(numbers))
         if labels.shape != (len(paths),):
             raise DataError(
-                f"{len(paths)} paths and labels of shape {labels.shape}: give one label per path, or a row of 0 and 1"
+                f"{len(paths)} paths, labels of shape {labels.shape}: give one per path, or a row of 0 and 1"
             )
         missing = [index for index, label in enumerate(labels.tolist()) if label is None or label != label]
         if missing:
@@ -118,17 +121,17 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.head_ = self._head(encoder, features, targets, paths).eval()
         return self
 
-    def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
+    def decision_function(self, X: Files) -> Float[np.ndarray, "files *classes"]:
         """Return the score of each class; for two classes, second minus first, as in scikit-learn."""
         scores = self._scores(X).numpy()
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.head_.several else scores
 
-    def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
+    def predict_proba(self, X: Files) -> Float[np.ndarray, "files classes"]:
         """Return the probability (0-1) of each class."""
         scores = self._scores(X)
         return (scores.sigmoid() if self.head_.several else scores.softmax(-1)).numpy()
 
-    def predict(self, X: Iterable[Any]) -> np.ndarray:
+    def predict(self, X: Files) -> np.ndarray:
         """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
         scores = self._scores(X)
         if isinstance(self.head_, SeveralHead):
@@ -183,7 +186,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             return class_prompts(self.template, clean_names(labels), [None] * len(labels))
         missing = [label for label in self.classes_.tolist() if label not in self.class_names]
         if missing:
-            raise DataError(f"class_names has no entry for label {missing[0]!r}: add it, or leave out class_names")
+            raise DataError(f"`class_names` has no entry for label {missing[0]!r}: add it, or leave out `class_names`")
         values = [self.class_names[label] for label in self.classes_.tolist()]
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
@@ -200,11 +203,11 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(shares, str):
             shares = {str(label): share for label, share in shares.items()}
         elif shares not in ("equal", "labels"):
-            raise DataError(f"class_shares must be equal, labels or the share of each label, got {shares!r}")
+            raise DataError(f"`class_shares` must be equal, labels or the share of each label, got {shares!r}")
         return fit_head(self.method, encoder, names, self.prompts_, features, targets, shares)
 
     @torch.inference_mode()
-    def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:
+    def _scores(self, X: Files) -> Float[Tensor, "files classes"]:
         """Return the score of each class for each file.
 
         Raises:
@@ -226,26 +229,22 @@ def _labels(values: Iterable[Any]) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError:
-        raise DataError(
-            "labels must be one per path, or a table of 0 and 1 with a column per class, got lists of different "
-            "lengths: sklearn.preprocessing.MultiLabelBinarizer makes such a table"
-        ) from None
+        table = "or a table of 0 and 1, as MultiLabelBinarizer makes it"
+        raise DataError(f"`labels` must be one per path, {table}; got lists of different lengths") from None
 
 
-def _paths(samples: Iterable[Any]) -> list[Path]:
-    """Return the paths in a list, an array or a column of a table.
+def _paths(samples: Files) -> list[Path]:
+    """Return one path, or the paths in a list, an array or a column of a table, as a list.
 
     Raises:
         DataError: anything else.
     """
-    if isinstance(samples, str | Path):
-        raise DataError(f"got the single path {str(samples)!r}: give a list of paths")
-    values = np.asarray(samples, dtype=object)
+    values = np.asarray([samples] if isinstance(samples, str | Path) else samples, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or not len(values):
-        raise DataError(f"files must be a list of paths, got an array of shape {values.shape}")
+        raise DataError(f"`files` must be a list of paths, got an array of shape {values.shape}")
     wrong = [value for value in values if not isinstance(value, str | Path)]
     if wrong:
-        raise DataError(f"files must be paths, got {type(wrong[0]).__name__} {str(wrong[0])[:40]}")
+        raise DataError(f"`files` must be paths, got {type(wrong[0]).__name__} {str(wrong[0])[:40]}")
     return [Path(value) for value in values]

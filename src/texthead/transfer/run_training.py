@@ -92,7 +92,7 @@ class RunOptions:
         check_overrides_are_used(RECIPES[self.recipe], self.overrides, self.head)
         for name, value in (("unlabelled", self.unlabelled), ("method", self.method)):
             if value and self.fine_tune:
-                raise DataError(f"{name} {value} is for a head on the frozen encoder: leave out it or fine_tune")
+                raise DataError(f"`{name}` {value} is for a head on the frozen encoder: leave out it or `fine_tune`")
 
 
 class TrainingPlan(NamedTuple):
@@ -193,7 +193,7 @@ def train_run(
     """
     for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
         if value and (resume or ranks() > 1):
-            raise DataError(f"{name} {value} fits a new run in one process: leave it out, or resume and torchrun")
+            raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
     shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, notify)
@@ -263,7 +263,7 @@ class _Training:
             )
         if self.must_tune and head_kind(options.head)[0].of_text and not encoder.has_text:
             raise DataError(
-                f"head {options.head}: {options.encoder} has no text encoder: give it one (text), or take another "
+                f"head {options.head}: {options.encoder} has no text encoder: give it one (`text`), or take another "
                 f"head: {WITHOUT_TEXT}"
             )
         recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)

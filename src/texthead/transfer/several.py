@@ -56,7 +56,7 @@ def fit_several(
         EncoderError: the method needs text, and the encoder has none.
     """
     if name != "probe" and (prompts is None or not encoder.has_text):
-        raise EncoderError(f"{encoder.source!r} has no text encoder: use method='probe'")
+        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
     if prompts is not None and name in ("zero-shot", "zero-shot-centred"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
         if name == "zero-shot-centred" or not encoder.bias:

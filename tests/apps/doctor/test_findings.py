@@ -185,7 +185,7 @@ def test_names() -> None:
     }
     (verbatim,) = doctor.name_findings(["push_up"], clean=False)
     assert verbatim.severity == "warning"
-    prints(verbatim.detail, "'push up'", "names=clean")
+    prints(verbatim.detail, "'push up'", "clean=True")
     assert [f.about for f in doctor.unknown_labels(["a", "b"], ["b", "c"])] == ["a"]
 
 

@@ -70,7 +70,10 @@ def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_
         say("predict", image, "--classes", ",".join(NAMES), "--json")[1]
     )
     assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
-    assert named.notes == ()
+    (note,) = named.notes
+    assert "not calibrated" in note
+    (note,) = zero_shot(Question(image, NAMES[:1])).notes
+    assert "a single class always gets 100 %" in note
 
 
 @pytest.mark.slow

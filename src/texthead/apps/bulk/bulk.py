@@ -91,7 +91,7 @@ class SliceOptions:
     def __post_init__(self) -> None:
         for name in ("slice", "top", "batch"):
             if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise DataError(f"`{name}` must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,7 @@ def open_slices(
     out: str | Path,
     protocol: Protocol | None = None,
     options: SliceOptions = SliceOptions(),
+    note: Callable[[str], object] = silent,
 ) -> Slices:
     """Start or continue predictions for many files in the folder `out`.
 
@@ -185,6 +186,7 @@ def open_slices(
             per line, relative to the manifest; a folder of videos and images; or prepared shards, local or remote.
             Manifests are streamed, never held in memory.
         protocol: as for `predict`.
+        note: called with how many files of a folder are not media.
 
     Raises:
         DataError: the source does not exist, lists no files or breaks a rule; a number is out of range; or `out`
@@ -194,11 +196,11 @@ def open_slices(
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
     if options.sets and model.several:
-        raise DataError("sets is for runs with one label per file, and this one has several: leave it out")
+        raise DataError("`sets` is for runs with one label per file, and this one has several: leave it out")
     if options.sets:
         check_has_sets(calibration)
     manifest, out = MediaPath(source).resolved().path, Path(out)
-    files = _files_of(manifest)
+    files = _files_of(manifest, note)
     count, digest = 0, hashlib.sha256()
     for path in files():
         count += 1
@@ -253,10 +255,10 @@ def predict_slices(
     check_rank(rank, ranks)
     if engine == "bf16":
         raise DataError(
-            "engine bf16 is not exact, so processes would get different features; use an exact engine for slices"
+            "`engine=bf16` is not exact, so processes would get different features; use an exact engine for slices"
         )
     if distributed.ranks() > 1:
-        raise RunError("predict_slices does not work in a process group; start none, and set rank and ranks")
+        raise RunError("predict_slices does not work in a process group; start none, and set `rank` and `ranks`")
     for number, paths in slices.unfinished(rank, ranks):
         reading = Reading(workers, slices.options.batch, engine=engine)
         entries = item_features(slices.model, paths, slices.protocol, reading, Reporter().counting(silent))
@@ -286,21 +288,21 @@ def own_share(rank: int | None, ranks: int | None) -> tuple[int, int]:
 def check_rank(rank: int, ranks: int) -> None:
     """Raise DataError unless 0 <= rank < ranks."""
     if ranks < 1:
-        raise DataError(f"ranks must be at least 1, got {ranks}")
+        raise DataError(f"`ranks` must be at least 1, got {ranks}")
     if not 0 <= rank < ranks:
-        raise DataError(f"rank must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
+        raise DataError(f"`rank` must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 
 
 # ---- files
 
 
-def _files_of(source: Path) -> Callable[[], Iterator[str]]:
+def _files_of(source: Path, note: Callable[[str], object] = silent) -> Callable[[], Iterator[str]]:
     """Return a function that yields the files of a source in order; it rereads a manifest at each call.
 
     Names are strings because a `Path` is several times slower, and each process iterates over all of them.
     """
     if MediaPath(source).has_shards() or source.is_dir():
-        return partial(iter, find_names([source]))
+        return partial(iter, find_names([source], note))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     return partial(_lines if source.suffix.lower() == ".txt" else _rows, source)

@@ -99,7 +99,6 @@ class Bulk:
 
         console.doing("loading torch")
         from texthead.apps.bulk.bulk import SliceOptions, open_slices, own_share
-        from texthead.prediction import zero_shot_line
 
         rank, ranks = own_share(self.rank, self.ranks)
         if self.ray is not None and ranks > 1:
@@ -109,7 +108,7 @@ class Bulk:
         run, source = self._run_and_source()
         model = self.model.load(run, self.files.pick_device())
         options = SliceOptions(slice=self.slice, top=self.top, scores=self.scores, batch=self.batch, sets=self.sets)
-        slices = open_slices(model, source, self.out, self.protocol.on(model.protocol), options)
+        slices = open_slices(model, source, self.out, self.protocol.on(model.protocol), options, console.reporter.note)
         noted_calibration(model, slices.protocol)
         who = f"process {rank} of {ranks}" if self.ray is None else f"Ray, {self.ray} encoding"
         console.notes().print(f"{who}; {slices.request['files']} files in {slices.count} slices")
@@ -118,9 +117,6 @@ class Bulk:
         finished = f"{state.finished} of {state.slices} slices are finished"
         console.results().print(f"{self.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
         console.show_json({"out": self.out, **state._asdict()})
-        note = zero_shot_line(model, self.model.classes)
-        if note:
-            console.say_notes([note])
         if run is not None:
             console.next_command("texthead", "ui", run)
 

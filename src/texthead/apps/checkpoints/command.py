@@ -98,7 +98,7 @@ class Import:
         document |= {"origin": made.recipe.origin}
         same = ("pooling", "crops_along", "pixels", "interpolation")
         console.show_json(document | {name: getattr(made.convention, name) for name in same})
-        console.next_command("texthead", "predict", self.out, "clip.mp4")
+        console.next_command("texthead", "predict", self.out, "FILE")
 
 
 def _number(text: str) -> float:

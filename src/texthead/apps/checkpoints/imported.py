@@ -156,7 +156,7 @@ def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Conventio
     if not isinstance(convention.template, str):
         return convention
     if changes.get("template_pooling") == "probabilities":
-        raise DataError("template_pooling=probabilities needs several templates: give them in a .txt file")
+        raise DataError("`template_pooling=probabilities` needs several templates: give them in a .txt file")
     return replace(convention, template_pooling="features")
 
 
@@ -168,10 +168,10 @@ def _frames_of(path: Path, default: int | None, notes: list[str]) -> int:
     """
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
     if named is None and default is None:
-        raise DataError(f"{path.name}: the file name lacks the frames per clip; pass frames, usually 8, 16 or 32")
+        raise DataError(f"{path.name}: the file name lacks the frames per clip; pass `frames`, usually 8, 16 or 32")
     frames = int(named[1] or named[2]) if named else default or 0
     why = " (from the file name)" if named else " for videos (default)"
-    notes.append(f"{frames} frames per clip{why}; pass frames to change it")
+    notes.append(f"{frames} frames per clip{why}; pass `frames` to change it")
     return frames
 
 
@@ -188,17 +188,17 @@ def _encoder(
     if missing and checkpoint.kind not in ("text4vis", "vifi-clip"):
         raise EncoderError(f"{path}: {checkpoint.kind} file lacks {', '.join(missing)}: download the complete file")
     if not missing and base is not None:
-        raise DataError(f"encoder {base}: the file has its own text tower; leave out encoder")
+        raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
     base = base or original(config)
     if missing and base is None:
-        raise EncoderError(f"{path}: lacks {', '.join(missing)}; pass encoder, the one it was fine-tuned from")
+        raise EncoderError(f"{path}: lacks {', '.join(missing)}; pass `encoder`, the one it was fine-tuned from")
     if missing:
         notes.append(f"{', '.join(missing)} come from {base}")
     if base is not None and "ln_final.weight" in missing:
         encoder = load_encoder(base)
         if encoder.dim != config["embed_dim"]:
             raise EncoderError(
-                f"{base!r} has {encoder.dim}-d features, {path} {config['embed_dim']}-d; pass encoder, the one it "
+                f"{base!r} has {encoder.dim}-d features, {path} {config['embed_dim']}-d; pass `encoder`, the one it "
                 "was fine-tuned from"
             )
         return encoder, None
@@ -222,12 +222,12 @@ def _temporal_kind(
     """
     if checkpoint.temporal or checkpoint.token_convs:
         if pooled is not None:
-            raise DataError(f"temporal {pooled}: {path} holds the weights of its temporal module; leave out temporal")
+            raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
         return "transformer" if checkpoint.temporal else "token-conv"
     if pooled is None and checkpoint.kind == "text4vis":
         raise DataError(
             f"{path}: mean pooling and TokenShift have no weights, so the file does not show which it was trained "
-            "with: pass temporal=mean or temporal=token-shift"
+            "with: pass `temporal=mean` or `temporal=token-shift`"
         )
     return "token-conv" if pooled == "token-shift" else "mean"
 
@@ -249,7 +249,7 @@ def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str,
     if CONVENTIONS[checkpoint.kind].spotting:
         raise EncoderError(
             f"{source}: holds no temporal transformer, which BIKE's word spotting needs; if the model averages frames, "
-            "pass kind=text4vis-nce and template='This is a video about {}'"
+            "pass `kind=text4vis-nce` and `template='This is a video about {}'`"
         )
     if checkpoint.token_convs:
         convs = TokenConv(visual)

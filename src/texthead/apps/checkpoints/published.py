@@ -136,10 +136,10 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         kind, *others = possible
         if others:
             raise EncoderError(
-                f"{path}: files of {', '.join(possible)} have the same keys but other prompts: pass kind, one of these"
+                f"{path}: files of {', '.join(possible)} have the same keys but other prompts: pass one as `kind`"
             )
     if kind not in possible:
-        raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out kind")
+        raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
         tensors = read_tensors(path)

@@ -88,7 +88,7 @@ def rename_class(
     if new != old:
         _check_new(run, [new])
     elif prompt is None and not encode:
-        raise DataError(f"class {old!r} already has this label; give another, or set encode to encode its row again")
+        raise DataError(f"class {old!r} already has this label; give another, or set `encode` to encode its row again")
     before, text = entries[index], f"renamed {old!r} to {new!r}"
     if prompt is not None or encode:
         _check_text(run)
@@ -227,7 +227,7 @@ def _check_text(run: Run) -> None:
     if not run.head.takes_text:
         raise RunError(
             f"{run.folder}: its head is {run.head.kind!r}, and text rows cannot be compared with its rows: train with "
-            "head=text to add or encode classes"
+            "`head=text` to add or encode classes"
         )
 
 

@@ -71,7 +71,7 @@ class ShowClasses:
         if edited:
             console.results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
         console.show_json({"classes": rows, "edited": edited})
-        console.next_command("texthead", "predict", run, "clip.mp4")
+        console.next_command("texthead", "predict", run, "FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +260,7 @@ class Classes:
         console.results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
         console.results().print(f"run: {out}")
         console.show_json({"run": out, "edit": edit.text, "classes": run.labels})
-        console.next_command("texthead", "predict", out, "clip.mp4")
+        console.next_command("texthead", "predict", out, "FILE")
 
 
 def _say_rows(run: "Run", labels: Sequence[str]) -> None:

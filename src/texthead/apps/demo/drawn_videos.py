@@ -384,9 +384,9 @@ def _paste(still: Image.Image, sprite: Image.Image, placement: Placement) -> Non
 
 def _check_shape(frames: int, size: int) -> None:
     if frames < 2:
-        raise DataError(f"frames must be at least 2, so that something can move, got {frames}")
+        raise DataError(f"`frames` must be at least 2, so that something can move, got {frames}")
     if size < 32 or size % 2:
-        raise DataError(f"size must be an even number of at least 32 pixels (yuv420p video), got {size}")
+        raise DataError(f"`size` must be an even number of at least 32 pixels (yuv420p video), got {size}")
 
 
 # ---------------------------------------------------------------------------------------------- videos
@@ -425,9 +425,7 @@ def draw_videos(
     """
     _check_shape(frames, size)
     if min(train, test) < 1 or seed < 0:
-        raise DataError(
-            f"train and test must be at least 1, seed at least 0, got train={train} test={test} seed={seed}"
-        )
+        raise DataError(f"`train` and `test` must be at least 1, `seed` at least 0, got {train}, {test} and {seed}")
     parameters = {
         "train": train,
         "test": test,

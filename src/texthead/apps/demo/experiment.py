@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from texthead import recipes
 from texthead.apps.demo import drawn_videos
-from texthead.data import Dataset, Item, Protocol, evenly, read_dataset
+from texthead.data import Dataset, Protocol, evenly, read_dataset
 from texthead.encoders import Encoder, load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
@@ -28,16 +27,13 @@ from texthead.models import (
     text_head,
 )
 from texthead.parallel import Reporter, pick_device
-from texthead.prediction import Prediction, predict
 from texthead.recipes import Recipe
 from texthead.report import (
     Report,
+    item_strip,
     mistake_strips,
-    plot_bars,
     plot_confusion,
     plot_correlations,
-    plot_curves,
-    plot_strip,
 )
 from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
@@ -96,20 +92,13 @@ class Bench:
             self.evaluate(self.with_text(model, self.classes), self.unseen_test).top1,
         )
 
-    def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
-        """Train a model and return its metrics."""
+    def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> Recognizer:
+        """Train a model and return it."""
         info = RunInfo(held_out=self.seen_test)
         with self.reporter.bar(title, "clips") as progress:
             own = Reporter().counting(progress, "train")
-            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, reporter=own)
-
-
-class Changed(NamedTuple):
-    """How many parameters fine-tuning changed: of the encoder, out of `parameters`, and of the head."""
-
-    encoder: int
-    parameters: int
-    head: int
+            train(model, self.train, None, recipe, out=out, execution=execution, info=info, reporter=own)
+        return model
 
 
 @dataclass(frozen=True)
@@ -119,20 +108,53 @@ class Outcome:
     Attributes:
         columns: headings of the table.
         rows: top-1 in percent of each method, (seeds, columns - 1); NaN where a method has no score.
-        changed: None where nothing was fine-tuned.
         note: why zero-shot may be poor with this encoder; None if there is no reason.
-        run: the folder of the run that made `prediction`.
-        item: a test clip of an unseen class.
-        prediction: the top three classes for `item`, among all classes.
+        run: the folder of the run behind `seen` and `unseen`.
+        seen: its answers to the test clips of seen classes.
+        unseen: its answers to the test clips of unseen classes, among all classes.
     """
 
     columns: list[str]
     rows: dict[str, np.ndarray]
-    changed: Changed | None
     note: str | None
     run: Path
-    item: Item
-    prediction: Prediction
+    seen: Evaluation
+    unseen: Evaluation
+
+    @property
+    def examples(self) -> dict[str, Evaluation]:
+        """The answers whose first clip is shown, whether right or wrong, by the kind of its class."""
+        return {"a seen class": self.seen, "a class without training clips": self.unseen}
+
+    def summary(self) -> list[str]:
+        """Return the result in sentences, and one on each example."""
+        learned, probe, names = (
+            self.rows[title].mean(0) for title in ("vision-only, learned", "probe", "zero-shot-centred")
+        )
+        truth = [self.unseen.names[index].split(" ", 2) for index in self.unseen.targets.tolist()]
+        called = [self.unseen.names[index].split(" ", 2) for index in self.unseen.predicted.tolist()]
+        pairs = [(true, said) for true, said in zip(truth, called, strict=True) if true != said]
+        same = sum(true[1] == said[1] for true, said in pairs)
+        return [
+            f"{_rate(self.seen)} of {len(self.seen.names)} seen classes are right; "
+            f"learned rows {learned[0]:.0f} %, labels alone {probe[0]:.0f} %",
+            f"{_rate(self.unseen)} of {len({*map(tuple, truth)})} classes without training clips are right, among all "
+            f"{len(self.unseen.names)}; trained with learned rows {learned[2]:.0f} %, names alone {names[2]:.0f} %",
+            f"hard: {same} of the {len(pairs)} wrong ones have the right object and another motion",
+            *(f"the first test clip of {kind} is {_answer(result)}" for kind, result in self.examples.items()),
+        ]
+
+
+def _rate(result: Evaluation) -> str:
+    low, high = result.interval
+    return f"{result.top1:.0f} % (95 %: {low:.0f} to {high:.0f}) of {result.count} test clips"
+
+
+def _answer(result: Evaluation) -> str:
+    """Return whether the first item is right, its class, the answer and its probability."""
+    truth, chances = result.names[int(result.targets[0])], result.scores[0].softmax(-1)
+    chance, name = f"{100 * float(chances.max()):.0f} %", result.names[int(chances.argmax())]
+    return f"right: {truth}, {chance}" if name == truth else f"wrong: {truth}, called {name}, {chance}"
 
 
 def demo_recipe(seed: int) -> Recipe:
@@ -180,45 +202,31 @@ def run_demo(
     doing("scoring zero-shot and the probe")
     rows = _simple_rows(bench)
     doing("scoring the heads")
-    models, records = {}, {}
+    models = {}
     seeds = 1 if quick else DEMO_SEEDS
     for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
-        rows[title] = np.array([bench.row(model) for model, _ in trained])
-        models[title], records[title] = trained[0]
+        rows[title] = np.array([bench.row(model) for model in trained])
+        models[title] = trained[0]
         reporter.say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
     text = best = models["text, frozen"]
-    run, changed = bench.runs / f"text-{seed}", None
+    run = bench.runs / f"text-{seed}"
     if not quick:
         run = bench.runs / "fine-tuned"
-        best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
+        best = _fine_tune(bench, text, run)
         bench = replace(bench, cache=bench.runs / "features")
         rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
-        changed = _changed(text, best)
     doing("writing the report")
-    item = bench.unseen_test.items[0]
     outcome = Outcome(
         _columns(bench),
         rows,
-        changed,
         note=zero_shot_note(bench.encoder.source, bench.classes),
         run=run,
-        item=item,
-        prediction=predict(bench.with_text(best, bench.classes), [item.path], bench.protocol, top=3)[0],
+        seen=bench.evaluate(best, bench.seen_test),
+        unseen=bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test),
     )
-    _report(bench, outcome, records, best, models["vision-only, learned"])
+    _report(bench, outcome, models["vision-only, learned"])
     return outcome
-
-
-def _changed(before: Recognizer, after: Recognizer) -> Changed:
-    """Count the parameters that differ between two models of the same shape."""
-    weights = dict(before.visual.named_parameters())
-    tuned = dict(after.visual.named_parameters())
-    return Changed(
-        encoder=sum(int((value != weights[name]).sum()) for name, value in tuned.items()),
-        parameters=sum(value.numel() for value in tuned.values()),
-        head=int((after.head.weight != before.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-    )
 
 
 def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter) -> Bench:
@@ -259,7 +267,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     seen = bench.train.classes
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
-    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache))
+    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache), Reporter())
     items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
@@ -268,7 +276,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     }
 
 
-def _train_head(bench: Bench, kind: str, seed: int) -> tuple[Recognizer, list[dict]]:
+def _train_head(bench: Bench, kind: str, seed: int) -> Recognizer:
     """Train one head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
     inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
@@ -276,10 +284,10 @@ def _train_head(bench: Bench, kind: str, seed: int) -> tuple[Recognizer, list[di
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     out = bench.runs / f"{kind}-{seed}"
-    return model, bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
+    return bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
 
 
-def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> tuple[Recognizer, list[dict]]:
+def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> Recognizer:
     """Fine-tune a copy of the model, its encoder included, for one epoch.
 
     Source: Eq. 3.
@@ -297,7 +305,7 @@ def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> tuple[Recognizer, 
         flip=0.0,
         area=(0.8, 1.0),
     )
-    return model, bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
+    return bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
 
 
 def spread_caption(outcome: Outcome) -> str:
@@ -320,33 +328,34 @@ def _columns(bench: Bench) -> list[str]:
     return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
-def _report(
-    bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
-) -> None:
-    """Write `report.html`: the pages show the model `best`."""
-    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos")
+def _report(bench: Bench, outcome: Outcome, learned: Recognizer) -> None:
+    """Write `report.html`."""
+    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos", outcome.summary())
+    report.section("Examples")
+    for kind, result in outcome.examples.items():
+        strip = item_strip(result, 0, bench.protocol)
+        report.figure(strip.picture(), f"The first test clip of {kind}: {strip.name}.")
+    report.section("Most confident mistakes on unseen classes")
+    for strip in mistake_strips(outcome.unseen, bench.protocol, hits=0):
+        report.figure(strip.picture(), f"{strip.name}.")
+    report.section("Confusions")
+    seen = outcome.seen
+    report.figure(plot_confusion(seen.confusion(), seen.names), "Seen classes: rows are true.")
+    report.section("Methods")
     report.text(
         f"{len(bench.classes)} classes, each an object in a motion. "
         f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
         "All heads were trained on the same features for as many steps, with the same temporal module."
     )
-    report.section("Results")
     cells = [[title, *mean_text(values)] for title, values in outcome.rows.items()]
     report.table(outcome.columns, cells, caption=spread_caption(outcome))  # pyright: ignore[reportArgumentType]
-    bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
-    chance = 100 / len(bench.train.classes)
-    report.figure(plot_bars(bars, chance=chance, title="seen classes"), "Top-1 on the test clips of seen classes.")
     if outcome.note:
         report.text(outcome.note)
-    report.section("Training")
-    report.figure(
-        plot_curves(records, keys=["loss"]),
-        "Training loss. Do not compare the linear head with the others: its logits have another scale.",
-    )
-    report.section("Classes")
-    scored = bench.evaluate(best, bench.seen_test)
-    encoder = "frozen" if outcome.changed is None else "fine-tuned"
-    report.figure(plot_confusion(scored.confusion(), scored.names), f"Seen classes, encoder {encoder}: rows are true.")
+    report.section("How to use it")
+    path = outcome.unseen.paths[0]
+    new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'
+    report.code(f"texthead predict {outcome.run} {path}\n{new_names}")
+    report.section("Rows of the heads")
     text = text_head(bench.encoder, bench.classes)
     for title, head, names, caption in (
         ("text rows", text, bench.classes, "text rows (Fig. 1, left): classes share an object or a motion."),
@@ -354,19 +363,6 @@ def _report(
     ):
         rows = {title: class_correlation(head.weight.detach().cpu()).numpy()}  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
         report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
-    report.section("Predictions")
-    item = outcome.item
-    with item.media.open() as media:
-        frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
-    name = f"{item.path.parent.name}/{item.path.name}"
-    report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
-    unseen = bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test)
-    for strip in mistake_strips(unseen, bench.protocol):
-        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, rank=strip.rank)
-        report.figure(figure, f"A class without training clips: {strip.truth}.")
-    report.section("How to use it")
-    new_names = f'texthead predict {outcome.run} {item.path} --classes "{item.label}, a dog running"'
-    report.code(f"texthead predict {outcome.run} {item.path}\n{new_names}")
     report.section("Credit")
     report.text(drawn_videos.CREDIT)
     report.write(bench.out / "report.html")

@@ -116,7 +116,7 @@ class Doctor:
         if fix or not diagnosis.is_serious:
             console.next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
         else:
-            console.next_command("texthead", "doctor", self.data, "--fix", "clean.csv")
+            console.next_command("texthead", "doctor", self.data, "--fix", unused(Path("clean.csv")))
         return int(diagnosis.is_serious)
 
     def _show(self, diagnosis: "Diagnosis") -> None:
@@ -179,7 +179,7 @@ def _print_findings(diagnosis: "Diagnosis") -> None:
         lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:EXAMPLES]]
         if len(group) > EXAMPLES:
             lines.append(f"and {len(group) - EXAMPLES:,} more: --json or --out lists all")
-        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
+        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", console.with_flags("\n".join(lines)))
     console.details().print(table)
 
 

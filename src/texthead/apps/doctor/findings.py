@@ -313,12 +313,12 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
     Args:
         clean: whether labels like `push_up` are split into words before encoding.
     """
-    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use names=clean")
+    severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use `clean=True`")
     findings = []
     for label in labels:
         words = class_names.run_together(label)
         if class_names.is_code(label):
-            findings.append(Finding("serious", "code instead of a name", label, "set labels to a CSV of id,name"))
+            findings.append(Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name"))
         elif words is not None:
             findings.append(Finding(severity, "words run together", label, detail.format(words)))
         if class_names.is_foreign(label):
@@ -400,7 +400,7 @@ def synonym_findings(
             "near-synonyms",
             labels[j],
             f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
-            "describe both in sentences (classes, a .json file), or merge them if they mean the same",
+            "describe both in sentences (`classes`, a .json file), or merge them if they mean the same",
         )
         for cosine, i, j in sorted(pairs, reverse=True)
     ]

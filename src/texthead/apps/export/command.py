@@ -90,7 +90,7 @@ class Export:
         url = push_to_hub(run, self.to.removeprefix(_HUB), private=self.private or None)
         console.results().print(url)
         console.show_json({"run": self.to, "url": url})
-        console.next_command("texthead", "predict", self.to, "clip.mp4")
+        console.next_command("texthead", "predict", self.to, "FILE")
 
     def _write(self) -> None:
         """Write the folder and print how far its scores are from the run's."""
@@ -116,7 +116,7 @@ class Export:
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
         console.show_json({"out": out, "format": to, "bytes": size, **vars(parity)})
-        console.next_command("python", out / "predict.py", "clip.mp4")
+        console.next_command("python", out / "predict.py", "FILE")
 
 
 def parity_lines(parity: "Parity", *, int8: bool, several: bool = False) -> list[str]:

@@ -99,11 +99,11 @@ def export(
 def check_export(out: Path, to: str, *, int8: bool) -> To:
     """Return `to`; raise RunError if the export cannot be written to `out`."""
     if to not in MODELS:
-        raise RunError(f"to must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
+        raise RunError(f"`to` must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
     if out.exists():
         raise RunError(f"{out}: already exists; choose another folder, or remove it")
     if int8 and to == "torch":
-        raise RunError("int8 needs onnxruntime; use to=onnx, or leave out int8")
+        raise RunError("`int8` needs onnxruntime; use `to=onnx`, or leave out `int8`")
     if to == "onnx":
         with needs("onnx", "export to ONNX"):
             import onnx  # noqa: F401

@@ -68,8 +68,8 @@ def quantise(
         return
     if not clips:
         raise RunError(
-            "int8 of a convolutional encoder needs some of the run's training files, and none exists any more; restore "
-            "them, or leave out int8"
+            "`int8` of a convolutional encoder needs some of the run's training files, and none exists any more; "
+            "restore them, or leave out `int8`"
         )
     inputs = iter([{"clips": clip} for clip in clips])
     quantize_static(

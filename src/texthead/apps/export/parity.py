@@ -130,7 +130,7 @@ def check_parity(parity: Parity) -> None:
     if math.isnan(parity.probabilities):
         raise RunError(
             "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`; "
-            "if its output is fine, try to=torch"
+            "if its output is fine, try `to=torch`"
         )
     if not parity.same_pixels:
         raise RunError(
@@ -139,5 +139,5 @@ def check_parity(parity: Parity) -> None:
     if parity.probabilities > TOLERANCE:
         raise RunError(
             f"the exported model's probabilities differ from the run's by {parity.probabilities:.1e}, more than "
-            f"{TOLERANCE:.0e}; nothing was written. Try to=torch"
+            f"{TOLERANCE:.0e}; nothing was written. Try `to=torch`"
         )

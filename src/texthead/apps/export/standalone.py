@@ -23,8 +23,10 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+# Tried for these suffixes alone. Pillow reads no HEIF.
+MORE_FORMATS = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".j2k": "JPEG2000", ".jp2": "JPEG2000"}
+IMAGES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", *MORE_FORMATS})
 
 # Only containers: playlists and text files can make FFmpeg open other files, even over the network.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -79,7 +81,11 @@ def read_image(path: Path) -> np.ndarray:
     import PIL.Image  # Here, since videos do without: it takes 23 ms of CPU time.
     import PIL.ImageOps
 
-    with warnings.catch_warnings(action="ignore"), PIL.Image.open(path, formats=IMAGE_FORMATS) as image:
+    more = MORE_FORMATS.get(path.suffix.lower())
+    if more == "HEIF":
+        raise Refused("HEIC is not read here; save it as JPEG, or use texthead predict")
+    formats = [more] if more else IMAGE_FORMATS
+    with warnings.catch_warnings(action="ignore"), PIL.Image.open(path, formats=formats) as image:
         check_size(*image.size)
         upright = PIL.ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.

@@ -117,7 +117,7 @@ class _Actions:
         """Return the classes of a label: one, or with several labels any number."""
         classes = body.get("classes") if self._session.several else [_text(body, "label")]
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise DataError("classes must be a list of texts; reload the page")
+            raise DataError("`classes` must be a list of texts; reload the page")
         return classes
 
     def _examine(self) -> None:

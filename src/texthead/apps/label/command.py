@@ -111,6 +111,7 @@ class Label:
         if self.next is None:
             check_csv(Path(self.out or ""))
         files = read_files(self.data)
+        console.say_notes(files.notes)
         out = None if self.out is None else Path(self.out)
         paths = [] if out is None else paths_in(out, root_of(out, files))
         labelled = Dataset(()) if out is None else items_so_far(out, with_parts(files, paths))

@@ -21,6 +21,8 @@ let review = false;
 let busy = false;
 let marked = 0;
 let choices = [];
+// The typed name that was asked about: it is much like a class.
+let asked = "";
 // Several labels per file: the classes that are on, in the order of their names.
 let several = false;
 let chosen = new Set();
@@ -77,7 +79,7 @@ const element = (name, properties = {}) => Object.assign(document.createElement(
 const show = (next) => {
   item = next;
   shownAt = performance.now();
-  $("typed").value = "";
+  $("typed").value = asked = "";
   marked = 0;
   chosen = new Set(several && item ? item.classes : []);
   $("why").hidden = !(item && item.why);
@@ -133,6 +135,20 @@ const unplayable = (media, small) => {
 
 // ---- the classes
 
+// Whether a few letters differ: one in names of four to seven letters, two in longer ones.
+const isAlike = (one, other) => {
+  const most = Math.min(2, Math.floor(Math.min(one.length, other.length) / 4));
+  let row = [...other, ""].map((_, place) => place);
+  for (const [i, letter] of [...one].entries()) {
+    const next = [i + 1];
+    for (const [j, theirs] of [...other].entries()) {
+      next.push(Math.min(next[j] + 1, row[j + 1] + 1, row[j] + (letter !== theirs)));
+    }
+    row = next;
+  }
+  return row.at(-1) <= most;
+};
+
 const list = () => {
   const typed = $("typed").value.trim().replace(/\s+/g, " ");
   const wanted = typed.toLowerCase();
@@ -142,7 +158,9 @@ const list = () => {
     const rank = (name) => [name.toLowerCase() === wanted, name.toLowerCase().startsWith(wanted)].indexOf(true);
     const grouped = [0, 1, -1].map((fit) => choices.filter((guess) => rank(guess.name) === fit));
     const known = item && item.guesses.some((guess) => guess.name === typed);
-    choices = [...grouped[0], ...grouped[1], ...(known ? [] : [{ name: typed, isNew: true }]), ...grouped[2]];
+    const others = item && !choices.length ? item.guesses : [];
+    const alike = others.filter((guess) => isAlike(guess.name.toLowerCase(), wanted)).map((guess) => ({ ...guess, isAlike: true }));
+    choices = [...grouped[0], ...grouped[1], ...(known ? [] : [{ name: typed, isNew: true }]), ...alike, ...grouped[2]];
   }
   marked = Math.min(marked, Math.max(0, choices.length - 1));
   $("choices").replaceChildren(...choices.map(choice));
@@ -163,7 +181,7 @@ const choice = (guess, place) => {
   row.setAttribute("aria-selected", String(several ? isLabel : isMarked));
   row.classList.toggle("marked", isMarked);
   row.classList.toggle("is-label", isLabel);
-  if (!$("typed").value && place < (several ? 9 : 3)) row.append(element("kbd", { textContent: place + 1 }));
+  if (!$("typed").value && place < 9) row.append(element("kbd", { textContent: place + 1 }));
   row.append(element("span", { textContent: guess.isNew ? `new class: ${guess.name}` : guess.name }));
   if (!guess.isNew) {
     row.style.setProperty("--part", `${100 * guess.probability}%`);
@@ -183,6 +201,18 @@ const choose = (guess) => {
   if (guess.isNew) item.guesses.push({ name: guess.name, probability: 0 });
   $("typed").value = "";
   list();
+};
+
+// Enter takes what is marked; a new name that is much like a class is asked about first, with the class marked.
+const enter = () => {
+  const guess = choices[marked];
+  if (!guess) return;
+  if (guess.isNew && choices[marked + 1]?.isAlike && asked !== guess.name) {
+    asked = guess.name;
+    marked += 1;
+    list();
+    showStatus(`Did you mean ${choices[marked].name}? Enter: yes, \u2191 Enter: no, a new class.`);
+  } else choose(guess);
 };
 
 const done = () => {
@@ -213,6 +243,7 @@ const calmly = (does) => () => { if (performance.now() - shownAt > CALM) does();
 $("typed").addEventListener("input", () => {
   if ($("typed").value === "") clearedAt = performance.now();
   marked = 0;
+  asked = "";
   list();
 });
 $("skip").addEventListener("click", calmly(skip));
@@ -231,14 +262,14 @@ document.addEventListener("keydown", (event) => {
     F2: () => setMode(!review),
     Escape: () => { $("typed").value = ""; list(); },
     ...(typed === "" && {
-      ...Object.fromEntries([1, 2, 3, ...(several ? [4, 5, 6, 7, 8, 9] : [])].map(
+      ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map(
         (key) => [key, () => choices[key - 1] && choose(choices[key - 1])],
       )),
       ...(!onButton && { " ": skip, ...(several && { Enter: done }) }),
       Delete: bad,
       Backspace: () => { if (performance.now() - clearedAt > CLEARED) undo(); else clearedAt = performance.now(); },
     }),
-    ...(typed.trim() !== "" && !onButton && { Enter: () => choices[marked] && choose(choices[marked]) }),
+    ...(typed.trim() !== "" && !onButton && { Enter: enter }),
   }[event.key];
   // A key that is held down must not label several files.
   if (does && !(event.repeat && typed === "")) does();

@@ -97,7 +97,9 @@ def read_files(source: str | Path) -> Dataset:
     """
     manifest = Path(source)
     if manifest.suffix.lower() not in (".csv", ".tsv"):
-        return Dataset(tuple(Item(path, "") for path in find_media([manifest])), str(source))
+        notes: list[str] = []
+        paths = find_media([manifest], notes.append)
+        return Dataset(tuple(Item(path, "") for path in paths), str(source), tuple(notes))
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")

@@ -63,7 +63,7 @@ def read(source: str, root: Path | None = None) -> Dataset:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
     if root is not None and not root.is_dir():
-        raise DataError(f"{root}: no such folder; root must be the folder that the paths in {path} are relative to")
+        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {path} are relative to")
     if not _are_tasks(value):
         raise DataError(f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN)")
     rows, notes = _read_tasks(path, value, root)
@@ -119,7 +119,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[tuple
         )
     if rows and not any(_exists(MediaPath(row[0]).file) for row in rows):
         raise DataError(
-            f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give root, the folder that "
+            f"{source}: none of its {len(rows)} files exists (the first: {rows[0][0]}); give `root`, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
         )
     return [(path, names if several else names[0], *more) for path, names, *more in rows], notes
@@ -193,7 +193,7 @@ class _Task:
             content = result.get("value") if isinstance(result, dict) else None
             if not isinstance(content, dict):
                 raise DataError(
-                    f"{self.where}: a result must be an object with an object under `value`, got {result!r:.80}; "
+                    f"{self.where}: a result must be an object with an object under 'value', got {result!r:.80}; "
                     "export as JSON again"
                 )
             control, truth = str(result.get("from_name")), annotation.get("ground_truth") is True
@@ -381,7 +381,7 @@ def _labelled_parts(
         if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
                 f"{where}: {file} does not exist, but its frame times are needed, since its ranges are in frames; give "
-                "root, the folder that paths start from"
+                "`root`, the folder that paths start from"
             )
         paths = _part_paths(file, [range_ for range_ in labels if range_], known)
     except DataError:
@@ -468,7 +468,7 @@ def _file(where: str, address: str, root: Path) -> Path:
     if _is_elsewhere(address):
         raise DataError(
             f"{where}: {address} is a remote address; download the file, and replace the address with its path, "
-            "relative to root"
+            "relative to `root`"
         )
     path = _path_of(address)
     if "\0" in path:
@@ -503,7 +503,7 @@ def _checked_row(
     if not split:
         return path, names, None, group or None, extra
     if str(split).strip().lower() not in SPLIT_NAMES:
-        raise DataError(f"{where}: split must be train, val or test, got {split!r}")
+        raise DataError(f"{where}: column 'split' must be train, val or test, got {split!r}")
     return path, names, SPLIT_NAMES[str(split).strip().lower()], group or None, extra
 
 

@@ -19,14 +19,14 @@ from texthead.apps.timeline import (
     rule_for,
     scores_over_time,
 )
-from texthead.encoders import Encoder, as_visual, load_encoder, zero_shot_note
+from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import pick_device
-from texthead.prediction import Prediction, answering, predict, usual_level, zero_shot
+from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
 from texthead.recipes import EngineName
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, display_name, load_run
@@ -167,14 +167,13 @@ class Answerer:
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
         calibration = answering(model, model.protocol, at_least)
-        notes = self._notes(model.model) if question.names else ()
+        notes = self._notes(model) if question.names else ()
         return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
-    def _notes(self, model: Recognizer) -> tuple[str, ...]:
+    def _notes(self, model: Run | Recognizer) -> tuple[str, ...]:
         """Return caveats for answers with typed names."""
         lost = [] if self._run is None else self._run.notes_on_other_classes()
-        note = zero_shot_note(as_visual(model.visual).spec.source, model.names)
-        return (*lost, *([note] if note else []))
+        return (*lost, *names_notes(model))
 
     def timeline(self, question: Question) -> VideoEvents:
         """Return the events of the classes, with the defaults of `timeline`.

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from texthead.apps.serving.guard import Guard
 from texthead.apps.serving.password import Password
+from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -88,7 +89,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunError(
-                f"host {host}, port {port}: cannot listen ({reason}); choose another port, or 0 for a free one"
+                f"host {host}, port {port}: cannot listen ({reason}); choose another `port`, or 0 for a free one"
             ) from None
         yield listening
 
@@ -137,7 +138,7 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 async def _error_response(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
+    return JSONResponse({"error": " ".join(console.with_flags(str(error)).split())}, status_code=400)
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:

@@ -98,7 +98,6 @@ class TimelineCommand:
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
         from texthead.media import LiveStream, Part
-        from texthead.prediction import zero_shot_line
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
@@ -137,9 +136,6 @@ class TimelineCommand:
                 parts, column = of_all_classes(events, self.min_length), "labels"
             _write_manifest(Path(self.manifest), MediaPath(path).file, parts, begin, column)
         _write_files(self, path, events, names, curve)
-        note = zero_shot_line(model, self.model.classes)
-        if note:
-            console.say_notes([note])
         if not self.overlay and not _is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
             console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")

@@ -68,13 +68,13 @@ class Hysteresis:
     def __post_init__(self) -> None:
         for name in ("enter", "leave"):
             if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+                raise DataError(f"`{name}` must be between 0 and 1, got {getattr(self, name)}")
         if self.leave > self.enter:
             raise DataError(
-                f"leave must be at most enter ({self.enter}), got {self.leave}; otherwise events would end at once"
+                f"`leave` must be at most `enter` ({self.enter}), got {self.leave}; otherwise events would end at once"
             )
         if not 0 <= self.min_length < float("inf"):
-            raise DataError(f"min_length must be 0 seconds or more, got {self.min_length}")
+            raise DataError(f"`min_length` must be 0 seconds or more, got {self.min_length}")
 
 
 @dataclass(slots=True)

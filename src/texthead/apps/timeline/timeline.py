@@ -57,13 +57,13 @@ class Sliding:
     def __post_init__(self) -> None:
         for name in ("window", "rate"):
             if not 0 < getattr(self, name) < math.inf:
-                raise DataError(f"{name} must be above 0, got {getattr(self, name)}")
+                raise DataError(f"`{name}` must be above 0, got {getattr(self, name)}")
         if self.batch < 1:
-            raise DataError(f"batch must be at least 1, got {self.batch}")
+            raise DataError(f"`batch` must be at least 1, got {self.batch}")
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
-                f"window {self.window:g} at rate {self.rate:g} is {self.window * self.rate:.0f} frames, more than "
-                f"{MAX_WINDOW_FRAMES}; use a shorter window"
+                f"`window={self.window:g}` at `rate={self.rate:g}` is {self.window * self.rate:.0f} frames, more than "
+                f"{MAX_WINDOW_FRAMES}; use a shorter `window`"
             )
 
     @property

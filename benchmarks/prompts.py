@@ -1,0 +1,100 @@
+"""Accuracy by prompt: the bare name, two templates, and sentences, zero-shot and with a few labels.
+
+    python -m benchmarks.prompts --data ../shared/data [--sets clothing airborne] [--k 2] [--draws 10]
+
+Every prompt uses the same features and the same K items of each draw. Differences to the bare name have the 95 %
+t-interval over draws; zero-shot is scored once, with the interval of the difference over test items, grouped. Sentences
+exist for three sets: three a class in `benchmarks/sentences`, written before anything was measured with them, and the
+shop's own texts of groceries (`descriptions.csv`), in which a class has one for each of its kinds.
+"""
+
+import argparse
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import texthead as th
+from benchmarks.choosing import SETS, Right, items_of, lead, mean_and_half, task_of
+from texthead.data import splits
+from texthead.features.frozen import FrozenItems
+from texthead.models.heads import Prompts
+from texthead.text.prompts import class_prompts
+from texthead.transfer.methods import Task, evaluation_of
+
+SENTENCES = Path(__file__).parent / "sentences"
+TEMPLATES = ("{}", "a photo of a {}.", "a video of a person {}.")
+
+
+def sentences_of(name: str, data: Path) -> Mapping[str, Sequence[str]]:
+    """Return the sentences of each label of a set; nothing if there are none."""
+    file, table = SENTENCES / f"{name}.json", (data / SETS[name]).with_name("descriptions.csv")
+    if file.exists():
+        return json.loads(file.read_text())
+    found: dict[str, list[str]] = defaultdict(list)
+    if table.exists():
+        for row in csv.DictReader(table.open(encoding="utf-8")):
+            found[row["label"]].append(row["description"])
+    return found
+
+
+def prompts_of(task: Task, sentences: Mapping[str, Sequence[str]]) -> dict[str, Prompts]:
+    """Return the prompts of each class, by the way they are made."""
+    without = [None] * len(task.names)
+    prompts: dict[str, Prompts] = {each: class_prompts(each, task.names, without) for each in TEMPLATES}
+    if sentences:
+        prompts["sentences"] = class_prompts("{}", task.names, [sentences.get(label) for label in task.labels])
+    return prompts
+
+
+def right_answers(task: Task, items: FrozenItems, tests: FrozenItems, k: int, draws: int) -> list[Right]:
+    """Return for each draw which test items are classified correctly; with K = 0 zero-shot, once."""
+    if not k:
+        return [evaluation_of(task.fit("zero-shot", items), tests).right]
+    names, labels = items.data.names, items.data.labels
+    drawn = (items.pick(splits.k_shot(labels, k, names=names, seed=seed)) for seed in range(draws))
+    return [evaluation_of(task.fit("text-probe", each), tests).right for each in drawn]
+
+
+def main() -> None:
+    """Print a line for each set and K."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--k", type=int, nargs="+", default=[0, 2], help="items a class; 0: zero-shot")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    options = parser.parse_args()
+    ways = (*TEMPLATES, "sentences")
+    print(f"| set | K | `{'` | `'.join(TEMPLATES)}` | sentences |\n" + "|---" * 6 + "|")
+    means: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for name in options.sets:
+        dataset = th.read_dataset(options.data / SETS[name])
+        task = task_of(dataset.split("train"))
+        train, tests = (items_of(task, dataset.split(split)) for split in ("train", "test"))
+        prompts = prompts_of(task, sentences_of(name, options.data))
+        for k in options.k:
+            right = {
+                way: right_answers(replace(task, prompts=own), train, tests, k, options.draws)
+                for way, own in prompts.items()
+            }
+            cells = []
+            for way in ways:
+                top1 = [100 * float(each.mean()) for each in right.get(way, [])]
+                means[k, way] += [float(np.mean(top1))] if top1 else []
+                gap = ""
+                if top1 and way != TEMPLATES[0]:
+                    mean, _, interval = lead(right[way], right[TEMPLATES[0]], tests)[1].partition(" (")
+                    gap = f" ({mean}: {interval.strip(')').partition(';')[0]})"
+                cells.append(f"{mean_and_half(top1)[0]:.1f}{gap}" if top1 else "-")
+            print(f"| {name} | {k or 'none'} | {' | '.join(cells)} |", flush=True)
+    for k in options.k:
+        cells = [f"{np.mean(means[k, way]):.1f}" for way in TEMPLATES]
+        print(f"| mean | {k or 'none'} | {' | '.join(cells)} | - |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Parameters in messages, as the command line spells them.
+
+A message of the library writes a parameter in backquotes, as a Python user does: `skip_unreadable`, `tune=none`. The
+command line prints its flag: --skip-unreadable, --tune none.
+"""
+
+import re
+from collections.abc import Callable
+from itertools import chain
+
+from texthead.cli.parser import options_of
+
+# In backquotes, and not part of a path or of a quoted value.
+PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?![^\s.,;:)])")
+
+# Parameters that the command line calls something else.
+_ALIASES = {("clean", "False"): ("names", "verbatim"), ("clean", "True"): ("names", "clean")}
+
+_commands: list[Callable[[], type]] = []
+
+
+def speak_of(*commands: Callable[[], type]) -> None:
+    """Set the commands whose flags stand in messages: the running one, and others for options that it lacks."""
+    _commands[:] = commands
+
+
+def with_flags(text: str) -> str:
+    """Return a message with the flags of the running command in place of parameters; other text stays as it is."""
+    return PARAMETER.sub(_flag, text) if "`" in text else text
+
+
+def _flag(match: re.Match[str]) -> str:
+    name, value = _ALIASES.get((match[1], match[2]), (match[1], match[2]))
+    options = chain.from_iterable(options_of(command()) for command in _commands)
+    option = next((each for each in options if each.name == name), None)
+    if option is None:
+        return match[0]
+    if option.is_switch:
+        return option.labels[-1] if value == "False" else option.label
+    return option.label if value is None or option.positional else f"{option.label} {value}"

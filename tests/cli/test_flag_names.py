@@ -1,0 +1,121 @@
+"""Messages name parameters in one form, which the command line turns into its flags, and what they say to type works."""
+
+import ast
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from made import write_image
+from texthead.cli import flag_names
+from texthead.cli.console import say_notes
+from texthead.cli.flag_names import PARAMETER, speak_of, with_flags
+from texthead.cli.main import COMMANDS, command_of
+from texthead.cli.parser import actions_of, options_of
+from tools import messages
+
+TYPED = {name: [command_of(name), *actions_of(command_of(name)).values()] for name in COMMANDS}
+OPTIONS = {option.name for command in chain(*TYPED.values()) for option in options_of(command)}
+JSON = {getattr(command, "JSON", "") for command in chain(*TYPED.values())}
+STRINGS = [(module, text) for module, text in messages.strings() if text not in JSON]
+
+
+@pytest.fixture(autouse=True)
+def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flag_names, "_commands", [])
+
+
+def labels(name: str) -> set[str]:
+    """Return the flags of a command and its actions."""
+    return {label for command in TYPED[name] for option in options_of(command) for label in option.labels}
+
+
+def plain(text: str) -> str:
+    """Return a message without what is in backquotes, and without its values."""
+    text = re.sub("`[^`]*`", "", text)
+    while (less := re.sub(r"\{[^{}]+\}", "", text)) != text:
+        text = less
+    return text
+
+
+def test_parameters_become_flags_of_the_running_command_or_of_train() -> None:
+    text = "class `labels`: `tune=none`, `skip_unreadable` or `freeze_encoder=False`; (`clean=False`) `fine_tune`"
+    assert with_flags(text) == text
+    speak_of(lambda: command_of("eval"), lambda: command_of("train"))
+    assert with_flags(text) == (
+        "class --labels: --tune none, --skip-unreadable or --no-freeze-encoder; (--names verbatim) `fine_tune`"
+    )
+    assert with_flags("`template='a {}'` and `data`; `split=train`") == "--template 'a {}' and DATA; --split train"
+    for same in ("'`top`'", "a/`names`.jpg", "`names`_2", "`path n_frames label`", "`Dataset`", "run's top"):
+        assert with_flags(same) == same
+
+
+def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("`top`", "b"):
+        for i in range(3):
+            write_image(tmp_path / "data" / name / f"{i}.png", "red", seed=i)
+    code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--frames", "0")
+    assert (code, err) == (2, "texthead: --frames must be from 1 to 1,024, got 0\n")
+    code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--k", "3")
+    assert (code, err) == (2, "texthead: class '`top`' has 2 items, fewer than --k 3; lower it, or add items\n")
+    speak_of(lambda: command_of("eval"))
+    say_notes(["pass `split=train`"])
+    assert capsys.readouterr().err == "note: pass --split train\n"
+
+
+def test_each_parameter_in_a_message_is_marked() -> None:
+    """Outside of backquotes are no names with underscores, no name=value, and no name after "leave out" or the like."""
+    names = "|".join(sorted(OPTIONS, key=len, reverse=True))
+    long = "|".join(sorted(name for name in OPTIONS if "_" in name))
+    verbs = "leave out|pass|set|lower|raise"
+    python = re.compile(
+        rf"(?<![\w./`{{-])(?:(?:{long})|(?:{names})=[\w'{{]\S*)(?![\w`/.])"
+        rf"|\b(?:{verbs}) (?:{names})(?=[,;:)]|$)|(?:^|; )(?:{names}) must\b|\((?:{names})\)"
+    )
+    wrong = [f"{module}: {text}" for module, text in STRINGS if python.search(plain(text))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_each_marked_parameter_exists() -> None:
+    """It is an option, or a parameter of a function or a field of a class in the same module or a public one."""
+    source = "".join(path.read_text("utf-8") for path in messages.SOURCE.rglob("*.py"))
+    nodes = [*ast.walk(ast.parse(source))]
+    parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    parameters |= {ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)}
+    marked = {match[1] for _, text in STRINGS for match in PARAMETER.finditer(text)}
+    assert len(marked) > 50
+    assert marked - OPTIONS - parameters == {"broadcast_buffers"}, "torch's, in a warning"
+
+
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+OTHERS = {"--help", "--nproc-per-node", "--local-dir", "--version", "--print-completion"}
+
+
+def test_what_a_message_says_to_type_works() -> None:
+    """A command in it exists and has the flags; others are flags of the command whose module prints it."""
+    modules = {command_of(name).__module__.partition("texthead.")[2].replace(".", "/") + ".py": name for name in TYPED}
+    wrong: list[tuple[str, str]] = []
+    for module, text in STRINGS:
+        typed = re.findall(
+            r"\b(?:texthead|train|or) ([a-z]+)((?: (?!texthead)[\w.{}'\"=/,:-]+)*)", text.replace("`", " ; ")
+        )
+        typed = [(name, words) for name, words in typed if name in TYPED]
+        wrong += [(module, f"texthead {name}") for name in re.findall(r"`texthead ([a-z]+)", text) if name not in TYPED]
+        wrong += [(module, text) for name, words in typed if set(FLAG.findall(words)) - labels(name) - OTHERS]
+        rest = FLAG.findall(text) if not typed and "texthead" not in text else []
+        own = labels(modules[module]) if module in modules else set().union(*map(labels, TYPED))
+        wrong += [(module, text) for flag in rest if flag not in own | OTHERS]
+    assert not wrong, "\n".join(f"{module}: {text}" for module, text in wrong)
+
+
+def test_the_next_command_has_its_flags() -> None:
+    calls = []
+    for path in messages.SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("next_command"):
+                calls.append([each.value for each in node.args if isinstance(each, ast.Constant)])
+    assert len(calls) > 15
+    for program, name, *words in calls:
+        assert program == "python" or {word for word in words if word.startswith("-")} <= labels(name), name
+        assert not {"clip.mp4", "videos"} & {name, *words}, "a file that is not there"
