@@ -4,6 +4,8 @@ The bounds are below the measurements in docs/how-to/languages.md.
 """
 
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ import texthead as th
 from messages import prints, refuses
 from text_models import image_only
 from texthead.data.dataset import Dataset
+from texthead.encoders import mini
 from texthead.encoders.load import load_encoder
 from texthead.encoders.multilingual import MultilingualE5
 from texthead.encoders.pairing import pair, residual
+from texthead.encoders.text_only import TextOnly
 from texthead.errors import EncoderError
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
@@ -26,6 +30,7 @@ from texthead.files import read_json, write_json
 from texthead.models.heads import text_head
 from texthead.models.prompt_head import random_context
 from texthead.models.recognizer import Recognizer
+from texthead.parallel.progress import step_bars
 from texthead.runs.run import Run
 from texthead.training.matching import Matching
 
@@ -180,3 +185,15 @@ def test_fine_tuning_with_english_names_aligns_other_languages(shared: Path, wor
         assert named[language] >= least, named
     for language, least in {"German": 25, "Spanish": 13, "Japanese": 25}.items():
         assert same[language] >= least, same
+
+
+def test_the_first_use_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Words(TextOnly):
+        def forward(self, prompts: Sequence[str], batch: int = 64) -> torch.Tensor:
+            return torch.arange(len(prompts), dtype=torch.float32)[:, None]
+
+    seen: list[tuple[int, int]] = []
+    with step_bars(lambda title, unit: nullcontext(lambda *counts: seen.append(counts))):
+        views = mini._views(Words(), [["a"] * 130, ["b"] * 70])
+    assert [len(view) for view in views] == [130, 70]
+    assert seen == [(64, 200), (128, 200), (130, 200), (194, 200), (200, 200)]

@@ -17,7 +17,7 @@ from rich.text import Text
 from texthead.cli.flag_names import with_flags as with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.errors import MediaError, listed, printable
-from texthead.parallel.progress import Reporter
+from texthead.parallel.progress import Reporter, step_bars
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def screen(*, quiet: bool = False, verbose: bool = False, json: bool = False) ->
     current = _Screen(quiet, verbose, json, notes=[], line=StatusLine(shown=first and not quiet))
     _screens.append(current)
     try:
-        with current.line:
+        with current.line, step_bars(bar):
             yield
         flush_notes()
         if current.next:

