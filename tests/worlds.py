@@ -35,7 +35,7 @@ class World:
 
     def fast(self, out: Path | str) -> list[str]:
         """Return options for a quick training run into `out`."""
-        return [*self.run_options(), "--size", "32", "--epochs", "2", "--warmup", "1", "--out", str(out)]
+        return [*self.run_options(), "--size", "32", "--epochs", "2", "--warmup", "1", "--verbose", "--out", str(out)]
 
     def run_options(self) -> list[str]:
         """Return options for a quick evaluation."""

@@ -49,7 +49,7 @@ CLASSES = ("a cat jumping", "a cat spinning", "a car jumping", "a car moving lef
 # The licence of objects allows no pictures of its items, so its picture ends above them.
 GALLERY: dict[str, tuple[str, tuple[str, ...], int]] = {
     "clothing": ("image/clothing/images.csv", ("train", "--tune", "none"), 1500),
-    "objects": ("image/objects/images.csv", ("train", "--k", "2", "--tune", "none"), 1200),
+    "objects": ("image/objects/images.csv", ("train", "--k", "2", "--tune", "none"), 1030),
     "exercise": ("video/exercise/clips.csv", ("train", "--tune", "none"), 1500),
 }
 

@@ -202,7 +202,8 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     item = video(tmp_path / "clip.mp4", "red")
     out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json", "--verbose")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
-    prompt, suggested = err.splitlines()
+    prompt, note, suggested = err.splitlines()
+    prints(note, "names alone", "not calibrated")
     prints(prompt, "'a photo of a fire engine.'", 1)
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
@@ -239,10 +240,10 @@ def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
     split = read_json(run / "split.json")
     assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
     assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
-    _, err = works("eval", run, world.manifest, *NEVER, "--out", rows)
-    prints(err, "2 items", "test")
+    scored, _ = works("eval", run, world.manifest, *NEVER, "--out", rows)
+    prints(scored, "2 test images")
     assert [r["label"] for r in table(rows)] == ["blue", "red"]
-    prints(works("eval", run, world.manifest, *NEVER, "--split", "val")[1], "2 items", "val")
+    prints(works("eval", run, world.manifest, *NEVER, "--split", "val")[0], "2 held-out images")
 
 
 @pytest.mark.slow
@@ -255,7 +256,7 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
     about = read_json(run / "recipe.json")
     assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
     assert len(json.loads(works("predict", run, world.videos, "--workers", 0, "--views", "2x1", "--json")[0])) == 6
-    more = ["--views", "2x3", "--frames", 5, "--workers", 0]
+    more = ["--views", "2x3", "--frames", 5, "--workers", 0, "--verbose"]
     out, _ = works("eval", run, world.videos, *more)
     assert "probe, 1 view, 2 frames" in " ".join(out.split())
     assert "this run (text head), 2x3 views, mean of features, 5 frames" in out
@@ -303,7 +304,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert all(split["train_content"])
     assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
 
-    out, err = works("eval", run, *val, *world.run_options(), "--out", rows)
+    out, err = works("eval", run, *val, *world.run_options(), "--out", rows, "--verbose")
     prints(err, "4 items", "held-out", 2)
     assert "│ probe" in out, "the training items are found again"
     clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
@@ -335,7 +336,7 @@ def test_published_list_and_resumed_run(world, published, works, refused, tmp_pa
     # With a suffix, the list of frame folders names the same videos.
     listed = [published / "train_rgb.txt", "--val", val, "--suffix", ".avi"]
     works("train", *listed, *how, *world.fast(run), *fast)
-    prints(works("eval", run, published / "val_video.txt", *how, *NEVER)[1], "4 items", "held-out")
+    prints(works("eval", run, published / "val_video.txt", *how, *NEVER, "--verbose")[1], "4 items", "held-out")
     command = read_json(run / "recipe.json")["command"]
     assert [command[key] for key in ("val", "labels", "frame_template", "suffix")] == [
         str(val),
@@ -344,7 +345,7 @@ def test_published_list_and_resumed_run(world, published, works, refused, tmp_pa
         ".avi",
     ]
     resume = ["train", published / "train_rgb.txt", "--out", run, "--resume"]
-    prints(works(*resume, "--workers", 0)[1], "4 val")
+    prints(works(*resume, "--workers", 0)[0], "4 held-out")
     refused(("suffix", ".avi", ".mp4"), *resume, "--suffix", ".mp4")
 
 
@@ -380,7 +381,7 @@ def test_hugging_face_dataset_from_train_to_eval(world, works, tmp_path, monkeyp
     prints(works("train", source, *world.fast(run), "--baselines", "never")[1], "6 training", 2, "4 val")
     # The cache can be deleted at any time.
     shutil.rmtree(tmp_path / "cache")
-    prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
+    prints(works("eval", run, source, *world.run_options())[0], "4 held-out images")
 
 
 def test_eval_scores_held_out_items(world, works, tmp_path):
@@ -400,9 +401,9 @@ def test_eval_scores_held_out_items(world, works, tmp_path):
 def test_eval_of_other_labels(world, works, refused, tmp_path):
     evaluate = ["eval", world.run, images(tmp_path / "other", ["green", "red"], 2, seed=50)]
     zero_shot = [*evaluate, *world.run_options(), "--zero-shot"]
-    refused(("'green'", "classes", "--zero-shot"), *evaluate, *world.run_options())
+    refused(("(green)", "classes", "--zero-shot"), *evaluate, *world.run_options())
     out, _ = works(*zero_shot)
-    prints(out, "4 test images", "names alone (before training)")
+    prints(out, "4 labelled images", "names alone (before training)")
     assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3", "--verbose")[0]
     three = works(*evaluate, *world.run_options(), "--classes", "green, red, a lake", "--verbose")
     prints(three[1], "4 items", "2 classes")

@@ -10,7 +10,7 @@ WIDTH, LINES = 80, 8
 # The start of the result, and the command.
 RESULTS = {
     "train": ("% of", ["train", "IMAGES", "--out", "NEW", "--tune", "none"]),
-    "compare": ("default", ["compare", "IMAGES"]),
+    "compare": ("text-probe: ", ["compare", "IMAGES"]),
     "eval": ("% of", ["eval", "RUN"]),
     "calibrate": ("temperature", ["calibrate", "COPY"]),
     "report": ("% of", ["report", "COPY", "--saliency", "0"]),
@@ -19,8 +19,11 @@ RESULTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_plain_success_has_eight_lines_and_begins_with_the_result(world, works, tmp_path: Path, name: str) -> None:
+def test_a_plain_success_has_eight_lines_and_begins_with_the_result(
+    world, works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     result, words = RESULTS[name]
+    monkeypatch.chdir(tmp_path)
     values = {"RUN": world.run, "IMAGES": world.images, "NEW": "run"}
     if "COPY" in words:
         values["COPY"] = shutil.copytree(world.run, tmp_path / "copy")

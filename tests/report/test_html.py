@@ -17,7 +17,7 @@ from texthead.report.html import Report, environment, picture
 
 
 def small_figure() -> Figure:
-    return figures.plot_bars([("a", 50.0, 1.0)])
+    return figures.plot_curves([{"kind": "train", "step": 1, "loss": 2.0}])
 
 
 def macro(call: str, **values: object) -> str:

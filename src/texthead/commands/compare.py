@@ -173,27 +173,30 @@ def _show_table(scores: "MethodScores") -> None:
 
 
 def _show_lead(default: str, scores: "MethodScores") -> None:
-    """Print the best method in cross-validation, and by how much it is ahead of the default."""
+    """Print the default method's result, and which other method is ahead of it in cross-validation."""
     from texthead.cli.console import results
     from texthead.data.class_shares import weighted_text
     from texthead.evaluation.summary import kind_text, sentence
 
-    items = f"{len(scores.items.data)} {kind_text(item.path for item in scores.items.data.items)}"
     for own in scores.unfitted.values():
         results().print(sentence(own, "labelled", how="by names alone"))
+    for where, own in ((scores.scored_name, scores.tested), ("cross-validated", scores.validated)):
+        if own and (where != "cross-validated" or not scores.tested):
+            results().print(f"{default}: {sentence(own[default], where)}")
     if not scores.validated:
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
     grouped = len(set(scores.items.groups)) < len(scores.items.groups)
+    items = f"{len(scores.items.data)} {kind_text(item.path for item in scores.items.data.items)}"
     how = f"{len(scores.folds.pairs)} folds of {items}{f', {text}' if grouped else ''}"
     if scores.weights is not None:
         how += weighted_text(scores.weights)
     lead = scores.lead
     if lead is None:
-        results().print(f"{default}, the default, is best ({how})")
+        results().print(f"in cross-validation no method is ahead of it ({how})")
         return
     chance = ", perhaps by chance" if lead.low <= 0 else ""
     results().print(
-        f"{lead.rival} is ahead of the default, {default}, by {lead.points:.1f} points{chance} (95 %: "
-        f"{lead.low:.1f} to {lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
+        f"in cross-validation {lead.rival} is ahead of it by {lead.points:.1f} points{chance} (95 %: {lead.low:.1f} to "
+        f"{lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
     )

@@ -111,17 +111,8 @@ def report_run(
         model=run.model,
         reporter=reporter,
     )
-    write_report(
-        path,
-        run.folder,
-        run.model,
-        records,
-        scores.table,
-        strips=strips,
-        order=order,
-        calibration_report=reliability,
-        answers=scores.answers,
-    )
+    parts = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
+    write_report(path, run.folder, run.model, records, scores.table, **parts)
     return RunReport(path, scores)
 
 

@@ -3,7 +3,7 @@
 html           one self-contained page
 run_page       the page of a run
 training_page  the page of a run that was just trained
-figures        curves, bars and reliability plots
+figures        curves and reliability plots
 class_maps     confusion and correlation matrices
 strips         frames, probabilities and heat maps of one clip
 mistakes       the most confident wrong and correct predictions

@@ -6,7 +6,6 @@ from .figures import COLOURS as COLOURS
 from .figures import FIGURE_WIDTH as FIGURE_WIDTH
 from .figures import LINE_STYLES as LINE_STYLES
 from .figures import font_file as font_file
-from .figures import plot_bars as plot_bars
 from .figures import plot_curves as plot_curves
 from .figures import short as short
 from .figures import without_glyph as without_glyph

@@ -64,17 +64,13 @@ def plot_confusion(
 
 
 def plot_correlations(
-    matrices: Mapping[str, Float[np.ndarray, "classes classes"]],
-    names: Sequence[str],
-    *,
-    center: float = 0.0,
+    matrices: Mapping[str, Float[np.ndarray, "classes classes"]], names: Sequence[str]
 ) -> "matplotlib.figure.Figure":
-    """Draw the correlations between the rows of heads: white is `center`, red is higher, blue lower.
+    """Draw the correlations between the rows of heads: white is 0, red is higher, blue lower.
 
     Maps of several heads stand two per line, with the same colour scale. It covers 99 % of the pairs of different
-    classes, so the diagonal doesn't set it; the colour bar gives the limits. A `center` other than 0 suits text
-    weights, whose rows are all positively correlated. With up to 12 classes, the cells of a single map show the
-    numbers, because the most similar pair has the same colour as the diagonal.
+    classes, so the diagonal doesn't set it; the colour bar gives the limits. With up to 12 classes, the cells of a
+    single map show the numbers, because the most similar pair has the same colour as the diagonal.
 
     Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right; "the color thresholds are
     adjusted").
@@ -93,41 +89,40 @@ def plot_correlations(
     names_inches = layout.names * (1 if len(matrices) % columns == 0 else 2)
     figure = Figure(figsize=(layout.width, lines * (layout.side + 0.4) + names_inches + 0.25), layout="compressed")
     grid = figure.subplots(lines, columns, squeeze=False)
-    limit = colour_limit(list(matrices.values()), center=center)
+    limit = colour_limit(list(matrices.values()))
     image = None
     for index, (name, matrix) in enumerate(matrices.items()):
         axes = grid.flat[index]
-        image = axes.imshow(matrix, cmap="RdBu_r", vmin=center - limit, vmax=center + limit, interpolation="none")
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="none")
         if len(matrices) == 1:
-            _write_cells(
-                axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix - center) > 0.6 * limit, layout
-            )
+            _write_cells(axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix) > 0.6 * limit, layout)
         _label_classes(axes, names, layout.font)
         axes.tick_params(labelleft=index % columns == 0, labelbottom=index + columns >= len(matrices))
         _map_title(axes, name)
     for axes in grid.flat[len(matrices) :]:
         axes.set_axis_off()
-    _colour_bar(figure, image, list(grid.flat), _limit_text(limit, center), extend="both")
+    _colour_bar(
+        figure,
+        image,
+        list(grid.flat),
+        f"correlation; colour scale ends at ±{limit:g}\n(99 % of pairs are inside; diagonal: 1)",
+        extend="both",
+    )
     return figure
 
 
-def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]], *, center: float = 0.0) -> float:
-    """Return half the colour range: the 99th percentile of |correlation - center|, rounded up to 0.01.
+def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]]) -> float:
+    """Return half the colour range: the 99th percentile of |correlation|, rounded up to 0.01.
 
     At least 0.05: anything smaller is noise (the rows of an orthogonal head differ from 0 only by rounding), and
     full colours would make it look like structure. The diagonal is ignored.
     """
-    pairs = [np.abs(matrix - center)[~np.eye(len(matrix), dtype=bool)] for matrix in matrices]
+    pairs = [np.abs(matrix)[~np.eye(len(matrix), dtype=bool)] for matrix in matrices]
     distances = np.concatenate(pairs)
     distances = distances[np.isfinite(distances)]
     if not len(distances):
         return 1.0
     return max(0.05, float(np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100))
-
-
-def _limit_text(limit: float, center: float) -> str:
-    ends = f"±{limit:g}" if center == 0 else f"{center - limit:.2g} and {center + limit:.2g}"
-    return f"correlation; colour scale ends at {ends}\n(99 % of pairs are inside; diagonal: 1)"
 
 
 def _check_map(matrix: np.ndarray, names: Sequence[str]) -> None:

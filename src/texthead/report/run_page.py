@@ -117,7 +117,7 @@ class RunPage:
         """
         several = isinstance(self.scored, SeveralEvaluation)
         speeds: list[Any] = [record["clips_per_second"] for record in self.records if "clips_per_second" in record]
-        curves = any(record.get(key) is not None for record in self.records for key in ("loss", "top1", "mean_ap"))
+        curves = any(record.get("kind") in ("train", "val") and "step" in record for record in self.records)
         confusion = None if several or not self.scored else plot_confusion(self.scored.confusion(), self.names)
         return render(
             "run.html",

@@ -70,9 +70,10 @@ class ScoreTable:
         Raises:
             IndexError: no item is scored.
         """
-        *others, (name, run) = self.rows
-        where = "test" if self.division.scored_name == "test" else "held-out"
-        lines = [sentence(run, where, _by_words(others), how=name.partition(", ")[2]), *self.leads()]
+        *others, (title, run) = self.rows
+        name = self.division.scored_name
+        where = {"val": "held-out", "all": "labelled"}.get(name, name)
+        lines = [sentence(run, where, _by_words(others), how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         spots = weak_spots(run)
         lines += ["; ".join(spots)] if spots else []

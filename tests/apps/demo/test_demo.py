@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from messages import prints
 from pages import Page
 from texthead.apps.demo import experiment
 from texthead.apps.demo.command import Demo
@@ -35,12 +34,14 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     summary = outcomes[0].summary()
     assert out[: len(summary)] == summary
     assert len(out) <= 8
-    assert outcomes[0].changed.encoder > 0
     page = Page((tmp_path / "report.html").read_text())
     assert page.strings[2 : 2 + len(summary)] == summary
-    prints(page.text, "encoder parameters and 0 of the head")
     assert all(link.startswith(("data:", "#")) for link in page.attributes("src") + page.attributes("href"))
-    run = load_run(tmp_path / "runs" / "fine-tuned")
+    before, run = (load_run(tmp_path / "runs" / name) for name in ("text-0", "fine-tuned"))
+    # Fine-tuning changed the encoder, and not the head.
+    assert torch.equal(before.model.head.weight, run.model.head.weight)
+    weights = zip(before.model.visual.parameters(), run.model.visual.parameters(), strict=True)
+    assert not all(torch.equal(*pair) for pair in weights)
     file = next((tmp_path / "videos").rglob("*.mp4"))
     assert len(predict(run, [file])[0].top) == 5
     assert len(json.loads((tmp_path / "runs" / "fine-tuned" / "split.json").read_text())["train"]) == 288
@@ -53,7 +54,7 @@ def test_the_result_of_the_demo_says_what_is_hard_and_shows_the_first_clips_righ
     scores = torch.tensor([[0.0, 0, 3], [0, 3, 0], [0, 3, 0], [3, 0, 0]])
     unseen = Evaluation(names, paths, torch.zeros(4, dtype=torch.long), scores)
     rows = {name: np.array([[50.0, 40, 30]]) for name in ("zero-shot-centred", "probe", "vision-only, learned")}
-    outcome = experiment.Outcome([], rows, None, None, Path("run"), seen, unseen)
+    outcome = experiment.Outcome([], rows, None, Path("run"), seen, unseen)
     first, second, hard, right, wrong = outcome.summary()
     assert first.startswith("100 % (95 %: 34 to 100) of 2 test clips of 2 seen classes are right")
     assert second.startswith("25 % (95 %: 5 to 70) of 4 test clips of 1 classes without training clips are right")

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import PIL.Image
@@ -71,7 +72,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     cleaned = tmp_path / "new.csv"
-    out, err = doctor(bad, "--quick", "--json", "--k", "2", "--out", tmp_path / "out", "--fix", cleaned)
+    out, _ = doctor(bad, "--quick", "--json", "--k", "2", "--out", tmp_path / "out", "--fix", cleaned)
     content = json.loads(out)
     serious = {(Path(f["about"]).name, f["fault"]) for f in content["findings"] if f["severity"] == "serious"}
     assert serious == {
@@ -102,16 +103,16 @@ def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, mo
     # The original list is unchanged, and the new one can be read.
     gone = {Path(entry["path"]).name for entry in content["left_out"]}
     assert gone == {"red0.mp4", "cut.mp4", "text.mp4", "sound.mp4", "empty.mp4", "nowhere.mp4"}
-    assert all(f"{name}: " in err for name in gone)
     left = read_dataset(cleaned).items
     assert {item.path.name for item in left} == {item.path.name for item in read_dataset(bad).items} - gone
     assert {item.extra for item in left} == {(("origin", "first"),), (("origin", "second"),)}
-    out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001")
-    assert "code instead of a name" in out
+    out, _ = doctor(cleaned, "--quick", "--classes", "red, green, v_001", "--verbose")
+    prints(out, "serious, code instead of a name: v_001: ")
     assert "cut short" not in out
     lines = out.splitlines()
-    prints(lines[0], 7, 3, 57, "5.7 s", "48x48")
-    assert [line.split() for line in lines[2:9] if not line.startswith("─")] == [
+    start = next(number for number, line in enumerate(lines) if all(part in line for part in ("57", "5.7 s", "48x48")))
+    prints(lines[start], 7, 3)
+    assert [line.split() for line in lines[start + 2 : start + 9] if not line.startswith("─")] == [
         ["class", "train", "test", "frames", "seconds"],
         ["all", "4", "3", "9", "(3-9)", "0.9", "(0.3-0.9)"],
         [],
@@ -119,7 +120,36 @@ def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, mo
         ["red", "1", "2", "9", "0.9"],
         ["v_001", "1", "0", "3", "0.3"],
     ]
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[start:])) <= 80
+
+
+@pytest.mark.slow
+def test_the_result_comes_first_and_names_each_serious_fault(bad: Path, tmp_path: Path, doctor) -> None:
+    out, _ = doctor(bad, "--quick", "--k", "2", "--fix", tmp_path / "new.csv", "--out", tmp_path / "page")
+    first, *lines = out.splitlines()
+    prints(first, "13 items of 3 classes", "8 serious")
+    for fault, example in {"leak": "red0.mp4", "cut short": "cut.mp4", "missing": "nowhere.mp4"}.items():
+        prints(out, f"serious, {fault}", example)
+    # Details, tables and the reason for each item left out come with --verbose.
+    assert not [line for line in lines if line[0] in "┃│─"]
+    prints(out, tmp_path / "new.csv", "7 of 13", "6 left out", "and 3 more")
+    prints(out, tmp_path / "page" / "doctor.html")
+    prints(out, "labels are not judged")
+    out, _ = doctor(bad, "--quick", "--fix", tmp_path / "more.csv", "--verbose")
+    assert len([line for line in out.splitlines() if line.startswith("left out: ")]) == 6
+
+
+@pytest.mark.slow
+def test_a_plain_success_takes_eight_lines_at_most(tmp_path: Path, doctor) -> None:
+    for place, colour in enumerate(("long_red_thing", "green")):
+        for number in range(4):
+            write_image(tmp_path / colour / f"{number}.png", ("red", "green")[place], seed=10 * place + number)
+    out, err = doctor(tmp_path, code=0)
+    lines = [line for each in (out + err).splitlines() for line in wrap(each, 80)]
+    assert len(lines) <= 8
+    assert lines[0].startswith("8 items of 2 classes: 0 serious")
+    assert "label" in out
+    assert err.splitlines()[-1].startswith("next: texthead train")
 
 
 @pytest.mark.parametrize(
@@ -150,9 +180,9 @@ def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works
     for number, colour in itertools.product(range(2), ("red", "green")):
         write_video(clips / colour / f"{number}.mp4", colour, frames=9, seed=number)
     before = {path: path.read_bytes() for path in clips.rglob("*.mp4")}
-    out, err = doctor(clips, "--quick", "--fix", tmp_path / "all.csv", code=0)
-    prints(out, 4, 2, "0 serious")
-    prints(err, tmp_path / "all.csv", "4 of 4", 0)
+    out, _ = doctor(clips, "--quick", "--fix", tmp_path / "all.csv", code=0)
+    prints(out, 4, 2, "no faults")
+    prints(out, tmp_path / "all.csv", "4 of 4", 0)
     assert {path: path.read_bytes() for path in clips.rglob("*.mp4")} == before
     assert read_dataset(tmp_path / "all.csv").labels == ["green"] * 2 + ["red"] * 2
     works("prepare", clips, "--out", shards, "--workers", 0)

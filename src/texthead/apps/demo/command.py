@@ -53,7 +53,7 @@ class Demo:
         for title, values in outcome.rows.items():
             table.add_row(title, *mean_text(values))
         console.details().print(table)
-        if outcome.changed is None:
+        if self.quick:
             console.say_notes(["texthead demo without --quick trains three seeds, and fine-tunes the encoder"])
         console.results().print(f"videos: {out / 'videos'} (pictures: OpenMoji, CC BY-SA 4.0)")
         console.results().print(f"report: {out / 'report.html'}")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,10 +32,8 @@ from texthead.report import (
     Report,
     item_strip,
     mistake_strips,
-    plot_bars,
     plot_confusion,
     plot_correlations,
-    plot_curves,
 )
 from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
@@ -95,20 +92,13 @@ class Bench:
             self.evaluate(self.with_text(model, self.classes), self.unseen_test).top1,
         )
 
-    def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
-        """Train a model and return its metrics."""
+    def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> Recognizer:
+        """Train a model and return it."""
         info = RunInfo(held_out=self.seen_test)
         with self.reporter.bar(title, "clips") as progress:
             own = Reporter().counting(progress, "train")
-            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, reporter=own)
-
-
-class Changed(NamedTuple):
-    """How many parameters fine-tuning changed: of the encoder, out of `parameters`, and of the head."""
-
-    encoder: int
-    parameters: int
-    head: int
+            train(model, self.train, None, recipe, out=out, execution=execution, info=info, reporter=own)
+        return model
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,6 @@ class Outcome:
     Attributes:
         columns: headings of the table.
         rows: top-1 in percent of each method, (seeds, columns - 1); NaN where a method has no score.
-        changed: None where nothing was fine-tuned.
         note: why zero-shot may be poor with this encoder; None if there is no reason.
         run: the folder of the run behind `seen` and `unseen`.
         seen: its answers to the test clips of seen classes.
@@ -127,7 +116,6 @@ class Outcome:
 
     columns: list[str]
     rows: dict[str, np.ndarray]
-    changed: Changed | None
     note: str | None
     run: Path
     seen: Evaluation
@@ -214,44 +202,31 @@ def run_demo(
     doing("scoring zero-shot and the probe")
     rows = _simple_rows(bench)
     doing("scoring the heads")
-    models, records = {}, {}
+    models = {}
     seeds = 1 if quick else DEMO_SEEDS
     for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
-        rows[title] = np.array([bench.row(model) for model, _ in trained])
-        models[title], records[title] = trained[0]
+        rows[title] = np.array([bench.row(model) for model in trained])
+        models[title] = trained[0]
         reporter.say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
     text = best = models["text, frozen"]
-    run, changed = bench.runs / f"text-{seed}", None
+    run = bench.runs / f"text-{seed}"
     if not quick:
         run = bench.runs / "fine-tuned"
-        best, records["text, fine-tuned"] = _fine_tune(bench, text, run)
+        best = _fine_tune(bench, text, run)
         bench = replace(bench, cache=bench.runs / "features")
         rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
-        changed = _changed(text, best)
     doing("writing the report")
     outcome = Outcome(
         _columns(bench),
         rows,
-        changed,
         note=zero_shot_note(bench.encoder.source, bench.classes),
         run=run,
         seen=bench.evaluate(best, bench.seen_test),
         unseen=bench.evaluate(bench.with_text(best, bench.classes), bench.unseen_test),
     )
-    _report(bench, outcome, records, best, models["vision-only, learned"])
+    _report(bench, outcome, models["vision-only, learned"])
     return outcome
-
-
-def _changed(before: Recognizer, after: Recognizer) -> Changed:
-    """Count the parameters that differ between two models of the same shape."""
-    weights = dict(before.visual.named_parameters())
-    tuned = dict(after.visual.named_parameters())
-    return Changed(
-        encoder=sum(int((value != weights[name]).sum()) for name, value in tuned.items()),
-        parameters=sum(value.numel() for value in tuned.values()),
-        head=int((after.head.weight != before.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-    )
 
 
 def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter) -> Bench:
@@ -301,7 +276,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     }
 
 
-def _train_head(bench: Bench, kind: str, seed: int) -> tuple[Recognizer, list[dict]]:
+def _train_head(bench: Bench, kind: str, seed: int) -> Recognizer:
     """Train one head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
     inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
@@ -309,10 +284,10 @@ def _train_head(bench: Bench, kind: str, seed: int) -> tuple[Recognizer, list[di
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     out = bench.runs / f"{kind}-{seed}"
-    return model, bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
+    return bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
 
 
-def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> tuple[Recognizer, list[dict]]:
+def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> Recognizer:
     """Fine-tune a copy of the model, its encoder included, for one epoch.
 
     Source: Eq. 3.
@@ -330,7 +305,7 @@ def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> tuple[Recognizer, 
         flip=0.0,
         area=(0.8, 1.0),
     )
-    return model, bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
+    return bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
 
 
 def spread_caption(outcome: Outcome) -> str:
@@ -353,10 +328,8 @@ def _columns(bench: Bench) -> list[str]:
     return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
-def _report(
-    bench: Bench, outcome: Outcome, records: dict[str, list[dict]], best: Recognizer, learned: Recognizer
-) -> None:
-    """Write `report.html`: the pages show the model `best`."""
+def _report(bench: Bench, outcome: Outcome, learned: Recognizer) -> None:
+    """Write `report.html`."""
     report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos", outcome.summary())
     report.section("Examples")
     for kind, result in outcome.examples.items():
@@ -366,8 +339,8 @@ def _report(
     for strip in mistake_strips(outcome.unseen, bench.protocol, hits=0):
         report.figure(strip.picture(), f"{strip.name}.")
     report.section("Confusions")
-    seen, encoder = outcome.seen, "frozen" if outcome.changed is None else "fine-tuned"
-    report.figure(plot_confusion(seen.confusion(), seen.names), f"Seen classes, encoder {encoder}: rows are true.")
+    seen = outcome.seen
+    report.figure(plot_confusion(seen.confusion(), seen.names), "Seen classes: rows are true.")
     report.section("Methods")
     report.text(
         f"{len(bench.classes)} classes, each an object in a motion. "
@@ -376,21 +349,8 @@ def _report(
     )
     cells = [[title, *mean_text(values)] for title, values in outcome.rows.items()]
     report.table(outcome.columns, cells, caption=spread_caption(outcome))  # pyright: ignore[reportArgumentType]
-    bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
-    chance = 100 / len(bench.train.classes)
-    report.figure(plot_bars(bars, chance=chance, title="seen classes"), "Top-1 on the test clips of seen classes.")
     if outcome.note:
         report.text(outcome.note)
-    report.section("Training")
-    report.figure(
-        plot_curves(records, keys=["loss"]),
-        "Training loss. Do not compare the linear head with the others: its logits have another scale.",
-    )
-    if outcome.changed:
-        report.text(
-            f"Fine-tuning (Eq. 3) changed {outcome.changed.encoder:,} of {outcome.changed.parameters:,} encoder "
-            f"parameters and {outcome.changed.head} of the head."
-        )
     report.section("How to use it")
     path = outcome.unseen.paths[0]
     new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'

@@ -16,7 +16,7 @@ from texthead.cli import (
     option,
     outputs,
 )
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.files import unused
 from texthead.text import prompts
 
@@ -123,22 +123,19 @@ class Doctor:
         """Print the diagnosis, and write it to --out."""
         from texthead.cli import console
 
-        for line in diagnosis.lines:
-            console.notes().print(f"note: {line}")
+        for line in diagnosis.summary():
+            console.results().print(line)
+        _print_overview(diagnosis.overview)
+        if diagnosis.findings:
+            _print_findings(diagnosis)
         console.doing("writing the report")
         page = diagnosis.write(Path(self.out)) if self.out else None
-        _print_overview(diagnosis.overview)
-        _print(diagnosis)
-        if page:
-            console.notes().print(f"report: {page}")
+        console.results().print(f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page")
         console.show_json(diagnosis.to_json())
 
 
 # Largest number of classes in the table, letters of a class name, and its letters on a line in a narrow table.
 _CLASSES, _LETTERS, _WORD = 20, 40, 12
-
-# Largest number of findings per fault in the table.
-_SHOWN = 3
 
 
 def _print_overview(counts: "Overview") -> None:
@@ -161,35 +158,33 @@ def _print_overview(counts: "Overview") -> None:
         cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
         cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
         table.add_row(*cells.values(), end_section=index == 0 and len(content.rows) > 1)
-    console.results().print(f"{content.headline}\n")
-    console.results().print(table)
+    console.details().print(f"\n{content.headline}\n")
+    console.details().print(table)
     lines = [line for line in (content.legend, content.unreadable) if line]
-    console.results().print("\n".join(["", *lines, ""] if lines else [""]))
+    console.details().print("\n".join(["", *lines, ""] if lines else [""]))
 
 
-def _print(diagnosis: "Diagnosis") -> None:
+def _print_findings(diagnosis: "Diagnosis") -> None:
     """Print a table with a few findings of each fault."""
     from rich.table import Table
 
+    from texthead.apps.doctor.page import EXAMPLES
     from texthead.cli import console
 
-    if not diagnosis.findings:
-        console.results().print(f"{diagnosis.headline()}: no faults")
-        return
-    table = Table(title=diagnosis.headline(), title_justify="left", show_lines=True)
+    table = Table(show_lines=True)
     table.add_column("fault", overflow="fold")
     table.add_column("found", justify="right")
     table.add_column("such as", overflow="fold", ratio=1)
     for (severity, fault), group in diagnosis.groups().items():
-        lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:_SHOWN]]
-        if len(group) > _SHOWN:
-            lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
+        lines = [f"- {diagnosis.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:EXAMPLES]]
+        if len(group) > EXAMPLES:
+            lines.append(f"and {len(group) - EXAMPLES:,} more: --json or --out lists all")
         table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", console.with_flags("\n".join(lines)))
-    console.results().print(table)
+    console.details().print(table)
 
 
 def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
-    """Write the list of the sound items, and print a line for each item left out."""
+    """Write the list of the sound items; with --verbose print a line for each item left out."""
     from texthead.cli import console
 
     items, left_out = diagnosis.dataset.items, diagnosis.left_out
@@ -197,5 +192,8 @@ def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
     if not count:
         raise DataError(f"--fix {path}: no item would be left; nothing is written")
     for position, why in left_out.items():
-        console.notes().print(f"left out: {items[position].path}: {why}")
-    console.notes().print(f"{path}: {count} of {len(items)} items; {len(left_out)} left out")
+        console.details().print(f"left out: {items[position].path}: {why}")
+    names = listed([items[position].path.name for position in left_out], 3)
+    console.results().print(
+        f"{path}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
+    )

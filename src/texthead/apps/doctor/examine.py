@@ -9,7 +9,7 @@ import numpy as np
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import read_facts
-from texthead.apps.doctor.findings import Severity
+from texthead.apps.doctor.findings import Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import Dataset
@@ -70,6 +70,8 @@ def diagnose(
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     sets = dataset.labelling.sets
     labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
+    # First, since it may be missing.
+    encoder = load_encoder(encoder_settings.encoder, keep_text=True) if encoder_settings else None
     pictured = overview.candidates(sets) if pictures else ()
     facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, reporter=reporter)
     result = [
@@ -85,10 +87,9 @@ def diagnose(
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
     likely = list(items)
-    if encoder_settings is None:
+    if encoder_settings is None or encoder is None:
         notes.append("labels are not judged: that needs an encoder")
     else:
-        encoder = load_encoder(encoder_settings.encoder, keep_text=True)
         encoder.visual.to(pick_device(encoder_settings.device)).eval()
         readable = [index for index, fact in enumerate(facts) if fact.fault is None]
         spec = encoder.visual.spec
@@ -125,14 +126,14 @@ def diagnose(
 
 
 def _first_to_check(judged: JudgedLabels, names: Sequence[str], dataset: Dataset) -> str:
-    """Return a note on the most suspicious labels if none is listed, since single wrong ones are hard to tell."""
+    """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell."""
     doubtful = [label for label in judged.ranked if int(label.fits.argmax()) == label.better]
     if judged.listed or not judged.ranked:
         return ""
     if not doubtful:
         return "no label looks wrong: each item fits its own class best"
-    shown = ", ".join(f"{names[label.item]} (fits {dataset.classes[label.better]})" for label in doubtful[:3])
+    first = doubtful[0]
     return (
-        f"no label is wrong beyond doubt; of {len(doubtful)} items that fit another class better, check these first: "
-        f"{shown}"
+        f"no label is wrong beyond doubt; of {plural(len(doubtful), 'item')} that fit another class better, check "
+        f"{names[first.item]} first (fits {dataset.classes[first.better]})"
     )

@@ -11,11 +11,12 @@ from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, plural
 from texthead.apps.doctor.overview import Overview
 from texthead.data import Dataset
+from texthead.errors import listed
 from texthead.files import write_csv, write_json
 from texthead.report import render, write_html
 
-# Rows of a table on the page, so that browsers can cope.
-_ROWS = 1000
+# Examples of a fault on the terminal; rows of a table on the page, so that browsers can cope.
+EXAMPLES, _ROWS = 3, 1000
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,24 @@ class Diagnosis:
         items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
         serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
         findings = f"{serious:,} serious, {plural(warnings, 'warning')}, {plural(notes, 'note')}"
+        findings = findings if self.findings else "no faults"
         return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
+
+    def summary(self) -> list[str]:
+        """Return the result in a few lines: counts, each fault with examples, the notes' kinds, and the labels."""
+        lines, notes = [self.headline()], []
+        for (severity, fault), group in self.groups().items():
+            first = group[0]
+            if severity == "note":
+                notes.append(f"{fault} ({len(group):,})")
+            elif len(group) == 1:
+                lines.append(f"{severity}, {fault}: {first.about}: {first.detail}")
+            else:
+                lines.append(
+                    f"{severity}, {fault} ({len(group):,}): {listed([each.about for each in group], EXAMPLES)}"
+                )
+        lines += [f"notes: {', '.join(notes)}"] * bool(notes)
+        return [self.shorter(line) for line in (*lines, *self.lines)]
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
         """Group the findings by severity and fault."""
