@@ -17,6 +17,7 @@ from torch import nn
 import texthead as th
 from paper import data, tinyclip
 from paper.alone import share
+from paper.class_draws import half_classes, unseen_classes
 from paper.data import Runtime
 from paper.rows import Job, Row
 from paper.worlds import smoke
@@ -170,7 +171,7 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
     """Return the training, validation and test items of a row."""
     train, test = dataset.split("train"), data.test_items(dataset)
     if row.unseen:
-        seen, left_out = splits.unseen_classes(dataset.classes, round(row.unseen * len(dataset.classes)), seed=seed)
+        seen, left_out = unseen_classes(dataset.classes, round(row.unseen * len(dataset.classes)), seed=seed)
         train = train.with_classes(seen)
         scored = dataset if row.score == "all unseen" else test
         test = scored.with_classes(left_out if "unseen" in row.score else seen)
@@ -264,7 +265,7 @@ def half_scores(result: Evaluation) -> list[float]:
     """
     scores = []
     for seed in range(HALVES):
-        classes = torch.tensor(splits.half_classes(len(result.names), seed))
+        classes = torch.tensor(half_classes(len(result.names), seed))
         rows = torch.isin(result.targets, classes)
         if not rows.any():
             continue

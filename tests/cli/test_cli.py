@@ -109,6 +109,22 @@ def test_many_files_are_printed_on_a_line_each(world, works):
     assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
 
 
+def test_items_of_other_classes_are_refused_by_every_command(world, refused):
+    rows = [
+        *world.manifest.read_text().splitlines(),
+        *(f"images/red/{i}.png,{name},test" for i, name in ((5, "sky"), (6, "sea"))),
+    ]
+    path = world.manifest.with_name("more.csv")
+    path.write_text("\n".join(rows) + "\n")
+    for command in (("train", path, "--out", world.root / "other"), ("compare", path)):
+        refused((path, "2 of 4 test items are of classes without training items (sea, sky)"), *command)
+    for command in ("eval", "report"):
+        refused(
+            (path, "2 of 4 items", "not among the 2 classes (sea, sky)"), command, world.run, path, "--split", "test"
+        )
+    assert not (world.root / "other").exists()
+
+
 def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works, refused, tmp_path):
     folder = Path(shutil.copytree(world.images, tmp_path / "mixed"))
     write_broken(folder / "red" / "bad.mp4")

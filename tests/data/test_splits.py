@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messages import refuses
+from paper.class_draws import half_classes, unseen_classes
 from texthead.data import splits
-from texthead.data.splits import half_classes, unseen_classes
 from texthead.errors import DataError
 
+ROOT = Path(__file__).parents[2]
 LABELS = [f"class {i % 7}" for i in range(140)]
 
 
@@ -222,14 +224,15 @@ def test_names_need_not_be_utf_8():
 def test_another_process_draws_the_same():
     """Draws must not depend on string hashes, which differ between processes."""
     code = (
-        "from texthead.data.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
+        "from texthead.data.splits import *; from paper.class_draws import *\n"
+        "L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
         "own = {'names': [f'{i}.mp4' for i in range(140)], 'seed': 5}\n"
         "print(k_shot(L, 3, **own), fraction(L, .2, **own), hold_out(L, .2, groups=G, **own), unseen_classes(L[:7], 3, seed=5))\n"
         "print(k_shot_per_process(L, 2, processes=3, **own), half_classes(7, 5))"
     )
     with contextlib.redirect_stdout(io.StringIO()) as here:
         exec(code, {})
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert there == here.getvalue() != ""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from paper.class_draws import unseen_classes
 from paper.experiments import NAMES, label, module
-from texthead.data.splits import unseen_classes
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "paper.md").read_text(encoding="utf-8")

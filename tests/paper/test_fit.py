@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from paper import data, fit, worlds
+from paper.class_draws import half_classes
 from paper.data import Runtime
 from paper.rows import Job, Row
-from texthead.data.splits import half_classes
 from texthead.evaluation.results import Evaluation
 
 pytestmark = pytest.mark.nightly("paper")
