@@ -112,6 +112,6 @@ def test_doctor_counts_each_label_of_a_file(labels: Path, works, say, tmp_path: 
 
 
 def test_doctor_does_not_judge_several_labels(labels: Path, say, tmp_path: Path) -> None:
-    _, _, err = say("doctor", labels, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "doctor")
+    _, out, _ = say("doctor", labels, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "doctor")
     prints(out, "labels are not judged", "one label each")
     assert (tmp_path / "doctor" / "doctor.html").is_file()
