@@ -128,7 +128,7 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
 
 @pytest.mark.slow
 def test_calibrate_uses_validation_scores(run, data, works):
-    out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager")
+    out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager", "--verbose")
     prints(err, 42, "val", "3 of", "3 classes")
     prints(err, 22, "sand")
     prints(err, "note: ", 42, "val")
@@ -148,7 +148,7 @@ def test_calibrate_uses_validation_scores(run, data, works):
     # With 42 items and 90 % it is the 39th, since ceil(43 x 0.9) is 39, plus a millionth of the largest score.
     assert made.coverage.quantile == pytest.approx(float(gaps[38] + 1e-6 * result.scores.abs().max()), abs=1e-5)
     assert (made.items, made.threshold.unknown_items, len(made.content)) == (42, 22, 64)
-    assert "expected calibration error" in out
+    assert "calibration error" in out
     # A threshold that rejects most of the known items gets a note.
     assert ("false-accept" in out, made.measured.known_rejected > 21) == (True, True)
     out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", 0.7)
@@ -330,7 +330,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
 @pytest.mark.slow
 def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     known = ("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--baselines", "never")
-    out, _ = works(*known, "--out", tmp_path / "items.csv")
+    out, _ = works(*known, "--out", tmp_path / "items.csv", "--verbose")
     made = load_run(calibrated).calibration
     before = evaluated(calibrated, th.read_dataset(data).split("test"))
     (away,) = (line for line in out.splitlines() if f"{made.threshold.probability:.3f}" in line)

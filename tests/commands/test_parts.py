@@ -98,7 +98,7 @@ def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: P
 
 @pytest.mark.slow
 def test_compare(scenes: Path, works: Callable, cache: Path) -> None:
-    out, err = works("compare", scenes, "--cache", cache, *SMALL)
+    out, err = works("compare", scenes, "--cache", cache, *SMALL, "--verbose")
     prints(err, 12, 2, 8, "test")
     prints(out, "each group in one fold")
 

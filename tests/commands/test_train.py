@@ -32,9 +32,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    out, _ = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
-    assert "text-probe: 100.0 % of 2 val items" in out
-    assert "the run is the text-probe: class 'blue' has 2 training items" in out
+    out, err = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
+    assert out.startswith("100 % of 2 held-out images are right")
+    assert "the run is the text-probe: class 'blue' has 2 training items" in err
     assert not (run / "metrics.jsonl").exists()
     assert (run / "report.html").is_file()
     scores = read_scores(run)
@@ -49,8 +49,8 @@ def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_
 def test_tune_none_keeps_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)
     options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
-    out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
-    assert "the run is the text-probe: --tune none" in out
+    out, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run", "--verbose")
+    assert "the run is the text-probe: --tune none" in err
     assert "│ zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
@@ -70,15 +70,15 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     monkeypatch.setattr("texthead.transfer.run_training.try_tuning", stop)
     monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     data = images(tmp_path / "data", ["blue", "red"], 5)
-    out, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
+    _, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     prints(err, "fine-tuning can gain 0 points at most", "about 1 minute", "--tune all would skip this trial")
-    assert "the run is the text-probe: the trial of fine-tuning was interrupted" in out
+    assert "the run is the text-probe: the trial of fine-tuning was interrupted" in err
     about = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")
     assert "interrupted" in about["why"]
     monkeypatch.undo()
-    out, _ = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
-    assert "cross-validated, 100.0 % of the training items are correct" in out
+    _, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
+    assert "cross-validated, 100.0 % of the training items are correct" in err
 
 
 @pytest.mark.slow
@@ -91,8 +91,8 @@ def test_estimated_shares_stay_when_fine_tuning_is_resumed(
     run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
     files = images(tmp_path / "files", ["red"], 12)
     options = ("--unlabelled", files, "--class-shares", "estimate", "--workers", 0)
-    out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
-    prints(out, "estimated class shares: red", "blue")
+    _, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
+    prints(err, "estimated class shares: red", "blue")
     about = json.loads((run / "recipe.json").read_text())
     shares = about["recipe"]["class_shares"]
     assert shares["red"] > 0.5
@@ -108,9 +108,8 @@ def test_fine_tuning_chosen_if_ahead(shared: Path, works: Callable, tmp_path: Pa
     rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
     write_csv(data, ["path", "label", "split"], rows)
     # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
-    out, _ = works("train", data, "--k", 16, "--seed", 1, "--cache", tmp_path / "cache", "--out", run)
-    assert "cross-validated training items, fine-tuning classifies" in out
-    assert "fine-tuning on all of them" in out
+    _, err = works("train", data, "--k", 16, "--seed", 1, "--cache", tmp_path / "cache", "--out", run)
+    prints(err, "cross-validated training items, fine-tuning classifies", "fine-tuning on all of them")
     scores = read_scores(run)
     assert scores is not None
     *_, quick, own = scores.methods
@@ -136,8 +135,8 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("method", ["text-probe", "probe", "zero-shot", "zero-shot-centred"])
 def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, tmp_path: Path) -> None:
     run, options = tmp_path / "run", ("--size", 32, "--workers", 0, "--cache", tmp_path / "cache")
-    out, _ = works("train", coloured, "--tune", "none", "--method", method, "--out", run, *options)
-    assert f"the run is the {method}: --method {method}" in out
+    _, err = works("train", coloured, "--tune", "none", "--method", method, "--out", run, *options, "--verbose")
+    prints(err, f"the run is the {method}: --method {method}")
     loaded = load_run(run)
     about = json.loads((run / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["size"], about["pixels"]["size"]) == (method, 32, 32)
@@ -165,7 +164,7 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train_run(data, out, th.RunOptions(method="probe"))
     with refuses(DataError, "zero-shot"):
         th.train_run(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
-    with refuses(DataError, "method probe", "fine_tune"):
+    with refuses(DataError, "`method` probe", "fine_tune"):
         th.RunOptions(method="probe", fine_tune=True)
 
 
@@ -179,7 +178,8 @@ def test_a_text_probe_predicts_and_is_edited(
     head = load_run(run).head
     assert head.kind == "text and items"
     monkeypatch.setenv("COLUMNS", "120")  # Wide enough for the method's name on one line.
-    assert "this run (text-probe)" in works("eval", run, coloured, "--cache", cache, "--workers", 0)[0]
+    evaluation = works("eval", run, coloured, "--cache", cache, "--workers", 0, "--verbose")
+    assert "this run (text-probe)" in evaluation[0]
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
     after = load_run(tmp_path / "cut")
@@ -201,7 +201,7 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
     # They describe other classes, so they recognise none better than by chance, whichever items are drawn.
     sentences.write_text(json.dumps({"red": ["a lawn", "something green"], "green": "something blue", "blue": None}))
     options = ("--size", 32, "--k", 1, "--workers", 0, "--cache", tmp_path / "cache", "--method", "text-probe")
-    _, err = works("train", coloured, "--classes", sentences, "--out", run, *options)
+    _, err = works("train", coloured, "--classes", sentences, "--out", run, *options, "--verbose")
     assert "'a lawn', 'something green'" in err
     assert load_run(run).head.kind == "items"
     refused("'items'", "classes", run, "add", "a tie", "--out", tmp_path / "none")
@@ -222,8 +222,8 @@ def test_a_method_with_the_rows_of_a_text_only_encoder(coloured: Path, works: Ca
 @pytest.mark.slow
 def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callable, tmp_path: Path) -> None:
     options = ("--tune", "none", "--held-out", 0, "--workers", 0, "--cache", tmp_path / "cache")
-    out, err = works("train", few, *options, "--out", tmp_path / "run")
-    assert "6 training items of 2 classes, none to score" in err
+    out, _ = works("train", few, *options, "--out", tmp_path / "run")
+    prints(out, "trained on all 6 images of 2 classes", "no score")
     assert len(load_run(tmp_path / "run").trained_on) == 6
     assert read_scores(tmp_path / "run") is None
     assert "│" not in out

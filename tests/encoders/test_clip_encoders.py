@@ -209,9 +209,9 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
         for index, item in enumerate(data.items):
             file.write(f"{item.path},{item.label},{'train' if index < 4 else 'test'}\n")
     clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
-    assert "│ probe " in works("compare", clips, *source, *options)[0]
+    assert "labels alone" in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--tune", "none", "--out", run, *options)
-    prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[0], "the run is the", "text")
+    prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[1], "the run is the", "text")
     path = data.items[0].path
     assert works("predict", run, path)[0] == works("predict", tmp_path / "left", path)[0]
     prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)

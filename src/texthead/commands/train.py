@@ -284,19 +284,20 @@ class Train:
 
     def _say_choice(self, choice: "Choice") -> None:
         """Print whether fine-tuning is tried, or which of the two the run is, and why."""
-        from texthead.cli.console import notes, remarks, results
+        from texthead.cli.console import notes, remarks, say_notes
 
         if choice.reason == "undecided":
             notes().print(
                 f"{choice.why} (Ctrl-C keeps the {choice.method}; --tune none or --tune all would skip this trial)"
             )
         elif not choice.tuned:
-            option = f"--method {self.method}" if self.method else "--tune none"
-            why = option if choice.reason == "option" else f"{choice.why}{ADVICE.get(choice.reason, '')}"
-            show = remarks if choice.reason == "option" else results
-            show().print(f"the run is the {choice.method}: {why}")
+            chosen = f"the run is the {choice.method}: "
+            if choice.reason == "option":
+                remarks().print(f"{chosen}`{choice.why}`")
+            else:
+                say_notes([f"{chosen}{choice.why}{ADVICE.get(choice.reason, '')}"])
         elif choice.reason == "trial":
-            results().print(f"{choice.why}: fine-tuning on all of them")
+            notes().print(f"{choice.why}: fine-tuning on all of them")
 
 
 # How to fine-tune anyway, by the reason why a run is not fine-tuned.
@@ -318,14 +319,17 @@ def _say_fitted(fitted: "FittedMethod") -> None:
 
 def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
-    from texthead.cli.console import doing, next_command, notes, reporter, results, say_notes, show_json
+    from texthead.cli.console import doing, next_command, notes, reporter, results, show_json
     from texthead.cli.score_table import scores_json, show_scores
+    from texthead.evaluation.summary import kind_text
 
     table, out, page = trained.table, trained.out, None
     if table.rows:
         show_scores(table)
-    elif trained.tuned:
-        say_notes(["there is no held-out item, so the run was not scored"])
+    else:
+        items = table.division.train
+        about = f"{len(items)} {kind_text(item.path for item in items.items)} of {len(items.classes)} classes"
+        results().print(f"trained on all {about}; none is held out, so the run has no score")
     if is_installed("matplotlib"):
         from texthead.report.training_page import write_training_report
 

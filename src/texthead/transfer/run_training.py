@@ -381,6 +381,12 @@ class _Training:
             assert inputs.targets is not None
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.notify(model)
+
+        def record(values: dict) -> None:
+            self.reporter.record(values)
+            if log:
+                log.add(values)
+
         with log or nullcontext():
             records = train(
                 model,
@@ -391,7 +397,7 @@ class _Training:
                 resume=self.resume,
                 execution=replace(self.execution, engine=reading.engine),
                 info=RunInfo(inputs.names, division.scored, self.command),
-                reporter=replace(self.reporter, record=log.add) if log else self.reporter,
+                reporter=replace(self.reporter, record=record),
             )
         # The cache holds features of the encoder before training.
         reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
