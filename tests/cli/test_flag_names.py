@@ -9,7 +9,7 @@ import pytest
 
 from made import write_image
 from texthead.cli import flag_names
-from texthead.cli.console import say_notes
+from texthead.cli.console import results, say_notes
 from texthead.cli.flag_names import PARAMETER, speak_of, with_flags
 from texthead.cli.main import COMMANDS, command_of
 from texthead.cli.parser import actions_of, options_of
@@ -47,7 +47,15 @@ def test_parameters_become_flags_of_the_running_command_or_of_train() -> None:
         "class --labels: --tune none, --skip-unreadable or --no-freeze-encoder; (--names verbatim) `fine_tune`"
     )
     assert with_flags("`template='a {}'` and `data`; `split=train`") == "--template 'a {}' and DATA; --split train"
-    for same in ("'`top`'", "a/`names`.jpg", "`names`_2", "`path n_frames label`", "`Dataset`", "run's top"):
+    for same in (
+        "'`top`'",
+        "a/`names`.jpg",
+        "`names`.jpg",
+        "`names`_2",
+        "`path n_frames label`",
+        "`Dataset`",
+        "run's top",
+    ):
         assert with_flags(same) == same
 
 
@@ -62,6 +70,8 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     speak_of(lambda: command_of("eval"))
     say_notes(["pass `split=train`"])
     assert capsys.readouterr().err == "note: pass --split train\n"
+    results().print("90 %  `split`", flags=False)
+    assert capsys.readouterr().out == "90 %  `split`\n"
 
 
 def test_each_parameter_in_a_message_is_marked() -> None:

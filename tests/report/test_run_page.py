@@ -107,6 +107,8 @@ def test_run_report_leaves_out_missing_parts():
 def test_a_diverged_run_can_be_reported():
     records = [RECORDS[0], {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
     assert "Training" in build_page(records=records).strings
+    broken = [{}, {"kind": "train", "step": 1, "clips_per_second": None}]
+    assert "Training" not in build_page(records=broken).strings
 
 
 def test_several_labels_have_the_average_precision_of_each_class():

@@ -180,14 +180,14 @@ class _Console(Console):
     """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
 
     A terminal gets lines that are wrapped between words, everything else whole lines. Parameters in messages become
-    flags.
+    flags, but not in lines of data (`flags=False`), where a class or file may be named so.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        objects = tuple(with_flags(each) if isinstance(each, str) else each for each in objects)
+    def print(self, *objects: Any, flags: bool = True, **options: Any) -> None:
+        objects = tuple(with_flags(each) if flags and isinstance(each, str) else each for each in objects)
         if self.is_terminal and not options.get("soft_wrap"):
             objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
         with _screens[-1].line.hidden():

@@ -10,8 +10,8 @@ from itertools import chain
 
 from texthead.cli.parser import options_of
 
-# In backquotes, and not part of a path or of a quoted value.
-PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?![^\s.,;:)])")
+# In backquotes, and not part of a path (`size`.jpg) or of a quoted value.
+PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?!\.?[^\s.,;:)])")
 
 # Parameters that the command line calls something else.
 _ALIASES = {("clean", "False"): ("names", "verbatim"), ("clean", "True"): ("names", "clean")}

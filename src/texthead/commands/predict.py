@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
@@ -230,7 +231,7 @@ def _print_predictions(
     best: dict[Path, Sequence[tuple[str, float]]] = {}
     exported = command.tool.export is not None
     predictions = _recorded(predictions, unreadable, best if exported else None)
-    show = write if prints_json() or command.printed.csv else results().print
+    show = write if prints_json() or command.printed.csv else partial(results().print, flags=False)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         _write_predictions(predictions, file, calibration, command, several=model.several)
         file.seek(0)

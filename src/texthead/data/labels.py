@@ -79,12 +79,12 @@ class Labels:
         Raises:
             DataError: a label is not in `names`.
         """
-        if unknown := sorted(self.counts.keys() - {*names}):
-            count = sum(not {*own} <= {*names} for own in self.sets)
+        if unknown := self.counts.keys() - {*names}:
+            count = sum(not unknown.isdisjoint(own) for own in self.sets)
             raise DataError(
                 f"{self.source}: {count} of {len(self.texts)} items have labels that are not among the {len(names)} "
-                f"classes ({listed(unknown)}); make a new head for the data's own labels (`zero_shot`), rename the "
-                "labels, or leave these items out"
+                f"classes ({listed(sorted(unknown))}); make a new head for the data's own labels (`zero_shot`), rename "
+                "the labels, or leave these items out"
             )
         places = {text: number for number, text in enumerate(self._keys(names))}
         return [places[text] for text in (self.within(names) if self.several else self.texts)]

@@ -63,7 +63,7 @@ def plot_curves(records: Records) -> "matplotlib.figure.Figure":
     """
     from matplotlib.figure import Figure
 
-    drawn = [key for key in _PANEL_TITLES if _records_with(records, key)]
+    drawn = drawn_keys(records)
     if not drawn:
         raise TextheadError(f"no record has one of {', '.join(_PANEL_TITLES)}")
     figure = Figure(figsize=(FIGURE_WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
@@ -91,6 +91,11 @@ def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> No
         _mark_last(panel, float(steps[-1]), float(values[-1]))
         low, high = panel.get_ylim()
         panel.set_ylim(max(low, 0), min(high, 100))
+
+
+def drawn_keys(records: Records) -> list[str]:
+    """Return the keys that `plot_curves` draws."""
+    return [key for key in _PANEL_TITLES if _records_with(records, key)]
 
 
 def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np.ndarray, " records"]:

@@ -20,7 +20,7 @@ from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlations
-from texthead.report.figures import plot_curves, without_glyph
+from texthead.report.figures import drawn_keys, plot_curves, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import CalibrationReport
 from texthead.report.strips import plot_saliency, plot_strip
@@ -116,15 +116,14 @@ class RunPage:
         Raises: TextheadError if a matrix doesn't match the number of names.
         """
         several = isinstance(self.scored, SeveralEvaluation)
-        speeds: list[Any] = [record["clips_per_second"] for record in self.records if "clips_per_second" in record]
-        curves = any(record.get("kind") in ("train", "val") and "step" in record for record in self.records)
+        speeds = [speed for record in self.records if isinstance(speed := record.get("clips_per_second"), int | float)]
         confusion = None if several or not self.scored else plot_confusion(self.scored.confusion(), self.names)
         return render(
             "run.html",
             **vars(self),
             several=several,
             speed=float(np.median(speeds)) if speeds else None,
-            curves=plot_curves(self.records) if curves else None,
+            curves=plot_curves(self.records) if drawn_keys(self.records) else None,
             confusion=confusion,
             rows=None if self.correlation is None else plot_correlations({"": self.correlation}, self.names),
             missing_glyphs=without_glyph(self.names),
@@ -170,7 +169,7 @@ def write_report(
         summary=table.summary() if table.rows else (),
         comparisons=table.pairs(),
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
-        settings=settings(about, trained=any(record["kind"] == "train" for record in records)),
+        settings=settings(about, trained=any(record.get("kind") == "train" for record in records)),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},
         **parts,
