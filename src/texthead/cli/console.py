@@ -72,7 +72,7 @@ def problems() -> Console:
     return _console(stderr=True)
 
 
-def results() -> Console:
+def results() -> "_Console":
     """Return the console on standard output for results as text; --json silences it."""
     return _console(stderr=False, quiet=_screens[-1].json)
 
@@ -206,7 +206,7 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(lines).replace("\xa0", " ")
 
 
-def _console(*, stderr: bool, quiet: bool = False) -> Console:
+def _console(*, stderr: bool, quiet: bool = False) -> _Console:
     """Return a console without markup or emoji codes, since class names and paths may look like them.
 
     Only the first process of a group prints.
