@@ -9,6 +9,7 @@ from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.errors import DataError, listed
 from texthead.runs import run as runs
 from texthead.runs.folder import saved_split
+from texthead.runs.scores import read_scores
 
 
 def held_out_items(run: runs.Run) -> Dataset:
@@ -75,7 +76,9 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
         held = items_where(run.was_held_out)
         # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
         same = len(held) >= len(run.held_out) or any(str(item.media.resolved()) in run.held_out for item in held.items)
-        chosen, name = (held, "held-out") if len(held) and same else (dataset, "all")
+        scores = read_scores(run.folder)
+        held_name = "test" if scores and scores.scored == "test" else "held-out"
+        chosen, name = (held, held_name) if len(held) and same else (dataset, "all")
     seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
         raise DataError(

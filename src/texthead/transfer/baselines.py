@@ -72,7 +72,7 @@ class ScoreTable:
         """
         *others, (title, run) = self.rows
         name = self.division.scored_name
-        where = {"all": "labelled", "training": "training"}.get(name, "held-out")
+        where = {"all": "labelled", "val": "held-out"}.get(name, name)
         lines = [sentence(run, where, _by_words(others), how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
         spots = weak_spots(run)
