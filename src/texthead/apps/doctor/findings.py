@@ -1,6 +1,6 @@
 """Findings about a dataset, from the facts of its files and its class names. Reads no files."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +159,7 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Alike) -> list[Finding]:
-    """Find groups of files with different bytes that look alike; across splits they are leaks if a pair is sure.
+    """Find groups of files with different bytes that look alike; they are leaks if a sure pair is in two splits.
 
     Parts of one file in one split naturally look alike and are ignored.
 
@@ -174,7 +174,12 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Alike) -> 
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     own = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
-    sure = {pair[0] for pair, similarity in near.items() if similarity.sure}
+    # A pair stands for the exact copies of its files too.
+    splits_of: dict[str, set[str | None]] = defaultdict(set)
+    for item, fact in zip(items, facts, strict=True):
+        splits_of[fact.digest].add(item.split)
+    across = {pair: len(splits_of[facts[pair[0]].digest] | splits_of[facts[pair[1]].digest]) > 1 for pair in near}
+    sure = {pair[0] for pair, similarity in near.items() if similarity.sure and across[pair]}
     findings = []
     for group in _connected([*near, *same]):
         about, others, labels, splits = _describe(items, group)
