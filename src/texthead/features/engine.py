@@ -35,6 +35,7 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
+from texthead.extras import is_installed
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -261,12 +262,7 @@ def _version(package: str) -> str:
 
 def _installed() -> bool:
     """Return whether graphs can be exported and run."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return is_installed("onnx") and is_installed("onnxruntime")
 
 
 # ---- onnxruntime
@@ -441,8 +437,7 @@ def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> 
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
             f"`engine=bf16`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
-            f"{LEAST_COSINE} "
-            f"({visual.spec.source}); use `engine=auto`"
+            f"{LEAST_COSINE} ({visual.spec.source}); use `engine=auto`"
         )
     values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
     return encode, f"engine bf16: cosine similarity to exact features: {values}"

@@ -78,10 +78,6 @@ def test_48_class_names_with_their_article():
     assert len(set(class_names())) == 48
     assert class_name("cat", "jumping") == "a cat jumping"
     assert class_name("umbrella", "moving left") == "an umbrella moving left"
-    with refuses(DataError, "object", "'dog'", "cat,"):
-        class_name("dog", "jumping")
-    with refuses(DataError, "motion", "'flying'", "jumping,"):
-        class_name("cat", "flying")
 
 
 @pytest.mark.parametrize("count", [1, 12, 23, 24, 25, 40])
@@ -98,12 +94,6 @@ def test_unseen_combinations_follow_the_seed_alone():
     assert unseen_combinations(seed=1) == unseen_combinations(seed=1)
     assert len({tuple(unseen_combinations(seed=seed)) for seed in range(10)}) == 10
     assert Counter(name.split(" ", 2)[2] for name in unseen_combinations()) == dict.fromkeys(MOTIONS, 2)
-
-
-@pytest.mark.parametrize("count", [-1, 41, 48])
-def test_unseen_combinations_must_leave_something_seen(count: int):
-    with refuses(DataError, "count", 40, count):
-        unseen_combinations(count)
 
 
 def test_train_and_test_pictures_are_disjoint():
@@ -169,7 +159,7 @@ def test_a_flat_background_leaves_the_motion_as_it_is():
     assert painted("spider", "jumping", "1F577", 5, 8, 112)[outline].max() < 40
 
 
-@pytest.mark.parametrize("change", [{"picture": "1F697"}, {"frames": 1}, {"size": 49}, {"size": 16}])
+@pytest.mark.parametrize("change", [{"frames": 1}, {"size": 49}, {"size": 16}])
 def test_what_cannot_be_drawn_is_an_error(change: dict[str, Any]):
     options: dict[str, Any] = {"picture": "1F431", "seed": 0, "frames": 4, "size": 48, **change}
     with refuses(DataError, *change, *change.values()):

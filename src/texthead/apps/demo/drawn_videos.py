@@ -80,11 +80,7 @@ OBJECTS: Mapping[str, Pictures] = MappingProxyType(
 
 
 def class_name(object: str, motion: str) -> str:
-    """Return the label of one combination, with its article: "a cat jumping", "an umbrella spinning".
-
-    Raises: DataError for an unknown object or motion.
-    """
-    _check_known(object, motion)
+    """Return the label of one combination, with its article: "a cat jumping", "an umbrella spinning"."""
     article = "an" if object[0] in "aeiou" else "a"
     return f"{article} {object} {motion}"
 
@@ -98,13 +94,8 @@ def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
     """Return `count` labels to leave out of training, in the order of `class_names`, chosen from the seed.
 
     Objects and motions occur equally often among them: with 12, every motion twice and every object once or twice.
-    Every object and every motion keeps a seen label.
-
-    Raises: DataError for a count that leaves an object or motion without a seen label.
+    Up to 40, every object and every motion keeps a seen label.
     """
-    most = len(OBJECTS) * (len(MOTIONS) - 1)
-    if not 0 <= count <= most:
-        raise DataError(f"count must be 0 to {most}, so that every object keeps a seen motion, got {count}")
     rng = np.random.default_rng(seed)
     objects, motions = rng.permutation(list(OBJECTS)).tolist(), rng.permutation(MOTIONS).tolist()
     # A diagonal walk over the shuffled 8 x 6 grid visits rows and columns in turn, so any count is balanced.
@@ -116,17 +107,6 @@ def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
         for step in range(count)
     }
     return [name for name in class_names() if name in chosen]
-
-
-def _check_known(object: str, motion: str) -> None:
-    if object not in OBJECTS:
-        raise DataError(f"object must be one of {', '.join(OBJECTS)}, got {object!r}")
-    _check_motion(motion)
-
-
-def _check_motion(motion: str) -> None:
-    if motion not in MOTIONS:
-        raise DataError(f"motion must be one of {', '.join(MOTIONS)}, got {motion!r}")
 
 
 # ---------------------------------------------------------------------------------------------- motion
@@ -161,12 +141,7 @@ def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]
         return _moving_right(frames, rng)[::-1]
     if motion == "shrinking":
         return _growing(frames, rng)[::-1]
-    draw = {
-        "moving right": _moving_right,
-        "growing": _growing,
-        "jumping": _jumping,
-        "spinning": _spinning,
-    }
+    draw = {"moving right": _moving_right, "growing": _growing, "jumping": _jumping, "spinning": _spinning}
     return draw[motion](frames, rng)
 
 
@@ -320,12 +295,8 @@ def draw_clip(
 
     `background` is a flat colour instead; the same generator gives the same motion.
 
-    Raises: DataError for an unknown object, motion or picture, a frame count or size out of range, or missing packages.
+    Raises: DataError for a frame count or size out of range, or missing packages.
     """
-    _check_known(object, motion)
-    _check_shape(frames, size)
-    if picture not in (*OBJECTS[object].train, *OBJECTS[object].test):
-        raise DataError(f"picture must be in OBJECTS[{object!r}], got {picture!r}")
     sprite = _sprite(picture, round(RENDER * size))
     return animate(sprite, motion, frames=frames, size=size, rng=rng, background=background)
 
@@ -341,9 +312,8 @@ def animate(
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Draw one clip in RGB: a sprite of `cut_out` in `motion` over a random or flat background.
 
-    Raises: DataError for an unknown motion, or a frame count or size out of range.
+    Raises: DataError for a frame count or size out of range.
     """
-    _check_motion(motion)
     _check_shape(frames, size)
     # The picture faces either way in any motion: if it faced where it goes, one frame would show the motion.
     sprite = _either_way(sprite, rng)
