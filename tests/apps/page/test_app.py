@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from starlette.testclient import TestClient
@@ -71,8 +70,8 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
 
 def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("ui")])
-    worker = SimpleNamespace(run=lambda *_: EncoderError("leave out `template`"))
-    assert show(worker, Path("a.jpg")) == [{"error": "leave out --template"}]  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(StatefulWorker, "run", lambda *_: EncoderError("leave out `template`"))
+    assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --template"}]
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
