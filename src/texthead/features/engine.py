@@ -35,7 +35,6 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
-from texthead.extras import is_installed
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -261,8 +260,13 @@ def _version(package: str) -> str:
 
 
 def _installed() -> bool:
-    """Return whether graphs can be exported and run."""
-    return is_installed("onnx") and is_installed("onnxruntime")
+    """Return whether graphs can be exported and run: a package that is installed may fail to load."""
+    with suppress(ImportError):
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+
+        return True
+    return False
 
 
 # ---- onnxruntime

@@ -199,21 +199,16 @@ def _picture_file(picture: str) -> Path:
     return path
 
 
-def _render(picture: str, pixels: int) -> Image.Image:
-    """Render the picture as RGBA, `pixels` a side."""
-    with needs("demo", "drawing", DataError):
-        resvg = importlib.import_module("resvg_py")
-    png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
-    return Image.open(io.BytesIO(png)).convert("RGBA")
-
-
 @lru_cache(maxsize=64)
 def _sprite(picture: str, pixels: int) -> Image.Image:
     """Return the picture as a sprite, which can be rotated without clipping.
 
     Cached, since 768 clips share two dozen pictures: callers must not modify it.
     """
-    return cut_out(_render(picture, pixels))
+    with needs("demo", "drawing", DataError):
+        resvg = importlib.import_module("resvg_py")
+    png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
+    return cut_out(Image.open(io.BytesIO(png)).convert("RGBA"))
 
 
 def cut_out(image: Image.Image) -> Image.Image:
@@ -282,35 +277,19 @@ def _windows(frames: int, size: int, rng: np.random.Generator) -> list[tuple[flo
 
 
 def draw_clip(
-    object: str,
-    motion: str,
-    picture: str,
-    *,
-    frames: int,
-    size: int,
-    rng: np.random.Generator,
-    background: RGB | None = None,
+    picture: str, motion: str, *, frames: int, size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """Draw one clip in RGB: `picture`, a code point of `object`, in `motion` over a random background.
-
-    `background` is a flat colour instead; the same generator gives the same motion.
+    """Draw one clip in RGB: a picture, by its code point, in `motion` over a random background.
 
     Raises: DataError for a frame count or size out of range, or missing packages.
     """
-    sprite = _sprite(picture, round(RENDER * size))
-    return animate(sprite, motion, frames=frames, size=size, rng=rng, background=background)
+    return animate(_sprite(picture, round(RENDER * size)), motion, frames=frames, size=size, rng=rng)
 
 
 def animate(
-    sprite: Image.Image,
-    motion: str,
-    *,
-    frames: int,
-    size: int,
-    rng: np.random.Generator,
-    background: RGB | None = None,
+    sprite: Image.Image, motion: str, *, frames: int, size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """Draw one clip in RGB: a sprite of `cut_out` in `motion` over a random or flat background.
+    """Draw one clip in RGB: a sprite of `cut_out` in `motion` over a random background.
 
     Raises: DataError for a frame count or size out of range.
     """
@@ -318,11 +297,8 @@ def animate(
     # The picture faces either way in any motion: if it faced where it goes, one frame would show the motion.
     sprite = _either_way(sprite, rng)
     placements = _path(motion, frames, rng)
-    if background is None:
-        canvas, windows = _background(size, rng), _windows(frames, size, rng)
-        stills = [canvas.resize((size, size), Image.Resampling.BILINEAR, box=window) for window in windows]
-    else:
-        stills = [Image.new("RGB", (size, size), background) for _ in range(frames)]
+    canvas, windows = _background(size, rng), _windows(frames, size, rng)
+    stills = [canvas.resize((size, size), Image.Resampling.BILINEAR, box=window) for window in windows]
     for still, placement in zip(stills, placements, strict=True):
         _paste(still, sprite, placement)
     return np.stack([np.asarray(still) for still in stills])
@@ -396,18 +372,12 @@ def draw_videos(
     _check_shape(frames, size)
     if min(train, test) < 1 or seed < 0:
         raise DataError(f"`train` and `test` must be at least 1, `seed` at least 0, got {train}, {test} and {seed}")
-    parameters = {
-        "train": train,
-        "test": test,
-        "frames": frames,
-        "size": size,
-        "seed": seed,
-        "pictures": _pictures_version(),
-    }
+    numbers = {"train": train, "test": test, "frames": frames, "size": size, "seed": seed}
+    parameters = {**numbers, "pictures": _pictures_version()}
 
     def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
         rng = np.random.default_rng([seed, *item.key])
-        return draw_clip(item.object, item.motion, item.picture, frames=frames, size=size, rng=rng)
+        return draw_clip(item.picture, item.motion, frames=frames, size=size, rng=rng)
 
     items = list(_items(train, test))
     return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, reporter=reporter)
@@ -455,15 +425,9 @@ def _items(train: int, test: int) -> Iterator[_Item]:
         for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True)):
             pictures = OBJECTS[object][half]
             for number in range(count):
-                yield _Item(
-                    path=f"videos/{label.replace(' ', '-')}/{split}_{number}.mp4",
-                    label=label,
-                    split=split,
-                    object=object,
-                    motion=motion,
-                    picture=pictures[number % len(pictures)],
-                    key=(index, half, number),
-                )
+                path = f"videos/{label.replace(' ', '-')}/{split}_{number}.mp4"
+                picture, key = pictures[number % len(pictures)], (index, half, number)
+                yield _Item(path, label, split, object, motion, picture, key)
 
 
 def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
