@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 import texthead as th
 from benchmarks.engine import visual_of
+from benchmarks.process_group import RunInAll, processes
 from benchmarks.rounds import (
     Cost,
     Way,
@@ -46,7 +47,6 @@ from benchmarks.rounds import (
 )
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
-from texthead.parallel.testing import RunInAll, processes
 from texthead.training.precision import try_both
 from texthead.training.step import set_training
 

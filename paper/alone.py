@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process_group import processes
 from paper.data import Runtime
 from paper.rows import Job, Row
 from texthead.errors import RunError
-from texthead.parallel import processes
 
 # Seconds per job at mini; there is no limit at full scale.
 TIMEOUT = 600.0

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paper.stats import interval
-from texthead.report import COLOURS, FIGURE_WIDTH, LINE_STYLES
+from texthead.report import COLOURS, FIGURE_WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+LINE_STYLES = ("-", "--", "-.", ":")
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 

@@ -1,6 +1,6 @@
 """Jobs that tests run in several processes, and the small real models they use.
 
-`texthead.parallel.testing.processes` imports this file in each process; tests compare with the same jobs in one.
+`benchmarks.process_group.processes` imports this file in each process; tests compare with the same jobs in one.
 """
 
 import json

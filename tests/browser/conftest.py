@@ -51,4 +51,4 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _clip(name: str, rng: np.random.Generator) -> np.ndarray:
     """Draw a clip of three seconds."""
     picture = drawn_videos.OBJECTS[name].train[0]
-    return drawn_videos.draw_clip(name, "moving left", picture, frames=3 * drawn_videos.FPS, size=112, rng=rng)
+    return drawn_videos.draw_clip(picture, "moving left", frames=3 * drawn_videos.FPS, size=112, rng=rng)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import ranked
+from benchmarks.process_group import processes
 from facts import own_facts
 from forked import command_server, torchrun
 from made import PIXELS, write_broken, write_video
@@ -24,7 +25,6 @@ from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
-from texthead.parallel.testing import processes
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard
 from texthead.training.inputs import augmentation_for

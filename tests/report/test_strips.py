@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from messages import prints, refuses
+from messages import prints
 from plots import HOSTILE, draw, read_texts
-from texthead.errors import TextheadError
 from texthead.report import strips
 
 
@@ -37,7 +36,7 @@ def test_strip_shows_frames_and_probabilities():
     ],
 )
 def test_right_and_wrong_differ_without_colour(truth, rank, title, labels, hatched):
-    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth, rank=rank)
+    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth and [truth], rank=rank)
     bars = figure.axes[-1]
     prints(figure.get_suptitle(), *title)
     assert read_texts(bars)[::2] == labels
@@ -106,24 +105,8 @@ def test_strip_and_saliency_show_same_frames():
         assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes[:8]] == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
-@pytest.mark.parametrize(
-    ("plot", "frames", "shown", "parts"),
-    [
-        (strips.plot_strip, 0, TOP, (0, 3)),
-        (strips.plot_strip, 1, [], (1, 0)),
-        (strips.plot_strip, 1, [("a", 1.5)], ("a", 1.5)),
-        (strips.plot_saliency, 0, {"a": np.zeros((0, 7, 7))}, (0, 1)),
-        (strips.plot_saliency, 2, {}, (2, 0)),
-        (strips.plot_saliency, 2, {"a": np.zeros((3, 7, 7))}, ("a", 3)),
-    ],
-)
-def test_what_cannot_be_drawn_is_an_error(plot, frames, shown, parts):
-    with refuses(TextheadError, *parts):
-        plot(clip(frames), shown)
-
-
 def test_names_are_text_not_formulas():
-    draw(strips.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[0]))
+    draw(strips.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[:1]))
     draw(strips.plot_saliency(clip(2), {name: np.zeros((2, 7, 7)) for name in HOSTILE}))
     draw(strips.plot_saliency(clip(1), {name: np.zeros((1, 7, 7)) for name in HOSTILE}))
 
@@ -131,7 +114,7 @@ def test_names_are_text_not_formulas():
 @pytest.mark.parametrize("frames", [1, 4, 8])
 def test_a_long_name_does_not_run_into_its_number(frames):
     top = [("a strawberry that jumps", 0.993), ("a strawberry spinning", 0.005), ("a bicycle, moving right", 0.002)]
-    canvas = FigureCanvasAgg(strips.plot_strip(clip(frames, 32, 32), top, truth="a strawberry spinning"))
+    canvas = FigureCanvasAgg(strips.plot_strip(clip(frames, 32, 32), top, truth=["a strawberry spinning"]))
     canvas.draw()
     (*_, bars) = canvas.figure.axes
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in bars.texts]

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import ranked
+from benchmarks.process_group import processes
 from made import frames, noise
 from messages import refuses
 from ranked import NAMES, RECIPE, objective_for, pair, weights
@@ -26,7 +27,6 @@ from texthead.models.head_rows import text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.testing import processes
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard

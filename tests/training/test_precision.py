@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.process_group import processes
 from made import write_image
 from messages import prints
 from texthead.data.batches import epoch_batches
@@ -22,7 +23,6 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.parallel.progress import Reporter
-from texthead.parallel.testing import processes
 from texthead.recipes import Recipe, small
 from texthead.training import precision
 from texthead.training.execution import Execution

@@ -196,18 +196,9 @@ def _folder_of(dataset: Dataset) -> Path | None:
 def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     order = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist()
     prints = fingerprints([item.path for item in dataset.items])
-    return [
-        _Task(
-            number,
-            tuple(
-                (position, dataset.items[position], prints[position])
-                for position in order[start : start + options.clips]
-            ),
-            options,
-            out,
-        )
-        for number, start in enumerate(range(0, len(order), options.clips))
-    ]
+    items, size = tuple((position, dataset.items[position], prints[position]) for position in order), options.clips
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    return [_Task(number, part, options, out) for number, part in enumerate(parts)]
 
 
 def _row(position: int, item: Item) -> dict[str, Any]:
@@ -383,13 +374,10 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         clip = Clip(".jpg", pictures[0], b"", about)
     else:
         data = motion_jpeg(pictures, _rate(seconds), height=frames.shape[-2], width=frames.shape[-1])
-        clip = Clip(
-            ".avi", data, frame_table(data, pictures, seconds), {**about, "seconds": seconds} if seconds else about
-        )
-    for what, size, most in (
-        ("clip", len(clip.data), MOST_BYTES_OF_CLIP),
-        ("table", len(clip.table), MOST_BYTES_OF_TABLE),
-    ):
+        about |= {"seconds": seconds} if seconds else {}
+        clip = Clip(".avi", data, frame_table(data, pictures, seconds), about)
+    limits = {"clip": (len(clip.data), MOST_BYTES_OF_CLIP), "table": (len(clip.table), MOST_BYTES_OF_TABLE)}
+    for what, (size, most) in limits.items():
         if size > most:
             problem = f"its {what} would have {size} bytes, at most {most}; lower `frames`, `short_side` or `quality`"
             raise MediaError(path, problem)

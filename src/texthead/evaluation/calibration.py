@@ -95,14 +95,7 @@ class Measured(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values, under the keys of the file format."""
-        return {
-            "before": self.before._asdict(),
-            "after": self.after._asdict(),
-            "unknown_accepted": self.unknown_accepted,
-            "known_rejected": self.known_rejected,
-            "covered": self.covered,
-            "mean_set_size": self.mean_set_size,
-        }
+        return {**self._asdict(), "before": self.before._asdict(), "after": self.after._asdict()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Measured":

@@ -69,7 +69,6 @@ def order_test(
     protocol: Protocol,
     reading: Reading = Reading(),
     *,
-    labels: Sequence[str] | None = None,
     seeds: Sequence[int] = ORDER_SEEDS,
     reporter: Reporter = Reporter(),
 ) -> OrderTest:
@@ -80,7 +79,6 @@ def order_test(
     that ignores order loses nothing even on data that needs it.
 
     Args:
-        labels: the data's label for each row of the head; the model's names if None.
         protocol: one clip and one crop per item.
         seeds: one shuffled order per seed, the same for all items.
         reporter: gets progress and messages.
@@ -91,17 +89,11 @@ def order_test(
     """
     frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
-    targets = torch.tensor(label_indices(dataset, labels or model.names))
+    targets = torch.tensor(label_indices(dataset, model.names))
     if not model.sees_frames_apart:  # The cache holds features of frames in order.
         reading = replace(reading, cache=False)
-    entries = item_features(
-        _in_orders(model, orders),
-        [item.path for item in dataset.items],
-        protocol,
-        reading,
-        reporter,
-        "test frame order",
-    )
+    paths = [item.path for item in dataset.items]
+    entries = item_features(_in_orders(model, orders), paths, protocol, reading, reporter, "test frame order")
     positions, _ = readable(entries, skip=reading.skip_unreadable)
     scores = torch.stack([entry[0] for entry in entries if not isinstance(entry, Exception)])
     answers = scores.unflatten(-1, (len(orders), -1)).argmax(-1)

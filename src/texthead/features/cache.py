@@ -129,35 +129,33 @@ class FeatureCache:
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:
-            self._db.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
-                (name, stamp, digest, self._checksum(digest, name, stamp)),
-            )
+            self._replace("files", name, stamp, digest, self._checksum(digest, name, stamp))
         return digest
 
     def length(self, digest: str) -> int | None:
         """Return the number of frames of a file, or None if it is not cached."""
-        with self._faults():
-            row = self._db.execute("SELECT length, checksum FROM lengths WHERE digest = ?", (digest,)).fetchone()
-        if not row or not self._fits(row[1], row[0], digest):
-            return None
-        return row[0] if isinstance(row[0], int) else None
+        length = self._value("lengths", digest)
+        return length if isinstance(length, int) else None
 
     def times(self, digest: str) -> list[float] | None:
         """Return the frame times of a file in seconds, or None if they are not cached."""
+        seconds = self._value("times", digest)
+        return np.frombuffer(seconds, np.float64).tolist() if isinstance(seconds, bytes) else None
+
+    def _value(self, table: str, digest: str) -> object:
+        """Return what a table holds for a file; None if nothing, or it does not match its checksum."""
         with self._faults():
-            row = self._db.execute("SELECT seconds, checksum FROM times WHERE digest = ?", (digest,)).fetchone()
-        if not row or not self._fits(row[1], row[0], digest) or not isinstance(row[0], bytes):
-            return None
-        return np.frombuffer(row[0], np.float64).tolist()
+            row = self._db.execute(f"SELECT * FROM {table} WHERE digest = ?", (digest,)).fetchone()
+        return row[1] if row and self._fits(row[2], row[1], digest) else None
+
+    def _replace(self, table: str, *row: object) -> None:
+        self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def put_times(self, digest: str, seconds: Sequence[float]) -> None:
         """Store the frame times of a file, in seconds."""
         blob = np.asarray(seconds, np.float64).tobytes()
         with self._faults(), self._db:
-            self._db.execute(
-                "INSERT OR REPLACE INTO times VALUES (?, ?, ?)", (digest, blob, self._checksum(blob, digest))
-            )
+            self._replace("times", digest, blob, self._checksum(blob, digest))
 
     def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
         """Return the features of the frames in order, or None if any is missing or damaged."""
@@ -199,16 +197,10 @@ class FeatureCache:
         blobs = [row.tobytes() for row in features.float().cpu().numpy()]
         start = self._checksum("", digest)
         with self._faults(), self._db:
-            self._db.execute(
-                "INSERT OR REPLACE INTO lengths VALUES (?, ?, ?)", (digest, length, self._checksum(length, digest))
-            )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)",
-                [
-                    (digest, index, blob, _row_checksum(blob, index, start))
-                    for index, blob in zip(indices, blobs, strict=True)
-                ],
-            )
+            self._replace("lengths", digest, length, self._checksum(length, digest))
+            pairs = zip(indices, blobs, strict=True)
+            rows = ((digest, index, blob, _row_checksum(blob, index, start)) for index, blob in pairs)
+            self._db.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)", rows)
             self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
 
     def say_misfits(self, reporter: Reporter) -> None:

@@ -260,13 +260,13 @@ def _version(package: str) -> str:
 
 
 def _installed() -> bool:
-    """Return whether graphs can be exported and run."""
-    try:
+    """Return whether graphs can be exported and run: a package that is installed may fail to load."""
+    with suppress(ImportError):
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True
+
+        return True
+    return False
 
 
 # ---- onnxruntime
@@ -441,8 +441,7 @@ def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> 
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
             f"`engine=bf16`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
-            f"{LEAST_COSINE} "
-            f"({visual.spec.source}); use `engine=auto`"
+            f"{LEAST_COSINE} ({visual.spec.source}); use `engine=auto`"
         )
     values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
     return encode, f"engine bf16: cosine similarity to exact features: {values}"

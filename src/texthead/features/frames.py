@@ -141,12 +141,13 @@ def frame_features(
         most = len(set(choose(10_000)))
         count = sum(1 if MediaPath(paths[i]).is_image else most for i in missing)
         engine = Engine(visual, reading.engine, count, reporter)
-        for position, entry in zip(missing, _encode(visual, engine, loader), strict=True):
+        encoded = zip(missing, _encode(visual, engine, loader), strict=True)
+        for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
             entries[position] = entry
             if cache and isinstance(entry, FrameFeatures):
                 digest, frames, file_length = _with_length(addresses[position], entry.length)
                 cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
-            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+            progress(done, len(paths))
     return [entry for entry in entries if entry is not None]
 
 
@@ -186,7 +187,8 @@ def features_of_clips(
         frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
-        for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
+        read = zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True)
+        for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
             if not isinstance(entry, MediaError):
                 reporter.used("eager")
                 length, indices, pictures = entry
@@ -205,7 +207,7 @@ def features_of_clips(
                     for clip, rows in zip(clips, features, strict=True):
                         cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
             entries[position] = entry
-            progress(len(entries) - sum(entry is None for entry in entries), len(paths))
+            progress(done, len(paths))
         visual.train(was_training)
     return [entry for entry in entries if entry is not None]
 
@@ -267,21 +269,14 @@ def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | 
 
 def _frame_times(cache: FeatureCache, files: dict[str, Path], reading: Reading) -> dict[str, list[float] | MediaError]:
     """Return the frame times of the files, by digest; read and cache the missing ones."""
-    by_digest: dict[str, list[float] | MediaError] = {}
-    for digest in files:
-        times = cache.times(digest)
-        if times is not None:
-            by_digest[digest] = times
-    missing = [digest for digest in files if digest not in by_digest]
-    if not missing:
-        return by_digest
+    known = {digest: cache.times(digest) for digest in files}
+    missing = [digest for digest, times in known.items() if times is None]
+    by_digest: dict[str, list[float] | MediaError] = {key: times for key, times in known.items() if times is not None}
     opened = data_loader(_Times([files[digest] for digest in missing]), reading.workers, batch_size=None)
-    for digest, times in zip(missing, opened, strict=True):
-        if isinstance(times, MediaError):
-            by_digest[digest] = times
-        else:
-            by_digest[digest] = seconds = times.tolist()
-            cache.put_times(digest, seconds)
+    for digest, times in zip(missing, opened, strict=True) if missing else ():
+        by_digest[digest] = times if isinstance(times, MediaError) else times.tolist()
+        if not isinstance(times, MediaError):
+            cache.put_times(digest, times.tolist())
     return by_digest
 
 

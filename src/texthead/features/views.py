@@ -97,13 +97,7 @@ def _view_features(
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, without the cache."""
     pixels = pixels_of(model, protocol)
-    clips = ViewClips(
-        paths,
-        [0] * len(paths),
-        frames=protocol.frames,
-        views=protocol.views,
-        pixels=pixels,
-    )
+    clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=pixels)
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
     engine = Engine(model.visual, reading.engine, count, reporter)

@@ -6,7 +6,6 @@ startup      the server that forks loader workers; reuse of freed memory
 signals      make SIGTERM and SIGHUP end a program as Ctrl-C does
 worker_pool  run a function in worker processes that may hang or die
 device       choose and check a device
-testing      run a function in all processes of a test group
 progress     progress, messages and metrics for the caller
 """
 

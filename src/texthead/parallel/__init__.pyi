@@ -6,7 +6,6 @@ from .progress import Progress as Progress
 from .progress import Reporter as Reporter
 from .progress import silent as silent
 from .startup import keep_freed_memory as keep_freed_memory
-from .testing import processes as processes
 from .worker_pool import FailedTask as FailedTask
 from .worker_pool import StatefulWorker as StatefulWorker
 from .worker_pool import run_tasks as run_tasks

@@ -4,7 +4,6 @@ from .class_maps import plot_confusion as plot_confusion
 from .class_maps import plot_correlations as plot_correlations
 from .figures import COLOURS as COLOURS
 from .figures import FIGURE_WIDTH as FIGURE_WIDTH
-from .figures import LINE_STYLES as LINE_STYLES
 from .figures import font_file as font_file
 from .figures import plot_curves as plot_curves
 from .figures import short as short

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from texthead.errors import TextheadError
 from texthead.report.figures import CELL_NUMBERS, DARK, GREY, MAP_WIDTH, NAME_FONTS, SMALL_MAP_WIDTH, short
 
 if TYPE_CHECKING:
@@ -26,26 +25,22 @@ class _MapLayout(NamedTuple):
 # ---------------------------------------------------------------- maps
 
 
-def plot_confusion(
-    matrix: Integer[np.ndarray, "classes classes"], names: Sequence[str], *, title: str = ""
-) -> "matplotlib.figure.Figure":
+def plot_confusion(matrix: Integer[np.ndarray, "classes classes"], names: Sequence[str]) -> "matplotlib.figure.Figure":
     """Draw a confusion matrix: rows are true classes, columns predicted ones, colours the percentage of the row.
 
     With up to 12 classes, cells show counts. The axes show class names if they fit, else label numbers; in that
     case the colour scale is stretched at the pale end so that single confusions stay visible. The row of a class
     without items is grey.
-
-    Raises: TextheadError if the matrix is not square or doesn't match the number of names.
     """
     import matplotlib
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    _check_map(matrix, names)
     layout = _map_layout(names)
     figure = Figure(figsize=(layout.width, layout.side + layout.names + 0.65), layout="compressed")
     axes = figure.subplots()
-    percent = _row_percent(matrix)
+    totals = matrix.sum(axis=1, keepdims=True)
+    percent = np.divide(100.0 * matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
     colours = matplotlib.colormaps["Blues"].with_extremes(bad="#cfcfcf")
     norm = PowerNorm(1.0 if layout.font else 0.35, vmin=0, vmax=100)
     # "none" lets the SVG viewer scale the cells, which keeps them sharp at any zoom.
@@ -54,7 +49,6 @@ def plot_confusion(
     _label_classes(axes, names, layout.font)
     axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
-    _map_title(axes, title)
     note = "grey rows: no items" if np.isnan(percent).any() else "each row: 100 %"
     # Two lines, like the label of a correlation map, so that both maps have the same size.
     bar = _colour_bar(figure, image, [axes], f"% of the true class's items\n({note})", extend="neither")
@@ -74,14 +68,9 @@ def plot_correlations(
 
     Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right; "the color thresholds are
     adjusted").
-    Raises: TextheadError if there is no map, or one is not square or doesn't match the number of names.
     """
     from matplotlib.figure import Figure
 
-    if not matrices:
-        raise TextheadError("no correlation map to draw; give at least one name and its matrix")
-    for matrix in matrices.values():
-        _check_map(matrix, names)
     columns = min(len(matrices), 2)
     lines = -(-len(matrices) // columns)
     layout = _map_layout(names, columns)
@@ -98,16 +87,11 @@ def plot_correlations(
             _write_cells(axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix) > 0.6 * limit, layout)
         _label_classes(axes, names, layout.font)
         axes.tick_params(labelleft=index % columns == 0, labelbottom=index + columns >= len(matrices))
-        _map_title(axes, name)
+        axes.set_title(name, loc="left", fontsize=10, fontweight="bold", parse_math=False)
     for axes in grid.flat[len(matrices) :]:
         axes.set_axis_off()
-    _colour_bar(
-        figure,
-        image,
-        list(grid.flat),
-        f"correlation; colour scale ends at ±{limit:g}\n(99 % of pairs are inside; diagonal: 1)",
-        extend="both",
-    )
+    label = f"correlation; colour scale ends at ±{limit:g}\n(99 % of pairs are inside; diagonal: 1)"
+    _colour_bar(figure, image, list(grid.flat), label, extend="both")
     return figure
 
 
@@ -123,18 +107,6 @@ def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]]) -> fl
     if not len(distances):
         return 1.0
     return max(0.05, float(np.ceil(100 * np.quantile(distances, 0.99) - 1e-6) / 100))
-
-
-def _check_map(matrix: np.ndarray, names: Sequence[str]) -> None:
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) != len(names) or not len(names):
-        shape = " x ".join(str(size) for size in matrix.shape)
-        raise TextheadError(f"matrix is {shape} for {len(names)} names; give one row and one column for each class")
-
-
-def _row_percent(matrix: np.ndarray) -> np.ndarray:
-    """Return each row as percentages of its sum; a row without items is NaN."""
-    totals = matrix.sum(axis=1, keepdims=True)
-    return np.divide(100.0 * matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
 
 
 def _write_cells(axes: "matplotlib.axes.Axes", texts: np.ndarray, dark: np.ndarray, layout: _MapLayout) -> None:
@@ -171,10 +143,6 @@ def _label_classes(axes: "matplotlib.axes.Axes", names: Sequence[str], font: flo
     axes.set_xticks(ticks, labels, fontsize=font, rotation=90, parse_math=False)
     axes.set_yticks(ticks, labels, fontsize=font, parse_math=False)
     axes.tick_params(length=0)
-
-
-def _map_title(axes: "matplotlib.axes.Axes", title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
 
 
 def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Sequence[Any], label: str, *, extend: str) -> Any:

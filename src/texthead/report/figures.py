@@ -28,7 +28,6 @@ Records = Sequence[Mapping[str, object]]
 # Okabe and Ito's palette without yellow, which is too pale on white. The colours also differ in lightness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-LINE_STYLES = ("-", "--", "-.", ":")
 
 GREY, DARK, PALE = "#7a7a7a", "#222222", "#e9e9e9"
 

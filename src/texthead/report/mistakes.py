@@ -30,14 +30,7 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
     Raises:
         MediaError: the file cannot be read.
     """
-    clips = ViewClips(
-        [path],
-        [0],
-        frames=protocol.frames,
-        views=protocol.views,
-        pixels=protocol.sizes,
-    )
-    views, _, _ = clips[0]
+    views, *_ = ViewClips([path], [0], frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)[0]
     if isinstance(views, MediaError):
         raise views
     return views[0]
@@ -85,11 +78,9 @@ def mistake_strips(
         for number, item in enumerate(chosen):
             clip = clip_of(result.paths[item], protocol)
             strip = _strip(result, item, clip)
-            done.append(
-                _with_heat(strip, result.names, model, clip, engine)
-                if model is not None and number < saliency_maps and strip.rank
-                else strip
-            )
+            if model is not None and number < saliency_maps and strip.rank:
+                strip = _with_heat(strip, result.names, model, clip, engine)
+            done.append(strip)
             progress(len(done), len(chosen))
     return done
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+_ERRORS = [f"calibration error {when} (points)" for when in ("before", "after", "by chance")]
+
+
 @dataclass(frozen=True)
 class CalibrationReport:
     """How reliable a run's probabilities are.
@@ -53,13 +56,7 @@ class CalibrationReport:
         calibration = self.calibration
         if calibration is None:
             return [], []
-        stated: dict[str, str | None] = dict.fromkeys(
-            (
-                "calibration error before (points)",
-                "calibration error after (points)",
-                "calibration error by chance (points)",
-            )
-        )
+        stated: dict[str, str | None] = dict.fromkeys(_ERRORS)
         if calibration.threshold:
             stated["unknown items accepted"] = f"at most {100 * calibration.threshold.false_accept:g} %"
             stated["known items rejected"] = None
@@ -117,10 +114,6 @@ def calibration_report(
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))
 
 
-def _error(measured: Reliability) -> str:
-    return f"{measured.bins.error:.1f} ({measured.low:.1f} to {measured.high:.1f})"
-
-
 def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     """Return the cells of one column by row name."""
 
@@ -128,11 +121,8 @@ def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dic
         low, high = intervals.get(name, (None, None))
         return f"{100 * count / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
 
-    cells = {
-        "calibration error before (points)": _error(rates.before),
-        "calibration error after (points)": _error(rates.after),
-        "calibration error by chance (points)": f"{rates.after.chance:.1f}",
-    }
+    errors = [f"{each.bins.error:.1f} ({each.low:.1f} to {each.high:.1f})" for each in (rates.before, rates.after)]
+    cells = dict(zip(_ERRORS, (*errors, f"{rates.after.chance:.1f}"), strict=True))
     items = rates.before.items
     if rates.unknown_accepted:
         accepted, unknown = rates.unknown_accepted

@@ -111,10 +111,7 @@ class RunPage:
     prompts: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
-        """Render the page.
-
-        Raises: TextheadError if a matrix doesn't match the number of names.
-        """
+        """Render the page."""
         several = isinstance(self.scored, SeveralEvaluation)
         speeds = [speed for record in self.records if isinstance(speed := record.get("clips_per_second"), int | float)]
         confusion = None if several or not self.scored else plot_confusion(self.scored.confusion(), self.names)

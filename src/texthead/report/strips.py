@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from texthead.errors import TextheadError
 from texthead.report.figures import COLOURS, FIGURE_WIDTH, GREY, PALE, short
 
 if TYPE_CHECKING:
@@ -29,28 +28,20 @@ def plot_strip(
     frames: UInt8[np.ndarray, "frames height width 3"],
     top: Sequence[tuple[str, float]],
     *,
-    truth: str | Sequence[str] | None = None,
+    truth: Sequence[str] | None = None,
     rank: int | None = None,
     said: int = 1,
 ) -> "matplotlib.figure.Figure":
     """Draw the frames of one clip with its most probable classes as bars beside them.
 
-    `top` has class names and probabilities 0..1, best first; the first `said` of them are predicted. With `truth`, one
-    class or several, the title says whether these are correct; true classes are bold and blue with a tick, wrong
+    `top` has class names and probabilities 0..1, best first; the first `said` of them are predicted. With `truth`, the
+    true classes, the title says whether these are correct; they are bold and blue with a tick, wrong
     predictions are hatched with a cross. The last entries of `top` may be true classes that rank lower; `rank` is the
     rank of a single one. Of more than 8 frames, 8 evenly spaced ones are drawn, with a line that says so. Five or more
     frames take two rows.
-
-    Raises: TextheadError without frames or predictions, or if a probability is outside 0..1.
     """
     from matplotlib.figure import Figure
 
-    if not len(frames) or not top:
-        raise TextheadError(f"{len(frames)} frames and {len(top)} predictions; give at least one of each")
-    for name, probability in top:
-        if not 0 <= probability <= 1:
-            raise TextheadError(f"probability of {name!r} is {probability}; it must be between 0 and 1")
-    true = None if truth is None else (truth,) if isinstance(truth, str) else tuple(truth)
     chosen = _spaced(len(frames), STRIP_FRAMES)
     lines = 1 if len(chosen) <= 4 else 2
     columns = -(-len(chosen) // lines)
@@ -64,8 +55,8 @@ def plot_strip(
         axes.imshow(frames[index], interpolation="none")
         axes.set_anchor("S" if cell + columns < len(chosen) else "N")  # so that the two rows touch
         axes.set_axis_off()
-    _draw_probabilities(figure.add_subplot(grid[1]), top, true, said, high, FIGURE_WIDTH - left)
-    heading = _verdict([name for name, _ in top], true, rank, said)
+    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, said, high, FIGURE_WIDTH - left)
+    heading = _verdict([name for name, _ in top], truth, rank, said)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
     if len(chosen) < len(frames):
         figure.supxlabel(f"{len(chosen)} of {len(frames)} frames", x=0.01, ha="left", fontsize=8, color=GREY)
@@ -139,16 +130,9 @@ def plot_saliency(
 
     `heats` maps a row's title to its heat, 0..1: at 1 the frame is unchanged, at 0 it is dark and grey. Of more than
     8 frames, 8 evenly spaced ones are drawn. For a single frame, the rows become columns.
-
-    Raises: TextheadError without frames or heat maps, or if a heat map has another number of frames.
     """
     from matplotlib.figure import Figure
 
-    if not len(frames) or not heats:
-        raise TextheadError(f"{len(frames)} frames and {len(heats)} heat maps; give at least one of each")
-    for name, heat in heats.items():
-        if len(heat) != len(frames):
-            raise TextheadError(f"heat of {name!r} has {len(heat)} frames; the clip has {len(frames)}")
     chosen = _spaced(len(frames), STRIP_FRAMES)
     rows = {"frame" if len(chosen) == 1 else "frames": [frames[index] for index in chosen]}
     rows |= {name: [overlay_heat(frames[index], heat[index]) for index in chosen] for name, heat in heats.items()}

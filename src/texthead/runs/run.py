@@ -13,7 +13,8 @@ calibration.json   temperature, threshold and prediction sets of `texthead calib
 report.html        the report
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -379,24 +380,13 @@ def save_tree(folder: Path, tree: ClassTree) -> None:
         write_json(folder / "classes.json", {**read_json(folder / "classes.json"), "tree": tree.above})
 
 
-def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
-    """Read the encoder's description; an encoder inside the run gets the current path, since runs can be moved."""
+@contextmanager
+def _in_recipe(folder: Path) -> Iterator[None]:
+    """Name `recipe.json` in errors on its content."""
     try:
-        spec = VisualSpec.from_json(about)
-    except EncoderError as error:
-        raise RunError(f"{folder / 'recipe.json'}: {error}") from None
-    return replace(spec, source=spec.source.replace(HERE, str(folder)))
-
-
-def _recipe_and_pixels(about: dict[str, Any], folder: Path) -> tuple[Recipe, Pixels]:
-    """Read the hyper-parameters and sizes in `recipe.json`."""
-    try:
-        recipe = Recipe.from_json(about["recipe"])
-        pixels = Pixels(**about["pixels"])
-        check_clip_size(recipe.frames, pixels.size, pixels.resize)
-    except RunError as error:
-        raise RunError(f"{folder / 'recipe.json'}: {error}") from None
-    return recipe, pixels
+        yield
+    except (EncoderError, RunError) as error:
+        raise RunError(f"{folder / 'recipe.json'}: {error}") from error
 
 
 def _model(
@@ -412,10 +402,8 @@ def _model(
         with sized_as(shapes.values(), str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
         visual = build_visual(spec)
-    try:
+    with _in_recipe(folder):
         head = empty_head(about["head"], classes, spec.dim, shapes)
-    except RunError as error:
-        raise RunError(f"{folder / 'recipe.json'}: {error}") from error
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
@@ -483,8 +471,12 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
             f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
         )
     try:
-        spec = _spec(about["encoder"], folder)
-        recipe, pixels = _recipe_and_pixels(about, folder)
+        with _in_recipe(folder):
+            spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
+            pixels = Pixels(**about["pixels"])
+            check_clip_size(recipe.frames, pixels.size, pixels.resize)
+        # Runs can be moved.
+        spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
         model = _model(folder, about, classes, spec, pixels)
         ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))

@@ -74,8 +74,9 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple
         chosen = dataset.split(name)
     else:
         held = items_where(run.was_held_out)
+        own = {str(item.media.resolved()) for item in held.items}
         # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
-        same = len(held) >= len(run.held_out) or any(str(item.media.resolved()) in run.held_out for item in held.items)
+        same = len(held) >= len(run.held_out) or not own.isdisjoint(run.held_out)
         scores = read_scores(run.folder)
         held_name = "test" if scores and scores.scored == "test" else "held-out"
         chosen, name = (held, held_name) if len(held) and same else (dataset, "all")

@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.errors import DataError, listed
-from texthead.files import read_value
+from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
 _ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
@@ -191,12 +190,10 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
         return dict.fromkeys(read_names(source))
     form = '{"archery": ["a person shooting a bow", "archery"], "a kite": null}'
     try:
-        value = read_value(path, pairs=_pairs)
+        value = read_value(path, pairs=without_twins)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of classes; use a .json such as {form}") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise DataError(f"{path}: {error}") from None
         raise DataError(f"{path}: cannot be read as JSON ({error}); use a .json such as {form}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected an object such as {form}, found {type(value).__name__}")
@@ -205,14 +202,6 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return {label: _sentences(path, label, sentences) for label, sentences in value.items()}
-
-
-def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the dict of a JSON object; json itself would silently keep the last of two equal keys."""
-    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-    if twice:
-        raise DataError(f"{twice[0]!r} occurs twice: put all sentences of a class in one list")
-    return dict(pairs)
 
 
 def _sentences(path: Path, label: str, value: object) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.process_group import processes
 from made import SPEC, noise, tiny_visual, write_broken, write_frames, write_several_run
 from messages import prints, refuses
 from run_folders import make_run, table, write_manifest, write_media
@@ -29,7 +30,6 @@ from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.testing import processes
 from texthead.prediction.formats import csv_rows
 from texthead.prediction.predict import predict
 from texthead.runs.run import Run, load_run

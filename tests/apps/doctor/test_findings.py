@@ -90,14 +90,16 @@ def test_near_copies(rows, pairs, fault, severity, members, parts) -> None:
     prints(result.detail, "like two peas", *parts)
 
 
-def test_a_near_leak_is_serious_if_a_pair_is_sure() -> None:
+def test_a_near_leak_is_serious_if_a_sure_pair_is_in_two_splits() -> None:
     items, facts = make_items("cat 1", "cat 2", "cat test 3", "dog test 4")
     unsure, sure = Likeness("a little", sure=False), Likeness("much")
     (doubt,) = doctor.near_copies(items, facts, {(0, 2): unsure})
     assert (doubt.fault, doubt.severity) == ("may be a near leak", "warning")
     assert doctor.left_out(items, [doubt]) == {}
-    (leak,) = doctor.near_copies(items, facts, {(0, 2): unsure, (2, 3): sure})
-    assert (leak.fault, leak.severity, leak.items) == ("near leak", "serious", (0, 2, 3))
+    (doubt,) = doctor.near_copies(items, facts, {(0, 2): unsure, (2, 3): sure})
+    assert (doubt.fault, doubt.items) == ("may be a near leak", (0, 2, 3))
+    (leak,) = doctor.near_copies(items, facts, {(0, 1): unsure, (1, 2): sure})
+    assert (leak.fault, leak.severity, leak.items) == ("near leak", "serious", (0, 1, 2))
 
 
 def test_near_copies_come_in_groups() -> None:

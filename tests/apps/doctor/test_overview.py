@@ -190,5 +190,5 @@ def test_the_choice_of_pictures_is_described() -> None:
     few = overview((VIDEO, "a", None), (VIDEO, "b", None))
     prints(examples_text(few, 2), 4)
     prints(examples_text(few, 1), "1 of 2")
-    prints(examples_text(of_sizes([1] * 60), 60), 3, 200)
-    prints(examples_text(of_sizes([1] * 250), 200), 200, "50 of 250")
+    prints(examples_text(of_sizes([1] * 60), 60), 3)
+    prints(examples_text(of_sizes([1] * 250), 200), "50 of 250")

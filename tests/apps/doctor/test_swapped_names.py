@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from texthead.apps.doctor import swapped_names
 from texthead.apps.doctor.swapped_names import swap_gains, swaps
 
 # Cosines of 12 items per class, 0.2 higher for their own name; every name has its own offset.
@@ -38,11 +39,12 @@ def test_class_offsets_cause_no_swaps() -> None:
     assert np.allclose(swap_gains(lifted, TARGETS), swap_gains(COSINES, TARGETS))
 
 
-def test_items_of_one_group_count_as_one_witness() -> None:
+def test_items_of_one_group_count_as_one_witness(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = swap(TARGETS, 0, 1)
     assert swaps(COSINES, mixed, [str(target) for target in mixed]) == []
     two_scenes = [f"{target} {position % 2}" for position, target in enumerate(mixed)]
-    (result,) = swaps(COSINES, mixed, two_scenes, errors=0.1)
+    monkeypatch.setattr(swapped_names, "ERRORS", 0.1)
+    (result,) = swaps(COSINES, mixed, two_scenes)
     (by_item,) = swaps(COSINES, mixed, ALONE)
     assert result.gain == by_item.gain
     assert result.error != by_item.error

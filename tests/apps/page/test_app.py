@@ -15,6 +15,8 @@ from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import About, Answerer, Limits, ModelSource, Question
 from texthead.apps.page.app import MOST_TEXT, PARTS, Rules, answer_in_steps, open_model, ui_app
+from texthead.cli import flag_names
+from texthead.cli.main import command_of
 from texthead.errors import EncoderError
 from texthead.parallel.worker_pool import StatefulWorker
 
@@ -64,6 +66,12 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
     assert [*step] == ["error"]
     assert step["error"].startswith("broken.mp4: ")
     assert len(step["error"].splitlines()) == 1
+
+
+def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("ui")])
+    monkeypatch.setattr(StatefulWorker, "run", lambda *_: EncoderError("leave out `template`"))
+    assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --template"}]
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:

@@ -1,6 +1,6 @@
 """Findings about a dataset, from the facts of its files and its class names. Reads no files."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +90,7 @@ def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
         yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead rotates it, other tools may not"
     if fact.uneven > _UNEVEN_SHARE:
         problem = f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
-        yield (
-            "note",
-            "variable frame rate",
-            f"{problem}; re-encode it at a constant rate if speed distinguishes classes",
-        )
+        yield "note", "variable frame rate", f"{problem}; re-encode it at a constant rate if speed matters"
     yield from _odd_sides(fact)
     if fact.appearance is not None:
         yield from _odd_appearance(fact, fact.appearance)
@@ -159,7 +155,7 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Alike) -> list[Finding]:
-    """Find groups of files with different bytes that look alike; across splits they are leaks if a pair is sure.
+    """Find groups of files with different bytes that look alike; they are leaks if a sure pair is in two splits.
 
     Parts of one file in one split naturally look alike and are ignored.
 
@@ -174,7 +170,12 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Alike) -> 
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     own = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
-    sure = {pair[0] for pair, similarity in near.items() if similarity.sure}
+    # A pair stands for the exact copies of its files too.
+    splits_of: dict[str, set[str | None]] = defaultdict(set)
+    for item, fact in zip(items, facts, strict=True):
+        splits_of[fact.digest].add(item.split)
+    across = {pair: len(splits_of[facts[pair[0]].digest] | splits_of[facts[pair[1]].digest]) > 1 for pair in near}
+    sure = {pair[0] for pair, similarity in near.items() if similarity.sure and across[pair]}
     findings = []
     for group in _connected([*near, *same]):
         about, others, labels, splits = _describe(items, group)
@@ -271,9 +272,8 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
     for (named, group), group_splits in splits.items():
         where = " and ".join(sorted(group_splits))
         if len(group_splits) > 1 and named:
-            findings.append(
-                Finding("serious", "group in two splits", group, f"has items in {where}; put all in one split")
-            )
+            detail = f"has items in {where}; put all in one split"
+            findings.append(Finding("serious", "group in two splits", group, detail))
         elif len(group_splits) > 1:
             detail = f"has parts in {where}, which may look alike; put all in one split"
             findings.append(Finding("warning", "parts in two splits", group, detail))
@@ -290,11 +290,8 @@ def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
     for label in sorted({item.label for item in items}):
         count = train[label]
         if not count:
-            findings.append(
-                Finding(
-                    "serious", "no training item", label, "all its items are held out; move some to the training split"
-                )
-            )
+            detail = "all its items are held out; move some to the training split"
+            findings.append(Finding("serious", "no training item", label, detail))
         elif k is not None and count < k:
             detail = f"{plural(count, 'training item')}, K is {k}; add some, or use a smaller K"
             findings.append(Finding("serious", "too few items", label, detail))
@@ -322,20 +319,13 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
         elif words is not None:
             findings.append(Finding(severity, "words run together", label, detail.format(words)))
         if class_names.is_foreign(label):
-            findings.append(
-                Finding(
-                    "warning", "non-Latin letters", label, "most text encoders know only Latin letters; translate it"
-                )
-            )
-    for group in class_names.same_names(labels):
-        findings.append(
-            Finding("serious", "same name twice", group[0], f"reads the same as {', '.join(group[1:])}; merge them")
-        )
-    for label in mirrored_names(labels):
-        findings.append(
-            Finding("note", "left or right", label, "a flipped picture would make it wrong, so train turns flips off")
-        )
-    return findings
+            remedy = "most text encoders know only Latin letters; translate it"
+            findings.append(Finding("warning", "non-Latin letters", label, remedy))
+    for first, *others in class_names.same_names(labels):
+        same = f"reads the same as {', '.join(others)}; merge them"
+        findings.append(Finding("serious", "same name twice", first, same))
+    flips = "a flipped picture would make it wrong, so train turns flips off"
+    return findings + [Finding("note", "left or right", label, flips) for label in mirrored_names(labels)]
 
 
 def folder_findings(items: Sequence[Item]) -> list[Finding]:

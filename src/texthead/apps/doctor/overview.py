@@ -269,16 +269,10 @@ def _with_pictures(names: Sequence[str]) -> list[str]:
 def examples_text(overview: Overview, pictured: int) -> str:
     """Describe which items are shown; `pictured` is the number of classes with a picture.
 
-    Example: `Up to 3 items per class, evenly spaced in the class's list; videos by a middle frame.`
+    Example: `Up to 3 items per class, evenly spaced in its list; videos by a middle frame.`
     """
     classes = len(overview.classes)
     each = _share(classes)
-    text = f"Up to {each} items per class" if each > 1 else "One item per class"
-    text += f" (at most {_IN_ALL} in all)" if each < _PER_CLASS else ""
-    text += ", evenly spaced in the class's list" if each > 1 else ""
+    text = f"Up to {each} items per class, evenly spaced in its list" if each > 1 else "One item per class"
     text += "; videos by a middle frame" if set(overview.whole.kinds) != {"image"} else ""
-    none = classes - pictured
-    if none:
-        text += f"; {none:,} of {classes:,} classes {'has' if none == 1 else 'have'} none"
-        text += "" if classes > _IN_ALL else ", because none of the files tried is readable"
-    return f"{text}."
+    return f"{text}; {classes - pictured:,} of {classes:,} classes have none." if classes > pictured else f"{text}."

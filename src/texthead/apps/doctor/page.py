@@ -86,7 +86,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, object]:
         """Return the content of `doctor.json`."""
-        paths = [str(item.path) for item in self.dataset.items]
+        paths, told = [str(item.path) for item in self.dataset.items], ("severity", "fault", "about", "detail")
         return {
             "source": self.dataset.source,
             "items": len(paths),
@@ -95,14 +95,8 @@ class Diagnosis:
             "overview": asdict(self.overview),
             "serious": sum(finding.severity == "serious" for finding in self.findings),
             "findings": [
-                {
-                    "severity": finding.severity,
-                    "fault": finding.fault,
-                    "about": finding.about,
-                    "detail": finding.detail,
-                    "paths": [paths[index] for index in finding.items],
-                }
-                for finding in self.findings
+                {**{key: getattr(each, key) for key in told}, "paths": [paths[index] for index in each.items]}
+                for each in self.findings
             ],
             "left_out": [{"path": paths[index], "why": reason} for index, reason in self.left_out.items()],
         }

@@ -29,14 +29,9 @@ class Swap:
 
 
 def swaps(
-    cosines: Float[np.ndarray, "items classes"],
-    targets: Int[np.ndarray, " items"],
-    groups: Sequence[str],
-    *,
-    margin: float = SWAP_MARGIN,
-    errors: float = ERRORS,
+    cosines: Float[np.ndarray, "items classes"], targets: Int[np.ndarray, " items"], groups: Sequence[str]
 ) -> list[Swap]:
-    """Return the swaps whose gain exceeds `margin` and `errors` standard errors, largest gain first.
+    """Return the swaps whose gain exceeds SWAP_MARGIN and ERRORS standard errors, largest gain first.
 
     A class is in at most one swap.
 
@@ -47,9 +42,9 @@ def swaps(
     """
     gains = swap_gains(cosines, targets)
     candidates = []
-    for first, second in np.argwhere(np.triu(gains > margin, k=1)).tolist():
+    for first, second in np.argwhere(np.triu(gains > SWAP_MARGIN, k=1)).tolist():
         gain, error = float(gains[first, second]), _error(cosines, targets, groups, first, second)
-        if gain > errors * error:
+        if gain > ERRORS * error:
             candidates.append(Swap(first, second, gain, error))
     taken: set[int] = set()
     kept = []

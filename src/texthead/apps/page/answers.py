@@ -167,13 +167,9 @@ class Answerer:
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
         calibration = answering(model, model.protocol, at_least)
-        notes = self._notes(model) if question.names else ()
+        lost = self._run.notes_on_other_classes() if self._run else []
+        notes = (*lost, *names_notes(model)) if question.names else ()
         return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
-
-    def _notes(self, model: Run | Recognizer) -> tuple[str, ...]:
-        """Return caveats for answers with typed names."""
-        lost = [] if self._run is None else self._run.notes_on_other_classes()
-        return (*lost, *names_notes(model))
 
     def timeline(self, question: Question) -> VideoEvents:
         """Return the events of the classes, with the defaults of `timeline`.

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from texthead.apps.page.answers import About, Answer, Limits, Question, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
 from texthead.apps.serving import RequestQueue, Uploads, file_route, json_body, page_app
+from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError
 from texthead.media import media_suffixes
 from texthead.parallel import FailedTask, StatefulWorker
@@ -115,7 +116,7 @@ def answer_in_steps(
     try:
         yield from _steps(worker, question, parts, time.monotonic() + limit, limit)
     except TextheadError as error:
-        yield {"error": " ".join(str(error).split())}
+        yield {"error": " ".join(console.with_flags(str(error)).split())}
 
 
 def _steps(

@@ -254,7 +254,7 @@ class _Printer:
         self._video = video
         self.lines = isinstance(video, LiveStream) and not self._csv
         self._live = not isinstance(video, Media) and not console.prints_json()
-        self._begun = False
+        self.begun = False
 
     def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
         """Add final events, and the name and start of those that have begun."""
@@ -269,19 +269,14 @@ class _Printer:
                 line["dropped"] = getattr(self._video, "dropped", 0)
                 console.write(json.dumps(line, ensure_ascii=False))
             sys.stdout.flush()
-            self._begun |= bool(lines)
+            self.begun |= bool(lines)
         elif self._live and events:
             self._print(events)
 
     def rest(self, events: "Sequence[Event]") -> None:
         """Print all events in order, unless they were printed as they came."""
-        if not self.lines and (not self._live or not self._begun):
+        if not self.lines and (not self._live or not self.begun):
             self._print(events)
-
-    @property
-    def has_printed(self) -> bool:
-        """Whether anything was printed."""
-        return self._begun
 
     def _print(self, events: "Sequence[Event]") -> None:
         from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
@@ -289,17 +284,17 @@ class _Printer:
 
         if self._csv:
             text = StringIO()
-            csv.writer(text).writerows(([] if self._begun else [EVENT_COLUMNS]) + [csv_row(event) for event in events])
+            csv.writer(text).writerows(([] if self.begun else [EVENT_COLUMNS]) + [csv_row(event) for event in events])
             console.write(text.getvalue(), end="")
         elif events:
             show = console.results()
-            if not self._begun:
+            if not self.begun:
                 show.print("   start      end   mean   peak  name")
             for each in events:
                 show.print(
                     f"{each.start:8.2f} {each.end:8.2f}  {_percent(each.mean)}  {_percent(each.peak)}  {each.name}"
                 )
-        self._begun = True
+        self.begun = True
         sys.stdout.flush()
 
 
@@ -331,7 +326,7 @@ def _watch(
             if curve is not None:
                 curve.add(stretch.end, stretch.scores)
     except MediaError as error:
-        if not printer.has_printed:
+        if not printer.begun:
             raise
         raise MediaError(
             error.path, f"{error.problem}; the events above are from the part before that", error.fault

@@ -224,13 +224,8 @@ def manifest_row(event: Event, video: str, *, begin: float = 0.0) -> tuple[str, 
 
 def event_json(event: Event) -> dict[str, object]:
     """Return the event for JSON, unrounded; `name` is null for none of the classes."""
-    return {
-        "name": event.name if event.known else None,
-        "start": event.start,
-        "end": event.end,
-        "mean": event.mean,
-        "peak": event.peak,
-    }
+    numbers = {key: getattr(event, key) for key in ("start", "end", "mean", "peak")}
+    return {"name": event.name if event.known else None, **numbers}
 
 
 def srt(events: Iterable[Event]) -> str:

@@ -5,7 +5,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -49,14 +48,6 @@ class Curve:
     def at(self, seconds: float) -> Sequence[float]:
         """Return the scores at a time; after the end, the last ones."""
         return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
-
-
-class Line(NamedTuple):
-    """One line of the label: class name, colour and probability (0-1)."""
-
-    name: str
-    colour: str
-    probability: float
 
 
 def codec() -> str:
@@ -124,7 +115,7 @@ def _encoded_frames(
             stream = _add_stream(container, picture.size, _rate(video))
         scores = curve.at(seconds)
         on = [event.name for event in events if event.start <= seconds < event.end]
-        painter.draw(picture, [Line(name, colour_of[name], scores[index_of[name]]) for name in on], seconds)
+        painter.draw(picture, [(name, scores[index_of[name]]) for name in on], seconds)
         yield from stream.encode(_timed(picture, seconds))
         progress(number, video.num_frames)
     assert stream is not None, "a video that opens has a frame, or in_order has raised"
@@ -162,6 +153,7 @@ class _Painter:
     def __init__(self, size: tuple[int, int], events: Sequence[Event], colour_of: Mapping[str, str], seconds: float):
         self.unit = max(12, min(size) // 20)
         self.height = round(1.6 * self.unit)
+        self.colour_of = colour_of
         self.font = ImageFont.truetype(font_file(), self.unit)
         self.seconds = seconds or 1.0
         lane_of, height = lanes(events), max(6, self.unit // 2)
@@ -176,27 +168,27 @@ class _Painter:
     def _x_of(self, seconds: float) -> int:
         return round(seconds / self.seconds * self.strip.width)
 
-    def draw(self, picture: Image.Image, lines: Sequence[Line], seconds: float) -> None:
-        """Draw the current names and the position in the timeline."""
+    def draw(self, picture: Image.Image, on: Sequence[tuple[str, float]], seconds: float) -> None:
+        """Draw the current names with their probabilities (0-1), and the position in the timeline."""
         top = picture.height - self.strip.height
         picture.paste(self.strip, (0, top))
         pen = ImageDraw.Draw(picture, "RGBA")
         x, half = self._x_of(seconds), max(1, self.unit // 8)
         pen.rectangle((x - half - 1, top - half, x + half + 1, picture.height), fill=DIM)
         pen.rectangle((x - half, top - half, x + half, picture.height), fill=LIGHT)
-        for row, line in enumerate(lines[:MOST_NAMED]):
-            self._line(pen, picture.width, row, line)
-        if len(lines) > MOST_NAMED:
+        for row, (name, probability) in enumerate(on[:MOST_NAMED]):
+            self._line(pen, picture.width, row, name, probability)
+        if len(on) > MOST_NAMED:
             self._box(pen, picture.width, MOST_NAMED)
-            self._text(pen, MOST_NAMED, f"and {len(lines) - MOST_NAMED} more", 0.6 * self.unit)
+            self._text(pen, MOST_NAMED, f"and {len(on) - MOST_NAMED} more", 0.6 * self.unit)
 
-    def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
+    def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, name: str, probability: float) -> None:
         """Draw a bar with the length of the probability, with name and percentage on it."""
         self._box(pen, width, row)
-        self._bar(pen, round(width * line.probability), row, (*ImageColor.getrgb(line.colour)[:3], 190))
-        percent = f"{100 * line.probability:.0f} %"
+        self._bar(pen, round(width * probability), row, (*ImageColor.getrgb(self.colour_of[name])[:3], 190))
+        percent = f"{100 * probability:.0f} %"
         edge = width - 0.6 * self.unit - self.font.getlength("100 %")
-        self._text(pen, row, _fitted(line.name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
+        self._text(pen, row, _fitted(name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
         self._text(pen, row, percent, width - 0.6 * self.unit - self.font.getlength(percent))
 
     def _box(self, pen: ImageDraw.ImageDraw, width: int, row: int) -> None:
