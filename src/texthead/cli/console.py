@@ -30,12 +30,14 @@ class _Screen:
 
     Attributes:
         notes: notes to print after the result; None prints them at once.
+        skips: whether unreadable files are skipped, so that the next command must skip them too.
         next: the command to suggest as the last line.
     """
 
     quiet: bool = False
     verbose: bool = False
     json: bool = False
+    skips: bool = False
     notes: list[str] | None = None
     next: str | None = None
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
@@ -45,10 +47,10 @@ _screens = [_Screen()]  # The last one is that of the running command.
 
 
 @contextmanager
-def screen(*, quiet: bool = False, verbose: bool = False, json: bool = False) -> Iterator[None]:
+def screen(*, quiet: bool = False, verbose: bool = False, json: bool = False, skips: bool = False) -> Iterator[None]:
     """Apply --quiet, --verbose and --json to what a command prints; afterwards print its notes and the next command."""
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    current = _Screen(quiet, verbose, json, notes=[], line=StatusLine(shown=first and not quiet))
+    current = _Screen(quiet, verbose, json, skips, notes=[], line=StatusLine(shown=first and not quiet))
     _screens.append(current)
     try:
         with current.line, step_bars(bar):
@@ -147,7 +149,8 @@ reporter = Reporter(bar, say=_say, note=lambda text: say_notes([text]))
 
 def next_command(*words: object) -> None:
     """Suggest the command to type next; its words are quoted for a shell."""
-    _screens[-1].next = " ".join(shlex.quote(str(word)) for word in words)
+    skip = ["--skip-unreadable"] * (_screens[-1].skips and words[1] in ("train", "report", "label"))
+    _screens[-1].next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
 
 
 def say_notes(lines: Iterable[str]) -> None:

@@ -186,7 +186,8 @@ def _run(command: type, values: dict[str, Any]) -> int:
     from texthead.cli.console import screen
 
     keep_freed_memory()
-    with screen(**{name: values.pop(name, False) for name in ("quiet", "verbose", "json")}):
+    flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
+    with screen(**flags, skips=bool(values.get("skip_unreadable"))):
         built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
         options = values_of(built)
         if "max_megapixels" in options:

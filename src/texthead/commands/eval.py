@@ -107,7 +107,8 @@ class Eval(ScoredRun):
         if self.out and rank() == 0:
             write_items(Path(self.out), scores.result)
             (notes() if prints_json() else results()).print(f"items: {self.out}")
-        next_command("texthead", "report", self.run, *filter(None, [self.data]))
+        if self.classes is None and not self.zero_shot:
+            next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
 def _say_plan(plan: "EvaluationPlan") -> None:

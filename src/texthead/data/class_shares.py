@@ -125,7 +125,7 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
 
 def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
     """Return the words that follow a mean of items with the weights of `item_weights`; empty if all are equal."""
-    return ", weighted by `class_shares`" if np.ptp(weights) else ""
+    return ", weighted by class" if np.ptp(weights) else ""
 
 
 def shares_text(shares: ClassShares) -> str:

@@ -19,7 +19,7 @@ from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SO
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
-from texthead.media.find import media_below, skipped_note
+from texthead.media.find import is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.text.class_tree import FOLDERS
@@ -161,7 +161,9 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
     if not manifests:
         return _read_class_folders(path, tree)
     dataset = _read_manifest(str(manifests[0]))
-    return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}", *dataset.notes))
+    others = len({*media_below(path)} - {str(item.media.file) for item in dataset.items})
+    unlisted = f", which does not list {others} other media files" if others else ""
+    return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}{unlisted}", *dataset.notes))
 
 
 def _head(path: Path) -> tuple[list[str], list[str]]:
@@ -288,7 +290,12 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
             items += [Item(p, _label_of(p, class_folder, tree), split) for p in media]
-    notes = [f"{root}: {line}" for line in skipped_note(others)]
+    above = {root, *(folder for folder, _ in roots)}
+    beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
+    stray = [p for p in beside if MediaPath(p.name).is_media]
+    notes = [f"{root}: {line}" for line in skipped_note([*others, *(p.name for p in beside if p not in stray)])]
+    if splits and roots[0][1] is None:
+        notes.append(f"{root}: {splits[0].name} is a class here, since not all folders beside it are splits")
     if broken:
         notes.append(f"{root}: {len(broken)} broken links or other non-files are ignored (the first: {broken[0]})")
     if nested and not tree:
@@ -296,9 +303,6 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
             f"{root}: {len(nested)} files in folders below class folders belong to these classes (the first: "
             f"{nested[0]}); `tree={FOLDERS}` makes each folder a class"
         )
-    above = {root, *(folder for folder, _ in roots)}
-    stray = sorted(p for folder in above for p in folder.iterdir() if MediaPath(p.name).is_media and not p.is_dir())
-    stray = [p for p in stray if not p.name.startswith(".")]
     if stray and not items:
         raise DataError(
             f"{root}: its {len(stray)} videos or images are not in class folders (the first: {stray[0]}); put them "

@@ -46,7 +46,9 @@ def sentence(
 
 def number_text(percent: float, result: Evaluation) -> str:
     """Return a percentage with as many digits as the number of items supports."""
-    return f"{percent:.{1 if result.count >= 1000 else 0}f}"
+    rounded = round(percent)
+    digits = 1 if result.count >= 1000 or (rounded in (0, 100) and rounded != percent) else 0
+    return f"{percent:.{digits}f}"
 
 
 def weak_spots(result: Evaluation, most: int = 2) -> list[str]:

@@ -15,6 +15,11 @@ from texthead.parallel.progress import silent
 _OF_SYSTEM = frozenset({"desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file is hidden or one that a system adds, so that it is left out without a word."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEM
+
+
 def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
     """Yield the names of the videos and images in a folder and its subfolders, sorted, without hidden ones (`.name`).
 
@@ -38,7 +43,7 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
             folders.add(entry.name)
         elif MediaPath(entry.name).is_media:
             files.append(entry.name)
-        elif others is not None and entry.is_file() and entry.name.lower() not in _OF_SYSTEM:
+        elif others is not None and entry.is_file() and not is_hidden(entry.name):
             others.append(entry.name)
     for name in sorted([*files, *folders]):
         path = folder / name

@@ -131,8 +131,8 @@ def classes_for(
         key = label if label in index_of else clean_name(label)
         if key not in index_of:
             raise DataError(
-                f"{source}: label {label!r} is not one of the {len(originals)} names in `classes`: add it, or use "
-                "a .json of label: name"
+                f"{source}: label {label!r} is not one of the {len(originals)} names in `classes`: list "
+                "every label, in a .json with null to keep a name"
             )
         index = index_of[key]
         if index in taken:

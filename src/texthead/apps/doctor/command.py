@@ -113,7 +113,10 @@ class Doctor:
         self._show(diagnosis)
         if fix:
             _write_list(fix, diagnosis)
-        if fix or not diagnosis.is_serious:
+        by_hand = diagnosis.by_hand
+        if by_hand and (fix or not diagnosis.left_out):
+            console.results().print(f"to mend by hand, since leaving out files does not: {listed(by_hand, 3)}")
+        elif fix or not diagnosis.is_serious:
             console.next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
         else:
             console.next_command("texthead", "doctor", self.data, "--fix", unused(Path("clean.csv")))
@@ -130,7 +133,9 @@ class Doctor:
             _print_findings(diagnosis)
         console.doing("writing the report")
         page = diagnosis.write(Path(self.out)) if self.out else None
-        console.results().print(f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page")
+        (console.results if page else console.notes)().print(
+            f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page"
+        )
         console.show_json(diagnosis.to_json())
 
 

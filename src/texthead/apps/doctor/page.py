@@ -44,6 +44,12 @@ class Diagnosis:
         """Whether there is a serious finding."""
         return any(finding.severity == "serious" for finding in self.findings)
 
+    @property
+    def by_hand(self) -> list[str]:
+        """The serious findings that leaving out items does not mend, in words."""
+        left = [each for each in self.findings if each.severity == "serious" and not {*each.items} & {*self.left_out}]
+        return list(dict.fromkeys(f"{each.fault} ({each.about})" for each in left))
+
     def headline(self) -> str:
         """Return one line with the numbers of items, classes, and findings of each severity."""
         items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
@@ -66,7 +72,7 @@ class Diagnosis:
                     f"{severity}, {fault} ({len(group):,}): {listed([each.about for each in group], EXAMPLES)}"
                 )
         lines += [f"notes: {', '.join(notes)}"] * bool(notes)
-        return [self.shorter(line) for line in (*lines, *self.lines)]
+        return [*lines, *self.lines]
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
         """Group the findings by severity and fault."""

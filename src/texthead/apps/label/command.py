@@ -136,7 +136,8 @@ class Label:
         console.say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, names, encoder, password, several=several)
-            console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
+            if Path(str(self.out)).is_file():
+                console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
             return
         console.doing("choosing the next files")
         prompts = dict(zip(classes, self._prompts(classes), strict=True))
