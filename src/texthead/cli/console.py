@@ -30,6 +30,7 @@ class _Screen:
 
     Attributes:
         notes: notes to print after the result; None prints them at once.
+        skipped: the unreadable files that were printed.
         skips: whether unreadable files are skipped, so that the next command must skip them too.
         next: the command to suggest as the last line.
     """
@@ -38,6 +39,7 @@ class _Screen:
     verbose: bool = False
     json: bool = False
     skips: bool = False
+    skipped: set[str] = field(default_factory=set)
     notes: list[str] | None = None
     next: str | None = None
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
@@ -174,9 +176,12 @@ def flush_notes() -> None:
 
 
 def say_skipped(errors: Iterable[MediaError]) -> None:
-    """Print the files that cannot be read and are left out."""
+    """Print the files that cannot be read and are left out, each once."""
+    seen = _screens[-1].skipped
     for error in errors:
-        problems().print(f"skipped: {error}")
+        if str(error.path) not in seen:
+            problems().print(f"skipped: {error}")
+            seen.add(str(error.path))
 
 
 class _Console(Console):

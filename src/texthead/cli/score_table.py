@@ -25,7 +25,7 @@ def show_scores(scores: ScoreTable) -> None:
     skipped = _skipped(scores)
     say_skipped(skipped)
     if skipped:
-        results().print(f"{len(skipped)} unreadable items are not counted")
+        results().print(f"unreadable and not counted: {len(skipped)}")
     _show_table(scores)
 
 

@@ -79,7 +79,7 @@ class Calibrate(ScoredRun):
 
 def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
     """Print how many items the calibration is fitted to, or a file that is skipped."""
-    from texthead.cli.console import notes, remarks, say_notes, say_skipped
+    from texthead.cli.console import remarks, say_notes, say_skipped
 
     if isinstance(plan, MediaError):
         say_skipped([plan])
@@ -90,7 +90,7 @@ def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
     if len(plan.unknown):
         left_out = f" ({plan.copies} copies left out)" if plan.copies else ""
         classes = listed(plan.unknown.classes)
-        notes().print(f"{len(plan.unknown)} unknown items of other classes: {classes}{left_out}")
+        say_notes([f"{len(plan.unknown)} unknown items are of other classes: {classes}{left_out}"])
 
 
 def _temperature(made: "RunCalibration") -> str:
@@ -99,9 +99,9 @@ def _temperature(made: "RunCalibration") -> str:
 
     temperature, measured = made.calibration.temperature, made.measured
     right = int((made.scores.argmax(1) == made.targets).sum())
-    items = f"{made.calibration.items} {made.split} items"
+    items = f"{made.calibration.items} {made.split} items".replace(" all ", " ")
     if right == made.calibration.items:
-        return f"temperature 1: all {items} are correct, so no temperature can be fitted"
+        return f"temperature 1, which changes nothing: {items}, all correct, say nothing about probabilities"
     how = "too confident" if temperature > 1 else "not confident enough"
     if temperature in (calibration.HOTTEST, calibration.COLDEST):
         how += "; this is the limit: the scores tell nothing about the labels, or everything"

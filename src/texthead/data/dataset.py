@@ -199,8 +199,8 @@ class Dataset:
         what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
         if not free:
             raise DataError(
-                f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, or give the "
-                "splits in the column 'split' of a CSV"
+                f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, give the "
+                "splits in the column 'split' of a CSV, or train on all items (`held_out=0`)"
             )
         held_out = splits.hold_out(
             [labels[position] for position in free],

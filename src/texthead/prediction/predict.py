@@ -271,7 +271,7 @@ def names_notes(model: Run | Recognizer) -> list[str]:
     notes = []
     if len(model.model.names) == 1 and not model.model.several:
         notes.append("a single class always gets 100 %: name others to compare it with")
-    elif isinstance(model, Recognizer):
+    else:
         notes.append("probabilities from names alone are not calibrated: a wrong name may get a high one")
     note = zero_shot_note(as_visual(model.model.visual).spec.source, model.model.names)
     return [*notes, note] if note else notes

