@@ -1,13 +1,12 @@
 """Device names, a progress bar on terminals only, and notes on classes other than a run's own."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from rich.table import Table
 
-from made import calibrate_run, write_colour_run
+from made import write_colour_run
 from messages import prints, refuses
 from texthead.cli.console import bar, results, say_other_classes
 from texthead.cli.parser import print_error
@@ -59,13 +58,11 @@ def test_escape_sequences_in_names_not_printed(capsys: pytest.CaptureFixture) ->
 
 
 def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """New classes get text rows among rows trained otherwise, and the calibration does not apply to them."""
-    run = load_run(calibrate_run(write_colour_run(tmp_path / "run"), temperature=2.0, threshold=0.5))
+    """New classes get text rows among rows trained otherwise."""
+    run = load_run(write_colour_run(tmp_path / "run"))
     assert not run.head.is_text
     say_other_classes(run, ["a kite"])
-    first, second = capsys.readouterr().err.splitlines()
-    prints(first, "text")
-    prints(second, "calibration")
+    prints(capsys.readouterr().err, "text")
     run.model.head.kind = "text"  # pyright: ignore[reportArgumentType]
-    say_other_classes(replace(run, calibration=None), ["a kite"])
+    say_other_classes(run, ["a kite"])
     assert capsys.readouterr().err == ""

@@ -43,7 +43,7 @@ def test_weights_give_each_class_its_share() -> None:
     assert np.bincount(targets, weights) == pytest.approx([2, 2, 2])
     weights = item_weights({"a": 0.5, "b": 0.4, "c": 0.1}, LABELS, targets)
     assert np.bincount(targets, weights) == pytest.approx([3, 2.4, 0.6])
-    assert weighted_text(weights) == ", weighted by `class_shares`"
+    assert weighted_text(weights) == ", weighted by class"
     assert (item_weights("labels", LABELS, targets) == 1).all()
     assert weighted_text(item_weights({"a": 0.1, "b": 0.3, "c": 0.2}, LABELS, targets)) == ""
 

@@ -170,10 +170,10 @@ def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monke
     turned = evaluate(model, renamed, PROTOCOL, labels=labels[::-1])
     assert torch.equal(turned.targets, 2 - expected.targets)
     monkeypatch.setattr(module, "score", lambda *_, **__: pytest.fail("labels are checked before anything is decoded"))
-    with refuses(DataError, "'label blue'", 3, "2 more"):
+    with refuses(DataError, "6 of 6 items", "the 3 classes", "label blue, label green, label red"):
         evaluate(model, renamed, PROTOCOL)
     odd = replace(data, items=(*data.items, Item(data.items[0].path, "violet")))
-    with refuses(DataError, "'violet'", 3):
+    with refuses(DataError, "violet", 3):
         evaluate(model, odd, PROTOCOL)
 
 

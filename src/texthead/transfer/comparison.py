@@ -387,6 +387,7 @@ def fit_method(
     name = task.check_method(method)
     if unlabelled and name not in ("text-probe", "probe"):
         raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
+    shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, name, division, unlabelled)
     # A run keeps the items that could be read.
     table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
@@ -400,5 +401,5 @@ def fit_method(
         lines = [*lines, methods.names_line(task.encoder, task.names, task.prompts, scored)]
     if name in ("text-probe", "probe"):
         counts = [] if items.several else items.targets.bincount().tolist()
-        lines = [unbalanced_text(task.recipe.class_shares, counts), *lines]
+        lines = [unbalanced_text(shares, counts), *lines]
     return FittedMethod(task, name, items, table, skipped, tuple(filter(None, lines)), engine)
