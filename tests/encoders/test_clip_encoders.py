@@ -216,7 +216,7 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     assert works("predict", run, path)[0] == works("predict", tmp_path / "left", path)[0]
     prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)
     works("report", run, "--workers", 0)
-    prints(say("doctor", clips, *source, *options)[2], "no text encoder")
+    prints(say("doctor", clips, *source, *options)[1], "no text encoder")
     cost = works("encoders", source[1], "--temporal", "attentive", "--measure")[0]
     assert f"{FRAMES} frames at once" in cost
     assert "clips/s" in cost

