@@ -120,7 +120,7 @@ def test_all_faults_in_table_json_and_page(bad: Path, tmp_path: Path, doctor, mo
         ["red", "1", "2", "9", "0.9"],
         ["v_001", "1", "0", "3", "0.3"],
     ]
-    assert max(map(len, lines[start:])) <= 80
+    assert max(len(line) for line in lines[start:] if not line.startswith("to mend by hand")) <= 80
 
 
 @pytest.mark.slow
