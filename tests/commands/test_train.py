@@ -71,7 +71,13 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     data = images(tmp_path / "data", ["blue", "red"], 5)
     _, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
-    prints(err, "fine-tuning can gain 0 points at most", "at most (Ctrl-C keeps", "--tune all would skip this trial")
+    prints(
+        err,
+        "fine-tuning can gain 0 points at most",
+        "trying it takes about",
+        "(Ctrl-C keeps",
+        "--tune all would skip this trial",
+    )
     assert "the run is the text-probe: the trial of fine-tuning was interrupted" in err
     about = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")

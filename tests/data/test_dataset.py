@@ -307,12 +307,28 @@ def test_manifest_next_to_class_folders(tmp_path):
     dataset = read_dataset(root)
     assert dataset.items == (Item(root / "run/a.mp4", "running"),)
     (note,) = dataset.notes
-    prints(note, root, "labels.csv")
+    prints(note, root, "labels.csv", "does not list 1 of its media files")
     # Naming the manifest itself gives the same dataset.
     assert dataset == read_dataset(root / "labels.csv")
     write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
     with refuses(DataError, root, "labels.csv, more.tsv"):
         read_dataset(root)
+
+
+def test_frames_and_paths_written_otherwise_count_as_listed(tmp_path):
+    root = touch(tmp_path, "run/a.mp4", "clip/img_1.jpg", "clip/img_2.jpg")
+    write_manifest(
+        root, f"path,label\n./clip/../run/a.mp4,run\n{root.absolute()}/clip/img_{{:d}}.jpg,jump\n", "labels.csv"
+    )
+    (note,) = read_dataset(root).notes
+    assert note == f"{root}: read from its manifest labels.csv"
+
+
+def test_files_beside_class_folders_and_a_class_named_like_a_split_are_noted(tmp_path):
+    root = touch(tmp_path, "trainig/a.mp4", "testing/b.mp4", "notes.txt", "Thumbs.db", ".hidden")
+    skipped, named = read_dataset(root).notes
+    prints(skipped, "1 file that is not media: notes.txt")
+    prints(named, "testing is a class here")
 
 
 # ---- lists, label files

@@ -210,8 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     It is 0 for success, 1 if doctor finds a serious fault or predict cannot read some of its files, 2 for a mistake of
-    the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the
-    reader of the output has gone.
+    the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the reader of the output has gone.
     """
     if argv is None:
         name_files_in_utf8()

@@ -120,7 +120,7 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     if calibration is None:
         say_notes(filter(None, [why]))
         return None
-    how = "as the model gives them, since all items were correct:" if calibration.temperature == 1 else "calibrated:"
+    how = "not rescaled:" if calibration.temperature == 1 else "calibrated:"
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     say_notes([f"probabilities are {how} {source}{f'; {why}' if why else ''}"])
     return calibration

@@ -124,7 +124,7 @@ class StatusLine:
     def _line(self) -> RenderableType:
         if self._bars:
             bar = self._bars[-1]
-            return Group(bar.progress.get_renderable(), *[Text(bar.message, overflow="ellipsis")] * (bar.message != ""))
+            return Group(bar.progress.get_renderable(), *[Text(bar.message)] * (bar.message != ""))
         seconds = time.monotonic() - self._since
         text = f"{self._what} ..." + (f" {int(seconds)} s" if seconds >= 1 else "")
         return Text(text if seconds > _SHORT else "", no_wrap=True, overflow="ellipsis")

@@ -99,16 +99,15 @@ def _temperature(made: "RunCalibration") -> str:
 
     temperature, measured = made.calibration.temperature, made.measured
     right = int((made.scores.argmax(1) == made.targets).sum())
-    items = f"{made.calibration.items} {made.split} items".replace(" all ", " ")
     if right == made.calibration.items:
-        return f"temperature 1, which changes nothing: {items}, all correct, say nothing about probabilities"
+        return f"temperature 1: all {right} items are correct, so no temperature can be fitted"
     how = "too confident" if temperature > 1 else "not confident enough"
     if temperature in (calibration.HOTTEST, calibration.COLDEST):
         how += "; this is the limit: the scores tell nothing about the labels, or everything"
     before, after = measured.before.bins.error, measured.after.bins.error
     return (
-        f"temperature {temperature:.3g} on {items} (the run was {how}): calibration error {before:.1f} points before, "
-        f"{after:.1f} after, cross-validated ({measured.after.chance:.1f} with perfect calibration)"
+        f"temperature {temperature:.3g} on {made.calibration.items} items ({made.split}; the run was {how}): calibration "
+        f"error {before:.1f} points before, {after:.1f} after, cross-validated ({measured.after.chance:.1f} with perfect calibration)"
     )
 
 

@@ -180,9 +180,9 @@ def _show_lead(default: str, scores: "MethodScores") -> None:
 
     for own in scores.unfitted.values():
         results().print(sentence(own, "labelled", how="by names alone"))
-    for where, own in ((scores.scored_name, scores.tested), ("cross-validated", scores.validated)):
-        if own and (where != "cross-validated" or not scores.tested):
-            results().print(f"{default}: {sentence(own[default], where)}")
+    own, where = (scores.tested, scores.scored_name) if scores.tested else (scores.validated, "cross-validated")
+    if own:
+        results().print(f"{default}: {sentence(own[default], where)}")
     if not scores.validated:
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"

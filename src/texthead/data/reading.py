@@ -161,9 +161,14 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
     if not manifests:
         return _read_class_folders(path, tree)
     dataset = _read_manifest(str(manifests[0]))
-    others = len({*media_below(path)} - {str(item.media.file) for item in dataset.items})
-    unlisted = f", which does not list {others} other media files" if others else ""
+    own = {_normal(item.media.file.parent if item.media.is_template else item.media.file) for item in dataset.items}
+    others = sum(own.isdisjoint((file, file.parent)) for file in map(_normal, media_below(path)))
+    unlisted = f", which does not list {others} of its media files" if others else ""
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}{unlisted}", *dataset.notes))
+
+
+def _normal(path: str | Path) -> Path:
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def _head(path: Path) -> tuple[list[str], list[str]]:

@@ -68,7 +68,7 @@ class ScoreTable:
         """Return the result in a few lines: a sentence, a rival that is clearly ahead, and what is weak.
 
         Raises:
-            IndexError: no item is scored.
+            ValueError: the table is empty.
         """
         *others, (title, run) = self.rows
         name = self.division.scored_name

@@ -330,7 +330,7 @@ class _Training:
             return Choice(False, "nothing to gain", why, name)
         model = Recognizer(inputs.encoder.visual, MeanPool(), quick.task.fit(name, quick.items))
         minutes = trial_minutes(model, quick.items, inputs.recipe)
-        cost = f"about {minutes} minute{'s' * (minutes > 1)} at most"
+        cost = f"about {minutes} minute{'s' * (minutes > 1)}"
         why += f", so fine-tuning can gain {100 * (1 - rate):.0f} points at most; trying it takes {cost}"
         return Choice(None, "undecided", why, name)
 

@@ -81,7 +81,7 @@ class TuningTrial:
 
 @torch.inference_mode()
 def trial_minutes(model: Recognizer, items: FrozenItems, recipe: Recipe) -> int:
-    """Estimate how many minutes a trial takes at most, at least 1, from a forward pass of the encoder.
+    """Estimate how many minutes a whole trial takes, at least 1, from a forward pass of the encoder.
 
     A training step takes three times as long as a forward pass, since the backward pass computes two products for each
     of the forward pass. Decoding is done by other processes meanwhile.

@@ -553,6 +553,7 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, 
     assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
     # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
     out, _ = works("eval", moved, tmp_path / "data", "--zero-shot", "--workers", 0)
+    prints(out, "videos are right", "new text head")
     assert "names alone" not in out
     assert "labels alone" not in out
 
