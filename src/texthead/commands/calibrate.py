@@ -106,8 +106,9 @@ def _temperature(made: "RunCalibration") -> str:
         how += "; this is the limit: the scores tell nothing about the labels, or everything"
     before, after = measured.before.bins.error, measured.after.bins.error
     return (
-        f"temperature {temperature:.3g} on {made.calibration.items} items ({made.split}; the run was {how}): calibration "
-        f"error {before:.1f} points before, {after:.1f} after, cross-validated ({measured.after.chance:.1f} with perfect calibration)"
+        f"temperature {temperature:.3g} on {made.calibration.items} items ({made.split}; the run was {how}): "
+        f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "
+        f"({measured.after.chance:.1f} with perfect calibration)"
     )
 
 
