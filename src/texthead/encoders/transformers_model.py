@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import check_folder, read_tensors, sized_as
 from texthead.errors import EncoderError, line_of
@@ -44,13 +45,25 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
         raise EncoderError(f"{source}: neither a folder nor an ORG/NAME on the hub; check the path")
     from huggingface_hub import snapshot_download
 
-    name, _, revision = str(source).partition("@")
-    take = partial(snapshot_download, name, revision=revision or None)
+    name, revision = named_revision(str(source))
+    take = partial(snapshot_download, name, revision=revision)
     folder = Path(take(allow_patterns=[*_SMALL_FILES, *(["*.safetensors"] if weights else [])]))
     if weights and not any(folder.glob("*.safetensors")):
         folder = Path(take(allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"]))
+        if not any(folder.glob("pytorch_model*.bin")):
+            raise EncoderError(
+                f"{source}: the repository has no model.safetensors or pytorch_model.bin at revision "
+                f"{revision or 'main'!r}; name one that has (hf:{name}@REVISION, a branch, commit or refs/pr/NUMBER), "
+                "or another repository with the model in transformers' format"
+            )
     check_folder(folder)
     return folder
+
+
+def named_revision(name: str) -> tuple[str, str | None]:
+    """Return the repository and revision of ORG/NAME[@REVISION]: by default the one in `figures.csv`, or None."""
+    name, _, revision = name.partition("@")
+    return name, revision or published_figures().get(f"hf:{name}", {}).get("revision")
 
 
 def config_of(folder: Path) -> Any:
@@ -220,7 +233,7 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
     method = _method(model)
     run = getattr(model, method) if method else model
-    output = run(**_as_patches(pixels, model)) if "spatial_shapes" in signature(run).parameters else run(pixels)
+    output = run(**image_inputs(model, run, pixels))
     if isinstance(output, Tensor):
         return output
     if not method and _has_class_token(model):
@@ -231,8 +244,12 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     return patches.flatten(2).transpose(1, 2) if patches.ndim == 4 else patches
 
 
-def _as_patches(pixels: Float[Tensor, "units 3 height width"], model: Any) -> dict[str, Tensor | None]:
-    """Return the inputs of a model that takes images of any shape as lists of patches (SigLIP 2, NaFlex)."""
+def image_inputs(model: Any, run: Callable, pixels: Float[Tensor, "units *frames 3 height width"]) -> dict[str, Any]:
+    """Return frames or clips as inputs of a model's method, or of the model itself."""
+    names = signature(getattr(run, "forward", run)).parameters
+    if "spatial_shapes" not in names:
+        return {next((name for name in names if name.startswith("pixel_values")), next(iter(names))): pixels}
+    # It takes images of any shape, as lists of patches (SigLIP 2, NaFlex).
     side = model.config.vision_config.patch_size
     patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
     shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
