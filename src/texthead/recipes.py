@@ -24,13 +24,18 @@ HEADS = {
 # Methods that fit a head to the features of a frozen encoder, the default first.
 MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
 
-# How frequent classes are in what will be predicted: equally, as in the labels, or the share of each class.
-CLASS_SHARES = ("equal", "labels")
+# How frequent classes are in what will be predicted: equally, as in the labels, as estimated from unlabelled files, or
+# the share of each class.
+CLASS_SHARES = ("equal", "labels", "estimate")
 
 ClassShares = str | Mapping[str, Any]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
-EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
+OnnxName = Literal[
+    "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
+]
+
+EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16"]
 
 # Heads for an encoder without a text tower.
 WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind not in ("text", "prompt"))
@@ -136,9 +141,9 @@ class Recipe:
         template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
         context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
             with the template's words before {}).
-        class_shares: how frequent classes are in what will be predicted: equally (equal), as in the labels (labels), or
-            the share of each class (on the command line, a .json of class: share); fine-tuning adds log(label share /
-            class share) to the logits in its loss (Menon et al., ICLR 2021).
+        class_shares: how frequent classes are in what will be predicted: equally (equal), as in the labels (labels), as
+            in unlabelled files (estimate), or the share of each class (on the command line, a .json of class: share);
+            fine-tuning adds log(label share / class share) to the logits in its loss (Menon et al., ICLR 2021).
         seed: random seed.
     """
 

@@ -88,7 +88,7 @@ def test_an_interrupted_trial_leaves_the_text_probe(
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_resumed_without_unlabelled_files(
+def test_estimated_shares_stay_when_fine_tuning_is_resumed(
     works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ahead = TuningTrial(np.array([False]), np.array([True]), ["0"], np.ones(1))
@@ -96,8 +96,13 @@ def test_fine_tuning_is_resumed_without_unlabelled_files(
     monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
     files = images(tmp_path / "files", ["red"], 12)
-    works("train", data, "--unlabelled", files, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
-    assert json.loads((run / "recipe.json").read_text())["command"]["unlabelled"] is None
+    options = ("--unlabelled", files, "--class-shares", "estimate", "--workers", 0)
+    _, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
+    prints(err, "estimated class shares: red", "blue")
+    about = json.loads((run / "recipe.json").read_text())
+    shares = about["recipe"]["class_shares"]
+    assert shares["red"] > 0.5
+    assert (about["command"]["class_shares"], about["command"]["unlabelled"]) == (shares, None)
     works("train", data, "--out", run, "--resume", "--workers", 0)
 
 

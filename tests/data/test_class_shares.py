@@ -12,6 +12,7 @@ from texthead.data.class_shares import (
     item_weights,
     log_ratio,
     read_class_shares,
+    shares_text,
     unbalanced_text,
     weighted_text,
 )
@@ -55,9 +56,12 @@ def test_shares_that_are_refused(tmp_path: Path) -> None:
     for wrong in (0, -1, float("nan"), float("inf"), "much", True, None):
         with refuses(DataError, "class_shares", repr(wrong), "'b'"):
             check_class_shares({"a": 1, "b": wrong, "c": 1}, LABELS)
+    with refuses(DataError, "estimate", "unlabelled"):
+        check_class_shares("estimate", LABELS, unlabelled=False)
+    check_class_shares("estimate", LABELS)
 
     file = tmp_path / "shares.json"
-    with refuses(DataError, "equal or labels", "'equall'"):
+    with refuses(DataError, "equal, labels or estimate", "'equall'"):
         read_class_shares("equall")
     with refuses(DataError, file):
         read_class_shares(str(file))
@@ -78,5 +82,6 @@ def test_what_is_printed() -> None:
     assert not unbalanced_text("equal", [10, 14])
     assert unbalanced_text("labels", [2, 20]).endswith("predictions assume the same shares")
     assert unbalanced_text({"a": 9, "b": 1}, [4, 4]) == "predictions assume these class shares: a 90 %, b 10 %"
+    assert not unbalanced_text("estimate", [2, 20])
     eight = {label: 8.0 - number for number, label in enumerate("abcdefgh")}
-    assert unbalanced_text(eight, [4] * 8).endswith("class shares: a 22 %, b 19 %, c 17 %, ..., g 6 %, h 3 %")
+    assert shares_text(eight) == "class shares: a 22 %, b 19 %, c 17 %, ..., g 6 %, h 3 %"

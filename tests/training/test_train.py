@@ -701,6 +701,7 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
     refuse(DataError, "class_shares", "'red'", recipe=replace(RECIPE, class_shares={"blue": 1.0}))
+    refuse(DataError, "class_shares", "estimate", recipe=replace(RECIPE, class_shares="estimate"))
     with refuses(RunError, "checkpoint_every", -1):
         Execution(checkpoint_every=-1)
     for learn_scale in (False, True):  # a logit scale alone changes no prediction

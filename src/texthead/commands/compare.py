@@ -33,8 +33,8 @@ class Compare:
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
         unlabelled: folder of files like those to predict; they refine the probes
-        class_shares: how frequent classes are in what will be predicted: equal, as in the labels (labels), or a .json
-            of class: share
+        class_shares: how frequent classes are in what will be predicted: equal, as in the labels (labels), as in the
+            files of --unlabelled (estimate), or a .json of class: share
         k: number of training items per class, drawn at random
         frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)

@@ -367,7 +367,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             values[key] = tuple(value)  # The templates of a file.
             continue
         if key == "class_shares" and isinstance(value, dict):
-            values[key] = value  # The shares of a file.
+            values[key] = value  # The shares of a file, or estimated ones.
             continue
         try:
             values[key] = options[key].read_plain(value)

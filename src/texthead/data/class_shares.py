@@ -42,9 +42,17 @@ def read_class_shares(text: str) -> ClassShares:
     return value
 
 
-def check_class_shares(shares: ClassShares, labels: Sequence[str]) -> None:
-    """Raise DataError unless shares of classes are positive, one for each label and for nothing else."""
+def check_class_shares(shares: ClassShares, labels: Sequence[str], *, unlabelled: bool = True) -> None:
+    """Raise DataError unless shares of classes are positive, one for each label and for nothing else.
+
+    Args:
+        unlabelled: whether there are unlabelled files to estimate shares from.
+    """
     if isinstance(shares, str):
+        if shares == "estimate" and not unlabelled:
+            raise DataError(
+                "`class_shares=estimate` needs unlabelled files: add some (`unlabelled`), or give the shares"
+            )
         return
     for label in labels:
         if label not in shares:
@@ -59,7 +67,7 @@ def check_class_shares(shares: ClassShares, labels: Sequence[str]) -> None:
 
 def check_one_share(shares: ClassShares) -> None:
     """Raise DataError if shares are chosen for classes that are not shares of a whole: files have several labels."""
-    if shares not in CLASS_SHARES:
+    if shares not in ("equal", "labels"):
         raise DataError("`class_shares` are for files with one label each, and these have several: leave it out")
 
 
@@ -68,7 +76,8 @@ def log_ratio(
 ) -> Float[np.ndarray, " classes"]:
     """Return log(target share / label share) of each class, which turns scores fitted to labels into the target's.
 
-    All are exactly 0 for "labels", and for "equal" if all classes have as many labels.
+    All are exactly 0 for "labels", and for "equal" if all classes have as many labels. "estimate" counts as "equal",
+    since shares are estimated from scores that assume equal ones.
 
     log_ratio({"a": 3, "b": 1}, ["a", "b"], [2, 6]) is [log(3), -log(3)].
 
@@ -106,11 +115,8 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
         counts: the number of training labels of each class.
     """
     if isinstance(shares, Mapping):
-        total, ordered = sum(shares.values()), sorted(shares, key=lambda label: -shares[label])
-        parts = [f"{label} {100 * shares[label] / total:.0f} %" for label in ordered]
-        some = parts if len(parts) < 7 else [*parts[:3], "...", *parts[-2:]]
-        return f"predictions assume these class shares: {', '.join(some)}"
-    if not are_unbalanced(counts):
+        return f"predictions assume these {shares_text(shares)}"
+    if shares == "estimate" or not are_unbalanced(counts):
         return ""
     keep = "equal shares; to keep those of the labels, set `class_shares=labels`"
     assumed = keep if shares == "equal" else "the same shares"
@@ -120,3 +126,11 @@ def unbalanced_text(shares: ClassShares, counts: Sequence[int]) -> str:
 def weighted_text(weights: Float[np.ndarray, " items"]) -> str:
     """Return the words that follow a mean of items with the weights of `item_weights`; empty if all are equal."""
     return ", weighted by class" if np.ptp(weights) else ""
+
+
+def shares_text(shares: ClassShares) -> str:
+    """Return the largest and the smallest shares of a mapping: `class shares: cat 60 %, dog 30 %, ..., emu 1 %`."""
+    assert isinstance(shares, Mapping)
+    total = sum(shares.values())
+    parts = [f"{label} {100 * shares[label] / total:.0f} %" for label in sorted(shares, key=lambda each: -shares[each])]
+    return f"class shares: {', '.join(parts if len(parts) < 7 else [*parts[:3], '...', *parts[-2:]])}"

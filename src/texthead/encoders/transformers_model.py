@@ -1,8 +1,9 @@
 """transformers models: their folders, local or on the hub, and their visual towers. Never runs code from a folder."""
 
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -14,6 +15,8 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from texthead.encoders.figures import published_figures
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import check_folder, read_tensors, sized_as
 from texthead.errors import EncoderError, line_of
 
@@ -42,13 +45,25 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
         raise EncoderError(f"{source}: neither a folder nor an ORG/NAME on the hub; check the path")
     from huggingface_hub import snapshot_download
 
-    name, _, revision = str(source).partition("@")
-    take = partial(snapshot_download, name, revision=revision or None)
+    name, revision = named_revision(str(source))
+    take = partial(snapshot_download, name, revision=revision)
     folder = Path(take(allow_patterns=[*_SMALL_FILES, *(["*.safetensors"] if weights else [])]))
     if weights and not any(folder.glob("*.safetensors")):
         folder = Path(take(allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"]))
+        if not any(folder.glob("pytorch_model*.bin")):
+            raise EncoderError(
+                f"{source}: the repository has no model.safetensors or pytorch_model.bin at revision "
+                f"{revision or 'main'!r}; name one that has (hf:{name}@REVISION, a branch, commit or refs/pr/NUMBER), "
+                "or another repository with the model in transformers' format"
+            )
     check_folder(folder)
     return folder
+
+
+def named_revision(name: str) -> tuple[str, str | None]:
+    """Return the repository and revision of ORG/NAME[@REVISION]: by default the one in `figures.csv`, or None."""
+    name, _, revision = name.partition("@")
+    return name, revision or published_figures().get(f"hf:{name}", {}).get("revision")
 
 
 def config_of(folder: Path) -> Any:
@@ -162,16 +177,14 @@ class Tower(nn.Module):
 
     Args:
         model: the transformers model.
-        frames: frames that it takes at once.
-        size: side of a frame in pixels.
-        tokens: features that it returns for them.
+        spec: its spec: frames and pixels of its input, and its grids of features.
     """
 
-    def __init__(self, model: Any, frames: int, size: int, tokens: int):
+    def __init__(self, model: Any, spec: VisualSpec):
         super().__init__()
-        self.tokens = tokens
+        self.grid, self.finest = spec.grid, spec.finest or spec.grid
         self.model = _bare(model)
-        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), frames, size)
+        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
         for name, parameter in [*model.named_parameters(recurse=False)]:
@@ -179,12 +192,18 @@ class Tower(nn.Module):
                 delattr(model, name)
 
     def forward(self, pixels: Float[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
-        """Return the feature of each frame, or the features of each clip in time order."""
+        """Return the feature of each frame, or the features of each clip by step, row and column."""
         features = _features(self.model, pixels)
         if features.ndim == 2:
             features = features[:, None]
-        features = features.unflatten(1, (self.tokens, -1)).mean(2)
-        return features if pixels.ndim == 5 else features[:, 0]
+        if pixels.ndim == 4:
+            return features.mean(1)
+        features = features.unflatten(1, (math.prod(self.finest), -1)).mean(2).unflatten(1, self.finest)
+        for axis, (bins, cells) in enumerate(zip(self.grid, self.finest, strict=True), 1):
+            if bins != cells:
+                weights = _means(bins, cells).to(features)
+                features = torch.tensordot(features.movedim(axis, -1), weights, dims=1).movedim(-1, axis)
+        return features.flatten(1, 3)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass, if the model supports it."""
@@ -193,6 +212,16 @@ class Tower(nn.Module):
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         elif self.model.supports_gradient_checkpointing:
             self.model.gradient_checkpointing_disable()
+
+
+def _means(bins: int, cells: int) -> Float[Tensor, "cells bins"]:
+    """Return the weights of cells in equal bins; a cell on a border belongs to both, in parts.
+
+    _means(2, 3) has the columns 2/3, 1/3, 0 and 0, 1/3, 2/3.
+    """
+    cell, start = torch.arange(cells)[:, None], torch.arange(bins) * cells / bins
+    overlap = torch.minimum(cell + 1, start + cells / bins) - torch.maximum(cell, start)
+    return overlap.clamp_min(0) * bins / cells
 
 
 def _method(model: nn.Module) -> str:
@@ -204,7 +233,7 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
     method = _method(model)
     run = getattr(model, method) if method else model
-    output = run(**_as_patches(pixels, model)) if "spatial_shapes" in signature(run).parameters else run(pixels)
+    output = run(**image_inputs(model, run, pixels))
     if isinstance(output, Tensor):
         return output
     if not method and _has_class_token(model):
@@ -215,8 +244,12 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     return patches.flatten(2).transpose(1, 2) if patches.ndim == 4 else patches
 
 
-def _as_patches(pixels: Float[Tensor, "units 3 height width"], model: Any) -> dict[str, Tensor | None]:
-    """Return the inputs of a model that takes images of any shape as lists of patches (SigLIP 2, NaFlex)."""
+def image_inputs(model: Any, run: Callable, pixels: Float[Tensor, "units *frames 3 height width"]) -> dict[str, Any]:
+    """Return frames or clips as inputs of a model's method, or of the model itself."""
+    names = signature(getattr(run, "forward", run)).parameters
+    if "spatial_shapes" not in names:
+        return {next((name for name in names if name.startswith("pixel_values")), next(iter(names))): pixels}
+    # It takes images of any shape, as lists of patches (SigLIP 2, NaFlex).
     side = model.config.vision_config.patch_size
     patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
     shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
@@ -255,13 +288,13 @@ def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[in
     return {name for name, child in model.named_children() if not used.isdisjoint(child.modules())}, tuple(shape)
 
 
-def build_tower(source: str, config: str, frames: int, size: int, tokens: int) -> Tower:
-    """Return the visual tower of a configuration, with random weights.
+def build_tower(spec: VisualSpec) -> Tower:
+    """Return the visual tower of a spec, with random weights.
 
     Raises:
         EncoderError: this version of transformers does not know the architecture.
     """
     from transformers import AutoModel
 
-    with faults(source):
-        return Tower(AutoModel.from_config(config_from(config)), frames, size, tokens)
+    with faults(spec.source):
+        return Tower(AutoModel.from_config(config_from(spec.config)), spec)

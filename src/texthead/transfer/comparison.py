@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from texthead.data.class_shares import check_class_shares, unbalanced_text
+from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
@@ -39,6 +39,7 @@ from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
 from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, When, are_few
+from texthead.transfer.transductive import estimate_shares
 
 # Default number of frames per video.
 QUICK_FRAMES = 4
@@ -111,14 +112,18 @@ def _encode(
 ) -> tuple[methods.Task, FrozenItems, FrozenItems | None, tuple[MediaError, ...], list[str], str]:
     """Encode items and unlabelled files; return (task, training items, scored items, errors, lines, engines).
 
-    The task has the penalty and the unlabelled files that suit the items; lines say what changed. The errors
+    The task has the penalty, class shares and unlabelled files that suit the items; lines say what changed. The errors
     are those of all unreadable files.
+
+    Args:
+        method: estimates the class shares of the files, if the recipe wants that.
 
     Raises:
         DataError: a class has no readable training item, no item can be read, or the class shares do not fit the data.
         MediaError: a file cannot be read, unless the task's reading skips such files.
     """
-    check_class_shares(task.recipe.class_shares, task.labels)
+    shares = task.recipe.class_shares
+    check_class_shares(shares, task.labels, unlabelled=bool(unlabelled))
     engines: set[str] = set()
     frozen = copy.copy(task.frozen)
     frozen.reporter = replace(frozen.reporter, used=engines.add)
@@ -132,6 +137,12 @@ def _encode(
         paths = find_media([unlabelled], frozen.reporter.note)
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
+        if shares == "estimate":
+            with torch.inference_mode():
+                scores = task.fit(method, items)(files.features)
+            estimated = dict(zip(task.labels, estimate_shares(scores).tolist(), strict=True))
+            task = replace(task, recipe=replace(task.recipe, class_shares=estimated))
+            lines.append(f"estimated {shares_text(estimated)}")
         task, line = methods.check_unlabelled(replace(task, unlabelled=files.features), method, items)
         lines.append(line)
         skipped += files.skipped

@@ -22,7 +22,7 @@ from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.models.heads import Head
 from texthead.models.several_head import SeveralHead
-from texthead.recipes import CLASS_SHARES, EngineName, MethodName, Recipe
+from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts
 from texthead.transfer.methods import fit_head
@@ -202,7 +202,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             return fit_several(self.method, encoder, names, self.prompts_, features, targets, [*map(str, paths)])
         if not isinstance(shares, str):
             shares = {str(label): share for label, share in shares.items()}
-        elif shares not in CLASS_SHARES:
+        elif shares not in ("equal", "labels"):
             raise DataError(f"`class_shares` must be equal, labels or the share of each label, got {shares!r}")
         return fit_head(self.method, encoder, names, self.prompts_, features, targets, shares)
 

@@ -245,7 +245,7 @@ class _Training:
         drawn = not splits_of(data) and options.held_out != 0
         division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
         labels = division.train.classes
-        check_class_shares(recipe.class_shares, labels)
+        check_class_shares(recipe.class_shares, labels, unlabelled=bool(options.unlabelled))
         names, sentences, lines = classes_to_train(
             labels,
             division.train.source,
@@ -286,12 +286,17 @@ class _Training:
         choice = self._before_trial(quick, inputs)
         if choice.tuned is None:
             self.notify(choice)
+            if inputs.recipe.class_shares == "estimate":
+                estimated = quick.task.recipe.class_shares
+                inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=estimated))
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
                 self.notify(choice._replace(changes=changes))
-                # Fine-tuning is resumed without unlabelled files.
-                command = self.command and {**self.command, "unlabelled": None}
+                command = self.command
+                if command and options.unlabelled:
+                    # Fine-tuning is resumed with the estimated class shares, without unlabelled files.
+                    command = {**command, "unlabelled": None, "class_shares": inputs.recipe.class_shares}
                 return replace(self, command=command).fine_tune(start)
         self.notify(choice)
         model, reading = quick.save(self.out, choice.why), task.frozen.reading

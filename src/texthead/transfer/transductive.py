@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
 # LOG.md, 2026-11-29, has the searches behind these constants.
-EM_STEPS = 5
+EM_STEPS, SHARE_STEPS = 5, 30
 
 # Spread of the scores before the softmax of the assignments, which makes these nearly hard.
 SHARPNESS = 5.0
@@ -34,7 +34,9 @@ ANCHOR, MORE_ANCHOR = 3.0, 7.0
 
 # Effective fraction of the classes below which their shares count, and at which they count in full. Heads fitted to few
 # labels prefer some classes by mistake, so shares that differ a little mean nothing.
+# `estimate_shares` is more sensitive, because its caller expects shares that differ.
 ALL_OCCUR, FEW_OCCUR = 0.8, 0.5
+EQUAL_SHARES, OTHER_SHARES = 0.95, 0.75
 
 
 class Occurrence(NamedTuple):
@@ -107,9 +109,7 @@ def refine(
     Raises:
         DataError: no file.
     """
-    if not len(scores):
-        raise DataError("no unlabelled file: give at least one")
-    finite = scores.isfinite().all(0)
+    finite = _predicted(scores)
     head, x, rows = scores[:, finite].double(), features.double(), rows[finite].double()
     y = torch.zeros(0, dtype=torch.long) if targets is None else (finite.cumsum(0) - 1)[targets]
     items = x[:0] if labelled is None else labelled.double()
@@ -146,6 +146,39 @@ def refine(
     return Refined(result, all_weight, all_bias, occurrence.trust)
 
 
+def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
+    """Return the estimated share of each class among unlabelled files; the shares sum to 1.
+
+    They are nearly equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
+    The logarithm of a share fits scores whose spread around each file's mean is about `SHARPNESS`; the scores of heads
+    fitted to few labels spread less, so it is too much for them.
+
+    Args:
+        scores: scores of the files by a head that assumes equal shares; minus infinity for classes that are never
+            predicted, whose share is 0.
+
+    Source: expectation maximisation of Saerens et al. (Neural Computation 2002).
+    Differs: the scores are scaled to one spread, because few labels make probabilities that are far too flat; a
+        Dirichlet prior; `Occurrence.trust`.
+
+    Raises:
+        DataError: no file.
+    """
+    finite = _predicted(scores)
+    head = scores[:, finite].double()
+    prior = torch.zeros(head.shape[1]).double()
+    for _ in range(SHARE_STEPS):
+        prior = _occurrence(_assigned(head, prior), EQUAL_SHARES, OTHER_SHARES).prior
+    return torch.zeros(len(finite)).masked_scatter(finite, prior.softmax(0).float())
+
+
+def _predicted(scores: Float[Tensor, "files classes"]) -> Bool[Tensor, " classes"]:
+    """Return which classes can be predicted; raise DataError if there is no file."""
+    if not len(scores):
+        raise DataError("no unlabelled file: give at least one")
+    return scores.isfinite().all(0)
+
+
 def _expected_means(
     head: Float[Tensor, "files classes"], x: Float[Tensor, "files dim"], rows: Float[Tensor, "classes dim"]
 ) -> Float[Tensor, "classes dim"]:
@@ -162,12 +195,14 @@ def _assigned(
     return (SHARPNESS / _spread(scores) * scores + prior).softmax(1)
 
 
-def _occurrence(assigned: Float[Tensor, "files classes"]) -> Occurrence:
+def _occurrence(
+    assigned: Float[Tensor, "files classes"], most: float = ALL_OCCUR, fewest: float = FEW_OCCUR
+) -> Occurrence:
     """Estimate which classes occur; one more file in each keeps small batches near equal shares."""
     counts = assigned.sum(0) + 1
     logs = (counts / counts.sum()).log()
     present = float((-(logs.exp() * logs).sum()).exp())
-    trust = min(max((ALL_OCCUR - present / len(logs)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
+    trust = min(max((most - present / len(logs)) / (most - fewest), 0.0), 1.0)
     return Occurrence(trust * logs, present, trust)
 
 
