@@ -284,7 +284,7 @@ def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, whe
     size, count = 2 * steps * rows * columns * spec.dim, len(clips) * files
     return (
         f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in half precision), "
-        f"{_size(count * size)} of {where} for {count:,} clips"
+        f"{_size(count * size)} of {where} for {count:,} clip{'s' * (count > 1)}"
     )
 
 
