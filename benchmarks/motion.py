@@ -288,9 +288,11 @@ class Scale(NamedTuple):
     shots: tuple[int, ...]
     clips: int  # of each motion: those that K are drawn from, and as many to score
     seeds: int
+    changes: Mapping[str, int]  # of the settings of the probes
 
 
-FULL, SMOKE = Scale(STEPS, (1, 2, 4, 8), 40, 5), Scale({"masked": 2, "names": 1}, (1, 2), 3, 2)
+FULL = Scale(STEPS, (1, 2, 4, 8), 40, 5, {})
+SMOKE = Scale({"masked": 2, "names": 1}, (1, 2), 3, 2, {"epochs": 1, "steps": 1})
 
 
 class Results:
@@ -332,7 +334,7 @@ def judge(items: Items, tower: str, results: Results, scale: Scale) -> None:
         results.add(tower, f"{form}, logistic", items, scale.shots, scale.seeds, partial(logistic, form))
     for title, (form, pooling, settings) in PROBES.items():
         for rows in ("learned", "text"):
-            one = partial(probe, form, pooling, settings, rows)
+            one = partial(probe, form, pooling, settings._replace(**scale.changes), rows)
             results.add(tower, f"{title}, {rows} rows", items, scale.shots, scale.seeds, one)
 
 
