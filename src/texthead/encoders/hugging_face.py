@@ -66,7 +66,7 @@ def load(rest: str) -> Encoder:
         bias = model.logit_bias.item() if hasattr(model, "logit_bias") else 0.0
         has_text = hasattr(model, _OF_TEXTS)
         tower = Tower(model, visual_spec)
-        _check_complete(tower.model, missing, source)
+        check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
     def load_text() -> Text:
@@ -235,7 +235,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)
-    _check_complete(model, missing, source)
+    check_complete(model, missing, source)
 
     def tokenize(prompts: Sequence[str]) -> Any:
         for prompt, tokens in zip(prompts, tokenizer(list(prompts))["input_ids"], strict=True):
@@ -256,7 +256,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     return Text(model, tokenize, encode, embeddings[0])
 
 
-def _check_complete(model: nn.Module, missing: set[str], source: str) -> None:
+def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
     """Raise EncoderError if weights of the model are missing."""
     lost = sorted(missing & {name for name, _ in model.named_parameters()})
     if lost:
