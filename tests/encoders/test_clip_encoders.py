@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocks = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        VideoMAEModel(VideoMAEConfig(**blocks, image_size=32, patch_size=8, num_frames=FRAMES)).save_pretrained(folder)
+        VideoMAEModel(VideoMAEConfig(**blocks, image_size=32, patch_size=4, num_frames=FRAMES)).save_pretrained(folder)
     sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     (folder / "preprocessor_config.json").write_text(
         json.dumps({"image_processor_type": "VideoMAEImageProcessor", **sizes})
@@ -314,18 +314,20 @@ def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> N
 
 @torch.inference_mode()
 def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
-    """A 2 x 4 x 4 grid of tokens is given as steps, as one vector, or coarser: the means of equal bins."""
-    assert (visual.spec.grid, visual.spec.finest, visual.spec.tokens) == ((2, 1, 1), (2, 4, 4), 2)
+    """A 2 x 8 x 8 grid of tokens is given as steps, as one vector, or coarser: the means of equal bins."""
+    assert (visual.spec.grid, visual.spec.finest, visual.spec.tokens) == ((2, 1, 1), (2, 8, 8), 2)
     clips = noise(3, FRAMES, 3, 32, 32)
-    tokens = VideoMAEModel.from_pretrained(folder).eval()(clips).last_hidden_state.unflatten(1, (2, 4, 4))
-    grids = {(8, 4, 4): tokens, (8, 1, 1): tokens.mean((2, 3))}
+    own = VideoMAEModel.from_pretrained(folder).eval()(clips).last_hidden_state.unflatten(1, (2, 8, 8))
+    tokens = own.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
+    grids = {(8, 8, 8): own, (8, 4, 4): tokens, (8, 1, 1): tokens.mean((2, 3))}
     grids[1, 2, 2] = tokens.mean(1).unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean((2, 4))
     for most, expected in grids.items():
         finer = visual.with_grid(most)
         assert finer.spec.tokens == expected[0, ..., 0].numel()
         assert torch.allclose(finer(clips), expected.flatten(1, -2), atol=1e-5)
     thirds = visual.with_grid((2, 3, 1))(clips).unflatten(1, (2, 3))
-    assert torch.allclose(thirds[:, :, 0], (tokens[:, :, 0] + tokens[:, :, 1] / 3).mean(2) * 0.75, atol=1e-5)
+    first = (own[:, :, 0] + own[:, :, 1] + own[:, :, 2] * 2 / 3).mean(2) * 3 / 8
+    assert torch.allclose(thirds[:, :, 0], first, atol=1e-5)
     assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
 
 

@@ -17,6 +17,7 @@ from texthead.features.engine import Engine
 from texthead.features.frames import features_of_clips, frame_features, frames_at_once
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
+from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -44,7 +45,9 @@ def item_features(
     Raises:
         RunError: another process has stopped.
     """
-    cacheable = model.sees_frames_apart or model.sees_clips
+    # All tokens of an imported classifier would fill the disk.
+    few = not model.sees_clips or as_visual(model.visual).spec.tokens <= math.prod(ATTENDED)
+    cacheable = (model.sees_frames_apart or model.sees_clips) and few
     use_cache = protocol.views.crops == 1 and cacheable and bool(reading.cache)
     # `_view_features` reports prepared clips, which have no windows, as errors.
     use_cache = use_cache and not (protocol.views.of_windows and any(MediaPath(path).is_member for path in paths))
