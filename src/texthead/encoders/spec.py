@@ -60,7 +60,7 @@ class VisualSpec:
         return math.prod(self.grid)
 
     @property
-    def number_type(self) -> Literal["float32", "float16"]:
+    def number_type(self) -> str:
         """How features are kept: a grid, which is large, in half precision."""
         return "float16" if self.tokens > self.grid[0] else "float32"
 
