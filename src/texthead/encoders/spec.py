@@ -60,7 +60,7 @@ class VisualSpec:
         return math.prod(self.grid)
 
     @property
-    def number_type(self) -> Literal["float32", "float16"]:
+    def number_type(self) -> str:
         """How features are kept: a grid of means in half precision, the encoder's own features as they are."""
         means = self.tokens > self.grid[0] and self.grid != self.finest
         return "float16" if means else "float32"
