@@ -45,7 +45,6 @@ STEPS = {"masked": 3000, "names": 1000}
 RATE, WARMUP = 1e-3, 50
 VISIBLE = 0.25  # of the patches, at random in space and time
 SEEN_SHAPES, NEW_SHAPES = tuple(SHAPES)[:4], tuple(SHAPES)[4:]
-SCALE = 1 / 0.07  # the logit scale of an encoder that states none
 
 
 # --- towers
@@ -180,6 +179,7 @@ class Settings(NamedTuple):
     width: int = 256
     positions: float = 0.3
     layers: int = 3
+    scale: float = 1 / 0.07  # of the logits, if the encoder states none
 
 
 SMALL = Settings()
@@ -234,7 +234,7 @@ def probe(form: str, pooling: str, settings: Settings, rows: str, items: Items, 
         nn.init.normal_(pool.positions, std=settings.positions)
     elif pooling == "authors":
         pool = AuthorsPool(settings.layers)
-    options = {"names": items.names, "scale": SCALE, "center": x.mean((0, 1))}
+    options = {"names": items.names, "scale": settings.scale, "center": x.mean((0, 1))}
     head = (
         FrozenHead(text_rows_of(items.names), **options)
         if rows == "text"
@@ -340,14 +340,14 @@ def judge(items: Items, tower: str, results: Results, scale: Scale) -> None:
 
 def develop(items: Items, tower: str, results: Results, scale: Scale) -> None:
     """Compute top-1 of other settings on the development motions, three seeds."""
-    tries = [{}, {"rate": 3e-4}, {"rate": 3e-3}, {"steps": 160}, {"steps": 160, "rate": 3e-4}]
+    both = [{}, {"scale": 50}, {"rate": 3e-4}, {"rate": 3e-3}, {"steps": 160}, {"steps": 160, "rate": 3e-4}]
     own = {"ours": [{"width": 64}, {"positions": 0.02}, {"positions": 1.0}], "authors": [{"layers": 0}, {"layers": 1}]}
     for title, (form, pooling, _) in PROBES.items():
-        for change in tries + own.get(pooling, []):
-            settings, text = SMALL._replace(**change), ", ".join(f"{key} {value}" for key, value in change.items())
-            one = partial(probe, form, pooling, settings, "learned")
-            row = f"{title}: {text or 'recipe small'}"
-            results.add(f"{tower}, development", row, items, scale.shots[1::2], 3, one)
+        for change in both + own.get(pooling, []):
+            for rows in ("learned", "text") if pooling == "ours" else ("learned",):
+                one = partial(probe, form, pooling, SMALL._replace(**change), rows)
+                text = ", ".join(f"{key} {value}" for key, value in change.items()) or "recipe small"
+                results.add(f"{tower}, development", f"{title}, {rows}: {text}", items, scale.shots[1::2], 3, one)
 
 
 # Differences that the table shows: minuend and subtrahend.
