@@ -26,6 +26,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "altclip": {**_PAIR, "text_config": {**_READ, "project_dim": 24, "max_position_embeddings": WORDS + 10}},
     "chinese_clip": _PAIR,
     "aimv2": _PAIR,
+    "tipsv2": {"text_config": _READ, "vision_config": _SEEN},
     "xclip": {
         **_PAIR,
         "vision_config": {**_SEEN, "num_frames": 4, "mit_hidden_size": 24, "mit_num_attention_heads": 2},
@@ -62,7 +63,18 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "convnext": {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]},
 }
 
-WITH_TEXT = ("clip", "siglip", "siglip2", "metaclip_2", "altclip", "chinese_clip", "aimv2", "xclip", "videoprism")
+WITH_TEXT = (
+    "clip",
+    "siglip",
+    "siglip2",
+    "metaclip_2",
+    "altclip",
+    "chinese_clip",
+    "aimv2",
+    "tipsv2",
+    "xclip",
+    "videoprism",
+)
 
 STATISTICS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
 
@@ -97,7 +109,7 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
         (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     if kind in WITH_TEXT:
         letters = "abcdefghijklmnopqrstuvwxyz"
-        marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
         (folder / "vocab.txt").write_text("\n".join([*marks, *letters, *(f"##{letter}" for letter in letters)]))
         BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=WORDS).save_pretrained(folder)
     return model

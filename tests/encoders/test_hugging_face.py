@@ -1,14 +1,17 @@
 """Models of transformers: features, text rows, logits and sizes match transformers' own."""
 
 import json
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from open_clip.tokenizer import HFTokenizer
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel, CLIPTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel, CLIPTokenizerFast, GemmaTokenizer
 
 from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
 from made import frames, noise, write_clip_folder
@@ -22,10 +25,22 @@ from texthead.errors import EncoderError
 
 PROMPTS = ["a cat", "two dogs on a pho"]
 
+# Forms of the scalar parameters of which a family's scale is made; the others have its logarithm.
+SCALES: dict[str, Callable[[Any], float]] = {
+    "tipsv2": lambda model: 1 / model.temperature.item(),
+    "videoprism": lambda model: 100,  # It has none; this is its authors' demo.
+}
+
 
 def tensor(found: Any) -> Tensor:
     """Return the features, which are a tensor or inside an object, depending on transformers' version."""
     return found if isinstance(found, Tensor) else found.pooler_output
+
+
+def tokenized(folder: Path, kind: str) -> Any:
+    """Return the prompts as tokens, which VideoPrism's authors end with a period."""
+    prompts = [f"{prompt}." for prompt in PROMPTS] if kind == "videoprism" else PROMPTS
+    return AutoTokenizer.from_pretrained(folder)(prompts, padding="max_length", max_length=WORDS, return_tensors="pt")
 
 
 def patches_of(inputs: Tensor) -> Tensor:
@@ -87,11 +102,8 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
 def test_rows_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
     model: Any = save_family(tmp_path, kind)
     encoder = load_encoder(f"hf:{tmp_path}")
-    tokens = AutoTokenizer.from_pretrained(tmp_path)(
-        PROMPTS, padding="max_length", max_length=WORDS, return_tensors="pt"
-    )
-    assert torch.allclose(encoder.encode_text(PROMPTS), tensor(model.get_text_features(**tokens)), atol=1e-4)
-    assert encoder.scale == pytest.approx(float(model.logit_scale.exp()) if hasattr(model, "logit_scale") else 1 / 0.07)
+    rows = encoder.encode_text(PROMPTS)
+    assert torch.allclose(rows, tensor(model.get_text_features(**tokenized(tmp_path, kind))), atol=1e-4)
     # Learned templates need gradients at the token embeddings.
     kept = load_encoder(f"hf:{tmp_path}", keep_text=True)
     reached = []
@@ -103,21 +115,23 @@ def test_rows_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> Non
         encoder.encode_text(["abcdefghijklmnopqrstuvwxyz"])
 
 
-# X-CLIP adapts its text rows to each video; here rows are fixed per class, so the logits differ.
-@pytest.mark.parametrize("kind", [kind for kind in WITH_TEXT if kind != "xclip"])
+@pytest.mark.parametrize("kind", WITH_TEXT)
 @torch.no_grad()
-def test_logits_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
+def test_probabilities_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
+    """Scale, bias and temperature are found by what the model's forward does with them."""
     model: Any = save_family(tmp_path, kind)
-    if hasattr(model, "logit_bias"):
-        model.logit_bias.fill_(-3.0)
-        model.save_pretrained(tmp_path)
+    for name, value in (("logit_bias", -3.0), ("logit_scale", 2.5), ("temperature", 0.005)):
+        if hasattr(model, name):
+            getattr(model, name).fill_(value)
+    model.save_pretrained(tmp_path)
     encoder = load_encoder(f"hf:{tmp_path}")
     assert encoder.bias == (-3.0 if "siglip" in kind else 0.0)
+    assert encoder.scale == pytest.approx(SCALES.get(kind, lambda model: model.logit_scale.exp().item())(model))
+    if kind == "xclip":  # It adapts its text rows to each video; here rows are fixed per class.
+        return
     size, videos = encoder.visual.spec.size, encoder.visual.spec.unit == "clip"
     inputs = noise(3, *((encoder.visual.spec.frames,) if videos else ()), 3, size, size)
-    tokens = AutoTokenizer.from_pretrained(tmp_path)(
-        PROMPTS, padding="max_length", max_length=WORDS, return_tensors="pt"
-    )
+    tokens = tokenized(tmp_path, kind)
     if kind == "siglip2":
         shape = {"pixel_attention_mask": torch.ones(3, 16), "spatial_shapes": torch.tensor([[4, 4]] * 3)}
         theirs = model(pixel_values=patches_of(inputs), **shape, **tokens).logits_per_image
@@ -128,7 +142,57 @@ def test_logits_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> N
         theirs = model(pixel_values=inputs, **tokens).logits_per_image
     features = encoder.visual(inputs)
     logits = encoder.logits(features[:, 0] if videos else features, encoder.encode_text(PROMPTS))
-    assert torch.allclose(logits.softmax(0) if videos else logits, theirs, atol=1e-4)
+    if videos:
+        assert torch.allclose(logits.softmax(0), theirs, atol=1e-4)
+        return
+    assert torch.allclose(logits, theirs, rtol=1e-5, atol=1e-4)
+    assert torch.allclose(logits.softmax(1), theirs.softmax(1), atol=1e-4)
+    assert torch.allclose(logits.sigmoid(), theirs.sigmoid(), atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_temperature_that_published_weights_lack(tmp_path: Path) -> None:
+    """TIPSv2's files have none: it is in the configuration."""
+    model: Any = save_family(tmp_path, "tipsv2")
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert tensors.pop("temperature").numel() == 1
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    encoder = load_encoder(f"hf:{tmp_path}")
+    assert encoder.scale == pytest.approx(1 / model.config.temperature_init_value) == pytest.approx(197, rel=1e-2)
+    assert encoder.encode_text(PROMPTS).shape == (2, 32)
+
+
+@pytest.mark.parametrize("kind", ["siglip", "siglip2"])
+def test_names_of_siglip_2_are_cleaned_as_open_clip_does(kind: str, tmp_path: Path) -> None:
+    """Published folders of `siglip` models with SigLIP 2's vocabulary have Gemma's tokenizer, which has capitals."""
+    save_family(tmp_path, kind)
+    marks = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", "!", "_", *string.ascii_letters]
+    GemmaTokenizer(
+        {token: index for index, token in enumerate(marks)},
+        padding_side="right",
+        model_max_length=WORDS,
+        model_input_names=["input_ids"],
+    ).save_pretrained(tmp_path)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    names = ["Golden Retriever!", "golden  retriever", "Golden_Retriever", "gold &amp; retriever"]
+    theirs = HFTokenizer(str(tmp_path), context_length=WORDS, clean="canonicalize")(names)
+    assert torch.equal(encoder.text.tokenize(names)["input_ids"], theirs)
+    first, second, third, other = encoder.encode_text(names)
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+    assert not torch.equal(first, other)
+    if kind == "siglip":  # Without cleaning they differ.
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+        assert tokenizer("Golden Retriever!")["input_ids"] != tokenizer("golden retriever")["input_ids"]
+
+
+def test_names_of_videoprism_are_cleaned_as_its_authors_do(tmp_path: Path) -> None:
+    save_family(tmp_path, "videoprism")
+    text = load_encoder(f"hf:{tmp_path}").text
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokens = text.tokenize(["Hello,World..", "  hello   world"])["input_ids"]
+    assert torch.equal(tokens[0], tokens[1])
+    assert tokens[0].tolist() == tokenizer("hello world.", padding="max_length", max_length=WORDS)["input_ids"]
 
 
 @pytest.fixture(params=[(2, "quick_gelu"), (190, "gelu")], ids=["old end", "own end"])

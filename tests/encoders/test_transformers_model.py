@@ -11,8 +11,11 @@ from safetensors.torch import load_file, save_file
 from made import write_clip_folder
 from messages import refuses
 from text_models import bert
+from texthead.encoders.figures import published_figures
+from texthead.encoders.hugging_face import known, location
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.text_only import Sentences
+from texthead.encoders.transformers_model import folder_of
 from texthead.errors import EncoderError
 
 HIGH = 10_000_000
@@ -108,3 +111,27 @@ def test_an_index_leads_nowhere_else(clip: Path, target: object) -> None:
     (clip / "model.safetensors.index.json").write_text(json.dumps(index))
     with refuses(EncoderError, clip / "model.safetensors.index.json", repr(target)):
         load_encoder(f"hf:{clip}")
+
+
+def test_revisions_with_weights(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VideoPrism's main branches lack transformers' files: the pinned revision is taken, or the error says so."""
+    asked: list[tuple[str, str | None]] = []
+    (tmp_path / "flax").mkdir()
+
+    def download(name: str, revision: str | None, allow_patterns: object) -> str:
+        asked.append((name, revision))
+        return str(clip if revision else tmp_path / "flax")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    pinned = {source: row["revision"] for source, row in published_figures().items() if "revision" in row}
+    assert len(pinned) == 4
+    for source, revision in pinned.items():
+        name = source.removeprefix("hf:")
+        assert len(revision) == 40
+        assert dict(known())[source] == location(name) == f"hub: {name}/tree/{revision}"
+        assert folder_of(name) == clip
+        assert asked.pop() == (name, revision)
+    assert folder_of("google/videoprism-base-f16r288@refs/pr/1") == clip
+    assert asked.pop() == ("google/videoprism-base-f16r288", "refs/pr/1")
+    with refuses(EncoderError, "org/name", "model.safetensors", "'main'", "hf:org/name@REVISION"):
+        folder_of("org/name")

@@ -3,7 +3,9 @@
 The table has a row for each architecture of open_clip, and one for each set of weights with a published accuracy or
 licence. Parameters (in millions) were counted from the architecture if transformers can build it without a download,
 else they are from the source of the accuracy. Licences are from the models' pages on the hub or their repositories, and
-empty if neither was available. No accuracy was measured with texthead.
+empty if neither was available. No accuracy was measured with texthead. A revision is the commit of a hub repository
+with the weights in transformers' format, if its main branch lacks them (VideoPrism's are in pull requests, by which
+mteb loads them too: mteb/models/model_implementations/videoprism_models.py).
 """
 
 import csv

@@ -6,13 +6,16 @@ encoder. Video towers take clips. Preprocessing, tokenizer and logit scale come 
 
 import json
 import math
-from collections.abc import Sequence
+import re
+import string
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual
@@ -24,7 +27,9 @@ from texthead.encoders.transformers_model import (
     empty,
     faults,
     folder_of,
+    image_inputs,
     loaded,
+    named_revision,
     traced,
     without_text,
 )
@@ -47,8 +52,13 @@ _BATCH = 64
 # Limits for a visual tower built without its weights; each layer of a transformer has about 16 tensors.
 _MOST_VALUES, _MOST_TENSORS = 10**12, 10_000
 
-# If the weights have no logit scale: CLIP's initial one.
+# If the weights have no logit scale: CLIP's initial one, and for VideoPrism the one of its authors' demo.
 _SCALE = 1 / 0.07
+_SCALES = {"videoprism": 100.0}
+
+# Largest deviation of a model's logits from scale * cosine + bias, relative to their own, and of a scale from the
+# parameter that it is read from.
+_CLOSE = 1e-3
 
 
 def load(rest: str) -> Encoder:
@@ -62,11 +72,10 @@ def load(rest: str) -> Encoder:
         folder = folder_of(rest)
         visual_spec = _spec(source, folder)
         model, missing = loaded(folder, source)
-        scale = model.logit_scale.exp().item() if hasattr(model, "logit_scale") else _SCALE
-        bias = model.logit_bias.item() if hasattr(model, "logit_bias") else 0.0
         has_text = hasattr(model, _OF_TEXTS)
+        scale, bias = _scale_and_bias(model, visual_spec) if has_text else (_SCALE, 0.0)
         tower = Tower(model, visual_spec)
-        _check_complete(tower.model, missing, source)
+        check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
     def load_text() -> Text:
@@ -90,13 +99,54 @@ def spec(rest: str) -> VisualSpec:
 def known() -> list[tuple[str, str]]:
     """Return the hub models in `figures.csv`; there is no complete list."""
     return [
-        (source, f"hub: {source.removeprefix('hf:')}") for source in published_figures() if source.startswith("hf:")
+        (source, location(source.removeprefix("hf:"))) for source in published_figures() if source.startswith("hf:")
     ]
 
 
 def location(rest: str) -> str:
     """Return where the weights of ORG/NAME[@REVISION] are published."""
-    return f"hub: {rest}"
+    name, revision = named_revision(rest)
+    return f"hub: {name}" + (f"/tree/{revision}" if revision else "")
+
+
+# ---- scale and bias
+
+
+@torch.no_grad()
+def _scale_and_bias(model: Any, spec: VisualSpec) -> tuple[float, float]:
+    """Return (scale, bias) of a model's logits, as a function of its cosines.
+
+    They are the line through the logits that the model's own forward returns for noise. Which of its parameters they
+    are, and in which form (scale, logarithm of the scale, temperature), follows from that line.
+    """
+    default = _SCALES.get(model.config.model_type, _SCALE), 0.0
+    random = torch.Generator().manual_seed(0)
+    clip = (spec.frames,) if spec.unit == "clip" else ()
+    pixels = torch.randn(2, *clip, 3, spec.size, spec.size, generator=random)
+    words = getattr(model.config, "text_config", model.config).vocab_size
+    try:
+        tokens = torch.randint(words, (4, 4), generator=random)
+        outputs = model(**image_inputs(model, model.forward, pixels), input_ids=tokens)
+        logits, images, texts = (
+            next(outputs[key] for key in outputs if re.fullmatch(pattern, key)).double()
+            for pattern in (r"logits_per_(image|video)", r"(image|video)_embeds", r"text_embeds")
+        )
+    except Exception:  # Its forward takes other inputs or returns no logits, and may raise anything.
+        return default
+    cosines = (F.normalize(images, dim=-1)[:, None] * F.normalize(texts, dim=-1)).sum(-1)
+    points = torch.stack([cosines.flatten(), torch.ones(cosines.numel(), dtype=cosines.dtype)], 1)
+    line = torch.linalg.lstsq(points, logits.reshape(-1, 1)).solution
+    if (points @ line).sub(logits.reshape(-1, 1)).std() > _CLOSE * logits.std() or line[0] <= 0:
+        return default
+    own = [value for value in model.parameters(recurse=False) if value.numel() == 1]
+    scales = [form(value).item() for value in own for form in (torch.exp, torch.reciprocal, torch.Tensor.detach)]
+    return _own(line[0].item(), scales), _own(line[1].item(), [0.0, *(value.item() for value in own)])
+
+
+def _own(value: float, candidates: Sequence[float]) -> float:
+    """Return the nearest candidate if it equals a value up to rounding, else the value."""
+    nearest = min(candidates, key=lambda each: abs(each - value), default=value)
+    return nearest if abs(nearest - value) <= _CLOSE * max(1, abs(value)) else value
 
 
 # ---- the visual tower
@@ -229,19 +279,21 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    clean = _cleaning(model.config.model_type)
     config = getattr(model.config, "text_config", model.config)
     limit = min(getattr(config, "max_position_embeddings", _MOST_PADDED), tokenizer.model_max_length)
     padding = "max_length" if limit <= _MOST_PADDED else True
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)
-    _check_complete(model, missing, source)
+    check_complete(model, missing, source)
 
     def tokenize(prompts: Sequence[str]) -> Any:
-        for prompt, tokens in zip(prompts, tokenizer(list(prompts))["input_ids"], strict=True):
+        texts = [clean(prompt) for prompt in prompts]
+        for prompt, tokens in zip(prompts, tokenizer(texts)["input_ids"], strict=True):
             if len(tokens) > limit:
                 raise EncoderError(f"prompt {prompt[:40]!r}... has {len(tokens)} tokens > {limit}: shorten it")
-        return tokenizer(list(prompts), padding=padding, max_length=limit, return_tensors="pt")
+        return tokenizer(texts, padding=padding, max_length=limit, return_tensors="pt")
 
     def encode(tokens: Any) -> Tensor:
         device, rows = next(model.parameters()).device, []
@@ -256,7 +308,24 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     return Text(model, tokenize, encode, embeddings[0])
 
 
-def _check_complete(model: nn.Module, missing: set[str], source: str) -> None:
+def _cleaning(kind: str) -> Callable[[str], str]:
+    """Return the function with which a family's authors change a prompt before its tokenizer.
+
+    transformers leaves it to the tokenizer, and published tokenizers do not do it, or only in part.
+
+    Source: open_clip's tokenizers of SigLIP and SigLIP 2; `canonicalize_text` of github.com/google-deepmind/videoprism.
+    """
+    if kind in ("siglip", "siglip2"):
+        from open_clip.tokenizer import get_clean_fn
+
+        return get_clean_fn("canonicalize")
+    if kind == "videoprism":
+        spaces = str.maketrans(dict.fromkeys(string.punctuation, " "))
+        return lambda prompt: " ".join(prompt.translate(spaces).lower().split()) + "."
+    return str
+
+
+def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
     """Raise EncoderError if weights of the model are missing."""
     lost = sorted(missing & {name for name, _ in model.named_parameters()})
     if lost:

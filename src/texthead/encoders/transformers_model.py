@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import check_folder, read_tensors, sized_as
 from texthead.errors import EncoderError, line_of
@@ -44,13 +45,25 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
         raise EncoderError(f"{source}: neither a folder nor an ORG/NAME on the hub; check the path")
     from huggingface_hub import snapshot_download
 
-    name, _, revision = str(source).partition("@")
-    take = partial(snapshot_download, name, revision=revision or None)
+    name, revision = named_revision(str(source))
+    take = partial(snapshot_download, name, revision=revision)
     folder = Path(take(allow_patterns=[*_SMALL_FILES, *(["*.safetensors"] if weights else [])]))
     if weights and not any(folder.glob("*.safetensors")):
         folder = Path(take(allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"]))
+        if not any(folder.glob("pytorch_model*.bin")):
+            raise EncoderError(
+                f"{source}: the repository has no model.safetensors or pytorch_model.bin at revision "
+                f"{revision or 'main'!r}; name one that has (hf:{name}@REVISION, a branch, commit or refs/pr/NUMBER), "
+                "or another repository with the model in transformers' format"
+            )
     check_folder(folder)
     return folder
+
+
+def named_revision(name: str) -> tuple[str, str | None]:
+    """Return the repository and revision of ORG/NAME[@REVISION]: by default the one in `figures.csv`, or None."""
+    name, _, revision = name.partition("@")
+    return name, revision or published_figures().get(f"hf:{name}", {}).get("revision")
 
 
 def config_of(folder: Path) -> Any:
@@ -91,19 +104,22 @@ def _plain(config: Any) -> Any:
     return config
 
 
-def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
+def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set[str]]:
     """Return (the model of a folder in float32, the names of weights missing from its files).
+
+    Args:
+        kind: the class in transformers that chooses the model.
 
     Raises:
         EncoderError: the network is much larger than its weights, or their shapes differ.
         Others, of transformers, for files that it cannot read.
     """
-    from transformers import AutoModel
-    from transformers.utils import logging
+    import transformers
 
-    logging.disable_progress_bar()
-    check_folder_size(folder, source)
-    model, info = AutoModel.from_pretrained(
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # Missing weights are errors below; a classifier's are not used.
+    check_folder_size(folder, source, kind)
+    model, info = getattr(transformers, kind).from_pretrained(
         folder,
         config=config_of(folder),
         dtype=torch.float32,
@@ -120,13 +136,13 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
     return model.eval().requires_grad_(False), set(info["missing_keys"])
 
 
-def check_folder_size(folder: Path, source: str) -> None:
+def check_folder_size(folder: Path, source: str, kind: str = "AutoModel") -> None:
     """Check the network's size before transformers builds it.
 
     Raises:
         EncoderError: the network is much larger than the weights, or they are missing or unreadable.
     """
-    from transformers import AutoModel
+    import transformers
 
     shapes: list[Sequence[int]] = []
     for path in folder.glob("*.safetensors"):
@@ -137,7 +153,7 @@ def check_folder_size(folder: Path, source: str) -> None:
     if not shapes:
         raise EncoderError(f"{folder}: has no model.safetensors or pytorch_model.bin; write it with save_pretrained")
     with sized_as(shapes, source):
-        AutoModel.from_config(config_of(folder))
+        getattr(transformers, kind).from_config(config_of(folder))
 
 
 @contextmanager
@@ -220,7 +236,7 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
     method = _method(model)
     run = getattr(model, method) if method else model
-    output = run(**_as_patches(pixels, model)) if "spatial_shapes" in signature(run).parameters else run(pixels)
+    output = run(**image_inputs(model, run, pixels))
     if isinstance(output, Tensor):
         return output
     if not method and _has_class_token(model):
@@ -231,8 +247,12 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     return patches.flatten(2).transpose(1, 2) if patches.ndim == 4 else patches
 
 
-def _as_patches(pixels: Float[Tensor, "units 3 height width"], model: Any) -> dict[str, Tensor | None]:
-    """Return the inputs of a model that takes images of any shape as lists of patches (SigLIP 2, NaFlex)."""
+def image_inputs(model: Any, run: Callable, pixels: Float[Tensor, "units *frames 3 height width"]) -> dict[str, Any]:
+    """Return frames or clips as inputs of a model's method, or of the model itself."""
+    names = signature(getattr(run, "forward", run)).parameters
+    if "spatial_shapes" not in names:
+        return {next((name for name in names if name.startswith("pixel_values")), next(iter(names))): pixels}
+    # It takes images of any shape, as lists of patches (SigLIP 2, NaFlex).
     side = model.config.vision_config.patch_size
     patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
     shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.

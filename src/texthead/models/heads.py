@@ -102,12 +102,15 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
-        """Return a copy of each class's row or rows; None if the classes of the head cannot be edited."""
-        return self.weight.detach()[:, None].clone()
+        """Return a copy of each class's row or rows, with its bias; None if the classes cannot be edited."""
+        bias = getattr(self, "bias", None)
+        columns = [self.weight] if bias is None else [self.weight, bias[:, None]]
+        return torch.cat(columns, dim=1).detach()[:, None]
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
         """Return the entries of the state dict that hold `rows`."""
-        return {"weight": rows[:, 0]}
+        dim = self.weight.shape[1]
+        return {"weight": rows[:, 0, :dim]} | ({"bias": rows[:, 0, dim]} if rows.shape[2] > dim else {})
 
     def with_rows(
         self, rows: Float[Tensor, "classes rows numbers"], names: Sequence[str], prompts: Prompts | None = None
@@ -364,22 +367,28 @@ class TemplatesHead(CosineHead):
 
 
 class LinearHead(Head):
-    """Scores = W g_V(x), trained from random rows: no normalisation, no scale, no bias.
+    """Scores = W g_V(x), trained from random rows: no normalisation, no scale.
 
     Args:
         dim: feature dimension.
         names: the class names, in row order.
         generator: draws the initial rows, uniform in +-1/sqrt(dim), as in torch's linear layer.
+        bias: whether a bias is added to the scores, as in published classifiers; at first 0.
 
     Source: Eq. 1, exactly.
     """
 
     lengths_count = True
 
-    def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None):
+    def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None, bias: bool = False):
         super().__init__(names, "linear")
         bound = 1 / math.sqrt(dim)
         self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(len(names))) if bias else None
+
+    def config(self) -> dict[str, object]:
+        """Return the head's entry in `recipe.json`."""
+        return super().config() | ({} if self.bias is None else {"bias": True})
 
     @classmethod
     def start(cls, inputs: RowInputs) -> "Head":
@@ -389,11 +398,11 @@ class LinearHead(Head):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
-        return cls(dim, names=names)
+        return cls(dim, names=names, bias=bool(config.get("bias")))
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logits of each class."""
-        return F.linear(features, self.weight)
+        return F.linear(features, self.weight, self.bias)
 
 
 # The kind of a `ProbeHead` that was fitted starting from text rows.
@@ -444,14 +453,6 @@ class ProbeHead(Head):
         """Return a head of the right shape, to load weights into."""
         options = {**empty_options(config, dim), "center": torch.zeros(dim)}
         return cls(torch.zeros(len(names), dim), bias=torch.zeros(len(names)), names=names, **options)
-
-    def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of each class's row followed by its bias."""
-        return torch.cat([self.weight, self.bias[:, None]], dim=1)[:, None].detach()
-
-    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict that hold `rows`."""
-        return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
 
     @property
     def title(self) -> str:
