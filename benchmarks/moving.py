@@ -74,7 +74,52 @@ JUDGED: Mapping[str, Motion] = {
     "spiralling inwards": lambda way, phase, size, rng: _circle(_side(rng) * phase * 2, 2 * size, -phase % 1),
 }
 
-MOTIONS = {**TRAINED, **DEVELOPMENT, **JUDGED}
+
+def _then(first: Motion, second: Motion) -> Motion:
+    """Return a motion that changes from the first to the second in the middle third of the clip."""
+
+    def moves(way: Times, phase: Times, size: float, rng: np.random.Generator) -> Course:
+        change = int(rng.integers(len(way) // 3, len(way) - len(way) // 3))
+        before, after = (np.stack([part + 0 * way for part in each(way, phase, size, rng)]) for each in (first, second))
+        after[:3] += before[:3, change - 1 : change] - after[:3, change - 1 : change]  # it goes on from where it is
+        return tuple(np.concatenate([before[:, :change], after[:, change:]], axis=1))
+
+    return moves
+
+
+def _in_order(motions: Mapping[str, Motion], pairs: Sequence[tuple[str, str]]) -> dict[str, Motion]:
+    """Return two motions of each pair: "A, then B" and "B, then A"."""
+    return {
+        f"{first}, then {second}": _then(motions[first], motions[second])
+        for pair in pairs
+        for first, second in (pair, pair[::-1])
+    }
+
+
+DEVELOPMENT_ORDERS = _in_order(
+    DEVELOPMENT,
+    [
+        ("moving up and to the left", "moving down and to the right"),
+        ("moving up and to the right", "moving down and to the left"),
+        ("walking round a square clockwise", "walking round a square anticlockwise"),
+        ("tumbling to the right", "tumbling to the left"),
+        ("rocking from side to side", "pulsing"),
+    ],
+)
+
+# Judged as well: the two classes of a pair hold the same motions and differ in their order alone.
+JUDGED_ORDERS = _in_order(
+    {**TRAINED, **JUDGED},
+    [
+        ("moving up", "moving down"),
+        ("moving left", "moving right"),
+        ("spinning clockwise", "spinning anticlockwise"),
+        ("growing again and again", "shrinking again and again"),
+        ("circling clockwise", "circling anticlockwise"),
+    ],
+)
+
+MOTIONS = {**TRAINED, **DEVELOPMENT, **JUDGED, **DEVELOPMENT_ORDERS, **JUDGED_ORDERS}
 
 
 def _circle(phase: Times, size: float, radius: Times | float) -> Course:
