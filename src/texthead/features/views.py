@@ -14,7 +14,7 @@ from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import FrameFeatures, features_of_clips, flat, frame_features, frames_at_once
+from texthead.features.frames import FrameFeatures, features_of_clips, frame_features, frames_at_once, frames_of_clips
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
@@ -153,7 +153,7 @@ def _cached_features(
     if model.sees_clips:
         entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
     else:
-        entries = frame_features(as_visual(model.visual), paths, partial(flat, choose=choose), *rest)
+        entries = frame_features(as_visual(model.visual), paths, partial(frames_of_clips, choose=choose), *rest)
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, FrameFeatures):
