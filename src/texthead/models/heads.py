@@ -13,7 +13,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.models.head_rows import RowInputs, text_rows, variant_rows
 from texthead.text.class_names import check_names
-from texthead.text.prompts import fill_templates
+from texthead.text.prompts import Steps, fill_templates
 
 Names = Sequence[str]
 
@@ -151,6 +151,7 @@ class Head(nn.Module):
             center=None if self.center is None else self.center.cpu(),
             pooling=self.pooling,
             prompts=prompts,
+            ordered=True,
         )
         return head.to(self.weight.device)
 
@@ -366,6 +367,56 @@ class TemplatesHead(CosineHead):
         return mean_probability(logits, dim=-2)
 
 
+def align(similarity: Float[Tensor, "*batch frames steps"]) -> Float[Tensor, "*batch steps"]:
+    """Return the largest mean similarity of frames to steps in order, for the first step, the first two, and so on.
+
+    Every frame belongs to one step and every step has a frame: dynamic time warping. The mean over frames makes classes
+    with different numbers of steps comparable; minus infinity if there are fewer frames than steps.
+    """
+    first, *frames = similarity.unbind(-2)
+    best = F.pad(first[..., :1], (0, first.shape[-1] - 1), value=-torch.inf)
+    for frame in frames:
+        best = torch.maximum(best, F.pad(best[..., :-1], (1, 0), value=-torch.inf)) + frame
+    return best / similarity.shape[-2]
+
+
+class StepsHead(CosineHead):
+    """Scores = scale x mean cosine between frames and the steps of a class, by the best alignment in order (`align`).
+
+    The input is the concatenated features of a clip's frames. A class without steps has one, which is the mean cosine.
+
+    Args:
+        steps: the rows of each class's steps, from one on.
+        options: as for `CosineHead`.
+
+    Source: ActAlign (arXiv:2506.22967), without its smoothing and its language model.
+
+    Raises: DataError in scoring if a clip has fewer frames than a class has steps.
+    """
+
+    frozen = True
+    steps: Tensor
+    counts: Tensor
+
+    def __init__(self, steps: Sequence[Float[Tensor, "steps dim"]], *, prompts: Prompts, **options: Any):
+        super().__init__(torch.stack([rows.mean(0) for rows in steps]), **options)
+        self.prompts = tuple(prompts)
+        self.register_buffer("steps", nn.utils.rnn.pad_sequence([*steps], batch_first=True))
+        self.register_buffer("counts", torch.tensor([len(rows) for rows in steps]))
+
+    def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
+        """Return the logits of each class."""
+        frames = self.directions(features.unflatten(-1, (-1, self.weight.shape[1])))
+        count, most = frames.shape[-2], self.steps.shape[1]
+        if count < most:
+            raise DataError(
+                f"{most} steps in order need as many frames, got {count}; use more `frames`, or fewer steps"
+            )
+        cosines = F.linear(frames, self.steps.flatten(0, 1)).unflatten(-1, self.steps.shape[:2]).transpose(-3, -2)
+        best = align(cosines)
+        return self.log_scale.exp() * best.gather(-1, (self.counts - 1).expand(best.shape[:-1])[..., None])[..., 0]
+
+
 class LinearHead(Head):
     """Scores = W g_V(x), trained from random rows: no normalisation, no scale.
 
@@ -490,7 +541,8 @@ def text_head(
     center: Float[Tensor, " dim"] | None = None,
     pooling: Literal["features", "probabilities"] = "features",
     prompts: Prompts | None = None,
-) -> FrozenHead | TemplatesHead:
+    ordered: bool = False,
+) -> FrozenHead | TemplatesHead | StepsHead:
     """Return a frozen head of text rows.
 
     Args:
@@ -500,6 +552,10 @@ def text_head(
         scale, center: the encoder's own if None.
         pooling: for several prompts per class, "probabilities" averages probabilities instead of rows.
         prompts: one or more prompts per name, used instead of the template.
+        ordered: return a `StepsHead`, which takes the features of single frames, if a class has `Steps`.
+
+    Raises:
+        DataError: a class has `Steps`, and `ordered` is not set.
     """
     check_names(names)
     prompts = fill_templates(template, names) if prompts is None else prompts
@@ -512,6 +568,10 @@ def text_head(
         "text_source": encoder.text_source,
         "text_map": encoder.text_map,
     }
+    if ordered and any(isinstance(prompt, Steps) for prompt in prompts):
+        groups = [[*prompt] if isinstance(prompt, Steps) else [prompt] for prompt in prompts]
+        rows = text_rows(encoder, [step for group in groups for step in group])
+        return StepsHead(rows.split([len(group) for group in groups]), **options)
     if pooling == "features":
         return FrozenHead(text_rows(encoder, prompts), **options)
     return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)
