@@ -28,7 +28,8 @@ from texthead.apps.export.parity import noise_clips
 from texthead.apps.export.scorer import Scorer
 from texthead.cli import main as cli
 from texthead.data.protocol import Pixels, Protocol
-from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.spec import VisualSpec
 from texthead.evaluation.intervals import wilson_interval
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool

@@ -40,7 +40,8 @@ import torch
 import texthead as th
 from texthead.apps.demo import drawn_videos
 from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.spec import VisualSpec
 from texthead.models.temporal import MeanPool
 from texthead.parallel.signals import ended_by_signals
 from texthead.recipes import Recipe

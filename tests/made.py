@@ -30,7 +30,8 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir

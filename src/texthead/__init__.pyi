@@ -26,8 +26,8 @@ from .data.protocol import Views as Views
 from .data.reading import read_dataset as read_dataset
 from .encoders.encoder import Encoder as Encoder
 from .encoders.encoder import Visual as Visual
-from .encoders.encoder import VisualSpec as VisualSpec
 from .encoders.load import load_encoder as load_encoder
+from .encoders.spec import VisualSpec as VisualSpec
 from .errors import TextheadError as TextheadError
 from .evaluation.average_precision import mean_average_precision as mean_average_precision
 from .evaluation.calibration import Calibration as Calibration

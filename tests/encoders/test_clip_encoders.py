@@ -16,8 +16,9 @@ from texthead.apps.timeline.timeline import Sliding, find_events
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, VisualSpec, clip_features
+from texthead.encoders.encoder import Encoder, Visual, clip_features
 from texthead.encoders.load import load_encoder
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
@@ -233,3 +234,29 @@ def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> N
     items = FrozenEncoder(Encoder(visual, None, scale=1.0)).items(data)
     assert items.features.shape == (len(data), 32)
     assert [data.classes[target] for target in items.targets] == data.labels
+
+
+@torch.inference_mode()
+def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
+    """A 2 x 4 x 4 grid of tokens is given as steps, as one vector, or coarser: the means of equal bins."""
+    assert (visual.spec.grid, visual.spec.finest, visual.spec.tokens) == ((2, 1, 1), (2, 4, 4), 2)
+    clips = noise(3, FRAMES, 3, 32, 32)
+    tokens = VideoMAEModel.from_pretrained(folder).eval()(clips).last_hidden_state.unflatten(1, (2, 4, 4))
+    grids = {(8, 4, 4): tokens, (8, 1, 1): tokens.mean((2, 3))}
+    grids[1, 2, 2] = tokens.mean(1).unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean((2, 4))
+    for most, expected in grids.items():
+        finer = visual.with_grid(most)
+        assert finer.spec.tokens == expected[0, ..., 0].numel()
+        assert torch.allclose(finer(clips), expected.flatten(1, -2), atol=1e-5)
+    thirds = visual.with_grid((2, 3, 1))(clips).unflatten(1, (2, 3))
+    assert torch.allclose(thirds[:, :, 0], (tokens[:, :, 0] + tokens[:, :, 1] / 3).mean(2) * 0.75, atol=1e-5)
+    assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
+
+
+def test_a_spec_with_a_count_of_tokens_is_one_of_steps(visual: Visual) -> None:
+    old = {**visual.spec.to_json(), "tokens": 2}
+    del old["grid"], old["finest"]
+    assert VisualSpec.from_json(old) == replace(visual.spec, finest=None)
+    for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0]):
+        with refuses(EncoderError, "grid"):
+            VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})

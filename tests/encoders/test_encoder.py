@@ -11,8 +11,9 @@ from torch import Tensor
 from made import SPEC, frames, write_image, write_untrained
 from messages import refuses
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.load import load_encoder
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer

@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel, CLIPTo
 from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
 from made import frames, noise, write_clip_folder
 from messages import refuses
-from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.encoders.encoder import build_visual
 from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.transformers_model import traced
 from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError

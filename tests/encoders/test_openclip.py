@@ -21,9 +21,10 @@ from messages import refuses
 from text_models import TEXT, TOWERS
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Encoder, Visual, build_visual
 from texthead.encoders.figures import figures_of
 from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 
 

@@ -10,8 +10,9 @@ import texthead as th
 from installed import Install, example
 from made import SPEC, frames, write_video
 from messages import refuses
-from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.encoders.encoder import build_visual
 from texthead.encoders.load import BUILT_IN, known_encoders, load_encoder, spec_of
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 
 # Features are the mean colours of a grid of cells.

@@ -9,9 +9,10 @@ from torch import nn
 
 from messages import prints, refuses
 from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.features import engine as engines
 from texthead.features.engine import Engine, StoredGraph

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from made import SPEC, noise
 from messages import refuses
-from texthead.encoders.encoder import Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer

@@ -7,8 +7,8 @@ from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import EncoderError
 
 if TYPE_CHECKING:
-    from texthead.encoders.encoder import VisualSpec
     from texthead.encoders.figures import EncoderFigures
+    from texthead.encoders.spec import VisualSpec
     from texthead.models.recognizer import Recognizer
 
 
@@ -117,7 +117,9 @@ class Encoders:
         show.print(table)
         show.print("the paper does not count attention and layer norms")
         if spec.unit == "clip":
-            show.print(f"it takes {spec.frames} frames at once and gives {spec.tokens} features of {spec.dim} numbers")
+            steps, rows, columns = spec.finest or spec.grid
+            grid = f"{steps} steps of {rows} x {columns} features" if rows * columns > 1 else f"{steps} features"
+            show.print(f"it takes {spec.frames} frames at once and gives {grid} of {spec.dim} numbers")
         document = {"source": source, "frames": frames, "size": size, **vars(cost)}
         if self.measure:
             doing(f"measuring {source}")

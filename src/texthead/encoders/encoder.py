@@ -1,21 +1,20 @@
 """The two towers of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> embeddings)."""
 
+import copy
 import json
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.downloads import no_downloads
-from texthead.errors import EncoderError, RunError, line_of
+from texthead.encoders.spec import Grid, VisualSpec
+from texthead.errors import EncoderError
 from texthead.extensions import find
-from texthead.recipes import WITHOUT_TEXT, Recipe, check_clip_size
+from texthead.recipes import WITHOUT_TEXT
 
 # The entry points of encoder modules, and the functions that each needs.
 ENCODER_GROUP = "texthead.encoders"
@@ -23,117 +22,6 @@ ENCODER_FUNCTIONS = ("load", "spec")
 
 # The source and architecture of encoders from `Encoder.from_functions`.
 FUNCTIONS = "functions"
-
-
-@dataclass(frozen=True)
-class VisualSpec:
-    """The architecture and preprocessing of a visual encoder: all that rebuilds it, except its weights.
-
-    Attributes:
-        source: as in `load_encoder`.
-        architecture: "timm:NAME", "openclip" or "hf"; "PREFIX" or "PREFIX:..." for another package's network.
-        dim: length of a feature.
-        size: side of the input in pixels.
-        crop: side of the test crop over the short side after resizing.
-        interpolation: interpolation of the resize.
-        mean, std: of each colour channel, for pixel values from 0 to 1.
-        activation: name of the activation function, for information.
-        channels_last: whether the network is faster in the channels-last memory format.
-        any_size: whether the network accepts inputs of other sizes (a CNN does, a ViT does not).
-        config: JSON from which the library builds the network, so that a run does not depend on its list of names.
-        squash: whether test images are resized to a square, ignoring their aspect ratio.
-        frames: frames that the network takes at once: 1 for an image encoder, more for a video encoder.
-        tokens: features per clip of a video encoder, in time order.
-        stride: step between its input frames in training, in video frames; 0 if spread over the video, or unknown.
-    """
-
-    source: str
-    architecture: str
-    dim: int
-    size: int
-    crop: float
-    interpolation: Literal["bilinear", "bicubic"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    activation: str
-    channels_last: bool
-    any_size: bool
-    config: str = "{}"
-    squash: bool = False
-    frames: int = 1
-    tokens: int = 1
-    stride: int = 0
-
-    @property
-    def unit(self) -> Literal["frame", "clip"]:
-        """The input of the network: single frames or clips."""
-        return "clip" if self.frames > 1 else "frame"
-
-    def pixels(self, recipe: Recipe | None = None) -> Pixels:
-        """Return a recipe's sizes for all clips but training clips, or the encoder's own test sizes.
-
-        Raises:
-            RunError: the encoder does not support the size, or clips would take too much memory.
-        """
-        if recipe is None:
-            return Pixels(self.size, round(self.size / self.crop), self.interpolation, self.squash)
-        return self._pixels(recipe, recipe.test_size or recipe.size or self.size)
-
-    def training_pixels(self, recipe: Recipe) -> Pixels:
-        """Return a recipe's training sizes.
-
-        Raises: as `pixels`.
-        """
-        return self._pixels(recipe, recipe.size or self.size)
-
-    def _pixels(self, recipe: Recipe, size: int) -> Pixels:
-        if size != self.size and not self.any_size:
-            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
-        pixels = Pixels(size, recipe.resize or round(size / self.crop), self.interpolation, self.squash)
-        check_clip_size(recipe.frames, pixels.size, pixels.resize)
-        return pixels
-
-    def clip_frames(self, several: int = 8) -> int:
-        """Return the clip length of an encoder of whole clips; `several` for an encoder of single frames."""
-        return self.frames if self.unit == "clip" else several
-
-    def protocol(self, recipe: Recipe | None = None, *, frames: int = 8) -> Protocol:
-        """Return the test settings of a recipe with one view, or the encoder's own.
-
-        Args:
-            frames: frames per clip without a recipe, for an encoder of single frames.
-
-        Raises: as `pixels`.
-        """
-        if recipe is None:
-            views = Views(origin="centre", stride=self.stride)
-            return Protocol(self.clip_frames(frames), self.pixels(), views)
-        return Protocol(recipe.frames, self.pixels(recipe), Views.of(recipe))
-
-    def to_json(self) -> dict[str, object]:
-        """Return JSON values, which `VisualSpec.from_json` reads back."""
-        return {**asdict(self), "config": json.loads(self.config)}
-
-    @staticmethod
-    def from_json(values: dict) -> "VisualSpec":
-        """Return the spec that `to_json` wrote.
-
-        Raises:
-            EncoderError: a key is missing or unknown, or mean, std or crop is out of range.
-        """
-        try:
-            plain = {"mean": tuple(values["mean"]), "std": tuple(values["std"]), "config": json.dumps(values["config"])}
-            spec = VisualSpec(**{**values, **plain})
-            for key, value, is_valid in (
-                ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
-                ("std", spec.std, all(0 < each < math.inf for each in spec.std)),
-                ("crop", spec.crop, 0 < spec.crop <= 1),
-            ):
-                if not is_valid:
-                    raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
-            return spec
-        except (KeyError, TypeError) as error:
-            raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
 
 
 class Visual(nn.Module):
@@ -155,6 +43,18 @@ class Visual(nn.Module):
     def forward(self, units: Shaped[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
         """Return one feature per frame, or `tokens` features per clip, not normalised."""
         return self.net(self.normalised(units))
+
+    def with_grid(self, most: Grid) -> "Visual":
+        """Return the same encoder with the finest grid of features of at most these steps, rows and columns.
+
+        The weights are shared. An encoder that cannot choose its grid is returned as it is.
+        """
+        spec = self.spec.with_grid(most)
+        if spec == self.spec or not hasattr(self.net, "grid"):
+            return self
+        net = copy.copy(self.net)
+        net.grid = spec.grid  # pyright: ignore[reportArgumentType]
+        return Visual(net, spec).to(self.mean.device).train(self.training)
 
     def normalised(self, frames: Shaped[Tensor, "*units 3 height width"]) -> Float[Tensor, "*units 3 height width"]:
         """Return the input of the network: normalised floats in its memory format."""
@@ -460,7 +360,7 @@ def build_visual(spec: VisualSpec) -> Visual:
     if spec.architecture == "hf":
         from texthead.encoders.transformers_model import build_tower
 
-        return Visual(build_tower(spec.source, spec.config, spec.frames, spec.size, spec.tokens), spec)
+        return Visual(build_tower(spec), spec)
     package = find(ENCODER_GROUP).get(kind)
     module: Any = package.load(ENCODER_FUNCTIONS, EncoderError) if package else None
     if not callable(getattr(module, "build", None)):

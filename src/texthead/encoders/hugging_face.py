@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
+from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.figures import published_figures
+from texthead.encoders.spec import Grid, VisualSpec
 from texthead.encoders.transformers_model import (
     Tower,
     config_of,
@@ -73,7 +74,7 @@ def load(rest: str) -> Encoder:
         model, missing = loaded(folder, source)
         has_text = hasattr(model, _OF_TEXTS)
         scale, bias = _scale_and_bias(model, visual_spec) if has_text else (_SCALE, 0.0)
-        tower = Tower(model, visual_spec.frames, visual_spec.size, visual_spec.tokens)
+        tower = Tower(model, visual_spec)
         _check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
@@ -169,6 +170,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
         ) from None
     tubelet = getattr(vision, "tubelet_size", 1)
     steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
+    finest = _grid(shape[1], steps) if len(shape) == 3 and frames > 1 else (1, 1, 1)
     return VisualSpec(
         source=source,
         architecture="hf",
@@ -178,9 +180,16 @@ def _spec(source: str, folder: Path) -> VisualSpec:
         any_size=False,
         config=json.dumps(json.loads(config.to_json_string())),
         frames=frames,
-        tokens=steps if len(shape) == 3 and frames > 1 else 1,
+        grid=(finest[0], 1, 1),
+        finest=finest,
         **sizes,
     )
+
+
+def _grid(tokens: int, steps: int) -> Grid:
+    """Return the steps, rows and columns of a clip's tokens; one row and column if they form no square."""
+    side = math.isqrt(tokens // steps)
+    return (steps, side, side) if steps * side * side == tokens else (steps, 1, 1)
 
 
 def _preprocessing(folder: Path, source: str) -> dict[str, Any]:

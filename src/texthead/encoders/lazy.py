@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Visual, VisualSpec
+from texthead.encoders.encoder import Visual
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.files import cache_dir, read_json, write_json
 from texthead.media.paths import MediaPath

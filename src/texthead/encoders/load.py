@@ -25,9 +25,10 @@ from torch import Tensor
 
 from texthead.downloads import downloads
 from texthead.encoders import mini
-from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, VisualSpec
+from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.pairing import pair
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, TextheadError, line_of
 from texthead.extensions import Extension, find, find_one
 

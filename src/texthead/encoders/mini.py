@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, Text, VisualSpec, build_visual
+from texthead.encoders.encoder import Encoder, Text, build_visual
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError, RunError
 from texthead.extras import extra_of, install_command

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from texthead.downloads import check_url
-from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import NO_WEIGHTS, check_folder, fill, is_torchscript, read_tensors, sized_as
 from texthead.errors import EncoderError, line_of
 from texthead.files import read_value, replacing, write_json

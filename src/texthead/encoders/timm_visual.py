@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from texthead.downloads import check_url
-from texthead.encoders.encoder import Encoder, Visual, VisualSpec
+from texthead.encoders.encoder import Encoder, Visual
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import fill, read_tensors
 from texthead.errors import EncoderError, line_of
 

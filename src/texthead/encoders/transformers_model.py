@@ -1,6 +1,7 @@
 """transformers models: their folders, local or on the hub, and their visual towers. Never runs code from a folder."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from texthead.encoders.figures import published_figures
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import check_folder, read_tensors, sized_as
 from texthead.errors import EncoderError, line_of
 
@@ -175,16 +177,14 @@ class Tower(nn.Module):
 
     Args:
         model: the transformers model.
-        frames: frames that it takes at once.
-        size: side of a frame in pixels.
-        tokens: features that it returns for them.
+        spec: its spec: frames and pixels of its input, and its grids of features.
     """
 
-    def __init__(self, model: Any, frames: int, size: int, tokens: int):
+    def __init__(self, model: Any, spec: VisualSpec):
         super().__init__()
-        self.tokens = tokens
+        self.grid, self.finest = spec.grid, spec.finest or spec.grid
         self.model = _bare(model)
-        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), frames, size)
+        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
         for name, parameter in [*model.named_parameters(recurse=False)]:
@@ -192,12 +192,18 @@ class Tower(nn.Module):
                 delattr(model, name)
 
     def forward(self, pixels: Float[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
-        """Return the feature of each frame, or the features of each clip in time order."""
+        """Return the feature of each frame, or the features of each clip by step, row and column."""
         features = _features(self.model, pixels)
         if features.ndim == 2:
             features = features[:, None]
-        features = features.unflatten(1, (self.tokens, -1)).mean(2)
-        return features if pixels.ndim == 5 else features[:, 0]
+        if pixels.ndim == 4:
+            return features.mean(1)
+        features = features.unflatten(1, (math.prod(self.finest), -1)).mean(2).unflatten(1, self.finest)
+        for axis, (bins, cells) in enumerate(zip(self.grid, self.finest, strict=True), 1):
+            if bins != cells:
+                weights = _means(bins, cells).to(features)
+                features = torch.tensordot(features.movedim(axis, -1), weights, dims=1).movedim(-1, axis)
+        return features.flatten(1, 3)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass, if the model supports it."""
@@ -206,6 +212,16 @@ class Tower(nn.Module):
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         elif self.model.supports_gradient_checkpointing:
             self.model.gradient_checkpointing_disable()
+
+
+def _means(bins: int, cells: int) -> Float[Tensor, "cells bins"]:
+    """Return the weights of cells in equal bins; a cell on a border belongs to both, in parts.
+
+    _means(2, 3) has the columns 2/3, 1/3, 0 and 0, 1/3, 2/3.
+    """
+    cell, start = torch.arange(cells)[:, None], torch.arange(bins) * cells / bins
+    overlap = torch.minimum(cell + 1, start + cells / bins) - torch.maximum(cell, start)
+    return overlap.clamp_min(0) * bins / cells
 
 
 def _method(model: nn.Module) -> str:
@@ -272,13 +288,13 @@ def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[in
     return {name for name, child in model.named_children() if not used.isdisjoint(child.modules())}, tuple(shape)
 
 
-def build_tower(source: str, config: str, frames: int, size: int, tokens: int) -> Tower:
-    """Return the visual tower of a configuration, with random weights.
+def build_tower(spec: VisualSpec) -> Tower:
+    """Return the visual tower of a spec, with random weights.
 
     Raises:
         EncoderError: this version of transformers does not know the architecture.
     """
     from transformers import AutoModel
 
-    with faults(source):
-        return Tower(AutoModel.from_config(config_from(config)), frames, size, tokens)
+    with faults(spec.source):
+        return Tower(AutoModel.from_config(config_from(spec.config)), spec)

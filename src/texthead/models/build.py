@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from texthead.encoders.encoder import Visual, VisualSpec
+from texthead.encoders.encoder import Visual
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, RunError
 from texthead.models.head_rows import RowInputs, RowKind, variant_rows
 from texthead.models.head_table import head_kind
@@ -14,6 +15,9 @@ from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.recipes import Recipe
+
+# The most steps, rows and columns of features that attentive pooling sees.
+ATTENDED = (8, 4, 4)
 
 
 def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
@@ -61,10 +65,14 @@ def make_recognizer(
 ) -> Recognizer:
     """Return the model before training: encoder (or `visual`), the recipe's temporal module, a head of this kind.
 
+    An encoder of clips gives attentive pooling a grid of features, the other modules one feature a step.
+
     Raises:
         DataError, RunError: as `make_head` and `make_temporal_for`.
     """
     visual = visual or inputs.encoder.visual
+    if inputs.recipe.temporal == "attentive":
+        visual = visual.with_grid(ATTENDED)
     temporal = make_temporal_for(inputs.recipe, visual)
     return Recognizer(visual, temporal, make_head(kind, inputs, trainable=trainable))
 
@@ -104,7 +112,8 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
         return make_temporal({"kind": recipe.temporal, "start": recipe.conv_start}, visual)
     ratio = 4 if recipe.width is None else 2
     if recipe.temporal == "attentive":
-        module = AttentivePool(visual.spec.dim, recipe.width, mlp_ratio=ratio)
+        tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
+        module = AttentivePool(visual.spec.dim, recipe.width, mlp_ratio=ratio, max_frames=max(128, tokens))
     else:
         heads = None if recipe.width else _published_heads(visual.spec)
         module = TemporalTransformer(visual.spec.dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=ratio)

@@ -25,9 +25,10 @@ import torch
 from torch import nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Encoder, VisualSpec, as_visual, build_visual
+from texthead.encoders.encoder import Encoder, as_visual, build_visual
 from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
+from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, EncoderError, RunError, TextheadError, line_of, listed
 from texthead.evaluation.calibration import Calibration

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from texthead.data.dataset import Dataset
-from texthead.encoders.encoder import Encoder, VisualSpec
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.models.build import keeps_templates_apart
 from texthead.recipes import Recipe

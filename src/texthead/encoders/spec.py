@@ -1,0 +1,145 @@
+"""What a visual encoder takes and gives: its preprocessing, clips and grids of features, apart from its weights."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.errors import EncoderError, RunError, line_of
+from texthead.recipes import Recipe, check_clip_size
+
+# Steps, rows and columns.
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class VisualSpec:
+    """The architecture and preprocessing of a visual encoder: all that rebuilds it, except its weights.
+
+    Attributes:
+        source: as in `load_encoder`.
+        architecture: "timm:NAME", "openclip" or "hf"; "PREFIX" or "PREFIX:..." for another package's network.
+        dim: length of a feature.
+        size: side of the input in pixels.
+        crop: side of the test crop over the short side after resizing.
+        interpolation: interpolation of the resize.
+        mean, std: of each colour channel, for pixel values from 0 to 1.
+        activation: name of the activation function, for information.
+        channels_last: whether the network is faster in the channels-last memory format.
+        any_size: whether the network accepts inputs of other sizes (a CNN does, a ViT does not).
+        config: JSON from which the library builds the network, so that a run does not depend on its list of names.
+        squash: whether test images are resized to a square, ignoring their aspect ratio.
+        frames: frames that the network takes at once: 1 for an image encoder, more for a video encoder.
+        grid: steps, rows and columns of the features that a video encoder gives for a clip, in this order.
+        finest: the grid of its own tokens, of which `grid` holds means; None if it gives no finer one.
+        stride: step between its input frames in training, in video frames; 0 if spread over the video, or unknown.
+    """
+
+    source: str
+    architecture: str
+    dim: int
+    size: int
+    crop: float
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    activation: str
+    channels_last: bool
+    any_size: bool
+    config: str = "{}"
+    squash: bool = False
+    frames: int = 1
+    grid: Grid = (1, 1, 1)
+    finest: Grid | None = None
+    stride: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """The number of features per clip of a video encoder."""
+        return math.prod(self.grid)
+
+    def with_grid(self, most: Grid) -> "VisualSpec":
+        """Return the spec with the finest grid of at most these steps, rows and columns."""
+        steps, rows, columns = map(min, self.finest or self.grid, most)
+        return replace(self, grid=(steps, rows, columns))
+
+    @property
+    def unit(self) -> Literal["frame", "clip"]:
+        """The input of the network: single frames or clips."""
+        return "clip" if self.frames > 1 else "frame"
+
+    def pixels(self, recipe: Recipe | None = None) -> Pixels:
+        """Return a recipe's sizes for all clips but training clips, or the encoder's own test sizes.
+
+        Raises:
+            RunError: the encoder does not support the size, or clips would take too much memory.
+        """
+        if recipe is None:
+            return Pixels(self.size, round(self.size / self.crop), self.interpolation, self.squash)
+        return self._pixels(recipe, recipe.test_size or recipe.size or self.size)
+
+    def training_pixels(self, recipe: Recipe) -> Pixels:
+        """Return a recipe's training sizes.
+
+        Raises: as `pixels`.
+        """
+        return self._pixels(recipe, recipe.size or self.size)
+
+    def _pixels(self, recipe: Recipe, size: int) -> Pixels:
+        if size != self.size and not self.any_size:
+            raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
+        pixels = Pixels(size, recipe.resize or round(size / self.crop), self.interpolation, self.squash)
+        check_clip_size(recipe.frames, pixels.size, pixels.resize)
+        return pixels
+
+    def clip_frames(self, several: int = 8) -> int:
+        """Return the clip length of an encoder of whole clips; `several` for an encoder of single frames."""
+        return self.frames if self.unit == "clip" else several
+
+    def protocol(self, recipe: Recipe | None = None, *, frames: int = 8) -> Protocol:
+        """Return the test settings of a recipe with one view, or the encoder's own.
+
+        Args:
+            frames: frames per clip without a recipe, for an encoder of single frames.
+
+        Raises: as `pixels`.
+        """
+        if recipe is None:
+            views = Views(origin="centre", stride=self.stride)
+            return Protocol(self.clip_frames(frames), self.pixels(), views)
+        return Protocol(recipe.frames, self.pixels(recipe), Views.of(recipe))
+
+    def to_json(self) -> dict[str, object]:
+        """Return JSON values, which `VisualSpec.from_json` reads back."""
+        return {**asdict(self), "config": json.loads(self.config)}
+
+    @staticmethod
+    def from_json(values: dict) -> "VisualSpec":
+        """Return the spec that `to_json` wrote.
+
+        Raises:
+            EncoderError: a key is missing or unknown, or mean, std or crop is out of range.
+        """
+        try:
+            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            plain |= {"config": json.dumps(values["config"])}
+            if "tokens" in plain:  # Runs of earlier versions.
+                plain["grid"] = (plain.pop("tokens"), 1, 1)
+            spec = VisualSpec(**plain)
+            for key, value, is_valid in (
+                ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
+                ("std", spec.std, all(0 < each < math.inf for each in spec.std)),
+                ("crop", spec.crop, 0 < spec.crop <= 1),
+                ("grid", (spec.grid, spec.finest), _are_grids(spec.grid, spec.finest or spec.grid)),
+            ):
+                if not is_valid:
+                    raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
+            return spec
+        except (KeyError, TypeError) as error:
+            raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
+
+
+def _are_grids(*grids: Grid) -> bool:
+    """Return whether each has three integers, of at most a thousand cells along an axis."""
+    return all(len(grid) == 3 and all(type(each) is int and 1 <= each <= 1000 for each in grid) for grid in grids)
