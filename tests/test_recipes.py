@@ -130,6 +130,11 @@ def test_every_hyper_parameter_is_explained():
         ("lr", float("nan")),
         ("flip", 1.1),
         ("gray", -0.1),
+        ("area", (0.0, 1.0)),
+        ("area", (0.5, 0.4)),
+        ("ratio", (2.0, 1.0)),
+        ("rand_augment", -1),
+        ("rand_magnitude", 31),
         ("warmup", 30.0),  # of 30 epochs
         ("warmup", -1.0),
         ("schedule_every", 0),

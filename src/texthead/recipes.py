@@ -31,7 +31,11 @@ CLASS_SHARES = ("equal", "labels", "estimate")
 ClassShares = str | Mapping[str, Any]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
-EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
+OnnxName = Literal[
+    "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
+]
+
+EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16"]
 
 # Heads for an encoder without a text tower.
 WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind not in ("text", "prompt"))

@@ -287,7 +287,13 @@ EXPORTS = (
             "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
         }
     ],
-    [{"id": 1, "image": "/data/upload/1/a.png", "choice": "x", "group": "g", "annotation_id": 1}],
+    [
+        {
+            "id": 1,
+            "data": {"image": "/data/upload/1/a.png", "group": "g"},
+            "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
+        }
+    ],
     {"samples": [{"filepath": "a.png", "tags": ["val"], "ground_truth": {"_cls": "Classification", "label": "x"}}]},
     {"classes": ["x"], "labels": {"a": 0, "/a.png": [{"label": "x", "confidence": 0.5}]}},
 )

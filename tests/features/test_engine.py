@@ -2,7 +2,9 @@
 
 import json
 import sys
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,6 +24,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TokenConv
 from texthead.parallel.progress import Reporter
+from texthead.recipes import EngineName, OnnxName
 
 MANY = 10_000
 
@@ -108,7 +111,7 @@ def test_an_inexact_graph_is_not_used(mini, cache, monkeypatch):
     with torch.inference_mode():
         assert torch.equal(encode(frames(72)), mini(frames(72)))
     assert (encode.name, list(cache.glob("*.onnx"))) == ("eager", [])
-    with pytest.raises(RunError, match="cannot run it"):
+    with refuses(RunError, "`engine=onnxruntime`", "cannot run it", "1 - cosine is 1e-05, above 1e-06"):
         Engine(mini, "onnxruntime")(frames(72))
 
 
@@ -134,7 +137,6 @@ def test_what_is_damaged_or_foreign_is_made_again(mini, cache, damage):
 
 
 def test_graph_with_external_weights_refused(tmp_path):
-    import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -183,6 +185,49 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
     assert (encode.name, list(cache.glob("*"))) == ("eager", [])
     with pytest.raises(RunError, match="not installed"):
         Engine(mini, "onnxruntime")(frames(64))
+
+
+# --- execution providers
+
+
+@pytest.mark.parametrize(
+    ("engine", "provider", "package"),
+    [
+        ("onnxruntime:cuda", "CUDAExecutionProvider", "onnxruntime-gpu"),
+        ("onnxruntime:openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
+        ("onnxruntime:coreml", "CoreMLExecutionProvider", "onnxruntime on macOS"),
+        ("onnxruntime:directml", "DmlExecutionProvider", "onnxruntime-directml"),
+    ],
+)
+def test_a_provider_that_is_not_installed(mini, cache, monkeypatch, engine, provider, package):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with refuses(RunError, f"`engine={engine}`", provider, "CPUExecutionProvider", f"install {package}"):
+        Engine(mini, engine)(frames(64))
+    assert not list(cache.glob("*"))
+
+
+def test_a_provider_that_does_not_start_is_tried_again(mini, cache, monkeypatch):
+    """onnxruntime-gpu without CUDA's libraries lists the provider, and falls back to the CPU's."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.warns(UserWarning, match="CUDA"), refuses(RunError, "`engine=onnxruntime:cuda`", "cannot run it"):
+        Engine(mini, "onnxruntime:cuda")(frames(64))
+    assert not list(cache.glob("*"))
+
+
+def test_every_provider_is_an_engine_with_graphs_of_its_own():
+    assert [*engines.PROVIDERS] == [*get_args(OnnxName)]
+    assert set(engines.PROVIDERS) < set(get_args(EngineName))
+    paths = {StoredGraph.of("weights", 64, engine).path for engine in engines.PROVIDERS}
+    assert len(paths) == len(engines.PROVIDERS)
+
+
+def test_a_session_gets_arrays_and_gives_tensors():
+    class Session:
+        def run(self, _, inputs):
+            assert isinstance(inputs["frames"], np.ndarray)
+            return [inputs["frames"].mean((2, 3))]
+
+    assert engines._run_session(Session(), frames(8).transpose(2, 3)).shape == (8, 3)
 
 
 def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeypatch):

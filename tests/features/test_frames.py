@@ -299,9 +299,9 @@ def test_a_damaged_cache_file_or_folder_is_a_clear_error(tmp_path: Path) -> None
 
 def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
-    with open_cache(visual, PIXELS, True, "eager") as cache:
-        assert cache is not None
-        cache.put("a", 1, [0], torch.ones(1, 3))
+    cache = open_cache(visual, PIXELS, True, "eager")
+    assert cache is not None
+    cache.put("a", 1, [0], torch.ones(1, 3))
     assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}.sqlite").is_file()
 
 

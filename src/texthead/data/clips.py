@@ -143,11 +143,16 @@ class TrainFeatures(torch.utils.data.Dataset):
     """Clips for training on cached features: (features, label index, position).
 
     `bank[i]` holds features of more frames of item i than a clip has; each epoch samples among them. For an encoder
-    that takes whole clips, `bank[i]` holds features of several clips, and each epoch takes one.
+    that takes whole clips, `bank[i]` is a sequence of the features of several clips, and each epoch takes one.
     """
 
     def __init__(
-        self, bank: Sequence[Float[Tensor, "_ *tokens dim"]], targets: Sequence[int], *, frames: int, seed: int
+        self,
+        bank: Sequence[Float[Tensor, "frames dim"] | Sequence[Float[Tensor, "tokens dim"]]],
+        targets: Sequence[int],
+        *,
+        frames: int,
+        seed: int,
     ):
         self.bank = bank
         self.targets = list(targets)
@@ -161,13 +166,15 @@ class TrainFeatures(torch.utils.data.Dataset):
     def blank(self) -> Float[Tensor, "frames dim"]:
         """A clip of zeros."""
         first = self.bank[0]
-        return first.new_zeros(first.shape[1:] if first.ndim == 3 else (self.frames, first.shape[1]))
+        if isinstance(first, Tensor):
+            return first.new_zeros(self.frames, first.shape[1])
+        return torch.zeros_like(first[0], dtype=torch.float32)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Float[Tensor, "frames dim"], int, int]:
         epoch, position = key
         rng = np.random.default_rng([self.seed, epoch, position])
         features = self.bank[position]
-        if features.ndim == 3:
-            return features[int(rng.integers(len(features)))], self.targets[position], position
+        if not isinstance(features, Tensor):
+            return features[int(rng.integers(len(features)))].float(), self.targets[position], position
         indices = random_in_segment(len(features), self.frames, lambda n: int(rng.integers(n)))
         return features[indices], self.targets[position], position

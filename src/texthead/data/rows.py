@@ -187,7 +187,7 @@ def is_json_list(source: str) -> bool:
         with suppress(OSError, ValueError, RecursionError), path.open(encoding="utf-8-sig") as file:
             first, _ = json.JSONDecoder().raw_decode(file.read(_HEAD).lstrip("[ \t\r\n"))
     keys = first.keys() if isinstance(first, dict) else set[str]()
-    return bool(keys & {*_PATHS}) and not keys & {"annotation_id", "data"}
+    return bool(keys & {*_PATHS}) and "data" not in keys
 
 
 def read_json_list(source: str) -> Dataset:

@@ -150,12 +150,6 @@ def hold_out(
     held_groups: set[Hashable] = set()
     for label, positions in _shuffled(labels, names, seed).items():
         members = Counter(keys[position] for position in positions)
-        if len(members) < 2:
-            what, more = ("item", "items") if groups is None else ("group", "items of another group")
-            raise DataError(
-                f"class {label!r} has only one {what}, so none of it can be held out; add {more}, or give the splits "
-                "in the column 'split' of a CSV"
-            )
         wanted = max(1, round(share * len(positions)))
         held = sum(count for key, count in members.items() if key in held_groups)
         for key, count in members.items():
@@ -168,7 +162,7 @@ def hold_out(
                 held += count
         if not held:
             raise DataError(
-                f"class {label!r}: holding out any of its groups would leave a class without training items; give the "
-                "splits in a manifest"
+                f"class {label!r}: holding out any of its items or groups would leave a class without training items; "
+                "add items of another group, or give the splits in the column 'split' of a CSV"
             )
     return [position for position, key in enumerate(keys) if key in held_groups]

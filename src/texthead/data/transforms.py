@@ -71,19 +71,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         _check_sizes(self.size, self.resize)
-        _check_choice("crop", self.crop, get_args(Crop))
         _check_choice("interpolation", self.interpolation, get_args(Interpolation))
-        if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise DataError(f"`area` must be a range within 0..1, low end first, got {self.area}")
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise DataError(f"`ratio` must be a range above 0, low end first, got {self.ratio}")
-        for name in ("flip", "gray"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"`{name}` must be a probability, 0 to 1, got {getattr(self, name)}")
-        if self.rand_augment < 0:
-            raise DataError(f"`rand_augment` must be 0 operations or more, got {self.rand_augment}")
-        if not 0 <= self.rand_magnitude <= 30:
-            raise DataError(f"`rand_magnitude` must be 0 to 30, got {self.rand_magnitude}")
 
 
 def augment(

@@ -79,7 +79,8 @@ def clip_features(
 ) -> Float[Tensor, "batch tokens dim"]:
     """Return the features of clips from a video encoder, in time order.
 
-    Clips longer than the encoder's input are encoded in chunks.
+    Clips longer than the encoder's input are encoded in chunks. Unless the encoder is trained, features have the
+    precision in which they are cached: those of a grid are rounded to half precision, which ends at 65504.
 
     Raises:
         EncoderError: the length of the clips is not a multiple of the encoder's `frames`.
@@ -90,7 +91,10 @@ def clip_features(
             f"{visual.spec.source} takes {frames} frames at once, not {length}: use a multiple of {frames}"
         )
     features = visual(clips.unflatten(1, (length // frames, frames)).flatten(0, 1))
-    return features.unflatten(0, (-1, length // frames)).flatten(1, 2)
+    features = features.unflatten(0, (-1, length // frames)).flatten(1, 2)
+    if features.requires_grad or visual.spec.number_type == "float32":
+        return features
+    return features.clamp(-65504, 65504).half().float()
 
 
 class Text(nn.Module):

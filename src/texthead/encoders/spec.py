@@ -59,6 +59,11 @@ class VisualSpec:
         """The number of features per clip of a video encoder."""
         return math.prod(self.grid)
 
+    @property
+    def number_type(self) -> Literal["float32", "float16"]:
+        """How features are kept: a grid, which is large, in half precision."""
+        return "float16" if self.tokens > self.grid[0] else "float32"
+
     def with_grid(self, most: Grid) -> "VisualSpec":
         """Return the spec with the finest grid of at most these steps, rows and columns."""
         steps, rows, columns = map(min, self.finest or self.grid, most)

@@ -4,9 +4,10 @@ import hashlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
+
+Number = Literal["float32", "float16"]
 
 _FORMAT = 1
 
@@ -39,14 +42,19 @@ class FeatureCache:
     """Frame features of one encoder and preprocessing in one SQLite file.
 
     Safe for several processes; a killed process leaves whole rows or none. Each row has a checksum over its key and
-    content. Rows with a wrong checksum, for example after manual edits, count as missing; `misfits` counts them.
+    content. Rows with a wrong checksum, for example after manual edits, count as missing; `misfits` counts them. A
+    pickled cache is opened again.
+
+    Args:
+        number_type: how features are stored, the same for the whole file.
 
     Raises:
         TextheadError: the file cannot be written (full or read-only disk).
     """
 
-    def __init__(self, key: str, folder: Path):
+    def __init__(self, key: str, folder: Path, number_type: Number = "float32"):
         self.key = key
+        self.number_type: Number = number_type
         self.misfits = 0
         self.path = folder / f"{key}.sqlite"
         with self._faults():
@@ -62,6 +70,9 @@ class FeatureCache:
             # After a power cut the last rows may be missing, never wrong; missing rows are recomputed.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._make_tables()
+
+    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, Number]]:
+        return FeatureCache, (self.key, self.path.parent, self.number_type)
 
     def _make_tables(self) -> None:
         """Create the tables in one transaction, since other processes may do the same."""
@@ -177,7 +188,7 @@ class FeatureCache:
         self.misfits += misfits
         if misfits:
             return None
-        return torch.from_numpy(np.stack([np.frombuffer(feature, np.float32) for feature in features]))
+        return torch.from_numpy(np.stack([np.frombuffer(feature, self.number_type) for feature in features]))
 
     def engines(self, digest: str) -> list[str]:
         """Return the recorded engines that computed features of a file."""
@@ -194,7 +205,7 @@ class FeatureCache:
         engine: EngineName = "eager",
     ) -> None:
         """Store features of frames of a file, the file's length, and the name of the engine that computed them."""
-        blobs = [row.tobytes() for row in features.float().cpu().numpy()]
+        blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
         start = self._checksum("", digest)
         with self._faults(), self._db:
             self._replace("lengths", digest, length, self._checksum(length, digest))
@@ -221,22 +232,46 @@ def _row_checksum(feature: bytes, index: int, start: int) -> int:
     return zlib.crc32(feature, (start + index) & 0xFFFFFFFF)
 
 
-@contextmanager
-def open_cache(
-    visual: Visual, pixels: Pixels, folder: str | Path | bool, engine: EngineName
-) -> Iterator[FeatureCache | None]:
-    """Open the cache of an encoder and preprocessing in a folder; yield None if there is no folder.
+class CachedClips(Sequence):
+    """The features of a file's clips, each read from the cache when it is asked for.
+
+    Args:
+        digests: the cache keys of the clips.
+        dim: length of a feature.
+
+    Raises:
+        TextheadError: the cache has lost a clip.
+    """
+
+    def __init__(self, cache: FeatureCache, digests: Sequence[str], dim: int):
+        self.cache = cache
+        self.digests = digests
+        self.dim = dim
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def __getitem__(self, position: int) -> Float[Tensor, "tokens dim"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        features = self.cache.get(self.digests[position], [0])
+        if features is None:
+            raise TextheadError(
+                f"{self.cache.path}: features of a clip are missing or damaged; start again, with a `cache` folder "
+                "that all processes share"
+            )
+        return features.view(-1, self.dim)
+
+
+def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine: EngineName) -> FeatureCache | None:
+    """Return the cache of an encoder and preprocessing in a folder; None if there is no folder.
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none.
         engine: the engine; features of the inexact bf16 have a cache of their own.
     """
     if not folder:
-        yield None
-        return
+        return None
     key = encoder_key(visual, pixels) + ("-bf16" if engine == "bf16" else "")
-    with closing(FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder))) as cache:
-        yield cache
+    return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

@@ -1,7 +1,8 @@
 """Engines: ways to run a frozen encoder.
 
 eager        the encoder in plain torch
-onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU
+onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU; `onnxruntime:cuda` and its like run it with
+             another of onnxruntime's execution providers
 compiled     the encoder through torch.compile, on a GPU
 bf16         a copy of the encoder in bfloat16: not exact
 
@@ -18,7 +19,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,15 @@ _LOOK, _MAKE = (24, 1), (256, 4)
 _MOST_KEPT = 2**30
 
 _FORMAT = 1
+
+# Engine -> onnxruntime's execution provider, its options for float32, and the package that has it.
+PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
+    "onnxruntime": ("CPUExecutionProvider", {}, "onnxruntime"),
+    "onnxruntime:cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
+    "onnxruntime:openvino": ("OpenVINOExecutionProvider", {"precision": "ACCURACY"}, "onnxruntime-openvino"),
+    "onnxruntime:coreml": ("CoreMLExecutionProvider", {}, "onnxruntime on macOS"),
+    "onnxruntime:directml": ("DmlExecutionProvider", {}, "onnxruntime-directml"),
+}
 
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
 
@@ -123,44 +133,64 @@ class Engine:
         if wanted == "compiled":
             self.name = wanted
             return _compiled(visual)
-        if visual.mean.device.type != "cpu":
+        if visual.mean.device.type != "cpu" and wanted in ("auto", "onnxruntime"):
             if wanted == "onnxruntime":
                 raise RunError(f"`engine=onnxruntime` is for the CPU, not for {visual.mean.device}; use `engine=auto`")
             return visual
         session = _session_for(visual, frames, self._frames, wanted, self._reporter)
         if session is None:
             return visual
-        self.name = "onnxruntime"
+        self.name = "onnxruntime" if wanted == "auto" else wanted
         return partial(_run_session, session)
 
 
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
     """Return the onnxruntime session of an encoder; None if eager is chosen."""
-    kept = keeps_graph(visual.spec.source)
-    if wanted == "auto" and not kept:
+    kept, automatic = keeps_graph(visual.spec.source), wanted == "auto"
+    if automatic and not kept:
         return None
     digest = visual.digest if isinstance(visual, LazyVisual) else None
-    if wanted == "auto" and digest is None and expected < _enough_frames(visual, *_LOOK):
+    if automatic and digest is None and expected < _enough_frames(visual, *_LOOK):
         return None
-    stored = StoredGraph.of(digest or weights_digest(visual), frames.shape[-1])
+    engine: EngineName = "onnxruntime" if automatic else wanted
+    if not automatic:
+        _check_provider(engine)
+    stored = StoredGraph.of(digest or weights_digest(visual), frames.shape[-1], engine)
     record = stored.record() if kept else None
-    if record is None and (wanted == "onnxruntime" or expected >= _enough_frames(visual, *_MAKE)):
+    if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
-        if record is not None:
-            reporter.note(_message(record))
+        if record is not None and (automatic or record["exact"]):
+            reporter.note(_message(record, engine))
     if record is not None and record["exact"]:
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
-    if wanted == "onnxruntime":
-        why = "onnxruntime and onnx are not installed" if not _installed() else "onnxruntime cannot run it"
-        raise RunError(f"`engine=onnxruntime`: {why} ({visual.spec.source}); use `engine=auto` or `engine=eager`")
-    return None
+    if automatic:
+        return None
+    exactly = f" exactly: 1 - cosine is {record['gap']:.0e}, above {EXACT:.0e}" if record and "gap" in record else ""
+    raise RunError(
+        f"`engine={engine}`: onnxruntime cannot run it{exactly} ({visual.spec.source}); use `engine=auto` or "
+        "`engine=eager`"
+    )
 
 
-def _message(record: dict[str, Any]) -> str:
+def _check_provider(engine: EngineName) -> None:
+    """Raise RunError unless onnxruntime and onnx are installed, with the execution provider of this engine."""
+    name, _, package = PROVIDERS[engine]
+    if not _installed():
+        raise RunError(f"`engine={engine}`: onnxruntime and onnx are not installed; install {package} and onnx")
+    import onnxruntime
+
+    if name not in (available := onnxruntime.get_available_providers()):
+        raise RunError(
+            f"`engine={engine}` needs {name}, and the installed onnxruntime has {', '.join(available)}; install "
+            f"{package} in place of onnxruntime, or use `engine=auto`"
+        )
+
+
+def _message(record: dict[str, Any], engine: EngineName) -> str:
     """Return a message about a new graph."""
     if not record["exact"]:
-        return "engine: torch, since onnxruntime does not reproduce this encoder's features"
-    return f"engine: onnxruntime (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
+        return f"engine: torch, since {engine} does not reproduce this encoder's features"
+    return f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
 
 
 def _enough_frames(visual: Visual, frames: int, more: int) -> int:
@@ -173,15 +203,18 @@ def _enough_frames(visual: Visual, frames: int, more: int) -> int:
 
 @dataclass(frozen=True)
 class StoredGraph:
-    """The stored graph of an encoder at one size, and whether it reproduces the encoder's features on this machine."""
+    """The stored graph of an encoder at one size, and whether an engine gives the encoder's features with it here."""
 
     path: Path
+    engine: EngineName = "onnxruntime"
 
     @classmethod
-    def of(cls, weights: str, size: int) -> "StoredGraph":
-        """Return the entry for weights with this digest, square frames of `size` pixels, and this processor."""
-        about = (_FORMAT, weights, size, _processor(), *map(_version, ("torch", "onnxruntime")))
-        return cls(cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json")
+    def of(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
+        """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
+        versions = map(_version, ("torch", "onnxruntime", PROVIDERS[engine][2]))
+        about = (_FORMAT, weights, size, _processor(), PROVIDERS[engine], *versions)
+        path = cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json"
+        return cls(path, engine)
 
     @property
     def graph(self) -> Path:
@@ -204,7 +237,7 @@ class StoredGraph:
             if hashlib.sha256(data).hexdigest() != record["graph"]:
                 return None
             self.graph.touch()  # Mark as recently used.
-            return _open_session(data)
+            return _open_session(data, self.engine)
         except OSError:
             return None
 
@@ -216,7 +249,9 @@ class StoredGraph:
         if not _installed():
             return None
         data = _export(visual, frames.shape[-1])
-        session = None if data is None else _open_session(data)
+        session = None if data is None else _open_session(data, self.engine)
+        if data is not None and session is None and self.engine != "onnxruntime":
+            return None  # Its libraries may be installed later.
         record: dict[str, Any] = {"exact": False, "graph": ""}
         if data is not None and session is not None:
             record["gap"] = _gap(visual, partial(_run_session, session), frames)
@@ -272,8 +307,8 @@ def _installed() -> bool:
 # ---- onnxruntime
 
 
-def _open_session(data: bytes) -> Any:
-    """Return a session of a graph; None if it is damaged or refers to other files."""
+def _open_session(data: bytes, engine: EngineName = "onnxruntime") -> Any:
+    """Return a session of a graph; None if it is damaged, refers to other files, or the provider does not start."""
     if ONNX_OUTSIDE in data:
         return None
     try:
@@ -285,13 +320,17 @@ def _open_session(data: bytes) -> Any:
         options.log_severity_level = 4
         # Spinning threads would take CPU time from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        name, settings, _ = PROVIDERS[engine]
+        session = onnxruntime.InferenceSession(data, options, providers=[(name, settings)])
+        # If a provider does not start, for want of its libraries, onnxruntime takes the CPU's.
+        return session if session.get_providers()[0] == name else None
     except Exception:  # onnxruntime raises its own type for each error code; ImportError if it is missing.
         return None
 
 
 def _run_session(session: Any, frames: UInt8[Tensor, "frames 3 size size"]) -> Float[Tensor, "frames dim"]:
-    return torch.from_numpy(session.run(None, {"frames": frames.contiguous().numpy()})[0])
+    features = session.run(None, {"frames": frames.cpu().contiguous().numpy()})[0]
+    return torch.from_numpy(features).to(frames.device)
 
 
 def _export(visual: Visual, size: int) -> bytes | None:
@@ -306,7 +345,7 @@ def _export(visual: Visual, size: int) -> bytes | None:
         with torch.no_grad(), quiet(), _stdout_discarded(), _padded_in_one_step(visual.eval()):
             torch.onnx.export(
                 visual,
-                (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
+                (torch.zeros(2, 3, size, size, dtype=torch.uint8, device=visual.mean.device),),
                 written,  # pyright: ignore[reportArgumentType]
                 input_names=["frames"],
                 output_names=["features"],

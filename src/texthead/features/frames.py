@@ -16,11 +16,13 @@ from torch import Tensor
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
-from texthead.features.cache import FeatureCache, open_cache
+from texthead.features.cache import CachedClips, FeatureCache, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
+from texthead.parallel.distributed import ranks
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Reporter
 
@@ -37,14 +39,6 @@ class FrameFeatures(NamedTuple):
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
-
-
-class ClipFeatures(NamedTuple):
-    """The features of chosen clips of one file; `clips` are their frame indices, `length` the file's frame count."""
-
-    length: int
-    clips: list[list[int]]
-    features: Float[Tensor, "clips tokens dim"]
 
 
 class _Address(NamedTuple):
@@ -129,10 +123,8 @@ def frame_features(
             reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    with (
-        reporter.bar("encode", "files") as progress,
-        open_cache(visual, pixels, reading.cache, reading.engine) as cache,
-    ):
+    cache = open_cache(visual, pixels, reading.cache, reading.engine)
+    with reporter.bar("encode", "files") as progress:
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         frames = _Frames([paths[i] for i in missing], choose, pixels)
@@ -160,30 +152,32 @@ def features_of_clips(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-) -> list[ClipFeatures | MediaError]:
+) -> list[Sequence[Float[Tensor, "tokens dim"]] | MediaError]:
     """Return, for each file, the features of the clips that `choose` returns for its length, or its MediaError.
 
-    For encoders that take whole clips; otherwise like `frame_features`.
+    For encoders that take whole clips; otherwise like `frame_features`. With a cache the features stay there, and each
+    clip is read when it is asked for. The size of a grid is reported before encoding.
     """
 
-    def look_up(cache: FeatureCache, address: _Address) -> ClipFeatures | None:
-        length = len(address.frames)
-        clips, cached = choose(length), []
-        for clip in clips:
-            tokens = visual.spec.tokens * (len(clip) // visual.spec.frames)
-            features = cache.get(_clip_digest(address, clip), range(tokens)) if tokens else None
-            if features is None:
-                return None
-            cached.append(features)
-        reporter.used("eager")
-        return ClipFeatures(length, clips, torch.stack(cached))
+    def cached(cache: FeatureCache, address: _Address) -> CachedClips:
+        clips = choose(len(address.frames))
+        digests = [f"{address.digest} {[address.frames[index] for index in clip]}" for clip in clips]
+        return CachedClips(cache, digests, visual.spec.dim)
 
-    with (
-        reporter.bar("encode", "files") as progress,
-        open_cache(visual, pixels, reading.cache, reading.engine) as cache,
-    ):
+    def look_up(cache: FeatureCache, address: _Address) -> Sequence[Tensor] | None:
+        clips = cached(cache, address)
+        if any(cache.get(digest, [0]) is None for digest in clips.digests):
+            return None
+        reporter.used("eager")
+        return clips
+
+    cache = open_cache(visual, pixels, reading.cache, reading.engine)
+    with reporter.bar("encode", "files") as progress:
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
+        if missing and visual.spec.number_type == "float16":
+            reporter.say(_size_text(visual.spec, choose(10_000), len(missing) * ranks(), "disk" if cache else "memory"))
+        number_type = getattr(torch, visual.spec.number_type)
         frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
@@ -192,20 +186,18 @@ def features_of_clips(
             if not isinstance(entry, MediaError):
                 reporter.used("eager")
                 length, indices, pictures = entry
-                position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
+                position_of = {index: i for i, index in enumerate(indices)}
                 # One clip at a time, to save memory.
-                features = [
-                    clip_features(visual, pictures[None, [position_of[index] for index in clip]].to(device))[0]
-                    .float()
-                    .cpu()
-                    for clip in clips
-                ]
-                entry = ClipFeatures(length, clips, torch.stack(features))
+                clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
+                features = (clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips)
                 if cache:
                     address = _with_length(addresses[position], length)
-                    cache.put(address.digest, address.file_length, (), torch.empty(0, visual.spec.dim))
-                    for clip, rows in zip(clips, features, strict=True):
-                        cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
+                    entry = cached(cache, address)
+                    cache.put(address.digest, address.file_length, (), torch.empty(0, 1))
+                    for digest, tokens in zip(entry.digests, features, strict=True):
+                        cache.put(digest, address.file_length, [0], tokens.flatten()[None])
+                else:
+                    entry = list(features)
             entries[position] = entry
             progress(done, len(paths))
         visual.train(was_training)
@@ -285,9 +277,22 @@ def _with_length(address: _Address, length: int) -> _Address:
     return address if address.file_length else _Address(address.digest, range(length), length)
 
 
-def _clip_digest(address: _Address, clip: Sequence[int]) -> str:
-    """Return the cache key of a clip: the file's digest and the frame indices."""
-    return f"{address.digest} {[address.frames[index] for index in clip]}"
+def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, where: str) -> str:
+    """Return the size of a clip's grid, and of all of them: files with so many clips as `clips`."""
+    steps, rows, columns = spec.grid
+    steps *= len(clips[0]) // spec.frames
+    size, count = 2 * steps * rows * columns * spec.dim, len(clips) * files
+    return (
+        f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in half precision), "
+        f"{_size(count * size)} of {where} for {count:,} clips"
+    )
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes with its unit: 262 kB, 1.6 MB, 3.1 GB."""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
 def _flat(length: int, choose: ChooseClips) -> list[int]:

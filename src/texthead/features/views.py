@@ -171,7 +171,8 @@ def _cached_clips(
     pixels, device = pixels_of(model, protocol), model.device
     entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, reporter)
     return [
-        entry if isinstance(entry, MediaError) else model.temporal(entry.features.to(device)).cpu() for entry in entries
+        entry if isinstance(entry, MediaError) else model.temporal(torch.stack([*entry]).float().to(device)).cpu()
+        for entry in entries
     ]
 
 

@@ -10,7 +10,6 @@ image         read an image, or a folder of images, as a clip
 frame_folder  clips stored as one image per frame
 shard         clips stored in tar shards, local or remote
 stored_clip   read single frames of a clip in a shard
-jpeg          JPEG -> pixels
 find          find media files below a folder
 paths         MediaPath, what a path names; Span, a time span of a file
 addresses     remote addresses and live streams

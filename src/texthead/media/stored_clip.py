@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 
 from texthead.errors import MediaError, line_of
 from texthead.media.addresses import address
-from texthead.media.jpeg import decode_jpeg, jpeg_size
 from texthead.media.limits import check_frames, check_held, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
@@ -83,7 +83,7 @@ class StoredClip(Media):
 
     def _shape(self, index: int, data: bytes) -> tuple[int, int, int]:
         try:
-            height, width = jpeg_size(data)
+            height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
         except Exception as error:  # The libraries may raise anything.
             raise self._damaged(index, error) from None
         check_size(self.path, width, height)
@@ -92,7 +92,7 @@ class StoredClip(Media):
 
     def _decode(self, index: int, data: bytes, out: Picture) -> None:
         try:
-            decode_jpeg(data, out)
+            simplejpeg.decode_jpeg(data, buffer=out)
         except Exception as error:
             raise self._damaged(index, error) from None
 

@@ -43,6 +43,8 @@ def feature_clips(
 ) -> TrainFeatures:
     """Return clips of frame features; each process encodes a share of the items.
 
+    With a cache, an encoder of whole clips keeps no features in memory: each clip is read when it is trained on.
+
     Clips are drawn from twice as many encoded frames per item. Encoders of whole clips give two clips per item with
     interleaved frames, or with a stride, the first and the last window.
 
@@ -59,10 +61,11 @@ def feature_clips(
         else:
             choose = partial(evenly, most=2 * recipe.frames)
             rows = frame_features(visual, paths, choose, pixels, reading, reporter)
-    # Cloned, since a view of a large tensor would be sent with the whole tensor.
-    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in rows])
+            # Cloned, since a view of a large tensor would be sent with the whole tensor.
+            rows = [entry if isinstance(entry, MediaError) else entry.features.clone() for entry in rows]
+    entries = gather_list(rows)
     readable(entries, skip=False)
-    bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
+    bank = [entry for entry in entries if not isinstance(entry, MediaError)]
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
 
 

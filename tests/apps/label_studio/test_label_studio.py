@@ -86,32 +86,6 @@ def test_tasks_without_a_label_and_ground_truth_are_noted(files: Path, tmp_path:
     prints("\n".join(dataset.notes), "disagree")
 
 
-def test_the_records_of_json_min(files: Path, tmp_path: Path) -> None:
-    """label-studio-sdk 2.1.2 writes one record per annotation, and one without an id if there is none."""
-    record = {"annotator": 1, "annotation_id": 7, "created_at": None, "updated_at": None, "lead_time": 1.5}
-    path = tmp_path / "min.json"
-    first = {"image": "files/a.png", "split": "train", "id": 1, "choice": "kite", **record}
-    empty = {"image": "files/a.png", "id": 3, "split": "train", **record, "annotation_id": None, "note": "x"}
-    path.write_text(json.dumps([first, first, {**first, "image": "files/sub/a.png", "id": 2, "note": "x"}, empty]))
-    dataset = read_dataset(path)
-    assert [(item.path, item.label, item.split) for item in dataset.items] == [
-        (files / "a.png", "kite", "train"),
-        (files / "sub/a.png", "kite", "train"),
-    ]
-    prints("\n".join(dataset.notes), "1 of 3")
-    path.write_text(json.dumps([first, {**first, "choice": "bird"}]))
-    with refuses(DataError, "id 1", "bird, kite"):
-        read_dataset(path)
-    none = {**first, "image": "files/sub/a.png", "id": 2, "choice": None}
-    path.write_text(json.dumps([{**first, "choice": {"choices": ["kite", "bird"]}}, none]))
-    dataset = read_dataset(path)
-    assert (dataset.several, [item.label for item in dataset.items]) == (True, ["bird; kite", ""])
-    del first["choice"]
-    path.write_text(json.dumps([{**first, "wind": "strong", "kind": "kite"}]))
-    with refuses(DataError, "wind, kind"):
-        read_dataset(path)
-
-
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
@@ -136,7 +110,7 @@ def test_the_records_of_json_min(files: Path, tmp_path: Path) -> None:
         ({"data": {"image": "files/a.png"}, "annotations": {"result": []}}, "annotations"),
         ({"data": {"image": "files/a.png"}, "annotations": [{"result": ["kite"]}]}, "result"),
         ({"data": {"image": "files/a.png"}}, "none of its files has a label"),
-        ({"image": "files/a.png"}, "unknown JSON"),
+        ({"image": "files/a.png", "choice": "kite", "annotation_id": 7}, "not JSON-MIN"),
     ],
 )
 def test_what_a_task_may_not_be(files: Path, tmp_path: Path, wrong: dict[str, Any], part: str) -> None:
@@ -314,9 +288,8 @@ import json, sys
 from label_studio_sdk.converter import Converter
 from label_studio_sdk.converter.converter import Format
 config, tasks, out = sys.argv[1:]
-for kind in ("JSON", "JSON_MIN"):
-    Converter(open(config).read(), project_dir=None, download_resources=False).convert(
-        tasks, f"{out}/{kind}", Format[kind], is_dir=False)
+Converter(open(config).read(), project_dir=None, download_resources=False).convert(
+    tasks, f"{out}/converted", Format.JSON, is_dir=False)
 print("{}")
 """
 
@@ -333,7 +306,6 @@ def test_what_label_studio_converts_is_read(files: Path, tmp_path: Path) -> None
     unlabelled = {"id": 9, "data": {"image": "/data/local-files/?d=files/%C3%A9%2520.png"}, "annotations": []}
     exported = export(tmp_path, *tasks, unlabelled)
     run_with("label_studio_sdk", CONVERT, config, exported, tmp_path)
-    for kind in ("JSON", "JSON_MIN"):
-        dataset = read_dataset(tmp_path / kind / "result.json", root=tmp_path)
-        assert dataset.items == tuple(items)
-        assert len(dataset.notes) == 1
+    dataset = read_dataset(tmp_path / "converted" / "result.json", root=tmp_path)
+    assert dataset.items == tuple(items)
+    assert len(dataset.notes) == 1

@@ -224,13 +224,6 @@ def test_a_file_that_ranges_need_must_be_there(files: Path, tmp_path: Path) -> N
         read_dataset(tasks_of(tmp_path, task("a.mp4", [timeline("kite", (1, 10))], parts=[3, "/", "#t=x"])))
 
 
-def test_ranges_in_json_min(files: Path, tmp_path: Path) -> None:
-    record = {"video": "files/a.mp4", "id": 1, "annotation_id": 7, "line": [timeline("kite", (1, 10))["value"]]}
-    assert read_parts(tasks_of(tmp_path, record)) == {"a.mp4#t=,1": "kite"}
-    with refuses(DataError, "choice, line"):
-        read_dataset(tasks_of(tmp_path, {"choice": "bird", **record}))
-
-
 CHECK = """
 import json, sys
 from label_studio_sdk.converter import Converter
@@ -251,9 +244,8 @@ assert not interface.validate_annotation(bad)
 for number, task in enumerate(tasks, 1):  # As the server numbers them.
     task |= {"id": number, "annotations": [{**task["annotations"][0], "id": 10 + number, "completed_by": 1}]}
 json.dump(tasks, open(f"{out}/exported.json", "w"))
-for kind in ("JSON", "JSON_MIN"):
-    Converter(open(config).read(), project_dir=None, download_resources=False).convert(
-        f"{out}/exported.json", f"{out}/{kind}", Format[kind], is_dir=False)
+Converter(open(config).read(), project_dir=None, download_resources=False).convert(
+    f"{out}/exported.json", f"{out}/converted", Format.JSON, is_dir=False)
 print(json.dumps(list(control.labels)))
 """
 
@@ -264,9 +256,8 @@ def test_label_studio_accepts_and_converts_ranges(files: Path, tmp_path: Path) -
     config = write_tasks(tmp_path / "tasks.json", items, guesses, ["kite"], root=tmp_path, model="mini")
     labels = run_with("label_studio_sdk", CHECK, config, tmp_path / "tasks.json", tmp_path)
     assert labels == ["kite", "bird"]
-    for kind in ("JSON", "JSON_MIN"):
-        read = read_dataset(tmp_path / kind / "result.json", root=tmp_path)
-        assert [(i.path, i.label, i.split, i.group) for i in read.items] == [
-            (i.path, i.label, i.split, i.group) for i in items
-        ]
-        assert read.notes == ()
+    read = read_dataset(tmp_path / "converted" / "result.json", root=tmp_path)
+    assert [(i.path, i.label, i.split, i.group) for i in read.items] == [
+        (i.path, i.label, i.split, i.group) for i in items
+    ]
+    assert read.notes == ()

@@ -36,6 +36,22 @@ MAX_SIDE, MAX_PIXELS, MAX_RATIO = 16_384, 89_478_485, 1000
 
 NONE = "none of these"
 
+# Engine -> onnxruntime's execution provider, its options for float32, and the package that has it.
+PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
+    "onnxruntime": ("CPUExecutionProvider", {}, "onnxruntime"),
+    "onnxruntime:cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
+    "onnxruntime:openvino": ("OpenVINOExecutionProvider", {"precision": "ACCURACY"}, "onnxruntime-openvino"),
+    "onnxruntime:coreml": ("CoreMLExecutionProvider", {}, "onnxruntime on macOS"),
+    "onnxruntime:directml": ("DmlExecutionProvider", {}, "onnxruntime-directml"),
+}
+
+# Largest difference in probability from the CPU's engine.
+TOLERANCE = 1e-4
+
+
+class EngineError(RuntimeError):
+    """An engine that cannot be used here, or that differs from the CPU's."""
+
 
 class Refused(ValueError):
     """A file that cannot be read completely, or not to the same pixels as in texthead."""
@@ -243,9 +259,12 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
 Model = Callable[[np.ndarray], np.ndarray]
 
 
-def load_model(file: Path) -> Model:
-    """Load the model of the folder."""
+def load_model(file: Path, engine: str = "onnxruntime") -> Model:
+    """Load the model of the folder; raise EngineError if the engine cannot run it here."""
+    name, settings, package = PROVIDERS[engine]
     if file.suffix == ".pt2":
+        if engine != "onnxruntime":
+            raise EngineError(f"{engine} runs a model.onnx, and this is {file.name}: export it with --to onnx")
         import torch
 
         program = torch.export.load(file).module()
@@ -255,7 +274,11 @@ def load_model(file: Path) -> Model:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # Errors are also raised as exceptions.
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    with warnings.catch_warnings(action="ignore"):  # Without the provider, onnxruntime warns and takes the CPU's.
+        session = onnxruntime.InferenceSession(file, options, providers=[(name, settings)])
+    if session.get_providers()[0] != name:
+        has = ", ".join(onnxruntime.get_available_providers())
+        raise EngineError(f"{engine} needs {name}, and this onnxruntime has or starts {has} only; install {package}")
     return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
 
 
@@ -265,7 +288,10 @@ class Predictor:
     # With several labels, the log-odds of each class from which on a file has it.
     several: np.ndarray | None = None
 
-    def __init__(self, folder: Path):
+    # The model on the CPU, until the first file has shown that the engine agrees with it.
+    exact: Model | None = None
+
+    def __init__(self, folder: Path, engine: str = "onnxruntime"):
         names = ("preprocessing", "classes", "thresholds")
         self.settings, classes, self.thresholds = (
             json.loads((folder / f"{name}.json").read_text("utf-8")) for name in names
@@ -278,7 +304,8 @@ class Predictor:
         if several := self.thresholds.get("several"):
             self.several = np.array([float(several[name]) for name in self.names])
         frame_indices(1, self.settings)  # So that damaged settings are no fault of a file.
-        self.model = load_model(folder / self.settings["model"])
+        self.model = load_model(folder / self.settings["model"], engine)
+        self.exact = None if engine == "onnxruntime" else load_model(folder / self.settings["model"])
 
     def probabilities(self, scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return the probability of each class from the scores of files, in the last axis."""
@@ -302,8 +329,17 @@ class Predictor:
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.
+            EngineError: the engine's probabilities of the first file differ from the CPU's.
         """
-        scores = self.model(read_clips(path, self.settings)[None]).astype(np.float64)
+        clips = read_clips(path, self.settings)[None]
+        scores = self.model(clips).astype(np.float64)
+        if self.exact is not None:
+            gap = np.abs(self.probabilities(scores) - self.probabilities(self.exact(clips))).max()
+            if not gap <= TOLERANCE:
+                raise EngineError(
+                    f"probabilities differ from the CPU's by {gap:.0e}, above {TOLERANCE:.0e}; leave out --engine"
+                )
+            self.exact = None
         if scores.shape != (1, len(self.names)) or not np.isfinite(scores.max()):
             raise ValueError(f"the model must give a score for each of {len(self.names)} classes, got {scores}")
         (scores,) = scores
@@ -340,12 +376,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--top", type=int, default=5, help="classes per file (default: 5)")
     parser.add_argument("--json", action="store_true", help="JSON, one line per file")
+    parser.add_argument("--engine", choices=PROVIDERS, default="onnxruntime", help="what runs model.onnx")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="exported folder")
     options = parser.parse_args(argv)
     try:
-        return predict_all(Predictor(options.model), options)
+        return predict_all(Predictor(options.model, options.engine), options)
     except (ImportError, BrokenPipeError):
         raise
+    except EngineError as error:
+        print(f"predict.py: {error}", file=sys.stderr)
+        return 2
     except Exception as error:  # onnxruntime has an exception type for each error code.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"predict.py: {options.model}: cannot be used ({reason[:300]}); export it again", file=sys.stderr)

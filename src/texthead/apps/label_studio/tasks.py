@@ -4,7 +4,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -28,19 +28,10 @@ _TIMES = {"start", "end", "ranges", "timelinelabels", "sequence"}
 
 LOCAL, _UPLOADS = "/data/local-files", "/data/upload/"
 
-# Fields that JSON-MIN adds to the data of a task.
-_BOOKKEEPING = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 
-# Controls that hold the label if a JSON-MIN record has several: in our tasks, and in Label Studio's own templates.
-_USUAL_CONTROLS = (CONTROL, "choice")
-
-
-def _are_tasks(value: object) -> bool:
-    """Return whether the content of a JSON file is a Label Studio export: tasks, or records of JSON-MIN."""
-    first = value[0] if isinstance(value, list) and value else value
-    if not isinstance(first, dict):
-        return False
-    return isinstance(first.get("data"), dict) or "annotation_id" in first
+def _is_task(value: Any) -> bool:
+    """Return whether a value of a JSON file is a task of Label Studio."""
+    return isinstance(value, dict) and isinstance(value.get("data"), dict)
 
 
 def accepts(source: str) -> bool:
@@ -64,15 +55,16 @@ def read(source: str, root: Path | None = None) -> Dataset:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
     if root is not None and not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {path} are relative to")
-    if not _are_tasks(value):
-        raise DataError(f"{path}: unknown JSON; expected an export of Label Studio (JSON or JSON-MIN)")
-    rows, notes = _read_tasks(path, value, root)
+    tasks = value if isinstance(value, list) else [value]
+    if not (tasks and _is_task(tasks[0])):
+        raise DataError(f"{path}: unknown JSON; expected a JSON export of Label Studio, not JSON-MIN")
+    rows, notes = _read_tasks(path, tasks, root)
     if not rows:
         raise DataError(f"{path}: none of its files has a label; label some, and export again")
     return Dataset.of_rows(path, rows, notes)
 
 
-def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[tuple], list[str]]:
+def _read_tasks(source: Path, values: Sequence[Any], root: Path | None) -> tuple[list[tuple], list[str]]:
     """Return the labelled files and parts of files of an export, as rows for `Dataset.of_rows`, and notes for the user.
 
     Labels are several if any annotation has several choices for a file or range; then an annotation of a file without
@@ -84,7 +76,7 @@ def _read_tasks(source: Path, value: Any, root: Path | None) -> tuple[list[tuple
         DataError: a task has labels for both file and ranges, a remote address, no file or several, a range of a file
             that is not a video, or an unknown split.
     """
-    tasks = [*_tasks(source, value if isinstance(value, list) else [value])]
+    tasks = [*_tasks(source, values)]
     root = source.parent if root is None else root
     rows: list[TaskRow] = []
     controls: set[str] = set()
@@ -158,12 +150,11 @@ class _Vote:
 
 @dataclass
 class _Task:
-    """A task: its name in messages, its data, its annotations, and its records of JSON-MIN (`flat`)."""
+    """A task: its name in messages, its data and its annotations."""
 
     where: str
     data: dict[str, Any]
-    annotations: list[Any] = field(default_factory=list)
-    flat: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[Any]
 
     def votes(self) -> list[_Vote]:
         """Return the labels of all annotations that were not cancelled; one that has none gives no names.
@@ -178,7 +169,6 @@ class _Task:
             if annotation.get("was_cancelled") or annotation.get("skipped"):
                 continue
             votes += self._of_annotation(annotation)
-        votes += [vote for record in self.flat for vote in self._of_record(record)]
         if any(vote.range_ for vote in votes):
             votes = [vote for vote in votes if vote.names]
         if 0 < sum(vote.range_ is None for vote in votes) < len(votes):
@@ -231,28 +221,9 @@ class _Task:
         ]
         return [_Vote(names, control, truth, range_) for range_ in label_ranges]
 
-    def _of_record(self, record: dict[str, Any]) -> list[_Vote]:
-        controls = {name: content for name, content in record.items() if name not in self.data}
-        timed = {name for name, content in controls.items() if any(map(_is_timed, _each(content)))}
-        names = [name for name in controls if name in timed or name in _USUAL_CONTROLS]
-        if len(controls) == 1:
-            names = [*controls]
-        if len(controls) > 1 and len(names) != 1:
-            raise DataError(
-                f"{self.where}: the label may be in any of {listed([*controls])}; export as JSON, not as JSON-MIN"
-            )
-        if not names or controls[names[0]] in (None, "", []):
-            return [_Vote((), "", False)]
-        content = controls[names[0]]
-        if names[0] in timed:
-            regions = [each for each in _each(content) if _is_timed(each)]
-            return [vote for each in regions for vote in self._of_ranges(each, names[0], False)]
-        return [_Vote(self._names(content.get("choices") if isinstance(content, dict) else content), names[0], False)]
-
-    def _names(self, choices: object) -> tuple[str, ...]:
+    def _names(self, labels: list[Any]) -> tuple[str, ...]:
         """Return the labels that are chosen."""
-        labels = [choices] if isinstance(choices, str) else choices
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        if not all(isinstance(label, str) for label in labels):
             raise DataError(f"{self.where}: choices must be a list of names; export as JSON again")
         if not labels:
             raise DataError(f"{self.where}: has 0 choices; give each file or range a label")
@@ -260,36 +231,16 @@ class _Task:
 
 
 def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
-    """Yield the tasks; records of JSON-MIN with the same id form one task."""
-    flat: dict[str, _Task] = {}
+    """Yield the tasks."""
     for number, task in enumerate(tasks, 1):
-        if not isinstance(task, dict) or not _are_tasks(task):
-            raise DataError(f"{source}: entry {number} is not a task with data; export the project as JSON or JSON-MIN")
+        if not _is_task(task):
+            raise DataError(f"{source}: entry {number} is not a task with data; export the project as JSON")
         name = task.get("id")
         where = f"{source}: task {number if name is None else f'{number} (id {name})'}"
-        if "data" in task:
-            annotations = task.get("annotations", task.get("completions")) or []
-            if not isinstance(annotations, list):
-                raise DataError(f"{where}: annotations must be a list, got {annotations!r:.80}; export as JSON again")
-            yield _Task(where, task["data"], annotations)
-            continue
-        if task.get("annotation_id") is None:
-            flat.setdefault(str(number if name is None else name), _Task(where, {}))
-            continue
-        fields = {name: content for name, content in task.items() if name not in _BOOKKEEPING}
-        ours = {"split", "group"} | ({RATE, PARTS} if isinstance(fields.get(PARTS), list) and RATE in fields else set())
-        data = {name: content for name, content in fields.items() if name in ours or _is_source(content)}
-        first = flat.setdefault(str(number if name is None else name), _Task(where, data))
-        first.flat.append(fields)
-    yield from flat.values()
-
-
-def _is_timed(content: object) -> bool:
-    return isinstance(content, dict) and bool(_TIMES & set(content))
-
-
-def _each(content: object) -> list[Any]:
-    return content if isinstance(content, list) else [content]
+        annotations = task.get("annotations", task.get("completions")) or []
+        if not isinstance(annotations, list):
+            raise DataError(f"{where}: annotations must be a list, got {annotations!r:.80}; export as JSON again")
+        yield _Task(where, task["data"], annotations)
 
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, tuple[str, ...]], bool]:
