@@ -27,6 +27,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "chinese_clip": _PAIR,
     "aimv2": _PAIR,
     "tipsv2": {"text_config": _READ, "vision_config": _SEEN},
+    "flava": {"text_config": _READ, "image_config": _SEEN, "multimodal_config": _BLOCKS, "projection_dim": 24},
+    "vision-text-dual-encoder": {
+        "text_config": {**_READ, "model_type": "bert"},
+        "vision_config": {**_SEEN, "model_type": "dinov2"},
+        "projection_dim": 24,
+    },
     "xclip": {
         **_PAIR,
         "vision_config": {**_SEEN, "num_frames": 4, "mit_hidden_size": 24, "mit_num_attention_heads": 2},
@@ -52,6 +58,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "dinov2": _SEEN,
     "dinov3_vit": _SEEN,
     "vit": _SEEN,
+    "vit_mae": _SEEN,
+    "cvt": {"embed_dim": [8, 12, 16], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
     "swin": {
         "image_size": 32,
         "patch_size": 4,
@@ -72,6 +80,7 @@ WITH_TEXT = (
     "chinese_clip",
     "aimv2",
     "tipsv2",
+    "vision-text-dual-encoder",
     "xclip",
     "videoprism",
 )
@@ -108,8 +117,13 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
     else:
         (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     if kind in WITH_TEXT:
-        letters = "abcdefghijklmnopqrstuvwxyz"
-        marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
-        (folder / "vocab.txt").write_text("\n".join([*marks, *letters, *(f"##{letter}" for letter in letters)]))
-        BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=WORDS).save_pretrained(folder)
+        write_tokenizer(folder)
     return model
+
+
+def write_tokenizer(folder: Path, **values: Any) -> None:
+    """Write a tokenizer with a token for each letter and the period."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]
+    (folder / "vocab.txt").write_text("\n".join([*marks, *letters, *(f"##{letter}" for letter in letters)]))
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=WORDS, **values).save_pretrained(folder)

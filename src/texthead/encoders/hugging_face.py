@@ -10,6 +10,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,18 @@ from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.encoders.transformers_model import (
+    OF_TEXTS,
     Tower,
     config_of,
+    embeds_sequences,
     empty,
     faults,
     folder_of,
     image_inputs,
     loaded,
+    mean_embedding,
     named_revision,
+    takes_videos,
     traced,
     without_text,
 )
@@ -39,12 +44,13 @@ from texthead.recipes import MOST_SIDE
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
-_OF_TEXTS = "get_text_features"
-
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 
 # Prompts are padded to the tower's maximum length, as in its training, if that is at most this many tokens.
 _MOST_PADDED = 128
+
+# Frames per clip of a model that takes clips of any length.
+_FRAMES = 16
 
 # Prompts per batch of the text tower.
 _BATCH = 64
@@ -72,7 +78,7 @@ def load(rest: str) -> Encoder:
         folder = folder_of(rest)
         visual_spec = _spec(source, folder)
         model, missing = loaded(folder, source)
-        has_text = hasattr(model, _OF_TEXTS)
+        has_text = hasattr(model, OF_TEXTS) or embeds_sequences(model.config)
         scale, bias = _scale_and_bias(model, visual_spec) if has_text else (_SCALE, 0.0)
         tower = Tower(model, visual_spec)
         check_complete(tower.model, missing, source)
@@ -156,12 +162,17 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     """Return the spec of the visual tower of the model in a folder."""
     config = without_text(config_of(folder))
     vision = getattr(config, "vision_config", config)
-    # Video towers have the number of frames that they were trained on.
-    frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 1)
-    sizes = _preprocessing(folder, source)
+    # Most video towers have the number of frames that they were trained on.
+    frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
     try:
         with counted(source, _MOST_VALUES, _MOST_TENSORS, "more than any known model: use another"):
-            _, shape = traced(empty(config), frames, sizes["size"])
+            model = empty(config)
+        takes_clips = frames > 1 or (takes_videos(model) and not embeds_sequences(config))
+        processor = _processor(folder, source, takes_clips)
+        if takes_clips:
+            frames = frames or getattr(processor, "num_frames", None) or _FRAMES
+        frames, sizes = frames or 1, _preprocessing(processor, source)
+        _, shape = traced(model, frames, sizes["size"])
     except EncoderError:
         raise
     except Exception as error:  # Models without image input may raise anything.
@@ -192,16 +203,16 @@ def _grid(tokens: int, steps: int) -> Grid:
     return (steps, side, side) if steps * side * side == tokens else (steps, 1, 1)
 
 
-def _preprocessing(folder: Path, source: str) -> dict[str, Any]:
-    """Return the sizes and pixel statistics of the processor in a folder.
+def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
+    """Return the sizes and pixel statistics of a processor.
 
     Raises:
-        EncoderError: there is no processor, or its images are not squares.
+        EncoderError: its images are not squares.
     """
-    processor = _processor(folder, source)
-    if getattr(processor, "max_num_patches", None):  # Use the largest square of at most this many patches.
-        side = processor.patch_size * math.isqrt(processor.max_num_patches)
-        processor.size = {"height": side, "width": side}
+    for most, factor in (("max_num_patches", 1), ("max_soft_tokens", getattr(processor, "pooling_kernel_size", 1))):
+        if getattr(processor, most, None):  # Use the largest square of at most this many patches.
+            side = processor.patch_size * factor * math.isqrt(getattr(processor, most))
+            processor.size = {"height": side, "width": side}
     crop = dict(processor.crop_size or {}) if getattr(processor, "do_center_crop", False) else {}
     size = {key: value for key, value in dict(processor.size or {}).items() if value}
     crop = {key: value for key, value in crop.items() if value}
@@ -237,7 +248,7 @@ def _statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     black, white = (_processed_grey(processor, value) for value in (0, 255))
     return (
-        tuple(round(-low / (high - low), 7) for low, high in zip(black, white, strict=True)),
+        tuple(round((0 - low) / (high - low), 7) for low, high in zip(black, white, strict=True)),
         tuple(round(1 / (high - low), 7) for low, high in zip(black, white, strict=True)),
     )
 
@@ -255,10 +266,12 @@ def _processed_grey(processor: Any, value: int) -> list[float]:
     return pixels.flatten(0, -4)[0, :, pixels.shape[-2] // 2, pixels.shape[-1] // 2].tolist()
 
 
-def _processor(folder: Path, source: str) -> Any:
+def _processor(folder: Path, source: str, takes_clips: bool) -> Any:
+    """Return the processor in a folder: that for videos if the model takes clips and there is one, or for images."""
     from transformers import AutoImageProcessor, AutoVideoProcessor
 
-    for kind in (AutoVideoProcessor, AutoImageProcessor):
+    kinds: list[Any] = [AutoImageProcessor, AutoVideoProcessor]
+    for kind in reversed(kinds) if takes_clips else kinds:
         with suppress(Exception):  # A folder has one of the two; the other may raise anything.
             return kind.from_pretrained(folder, trust_remote_code=False)
     raise EncoderError(
@@ -280,11 +293,12 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     clean = _cleaning(model.config.model_type)
+    embed = partial(mean_embedding, model) if embeds_sequences(model.config) else model.get_text_features
     config = getattr(model.config, "text_config", model.config)
     limit = min(getattr(config, "max_position_embeddings", _MOST_PADDED), tokenizer.model_max_length)
     padding = "max_length" if limit <= _MOST_PADDED else True
     for name in [name for name, _ in model.named_children()]:
-        if name.startswith(("vision", "visual", "video")):
+        if name.startswith(("vision", "visual", "video", "embed_vision")):
             setattr(model, name, None)
     check_complete(model, missing, source)
 
@@ -298,8 +312,9 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     def encode(tokens: Any) -> Tensor:
         device, rows = next(model.parameters()).device, []
         for start in range(0, len(tokens["input_ids"]), _BATCH):
-            output = model.get_text_features(**{k: v[start : start + _BATCH].to(device) for k, v in tokens.items()})
-            rows.append(output if isinstance(output, Tensor) else output.pooler_output)
+            output = embed(**{k: v[start : start + _BATCH].to(device) for k, v in tokens.items()})
+            output = output if isinstance(output, Tensor) else output.pooler_output
+            rows.append(output if output.ndim == 2 else output[:, 0])
         return torch.cat(rows)
 
     embeddings = [
