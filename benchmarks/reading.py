@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 
@@ -33,7 +34,6 @@ from benchmarks.rounds import Costs, interleaved, judge, parser, peak_mb, ratios
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.sampling import random_in_segment
 from texthead.data.transforms import augment
-from texthead.media.jpeg import decode_jpeg, jpeg_size
 from texthead.media.paths import MediaPath
 
 FRAMES = 8
@@ -115,8 +115,7 @@ def decoded_frames(folder: Path, wanted: Wanted) -> object:
     pictures = []
     for index in wanted:
         data = (folder / f"img_{index + 1:05d}.jpg").read_bytes()
-        pictures.append(np.empty((*jpeg_size(data), 3), np.uint8))
-        decode_jpeg(data, pictures[-1])
+        pictures.append(simplejpeg.decode_jpeg(data))
     return np.stack(pictures)
 
 
