@@ -8,8 +8,9 @@ motions. Then they are frozen. "untrained" is the latter before its first step.
 
 Two sets of ten classes are judged, with shapes that are new to the towers: motions that are new too, and orders of two
 motions ("A, then B" and "B, then A"). Single frames do not tell their classes apart ("one frame"). Each seed draws K
-clips a class from 40; the same 400 other clips are scored. CHOSEN was found on other classes (`--develop`). Intervals are 95 % t-intervals of the mean over seeds, also of paired differences. Finished rows stay in
-`--out`, a tower's steps in `--kept`: the same command continues.
+clips a class from 40; the same 400 other clips are scored. CHOSEN was found on other classes (`--develop`). Intervals
+are 95 % t-intervals of the mean over seeds, also of paired differences. Finished rows stay in `--out`, a tower's steps
+in `--kept`: the same command continues.
 """
 
 import argparse
