@@ -22,9 +22,9 @@ from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
-from texthead.models.heads import TrainableHead, text_head
+from texthead.models.heads import FrozenHead, TrainableHead, text_head
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
+from texthead.models.temporal import AttentivePool, MeanPool
 from texthead.parallel.distributed import (
     check_same,
     gather_list,
@@ -39,6 +39,7 @@ from texthead.parallel.distributed import (
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution, Shard
+from texthead.training.inputs import feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained, is_cut
@@ -131,6 +132,20 @@ def trained(
     reporter = Reporter(say=lines.append)
     records = train(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
     return records, weights(model), lines
+
+
+def trained_on_grids(
+    source: str, data: Dataset, recipe: Recipe, out: Path, cache: Path | bool
+) -> tuple[list[float], str]:
+    """Train an attentive probe on grids of a clip encoder; return (losses, the type that holds a file's clips)."""
+    visual = load_encoder(source).visual.with_grid((8, 4, 4))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        temporal = AttentivePool(visual.spec.dim, 16)
+    model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
+    records = train(model, data, None, recipe, out=out, execution=Execution(cache=cache))
+    clips = feature_clips(model, data, recipe, visual.spec.pixels(), Reading(cache=cache))
+    return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 
 
 def stopped(steps: int, run: Callable, *args: object) -> None:

@@ -130,11 +130,12 @@ class Recipe:
         learn_scale: train the logit scale.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
-            a learned query over the frames, "conv" is for the last stages of a convolutional encoder,
-            "token-conv" for the class tokens of a ViT; images (one frame) always use "mean".
+            a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which
+            has self-attention before it, "conv" is for the last stages of a convolutional encoder, "token-conv" for the
+            class tokens of a ViT; images (one frame) always use "mean".
         conv_start: initial temporal convolutions: a shift of a quarter of the channels each way, or the identity.
         width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature dimension.
-        layers: blocks of the temporal transformer.
+        layers: blocks of the temporal transformer, or self-attention layers of "vjepa2" (published: 3).
         template: prompt for the class names, with one {} for the name, or several of them (on the command line, a .txt
             file with one per line).
         template_use: several templates in training: the mean of their rows, or one drawn per class and pass.
@@ -185,7 +186,7 @@ class Recipe:
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False
-    temporal: Literal["mean", "transformer", "attentive", "conv", "token-conv"] = "transformer"
+    temporal: Literal["mean", "transformer", "attentive", "vjepa2", "conv", "token-conv"] = "transformer"
     conv_start: Literal["shift", "identity"] = "shift"
     width: int | None = None
     layers: int = 6

@@ -19,6 +19,7 @@ from benchmarks import (
     cached,
     doctor,
     ffmpeg,
+    grids,
     growth,
     mini,
     peers,
@@ -195,6 +196,11 @@ def test_printed_lines_are_compared_by_words_and_numbers() -> None:
     lines, differing, gap, reworded = agreement.differences("a 1.0 %\nb 20\nc 1\nd", "a 1.1 %\nb 19.5\ne 7\nd")
     assert (lines, differing, reworded) == (4, 3, [("c 1", "e 7")])
     assert gap == pytest.approx(0.5)
+
+
+def test_cached_grids_give_the_losses_of_grids_in_memory() -> None:
+    rows = rows_of(grids.measure(1, 40, tokens=2))
+    assert "at most 2" in rows[grids.CACHED][-1]
 
 
 @pytest.mark.nightly("benchmarks/cached.py")

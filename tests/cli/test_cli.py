@@ -629,9 +629,9 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     split = read_json(run / "split.json")
     assert (len(split["train"]), len(split["held_out"])) == (6, 4)
     assert str(odd.resolve()) not in split["train"]
-    prints(out, "1 unreadable item")
+    prints(out, "unreadable and not counted: 1")
     refused(held, "eval", run, root, *world.run_options())
-    prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "1 unreadable item")
+    prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "unreadable and not counted: 1")
 
 
 def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):

@@ -164,5 +164,5 @@ def test_an_unreadable_item_is_an_error_or_left_out(tmp_path, wrong, works):
     assert str(broken) in wrong(*report)
     out, err = works(*report, "--skip-unreadable")
     assert f"skipped: {broken}" in err
-    prints(out, "1 unreadable item")
+    prints(out, "unreadable and not counted: 1")
     assert len(orders(page_of(tmp_path / "page.html")[1])) == 3

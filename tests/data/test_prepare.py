@@ -4,10 +4,10 @@ import functools
 import http.server
 import io
 import json
-import os
 import re
 import shutil
 import struct
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -272,8 +272,8 @@ def test_unsuitable_out_folders_refused(source: Dataset, tmp_path: Path) -> None
 def test_a_process_that_ends_is_an_error_in_one_line(
     source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_begin_process", functools.partial(os._exit, 1))
-    with refuses(RunError, "workers"):
+    monkeypatch.setattr(shards, "_write", sys.exit)
+    with refuses(RunError, "process ended", "workers"):
         prepare(source, tmp_path / "s", FEW, workers=2)
 
 

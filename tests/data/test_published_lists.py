@@ -155,6 +155,45 @@ def test_names_without_an_item_are_noted(tmp_path):
     prints(note, tmp_path / "a.txt", "2 of the 3", "labels.csv", "'run'")
 
 
+def test_frame_counts_that_disagree_with_the_folder_are_one_note(tmp_path):
+    for name, first, last in (("one", 1, 5), ("zero", 0, 4), ("more", 1, 6), ("fewer", 1, 4), ("none", 1, 3)):
+        for number in range(first, last + 1):
+            write(tmp_path / name / f"img_{number:05d}.jpg", "x")
+    template = {"frame_template": "img_{:05d}.jpg"}
+    good = write(tmp_path / "good.txt", "one 5 0\nzero 5 0\nmore 6 0\nfewer 4 0\ngone 7 0\n")
+    assert read(good, named("run"), **template)[1] == []
+    bad = write(tmp_path / "bad.txt", "one 5 0\nzero 5 0\nmore 5 0\nfewer 5 0\nnone 0 0\ngone 7 0\n")
+    _, (note,) = read(bad, named("run"), **template)
+    prints(note, bad, "3 of 6", tmp_path / "more", "5 frames")
+
+
+HMDB = ("kick", "kick ball", "sword", "sword exercise")
+
+
+def test_folders_of_another_class_are_one_note(tmp_path):
+    lines = ["kick/a.avi 1", "kick_ball/b.avi 0", "sword/c.avi 2", "sword_exercise/d.avi 3", "other/e.avi 0"]
+    path = write(tmp_path / "a.txt", "\n".join(lines))
+    _, (note,) = read(path, named(*HMDB))
+    prints(note, path, "2 of 5", "line 1", "kick/a.avi", "'kick'", "'kick ball'", "labels.csv")
+
+
+@pytest.mark.parametrize(
+    "line", ["KickBall/v.avi 1", "kick/kick ball/v.avi 1", "kick-ball/v.avi 1", "kick.avi 1", "v.avi 1"]
+)
+def test_matching_folders_not_noted(tmp_path, line):
+    lines = [line, "kick/a.avi 0", "sword/a.avi 2", "sword_exercise/a.avi 3"]
+    assert read(write(tmp_path / "a.txt", "\n".join(lines)), named(*HMDB))[1] == []
+
+
+def test_names_of_ucf_say_their_class(tmp_path):
+    names = ("ApplyEyeMakeup", "HandstandPushups")
+    agree = ["v_ApplyEyeMakeup_g01_c01.avi 0", "v_HandStandPushups_g01_c02.avi 1"]
+    assert read(write(tmp_path / "a.txt", "\n".join(agree)), named(*names))[1] == []
+    path = write(tmp_path / "b.txt", "v_ApplyEyeMakeup_g01_c01 163 1\nv_HandStandPushups_g01_c02 12 1\n")
+    _, (_, note) = read(path, named(*names), suffix=".avi")
+    prints(note, "1 of 2", "line 1", "v_ApplyEyeMakeup_g01_c01")
+
+
 def test_imagenet_s_names_are_known_by_its_ids(tmp_path, monkeypatch):
     labels = read_labels(Path("imagenet"))
     assert (len(labels.ids), len(labels.names)) == (1000, 1000)

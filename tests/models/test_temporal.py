@@ -11,6 +11,8 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import VJEPA2Config
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from made import SPEC, noise
 from messages import refuses
@@ -26,6 +28,7 @@ from texthead.models.temporal import (
     TemporalConv,
     TemporalTransformer,
     TokenConv,
+    VJEPA2Pool,
     make_temporal,
 )
 
@@ -488,3 +491,30 @@ def test_attentive_pooling_begins_as_the_mean_and_learns_order():
         module(noise(1, 9, 64))
     with refuses(RunError, 30, 4):
         AttentivePool(64, 30, heads=4)
+
+
+@pytest.mark.parametrize("layers", [0, 3])
+@torch.inference_mode()
+def test_vjepa2_pooling_equals_transformers(layers: int):
+    """The same weights by the same names give the same features."""
+    config = VJEPA2Config(hidden_size=64, num_attention_heads=4, num_pooler_layers=layers)
+    published, features = moved(VJEPA2AttentivePooler(config).eval(), by=0.1), noise(3, 24, 64)
+    module = VJEPA2Pool(64, layers, heads=4)
+    module.load_state_dict(published.state_dict())
+    torch.testing.assert_close(module(features), published(features), rtol=0, atol=1e-5)
+    again = make_temporal(module.config(), nn.Identity())
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again(features), module(features))
+
+
+def test_vjepa2_pooling_starts_with_small_outputs():
+    module = VJEPA2Pool(128)
+    module.reset(torch.Generator().manual_seed(0))
+    stds = {name: float(weight.detach().std()) for name, weight in module.named_parameters() if weight.ndim == 2}
+    assert stds["cross_attention_layer.mlp.fc2.weight"] == pytest.approx(0.02 / 2**0.5, rel=0.05)
+    assert stds["self_attention_layers.1.self_attn.out_proj.weight"] == pytest.approx(0.02 / 6**0.5, rel=0.05)
+    assert stds["self_attention_layers.2.mlp.fc1.weight"] == pytest.approx(0.02, rel=0.05)
+    module(noise(2, 5, 128)).sum().backward()
+    assert all(weight.grad is not None for weight in module.parameters())
+    with refuses(RunError, 100, 3):
+        VJEPA2Pool(100, heads=3)

@@ -26,6 +26,8 @@ def behave(task: str) -> str:
         os._exit(3)
     if task == "fail":
         raise ZeroDivisionError("of a library")
+    if task == "refuse":
+        raise DataError("of ours")
     return task.upper()
 
 
@@ -47,6 +49,8 @@ def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
 def test_no_task_and_no_worker() -> None:
     assert list(run_tasks(behave, [], workers=2, seconds=1.0)) == []
     assert list(run_tasks(behave, ["a"], workers=0, seconds=5.0)) == [(0, "A")]
+    with refuses(DataError, "of ours"):
+        list(run_tasks(behave, ["a", "refuse"], workers=1, seconds=5.0))
 
 
 @pytest.mark.slow

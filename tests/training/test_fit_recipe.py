@@ -72,6 +72,8 @@ def test_adapt_to_few_items(mini):
     ("changes", "head", "parts"),
     [
         ({"conv_start": "identity"}, "text", ("start", "temporal")),
+        ({"temporal": "vjepa2", "width": 64}, "text", ("width", "attentive")),
+        ({"temporal": "attentive", "layers": 3}, "text", ("layers", "vjepa2")),
         ({"context": 4}, "text", ("context", "prompt")),
         ({"template_use": "drawn"}, "linear", ("template", "text")),
         ({"grad_checkpointing": True, "freeze_encoder": True}, "text", ("grad", "freeze")),
@@ -86,3 +88,4 @@ def test_an_option_that_would_do_nothing_is_an_error(changes, head, parts):
     check_overrides_are_used(recipes.small, {}, head)
     used = {"temporal": "conv", "conv_start": "identity", "context": 4}
     check_overrides_are_used(recipes.small, used, "prompt")
+    check_overrides_are_used(recipes.small, {"temporal": "vjepa2", "layers": 3}, head)

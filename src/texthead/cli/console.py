@@ -269,11 +269,11 @@ def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) 
         remarks().print(f"prompt: {by_class[0]!r}{more}")
         return
     few = [
-        f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
+        f"{label}: {(' > ' if isinstance(prompt, prompts.Steps) else ', ').join(map(repr, prompts.flat([prompt])))}"
         for label, prompt in list(zip(labels, by_class, strict=True))[:4]
     ]
     more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
-    remarks().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
+    remarks().print(f"prompts, averaged where a class has several, in order with >: {'; '.join(few)}{more}")
 
 
 def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:

@@ -27,7 +27,7 @@ class Encoders:
         frames: number of frames per clip (default: 1, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)
         temporal: temporal module over the frames, at the width in the paper
-        layers: number of blocks of the temporal transformer
+        layers: number of blocks of the temporal transformer, or self-attention layers of vjepa2
         width: width of the temporal module, such as 256 in the small recipe (with 2 layers)
         classes: number of classes
         measure: also run the model with random weights to measure memory and clips per second
@@ -45,7 +45,7 @@ class Encoders:
     by: Literal["imagenet", "kinetics"] = "imagenet"
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
-    temporal: Literal["mean", "transformer", "attentive", "conv", "token-conv"] = "mean"
+    temporal: Literal["mean", "transformer", "attentive", "vjepa2", "conv", "token-conv"] = "mean"
     layers: PositiveInt = 6
     width: PositiveInt | None = None
     classes: NonNegativeInt = 0
@@ -182,16 +182,18 @@ def _model(spec: "VisualSpec", command: Encoders) -> "Recognizer":
     import torch
 
     from texthead.encoders.encoder import build_visual
+    from texthead.models.build import with_grid_for
     from texthead.models.heads import LinearHead
     from texthead.models.recognizer import Recognizer
     from texthead.models.temporal import make_temporal
 
-    visual = build_visual(spec)
+    visual = with_grid_for(command.temporal, build_visual(spec))
     options: dict[str, Any] = {}
-    if command.temporal in ("transformer", "attentive"):
-        narrow = {} if command.width is None else {"width": command.width, "mlp_ratio": 2}
-        options = {"dim": spec.dim, **narrow}
-    if command.temporal == "transformer":
+    if command.temporal in ("transformer", "attentive", "vjepa2"):
+        options["dim"] = spec.dim
+    if command.temporal in ("transformer", "attentive") and command.width is not None:
+        options |= {"width": command.width, "mlp_ratio": 2}
+    if command.temporal in ("transformer", "vjepa2"):
         options["layers"] = command.layers
     temporal = make_temporal({"kind": command.temporal, **options}, visual)
     names = [str(index) for index in range(command.classes)]

@@ -146,14 +146,7 @@ class TrainFeatures(torch.utils.data.Dataset):
     that takes whole clips, `bank[i]` is a sequence of the features of several clips, and each epoch takes one.
     """
 
-    def __init__(
-        self,
-        bank: Sequence[Float[Tensor, "frames dim"] | Sequence[Float[Tensor, "tokens dim"]]],
-        targets: Sequence[int],
-        *,
-        frames: int,
-        seed: int,
-    ):
+    def __init__(self, bank: Sequence[Tensor | Sequence[Tensor]], targets: Sequence[int], *, frames: int, seed: int):
         self.bank = bank
         self.targets = list(targets)
         self.frames = frames

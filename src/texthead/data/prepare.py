@@ -8,12 +8,8 @@ reads single clips, `texthead.media.stored_clip` single frames.
 import hashlib
 import io
 import json
-import multiprocessing
-import signal
 import tarfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
@@ -23,7 +19,6 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import PIL.Image
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -37,12 +32,15 @@ from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.progress import Reporter
-from texthead.parallel.startup import begin_tracker
+from texthead.parallel.worker_pool import FailedTask, run_tasks
 
 # Frame times are stored in milliseconds.
 _DIGITS = 3
 
 _ORDER_SEED = 0
+
+# Time limit for a shard; files have their own.
+_MOST_SECONDS = 10 * 86_400.0
 
 MARK, LOCK = "prepare.json", ".lock"
 
@@ -271,32 +269,15 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
     """Write the shards; yield (number, record) of each when it is finished.
 
     Raises:
-        RunError: a worker process died, for example for lack of memory.
+        RunError: a worker process ended, for example for lack of memory, or a shard cannot be written.
     """
     if workers <= 1 or len(tasks) <= 1:
         yield from ((task.number, _write(task)) for task in tasks)
         return
-    begin_tracker()
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=spawn, initializer=_begin_process)
-    try:
-        numbers = {pool.submit(_write, task): task.number for task in tasks}
-        for future in as_completed(numbers):
-            yield numbers[future], future.result()
-    except BrokenProcessPool:
-        raise RunError("a worker process died, perhaps for lack of memory; use fewer `workers`") from None
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_process() -> None:
-    """Use one thread, and leave interrupts to the parent process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    for position, done in run_tasks(_write, tasks, workers=workers, seconds=_MOST_SECONDS):
+        if isinstance(done, FailedTask):
+            raise RunError(f"a shard cannot be written ({done.reason}); use fewer `workers`")
+        yield tasks[position].number, done
 
 
 def _write(task: _Task) -> _Done:

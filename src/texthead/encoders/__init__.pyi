@@ -1,5 +1,6 @@
 """The public names of the package, imported on first use."""
 
+from .classifier import load_classifier as load_classifier
 from .encoder import Encoder as Encoder
 from .encoder import Visual as Visual
 from .encoder import as_visual as as_visual
@@ -19,4 +20,3 @@ from .weights import NO_WEIGHTS as NO_WEIGHTS
 from .weights import fill as fill
 from .weights import named_tensors as named_tensors
 from .weights import read_checkpoint as read_checkpoint
-from .weights import read_tensors as read_tensors

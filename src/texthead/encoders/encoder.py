@@ -80,7 +80,7 @@ def clip_features(
     """Return the features of clips from a video encoder, in time order.
 
     Clips longer than the encoder's input are encoded in chunks. Unless the encoder is trained, features have the
-    precision in which they are cached: those of a grid are rounded to half precision, which ends at 65504.
+    precision in which they are cached: a grid of means is rounded to half precision, which ends at 65504.
 
     Raises:
         EncoderError: the length of the clips is not a multiple of the encoder's `frames`.

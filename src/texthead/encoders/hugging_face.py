@@ -81,7 +81,7 @@ def load(rest: str) -> Encoder:
         has_text = hasattr(model, OF_TEXTS) or embeds_sequences(model.config)
         scale, bias = _scale_and_bias(model, visual_spec) if has_text else (_SCALE, 0.0)
         tower = Tower(model, visual_spec)
-        _check_complete(tower.model, missing, source)
+        check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
     def load_text() -> Text:
@@ -300,7 +300,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video", "embed_vision")):
             setattr(model, name, None)
-    _check_complete(model, missing, source)
+    check_complete(model, missing, source)
 
     def tokenize(prompts: Sequence[str]) -> Any:
         texts = [clean(prompt) for prompt in prompts]
@@ -340,7 +340,7 @@ def _cleaning(kind: str) -> Callable[[str], str]:
     return str
 
 
-def _check_complete(model: nn.Module, missing: set[str], source: str) -> None:
+def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
     """Raise EncoderError if weights of the model are missing."""
     lost = sorted(missing & {name for name, _ in model.named_parameters()})
     if lost:

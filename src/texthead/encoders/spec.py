@@ -60,9 +60,10 @@ class VisualSpec:
         return math.prod(self.grid)
 
     @property
-    def number_type(self) -> Literal["float32", "float16"]:
-        """How features are kept: a grid, which is large, in half precision."""
-        return "float16" if self.tokens > self.grid[0] else "float32"
+    def number_type(self) -> str:
+        """How features are kept: a grid of means in half precision, the encoder's own features as they are."""
+        means = self.tokens > self.grid[0] and self.grid != self.finest
+        return "float16" if means else "float32"
 
     def with_grid(self, most: Grid) -> "VisualSpec":
         """Return the spec with the finest grid of at most these steps, rows and columns."""

@@ -121,19 +121,22 @@ def _plain(config: Any) -> Any:
     return config
 
 
-def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
+def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set[str]]:
     """Return (the model of a folder in float32, the names of weights missing from its files).
+
+    Args:
+        kind: the class in transformers that chooses the model.
 
     Raises:
         EncoderError: the network is much larger than its weights, or their shapes differ.
         Others, of transformers, for files that it cannot read.
     """
-    from transformers import AutoModel
-    from transformers.utils import logging
+    import transformers
 
-    logging.disable_progress_bar()
-    check_folder_size(folder, source)
-    model, info = AutoModel.from_pretrained(
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # Missing weights are errors below; a classifier's are not used.
+    check_folder_size(folder, source, kind)
+    model, info = getattr(transformers, kind).from_pretrained(
         folder,
         config=config_of(folder),
         dtype=torch.float32,
@@ -150,13 +153,13 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
     return _whole(model).eval().requires_grad_(False), set(info["missing_keys"])
 
 
-def check_folder_size(folder: Path, source: str) -> None:
+def check_folder_size(folder: Path, source: str, kind: str = "AutoModel") -> None:
     """Check the network's size before transformers builds it.
 
     Raises:
         EncoderError: the network is much larger than the weights, or they are missing or unreadable.
     """
-    from transformers import AutoModel
+    import transformers
 
     shapes: list[Sequence[int]] = []
     for path in folder.glob("*.safetensors"):
@@ -167,7 +170,7 @@ def check_folder_size(folder: Path, source: str) -> None:
     if not shapes:
         raise EncoderError(f"{folder}: has no model.safetensors or pytorch_model.bin; write it with save_pretrained")
     with sized_as(shapes, source):
-        AutoModel.from_config(config_of(folder))
+        getattr(transformers, kind).from_config(config_of(folder))
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Average precision: how well scores rank the items of each class before the others."""
 
-from typing import Literal
-
 import numpy as np
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -15,7 +13,6 @@ def mean_average_precision(
     targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"],
     *,
     double_softmax: bool = False,
-    absent: Literal["skip", "zero"] = "skip",
 ) -> float:
     """Return the mean average precision over classes, in percent 0-100.
 
@@ -28,18 +25,16 @@ def mean_average_precision(
             of the classes of an item, and so top-1, but not the order of the items of a class: the denominator
             of the second softmax differs between items. For the first class, 0.5 0.5 0 and 0.5 0.25 0.25 are tied;
             after a second softmax they are 0.384 and 0.391.
-        absent: leave out classes without an item ("skip"), or count their precision as 0 ("zero").
 
-    Source: the metric of ActivityNet; double softmax and zero for absent classes as in the published test code.
-    Differs: double precision, so that small probabilities are not tied; absent classes are left out by default.
+    Source: the metric of ActivityNet; double softmax as in the published test code.
+    Differs: double precision, so that small probabilities are not tied; classes without an item are left out, where the
+        published code counts their precision as 0.
 
     Raises:
         DataError: no item, a label out of range, scores that are not finite, or `double_softmax` of values that are
             not probabilities.
     """
     ranked, hot = scores.cpu().double(), _multi_hot(targets.cpu(), scores.shape[1])
-    if absent not in ("skip", "zero"):
-        raise DataError(f"absent must be skip or zero, got {absent!r}")
     if not ranked.isfinite().all():
         raise DataError("scores to rank must be finite numbers: pass probabilities, scores.softmax(-1)")
     if double_softmax:
@@ -52,7 +47,7 @@ def mean_average_precision(
         ranked = ranked.softmax(-1)
     present = hot.any(0).nonzero().flatten().tolist()
     precisions = [average_precision(ranked[:, label].numpy(), hot[:, label].numpy())[0] for label in present]
-    return 100 * float(np.sum(precisions)) / (hot.shape[1] if absent == "zero" else len(precisions))
+    return 100 * float(np.mean(precisions))
 
 
 def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], classes: int) -> Bool[Tensor, "items _"]:

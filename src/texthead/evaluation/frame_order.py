@@ -51,7 +51,8 @@ class OrderTest:
 
 def blind_to_order(model: Recognizer, frames: int) -> bool:
     """Return whether the order of frames cannot matter to this model, or is not tested: with several labels."""
-    return frames < 2 or model.several or isinstance(model.temporal, MeanPool)
+    unordered = isinstance(model.temporal, MeanPool) and not model.sees_clips
+    return frames < 2 or model.several or unordered
 
 
 def shuffled(frames: int, seed: int) -> list[int]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError
 from texthead.features.engine import Engine
 from texthead.features.frames import frames_at_once
@@ -20,6 +21,9 @@ from texthead.models.recognizer import Recognizer
 from texthead.recipes import EngineName
 
 GRID = 7
+
+# An encoder of clips encodes the whole clip for each region of each step: fewer regions, and at most as many steps.
+CLIP_GRID, CLIP_STEPS = 4, 8
 
 
 class Covered(NamedTuple):
@@ -67,14 +71,14 @@ class Covered(NamedTuple):
 
 
 def saliency(
-    model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], name: str, *, grid: int = GRID
-) -> Float[Tensor, "frames {grid} {grid}"]:
+    model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], name: str, *, grid: int | None = None
+) -> Float[Tensor, "frames rows columns"]:
     """Return the heat (0-1) of each region of each frame: how much the score of class `name` depends on it.
 
     Args:
         clip: frames cropped to the model's input size.
         name: one of the model's class names.
-        grid: number of regions along each side.
+        grid: number of regions along each side; None as for `cover`.
 
     Raises:
         DataError: the model has no such class, or `grid` exceeds the short side of the frames.
@@ -89,23 +93,26 @@ def cover(
     model: Recognizer,
     clip: UInt8[Tensor, "frames 3 height width"],
     *,
-    grid: int = GRID,
+    grid: int | None = None,
     engine: EngineName = "eager",
 ) -> Covered:
     """Score a clip without a cover and with each region of each frame covered, one at a time.
 
     The cover is a rectangle of the frame's mean colour, centred on the region and twice as wide: a cover of the same
     width would leave half of an object on the border visible. The cost is frames x grid x grid encoder passes of one
-    frame. If frame features depend on neighbouring frames (temporal convolutions), the region is covered in all frames
-    at once, so that all frames share one map.
+    frame. An encoder of clips gets the region covered in the frames of one of its steps at a time, so that these share
+    a map; the cost is steps x grid x grid passes of the clip. With temporal convolutions, the region is covered in all
+    frames at once, so that all share one map.
 
     Args:
+        grid: number of regions along each side; None for 7, or for 4 with an encoder of clips.
         engine: as in `Reading`.
 
     Raises:
         DataError: `grid` exceeds the short side of the frames.
     """
     frames, _, height, width = clip.shape
+    grid = grid or (CLIP_GRID if model.sees_clips else GRID)
     if not 1 <= grid <= min(height, width):
         raise DataError(f"grid must be 1 to {min(height, width)}, the short side of the frames, got {grid}")
     model.eval()
@@ -113,9 +120,16 @@ def cover(
         encoder = Engine(model.visual, engine, frames * (1 + grid * grid))
         plain, covered = _cover_each(model, encoder, clip, grid)
     else:
-        plain, covered = _cover_all(model, clip, grid)
-    covered = covered.float().cpu().reshape(-1, grid, grid, plain.shape[-1]).expand(frames, -1, -1, -1)
-    return Covered(plain.float().cpu(), covered, model.several)
+        plain, covered = _cover_steps(model, clip, grid)
+    return Covered(plain.float().cpu(), covered.float().cpu().unflatten(1, (grid, grid)), model.several)
+
+
+def steps_of(model: Recognizer, frames: int) -> int:
+    """Return how many parts of a clip of this length are covered apart if frames are not."""
+    if not model.sees_clips:
+        return 1
+    spec = as_visual(model.visual).spec
+    return min(CLIP_STEPS, spec.grid[0] * frames // spec.frames)
 
 
 def _cover_each(
@@ -131,13 +145,17 @@ def _cover_each(
     return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
 
 
-def _cover_all(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
-    """Cover the region in all frames of the clip at once."""
-    device = model.device
-    most = max(1, frames_at_once(device) // len(clip))
-    chunks = torch.cat([clip[None], _covers(clip, grid)]).split(most)
-    scores = torch.cat([model(chunk.to(device)) for chunk in chunks])
-    return scores[0], scores[1:]
+def _cover_steps(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
+    """Cover the region in the frames of one step at a time."""
+    frames, steps = len(clip), steps_of(model, len(clip))
+    most = max(1, frames_at_once(model.device) // frames)
+    step = torch.arange(frames) * steps // frames
+    scores = []
+    for index in range(steps):
+        covers = clip.repeat(grid * grid, 1, 1, 1, 1)
+        covers[:, step == index] = _covers(clip[step == index], grid)
+        scores.append(torch.cat([model(chunk.to(model.device)) for chunk in covers.split(most)]))
+    return model(clip[None].to(model.device))[0], torch.stack(scores)[step]
 
 
 def _encoded(

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,8 +22,6 @@ from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
-
-Number = Literal["float32", "float16"]
 
 _FORMAT = 1
 
@@ -46,15 +43,15 @@ class FeatureCache:
     pickled cache is opened again.
 
     Args:
-        number_type: how features are stored, the same for the whole file.
+        number_type: how features are stored, "float32" or "float16".
 
     Raises:
         TextheadError: the file cannot be written (full or read-only disk).
     """
 
-    def __init__(self, key: str, folder: Path, number_type: Number = "float32"):
+    def __init__(self, key: str, folder: Path, number_type: str = "float32"):
         self.key = key
-        self.number_type: Number = number_type
+        self.number_type = number_type
         self.misfits = 0
         self.path = folder / f"{key}.sqlite"
         with self._faults():
@@ -71,7 +68,7 @@ class FeatureCache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._make_tables()
 
-    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, Number]]:
+    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str]]:
         return FeatureCache, (self.key, self.path.parent, self.number_type)
 
     def _make_tables(self) -> None:

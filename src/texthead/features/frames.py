@@ -178,7 +178,7 @@ def features_of_clips(
         if missing and visual.spec.number_type == "float16":
             reporter.say(_size_text(visual.spec, choose(10_000), len(missing) * ranks(), "disk" if cache else "memory"))
         number_type = getattr(torch, visual.spec.number_type)
-        frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
+        frames = _Frames([paths[i] for i in missing], partial(frames_of_clips, choose=choose), pixels)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
         read = zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True)
@@ -284,7 +284,7 @@ def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, whe
     size, count = 2 * steps * rows * columns * spec.dim, len(clips) * files
     return (
         f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in half precision), "
-        f"{_size(count * size)} of {where} for {count:,} clips"
+        f"{_size(count * size)} of {where} for {count:,} clip{'s' * (count > 1)}"
     )
 
 
@@ -295,7 +295,8 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
-def _flat(length: int, choose: ChooseClips) -> list[int]:
+def frames_of_clips(length: int, choose: ChooseClips) -> list[int]:
+    """Return the frame indices of all clips."""
     return [index for clip in choose(length) for index in clip]
 
 

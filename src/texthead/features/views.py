@@ -10,13 +10,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import features_of_clips, frame_features, frames_at_once
+from texthead.features.frames import FrameFeatures, features_of_clips, frame_features, frames_at_once, frames_of_clips
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
+from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -44,7 +45,9 @@ def item_features(
     Raises:
         RunError: another process has stopped.
     """
-    cacheable = model.sees_frames_apart or model.sees_clips
+    # All tokens of an imported classifier would fill the disk.
+    few = not model.sees_clips or as_visual(model.visual).spec.tokens <= math.prod(ATTENDED)
+    cacheable = (model.sees_frames_apart or model.sees_clips) and few
     use_cache = protocol.views.crops == 1 and cacheable and bool(reading.cache)
     # `_view_features` reports prepared clips, which have no windows, as errors.
     use_cache = use_cache and not (protocol.views.of_windows and any(MediaPath(path).is_member for path in paths))
@@ -144,37 +147,20 @@ def _cached_features(
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, using the feature cache."""
     model.eval()
+    choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
+    rest = pixels_of(model, protocol), reading, reporter
+    entries: Sequence[Sequence[Tensor] | FrameFeatures | MediaError]
     if model.sees_clips:
-        return _cached_clips(model, paths, protocol, reading, reporter)
-    choose = partial(_view_indices, frames=protocol.frames, views=protocol.views)
-    entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, reporter)
-    device = model.device
+        entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
+    else:
+        entries = frame_features(as_visual(model.visual), paths, partial(frames_of_clips, choose=choose), *rest)
     features: list[Tensor | MediaError] = []
     for entry in entries:
-        if isinstance(entry, MediaError):
-            features.append(entry)
-            continue
-        position_of = {index: i for i, index in enumerate(entry.indices)}
-        clips = [
-            [position_of[index] for index in clip]
-            for clip in protocol.views.frame_indices(entry.length, protocol.frames)
-        ]
-        features.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
+        if isinstance(entry, FrameFeatures):
+            position_of = {index: i for i, index in enumerate(entry.indices)}
+            clips = [[position_of[index] for index in clip] for clip in choose(entry.length)]
+            entry = entry.features[torch.tensor(clips)]
+        elif not isinstance(entry, MediaError):
+            entry = torch.stack([*entry]).float()
+        features.append(entry if isinstance(entry, MediaError) else model.temporal(entry.to(model.device)).cpu())
     return features
-
-
-def _cached_clips(
-    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
-) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """Return the same as `_cached_features`, for an encoder of whole clips."""
-    choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
-    pixels, device = pixels_of(model, protocol), model.device
-    entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, reporter)
-    return [
-        entry if isinstance(entry, MediaError) else model.temporal(torch.stack([*entry]).float().to(device)).cpu()
-        for entry in entries
-    ]
-
-
-def _view_indices(length: int, *, frames: int, views: Views) -> list[int]:
-    return [index for clip in views.frame_indices(length, frames) for index in clip]

@@ -13,7 +13,6 @@ from .head_table import as_head as as_head
 from .heads import Head as Head
 from .heads import text_head as text_head
 from .recognizer import Recognizer as Recognizer
-from .temporal import AttentivePool as AttentivePool
 from .temporal import FrameTransformer as FrameTransformer
 from .temporal import MeanPool as MeanPool
 from .temporal import Temporal as Temporal

@@ -13,7 +13,15 @@ from texthead.models.head_rows import RowInputs, RowKind, variant_rows
 from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
+from texthead.models.temporal import (
+    AttentivePool,
+    MeanPool,
+    Temporal,
+    TemporalTransformer,
+    VJEPA2Pool,
+    make_temporal,
+    network,
+)
 from texthead.recipes import Recipe
 
 # The most steps, rows and columns of features that attentive pooling sees.
@@ -65,16 +73,17 @@ def make_recognizer(
 ) -> Recognizer:
     """Return the model before training: encoder (or `visual`), the recipe's temporal module, a head of this kind.
 
-    An encoder of clips gives attentive pooling a grid of features, the other modules one feature a step.
-
     Raises:
         DataError, RunError: as `make_head` and `make_temporal_for`.
     """
-    visual = visual or inputs.encoder.visual
-    if inputs.recipe.temporal == "attentive":
-        visual = visual.with_grid(ATTENDED)
+    visual = with_grid_for(inputs.recipe.temporal, visual or inputs.encoder.visual)
     temporal = make_temporal_for(inputs.recipe, visual)
     return Recognizer(visual, temporal, make_head(kind, inputs, trainable=trainable))
+
+
+def with_grid_for(temporal: str, visual: Visual) -> Visual:
+    """Return the encoder; one of clips gives attentive pooling a grid of features, other modules one feature a step."""
+    return visual.with_grid(ATTENDED) if temporal in ("attentive", "vjepa2") else visual
 
 
 def needs_features(kind: str, recipe: Recipe) -> bool:
@@ -108,10 +117,12 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
     """
     if recipe.temporal == "mean" or recipe.frames == 1:
         return MeanPool()
-    if recipe.temporal not in ("transformer", "attentive"):
+    if recipe.temporal not in ("transformer", "attentive", "vjepa2"):
         return make_temporal({"kind": recipe.temporal, "start": recipe.conv_start}, visual)
     ratio = 4 if recipe.width is None else 2
-    if recipe.temporal == "attentive":
+    if recipe.temporal == "vjepa2":
+        module = VJEPA2Pool(visual.spec.dim, recipe.layers)
+    elif recipe.temporal == "attentive":
         tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
         module = AttentivePool(visual.spec.dim, recipe.width, mlp_ratio=ratio, max_frames=max(128, tokens))
     else:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from texthead.data import splits
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, listed
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names, clean_name
-from texthead.text.prompts import class_prompts, fill_templates, flat
+from texthead.text.prompts import Steps, class_prompts, fill_templates, flat
 
 
 def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
@@ -128,8 +128,13 @@ def prompt_rows(
     """Return rows as `text_rows` does, from any function that encodes prompts, with their gradient.
 
     Raises:
-        DataError: a class has no prompt.
+        DataError: a class has no prompt, or `Steps`, of which the mean would lose the order.
     """
+    if steps := next((prompt for prompt in prompts if isinstance(prompt, Steps)), None):
+        raise DataError(
+            f"steps in order ({listed(steps)}) are only scored by `texthead predict`, `eval` and `timeline` with "
+            "`classes`; give a list of sentences instead"
+        )
     prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not all(prompt_lists):
         raise DataError(f"class {prompt_lists.index([]) + 1} of {len(prompt_lists)} has no prompt; give it one")

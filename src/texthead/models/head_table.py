@@ -12,7 +12,8 @@ from texthead.recipes import HEAD_GROUP, HEADS, check_head
 
 # The heads that a run can hold: also those that training cannot start with.
 _SAVED = HEADS | {
-    name: f"texthead.models.heads:{name}" for name in ("FrozenHead", "TrainableHead", "TemplatesHead", "ProbeHead")
+    name: f"texthead.models.heads:{name}"
+    for name in ("FrozenHead", "TrainableHead", "TemplatesHead", "ProbeHead", "StepsHead")
 }
 _SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
 

@@ -13,7 +13,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.models.head_rows import RowInputs, text_rows, variant_rows
 from texthead.text.class_names import check_names
-from texthead.text.prompts import fill_templates
+from texthead.text.prompts import Steps, fill_templates
 
 Names = Sequence[str]
 
@@ -102,12 +102,15 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
-        """Return a copy of each class's row or rows; None if the classes of the head cannot be edited."""
-        return self.weight.detach()[:, None].clone()
+        """Return a copy of each class's row or rows, with its bias; None if the classes cannot be edited."""
+        bias = getattr(self, "bias", None)
+        columns = [self.weight] if bias is None else [self.weight, bias[:, None]]
+        return torch.cat(columns, dim=1).detach()[:, None]
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
         """Return the entries of the state dict that hold `rows`."""
-        return {"weight": rows[:, 0]}
+        dim = self.weight.shape[1]
+        return {"weight": rows[:, 0, :dim]} | ({"bias": rows[:, 0, dim]} if rows.shape[2] > dim else {})
 
     def with_rows(
         self, rows: Float[Tensor, "classes rows numbers"], names: Sequence[str], prompts: Prompts | None = None
@@ -148,6 +151,7 @@ class Head(nn.Module):
             center=None if self.center is None else self.center.cpu(),
             pooling=self.pooling,
             prompts=prompts,
+            ordered=True,
         )
         return head.to(self.weight.device)
 
@@ -363,23 +367,79 @@ class TemplatesHead(CosineHead):
         return mean_probability(logits, dim=-2)
 
 
+def align(similarity: Float[Tensor, "*batch frames steps"]) -> Float[Tensor, "*batch steps"]:
+    """Return the largest mean similarity of frames to steps in order, for the first step, the first two, and so on.
+
+    Every frame belongs to one step and every step has a frame: dynamic time warping. The mean over frames makes classes
+    with different numbers of steps comparable; minus infinity if there are fewer frames than steps.
+    """
+    first, *frames = similarity.unbind(-2)
+    best = F.pad(first[..., :1], (0, first.shape[-1] - 1), value=-torch.inf)
+    for frame in frames:
+        best = torch.maximum(best, F.pad(best[..., :-1], (1, 0), value=-torch.inf)) + frame
+    return best / similarity.shape[-2]
+
+
+class StepsHead(CosineHead):
+    """Scores = scale x mean cosine between frames and the steps of a class, by the best alignment in order (`align`).
+
+    The input is the concatenated features of a clip's frames. A class without steps has one, which is the mean cosine.
+
+    Args:
+        steps: the rows of each class's steps, from one on.
+        options: as for `CosineHead`.
+
+    Source: ActAlign (arXiv:2506.22967), without its smoothing and its language model.
+
+    Raises: DataError in scoring if a clip has fewer frames than a class has steps.
+    """
+
+    frozen = True
+    steps: Tensor
+    counts: Tensor
+
+    def __init__(self, steps: Sequence[Float[Tensor, "steps dim"]], *, prompts: Prompts, **options: Any):
+        super().__init__(torch.stack([rows.mean(0) for rows in steps]), **options)
+        self.prompts = tuple(prompts)
+        self.register_buffer("steps", nn.utils.rnn.pad_sequence([*steps], batch_first=True))
+        self.register_buffer("counts", torch.tensor([len(rows) for rows in steps]))
+
+    def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
+        """Return the logits of each class."""
+        frames = self.directions(features.unflatten(-1, (-1, self.weight.shape[1])))
+        count, most = frames.shape[-2], self.steps.shape[1]
+        if count < most:
+            raise DataError(
+                f"{most} steps in order need as many frames, got {count}; use more `frames`, or fewer steps"
+            )
+        cosines = F.linear(frames, self.steps.flatten(0, 1)).unflatten(-1, self.steps.shape[:2]).transpose(-3, -2)
+        best = align(cosines)
+        return self.log_scale.exp() * best.gather(-1, (self.counts - 1).expand(best.shape[:-1])[..., None])[..., 0]
+
+
 class LinearHead(Head):
-    """Scores = W g_V(x), trained from random rows: no normalisation, no scale, no bias.
+    """Scores = W g_V(x), trained from random rows: no normalisation, no scale.
 
     Args:
         dim: feature dimension.
         names: the class names, in row order.
         generator: draws the initial rows, uniform in +-1/sqrt(dim), as in torch's linear layer.
+        bias: whether a bias is added to the scores, as in published classifiers; at first 0.
 
     Source: Eq. 1, exactly.
     """
 
     lengths_count = True
 
-    def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None):
+    def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None, bias: bool = False):
         super().__init__(names, "linear")
         bound = 1 / math.sqrt(dim)
         self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(len(names))) if bias else None
+
+    def config(self) -> dict[str, object]:
+        """Return the head's entry in `recipe.json`."""
+        return super().config() | ({} if self.bias is None else {"bias": True})
 
     @classmethod
     def start(cls, inputs: RowInputs) -> "Head":
@@ -389,11 +449,11 @@ class LinearHead(Head):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
-        return cls(dim, names=names)
+        return cls(dim, names=names, bias=bool(config.get("bias")))
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logits of each class."""
-        return F.linear(features, self.weight)
+        return F.linear(features, self.weight, self.bias)
 
 
 # The kind of a `ProbeHead` that was fitted starting from text rows.
@@ -445,14 +505,6 @@ class ProbeHead(Head):
         options = {**empty_options(config, dim), "center": torch.zeros(dim)}
         return cls(torch.zeros(len(names), dim), bias=torch.zeros(len(names)), names=names, **options)
 
-    def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of each class's row followed by its bias."""
-        return torch.cat([self.weight, self.bias[:, None]], dim=1)[:, None].detach()
-
-    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict that hold `rows`."""
-        return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
-
     @property
     def title(self) -> str:
         """The name of the head in tables, as `texthead compare` has it."""
@@ -489,7 +541,8 @@ def text_head(
     center: Float[Tensor, " dim"] | None = None,
     pooling: Literal["features", "probabilities"] = "features",
     prompts: Prompts | None = None,
-) -> FrozenHead | TemplatesHead:
+    ordered: bool = False,
+) -> FrozenHead | TemplatesHead | StepsHead:
     """Return a frozen head of text rows.
 
     Args:
@@ -499,6 +552,10 @@ def text_head(
         scale, center: the encoder's own if None.
         pooling: for several prompts per class, "probabilities" averages probabilities instead of rows.
         prompts: one or more prompts per name, used instead of the template.
+        ordered: return a `StepsHead`, which takes the features of single frames, if a class has `Steps`.
+
+    Raises:
+        DataError: a class has `Steps`, and `ordered` is not set.
     """
     check_names(names)
     prompts = fill_templates(template, names) if prompts is None else prompts
@@ -511,6 +568,10 @@ def text_head(
         "text_source": encoder.text_source,
         "text_map": encoder.text_map,
     }
+    if ordered and any(isinstance(prompt, Steps) for prompt in prompts):
+        groups = [[*prompt] if isinstance(prompt, Steps) else [prompt] for prompt in prompts]
+        rows = text_rows(encoder, [step for group in groups for step in group])
+        return StepsHead(rows.split([len(group) for group in groups]), **options)
     if pooling == "features":
         return FrozenHead(text_rows(encoder, prompts), **options)
     return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)

@@ -1,5 +1,6 @@
 """Temporal modules: the features of a clip's frames -> one feature (Table 2)."""
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,34 @@ class MeanPool(nn.Module):
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module."""
         return {"kind": "mean"}
+
+
+class NormedMean(MeanPool):
+    """The mean over features, then a layer norm, as in VideoMAE's classifier."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
+        """Return one feature per clip."""
+        return self.norm(features.mean(dim=1))
+
+    def config(self) -> dict[str, object]:
+        """Return the config that rebuilds this module."""
+        return {"kind": "normed-mean", "dim": len(self.norm.bias)}
+
+
+class FirstToken(nn.Module):
+    """The first feature of a clip, as in a classifier of VideoMAE without `use_mean_pooling`."""
+
+    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
+        """Return one feature per clip."""
+        return features[:, 0]
+
+    def config(self) -> dict[str, object]:
+        """Return the config that rebuilds this module."""
+        return {"kind": "first-token"}
 
 
 class QuickGELU(nn.Module):
@@ -174,22 +203,23 @@ class FrameTransformer(TemporalTransformer):
 
 
 class AttentivePool(nn.Module):
-    """The mean over frames plus a learned query that attends to frames with learned positions, followed by an MLP.
+    """The mean over features plus a learned query that attends to features with learned positions, and an MLP.
 
-    The output projection is zero-initialised, so that the module initially equals MeanPool.
+    The features are those of frames, or the grid of an encoder of clips, in which each step, row and column has its own
+    position. The output projection is zero-initialised, so that the module initially equals MeanPool.
 
     Args:
-        dim: dimension of a frame's feature.
+        dim: dimension of a feature.
         width: width of query, attention and MLP; None for `dim`.
         heads: attention heads; None for width / 64.
         mlp_ratio: width of the MLP over `width`.
-        max_frames: maximum number of frames, or temporal tokens, per clip.
+        max_frames: maximum number of features per clip.
 
-    Source: the probe of V-JEPA 2 (Assran et al. 2025): one block of cross-attention.
-    Differs: pools features over time, not all patches; positions and the added mean are ours.
+    Source: the probe of V-JEPA (Bardes et al. 2024): one block of cross-attention.
+    Differs: positions and the added mean are ours.
 
     Raises:
-        RunError: the heads do not divide the width, or a clip has more than `max_frames` frames.
+        RunError: the heads do not divide the width, or a clip has more than `max_frames` features.
     """
 
     def __init__(
@@ -231,9 +261,9 @@ class AttentivePool(nn.Module):
         """Return one feature per clip."""
         frames, limit = features.shape[1], len(self.positions)
         if frames > limit:
-            raise RunError(f"{frames} frames > {limit} learned positions; use at most {limit} frames per clip")
+            raise RunError(f"{frames} features > {limit} learned positions; use fewer frames per clip")
         x = self.project_in(features) + self.positions[:frames]
-        query = self.query.repeat(len(features), 1, 1)
+        query = self.query.repeat(features.shape[0], 1, 1)
         query = query + self.attn(query, x, x, need_weights=False)[0]
         pooled = self.project_out(query + self.mlp(query))
         return features.mean(dim=1) + pooled[:, 0]
@@ -241,6 +271,89 @@ class AttentivePool(nn.Module):
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module."""
         return {"kind": "attentive", **self.options}
+
+
+class _Attention(nn.Module):
+    """Attention with V-JEPA 2's parameter names; cross-attention has no last projection."""
+
+    def __init__(self, dim: int, heads: int, *, cross: bool):
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, dim) for _ in range(3))
+        self.out_proj = nn.Identity() if cross else nn.Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "batch queries dim"], tokens: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch queries dim"]:
+        projected = self.q_proj(x), self.k_proj(tokens), self.v_proj(tokens)
+        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in projected)
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class _AttentionLayer(nn.Module):
+    """A pre-norm layer of self-attention, or of cross-attention from queries that are not normed."""
+
+    def __init__(self, dim: int, heads: int, *, cross: bool = False):
+        super().__init__()
+        self.layer_norm1, self.layer_norm2 = (nn.LayerNorm(dim, eps=1e-6) for _ in range(2))
+        self.name = "cross_attn" if cross else "self_attn"
+        self.add_module(self.name, _Attention(dim, heads, cross=cross))
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(dim, 4 * dim), activation=nn.GELU(), fc2=nn.Linear(4 * dim, dim))
+        )
+
+    def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        y = self.layer_norm1(x if tokens is None else tokens)
+        x = x + self.get_submodule(self.name)(y if tokens is None else x, y)
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class VJEPA2Pool(nn.Module):
+    """V-JEPA 2's attentive probe: self-attention layers over all features, then a learned query attends to them.
+
+    It has no positions of its own: those in the encoder's features tell them apart. Parameter names and function are
+    those of transformers' `VJEPA2AttentivePooler`.
+
+    Args:
+        dim: dimension of a feature.
+        layers: number of self-attention layers; 3 in the published probes.
+        heads: attention heads; None for dim / 64.
+
+    Source: V-JEPA 2 (Assran et al. 2025), a probe of four layers; its code for the start.
+
+    Raises:
+        RunError: the heads do not divide the dimension.
+    """
+
+    def __init__(self, dim: int, layers: int = 3, *, heads: int | None = None):
+        super().__init__()
+        heads = _attention_heads(dim, heads)
+        self.options = {"dim": dim, "layers": layers, "heads": heads}
+        self.query_tokens = nn.Parameter(torch.zeros(1, 1, dim))
+        self.cross_attention_layer = _AttentionLayer(dim, heads, cross=True)
+        self.self_attention_layers = nn.ModuleList(_AttentionLayer(dim, heads) for _ in range(layers))
+        self.reset()
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Initialise: N(0, 0.02) without its tails, 0 for biases; output layers smaller with depth."""
+        nn.init.trunc_normal_(self.query_tokens, std=0.02, generator=generator)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                depth = int(name.split(".")[1]) + 2 if name.startswith("self") else 1
+                shrunk = name.endswith(("fc2", "out_proj"))
+                std = 0.02 / math.sqrt(2 * depth) if shrunk else 0.02
+                nn.init.trunc_normal_(module.weight, std=std, generator=generator)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
+        """Return one feature per clip."""
+        for layer in self.self_attention_layers:
+            features = layer(features)
+        return self.cross_attention_layer(self.query_tokens.repeat(features.shape[0], 1, 1), features)[:, 0]
+
+    def config(self) -> dict[str, object]:
+        """Return the config that rebuilds this module."""
+        return {"kind": "vjepa2", **self.options}
 
 
 # --- convolutions over frames inside the encoder
@@ -450,14 +563,17 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     )
 
 
-Temporal = MeanPool | TemporalTransformer | AttentivePool | TemporalConv | TokenConv
+Temporal = MeanPool | FirstToken | TemporalTransformer | AttentivePool | VJEPA2Pool | TemporalConv | TokenConv
 
 # Modules by their `kind` in `recipe.json`.
 _MODULES: dict[str, type[Temporal]] = {
     "mean": MeanPool,
+    "normed-mean": NormedMean,
+    "first-token": FirstToken,
     "transformer": TemporalTransformer,
     "frame-transformer": FrameTransformer,
     "attentive": AttentivePool,
+    "vjepa2": VJEPA2Pool,
     "conv": TemporalConv,
     "token-conv": TokenConv,
 }

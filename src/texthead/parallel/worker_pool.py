@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 
 from texthead.errors import RunError, TextheadError
+from texthead.parallel.startup import begin_tracker
 
 Job = TypeVar("Job")
 
@@ -41,7 +42,9 @@ def run_tasks(
 
     Raises:
         RunError: a worker fails to start.
+        TextheadError: the function raises it.
     """
+    begin_tracker()
     waiting = deque(enumerate(tasks))
     running = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
     try:
@@ -52,6 +55,8 @@ def run_tasks(
                 if worker.pipe not in ready and time.monotonic() < worker.deadline:
                     continue
                 position, outcome = worker.position, worker.outcome()
+                if isinstance(outcome, TextheadError):
+                    raise outcome
                 if isinstance(outcome, FailedTask) and position is None:
                     raise RunError(f"a worker process did not start ({outcome.reason}); use fewer `workers`")
                 if worker.stopped:
@@ -204,6 +209,8 @@ def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
             task = pipe.recv()
             try:
                 answer = function(task)
+            except TextheadError as error:
+                answer = error
             except Exception as error:  # Libraries may raise anything on a damaged file.
                 answer = FailedTask(f"stopped its reader ({type(error).__name__}: {error})")
             pipe.send(answer)

@@ -12,7 +12,7 @@ from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
-from texthead.evaluation.saliency import cover
+from texthead.evaluation.saliency import CLIP_GRID, cover, steps_of
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -74,6 +74,9 @@ def mistake_strips(
     """
     done = []
     chosen = most_confident(result, mistakes=mistakes, hits=hits)
+    if saliency_maps and model is not None and model.sees_clips:
+        passes = steps_of(model, protocol.frames) * CLIP_GRID**2
+        reporter.note(f"each saliency map encodes its clip {passes} times; leave the maps out with `saliency=0`")
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
             clip = clip_of(result.paths[item], protocol)

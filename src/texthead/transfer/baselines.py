@@ -12,6 +12,7 @@ from texthead.evaluation.summary import sentence, weak_spots
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
+from texthead.models.heads import StepsHead
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Reporter
@@ -138,10 +139,11 @@ def before_training(
 ) -> ScoreTable:
     """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
-    The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
+    The table is empty for imported runs, whose pretrained encoder is not known, for too many items, and for steps in
+    order, which need single frames.
     """
     table = ScoreTable(division)
-    if run.carries_encoder or not are_few(when, len(division.scored)):
+    if run.carries_encoder or isinstance(model.head, StepsHead) or not are_few(when, len(division.scored)):
         return table
     tests = _pretrained(run, reading, reporter).items(division.scored, model.names, "encode scored items")
     table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))

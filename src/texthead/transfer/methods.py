@@ -22,6 +22,7 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import Head, ProbeHead, Prompts, text_head
 from texthead.recipes import ClassShares, MethodName, Recipe
+from texthead.text.prompts import flat
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.several import fit_several, several_folds
 from texthead.transfer.transductive import refined_head
@@ -170,7 +171,7 @@ def names_line(
     Args:
         scored: the held-out items, scored by methods, to tell how many predictions of a text-probe depend on the names.
     """
-    known = known_rows(encoder, names, prompts).norm(dim=1).tolist()
+    known = known_rows(encoder, names, [flat([prompt]) for prompt in prompts]).norm(dim=1).tolist()
     unknown = [name for name, length in zip(names, known, strict=True) if length < UNKNOWN]
     parts = []
     if unknown:

@@ -86,7 +86,7 @@ def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
     own, typed = answerer(Question(image)), answerer(Question(image, ("jumping", "running")))
     assert (own.notes, typed.calibration) == ((), None)
     assert own.calibration is not None
-    for note, part in zip(typed.notes, ("normal", "calibration", "mini"), strict=True):
+    for note, part in zip(typed.notes, ("normal", "calibrated", "mini"), strict=True):
         prints(note, part)
 
 

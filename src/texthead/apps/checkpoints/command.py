@@ -1,7 +1,7 @@
 """`texthead import`: write a published checkpoint as a run that evaluates and predicts as published."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,11 +15,13 @@ class Import:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
     By default the run predicts in the way in which the published results were measured, which depends on the kind of
-    file.
+    file. A video classifier in the format of transformers (V-JEPA 2, VideoMAE, TimeSformer, ViViT) gives the same
+    scores as there; of the options only --classes, --names and --out apply.
 
     Args:
-        file: a published .pt or .pth file; code in it does not run
-        classes: class names in the order used in training: CSV with id,name, names.txt or 'a, b'
+        file: a published .pt or .pth file, hf:FOLDER or hf:ORG/NAME; code in it does not run
+        classes: class names in the order used in training: CSV with id,name, names.txt or 'a, b' (default: those in the
+            configuration of an hf: model)
         out: run folder to make
         kind: project that published the file, if texthead cannot tell from its keys
         temporal: temporal module, for a Text4Vis file that has no weights for one
@@ -43,7 +45,7 @@ class Import:
     )
 
     file: str = argument("FILE")
-    classes: str = option(metavar="NAMES")
+    classes: str | None = option(None, "NAMES")
     out: str = option(metavar="RUN")
     kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = None
     temporal: Literal["mean", "token-shift"] | None = None
@@ -65,8 +67,33 @@ class Import:
         outputs.check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
+        if self.file.startswith("hf:"):
+            self._classifier()
+        else:
+            self._checkpoint()
+
+    def _classifier(self) -> None:
         from texthead.cli import console
 
+        for field in fields(self):
+            if field.name not in ("file", "classes", "out", "names") and getattr(self, field.name) is not None:
+                raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; leave it out")
+        console.doing("loading torch")
+        from texthead.apps.checkpoints.classifiers import import_classifier
+
+        console.doing(f"importing {self.file}")
+        labels = None if self.classes is None else read_names(self.classes)
+        made, labels = import_classifier(self.file, Path(self.out), labels, clean=self.names == "clean")
+        console.notes().print(made)
+        console.results().print(f"run: {self.out}")
+        console.show_json({"run": self.out, "kind": made, "notes": [], "classes": labels})
+        console.next_command("texthead", "predict", self.out, "FILE")
+
+    def _checkpoint(self) -> None:
+        from texthead.cli import console
+
+        if self.classes is None:
+            raise DataError(f"{self.file}: has no class names; give them with --classes")
         console.doing("loading torch")
         from texthead.apps.checkpoints.imported import ImportOptions, import_published
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.data import Along, Origin
-from texthead.encoders import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
+from texthead.encoders import NO_WEIGHTS, named_tensors, read_checkpoint
 from texthead.errors import EncoderError
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
@@ -142,7 +142,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
-        tensors = read_tensors(path)
+        tensors = named_tensors(content)
     elif kind == "vifi-clip":
         tensors = _vifi_names(named_tensors(content["model"]))
     else:

@@ -31,7 +31,7 @@ from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media import MediaPath
-from texthead.models import AttentivePool, TemporalTransformer
+from texthead.models import heads
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
 from texthead.runs import Run, classes_json, model_card
@@ -66,6 +66,8 @@ def export(
     """
     out = Path(out)
     check_export(out, to, int8=int8)
+    if isinstance(run.head, heads.StepsHead):
+        raise RunError("steps in order cannot be exported; use lists of sentences, or `texthead predict`")
     model, protocol = run.model, protocol_of(run, protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
@@ -173,9 +175,9 @@ def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
 
 
 def _most_frames(scorer: Scorer) -> int | None:
-    """Return the maximum number of frames in a clip, or None."""
-    temporal = scorer.model.temporal
-    return temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer | AttentivePool) else None
+    """Return the maximum number of frames in a clip; None if there is none, or an encoder of clips fixes it."""
+    options = {} if scorer.model.sees_clips else getattr(scorer.model.temporal, "options", {})
+    return options.get("max_frames")
 
 
 def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Answerer:
         model, protocol = source.model, source.protocol
         calibration, _ = source.calibration_for(protocol)
         clip = clip_of(question.path, protocol)
-        if length == 1 and isinstance(model.temporal, MeanPool):
+        if length == 1 and isinstance(model.temporal, MeanPool) and not model.sees_clips:
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
         saliency = cover(model, clip, engine=self._source.engine)
         if calibration is not None:

