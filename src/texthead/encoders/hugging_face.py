@@ -260,7 +260,7 @@ def _processed_grey(processor: Any, value: int) -> list[float]:
         inputs = processor([[picture] * 2], do_sample_frames=False, return_tensors="pt")
     else:
         inputs = processor(picture, return_tensors="pt")
-    pixels = inputs[next(key for key in inputs if key.startswith("pixel_values"))]
+    pixels = inputs[next(key for key in inputs if key.startswith("pixel_values"))].float()
     if pixels.ndim == 3:  # A list of patches with channels last.
         return pixels[0, 0, :3].tolist()
     return pixels.flatten(0, -4)[0, :, pixels.shape[-2] // 2, pixels.shape[-1] // 2].tolist()
