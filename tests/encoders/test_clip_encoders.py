@@ -25,16 +25,17 @@ from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, as_visual, clip_features
+from texthead.encoders.encoder import Encoder, Visual, as_visual, build_visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import EncoderError, MediaError, RunError, TextheadError
+from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
 from texthead.evaluation.saliency import cover
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
+from texthead.models.build import with_grid_for
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer, VJEPA2Pool
@@ -269,6 +270,8 @@ def test_a_region_is_covered_in_the_frames_of_a_step(visual: Visual) -> None:
     longer = cover(model, clip)
     assert longer.covered.shape == (2 * FRAMES, 4, 4, 2)
     assert len({tuple(scores.flatten().tolist()) for scores in longer.covered}) == 4
+    with refuses(DataError, "grid", 0):
+        cover(model, clip, grid=0)
 
 
 @pytest.mark.slow
@@ -304,6 +307,7 @@ def test_counted_cost_is_that_of_the_grid(vjepa2: Path, works) -> None:
         command = ("encoders", f"hf:{vjepa2}", "--temporal", "vjepa2", "--layers", layers, "--json")
         costs[layers] = json.loads(works(*command)[0])["multiply_adds"]
     assert costs[2] - costs[1] == 12 * 32**2 * 32 + 2 * 32 * 32**2
+    works("encoders", f"hf:{vjepa2}", "--temporal", "attentive", "--frames", 20)  # 160 features.
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
@@ -335,9 +339,30 @@ def test_a_spec_with_a_count_of_tokens_is_one_of_steps(visual: Visual) -> None:
     old = {**visual.spec.to_json(), "tokens": 2}
     del old["grid"], old["finest"]
     assert VisualSpec.from_json(old) == replace(visual.spec, finest=None)
-    for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0]):
+    for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0], [2, 9, 8]):
         with refuses(EncoderError, "grid"):
             VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})
+    with refuses(EncoderError, 128, "(2, 7, 7)"):
+        build_visual(replace(visual.spec, finest=(2, 7, 7)))
+
+
+def test_other_pooling_gets_one_feature_a_step(visual: Visual) -> None:
+    """Also behind an imported classifier, whose encoder gives all its tokens."""
+    full = visual.with_grid((1000, 1000, 1000))
+    assert with_grid_for("transformer", full).spec.grid == (2, 1, 1)
+    assert with_grid_for("vjepa2", full).spec.grid == (2, 4, 4)
+
+
+def test_training_of_a_transformers_tower_warns_of_nothing(
+    encoder: Encoder, data: Dataset, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
+    blocks = [module for module in visual.modules() if hasattr(module, "gradient_checkpointing")]
+    for on in (True, False):
+        recipe = grid_recipe(freeze_encoder=False, epochs=1, grad_checkpointing=on)
+        train(grid_model(visual), data, None, recipe, out=tmp_path / str(on))
+        assert {block.gradient_checkpointing for block in blocks} == {on}
+    assert not [warning.message for warning in recwarn if "checkpointing" in str(warning.message)]
 
 
 # ---- cached grids
@@ -408,9 +433,13 @@ def test_the_size_of_grids_is_said_before_they_are_encoded(
     for model in (recognizer(visual), grid_model(visual), grid_model(visual)):
         feature_clips(model, data, recipe, pixels, Reading(cache=tmp_path), reporter)
     assert len(messages) == 1, "neither for steps nor for grids that are cached"
+    evaluate(grid_model(visual), data, Protocol(FRAMES, pixels, Views()), Reading(cache=tmp_path), reporter=reporter)
+    assert len(messages) == 1, "nor for fewer clips than are cached"
     longer = replace(recipe, frames=2 * FRAMES)
-    feature_clips(grid_model(visual), data.pick([0]), longer, pixels, Reading(cache=tmp_path), reporter)
+    feature_clips(grid_model(visual), data.pick([0]), longer, pixels, Reading(cache=tmp_path / "other"), reporter)
     prints(messages[1], "4 kB (4 x 4 x 4 of 32", "8 kB of disk for 2 clips")
+    feature_clips(recognizer(visual.with_grid((8, 8, 8))), data, recipe, pixels, Reading(cache=tmp_path), reporter)
+    prints(messages[2], "16 kB (2 x 8 x 8 of 32 in single precision)")
 
 
 def test_training_reads_grids_from_the_cache(

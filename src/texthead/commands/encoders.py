@@ -1,7 +1,7 @@
 """`texthead encoders`: list the published encoders, or count the cost of one."""
 
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import EncoderError
@@ -182,19 +182,14 @@ def _model(spec: "VisualSpec", command: Encoders) -> "Recognizer":
     import torch
 
     from texthead.encoders.encoder import build_visual
-    from texthead.models.build import with_grid_for
+    from texthead.models.build import make_temporal_for, with_grid_for
     from texthead.models.heads import LinearHead
     from texthead.models.recognizer import Recognizer
-    from texthead.models.temporal import make_temporal
+    from texthead.recipes import Recipe
 
     visual = with_grid_for(command.temporal, build_visual(spec))
-    options: dict[str, Any] = {}
-    if command.temporal in ("transformer", "attentive", "vjepa2"):
-        options["dim"] = spec.dim
-    if command.temporal in ("transformer", "attentive") and command.width is not None:
-        options |= {"width": command.width, "mlp_ratio": 2}
-    if command.temporal in ("transformer", "vjepa2"):
-        options["layers"] = command.layers
-    temporal = make_temporal({"kind": command.temporal, **options}, visual)
+    frames = command.frames or spec.frames
+    recipe = Recipe("", frames=frames, temporal=command.temporal, width=command.width, layers=command.layers)
+    temporal = make_temporal_for(recipe, visual)
     names = [str(index) for index in range(command.classes)]
     return Recognizer(visual, temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())

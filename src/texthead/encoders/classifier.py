@@ -47,7 +47,8 @@ def load_classifier(source: str) -> Classifier:
         visual_spec = spec(rest)
         visual_spec = visual_spec.with_grid(visual_spec.finest or visual_spec.grid)
         model, missing = loaded(folder, source, "AutoModelForVideoClassification")
-        clip = torch.randn(1, visual_spec.frames, 3, visual_spec.size, visual_spec.size)
+        sizes = (1, visual_spec.frames, 3, visual_spec.size, visual_spec.size)
+        clip = torch.randn(sizes, generator=torch.Generator().manual_seed(0))
         logits = model(clip).logits
         prefix = f"{model.base_model_prefix}."
         tower = Tower(getattr(model, model.base_model_prefix), visual_spec)

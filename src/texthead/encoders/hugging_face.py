@@ -128,7 +128,7 @@ def _scale_and_bias(model: Any, spec: VisualSpec) -> tuple[float, float]:
     default = _SCALES.get(model.config.model_type, _SCALE), 0.0
     random = torch.Generator().manual_seed(0)
     clip = (spec.frames,) if spec.unit == "clip" else ()
-    pixels = torch.randn(2, *clip, 3, spec.size, spec.size, generator=random)
+    pixels = torch.randn(1, *clip, 3, spec.size, spec.size, generator=random)
     words = getattr(model.config, "text_config", model.config).vocab_size
     try:
         tokens = torch.randint(words, (4, 4), generator=random)
@@ -142,7 +142,8 @@ def _scale_and_bias(model: Any, spec: VisualSpec) -> tuple[float, float]:
     cosines = (F.normalize(images, dim=-1)[:, None] * F.normalize(texts, dim=-1)).sum(-1)
     points = torch.stack([cosines.flatten(), torch.ones(cosines.numel(), dtype=cosines.dtype)], 1)
     line = torch.linalg.lstsq(points, logits.reshape(-1, 1)).solution
-    if (points @ line).sub(logits.reshape(-1, 1)).std() > _CLOSE * logits.std() or line[0] <= 0:
+    error = (points @ line).sub(logits.reshape(-1, 1)).std()
+    if not (error <= _CLOSE * logits.std() and line[0] > 0):  # Also for NaN.
         return default
     own = [value for value in model.parameters(recurse=False) if value.numel() == 1]
     scales = [form(value).item() for value in own for form in (torch.exp, torch.reciprocal, torch.Tensor.detach)]

@@ -137,7 +137,7 @@ class VisualSpec:
                 ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
                 ("std", spec.std, all(0 < each < math.inf for each in spec.std)),
                 ("crop", spec.crop, 0 < spec.crop <= 1),
-                ("grid", (spec.grid, spec.finest), _are_grids(spec.grid, spec.finest or spec.grid)),
+                ("grid", (spec.grid, spec.finest), _are_grids(spec.grid, spec.finest)),
             ):
                 if not is_valid:
                     raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
@@ -146,6 +146,8 @@ class VisualSpec:
             raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
 
 
-def _are_grids(*grids: Grid) -> bool:
-    """Return whether each has three integers, of at most a thousand cells along an axis."""
-    return all(len(grid) == 3 and all(type(each) is int and 1 <= each <= 1000 for each in grid) for grid in grids)
+def _are_grids(grid: Grid, finest: Grid | None) -> bool:
+    """Return whether a grid has three integers, each from 1 to the one of the finest grid, which is at most 1000."""
+    most = finest or (1000, 1000, 1000)
+    cells = zip(grid, most, strict=False)
+    return len(grid) == len(most) == 3 and all(type(a) is type(b) is int and 1 <= a <= b <= 1000 for a, b in cells)

@@ -205,7 +205,9 @@ class Tower(nn.Module):
         super().__init__()
         self.grid, self.finest = spec.grid, spec.finest or spec.grid
         self.model = _bare(model)
-        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
+        used, shape = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
+        if spec.frames > 1 and math.prod(shape[1:-1]) % math.prod(self.finest):
+            raise EncoderError(f"{spec.source}: its {shape[1]} features form no grid {self.finest}; restore the file")
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
         for name, parameter in [*model.named_parameters(recurse=False)]:
@@ -229,10 +231,12 @@ class Tower(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass, if the model supports it."""
         self.grad_checkpointing = enable and self.model.supports_gradient_checkpointing
+        # Some versions of transformers warn of one name, the others lack the other.
+        kind = "activation" if hasattr(self.model, "activation_checkpointing_enable") else "gradient"
         if self.grad_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        elif self.model.supports_gradient_checkpointing:
-            self.model.gradient_checkpointing_disable()
+            getattr(self.model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        elif any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules()):
+            getattr(self.model, f"{kind}_checkpointing_disable")()
 
 
 def _means(bins: int, cells: int) -> Float[Tensor, "cells bins"]:

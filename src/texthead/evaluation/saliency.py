@@ -112,7 +112,8 @@ def cover(
         DataError: `grid` exceeds the short side of the frames.
     """
     frames, _, height, width = clip.shape
-    grid = grid or (CLIP_GRID if model.sees_clips else GRID)
+    if grid is None:
+        grid = CLIP_GRID if model.sees_clips else GRID
     if not 1 <= grid <= min(height, width):
         raise DataError(f"grid must be 1 to {min(height, width)}, the short side of the frames, got {grid}")
     model.eval()

@@ -187,6 +187,11 @@ class FeatureCache:
             return None
         return torch.from_numpy(np.stack([np.frombuffer(feature, self.number_type) for feature in features]))
 
+    def count(self) -> int:
+        """Return the number of cached features of frames or clips."""
+        with self._faults():
+            return self._db.execute("SELECT COUNT(*) FROM frames").fetchone()[0]
+
     def engines(self, digest: str) -> list[str]:
         """Return the recorded engines that computed features of a file."""
         with self._faults():

@@ -175,8 +175,10 @@ def features_of_clips(
     with reporter.bar("encode", "files") as progress:
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
-        if missing and visual.spec.number_type == "float16":
-            reporter.say(_size_text(visual.spec, choose(10_000), len(missing) * ranks(), "disk" if cache else "memory"))
+        clips = choose(10_000)
+        # Not again for test items, or the next thousand files.
+        if len(missing) * len(clips) > (cache.count() if cache else 0) and visual.spec.tokens > visual.spec.grid[0]:
+            reporter.say(_size_text(visual.spec, clips, len(missing) * ranks(), "disk" if cache else "memory"))
         number_type = getattr(torch, visual.spec.number_type)
         frames = _Frames([paths[i] for i in missing], partial(frames_of_clips, choose=choose), pixels)
         was_training, device = visual.training, visual.mean.device
@@ -281,9 +283,11 @@ def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, whe
     """Return the size of a clip's grid, and of all of them: files with so many clips as `clips`."""
     steps, rows, columns = spec.grid
     steps *= len(clips[0]) // spec.frames
-    size, count = 2 * steps * rows * columns * spec.dim, len(clips) * files
+    half = spec.number_type == "float16"
+    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, len(clips) * files
     return (
-        f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in half precision), "
+        f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
+        f"{'half' if half else 'single'} precision), "
         f"{_size(count * size)} of {where} for {count:,} clip{'s' * (count > 1)}"
     )
 

@@ -83,7 +83,7 @@ def make_recognizer(
 
 def with_grid_for(temporal: str, visual: Visual) -> Visual:
     """Return the encoder; one of clips gives attentive pooling a grid of features, other modules one feature a step."""
-    return visual.with_grid(ATTENDED) if temporal in ("attentive", "vjepa2") else visual
+    return visual.with_grid(ATTENDED if temporal in ("attentive", "vjepa2") else (visual.spec.grid[0], 1, 1))
 
 
 def needs_features(kind: str, recipe: Recipe) -> bool:

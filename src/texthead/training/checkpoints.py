@@ -53,6 +53,9 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     # The command may differ, and the engine is only known once features are computed.
     ignored = ("command", "engine")
     before, about = ({key: value for key, value in each.items() if key not in ignored} for each in (before, about))
+    if "tokens" in before["encoder"]:  # Runs of earlier versions.
+        steps, finest = before["encoder"].pop("tokens"), about["encoder"]["finest"]
+        before["encoder"] |= {"grid": [steps, 1, 1], "finest": finest}
     if before != about or named != classes or not same_items:
         raise RunError(f"{out}: was started with another encoder, head or training items: resume with the same ones")
     return load_state(out)
