@@ -132,8 +132,8 @@ def prompt_rows(
     """
     if steps := next((prompt for prompt in prompts if isinstance(prompt, Steps)), None):
         raise DataError(
-            f"steps in order ({listed(steps)}) are only scored by `texthead predict`, `eval` and `timeline` with "
-            "`classes`; give a list of sentences instead"
+            f"steps in order ({listed(steps)}) are scored by `texthead predict`, `texthead eval` and "
+            "`texthead timeline` alone; give a list of sentences instead"
         )
     prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not all(prompt_lists):

@@ -568,14 +568,14 @@ Temporal = MeanPool | FirstToken | TemporalTransformer | AttentivePool | VJEPA2P
 # Modules by their `kind` in `recipe.json`.
 _MODULES: dict[str, type[Temporal]] = {
     "mean": MeanPool,
-    "normed-mean": NormedMean,
-    "first-token": FirstToken,
     "transformer": TemporalTransformer,
     "frame-transformer": FrameTransformer,
     "attentive": AttentivePool,
     "vjepa2": VJEPA2Pool,
     "conv": TemporalConv,
     "token-conv": TokenConv,
+    "normed-mean": NormedMean,
+    "first-token": FirstToken,
 }
 
 

@@ -62,7 +62,7 @@ def test_another_engine_must_agree_with_the_cpu(folder, image, capfd, monkeypatc
 
 
 def test_a_torch_program_has_no_provider(tmp_path):
-    with pytest.raises(standalone.EngineError, match=r"model\.pt2"):
+    with pytest.raises(standalone.Unusable, match=r"model\.pt2"):
         standalone.load_model(tmp_path / "model.pt2", "onnxruntime:cuda")
 
 

@@ -49,7 +49,7 @@ PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
 TOLERANCE = 1e-4
 
 
-class EngineError(RuntimeError):
+class Unusable(RuntimeError):
     """An engine that cannot be used here, or that differs from the CPU's."""
 
 
@@ -260,11 +260,11 @@ Model = Callable[[np.ndarray], np.ndarray]
 
 
 def load_model(file: Path, engine: str = "onnxruntime") -> Model:
-    """Load the model of the folder; raise EngineError if the engine cannot run it here."""
+    """Load the model of the folder; raise Unusable if the engine cannot run it here."""
     name, settings, package = PROVIDERS[engine]
     if file.suffix == ".pt2":
         if engine != "onnxruntime":
-            raise EngineError(f"{engine} runs a model.onnx, and this is {file.name}: export it with --to onnx")
+            raise Unusable(f"{engine} runs a model.onnx, and this is {file.name}: export it with --to onnx")
         import torch
 
         program = torch.export.load(file).module()
@@ -278,7 +278,7 @@ def load_model(file: Path, engine: str = "onnxruntime") -> Model:
         session = onnxruntime.InferenceSession(file, options, providers=[(name, settings)])
     if session.get_providers()[0] != name:
         has = ", ".join(onnxruntime.get_available_providers())
-        raise EngineError(f"{engine} needs {name}, and this onnxruntime has or starts {has} only; install {package}")
+        raise Unusable(f"{engine} needs {name}, and this onnxruntime has or starts {has} only; install {package}")
     return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
 
 
@@ -329,14 +329,14 @@ class Predictor:
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.
-            EngineError: the engine's probabilities of the first file differ from the CPU's.
+            Unusable: the engine's probabilities of the first file differ from the CPU's.
         """
         clips = read_clips(path, self.settings)[None]
         scores = self.model(clips).astype(np.float64)
         if self.exact is not None:
             gap = np.abs(self.probabilities(scores) - self.probabilities(self.exact(clips))).max()
             if not gap <= TOLERANCE:
-                raise EngineError(
+                raise Unusable(
                     f"probabilities differ from the CPU's by {gap:.0e}, above {TOLERANCE:.0e}; leave out --engine"
                 )
             self.exact = None
@@ -383,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return predict_all(Predictor(options.model, options.engine), options)
     except (ImportError, BrokenPipeError):
         raise
-    except EngineError as error:
+    except Unusable as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
     except Exception as error:  # onnxruntime has an exception type for each error code.
