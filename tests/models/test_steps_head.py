@@ -17,7 +17,7 @@ from texthead.models.head_rows import known_rows, text_rows
 from texthead.models.heads import FrozenHead, StepsHead, TemplatesHead, align, text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
-from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.models.temporal import MeanPool, NormedMean, TemporalTransformer
 from texthead.prediction.predict import zero_shot
 from texthead.text.prompts import Steps
 
@@ -110,9 +110,9 @@ def test_a_model_takes_steps_in_place_of_the_mean_and_back():
     again = ordered.with_head(rows)
     assert isinstance(again.temporal, MeanPool)
     assert torch.allclose(again(clips), model(clips))
-    transformer = Recognizer(tiny_visual(), TemporalTransformer(SPEC.dim, 1, 32), rows)
-    with refuses(RunError, "TemporalTransformer", "`temporal=mean`"):
-        transformer.with_head(ordered.head)
+    for module in (TemporalTransformer(SPEC.dim, 1, 32), NormedMean(SPEC.dim)):
+        with refuses(RunError, type(module).__name__, "`temporal=mean`"):
+            Recognizer(tiny_visual(), module, rows).with_head(ordered.head)
 
 
 def test_heads_that_cannot_score_single_frames_refuse_steps():

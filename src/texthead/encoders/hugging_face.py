@@ -123,9 +123,13 @@ def _scale_and_bias(model: Any, spec: VisualSpec) -> tuple[float, float]:
     """Return (scale, bias) of a model's logits, as a function of its cosines.
 
     They are the line through the logits that the model's own forward returns for noise. Which of its parameters they
-    are, and in which form (scale, logarithm of the scale, temperature), follows from that line.
+    are, and in which form (scale, logarithm of the scale, temperature), follows from that line. If there is no line,
+    `logit_scale` is taken to be a logarithm, as in CLIP.
     """
     default = _SCALES.get(model.config.model_type, _SCALE), 0.0
+    if isinstance(scale := getattr(model, "logit_scale", None), Tensor) and scale.numel() == 1:
+        bias = getattr(model, "logit_bias", None)
+        default = scale.exp().item(), 0.0 if bias is None else bias.item()
     random = torch.Generator().manual_seed(0)
     clip = (spec.frames,) if spec.unit == "clip" else ()
     pixels = torch.randn(1, *clip, 3, spec.size, spec.size, generator=random)
@@ -297,7 +301,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     embed = partial(mean_embedding, model) if embeds_sequences(model.config) else model.get_text_features
     config = getattr(model.config, "text_config", model.config)
     limit = min(getattr(config, "max_position_embeddings", _MOST_PADDED), tokenizer.model_max_length)
-    padding = "max_length" if limit <= _MOST_PADDED else True
+    padding = {"padding": "max_length", "max_length": limit} if limit <= _MOST_PADDED else {"padding": True}
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video", "embed_vision")):
             setattr(model, name, None)
@@ -308,7 +312,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
         for prompt, tokens in zip(prompts, tokenizer(texts)["input_ids"], strict=True):
             if len(tokens) > limit:
                 raise EncoderError(f"prompt {prompt[:40]!r}... has {len(tokens)} tokens > {limit}: shorten it")
-        return tokenizer(texts, padding=padding, max_length=limit, return_tensors="pt")
+        return tokenizer(texts, **padding, return_tensors="pt")
 
     def encode(tokens: Any) -> Tensor:
         device, rows = next(model.parameters()).device, []

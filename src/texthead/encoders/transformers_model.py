@@ -134,17 +134,21 @@ def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set
     import transformers
 
     transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()  # Missing weights are errors below; a classifier's are not used.
     check_folder_size(folder, source, kind)
-    model, info = getattr(transformers, kind).from_pretrained(
-        folder,
-        config=config_of(folder),
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True if any(folder.glob("*.safetensors")) else None,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # Missing weights are errors below; a classifier's are not used.
+    try:
+        model, info = getattr(transformers, kind).from_pretrained(
+            folder,
+            config=config_of(folder),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True if any(folder.glob("*.safetensors")) else None,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    finally:
+        transformers.logging.set_verbosity(verbosity)
     for key, actual, expected in sorted(info["mismatched_keys"]):
         raise EncoderError(
             f"{source}: {key!r} has shape {tuple(actual)} in the weights, {tuple(expected)} in the configuration; "

@@ -27,7 +27,7 @@ def temporal_for(head: nn.Module, temporal: nn.Module) -> nn.Module:
     """
     if isinstance(head, StepsHead) == isinstance(temporal, AllFrames):
         return temporal
-    if not isinstance(temporal, MeanPool | AllFrames):
+    if type(temporal) not in (MeanPool, AllFrames):
         kind = type(temporal).__name__
         raise RunError(
             f"steps in order are compared with single frames, not after {kind}; use a model with `temporal=mean`"
