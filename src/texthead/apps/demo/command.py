@@ -57,4 +57,4 @@ class Demo:
             console.say_notes(["texthead demo without --quick trains three seeds, and fine-tunes the encoder"])
         console.results().print(f"videos: {out / 'videos'} (pictures: OpenMoji, CC BY-SA 4.0)")
         console.results().print(f"report: {out / 'report.html'}")
-        console.next_command("texthead", "predict", outcome.run, outcome.unseen.paths[0])
+        console.next_command("texthead", "predict", outcome.run, outcome.seen.paths[0])
