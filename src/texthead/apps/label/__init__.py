@@ -8,6 +8,6 @@ media           previews of files that the browser cannot show
 label_file      labels in a CSV that several people edit at once
 labelling       unlabelled files, their features, and the labels so far
 selection       choose the files to label next
-windows         cut long videos into windows to label
+windows         replace long videos by their windows
 learning_curve  estimate accuracy and the gain of more labels
 """
