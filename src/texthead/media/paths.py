@@ -181,6 +181,20 @@ class MediaPath:
         """
         return frame_files(self.file) if self.is_template else [self.file]
 
+    def stamp(self) -> str:
+        """Return sizes in bytes, and times of modification and change in nanoseconds, of the files; or their digest.
+
+        Copying tools may restore the modification time, but not the change time. The files of a clip in a shard is the
+        shard.
+
+        Raises:
+            OSError: a file cannot be looked up.
+            MediaError: a frame folder or one of its frames is missing.
+        """
+        files = [self.file.parent] if self.is_member else self.files()
+        stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
+        return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if self.is_template else stamps[0]
+
     def digest(self) -> str:
         """Return the SHA-256 of the file's bytes; of a frame folder, the SHA-256 over its files' digests in order.
 
