@@ -13,10 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from texthead.apps.label.media import preview
 from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.label.training import Training
-from texthead.apps.serving import MEDIA_TYPES, file_route, json_body, media_response, page_app
+from texthead.apps.serving import MEDIA_TYPES, file_route, json_body, media_response, page_app, preview
 from texthead.errors import DataError
 from texthead.media import MediaPath
 

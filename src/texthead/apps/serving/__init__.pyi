@@ -1,6 +1,7 @@
 """The public names of the package, imported on first use."""
 
 from .options import ServerOptions as ServerOptions
+from .previews import preview as preview
 from .request_queue import RequestQueue as RequestQueue
 from .server import MEDIA_TYPES as MEDIA_TYPES
 from .server import file_route as file_route
