@@ -13,6 +13,8 @@ from .apps.classes.class_edits import save_classes as save_classes
 from .apps.doctor.examine import diagnose as diagnose
 from .apps.doctor.wrong_labels import suspicious_labels as suspicious_labels
 from .apps.export.export import export as export
+from .apps.search.index import open_index as open_index
+from .apps.search.search import search as search
 from .apps.timeline.events import Hysteresis as Hysteresis
 from .apps.timeline.timeline import Sliding as Sliding
 from .apps.timeline.timeline import Timeline as Timeline

@@ -6,13 +6,13 @@ import pytest
 
 from made import joined_colours, write_frames, write_image
 from messages import refuses
-from texthead.apps.label.labelling import items_so_far, read_files
+from texthead.apps.label.labelling import items_so_far
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.division import with_validation
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.protocol import Pixels, Views
-from texthead.data.reading import read_dataset
+from texthead.data.reading import read_dataset, read_files
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath

@@ -13,10 +13,10 @@ from .protocol import Protocol as Protocol
 from .protocol import Views as Views
 from .reading import manifest_rows as manifest_rows
 from .reading import read_dataset as read_dataset
+from .reading import read_files as read_files
 from .rows import row_path as row_path
 from .sampling import Along as Along
 from .sampling import Origin as Origin
-from .sampling import centre_in_segment as centre_in_segment
 from .sampling import crop_offsets as crop_offsets
 from .sampling import evenly as evenly
 from .transforms import view_crops as view_crops

@@ -1,4 +1,7 @@
-"""Read a dataset from class folders, manifests, published lists, hub datasets, shards or labelling tools."""
+"""Read a dataset from class folders, manifests, published lists, hub datasets, shards or labelling tools.
+
+Files without labels come from a folder or a manifest.
+"""
 
 import csv
 import os
@@ -19,7 +22,7 @@ from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SO
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
-from texthead.media.find import is_hidden, media_below, skipped_note
+from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.text.class_tree import FOLDERS
@@ -89,6 +92,28 @@ def read_dataset(
         items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
         dataset = replace(dataset, items=tuple(items))
     return dataset.with_tree(tree)
+
+
+def read_files(source: str | Path) -> Dataset:
+    """Return files without labels: those in a folder and its subfolders, or in a manifest's column `path`.
+
+    A manifest's columns `start` and `end` select parts of videos, `group` groups related files. Other columns are
+    ignored.
+
+    Raises:
+        DataError: there is no such path, or no file in it.
+    """
+    manifest = Path(source)
+    if manifest.suffix.lower() not in _MANIFEST_SUFFIXES:
+        notes: list[str] = []
+        paths = find_media([manifest], notes.append)
+        return Dataset(tuple(Item(path, "") for path in paths), str(source), tuple(notes))
+    rows = [*manifest_rows(manifest, ("path",))]
+    if not rows:
+        raise DataError(f"{source}: lists no file; give one path per line")
+    paths = (forms.row_path({**row, "path": row["path"].strip()}, manifest, line) for line, row in rows)
+    items = (Item(path, "", group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
+    return Dataset(tuple(items), str(source))
 
 
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:

@@ -11,3 +11,4 @@ from .frozen import FrozenEncoder as FrozenEncoder
 from .reading import Reading as Reading
 from .views import encode_views as encode_views
 from .views import item_features as item_features
+from .windows import encode_windows as encode_windows

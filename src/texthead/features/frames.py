@@ -5,6 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -72,7 +73,7 @@ class _Times(torch.utils.data.Dataset):
 class _Frames(torch.utils.data.Dataset):
     """Chosen frames of files: (length, indices, frames), or the MediaError."""
 
-    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels):
+    def __init__(self, paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels):
         self.paths = [str(path) for path in paths]  # Strings pickle faster than paths.
         self.choose = choose
         self.pixels = pixels
@@ -84,7 +85,7 @@ class _Frames(torch.utils.data.Dataset):
         try:
             with MediaPath(self.paths[position]).open() as media:
                 length = media.num_frames
-                indices = sorted(set(self.choose(length)))
+                indices = sorted(set(self.choose[position](length)))
                 return length, indices, media.frames_at(indices, self._crop)
         except MediaError as error:
             return error
@@ -99,23 +100,27 @@ class _Frames(torch.utils.data.Dataset):
 def frame_features(
     visual: Visual,
     paths: Sequence[Path],
-    choose: Choose,
+    choose: Choose | Sequence[Choose],
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
-    The centre crop of each frame is encoded once; cached frames are not decoded. `choose` must be picklable if the
-    reading has workers. The reading's `batch` and `skip_unreadable` are not used.
+    The centre crop of each frame is encoded once; cached frames are not decoded. The reading's `batch` and
+    `skip_unreadable` are not used.
+
+    Args:
+        choose: one function for all files, or one for each; picklable if the reading has workers.
 
     Raises:
         TextheadError: the cache cannot be used.
     """
+    chooses = [choose] * len(paths) if callable(choose) else choose
 
-    def look_up(cache: FeatureCache, address: _Address) -> FrameFeatures | None:
+    def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:
         length = len(address.frames)
-        indices = sorted(set(choose(length)))
+        indices = sorted(set(chooses[position](length)))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
@@ -127,11 +132,10 @@ def frame_features(
     with reporter.bar("encode", "files") as progress:
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
-        frames = _Frames([paths[i] for i in missing], choose, pixels)
+        frames = _Frames([paths[i] for i in missing], [chooses[i] for i in missing], pixels)
         loader = data_loader(frames, reading.workers, batch_size=None)
         # An estimate: lengths are unknown, so count each video as a long one.
-        most = len(set(choose(10_000)))
-        count = sum(1 if MediaPath(paths[i]).is_image else most for i in missing)
+        count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
         engine = Engine(visual, reading.engine, count, reporter)
         encoded = zip(missing, _encode(visual, engine, loader), strict=True)
         for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
@@ -164,7 +168,7 @@ def features_of_clips(
         digests = [f"{address.digest} {[address.frames[index] for index in clip]}" for clip in clips]
         return CachedClips(cache, digests, visual.spec.dim)
 
-    def look_up(cache: FeatureCache, address: _Address) -> Sequence[Tensor] | None:
+    def look_up(cache: FeatureCache, _: int, address: _Address) -> Sequence[Tensor] | None:
         clips = cached(cache, address)
         if any(cache.get(digest, [0]) is None for digest in clips.digests):
             return None
@@ -180,7 +184,8 @@ def features_of_clips(
         if len(missing) * len(clips) > (cache.count() if cache else 0) and visual.spec.tokens > visual.spec.grid[0]:
             reporter.say(_size_text(visual.spec, clips, len(missing) * ranks(), "disk" if cache else "memory"))
         number_type = getattr(torch, visual.spec.number_type)
-        frames = _Frames([paths[i] for i in missing], partial(frames_of_clips, choose=choose), pixels)
+        choose_frames = partial(frames_of_clips, choose=choose)
+        frames = _Frames([paths[i] for i in missing], [choose_frames] * len(missing), pixels)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
         read = zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True)
@@ -209,14 +214,14 @@ def features_of_clips(
 def _look_up(
     cache: FeatureCache | None,
     paths: Sequence[Path],
-    look_up: Callable[[FeatureCache, _Address], Entry | None],
+    look_up: Callable[[FeatureCache, int, _Address], Entry | None],
     reading: Reading,
     reporter: Reporter,
 ) -> tuple[list[Entry | MediaError | None], list[_Address]]:
     """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
 
     Args:
-        look_up: returns the cached entry for an address.
+        look_up: returns the cached entry for a position and an address.
         reading: how to open files whose frame times are not cached yet.
     """
     entries: list[Entry | MediaError | None] = [None] * len(paths)
@@ -234,14 +239,14 @@ def _look_up(
                 with_parts[digest] = media.file
         except MediaError as error:
             entries[position] = MediaError(media.path, error.problem, error.fault) if media.is_part else error
-    times = _frame_times(cache, with_parts, reading)
+    times = dict(zip(with_parts, frame_times(cache, [*with_parts.values()], reading), strict=True))
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
         except MediaError as error:
             entries[position] = MediaError(paths[position], error.problem, error.fault)
             continue
-        entries[position] = look_up(cache, address) if address.file_length else None
+        entries[position] = look_up(cache, position, address) if address.file_length else None
     cache.say_misfits(reporter)
     return entries, addresses
 
@@ -261,17 +266,28 @@ def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | 
     return _Address(digest, range(length), length)
 
 
-def _frame_times(cache: FeatureCache, files: dict[str, Path], reading: Reading) -> dict[str, list[float] | MediaError]:
-    """Return the frame times of the files, by digest; read and cache the missing ones."""
-    known = {digest: cache.times(digest) for digest in files}
-    missing = [digest for digest, times in known.items() if times is None]
-    by_digest: dict[str, list[float] | MediaError] = {key: times for key, times in known.items() if times is not None}
-    opened = data_loader(_Times([files[digest] for digest in missing]), reading.workers, batch_size=None)
-    for digest, times in zip(missing, opened, strict=True) if missing else ():
-        by_digest[digest] = times if isinstance(times, MediaError) else times.tolist()
-        if not isinstance(times, MediaError):
-            cache.put_times(digest, times.tolist())
-    return by_digest
+def frame_times(
+    cache: FeatureCache | None, paths: Sequence[Path], reading: Reading
+) -> Iterator[list[float] | MediaError]:
+    """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
+
+    def cached(path: Path) -> list[float] | MediaError | None:
+        try:
+            return None if cache is None else cache.times(cache.digest(path))
+        except MediaError as error:
+            return error
+
+    missing = [path for path in paths if cached(path) is None]
+    opened = iter(data_loader(_Times(missing), reading.workers, batch_size=None) if missing else ())
+    waiting = {*missing}
+    for path in paths:
+        times = next(opened) if path in waiting else cached(path)
+        if isinstance(times, Tensor):
+            times = times.tolist()
+            with suppress(MediaError):  # The file may be gone by now.
+                if cache is not None:
+                    cache.put_times(cache.digest(path), times)
+        yield [] if times is None else times
 
 
 def _with_length(address: _Address, length: int) -> _Address:

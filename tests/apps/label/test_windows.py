@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import encode, noise, pictures, tiny_visual, write_image
-from texthead.apps.label.windows import cut, cut_files
+from texthead.apps.label.windows import cut_files
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
 from texthead.features.reading import Reading
+from texthead.features.windows import cut
 from texthead.media.paths import MediaPath
 
 COLOURS = ("red", "green", "blue")

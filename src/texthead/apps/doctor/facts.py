@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
-from texthead.data import Dataset, centre_in_segment, evenly
+from texthead.data import Dataset, Views, evenly
 from texthead.errors import MediaError
 from texthead.media import Media, MediaPath, boxes
 from texthead.parallel import FailedTask, Reporter, run_tasks
@@ -175,7 +175,8 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
 
 def _appearance(greys: list[Float[np.ndarray, "64 64"]], colours: UInt8[np.ndarray, "16 16 3"]) -> Appearance:
     motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
-    edges = [edges_of(greys[index]) for index in centre_in_segment(len(greys), COMPARED_FRAMES)]
+    (indices,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+    edges = [edges_of(greys[index]) for index in indices]
     return Appearance(
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),

@@ -7,6 +7,6 @@ training        training started from the page
 label_file      labels in a CSV that several people edit at once
 labelling       unlabelled files, their features, and the labels so far
 selection       choose the files to label next
-windows         cut long videos into windows to label
+windows         replace long videos by their windows
 learning_curve  estimate accuracy and the gain of more labels
 """

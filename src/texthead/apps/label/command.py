@@ -101,9 +101,9 @@ class Label:
 
         console.doing("loading torch")
         from texthead.apps.label.label_file import check_csv, paths_in
-        from texthead.apps.label.labelling import encode_files, items_so_far, read_files, root_of, with_parts
+        from texthead.apps.label.labelling import encode_files, items_so_far, root_of, with_parts
         from texthead.apps.label.windows import cut_files
-        from texthead.data import Dataset
+        from texthead.data import Dataset, read_files
         from texthead.data import labels as class_labels
         from texthead.encoders import load_encoder
         from texthead.text import flat

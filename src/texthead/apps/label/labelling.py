@@ -11,11 +11,11 @@ from torch import Tensor
 
 from texthead.apps.label.selection import guesses, next_to_label
 from texthead.apps.label_studio import document_root
-from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, row_path
+from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
-from texthead.media import MediaPath, find_media
+from texthead.media import MediaPath
 from texthead.models import known_rows
 from texthead.parallel import Reporter
 from texthead.transfer import QUICK_FRAMES
@@ -86,30 +86,6 @@ class Pool:
         ]
 
 
-def read_files(source: str | Path) -> Dataset:
-    """Return files without labels: those in a folder and its subfolders, or in a manifest's column `path`.
-
-    A manifest's columns `start` and `end` select parts of videos, `group` groups related files. Other columns are
-    ignored.
-
-    Raises:
-        DataError: there is no such path, or no file in it.
-    """
-    manifest = Path(source)
-    if manifest.suffix.lower() not in (".csv", ".tsv"):
-        notes: list[str] = []
-        paths = find_media([manifest], notes.append)
-        return Dataset(tuple(Item(path, "") for path in paths), str(source), tuple(notes))
-    rows = [*manifest_rows(manifest, ("path",))]
-    if not rows:
-        raise DataError(f"{source}: lists no file; give one path per line")
-    items = (
-        Item(row_path({**row, "path": row["path"].strip()}, manifest, line), "", group=row.get("group") or None)
-        for line, row in rows
-    )
-    return Dataset(tuple(items), str(source))
-
-
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     """Return the files, and those of the paths that are parts of them."""
     item_of = {item.media.resolved(): item for item in files.items}
@@ -156,8 +132,7 @@ def _without_labels(labels_csv: Path) -> Dataset | None:
     rows = [*manifest_rows(labels_csv, ("path",))] if labels_csv.suffix.lower() == ".csv" else []
     if any(row.get("labels", "?").strip() for _, row in rows):
         return None
-    items = tuple(Item(row_path(row, labels_csv, line), "") for line, row in rows)
-    return Dataset(items, str(labels_csv), several=True) if items else None
+    return replace(read_files(labels_csv), several=True) if rows else None
 
 
 def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:

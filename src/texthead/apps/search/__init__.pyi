@@ -1,0 +1,7 @@
+"""The public names of the package, imported on first use."""
+
+from .index import Index as Index
+from .index import open_index as open_index
+from .search import Hit as Hit
+from .search import Results as Results
+from .search import search as search
