@@ -182,17 +182,16 @@ class MediaPath:
         return frame_files(self.file) if self.is_template else [self.file]
 
     def stamp(self) -> str:
-        """Return sizes in bytes, and times of modification and change in nanoseconds, of the files; or their digest.
+        """Return size, and times of modification and change, of the file, or of a clip's shard; "" if it has none.
 
-        Copying tools may restore the modification time, but not the change time. The files of a clip in a shard is the
-        shard.
-
-        Raises:
-            OSError: a file cannot be looked up.
-            MediaError: a frame folder or one of its frames is missing.
+        For a frame folder, return a digest over its files. Copying tools may restore the modification time, but not the
+        change time. Remote files have no stamp, nor have those that cannot be looked up.
         """
-        files = [self.file.parent] if self.is_member else self.files()
-        stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
+        try:
+            files = [self.file.parent] if self.is_member else self.files()
+            stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(os.stat, files)]
+        except (OSError, ValueError, MediaError):
+            return ""
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if self.is_template else stamps[0]
 
     def digest(self) -> str:
