@@ -68,7 +68,7 @@ def common_words(index: Index) -> CommonWords:
     """
     encoder = index.encoder
     words = Path(__file__).with_name("words.txt").read_text("utf-8").splitlines()
-    name = repr((str(index.data.resolved()), encoder.source, encoder.text_source))
+    name = repr((str(index.data.resolve()), encoder.source, encoder.text_source))
     file = cache_dir() / "words" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
     state = torch.cat([text_rows(encoder, words[:1])[0], index.center, torch.tensor([len(words), len(index)])])
     with suppress(OSError, SafetensorError, KeyError):

@@ -12,6 +12,7 @@ from torch import Tensor
 from texthead.apps.search.chance import common_words
 from texthead.apps.search.index import Index
 from texthead.errors import DataError, MediaError
+from texthead.evaluation import Calibration
 from texthead.features import Reading, encode_windows
 from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration
@@ -83,11 +84,16 @@ def search(
     """
     if top < 1:
         raise DataError(f"`top` must be at least 1, got {top}")
-    if isinstance(query, Head) or (index.run and query in index.run.labels):
+    run, head, column = index.run, query if isinstance(query, Head) else None, 0
+    if run and isinstance(query, str) and query in run.labels:
+        head, column = run.head, run.labels.index(query)
+    if head is not None:
         if avoid:
             raise DataError("`avoid` is for words and examples, not for a head or a class: leave it out")
-        return _by_head(index, query, top)
-    rows = torch.stack([_row(index, each) for each in (query, *avoid)])
+        calibration = run.calibration_for(run.protocol)[0] if run and head is not query else None
+        return _by_head(index, head, column, calibration, top)
+    assert not isinstance(query, Head)
+    rows = torch.stack([query_row(index, each) for each in (query, *avoid)])
     scores, *others = index.cosines(rows)
     if others:
         scores -= AVOID * torch.stack(others).amax(0).clamp(min=0)
@@ -97,34 +103,29 @@ def search(
     window = index.features[hits[0].window].float() - index.center
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), window)
     note = f"of 100 words for things that are not there, {max(round(100 * share), 1)} would fit as well"
-    unknown = "; the text encoder hardly knows these words" if rows[0].norm() < 0.5 else ""
     if share > CHANCE:
-        return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}{unknown}")
-    return Results(hits, True, f"the best hit stands out: {note}{unknown}")
+        return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
+    return Results(hits, True, f"the best hit stands out: {note}")
 
 
-def _row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, " dim"]:
+def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, " dim"]:
     """Return the direction of a query; that of words is shorter than 1 if the text encoder does not know them."""
     if isinstance(query, Path):
         model, protocol = (index.run.model, index.run.protocol) if index.run else (index.encoder, None)
-        (entry,) = encode_windows(model, [query], protocol, Reading(cache=True, engine="auto"))
-        if isinstance(entry, MediaError):
-            raise entry
-        return F.normalize(entry.features.mean(0) - index.center, dim=-1)
+        windows = encode_windows(model, [query], protocol, Reading(cache=True, engine="auto"))
+        for problem in windows.problems.values():
+            raise MediaError(query, problem)
+        return F.normalize(windows.features.float().mean(0) - index.center, dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
     return known_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
 
 
-def _by_head(index: Index, query: Head | str, top: int) -> Results:
-    """Return the hits of a class of the index's run, or of the first class of a head."""
-    assert index.run or isinstance(query, Head)
-    head = query if isinstance(query, Head) else index.run.head
-    column = 0 if isinstance(query, Head) else index.run.labels.index(query)
+def _by_head(index: Index, head: Head, column: int, calibration: Calibration | None, top: int) -> Results:
+    """Return the hits of a class of a head."""
     with torch.inference_mode():
         logits = torch.cat([head(block.float()) for block in index.features.split(LOCAL)])
-    calibration = None if isinstance(query, Head) else index.run.calibration_for(index.run.protocol)[0]
     # The heads of marks say in their kind that they are calibrated.
     known = calibration is not None or head.several or "calibrated" in head.kind
     if head.several:
@@ -133,7 +134,7 @@ def _by_head(index: Index, query: Head | str, top: int) -> Results:
         odds = logits[:, column] - logits[:, torch.arange(logits.shape[1]) != column].logsumexp(-1)
         probabilities = apply_calibration(logits, calibration)[0][:, column]
     hits = _hits(index, odds, probabilities if known else None, top)
-    fits = (hits[0].probability or 1) >= 0.5
+    fits = hits[0].probability is None or hits[0].probability >= 0.5
     return Results(hits, fits, "" if fits else f"nothing in this folder is likely to be {head.names[column]!r}")
 
 
